@@ -1,0 +1,41 @@
+# `make demo` and `make test` need Python 3.10 to 3.13 and make; PYTHON=python3.12 chooses one.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO ?= runs/demo
+
+.PHONY: setup demo test lint bench clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else \
+	    "attnorm needs Python 3.10 to 3.13, not %d.%d: make PYTHON=python3.12 …" % v)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,data,dev]'
+	touch $@
+
+# A fresh demo each time: the run that the last one left is moved aside, not overwritten.
+demo: setup
+	@if [ -e $(DEMO) ]; then mv $(DEMO) $(DEMO)-$$(date +%Y%m%d-%H%M%S); fi
+	$(BIN)/attnorm train demo-digits --data digits --out $(DEMO)
+	$(BIN)/attnorm generate $(DEMO) --count 10 -o $(DEMO)/digits.png
+	$(BIN)/attnorm visualize $(DEMO) --count 10 -o $(DEMO)/layouts.png
+
+# One thread a process: four workers of two threads each would fight for the processors.
+test: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup
+	$(BIN)/python benchmarks/layer.py
+
+clean:
+	rm -rf $(VENV)

@@ -1,0 +1,100 @@
+"""The command line: `attnorm COMMAND`. One module per command, imported only when it is called.
+
+A command module has a `configure(parser)` that adds its arguments and a `run(args)` that does the work and
+may return an exit code. Mistakes of the user raise `UserError`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+from typing import NoReturn
+
+from attnorm.errors import UserError
+
+COMMANDS = {
+    "presets": "list the named configurations, or print one whole",
+    "train": "train a preset on a folder, parquet files or a built-in set",
+    "resume": "go on with an interrupted run",
+    "generate": "draw pictures from a trained run or model",
+    "visualize": "draw the layouts that a trained model learned",
+    "data": "prepare and inspect picture sets",
+}
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line with the command that explains more."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0, 2 for a mistake of the user, 130 for Ctrl-C."""
+    arguments = sys.argv[1:] if argv is None else argv
+    try:
+        return _dispatch(arguments)
+    except UserError as error:
+        print(f"attnorm: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:  # a run in progress stops in its own, orderly way: see training/loop.py
+        print("attnorm: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if arguments[0] == "--version":
+        from attnorm import __version__
+
+        print(__version__)
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    if name not in COMMANDS:
+        raise UserError(f"unknown command {name!r}{_nearest(name)} (see attnorm --help)")
+    try:
+        command = importlib.import_module(f"attnorm.cli.{name}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("attnorm"):
+            raise
+        raise UserError(
+            f"`attnorm {name}` needs the package {error.name!r}: pip install 'attnorm[train,data]'"
+        ) from error
+    parser = OneLineParser(prog=f"attnorm {name}", description=command.__doc__)
+    command.configure(parser)
+    if getattr(command, "TAKES_OVERRIDES", False):
+        args, extra = parser.parse_known_args(rest)
+        args.overrides = extra
+    else:
+        args = parser.parse_args(rest)
+    return command.run(args) or 0
+
+
+def _nearest(name: str) -> str:
+    # Not attnorm.config's: the overview and its errors work without the extras that a command needs.
+    close = difflib.get_close_matches(name, COMMANDS, n=1, cutoff=0.4)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {summary}" for name, summary in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: attnorm COMMAND …",
+            "",
+            "Attentive Normalization: train, sample and look inside.",
+            "",
+            *lines,
+            "",
+            "`attnorm COMMAND --help` explains one command; `attnorm --version` prints the version.",
+        ]
+    )

@@ -1,0 +1,45 @@
+"""Draw pictures from a trained run, a saved model or a model of the hub."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from attnorm.errors import UserError
+from attnorm.pipelines import ClassConditionalPipeline
+from attnorm.plots import label_grid, save_picture
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="a run, a saved model's folder, or ORGANISATION/NAME on the hub")
+    parser.add_argument("--labels", nargs="+", metavar="LABEL", help="class names or indices; default: all classes")
+    parser.add_argument("--count", type=int, default=8, metavar="N", help="pictures of each label (default 8)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-o", "--out", type=Path, required=True, help="a grid as GRID.png, or a folder for files")
+    parser.add_argument("--force", action="store_true", help="overwrite an existing grid or pictures")
+    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+
+
+def run(args: argparse.Namespace) -> None:
+    if args.count < 1:
+        raise UserError(f"--count must be at least 1, got {args.count}")
+    as_grid = bool(args.out.suffix)
+    taken = as_grid or not args.out.is_dir() or any(args.out.iterdir())
+    if args.out.exists() and not args.force and taken:
+        raise UserError(f"{args.out} exists already: give --force to overwrite it, or another name")
+    pipe = ClassConditionalPipeline.from_pretrained(args.model, device=args.device)
+    indices = pipe.indices(args.labels)
+    repeated = [index for index in indices for _ in range(args.count)]
+    drawn = pipe.draw(repeated, seed=args.seed)
+    names = [pipe.class_names[index] for index in indices]
+    if as_grid:
+        save_picture(label_grid(drawn.pictures, names, columns=args.count), args.out)
+        print(args.out)
+        return
+    for number, (picture, label) in enumerate(zip(drawn.pictures, drawn.labels, strict=True)):
+        save_picture(picture, args.out / f"{number:05d}-{_file_name(pipe.class_names[label])}.png")
+    print(f"{len(drawn.pictures)} pictures in {args.out}")
+
+
+def _file_name(class_name: str) -> str:
+    return "".join(c if c.isalnum() else "-" for c in class_name)

@@ -1,0 +1,176 @@
+"""Configurations: frozen dataclasses, read strictly from YAML, JSON and the command line.
+
+An unknown name, a wrong type or a value that a dataclass refuses is a `UserError`, wherever it came from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import dacite
+import yaml
+
+from attnorm.errors import UserError
+
+Config = TypeVar("Config")
+
+
+def from_dict(kind: type[Config], data: Any, where: str) -> Config:
+    """Builds a dataclass from nested dictionaries; `where` names their origin in errors.
+
+    Raises:
+        UserError: unknown or missing names, wrong types, values out of range.
+    """
+    if not isinstance(data, dict):
+        raise UserError(f"{where}: expected names and values, got {type(data).__name__}")
+    hooks = dacite.Config(strict=True, type_hooks={float: _as_float, int: _as_int})
+    try:
+        return dacite.from_dict(kind, _with_tuples(data), hooks)
+    except dacite.UnexpectedDataError as error:
+        raise UserError(f"{where}: {_unknown_names(kind, data, error)}") from error
+    except dacite.WrongTypeError as error:
+        wanted = f"{error.field_path} must be {_described(error.field_type)}"
+        raise UserError(f"{where}: {wanted}, got {error.value!r}") from error
+    except (dacite.DaciteError, ValueError) as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Nested plain dictionaries and lists, as YAML and JSON write them."""
+    plain: dict[str, Any] = dataclasses.asdict(
+        config, dict_factory=lambda items: {k: list(v) if isinstance(v, tuple) else v for k, v in items}
+    )
+    return plain
+
+
+def to_yaml(config: Any) -> str:
+    """The whole configuration as YAML, lists on one line."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False, default_flow_style=None, width=100)
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file.
+
+    Raises:
+        UserError: the file is missing, unreadable or not YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path} is not a readable YAML file: {' '.join(str(error).split())}") from error
+
+
+def override(config: Config, arguments: list[str]) -> Config:
+    """Applies command-line overrides, `--field.of.field value`, whose values are written as in YAML.
+
+    Several values after one name make a list: `--generator.channels 64 64 32`. Dashes in names are underscores.
+
+    Raises:
+        UserError: an argument that is no override, an unknown name, a value of the wrong type or range.
+    """
+    data = to_dict(config)
+    for name, texts in _named_values(arguments):
+        *parents, leaf = name.replace("-", "_").split(".")
+        target = data
+        for depth, parent in enumerate(parents, 1):
+            target = target.setdefault(parent, {})
+            if not isinstance(target, dict):
+                raise UserError(f"--{name}: {'.'.join(parents[:depth])} has no fields")
+        values = [_parse(name, text) for text in texts]
+        is_list = isinstance(target.get(leaf), list)
+        target[leaf] = values[0] if len(values) == 1 and (not is_list or isinstance(values[0], list)) else values
+    return from_dict(type(config), data, "command line")
+
+
+def derive(config: Config, changes: dict[str, Any]) -> Config:
+    """A copy with some fields changed, named by their dotted paths; how one preset is made from another."""
+    for path, value in changes.items():
+        config = _with_field(config, path.split("."), value)
+    return config
+
+
+def nearest(name: str, known: Any) -> str:
+    """A ', did you mean …?' for the known name closest to a misspelt one, or an empty string."""
+    close = difflib.get_close_matches(name, [str(k) for k in known], n=1, cutoff=0.4)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+def _with_field(config: Any, path: list[str], value: Any) -> Any:
+    if len(path) > 1:
+        value = _with_field(getattr(config, path[0]), path[1:], value)
+    return dataclasses.replace(config, **{path[0]: value})
+
+
+def _named_values(arguments: list[str]) -> list[tuple[str, list[str]]]:
+    named: list[tuple[str, list[str]]] = []
+    for argument in arguments:
+        if argument.startswith("--"):
+            name, equals, value = argument[2:].partition("=")
+            named.append((name, [value] if equals else []))
+        elif named:
+            named[-1][1].append(argument)
+        else:
+            raise UserError(f"unexpected argument {argument!r}: fields are set as --name value")
+    for name, values in named:
+        if not values:
+            raise UserError(f"--{name} needs a value")
+    return named
+
+
+def _parse(name: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--{name}: {text!r} cannot be read as a value") from error
+
+
+def _with_tuples(data: Any) -> Any:
+    """YAML and JSON know lists only; not dacite's `cast`, which makes a tuple of letters of a text."""
+    if isinstance(data, dict):
+        return {name: _with_tuples(value) for name, value in data.items()}
+    return tuple(map(_with_tuples, data)) if isinstance(data, list) else data
+
+
+def _as_float(value: Any) -> Any:
+    """YAML reads 1e-4, without a point, as text, and 1 as an integer."""
+    if isinstance(value, bool):
+        raise dacite.WrongTypeError(float, value)
+    try:
+        return float(value) if isinstance(value, (str, int)) else value
+    except ValueError:
+        raise dacite.WrongTypeError(float, value) from None
+
+
+def _as_int(value: Any) -> Any:
+    """Python takes True for an integer, and YAML takes yes for True."""
+    if isinstance(value, bool):
+        raise dacite.WrongTypeError(int, value)
+    return value
+
+
+def _described(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(map(repr, get_args(kind)))}"
+    return {int: "a whole number", float: "a number"}.get(kind) or getattr(kind, "__name__", None) or str(kind)
+
+
+def _unknown_names(kind: Any, data: dict[str, Any], error: dacite.UnexpectedDataError) -> str:
+    known = _field_names(kind)
+    names = sorted(error.keys)
+    return f"unknown field {names[0]!r}{nearest(names[0], known)}"
+
+
+def _field_names(kind: Any) -> list[str]:
+    """The names of a dataclass's fields and of those inside them."""
+    names = []
+    for field in dataclasses.fields(kind):
+        names.append(field.name)
+        default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+        if dataclasses.is_dataclass(default):
+            names += _field_names(type(default))
+    return names

@@ -1,0 +1,1 @@
+"""Pictures in: folders, parquet files and the built-in sets."""

@@ -1,0 +1,91 @@
+"""One encoded picture to one square RGB array: the only place that looks inside picture files."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+_SIXTEEN_BIT_MAX = 65535
+
+
+class DecodeError(Exception):
+    """A picture cannot be used; the message is a short reason without the picture's name."""
+
+
+def decode_square(source: bytes | Path, size: int) -> np.ndarray:
+    """Decodes a picture, crops its centre to a square and scales that with Lanczos: (size, size, 3) uint8.
+
+    EXIF orientation is applied, transparency is laid over white, 16-bit grey is scaled to 8 bits and an
+    animation gives its first frame. `source` is the encoded picture or the file that holds it.
+
+    Raises DecodeError if the picture is empty, damaged, too large or of a kind with no defined 8-bit form.
+    """
+    try:
+        encoded = source if isinstance(source, bytes) else source.read_bytes()
+        if not encoded:
+            raise DecodeError("empty file")
+        with Image.open(io.BytesIO(encoded)) as image:
+            _refuse_bomb(image)
+            ImageOps.exif_transpose(image, in_place=True)
+            square = centre_square(to_rgb(image))
+            return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
+    except DecodeError:
+        raise
+    except UnidentifiedImageError:
+        raise DecodeError("not a picture in a known format") from None
+    except Exception as error:  # decoders of damaged files raise nearly anything, struct.error to KeyError
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise DecodeError(reason or type(error).__name__) from error
+
+
+def centre_square(image: Image.Image) -> Image.Image:
+    """The largest centred square; an odd pixel to spare is cut from the right or the bottom."""
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    return image.crop((left, top, left + side, top + side))
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any picture as 8-bit RGB, transparent parts over white; DecodeError if its range is undefined."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode == "F":
+        raise DecodeError("floating-point pixels have no defined range")
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return _sixteen_bit_to_rgb(image)
+    if image.has_transparency_data:
+        over = image.convert("RGBA")
+        white = Image.new("RGBA", over.size, "white")
+        return Image.alpha_composite(white, over).convert("RGB")
+    return image.convert("RGB")
+
+
+@contextmanager
+def pillow_quiet() -> Iterator[None]:
+    """Silences Pillow's warnings; what makes a picture unusable is reported as a DecodeError instead.
+
+    The filters belong to the process, so this is entered once around all decoding and not per picture.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield
+
+
+def _sixteen_bit_to_rgb(image: Image.Image) -> Image.Image:
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > _SIXTEEN_BIT_MAX:
+        raise DecodeError("32-bit pixels have no defined range")
+    return Image.fromarray(((values * 255 + 32767) // _SIXTEEN_BIT_MAX).astype(np.uint8)).convert("RGB")
+
+
+def _refuse_bomb(image: Image.Image) -> None:
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise DecodeError(f"{image.width}×{image.height} is more than {limit} pixels (decompression bomb)")

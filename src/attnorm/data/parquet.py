@@ -1,0 +1,190 @@
+"""Parquet picture sets: which column holds the pictures, which the classes, and streaming the rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attnorm.data.sources import RawPicture, RawSource
+from attnorm.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+LABEL_NAMES = ("label", "labels", "fine_label", "class")
+_PICTURES_AT_ONCE = 64  # enough to make a batch's overhead small, few enough for large pictures
+_LABELS_AT_ONCE = 65536
+
+
+def open_parquet(
+    files: Sequence[Path], *, image_column: str | None = None, label_column: str | None = None
+) -> RawSource:
+    """A raw set from parquet files that share their columns.
+
+    Pictures are a binary column or a struct with `bytes` and perhaps `path`. Classes are integers, named by
+    the schema's `huggingface` metadata or else "0", "1", …, or strings, numbered in sorted order. Files
+    without any other column than the pictures are one class. Only the labels are read ahead, to check them.
+
+    Raises UserError if a file or a column is missing, ambiguous or unusable.
+    """
+    schema = _read_schema(files[0])
+    image = _choose_image_column(files[0], schema, image_column)
+    label = _choose_label_column(files[0], schema, label_column, image)
+    for file in files[1:]:
+        _check_same_columns(schema, file, image, label)
+    values = [value for file in files for value in _read_labels(file, label)]
+    names, numbers = _number_classes(files[0], schema, label, values)
+    labels = np.array([numbers[value] for value in values], dtype=np.int64)
+    return RawSource("parquet", names, labels, partial(_stream, files, image, labels))
+
+
+def _stream(files: Sequence[Path], image: str, labels: np.ndarray) -> Iterator[RawPicture]:
+    label = iter(labels.tolist())
+    for file in files:
+        for row, cell in enumerate(_read_column(file, image, _PICTURES_AT_ONCE)):
+            yield RawPicture(f"{file.name} row {row}", _encoded(cell, file), next(label))
+
+
+def _read_schema(file: Path) -> pa.Schema:
+    with _opened(file) as parquet:
+        return parquet.schema_arrow
+
+
+def _choose_image_column(file: Path, schema: pa.Schema, asked: str | None) -> str:
+    usable = [field.name for field in schema if _holds_pictures(field.type)]
+    if asked is not None:
+        if asked not in usable:
+            raise UserError(f"{file} has no picture column {asked!r}: it has {_listed(usable)}")
+        return asked
+    if len(usable) != 1:
+        remedy = "choose one with --image-column" if usable else "pictures must be bytes, or a struct with 'bytes'"
+        raise UserError(f"{file} has {len(usable)} picture columns ({_listed(usable)}): {remedy}")
+    return usable[0]
+
+
+def _choose_label_column(file: Path, schema: pa.Schema, asked: str | None, image: str) -> str | None:
+    """The label column's name, or None if the pictures are the only column."""
+    from pyarrow import types
+
+    others = [field for field in schema if field.name != image]
+    integers = [field.name for field in others if types.is_integer(field.type)]
+    strings = [field.name for field in others if types.is_string(field.type) or types.is_large_string(field.type)]
+    if asked is not None:
+        if asked not in integers + strings:
+            raise UserError(f"{file} has no label column {asked!r}: it has {_listed(integers + strings)}")
+        return asked
+    for kind in (integers, strings):
+        for name in LABEL_NAMES:
+            if name in kind:
+                return name
+    if len(integers) == 1:
+        return integers[0]
+    if not others:
+        return None
+    raise UserError(
+        f"{file} has no obvious label column: choose one of {_listed(integers + strings)} with --label-column"
+    )
+
+
+def _check_same_columns(first: pa.Schema, file: Path, *columns: str | None) -> None:
+    schema = _read_schema(file)
+    for column in filter(None, columns):
+        if column not in schema.names or schema.field(column).type != first.field(column).type:
+            raise UserError(f"{file} lacks the column {column!r} of the files before it: prepare it by itself")
+
+
+def _number_classes(
+    file: Path, schema: pa.Schema, label: str | None, values: list[Any]
+) -> tuple[tuple[str, ...], dict[Any, int]]:
+    """The class names, and the class number of each value in the label column."""
+    if label is None:
+        return (file.stem,), {None: 0}
+    found = set(values)
+    if None in found:
+        raise UserError(f"{file} has rows without a {label!r}: remove them or choose another --label-column")
+    if not found:
+        raise UserError(f"{file} has no rows: give a file with pictures")
+    if all(isinstance(value, str) for value in found):
+        names = tuple(sorted(found))
+        return names, {name: number for number, name in enumerate(names)}
+    named = _hugging_face_names(schema, label)
+    names = named or tuple(str(number) for number in range(max(found) + 1))
+    if len(set(names)) < len(names):
+        raise UserError(f"{file} names two classes of {label!r} alike: make the names differ")
+    if min(found) < 0 or max(found) >= len(names):
+        raise UserError(
+            f"{file} has labels from {min(found)} to {max(found)} in {label!r} for {len(names)} classes:"
+            " number them from 0, or choose another --label-column"
+        )
+    return names, {number: number for number in range(len(names))}
+
+
+def _hugging_face_names(schema: pa.Schema, label: str) -> tuple[str, ...] | None:
+    """The names that the `datasets` library stores for a ClassLabel column, if it stored any."""
+    try:
+        feature = json.loads(schema.metadata[b"huggingface"])["info"]["features"][label]
+        return tuple(map(str, feature["names"])) if feature["_type"] == "ClassLabel" else None
+    except (TypeError, KeyError, ValueError):  # no metadata, not about this column, or not JSON
+        return None
+
+
+def _read_labels(file: Path, label: str | None) -> list[Any]:
+    if label is not None:
+        return list(_read_column(file, label, rows_at_once=_LABELS_AT_ONCE))
+    with _opened(file) as parquet:
+        return [None] * parquet.metadata.num_rows
+
+
+def _read_column(file: Path, column: str, rows_at_once: int) -> Iterator[Any]:
+    """The cells of one column as Python values, a few rows in memory at a time."""
+    with _opened(file) as parquet:
+        for batch in parquet.iter_batches(batch_size=rows_at_once, columns=[column]):
+            yield from batch.column(0).to_pylist()
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[pq.ParquetFile]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        # Without buffering ahead, a row group's pages are read as they are needed and not all at once.
+        with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as parquet:
+            yield parquet
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{file} is not a readable parquet file ({error}): fetch or write it again") from error
+
+
+def _encoded(cell: Any, file: Path) -> bytes | Path:
+    """The picture in one cell; empty bytes, which no decoder takes, if there is none."""
+    if not isinstance(cell, dict):
+        return cell or b""
+    if cell["bytes"]:
+        return cell["bytes"]
+    return file.parent / cell["path"] if cell.get("path") else b""
+
+
+def _holds_pictures(kind: pa.DataType) -> bool:
+    from pyarrow import types
+
+    if types.is_struct(kind):
+        index = kind.get_field_index("bytes")
+        return index >= 0 and _is_binary(kind.field(index).type)
+    return _is_binary(kind)
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    from pyarrow import types
+
+    return types.is_binary(kind) or types.is_large_binary(kind)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names)) or "none"

@@ -1,0 +1,63 @@
+"""What a picture set is, in numbers, without decoding a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from attnorm.data.builtin import BUILTIN
+from attnorm.data.dataset import is_prepared, open_prepared, read_info
+from attnorm.data.loading import check_exists
+from attnorm.data.sources import open_source
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A picture set in numbers.
+
+    kind: "built-in set", "prepared folder", "folder of pictures" or "parquet".
+    size: the side of the pictures in pixels, or None if they are not at one size yet.
+    classes: how many pictures each class has, in class order.
+    skipped: (name, reason) of each picture that preparing it left out.
+    """
+
+    path: str
+    kind: str
+    count: int
+    size: int | None
+    classes: dict[str, int]
+    skipped: list[tuple[str, str]]
+
+
+def summarise(source: str, *, image_column: str | None = None, label_column: str | None = None) -> Summary:
+    """Describes a built-in set, a prepared folder, or raw pictures; the column names are for parquet.
+
+    Raises UserError if `source` is none of these or is damaged.
+    """
+    if source in BUILTIN:
+        builtin = BUILTIN[source]
+        labels = builtin.labels(builtin.default_count)
+        return _summary(source, "built-in set", None, labels, builtin.class_names())
+    path = Path(source)
+    check_exists(path)
+    if is_prepared(path):
+        dataset = open_prepared(path)
+        skipped = read_info(path).skipped
+        return _summary(source, "prepared folder", dataset.size, dataset.labels, dataset.class_names, skipped)
+    raw = open_source(path, image_column=image_column, label_column=label_column)
+    return _summary(source, raw.kind, None, raw.labels, raw.class_names)
+
+
+def _summary(
+    path: str,
+    kind: str,
+    size: int | None,
+    labels: np.ndarray,
+    names: tuple[str, ...],
+    skipped: list[tuple[str, str]] | None = None,
+) -> Summary:
+    counts = np.bincount(labels, minlength=len(names)).tolist()
+    classes = dict(zip(names, counts, strict=True))
+    return Summary(path, kind, len(labels), size, classes, skipped or [])

@@ -1,0 +1,18 @@
+"""The layers; torch is all they need."""
+
+from attnorm.layers.attentive_norm import AttentiveNorm2d, SemanticLayout, orthogonal_loss
+from attnorm.layers.conditional_norm import ConditionalBatchNorm2d
+from attnorm.layers.regional_norm import choose_backend, regional_norm
+from attnorm.layers.self_attention import SelfAttention2d
+from attnorm.layers.spectral_norm import spectral_norm
+
+__all__ = [
+    "AttentiveNorm2d",
+    "ConditionalBatchNorm2d",
+    "SelfAttention2d",
+    "SemanticLayout",
+    "choose_backend",
+    "orthogonal_loss",
+    "regional_norm",
+    "spectral_norm",
+]

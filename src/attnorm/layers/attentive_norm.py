@@ -1,0 +1,258 @@
+"""Attentive Normalization (Wang et al., CVPR 2020): learn a soft semantic layout, normalise each of its regions."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from attnorm.layers.autocast import without_autocast
+from attnorm.layers.kernels import composed
+from attnorm.layers.regional_norm import VARIANCES, check_operands, regional_norm, regional_norm_with_moments
+from attnorm.layers.weights import make_conv
+
+STATISTICS = ("instance", "batch")
+AFFINES = ("entity", "shared", "none")
+INITIAL_SAMPLING_GAIN = 0.1  # t of eq. 3
+BATCH_MOMENTUM = 0.1  # of the running estimates with statistics="batch", as in batch normalisation
+
+
+class SemanticLayout(nn.Module):
+    """Learns which semantic entity each pixel belongs to: a soft layout over n entities (eq. 1 to 4).
+
+    Args:
+        num_features: channels c of the feature map.
+        num_entities: n.
+        temperature: tau of eq. 4, which multiplies the logits. The sharpness of the layout follows the product of tau,
+            the entities' length and the features' magnitude: watch it with `attnorm.metrics.layout`.
+        self_sampling: train with n filters drawn from the keys of each image (eq. 2); never used in eval mode.
+        key_channels: channels of key and query; None for max(1, c // 8).
+        pool_size: side of the max pooling of the keys.
+        entity_std: None starts from orthonormal entities, the minimum of eq. 1; a number from N(0, std^2).
+        spectral_norm: normalise key and query; the entities never are, eq. 1 bounds them.
+
+    Shapes:
+        x (b, c, h, w) -> (b, n, h, w), non-negative, summing to 1 over n; float32, or float64 for float64 input.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        num_entities: int = 16,
+        *,
+        temperature: float = 0.1,
+        self_sampling: bool = True,
+        key_channels: int | None = None,
+        pool_size: int = 2,
+        entity_std: float | None = None,
+        spectral_norm: bool = False,
+    ) -> None:
+        super().__init__()
+        _require_positive(
+            num_features=num_features, num_entities=num_entities, temperature=temperature, pool_size=pool_size
+        )
+        key_channels = max(1, num_features // 8) if key_channels is None else key_channels
+        _require_positive(key_channels=key_channels)
+        self.num_features, self.num_entities = num_features, num_entities
+        self.temperature, self.self_sampling, self.pool_size = temperature, self_sampling, pool_size
+        self.entities = nn.Conv2d(num_features, num_entities, 1, bias=False)
+        if entity_std is None:
+            nn.init.orthogonal_(self.entities.weight)
+        else:
+            _require_positive(entity_std=entity_std)
+            nn.init.normal_(self.entities.weight, std=entity_std)
+        self.key = make_conv(num_features, key_channels, 1, spectral_norm=spectral_norm)
+        self.query = make_conv(num_features, key_channels, 1, spectral_norm=spectral_norm)
+        self.sampling_gain = nn.Parameter(torch.full((num_entities,), INITIAL_SAMPLING_GAIN))
+
+    def layout(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The layout of x; in training mode with self-sampling it depends on the positions drawn.
+
+        Args:
+            x: (b, c, h, w).
+            generator: source of the sampled positions, on the device of x; None for PyTorch's global one.
+
+        Raises:
+            ValueError: x has the wrong shape, or, where positions are drawn, fewer than n pixels.
+        """
+        self._check(x)
+        logits = self.entities(x)
+        dtype = composed.compute_dtype(logits, x)
+        logits = logits.to(dtype)
+        if self.training and self.self_sampling:
+            gain = self.sampling_gain.to(dtype).view(1, -1, 1, 1)
+            logits = logits + gain * self._sampled_correlation(x, generator).to(dtype)
+        return torch.softmax(self.temperature * logits, dim=1)
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        return self.layout(x, generator)
+
+    def orthogonal_loss(self) -> Tensor:
+        """||W W^T - I||_F^2 of the entities W (n, c), unweighted (eq. 1); at least n - c where n > c."""
+        weight = self.entities.weight.flatten(1)
+        with without_autocast(weight):
+            gram = weight @ weight.t()
+            return (gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)).square().sum()
+
+    def _sampled_correlation(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
+        """F of eq. 2: n keys at positions drawn without replacement, times every query; (b, n, h, w)."""
+        height, width = x.shape[2:]
+        keys = functional.max_pool2d(self.key(x), self._pool_size_for(height, width)).flatten(2)
+        scores = torch.rand(keys.shape[0], 1, keys.shape[2], device=x.device, generator=generator)
+        positions = scores.topk(self.num_entities, dim=2).indices.expand(-1, keys.shape[1], -1)
+        filters = keys.gather(2, positions)
+        return (filters.transpose(1, 2) @ self.query(x).flatten(2)).unflatten(2, (height, width))
+
+    def _pool_size_for(self, height: int, width: int) -> int:
+        """The configured pooling, or the largest smaller one that leaves n positions to draw."""
+        for size in range(self.pool_size, 0, -1):
+            if (height // size) * (width // size) >= self.num_entities:
+                return size
+        raise ValueError(
+            f"self-sampling draws {self.num_entities} positions, but the map has {height} x {width} pixels: "
+            "use fewer entities, a larger map, or self_sampling=False"
+        )
+
+    def _check(self, x: Tensor) -> None:
+        if x.ndim != 4 or x.shape[1] != self.num_features:
+            raise ValueError(f"x must be (b, {self.num_features}, h, w), got {tuple(x.shape)}")
+        if 0 in x.shape[2:]:
+            raise ValueError(f"x must have at least one pixel, got {tuple(x.shape)}")
+
+
+class AttentiveNorm2d(SemanticLayout):
+    """Attentive Normalization: rho * regional_norm(value(x), layout(x)) + x (eq. 6).
+
+    The layer starts as the identity (rho = 0) and costs O(n) per value, linear in pixels. In eval mode it is a
+    deterministic function of x. Parameters, in the paper's symbols: `entities.weight` W, `sampling_gain` t, `weight`
+    beta, `bias` alpha, `residual_gain` rho.
+
+    Args:
+        num_features, num_entities, temperature, self_sampling, key_channels, pool_size, entity_std: the layout, see
+            `SemanticLayout`.
+        statistics: "instance", moments of each image's regions, or "batch" (Table 4's "w BN"): moments of a region over
+            the batch, with running estimates in eval mode.
+        variance: "weighted" or "algorithm1", see `regional_norm`.
+        affine: "entity", a weight and bias (n, c) per entity; "shared", one (c,) for all; or "none".
+        eps: added to the deviation of a region.
+        spectral_norm: normalise key, query and value.
+
+    Shapes:
+        x (b, c, h, w) -> the same shape, dtype and memory format.
+    """
+
+    running_mean: Tensor
+    running_variance: Tensor
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        num_features: int,
+        num_entities: int = 16,
+        *,
+        temperature: float = 0.1,
+        self_sampling: bool = True,
+        statistics: str = "instance",
+        variance: str = "weighted",
+        affine: str = "entity",
+        key_channels: int | None = None,
+        pool_size: int = 2,
+        entity_std: float | None = None,
+        eps: float = 1e-5,
+        spectral_norm: bool = False,
+    ) -> None:
+        super().__init__(
+            num_features,
+            num_entities,
+            temperature=temperature,
+            self_sampling=self_sampling,
+            key_channels=key_channels,
+            pool_size=pool_size,
+            entity_std=entity_std,
+            spectral_norm=spectral_norm,
+        )
+        _require_positive(eps=eps)
+        _require_choice("statistics", statistics, STATISTICS)
+        _require_choice("variance", variance, VARIANCES)
+        _require_choice("affine", affine, AFFINES)
+        self.statistics, self.variance, self.affine, self.eps = statistics, variance, affine, eps
+        self.value = make_conv(num_features, num_features, 1, spectral_norm=spectral_norm)
+        shape = (num_entities, num_features) if affine == "entity" else (num_features,)
+        self.register_parameter("weight", None if affine == "none" else nn.Parameter(torch.ones(shape)))
+        self.register_parameter("bias", None if affine == "none" else nn.Parameter(torch.zeros(shape)))
+        self.residual_gain = nn.Parameter(torch.zeros(()))
+        if statistics == "batch":
+            self.register_buffer("running_mean", torch.zeros(num_features, num_entities))
+            self.register_buffer("running_variance", torch.ones(num_features, num_entities))
+
+    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """See the class; `generator` draws the self-sampled positions."""
+        layout = self.layout(x, generator)
+        value = self.value(x)
+        if self.statistics == "instance":
+            normalised = regional_norm(value, layout, self.weight, self.bias, variance=self.variance, eps=self.eps)
+        elif self.training:
+            normalised = self._normalise_over_batch(value, layout)
+        else:
+            normalised = self._normalise_by_running_estimates(value, layout)
+        return torch.addcmul(x, normalised.to(x.dtype), self.residual_gain.to(x.dtype))
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.num_features}, {self.num_entities}, temperature={self.temperature}, "
+            f"self_sampling={self.self_sampling}, statistics={self.statistics!r}, variance={self.variance!r}, "
+            f"affine={self.affine!r}"
+        )
+
+    def _normalise_over_batch(self, value: Tensor, layout: Tensor) -> Tensor:
+        """One image as tall as the batch has one set of regions: its moments are the batch's."""
+        batch, height = value.shape[0], value.shape[2]
+        out, found = regional_norm_with_moments(
+            _stack_images(value),
+            _stack_images(layout),
+            self.weight,
+            self.bias,
+            variance=self.variance,
+            eps=self.eps,
+        )
+        with torch.no_grad():
+            self.running_mean.lerp_(found.mean[0].to(self.running_mean.dtype), BATCH_MOMENTUM)
+            self.running_variance.lerp_(found.variance[0].to(self.running_variance.dtype), BATCH_MOMENTUM)
+        return out.unflatten(2, (batch, height)).squeeze(0).transpose(0, 1)
+
+    def _normalise_by_running_estimates(self, value: Tensor, layout: Tensor) -> Tensor:
+        check_operands(value, layout, self.weight, self.bias)
+        dtype = composed.compute_dtype(value, layout)
+        weight, bias = (
+            None if t is None else t.to(dtype).expand(self.num_entities, -1) for t in (self.weight, self.bias)
+        )
+        mean, variance = self.running_mean.to(dtype)[None], self.running_variance.to(dtype)[None]
+        with without_autocast(value):
+            v, s = value.flatten(2).to(dtype), layout.flatten(2).to(dtype)
+            out = composed.apply_moments(v, s, mean, variance, weight, bias, self.eps)
+        return out.unflatten(2, value.shape[2:]).to(value.dtype)
+
+
+def orthogonal_loss(model: nn.Module) -> Tensor:
+    """The sum of ||W W^T - I||_F^2 (eq. 1) over every layout in a model, unweighted; 0 where there is none."""
+    losses = [module.orthogonal_loss() for module in model.modules() if isinstance(module, SemanticLayout)]
+    if losses:
+        return torch.stack(losses).sum()
+    return torch.zeros((), device=next((p.device for p in model.parameters()), None))
+
+
+def _stack_images(x: Tensor) -> Tensor:
+    """(b, c, h, w) -> (1, c, b h, w)."""
+    return x.transpose(0, 1).flatten(1, 2).unsqueeze(0)
+
+
+def _require_positive(**values: float) -> None:
+    for name, value in values.items():
+        if not value > 0:
+            raise ValueError(f"{name} must be positive, got {value}")
+
+
+def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {choices}, got {value!r}")

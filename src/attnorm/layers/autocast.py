@@ -1,0 +1,16 @@
+"""Where autocast must not reach: layouts, moments and spectral norms are computed in float32."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def without_autocast(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
+    """A context in which operations on this tensor's device keep their dtype."""
+    kind = tensor.device.type
+    # The meta device, where networks are built without memory, has no autocast to switch off.
+    return contextlib.nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False)

@@ -1,0 +1,124 @@
+"""The operator written in differentiable PyTorch operations.
+
+Four thin matrix products instead of the (b, c, n, h, w) tensor of the paper's Algorithm 1. It is the form that
+`torch.compile`, `torch.export` and double backward see; `eager` is the same function with its own backward.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from attnorm.layers.autocast import without_autocast
+
+# A region that no pixel belongs to has mass 0 and contributes nothing: this only keeps 0 / 0 out.
+SMALLEST_MASS = 1e-30
+# About this many pixels of each channel and image estimate the shift that the moments are taken around.
+SHIFT_SAMPLES = 1024
+
+
+class Moments(NamedTuple):
+    """Per image, channel and region: the mass (b, 1, n), mean (b, c, n) and variance (b, c, n)."""
+
+    mass: Tensor
+    mean: Tensor
+    variance: Tensor
+
+
+def estimate_shift(v: Tensor, dtype: torch.dtype) -> Tensor:
+    """A constant near the mean of each channel, (b, c, 1), from a strided sample of the pixels.
+
+    Moments of v - shift do not cancel in float32 when the mean is large beside the deviation. Any constant gives
+    the same moments in exact arithmetic, so no gradient flows through it.
+    """
+    step = max(1, v.shape[-1] // SHIFT_SAMPLES)
+    return v.detach()[..., ::step].to(dtype).mean(-1, keepdim=True)
+
+
+def region_mass(s: Tensor, variance: str, eps: float) -> Tensor:
+    """The mass of each region, (b, 1, n): eq. 5, or line 2 of Algorithm 1, which adds eps."""
+    mass = s.sum(-1).unsqueeze(1)
+    return mass + eps if variance == "algorithm1" else mass.clamp_min(SMALLEST_MASS)
+
+
+def moments(v: Tensor, s: Tensor, variance: str, eps: float) -> Moments:
+    """Moments of v (b, c, p) in the regions s (b, n, p), both in the dtype of the computation."""
+    shift = estimate_shift(v, v.dtype)
+    x, s_t = v - shift, s.transpose(1, 2)
+    mass = region_mass(s, variance, eps)
+    first = x @ s_t
+    if variance == "weighted":
+        offset = first / mass
+        var = (x * x) @ s_t / mass - offset * offset
+        mean = shift + offset
+    else:
+        mean = (first + shift * s.sum(-1).unsqueeze(1)) / mass
+        var = algorithm1_variance(x, s, shift, mean, mass)
+    return Moments(mass, mean, var.clamp_min(0))
+
+
+def algorithm1_variance(x: Tensor, s: Tensor, shift: Tensor, mean: Tensor, mass: Tensor) -> Tensor:
+    """Line 6 of Algorithm 1, sum_p (s v - mean)^2 / mass, from v = x + shift without large intermediate values.
+
+    With d = mean - shift and u = 1 - s each term is s x - shift u - d, whose square is summed here term by term.
+    """
+    d, u = mean - shift, 1 - s
+    u_sum, uu_sum = u.sum(-1).unsqueeze(1), (u * u).sum(-1).unsqueeze(1)
+    total = (
+        (x * x) @ (s * s).transpose(1, 2)
+        + shift**2 * uu_sum
+        + d**2 * s.shape[-1]
+        - 2 * shift * (x @ (s * u).transpose(1, 2))
+        - 2 * d * (x @ s.transpose(1, 2))
+        + 2 * shift * d * u_sum
+    )
+    return total / mass
+
+
+def safe_sqrt(var: Tensor) -> Tensor:
+    """The square root with gradient 0, not infinity, at 0: a constant region has no direction to move in."""
+    positive = var > 0
+    return torch.where(positive, torch.where(positive, var, 1).sqrt(), 0)
+
+
+def apply_moments(
+    v: Tensor,
+    s: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+) -> Tensor:
+    """sum_i s_i ((v - mean_i) / (sigma_i + eps) * weight_i + bias_i), eq. 5, for given moments (b or 1, c, n).
+
+    v and s are in the dtype of the computation; weight and bias are (n, c) or None. Returns (b, c, p).
+    """
+    shift = mean.detach().mean(-1, keepdim=True)
+    gain = 1 / (safe_sqrt(variance) + eps)
+    if weight is not None:
+        gain = gain * weight.t()
+    offset = (shift - mean) * gain
+    if bias is not None:
+        offset = offset + bias.t()
+    return (v - shift) * (gain @ s) + offset @ s
+
+
+def regional_norm(
+    v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, variance: str, eps: float
+) -> tuple[Tensor, Moments]:
+    """Normalises v (b, c, p) inside the regions s (b, n, p); returns the result in v's dtype and the moments."""
+    dtype = compute_dtype(v, s)
+    with without_autocast(v):
+        x, layout = v.to(dtype), s.to(dtype)
+        weight, bias = (None if t is None else t.to(dtype) for t in (weight, bias))
+        found = moments(x, layout, variance, eps)
+        out = apply_moments(x, layout, found.mean, found.variance, weight, bias, eps)
+    return out.to(v.dtype), found
+
+
+def compute_dtype(v: Tensor, s: Tensor) -> torch.dtype:
+    """float64 where an input is float64, float32 everywhere else: half precision never squares or sums."""
+    return torch.float64 if torch.float64 in (v.dtype, s.dtype) else torch.float32

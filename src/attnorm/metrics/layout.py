@@ -1,0 +1,57 @@
+"""Is a learned layout one at all? Two figures tell, and both ends of their ranges are failures.
+
+Sharpness near 1/n: every pixel belongs to every entity alike, each region is the whole map, and the layer is an
+instance normalisation with extra steps. Effective entities near 1: one entity has taken all pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from attnorm.layers import AttentiveNorm2d
+
+
+class LayoutUsage(NamedTuple):
+    """sharpness: mean over pixels of the largest weight, in [1/n, 1].
+    effective_entities: exp(entropy of the layout averaged over pixels and pictures), in [1, n].
+    """
+
+    sharpness: float
+    effective_entities: float
+
+
+def layout_usage(layout: Tensor) -> LayoutUsage:
+    """Sharpness and effective entities of a layout (b, n, h, w) that sums to 1 over n."""
+    layout = layout.detach().double()
+    mean = layout.mean((0, 2, 3))
+    entropy = -(mean * mean.clamp_min(1e-300).log()).sum()
+    return LayoutUsage(layout.amax(1).mean().item(), entropy.exp().item())
+
+
+@contextmanager
+def record_layouts(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Inside this context every AttentiveNorm2d of `model` leaves its layout (b, n, h, w) under its name.
+
+    Use it in eval mode, where the layout is a deterministic function of the features.
+    """
+    found: dict[str, Tensor] = {}
+
+    def recorder(name: str) -> Any:
+        def record(layer: AttentiveNorm2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            with torch.no_grad():
+                found[name] = layer.layout(inputs[0])
+
+        return record
+
+    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, AttentiveNorm2d)]
+    handles = [module.register_forward_hook(recorder(name)) for name, module in layers]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,1 @@
+"""Networks made of the layers, each with a configuration that is saved beside its weights."""

@@ -1,0 +1,162 @@
+"""A trained model in, pictures out; no data set and no training state needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from PIL import Image
+from torch import Tensor
+
+from attnorm.config import nearest
+from attnorm.errors import UserError
+from attnorm.metrics.layout import record_layouts
+from attnorm.models.class_conditional import Generator
+from attnorm.plots import to_uint8
+
+BATCH = 32
+LARGEST_SEED = 1 << 63
+
+
+class Generated(NamedTuple):
+    """pictures (b, h, w, 3) uint8; labels, one index a picture; layouts by layer name, each (b, n, h', w') float32."""
+
+    pictures: np.ndarray
+    labels: list[int]
+    layouts: dict[str, np.ndarray]
+
+
+class ClassConditionalPipeline:
+    """Draws pictures of given classes.
+
+    pipe = ClassConditionalPipeline.from_pretrained("runs/digits")
+    pictures = pipe(labels=["3", 7], num_images=8, seed=0)
+    """
+
+    def __init__(self, generator: Generator) -> None:
+        self.generator = generator.eval()
+        config = generator.config
+        self.class_names = config.class_names or tuple(str(i) for i in range(config.num_classes))
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, device: str = "cpu") -> ClassConditionalPipeline:
+        """Loads a run, a saved model's folder, or a model of the hub by its ORGANISATION/NAME.
+
+        Raises:
+            UserError: there is no model at `source`, it is damaged, or PyTorch cannot use `device`.
+        """
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(f"PyTorch cannot use the device {device!r} here: choose cpu") from error
+        return cls(Generator.from_pretrained(str(find_model(source)), map_location=device))
+
+    def __call__(
+        self, labels: Sequence[str | int] | None = None, num_images: int | None = None, seed: int = 0
+    ) -> list[Image.Image]:
+        """Draws pictures.
+
+        Args:
+            labels: class names or indices, used in turn; None for all classes.
+            num_images: pictures in all; None for one of each label.
+            seed: the same seed and labels give the same pictures.
+
+        Raises:
+            UserError: an unknown label, or a number that makes no sense.
+        """
+        return [Image.fromarray(picture) for picture in self.draw(labels, num_images, seed).pictures]
+
+    def draw(
+        self,
+        labels: Sequence[str | int] | None = None,
+        num_images: int | None = None,
+        seed: int = 0,
+        with_layouts: bool = False,
+    ) -> Generated:
+        """As calling, but returns arrays, and the layouts that the generator made on the way if asked."""
+        indices = self.indices(labels)
+        count = len(indices) if num_images is None else num_images
+        if count < 1:
+            raise UserError(f"the number of pictures must be at least 1, got {count}")
+        if not 0 <= seed < LARGEST_SEED:
+            raise UserError(f"seed must be from 0 to 2^63 - 1, got {seed}")
+        wanted = [indices[i % len(indices)] for i in range(count)]
+        # Noise comes from the CPU in one piece, so that device and batch size do not change the pictures.
+        z = torch.randn(count, self.generator.config.latent_dim, generator=torch.Generator().manual_seed(seed))
+        parts = list(self._batches(z, torch.tensor(wanted), with_layouts))
+        names = parts[0][1].keys()
+        layouts = {name: np.concatenate([layout[name] for _, layout in parts]) for name in names}
+        return Generated(np.concatenate([pictures for pictures, _ in parts]), wanted, layouts)
+
+    def indices(self, labels: Sequence[str | int] | None) -> list[int]:
+        """Class indices of names or indices; a name that is also an index means the class of that name."""
+        if labels is None:
+            return list(range(len(self.class_names)))
+        if not labels:
+            raise UserError("the list of labels is empty: name at least one class")
+        return [self._index(label) for label in labels]
+
+    def _index(self, label: str | int) -> int:
+        if isinstance(label, str) and label in self.class_names:
+            return self.class_names.index(label)
+        try:
+            index = int(label)
+        except ValueError:
+            raise UserError(
+                f"there is no class {label!r}{nearest(str(label), self.class_names)} "
+                f"(the model knows {_abridged(self.class_names)})"
+            ) from None
+        if not 0 <= index < len(self.class_names):
+            raise UserError(f"there is no class {index}: the model's classes are 0 to {len(self.class_names) - 1}")
+        return index
+
+    @torch.no_grad()
+    def _batches(
+        self, z: Tensor, labels: Tensor, with_layouts: bool
+    ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        device = next(self.generator.parameters()).device
+        for noise, classes in zip(z.split(BATCH), labels.split(BATCH), strict=True):
+            if not with_layouts:
+                yield to_uint8(self.generator(noise.to(device), classes.to(device))), {}
+                continue
+            with record_layouts(self.generator) as layouts:
+                pictures = self.generator(noise.to(device), classes.to(device))
+            yield to_uint8(pictures), {name: layout.cpu().numpy() for name, layout in layouts.items()}
+
+
+def find_model(source: str | Path) -> str | Path:
+    """The model's folder for a run or a saved model, or the name of a repository on the hub.
+
+    Raises:
+        UserError: nothing there is a model.
+    """
+    path = Path(source)
+    for folder in (path / "model", path):
+        if (folder / "config.json").is_file():
+            return folder
+    if (path / "config.yaml").is_file():
+        raise UserError(f"the run {path} has saved no model yet: it is written with the first checkpoint")
+    if path.exists():
+        raise UserError(f"{path} is neither a run nor a saved model: it has no config.json")
+    return _hub_model(str(source))
+
+
+def _hub_model(name: str) -> str:
+    from huggingface_hub import hf_hub_download
+
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise UserError(f"there is no run or model at {name}")
+    try:
+        hf_hub_download(name, "config.json")
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise UserError(f"there is no run or model at {name}, and the hub did not give one either") from error
+    return name
+
+
+def _abridged(names: Sequence[str], most: int = 12) -> str:
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown}, … {len(names)} in all"

@@ -1,0 +1,1 @@
+"""One loop for every task; a task says what one step is."""

@@ -1,0 +1,121 @@
+"""Checkpoints that survive a crash: written aside, synced, checksummed, renamed; the newest whole one is found."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from attnorm.errors import UserError
+
+STATE, MANIFEST = "state.pt", "manifest.json"
+CHUNK = 1 << 22
+
+
+def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
+    """Writes `folder`/step-N and removes all but the newest `keep`.
+
+    Args:
+        state: nested dictionaries of tensors and plain values.
+
+    Raises:
+        UserError: the folder cannot be written; what was there before is intact.
+    """
+    final, aside = folder / f"step-{step}", folder / f".step-{step}.partial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        with (aside / STATE).open("wb") as file:
+            torch.save(state, file)
+            _sync(file)
+        manifest = {"step": step, "bytes": (aside / STATE).stat().st_size, "crc32": _crc32(aside / STATE)}
+        with (aside / MANIFEST).open("w") as text:
+            json.dump(manifest, text)
+            _sync(text)
+        shutil.rmtree(final, ignore_errors=True)
+        aside.rename(final)
+        _sync_folder(folder)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+        shutil.rmtree(aside, ignore_errors=True)
+        raise UserError(
+            f"cannot write the checkpoint {final}: {error}; free some space or make the folder writable, then resume"
+        ) from error
+    for old in _by_age(folder)[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def newest(folder: Path, map_location: torch.device) -> tuple[dict[str, Any], list[str]]:
+    """The newest whole checkpoint and a sentence for each damaged one that was passed over.
+
+    Raises:
+        UserError: there is none.
+    """
+    complaints: list[str] = []
+    for path in reversed(_by_age(folder)):
+        problem = _problem(path)
+        if problem is None:
+            try:
+                state: dict[str, Any] = torch.load(path / STATE, map_location=map_location, weights_only=True)
+            except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+                problem = f"{STATE} holds no training state: {type(error).__name__}"
+            else:
+                return state, complaints
+        complaints.append(f"{path} is damaged ({problem})")
+    if complaints:
+        raise UserError(f"{'; '.join(complaints)}; no whole checkpoint is left in {folder}")
+    raise UserError(f"{folder} has no checkpoint yet: remove {folder.parent} and start again with attnorm train")
+
+
+def _problem(path: Path) -> str | None:
+    """Why a checkpoint cannot be trusted, or None."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+        size = (path / STATE).stat().st_size
+        if size != manifest["bytes"]:
+            return f"{STATE} has {size} of {manifest['bytes']} bytes"
+        if _crc32(path / STATE) != manifest["crc32"]:
+            return f"the checksum of {STATE} is wrong"
+    except FileNotFoundError as error:
+        return f"{Path(error.filename).name} is missing"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"unreadable: {error!r}"
+    return None
+
+
+def _by_age(folder: Path) -> list[Path]:
+    """Complete checkpoint folders, oldest step first."""
+    found = [path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdigit()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def _crc32(path: Path) -> int:
+    value = 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            value = zlib.crc32(chunk, value)
+    return value
+
+
+def _sync(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the rename itself durable; not every system can open a folder for this."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

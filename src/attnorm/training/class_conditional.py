@@ -1,0 +1,306 @@
+"""Class-conditional adversarial training: what one step is, and what it shows of itself."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from attnorm.config import derive
+from attnorm.layers import orthogonal_loss
+from attnorm.metrics.layout import layout_usage, record_layouts
+from attnorm.models.class_conditional import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from attnorm.plots import label_grid, save_picture, to_uint8
+from attnorm.training.config import TrainingConfig
+from attnorm.training.ema import EMA
+from attnorm.training.losses import hinge_discriminator_loss, hinge_generator_loss
+from attnorm.training.precision import autocast
+from attnorm.training.randomness import generator_for, seed_for
+from attnorm.training.standing_statistics import measure_standing_statistics
+
+USAGE_PICTURES = 16  # on so many pictures the layouts' figures are taken
+Figures = dict[str, Tensor]
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class ClassConditionalConfig(TrainingConfig):
+    """The loop's settings, the two networks and how they are trained against each other (paper, §4)."""
+
+    task: str = "class-conditional"
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    generator_lr: float = 1e-4
+    discriminator_lr: float = 4e-4
+    betas: tuple[float, float] = (0.0, 0.999)
+    discriminator_steps: int = 1  # per generator step
+    orthogonal_weight: float = 1e-3  # lambda_o of eq. 1
+    horizontal_flip: bool = True
+    ema_half_life: float = 10_000  # in pictures
+    ema_ramp_up: float = 0.05  # half-life as a share of the pictures seen, at most
+    standing_batches: int = 16  # batches that measure the batch norms of the averaged generator
+    sample_rows: int = 10
+    sample_columns: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.task != "class-conditional":
+            raise ValueError(f"task must be 'class-conditional', got {self.task!r}")
+        if self.generator.image_size != self.discriminator.image_size:
+            raise ValueError(
+                f"the generator makes {self.generator.image_size} pixels a side and the discriminator takes "
+                f"{self.discriminator.image_size}: set both image sizes alike"
+            )
+        for name in ("generator_lr", "discriminator_lr"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must be in [0, 1), got {self.betas}")
+        for name in ("discriminator_steps", "standing_batches", "sample_rows", "sample_columns"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("orthogonal_weight", "ema_half_life", "ema_ramp_up"):
+            if not getattr(self, name) >= 0:  # nor NaN
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+
+    @property
+    def image_size(self) -> int:
+        return self.generator.image_size
+
+    @property
+    def batches_per_step(self) -> int:
+        return self.discriminator_steps
+
+    def for_classes(self, class_names: Sequence[str]) -> ClassConditionalConfig:
+        """The configuration for a set of pictures with these classes."""
+        count = len(class_names)
+        blank = derive(self, {"generator.class_names": (), "generator.num_classes": count})
+        changes = {"generator.class_names": tuple(class_names), "discriminator.num_classes": count}
+        return derive(blank, changes)
+
+
+class ClassConditionalTask:
+    """The networks in training, their optimisers and the averaged generator."""
+
+    def __init__(self, config: ClassConditionalConfig, accelerator: Accelerator) -> None:
+        self.config, self.accelerator, self.device = config, accelerator, accelerator.device
+        torch.manual_seed(seed_for(config.seed, "weights"))
+        self.generator = self._placed(Generator(config.generator))
+        self.discriminator = self._placed(Discriminator(config.discriminator))
+        self.ema = EMA(self.generator, config.ema_half_life, config.ema_ramp_up)
+        self.optimizers = {
+            "generator": self._adam(self.generator, config.generator_lr),
+            "discriminator": self._adam(self.discriminator, config.discriminator_lr),
+        }
+        # What the loss is backpropagated through: with several processes, wrapped to share gradients.
+        self._parallel_generator = accelerator.prepare_model(self.generator)
+        self._parallel_discriminator = accelerator.prepare_model(self.discriminator)
+        self._shown_real: tuple[Tensor, Tensor] | None = None
+
+    def step(self, step: int, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> Figures:
+        """One generator update after `discriminator_steps` discriminator updates, one per batch.
+
+        Args:
+            step: updates done before this one; all randomness is a function of it.
+            batches: this process's share of pictures (m, s, s, 3) uint8 and labels (m,).
+
+        Returns:
+            scalars still on the device, averaged over the pieces of the batch.
+        """
+        self.generator.train()
+        self.discriminator.train().requires_grad_(True)
+        for update, batch in enumerate(batches):
+            figures = self._update_discriminator(step, update, batch)
+        # The generator's step needs no gradient of the discriminator's weights: a third of its backward pass.
+        self.discriminator.requires_grad_(False)
+        figures |= self._update_generator(step, len(batches[0][1]))
+        batch_size = self.config.batch_size
+        self.ema.update(self.generator, (step + 1) * batch_size, batch_size)
+        return figures
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "ema": self.ema.module.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        self.generator.load_state_dict(state["generator"])
+        self.discriminator.load_state_dict(state["discriminator"])
+        self.ema.module.load_state_dict(state["ema"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+
+    def usage(self) -> dict[str, float]:
+        """Sharpness and effective entities of every layout, of sampled and of real pictures."""
+        z, labels = self._fixed_inputs()
+        figures = _usage_of(self.ema.module, "generator", z[:USAGE_PICTURES], labels[:USAGE_PICTURES], self._autocast())
+        if self._shown_real is not None:
+            self.discriminator.eval()
+            figures |= _usage_of(self.discriminator, "discriminator", *self._shown_real, self._autocast())
+        return figures
+
+    def write_samples(self, path: Path) -> None:
+        """A grid of the averaged generator's pictures for the same noise at every call, a class a row."""
+        z, labels = self._fixed_inputs()
+        generator = self.sampling_generator()
+        with torch.no_grad(), self._autocast():
+            pictures = torch.cat([generator(*part) for part in zip(z.split(64), labels.split(64), strict=True)])
+        names = self.config.generator.class_names or tuple(map(str, range(self.config.generator.num_classes)))
+        columns = self.config.sample_columns
+        save_picture(label_grid(to_uint8(pictures), [names[i] for i in labels[::columns].tolist()], columns), path)
+
+    def save_model(self, folder: Path) -> None:
+        """Writes the averaged generator in the form that `from_pretrained` reads."""
+        self.sampling_generator().save_pretrained(folder)
+
+    def sampling_generator(self) -> Generator:
+        """A copy of the averaged generator with standing statistics, in eval mode."""
+        generator = copy.deepcopy(self.ema.module)
+        share = max(2, self.config.batch_size // (self.accelerator.num_processes * self.config.accumulation))
+
+        def forward(index: int) -> None:
+            z, labels = self._draw(share, "standing statistics", index)
+            with self._autocast():
+                generator(z, labels)
+
+        measure_standing_statistics(generator, forward, self.config.standing_batches)
+        return generator
+
+    def _update_discriminator(self, step: int, update: int, batch: tuple[np.ndarray, np.ndarray]) -> Figures:
+        total: Figures = {}
+        for piece, last, (x, y) in self._pieces(batch):
+            purpose = (step, "discriminator", update, piece)
+            x = self._flipped(x, *purpose)
+            z, fake_y = self._draw(len(y), *purpose)
+            torch.manual_seed(seed_for(self.config.seed, *purpose, "layers"))
+            with self._sharing(self._parallel_discriminator, last):
+                with self._autocast():
+                    with torch.no_grad():
+                        fake = self.generator(z, fake_y)
+                    # One call for both: spectral norm iterates once, and DDP sees one forward per backward.
+                    scores = self._parallel_discriminator(torch.cat([x, fake]), torch.cat([y, fake_y]))
+                real_score, fake_score = scores.chunk(2)
+                adversarial = hinge_discriminator_loss(real_score, fake_score)
+                orthogonal = orthogonal_loss(self.discriminator)
+                self._backward(adversarial + self.config.orthogonal_weight * orthogonal)
+            self._shown_real = (x[:USAGE_PICTURES], y[:USAGE_PICTURES])
+            self._add(
+                total,
+                loss_d=adversarial,
+                score_real=real_score.mean(),
+                score_fake=fake_score.mean(),
+                orthogonal_d=orthogonal,
+            )
+        self._apply("discriminator")
+        return total
+
+    def _update_generator(self, step: int, share: int) -> Figures:
+        total: Figures = {}
+        pieces = self.config.accumulation
+        for index in range(pieces):
+            purpose = (step, "generator", self._first_piece + index)
+            z, labels = self._draw(share // pieces, *purpose)
+            torch.manual_seed(seed_for(self.config.seed, *purpose, "layers"))
+            with self._sharing(self._parallel_generator, index == pieces - 1):
+                with self._autocast():
+                    scores = self.discriminator(self._parallel_generator(z, labels), labels)
+                adversarial = hinge_generator_loss(scores)
+                orthogonal = orthogonal_loss(self.generator)
+                self._backward(adversarial + self.config.orthogonal_weight * orthogonal)
+            self._add(total, loss_g=adversarial, orthogonal_g=orthogonal)
+        self._apply("generator")
+        return total
+
+    def _pieces(self, batch: tuple[np.ndarray, np.ndarray]) -> Iterator[tuple[int, bool, tuple[Tensor, Tensor]]]:
+        """(number of the piece in the whole batch, is it the last, (pictures in [-1, 1], labels))."""
+        pieces = self.config.accumulation
+        for index, (images, labels) in enumerate(
+            zip(np.array_split(batch[0], pieces), np.array_split(batch[1], pieces), strict=True)
+        ):
+            x = torch.from_numpy(images).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+            memory_format = torch.channels_last if self.config.channels_last else torch.contiguous_format
+            x = (x.float() / 127.5 - 1).contiguous(memory_format=memory_format)
+            yield (
+                self._first_piece + index,
+                index == pieces - 1,
+                (x, torch.from_numpy(labels).to(self.device)),
+            )
+
+    @property
+    def _first_piece(self) -> int:
+        return self.accelerator.process_index * self.config.accumulation
+
+    def _flipped(self, x: Tensor, *purpose: int | str) -> Tensor:
+        if not self.config.horizontal_flip:
+            return x
+        generator = generator_for(self.device, self.config.seed, *purpose, "flip")
+        flip = torch.rand(len(x), 1, 1, 1, generator=generator, device=self.device) < 0.5
+        return torch.where(flip, x.flip(3), x)
+
+    def _draw(self, count: int, *purpose: int | str) -> tuple[Tensor, Tensor]:
+        """Noise (count, latent_dim) and uniformly drawn labels (count,)."""
+        config = self.config.generator
+        generator = generator_for(self.device, self.config.seed, *purpose, "noise")
+        z = torch.randn(count, config.latent_dim, generator=generator, device=self.device)
+        return z, torch.randint(config.num_classes, (count,), generator=generator, device=self.device)
+
+    def _fixed_inputs(self) -> tuple[Tensor, Tensor]:
+        """The noise and labels of every sample grid: `sample_rows` classes, evenly spread, `sample_columns` each."""
+        config = self.config
+        rows = min(config.sample_rows, config.generator.num_classes)
+        classes = torch.arange(rows, device=self.device) * config.generator.num_classes // rows
+        labels = classes.repeat_interleave(config.sample_columns)
+        return self._draw(len(labels), "samples")[0], labels
+
+    def _placed(self, network: Network) -> Network:
+        network.to(self.device)
+        if self.config.channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
+
+    def _adam(self, network: nn.Module, lr: float) -> torch.optim.Adam:
+        return torch.optim.Adam(network.parameters(), lr=lr, betas=self.config.betas, fused=True)
+
+    def _apply(self, name: str) -> None:
+        self.optimizers[name].step()
+        self.optimizers[name].zero_grad(set_to_none=True)
+
+    def _backward(self, loss: Tensor) -> None:
+        (loss / self.config.accumulation).backward()
+
+    def _add(self, total: Figures, **figures: Tensor) -> None:
+        for name, value in figures.items():
+            share = value.detach() / self.config.accumulation
+            total[name] = total[name] + share if name in total else share
+
+    def _sharing(self, network: nn.Module, last: bool) -> contextlib.AbstractContextManager[Any]:
+        """Gradients cross between processes only with the last piece of a batch."""
+        return contextlib.nullcontext() if last else self.accelerator.no_sync(network)
+
+    def _autocast(self) -> torch.autocast:
+        return autocast(self.device, self.config.precision)
+
+
+def _usage_of(
+    network: nn.Module, name: str, first: Tensor, labels: Tensor, context: torch.autocast
+) -> dict[str, float]:
+    with torch.no_grad(), context, record_layouts(network) as layouts:
+        network(first, labels)
+    figures = {}
+    for layer, layout in layouts.items():
+        usage = layout_usage(layout)
+        figures[f"{name}.{layer}.sharpness"] = usage.sharpness
+        figures[f"{name}.{layer}.effective_entities"] = usage.effective_entities
+    return figures

@@ -1,0 +1,97 @@
+"""What a run says while it works: a progress bar or plain lines, log.jsonl always, TensorBoard by option."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class Journal:
+    """Records figures by step and shows the rate and the time left; use it as a context manager."""
+
+    def __init__(self, run: Path, *, start: int, steps: int, batch_size: int, tensorboard: bool, speak: bool) -> None:
+        """`speak` is False on all processes but the first, which then record nothing."""
+        self._speak, self._steps, self._batch_size = speak, steps, batch_size
+        self._console = Console(quiet=not speak, highlight=False)
+        self._progress = Progress(
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not (speak and self._console.is_terminal),
+        )
+        self._bar = self._progress.add_task("", total=steps, completed=start, figures="")
+        self._clock, self._last_step = time.perf_counter(), start
+        self._log = _continued(run / "log.jsonl", start) if speak else None
+        self._board: Any = None
+        if speak and tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(run / "tensorboard", purge_step=start + 1)
+
+    def __enter__(self) -> Journal:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+        for sink in (self._log, self._board):
+            if sink is not None:
+                sink.close()
+
+    def advance(self, step: int) -> None:
+        """Moves the bar; `step` steps are done."""
+        self._progress.update(self._bar, completed=step)
+
+    def record(self, step: int, figures: dict[str, float]) -> None:
+        """Writes the figures of `step` with the rate since the last record."""
+        now = time.perf_counter()
+        rate = (step - self._last_step) / max(now - self._clock, 1e-9)
+        self._clock, self._last_step = now, step
+        figures = {**figures, "steps_per_second": rate, "images_per_second": rate * self._batch_size}
+        if self._log is not None:
+            self._log.write(json.dumps({"step": step, "time": time.time(), **figures}) + "\n")
+            self._log.flush()
+        if self._board is not None:
+            for name, value in figures.items():
+                self._board.add_scalar(name, value, step)
+        self._show(step, figures)
+
+    def say(self, sentence: str) -> None:
+        """A line for the person, above the progress bar."""
+        self._console.print(sentence, soft_wrap=True, markup=False)
+
+    def _show(self, step: int, figures: dict[str, float]) -> None:
+        rate = figures["steps_per_second"]
+        short = "  ".join(f"{name} {value:.3g}" for name, value in figures.items() if name != "steps_per_second")
+        self._progress.update(self._bar, figures=short)
+        if self._progress.disable:
+            left = (self._steps - step) / max(rate, 1e-9)
+            self.say(f"step {step}/{self._steps}  {short}  {left / 60:.1f} min left")
+
+
+def _continued(path: Path, start: int) -> TextIO:
+    """The log, open for more, without the lines of steps after `start`: a resumed run does those again."""
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if _step_of(line) <= start]
+        if kept != lines:
+            aside = path.with_name(f".{path.name}.partial")
+            aside.write_text("".join(kept), encoding="utf-8")
+            aside.replace(path)
+    return path.open("a", encoding="utf-8")
+
+
+def _step_of(line: str) -> float:
+    """The step of a line of the log, infinite for one that a crash cut short."""
+    try:
+        return float(json.loads(line)["step"]) if line.endswith("\n") else float("inf")
+    except (ValueError, KeyError, TypeError):
+        return float("inf")

@@ -1,0 +1,268 @@
+"""The training loop, the same for every task. Read it from top to bottom; a task says what one step is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from safetensors import SafetensorError
+from torch import Tensor
+
+from attnorm.config import from_dict, read_yaml, to_yaml
+from attnorm.data.batches import Prefetcher, batch_indices
+from attnorm.data.dataset import ImageDataset
+from attnorm.data.loading import load
+from attnorm.errors import UserError
+from attnorm.training import checkpoint
+from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
+from attnorm.training.journal import Journal
+from attnorm.training.precision import resolve_device, resolve_precision
+from attnorm.training.randomness import seed_for
+
+TASKS: dict[str, tuple[type[ClassConditionalConfig], type[ClassConditionalTask]]] = {
+    "class-conditional": (ClassConditionalConfig, ClassConditionalTask),
+}
+CONFIG, CHECKPOINTS, SAMPLES, MODEL = "config.yaml", "checkpoints", "samples", "model"
+
+
+class Task(Protocol):
+    """What the loop asks of a task."""
+
+    def step(self, step: int, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Tensor]: ...
+    def usage(self) -> dict[str, float]: ...
+    def state(self) -> dict[str, Any]: ...
+    def load_state(self, state: dict[str, Any]) -> None: ...
+    def write_samples(self, path: Path) -> None: ...
+    def save_model(self, folder: Path) -> None: ...
+
+
+def begin(config: ClassConditionalConfig, run: Path) -> int:
+    """Starts a run in a new folder and trains it; returns the exit code.
+
+    Raises:
+        UserError: the folder holds a run already, the data cannot be read, or the settings do not fit together.
+    """
+    if (run / CONFIG).exists():
+        raise UserError(f"{run} holds a run already: go on with `attnorm resume {run}`, or choose another --out")
+    accelerator = _accelerator(config)
+    config = replace(config, precision=resolve_precision(config.precision, accelerator.device))
+    dataset = _load_data(config, run, accelerator)
+    config = config.for_classes(dataset.class_names)
+    if accelerator.is_main_process:
+        _write_config(config, run)
+    accelerator.wait_for_everyone()
+    return _train(config, run, dataset, accelerator, resume=False)
+
+
+def resume(run: Path, steps: int | None = None) -> int:
+    """Goes on with a run from its newest whole checkpoint; returns the exit code.
+
+    Args:
+        steps: a new number of steps in all, to train longer than the run was meant to.
+
+    Raises:
+        UserError: the folder holds no run, or no whole checkpoint.
+    """
+    config = read_config(run)
+    if steps is not None:
+        if steps < 1:
+            raise UserError(f"--steps must be at least 1, got {steps}")
+        config = replace(config, steps=steps)
+    accelerator = _accelerator(config)
+    dataset = _load_data(config, run, accelerator)
+    if dataset.class_names != config.generator.class_names:
+        raise UserError(f"the classes of {config.data} are no longer those that {run} was trained on: restore the data")
+    return _train(config, run, dataset, accelerator, resume=True)
+
+
+def read_config(run: Path) -> ClassConditionalConfig:
+    """The resolved configuration that a run was started with."""
+    if not (run / CONFIG).is_file():
+        raise UserError(f"{run} is no run: it has no {CONFIG}")
+    data = read_yaml(run / CONFIG)
+    task = data.get("task") if isinstance(data, dict) else None
+    if not isinstance(task, str) or task not in TASKS:
+        raise UserError(f"{run / CONFIG}: task must be one of {sorted(TASKS)}, got {task!r}")
+    return from_dict(TASKS[task][0], data, str(run / CONFIG))
+
+
+def _train(
+    config: ClassConditionalConfig,
+    run: Path,
+    dataset: ImageDataset,
+    accelerator: Accelerator,
+    *,
+    resume: bool,
+) -> int:
+    main = accelerator.is_main_process
+    task: Task = TASKS[config.task][1](config, accelerator)
+    start, complaints = 0, list[str]()
+    if resume:
+        state, complaints = checkpoint.newest(run / CHECKPOINTS, accelerator.device)
+        start = state["step"]
+        if config.steps < start:
+            raise UserError(f"{run} is at step {start} already: {config.steps} steps in all cannot be reached")
+        try:
+            task.load_state(state["task"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise UserError(f"the checkpoint of step {start} does not fit {run / CONFIG}: undo its changes") from error
+        if main and config != read_config(run):  # a new number of steps holds for the next resume too
+            _write_config(config, run)
+
+    journal = Journal(
+        run,
+        start=start,
+        steps=config.steps,
+        batch_size=config.batch_size,
+        tensorboard=config.tensorboard,
+        speak=main,
+    )
+    order = _Order(config, len(dataset), accelerator)
+    with (
+        journal,
+        Prefetcher(dataset, order, start * config.batches_per_step) as batches,
+        _stop_signals() as stop,
+    ):
+        for sentence in complaints:
+            journal.say(f"{sentence}; going on from step {start}")
+        journal.say(_describe(config, dataset, accelerator, run))
+        sums: dict[str, Tensor] = {}
+        step, summed = start, 0
+        while step < config.steps:
+            share = [batches.next() for _ in range(config.batches_per_step)]
+            figures = task.step(step, share)
+            step += 1
+            journal.advance(step)
+
+            # Figures are summed on the device and fetched only here: a fetch each step would wait for the device.
+            sums, summed = {name: value + sums.get(name, 0) for name, value in figures.items()}, summed + 1
+            if step % config.log_every == 0 or step == config.steps:
+                means = {name: (accelerator.reduce(total, "mean") / summed).item() for name, total in sums.items()}
+                journal.record(step, means | task.usage())
+                sums, summed = {}, 0
+
+            last, stopping = step == config.steps, stop.asked(accelerator)
+            if main and (step % config.sample_every == 0 or last):
+                task.write_samples(run / SAMPLES / f"step-{step:07d}.png")
+            if main and (step % config.checkpoint_every == 0 or last or stopping):
+                checkpoint.save(run / CHECKPOINTS, step, {"step": step, "task": task.state()}, config.keep_checkpoints)
+                _save_model(task, run / MODEL)
+            if stopping and not last:
+                journal.say(f"stopped at step {step}; go on with: attnorm resume {run}")
+                break
+        else:
+            journal.say(f"done: {step} steps; samples in {run / SAMPLES}, the model in {run / MODEL}")
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    return 128 + stop.number if step < config.steps else 0
+
+
+class _Order:
+    """Which pictures this process reads as its share of batch k."""
+
+    def __init__(self, config: ClassConditionalConfig, num_items: int, accelerator: Accelerator) -> None:
+        self._config, self._num_items = config, num_items
+        share = config.batch_size // accelerator.num_processes
+        self._share = slice(accelerator.process_index * share, (accelerator.process_index + 1) * share)
+        self._seed = seed_for(config.seed, "order")
+
+    def __call__(self, batch: int) -> np.ndarray:
+        return batch_indices(self._num_items, batch, self._config.batch_size, self._seed)[self._share]
+
+
+class _StopSignals:
+    """Which signal asked the run to stop, if any."""
+
+    number = 0
+
+    def asked(self, accelerator: Accelerator) -> bool:
+        """Whether any process was asked; all get the same answer, so that none waits for another for ever."""
+        if accelerator.num_processes == 1:
+            return self.number != 0
+        asked = accelerator.reduce(torch.tensor(self.number, device=accelerator.device), "sum")
+        self.number = self.number or int(asked.item() > 0) * signal.SIGTERM
+        return self.number != 0
+
+
+@contextmanager
+def _stop_signals() -> Iterator[_StopSignals]:
+    """SIGINT and SIGTERM ask for a checkpoint and an orderly end; a second SIGINT ends at once."""
+    stop = _StopSignals()
+
+    def ask(number: int, frame: object) -> None:
+        if stop.number == signal.SIGINT == number:
+            raise KeyboardInterrupt
+        stop.number = number
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield stop
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _accelerator(config: ClassConditionalConfig) -> Accelerator:
+    device = resolve_device(config.device)
+    # The running moments and singular vectors of each process are its own: broadcasting them between the forward and
+    # the backward pass would change what backward reads.
+    kwargs = DistributedDataParallelKwargs(broadcast_buffers=False)
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no", kwargs_handlers=[kwargs])
+    pieces = accelerator.num_processes * config.accumulation
+    if config.batch_size % pieces:
+        raise UserError(
+            f"batch_size {config.batch_size} cannot be shared by {accelerator.num_processes} processes in "
+            f"{config.accumulation} pieces each: choose a multiple of {pieces}"
+        )
+    return accelerator
+
+
+def _load_data(config: ClassConditionalConfig, run: Path, accelerator: Accelerator) -> ImageDataset:
+    if not config.data:
+        raise UserError("no data was named: give --data a folder, parquet file(s) or a built-in set such as digits")
+    with accelerator.main_process_first():  # one process prepares what the others then open
+        return load(config.data, config.image_size, cache=run.parent / "prepared-data")
+
+
+def _write_config(config: ClassConditionalConfig, run: Path) -> None:
+    """Writes the configuration aside and renames it, so that a crash never leaves half of one."""
+    aside = run / f".{CONFIG}.partial"
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        aside.write_text(to_yaml(config), encoding="utf-8")
+        aside.replace(run / CONFIG)
+    except OSError as error:
+        raise UserError(f"cannot write {run / CONFIG}: {error}; choose a folder that can be written") from error
+
+
+def _save_model(task: Task, folder: Path) -> None:
+    """Writes the model aside and swaps it in, so that a reader never meets half a model."""
+    aside = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        task.save_model(aside)
+        shutil.rmtree(folder, ignore_errors=True)
+        aside.rename(folder)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot write the model to {folder}: {error}; free some space, then resume") from error
+
+
+def _describe(config: ClassConditionalConfig, dataset: ImageDataset, accelerator: Accelerator, run: Path) -> str:
+    return (
+        f"{len(dataset)} pictures of {dataset.num_classes} classes at {dataset.size}x{dataset.size}; "
+        f"{accelerator.num_processes} process(es) on {accelerator.device.type}, {config.precision}, "
+        f"{os.environ.get('OMP_NUM_THREADS') or torch.get_num_threads()} threads; run {run}"
+    )

@@ -1,0 +1,72 @@
+"""A tiny system that trains in seconds, and one finished run of it."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: no test may ask the network
+
+import pytest
+import torch
+
+torch.set_num_threads(1)  # sums must not depend on the machine
+
+TINY = {
+    "generator.channels": (8, 8, 8, 8),
+    "generator.latent_dim": 8,
+    "generator.long_range.num_entities": 4,
+    "discriminator.channels": (8, 8, 8, 8),
+    "discriminator.embedding_dim": 8,
+    "discriminator.long_range.num_entities": 4,
+    "batch_size": 4,
+    "steps": 6,
+    "log_every": 2,
+    "sample_every": 3,
+    "checkpoint_every": 2,
+    "tensorboard": False,
+    "device": "cpu",
+    "precision": "float32",
+    "standing_batches": 2,
+    "sample_rows": 3,
+    "sample_columns": 2,
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_changes():
+    """What makes the preset an-gan-digits tiny, for `derive`."""
+    return dict(TINY)
+
+
+@pytest.fixture
+def tiny_config(tiny_changes):
+    from attnorm.config import derive
+    from attnorm.presets import get_preset
+
+    return derive(get_preset("an-gan-digits"), tiny_changes)
+
+
+@pytest.fixture(scope="session")
+def tiny_arguments():
+    """The same changes as arguments of `attnorm train`."""
+    arguments = []
+    for name, value in TINY.items():
+        values = value if isinstance(value, tuple) else (value,)
+        arguments += [f"--{name}", *(str(v).lower() for v in values)]
+    return arguments
+
+
+@pytest.fixture(scope="session")
+def finished_run(tiny_arguments, tmp_path_factory):
+    """A run of six steps that nothing disturbed; copy it before you change it."""
+    from attnorm.cli import main
+
+    run = tmp_path_factory.mktemp("finished") / "run"
+    assert main(["train", "an-gan-digits", "--data", "digits", "--out", str(run), *tiny_arguments]) == 0
+    return run
+
+
+@pytest.fixture
+def run_copy(finished_run, tmp_path):
+    """A copy of the finished run that a test may change."""
+    import shutil
+
+    return shutil.copytree(finished_run, tmp_path / "run")

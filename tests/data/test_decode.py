@@ -1,0 +1,100 @@
+"""One encoded picture to one square RGB array."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from attnorm.data.decode import DecodeError, decode_square
+
+
+def noise(width, height, channels=3, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+def encode(image, kind="png", **options):
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("width, height, box", [(50, 31, (9, 0, 40, 31)), (31, 50, (0, 9, 31, 40))])
+def test_centre_crop_and_lanczos_match_pillow(width, height, box):
+    image = Image.fromarray(noise(width, height))
+    expected = image.crop(box).resize((16, 16), Image.Resampling.LANCZOS)
+    np.testing.assert_array_equal(decode_square(encode(image), 16), np.asarray(expected))
+
+
+def test_a_picture_of_the_right_size_is_left_as_it_is(tmp_path):
+    pixels = noise(16, 16)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(decode_square(tmp_path / "a.png", 16), pixels)
+
+
+def test_exif_orientation_is_applied():
+    image = Image.fromarray(noise(12, 12))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate by 90° clockwise to view
+    turned = decode_square(encode(image, exif=exif), 12)
+    np.testing.assert_array_equal(turned, np.rot90(np.asarray(image), -1))
+
+
+def test_transparency_is_laid_over_white():
+    pixels = noise(4, 4, 4)
+    pixels[0, 0], pixels[0, 1] = (10, 20, 30, 0), (10, 20, 30, 255)
+    flat = decode_square(encode(Image.fromarray(pixels)), 4)
+    alpha = pixels[..., 3:].astype(float) / 255
+    np.testing.assert_allclose(flat, pixels[..., :3] * alpha + 255 * (1 - alpha), atol=1.01)
+    assert flat[0, 0].tolist() == [255, 255, 255] and flat[0, 1].tolist() == [10, 20, 30]
+
+
+def test_a_transparent_palette_entry_is_white():
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([0, 0, 0, 200, 10, 10])
+    image.putpixel((0, 0), 0)
+    flat = decode_square(encode(image, transparency=0), 4)
+    assert flat[0, 0].tolist() == [255, 255, 255] and flat[1, 1].tolist() == [200, 10, 10]
+
+
+def test_sixteen_bit_grey_is_scaled():
+    image = Image.fromarray(np.array([[0, 257 * 100], [257 * 200, 65535]], dtype=np.uint16))
+    np.testing.assert_array_equal(decode_square(encode(image), 2)[..., 1], [[0, 100], [200, 255]])
+
+
+@pytest.mark.parametrize("mode, colour, expected", [("L", 77, 77), ("1", 1, 255), ("LA", (9, 255), 9)])
+def test_grey_becomes_three_equal_channels(mode, colour, expected):
+    assert (decode_square(encode(Image.new(mode, (5, 5), colour)), 5) == expected).all()
+
+
+def test_cmyk_becomes_rgb():
+    red = decode_square(encode(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "jpeg", quality=100), 8)
+    np.testing.assert_allclose(red[4, 4], [255, 0, 0], atol=6)
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp", "png"])
+def test_an_animation_gives_its_first_frame(kind):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
+    options = {"lossless": True} if kind == "webp" else {}
+    first = decode_square(encode(frames[0], kind, save_all=True, append_images=frames[1:], **options), 8)
+    assert first[3, 3].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "encoded, reason",
+    [
+        (b"", "empty file"),
+        (b"nonsense", "not a picture"),
+        (encode(Image.fromarray(noise(40, 40)))[:900], "truncated|broken"),
+        (encode(Image.new("F", (4, 4)), "tiff"), "no defined range"),
+        (encode(Image.fromarray(np.full((4, 4), 70000, dtype=np.int32)), "tiff"), "no defined range"),
+    ],
+)
+def test_unusable_pictures_have_a_reason(encoded, reason):
+    with pytest.raises(DecodeError, match=reason):
+        decode_square(encoded, 8)
+
+
+def test_a_missing_file_has_a_reason(tmp_path):
+    with pytest.raises(DecodeError, match="No such file"):
+        decode_square(tmp_path / "a.png", 8)

@@ -1,0 +1,155 @@
+"""Finding pictures and classes in parquet files."""
+
+import io
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from attnorm.data.sources import open_source
+from attnorm.errors import UserError
+
+
+def png(value=0):
+    stream = io.BytesIO()
+    Image.new("RGB", (4, 4), (value, 0, 0)).save(stream, "png")
+    return stream.getvalue()
+
+
+def hugging_face_table(labels, names=None, **more):
+    table = pa.table({"image": [{"bytes": png(i), "path": None} for i in range(len(labels))], "label": labels, **more})
+    if names is None:
+        return table
+    features = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+    return table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+
+
+def read(source):
+    return [(picture.name, picture.label) for picture in source.read()]
+
+
+def test_parquet_with_hugging_face_names(tmp_path):
+    pq.write_table(hugging_face_table([1, 0, 1], ["cat", "dog", "owl"]), tmp_path / "a.parquet")
+    source = open_source(tmp_path / "a.parquet")
+    assert source.class_names == ("cat", "dog", "owl")
+    assert [(p.name, p.encoded, p.label) for p in source.read()] == [
+        ("a.parquet row 0", png(0), 1),
+        ("a.parquet row 1", png(1), 0),
+        ("a.parquet row 2", png(2), 1),
+    ]
+
+
+def test_a_folder_of_parquet_files_is_read_in_order_across_row_groups(tmp_path):
+    for name, labels in [("b", [0, 1]), ("a", list(range(5)) * 30)]:
+        pq.write_table(hugging_face_table(labels), tmp_path / f"{name}.parquet", row_group_size=40)
+    source = open_source(tmp_path)
+    assert source.class_names == ("0", "1", "2", "3", "4")
+    assert [label for _, label in read(source)] == list(range(5)) * 30 + [0, 1] == source.labels.tolist()
+    assert [name for name, _ in read(source)][-3:] == [
+        "a.parquet row 149",
+        "b.parquet row 0",
+        "b.parquet row 1",
+    ]
+
+
+def test_a_binary_column_and_string_labels(tmp_path):
+    pq.write_table(pa.table({"img": [png(0), png(1)], "class": ["zebra", "ant"]}), tmp_path / "a.parquet")
+    source = open_source(tmp_path / "a.parquet")
+    assert source.class_names == ("ant", "zebra")
+    assert [(p.encoded, p.label) for p in source.read()] == [(png(0), 1), (png(1), 0)]
+
+
+def test_a_struct_without_bytes_falls_back_to_its_path(tmp_path):
+    cells = [{"bytes": None, "path": "a.png"}, {"bytes": None, "path": None}]
+    pq.write_table(
+        pa.table({"image": pa.array(cells, pa.struct({"bytes": pa.binary(), "path": pa.string()}))}),
+        tmp_path / "a.parquet",
+    )
+    assert [p.encoded for p in open_source(tmp_path / "a.parquet").read()] == [tmp_path / "a.png", b""]
+
+
+def test_parquet_with_pictures_alone_is_one_class(tmp_path):
+    pq.write_table(pa.table({"image": [png(), png()]}), tmp_path / "birds.parquet")
+    source = open_source(tmp_path / "birds.parquet")
+    assert source.class_names == ("birds",) and source.labels.tolist() == [0, 0]
+
+
+def test_the_preferred_label_column_wins_and_another_may_be_chosen(tmp_path):
+    table = hugging_face_table([0, 1], width=[7, 8], kind=["b", "a"])
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert open_source(tmp_path / "a.parquet").labels.tolist() == [0, 1]
+    chosen = open_source(tmp_path / "a.parquet", label_column="kind")
+    assert (chosen.class_names, chosen.labels.tolist()) == (("a", "b"), [1, 0])
+
+
+@pytest.mark.parametrize(
+    "columns, options, problem",
+    [
+        ({"image": [png()], "other": [png()], "label": [0]}, {}, "2 picture columns.*--image-column"),
+        ({"text": ["x"], "label": [0]}, {}, "0 picture columns"),
+        (
+            {"image": [png()], "label": [0]},
+            {"image_column": "img"},
+            "no picture column 'img': it has 'image'",
+        ),
+        (
+            {"image": [png()], "label": [0]},
+            {"label_column": "kind"},
+            "no label column 'kind': it has 'label'",
+        ),
+        ({"image": [png()], "x": [0], "y": [0]}, {}, "no obvious label column: choose one of 'x', 'y'"),
+        ({"image": [png()], "label": [-1]}, {}, "labels from -1 to -1"),
+        ({"image": [png()], "label": pa.array([None], pa.int64())}, {}, "rows without a 'label'"),
+        ({"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}, {}, "no rows"),
+    ],
+)
+def test_unusable_columns_are_explained(tmp_path, columns, options, problem):
+    pq.write_table(pa.table(columns), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=problem):
+        open_source(tmp_path / "a.parquet", **options)
+
+
+@pytest.mark.parametrize("names, problem", [(["cat"], "0 to 1 in 'label' for 1 class"), (["cat"] * 2, "alike")])
+def test_names_that_do_not_fit_the_labels_are_refused(tmp_path, names, problem):
+    pq.write_table(hugging_face_table([0, 1], names), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=problem):
+        open_source(tmp_path / "a.parquet")
+
+
+def test_files_with_other_columns_are_named(tmp_path):
+    pq.write_table(hugging_face_table([0]), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"image": [png()], "label": [0]}), tmp_path / "b.parquet")
+    with pytest.raises(UserError, match=r"b\.parquet lacks the column 'image'"):
+        open_source(tmp_path)
+
+
+def test_a_broken_parquet_file_is_named(tmp_path):
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 nonsense")
+    with pytest.raises(UserError, match=r"a\.parquet is not a readable parquet file"):
+        open_source(tmp_path / "a.parquet")
+
+
+def test_parquet_is_streamed(tmp_path, monkeypatch):
+    """Reading the first picture must not read the whole file."""
+    table = hugging_face_table([0] * 500)
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=100)
+    rows = []
+    whole = pq.ParquetFile.iter_batches
+
+    def counted(self, **options):
+        for batch in whole(self, **options):
+            rows.append(batch.num_rows)
+            yield batch
+
+    source = open_source(tmp_path / "a.parquet")
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", counted)
+    next(source.read())
+    assert 0 < sum(rows) <= 100
+
+
+def test_labels_are_int64(tmp_path):
+    pq.write_table(hugging_face_table(pa.array([0, 1], pa.uint8())), tmp_path / "a.parquet")
+    assert open_source(tmp_path / "a.parquet").labels.dtype == np.int64

@@ -1,0 +1,28 @@
+"""The progress bar."""
+
+import io
+
+import pytest
+
+from attnorm.data.progress import track
+
+
+class Terminal(io.StringIO):
+    def __init__(self, is_terminal):
+        super().__init__()
+        self.is_terminal = is_terminal
+
+    def isatty(self):
+        return self.is_terminal
+
+
+@pytest.mark.parametrize("is_terminal, show", [(True, True), (True, False), (False, True)])
+def test_progress_is_drawn_on_a_terminal_only(monkeypatch, is_terminal, show):
+    stream = Terminal(is_terminal)
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    assert list(track(range(50), "preparing [cats]", 50, show=show)) == list(range(50))
+    drawn = stream.getvalue()
+    assert ("50/50" in drawn and "preparing [cats]" in drawn) == (is_terminal and show)
+    assert bool(drawn) == (is_terminal and show)

@@ -1,0 +1,102 @@
+"""Finding pictures and classes in folders."""
+
+import os
+
+import pytest
+
+from attnorm.data.sources import fingerprint, list_files, open_source
+from attnorm.errors import UserError
+
+
+def touch(*files):
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"picture")
+
+
+def read(source):
+    return [(picture.name, picture.label) for picture in source.read()]
+
+
+def test_class_folders_in_sorted_order_with_nested_files(tmp_path):
+    touch(
+        tmp_path / "dog/b.png",
+        tmp_path / "dog/a.JPG",
+        tmp_path / "cat/deep/er/z.webp",
+        tmp_path / "cat/a.ppm",
+    )
+    source = open_source(tmp_path)
+    assert source.class_names == ("cat", "dog")
+    assert read(source) == [("cat/a.ppm", 0), ("cat/deep/er/z.webp", 0), ("dog/a.JPG", 1), ("dog/b.png", 1)]
+    assert source.labels.tolist() == [0, 0, 1, 1] and len(source) == 4
+
+
+def test_hidden_files_and_other_files_are_ignored(tmp_path):
+    touch(tmp_path / "cat/a.png", tmp_path / "cat/.b.png", tmp_path / "cat/.h/c.png", tmp_path / ".git/d.png")
+    touch(tmp_path / "cat/notes.txt", tmp_path / "README.md")
+    assert read(open_source(tmp_path)) == [("cat/a.png", 0)]
+
+
+def test_a_linked_class_folder_counts(tmp_path):
+    touch(tmp_path / "elsewhere/a.png")
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/cat").symlink_to(tmp_path / "elsewhere")
+    assert read(open_source(tmp_path / "set")) == [("cat/a.png", 0)]
+
+
+def test_a_plain_folder_is_one_class_named_after_it(tmp_path):
+    touch(tmp_path / "flowers/b.png", tmp_path / "flowers/a.png")
+    source = open_source(tmp_path / "flowers")
+    assert source.class_names == ("flowers",)
+    assert read(source) == [("a.png", 0), ("b.png", 0)]
+
+
+def test_an_empty_class_folder_is_named(tmp_path):
+    touch(tmp_path / "cat/a.png", tmp_path / "dog/notes.txt")
+    with pytest.raises(UserError, match="dog holds no picture"):
+        open_source(tmp_path)
+
+
+def test_a_picture_beside_class_folders_is_named(tmp_path):
+    touch(tmp_path / "cat/a.png", tmp_path / "stray.png")
+    with pytest.raises(UserError, match=r"stray\.png lies beside class folders"):
+        open_source(tmp_path)
+
+
+def test_places_without_pictures_are_refused(tmp_path):
+    (tmp_path / "file.txt").write_text("x")
+    for path, problem in [
+        (tmp_path, "holds no picture"),
+        (tmp_path / "nowhere", "does not exist"),
+        (tmp_path / "file.txt", "neither a folder nor a .parquet"),
+    ]:
+        with pytest.raises(UserError, match=problem):
+            open_source(path)
+
+
+def test_pictures_and_parquet_do_not_mix(tmp_path):
+    touch(tmp_path / "a.png")
+    touch(tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="both"):
+        list_files(tmp_path)
+
+
+def test_columns_are_for_parquet_only(tmp_path):
+    touch(tmp_path / "a.png")
+    with pytest.raises(UserError, match="no columns"):
+        open_source(tmp_path, label_column="label")
+
+
+def test_the_fingerprint_follows_names_sizes_times_and_options(tmp_path):
+    file = tmp_path / "a.png"
+    touch(file, tmp_path / "b.png")
+    seen = [fingerprint(tmp_path, 32), fingerprint(tmp_path, 64), fingerprint(tmp_path, 32, "image")]
+    assert fingerprint(tmp_path, 32) == seen[0]
+    os.utime(file, ns=(0, 1))
+    seen.append(fingerprint(tmp_path, 32))
+    file.write_bytes(file.read_bytes() + b"x")
+    os.utime(file, ns=(0, 1))
+    seen.append(fingerprint(tmp_path, 32))
+    file.rename(tmp_path / "c.png")
+    seen.append(fingerprint(tmp_path, 32))
+    assert len(set(seen)) == 6

@@ -1,0 +1,239 @@
+"""The operator against the literal formulas in float64, in values, gradients and second gradients."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+from attnorm.layers import choose_backend, regional_norm
+from attnorm.layers.kernels import eager
+from attnorm.layers.regional_norm import BACKENDS, VARIANCES
+from tests.layers import literal
+
+AFFINES = ("entity", "shared", "none")
+CASES = list(itertools.product(BACKENDS, VARIANCES))
+
+
+def operands(
+    b: int = 2, c: int = 3, n: int = 5, h: int = 4, w: int = 6, affine: str = "entity", sharpness: float = 1.0
+) -> list[Tensor | None]:
+    generator = torch.Generator().manual_seed(b + 10 * c + 100 * n + h * w)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    shape = {"entity": (n, c), "shared": (c,), "none": None}[affine]
+    affine_pair = [None, None] if shape is None else [normal(*shape), normal(*shape)]
+    return [normal(b, c, h, w), (sharpness * normal(b, n, h, w)).softmax(1), *affine_pair]
+
+
+def gradients(out: Tensor, inputs: list[Tensor | None]) -> tuple[Tensor, ...]:
+    upstream = torch.linspace(-1, 1, out.numel(), dtype=torch.float64).view(out.shape).to(out.dtype)
+    return torch.autograd.grad(out, [t for t in inputs if t is not None], upstream)
+
+
+def require_grad(inputs: list[Tensor | None]) -> list[Tensor | None]:
+    return [None if t is None else t.detach().clone().requires_grad_() for t in inputs]
+
+
+@pytest.mark.parametrize(("backend", "variance"), CASES)
+@pytest.mark.parametrize("affine", AFFINES)
+def test_values_and_gradients_are_those_of_the_formulas(backend: str, variance: str, affine: str) -> None:
+    ours = require_grad(operands(affine=affine))
+    theirs = require_grad(operands(affine=affine))
+    out = regional_norm(*ours, variance=variance, backend=backend)
+    expected = literal.regional_norm(*theirs, variance)
+    torch.testing.assert_close(out, expected, rtol=1e-12, atol=1e-12)
+    for found, wanted in zip(gradients(out, ours), gradients(expected, theirs), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(("backend", "variance"), CASES)
+@pytest.mark.parametrize("affine", AFFINES)
+def test_gradcheck_and_gradgradcheck(backend: str, variance: str, affine: str) -> None:
+    inputs = tuple(require_grad(operands(b=2, c=2, n=3, h=2, w=3, affine=affine)))
+
+    def function(*args: Tensor) -> Tensor:
+        return regional_norm(*args, variance=variance, backend=backend)
+
+    assert torch.autograd.gradcheck(function, inputs)
+    assert torch.autograd.gradgradcheck(function, inputs)
+
+
+@pytest.mark.parametrize("needed", [(True, False), (False, True)])
+def test_second_derivatives_when_one_input_needs_none(needed: tuple[bool, bool]) -> None:
+    v, s, _, _ = operands(affine="none")
+    v.requires_grad_(needed[0])
+    s.requires_grad_(needed[1])
+    assert torch.autograd.gradgradcheck(regional_norm, (v, s))
+
+
+@pytest.mark.parametrize("variance", VARIANCES)
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1, 1, 1), (1, 3, 33, 3, 1), (3, 1, 2, 1, 7), (2, 5, 1, 5, 3), (1, 4, 7, 37, 41)]
+)
+def test_odd_and_tiny_shapes(shape: tuple[int, ...], variance: str) -> None:
+    inputs = operands(*shape)
+    torch.testing.assert_close(
+        regional_norm(*inputs, variance=variance), literal.regional_norm(*inputs, variance), rtol=1e-9, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("variance", VARIANCES)
+def test_many_blocks_give_what_one_block_gives(variance: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = require_grad(operands(h=9, w=11))
+    out = regional_norm(*one, variance=variance, backend="eager")
+    expected = [out, *gradients(out, one)]
+    monkeypatch.setattr(eager, "BLOCK_BYTES", 7 * 2 * 3 * 8)  # seven pixels a block
+    many = require_grad(operands(h=9, w=11))
+    out = regional_norm(*many, variance=variance, backend="eager")
+    for found, wanted in zip([out, *gradients(out, many)], expected, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize(("backend", "variance"), CASES)
+def test_a_large_mean_does_not_drown_the_deviation(backend: str, variance: str) -> None:
+    """Mean 100 and deviation 1 in float32; the mean of squares less the squared mean would lose three digits."""
+    v, s, _, _ = operands(2, 4, 6, 64, 64, affine="none", sharpness=3.0)
+    v = v + 100
+    expected = literal.regional_norm(v, s, None, None, variance)
+    out = regional_norm(v.float(), s.float(), variance=variance, backend=backend)
+    assert (out - expected).abs().max() < 2e-4 * expected.abs().max()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("mean", [100.0, 1000.0])
+def test_the_deviation_itself_survives_a_large_mean(backend: str, mean: float) -> None:
+    v, s, _, _ = operands(1, 4, 6, 64, 64, affine="none", sharpness=3.0)
+    v32, s32 = (v + mean).float(), s.float()
+    _, found = BACKENDS[backend].regional_norm(v32.flatten(2), s32.flatten(2), None, None, "weighted", 1e-5)
+    v64, s64 = v32.double()[:, :, None], s32.double()[:, None]
+    mass = s64.sum((-2, -1), keepdim=True)
+    mu = (s64 * v64).sum((-2, -1), keepdim=True) / mass
+    sigma = ((s64 * (v64 - mu) ** 2).sum((-2, -1), keepdim=True) / mass).sqrt().squeeze((-2, -1))
+    assert ((found.variance.double().sqrt() - sigma) / sigma).abs().max() < 1e-5
+
+
+def test_only_the_weighted_variance_is_blind_to_a_shift() -> None:
+    v, s, _, _ = operands(affine="none")
+    torch.testing.assert_close(regional_norm(v + 7, s), regional_norm(v, s), rtol=1e-10, atol=1e-10)
+    shifted, plain = (regional_norm(t, s, variance="algorithm1") for t in (v + 7, v))
+    assert (shifted - plain).abs().max() > 0.1
+
+
+def test_one_region_is_instance_norm() -> None:
+    v = operands()[0]
+    expected = torch.nn.functional.instance_norm(v, eps=0)
+    torch.testing.assert_close(regional_norm(v, torch.ones_like(v[:, :1]), eps=1e-12), expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("value", [0.0, 3.0, 1e4])
+def test_constant_features_have_finite_gradients(backend: str, value: float) -> None:
+    v = torch.full((2, 3, 8, 8), value, requires_grad=True)
+    s = torch.randn(2, 4, 8, 8).softmax(1).requires_grad_()
+    out = regional_norm(v, s, backend=backend)
+    out.sum().backward()
+    assert torch.isfinite(out).all()
+    assert torch.isfinite(v.grad).all()
+    assert torch.isfinite(s.grad).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_region_without_pixels_contributes_nothing(backend: str) -> None:
+    v, s, _, _ = operands(affine="none")
+    with_empty = torch.cat([s, torch.zeros_like(s[:, :1])], dim=1).requires_grad_()
+    v.requires_grad_()
+    out = regional_norm(v, with_empty, backend=backend)
+    torch.testing.assert_close(out, regional_norm(v, s))
+    out.square().sum().backward()
+    assert torch.isfinite(v.grad).all()
+    assert torch.isfinite(with_empty.grad).all()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_as_good_as_the_rounding_of_its_input(backend: str, dtype: torch.dtype) -> None:
+    """Statistics in float32: the error is that of rounding the result, even at mean 10 where squares overflow fp16."""
+    v, s, weight, bias = operands(2, 8, 6, 32, 32)
+    low = (v + 10).to(dtype)
+    out = regional_norm(low, s.float(), weight.float(), bias.float(), backend=backend)
+    expected = literal.regional_norm(low.double(), s, weight, bias, "weighted")
+    assert out.dtype == dtype
+    error, rounding = (out.double() - expected).abs().max(), (expected.to(dtype).double() - expected).abs().max()
+    assert error <= 2 * rounding + 1e-4
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_channels_last_keeps_its_format_and_its_values(backend: str) -> None:
+    v, s, weight, bias = operands(2, 8, 5, 6, 7)
+    expected = regional_norm(v, s, weight, bias, backend=backend)
+    v_last, s_last = (t.to(memory_format=torch.channels_last) for t in (v, s))
+    out = regional_norm(v_last, s_last, weight, bias, backend=backend)
+    torch.testing.assert_close(out, expected)
+    if backend == "eager":
+        assert out.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_an_expanded_upstream_gradient() -> None:
+    """`out.sum().backward()` sends a gradient whose strides are all 0."""
+    ours, theirs = require_grad(operands()), require_grad(operands())
+    regional_norm(*ours).sum().backward()
+    literal.regional_norm(*theirs, "weighted").sum().backward()
+    torch.testing.assert_close(ours[0].grad, theirs[0].grad, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("variance", VARIANCES)
+def test_compiled_values_and_gradients(variance: str) -> None:
+    ours, theirs = require_grad(operands()), require_grad(operands())
+
+    def function(*args: Tensor) -> Tensor:
+        return regional_norm(*args, variance=variance)
+
+    torch._dynamo.reset()
+    out = torch.compile(function, fullgraph=True, backend="aot_eager")(*ours)
+    expected = function(*theirs)
+    torch.testing.assert_close(out, expected)
+    for found, wanted in zip(gradients(out, ours), gradients(expected, theirs), strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+def test_only_the_features_the_layout_and_small_statistics_are_saved() -> None:
+    v, s, weight, bias = require_grad(operands(2, 8, 16, 32, 32))
+    saved: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t):
+        regional_norm(v, s, weight, bias, backend="eager")
+    large = [t for t in saved if t.numel() > 2 * 8 * 16]
+    assert {t.untyped_storage().data_ptr() for t in large} == {t.untyped_storage().data_ptr() for t in (v, s)}
+
+
+def test_choice_of_backend() -> None:
+    assert choose_backend("auto") == "eager"
+    assert choose_backend("composed") == "composed"
+    with pytest.raises(ValueError, match="'cuda-magic'"):
+        choose_backend("cuda-magic")
+
+
+@pytest.mark.parametrize(
+    ("v", "s", "options", "message"),
+    [
+        ((2, 3, 4, 4), (2, 5, 4, 3), {}, "agree in batch, height and width"),
+        ((2, 3, 4, 4), (1, 5, 4, 4), {}, "agree in batch, height and width"),
+        ((3, 4, 4), (5, 4, 4), {}, r"\(b, c, h, w\)"),
+        ((2, 3, 0, 4), (2, 5, 0, 4), {}, "at least one"),
+        ((2, 3, 4, 4), (2, 5, 4, 4), {"weight": torch.ones(3, 5)}, r"weight must be \(5, 3\)"),
+        ((2, 3, 4, 4), (2, 5, 4, 4), {"bias": torch.ones(4)}, r"bias must be \(5, 3\)"),
+        ((2, 3, 4, 4), (2, 5, 4, 4), {"variance": "biased"}, "variance must be one of"),
+    ],
+)
+def test_operands_that_do_not_fit(v: tuple[int, ...], s: tuple[int, ...], options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        regional_norm(torch.ones(v), torch.ones(s), **options)
+
+
+def test_integers_are_refused() -> None:
+    with pytest.raises(ValueError, match="floating point"):
+        regional_norm(torch.ones(1, 1, 2, 2, dtype=torch.int64), torch.ones(1, 1, 2, 2))

@@ -1,0 +1,260 @@
+"""The networks: sizes counted by hand from the paper's tables, conditioning, and saving."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from attnorm.config import derive
+from attnorm.errors import UserError
+from attnorm.models.class_conditional import (
+    ARCHITECTURES,
+    Discriminator,
+    DiscriminatorConfig,
+    Generator,
+    GeneratorConfig,
+    LongRangeConfig,
+)
+from attnorm.presets import PRESETS
+
+ENTITIES, CLASSES = 16, 1000
+SMALL_G = GeneratorConfig(channels=(8, 8, 8, 8), latent_dim=6, num_classes=3)
+SMALL_D = DiscriminatorConfig(channels=(8, 8, 8, 8), embedding_dim=5, num_classes=3)
+
+
+def conv(inputs: int, outputs: int, kernel: int, bias: bool = True) -> int:
+    return inputs * outputs * kernel**2 + (outputs if bias else 0)
+
+
+def attentive_norm(c: int) -> int:
+    layout = ENTITIES * c + 2 * conv(c, c // 8, 1) + ENTITIES
+    return layout + conv(c, c, 1) + 2 * ENTITIES * c + 1
+
+
+def self_attention(c: int) -> int:
+    return 2 * conv(c, c // 8, 1, bias=False) + 2 * conv(c, c // 2, 1, bias=False) + 1
+
+
+def generator_128(kind: str) -> int:
+    """z -> FC 4x4x1024 -> up 1024 -> up 512 -> up 256 (the layer) -> up 128 -> up 64 -> BN, ReLU, conv."""
+    total = 128 * 16 * 1024 + 16 * 1024
+    for inputs, outputs in [(1024, 1024), (1024, 512), (512, 256), (256, 128), (128, 64)]:
+        total += 2 * CLASSES * inputs + conv(inputs, outputs, 3) + conv(outputs, outputs, 3) + conv(inputs, outputs, 1)
+        here = outputs == 256
+        total += attentive_norm(256) if here and kind == "attentive_norm" else 2 * CLASSES * outputs
+        total += self_attention(256) if here and kind == "self_attention" else 0
+    return total + 2 * 64 + conv(64, 3, 3)
+
+
+def discriminator_128(kind: str) -> int:
+    """down 64 -> down 128 (the layer) -> down 256 -> concat(Embed(y), h) -> down 512 -> down 1024 -> sum pool -> FC."""
+    total = CLASSES * 128
+    for inputs, outputs in [(3, 64), (64, 128), (128, 256), (256 + 128, 512), (512, 1024)]:
+        total += conv(inputs, outputs, 3) + conv(outputs, outputs, 3) + conv(inputs, outputs, 1)
+    total += {"none": 0, "attentive_norm": attentive_norm(128), "self_attention": self_attention(128)}[kind]
+    return total + 1024 + 1
+
+
+@pytest.mark.parametrize(
+    ("preset", "kind"), [("sn-gan-star", "none"), ("sa-gan", "self_attention"), ("an-gan", "attentive_norm")]
+)
+def test_parameter_counts_of_the_128_networks(preset: str, kind: str) -> None:
+    config = PRESETS[f"{preset}-imagenet128"]
+    with torch.device("meta"):
+        generator, discriminator = Generator(config.generator), Discriminator(config.discriminator)
+    assert sum(p.numel() for p in generator.parameters()) == generator_128(kind)
+    assert sum(p.numel() for p in discriminator.parameters()) == discriminator_128(kind)
+
+
+@pytest.mark.parametrize("kind", ["none", "self_attention", "attentive_norm"])
+def test_pictures_and_scores_of_every_long_range_layer(kind: str) -> None:
+    torch.manual_seed(0)
+    generator = Generator(replace(SMALL_G, long_range=LongRangeConfig(kind, 2)))
+    discriminator = Discriminator(replace(SMALL_D, long_range=LongRangeConfig(kind, 1)))
+    pictures = generator(torch.randn(4, 6), torch.tensor([0, 1, 2, 0]))
+    assert pictures.shape == (4, 3, 32, 32)
+    assert pictures.abs().max() <= 1
+    scores = discriminator(pictures, torch.tensor([0, 1, 2, 0]))
+    assert scores.shape == (4,)
+    scores.sum().backward()
+    for network in (generator, discriminator):
+        gains = [p for name, p in network.named_parameters() if name.endswith("residual_gain")]
+        assert len(gains) == (kind != "none")
+        assert all(gain.grad.abs() > 0 for gain in gains)
+
+
+def maps_seen(network: nn.Module, kind: str, *inputs: Tensor) -> list[tuple[int, ...]]:
+    seen: list[tuple[int, ...]] = []
+    for module in network.modules():
+        if type(module).__name__ == kind:
+            module.register_forward_hook(lambda m, args, out: seen.append(tuple(out.shape[1:])))
+    network(*inputs)
+    return seen
+
+
+def test_the_long_range_layer_stands_where_the_paper_puts_it() -> None:
+    """Generator: on 256 channels of 32x32; discriminator: in the block that makes 128 channels, before its pooling."""
+    config = PRESETS["an-gan-imagenet128"]
+    narrow = derive(
+        config,
+        {
+            "generator.channels": tuple(c // 16 for c in config.generator.channels),
+            "discriminator.channels": tuple(c // 16 for c in config.discriminator.channels),
+            "generator.num_classes": 2,
+            "discriminator.num_classes": 2,
+        },
+    )
+    labels = torch.tensor([0, 1])
+    generator, discriminator = Generator(narrow.generator), Discriminator(narrow.discriminator)
+    assert maps_seen(generator, "AttentiveNorm2d", torch.randn(2, 128), labels) == [(256 // 16, 32, 32)]
+    assert maps_seen(discriminator, "AttentiveNorm2d", torch.randn(2, 3, 128, 128), labels) == [(128 // 16, 64, 64)]
+
+
+@pytest.mark.parametrize("size", ARCHITECTURES)
+def test_generator_and_discriminator_of_a_size_fit_together(size: int) -> None:
+    table = ARCHITECTURES[size]
+    generator = GeneratorConfig(image_size=size, channels=table.generator)
+    assert generator.image_size == 4 * 2 ** (len(table.generator) - 1)
+    with torch.device("meta"):
+        discriminator = Discriminator(
+            DiscriminatorConfig(
+                image_size=size,
+                channels=table.discriminator,
+                downsamples=table.downsamples,
+                concat_after=table.concat_after,
+            )
+        )
+        assert discriminator(torch.empty(1, 3, size, size), torch.zeros(1, dtype=torch.long)).shape == (1,)
+
+
+def test_spectral_norm_of_the_generator_spares_the_class_gains() -> None:
+    generator, plain = Generator(SMALL_G), Generator(replace(SMALL_G, spectral_norm=False))
+    normalised = [name for name, _ in generator.named_parameters() if "parametrizations" in name]
+    assert any("stem" in name for name in normalised)
+    assert not any("gain" in name or ".bias.weight" in name for name in normalised)
+    assert not [name for name, _ in plain.named_parameters() if "parametrizations" in name]
+
+
+def test_every_weight_of_the_discriminator_has_spectral_norm_the_embedding_too() -> None:
+    discriminator = Discriminator(SMALL_D)
+    for name, module in discriminator.named_modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear, nn.Embedding)):
+            assert torch.nn.utils.parametrize.is_parametrized(module), name
+
+
+def test_projection_adds_the_inner_product_with_the_embedded_label() -> None:
+    torch.manual_seed(0)
+    network = Discriminator(replace(SMALL_D, conditioning="projection")).eval()
+    x, labels = torch.randn(3, 3, 32, 32), torch.tensor([0, 1, 2])
+    h = x
+    for block in network.blocks:
+        h = block(h)
+    pooled = torch.relu(h).sum((2, 3))
+    expected = network.score(pooled)[:, 0] + torch.einsum("bc,bc->b", network.embedding.weight[labels], pooled)
+    torch.testing.assert_close(network(x, labels), expected)
+
+
+@pytest.mark.parametrize("conditioning", ["concat", "projection"])
+def test_the_label_changes_the_score(conditioning: str) -> None:
+    torch.manual_seed(0)
+    network = Discriminator(replace(SMALL_D, conditioning=conditioning)).eval()
+    x = torch.randn(1, 3, 32, 32).expand(3, -1, -1, -1)
+    assert len(set(network(x, torch.tensor([0, 1, 2])).tolist())) == 3
+
+
+def test_a_one_hot_mixture_is_the_label_and_a_mixture_lies_between() -> None:
+    torch.manual_seed(0)
+    generator = Generator(SMALL_G).eval()
+    for name, parameter in generator.named_parameters():
+        if ".gain." in name:
+            nn.init.normal_(parameter, mean=1.0)
+    z = torch.randn(1, 6)
+    zero, one = (generator(z, torch.tensor([i])) for i in (0, 1))
+    torch.testing.assert_close(generator(z, torch.tensor([[1.0, 0, 0]])), zero)
+    near = generator(z, torch.tensor([[0.99, 0.01, 0]]))
+    assert 0 < (near - zero).abs().mean() < 0.2 * (one - zero).abs().mean()
+
+
+def test_saved_and_loaded_networks_are_the_same(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = replace(SMALL_G, long_range=LongRangeConfig("attentive_norm", 2), class_names=("a", "b", "c"))
+    generator = Generator(config).eval()
+    generator.save_pretrained(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    loaded = Generator.from_pretrained(tmp_path)
+    assert loaded.config == config
+    assert not loaded.training
+    z, labels = torch.randn(2, 6), torch.tensor([0, 2])
+    assert torch.equal(loaded(z, labels), generator(z, labels))
+    Discriminator(SMALL_D).save_pretrained(tmp_path / "d")
+    assert Discriminator.from_pretrained(tmp_path / "d").config == SMALL_D
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    Generator(SMALL_G).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def edit_config(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"latent": 6}, "unknown field 'latent', did you mean 'latent_dim'"),
+        ({"channels": [8, 8, 10**9, 8]}, "must be from 1 to"),
+        ({"channels": "many"}, "channels"),
+        ({"num_classes": 4}, "does not hold the weights"),
+        ({"image_size": 33}, "makes 32 x 32 pictures"),
+    ],
+)
+def test_a_config_that_cannot_be_true_is_refused(saved: Path, changes: dict, message: str) -> None:
+    edit_config(saved, **changes)
+    with pytest.raises(UserError, match=message):
+        Generator.from_pretrained(saved)
+
+
+def test_damaged_or_missing_weights_are_named(saved: Path) -> None:
+    weights = saved / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"model\.safetensors is missing or damaged"):
+        Generator.from_pretrained(saved)
+    weights.unlink()
+    with pytest.raises(UserError, match=r"model\.safetensors is missing or damaged"):
+        Generator.from_pretrained(saved)
+
+
+def test_a_pickle_beside_the_config_is_not_opened(saved: Path) -> None:
+    (saved / "model.safetensors").rename(saved / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"model\.safetensors is missing"):
+        Generator.from_pretrained(saved)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "message"),
+    [
+        (GeneratorConfig, {"image_size": 64}, "makes 32 x 32 pictures, not image_size 64"),
+        (GeneratorConfig, {"channels": (8,), "image_size": 4}, "must have 2 to"),
+        (GeneratorConfig, {"class_names": ("one",)}, "1 class names do not fit num_classes 10"),
+        (GeneratorConfig, {"long_range": LongRangeConfig("attentive_norm", 3)}, "block must be from 0 to 2, got 3"),
+        (DiscriminatorConfig, {"image_size": 30}, "cannot be halved 2 times"),
+        (DiscriminatorConfig, {"concat_after": 4}, "concat_after must be from 1 to 3"),
+        (DiscriminatorConfig, {"channels": (8, 0, 8, 8)}, "must be from 1 to"),
+    ],
+)
+def test_configs_out_of_range(kind: type, changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        kind(**changes)
+
+
+def test_a_picture_of_another_size_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(b, 3, 32, 32\), got \(1, 3, 31, 32\)"):
+        Discriminator(SMALL_D)(torch.zeros(1, 3, 31, 32), torch.tensor([0]))

@@ -1,0 +1,34 @@
+"""What `import attnorm` promises."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import attnorm
+
+EXTRAS = {"PIL", "safetensors", "huggingface_hub", "accelerate", "rich", "yaml", "dacite", "sklearn", "pyarrow"}
+
+
+def test_import_needs_torch_alone() -> None:
+    """In a fresh interpreter, where everything that torch does not need itself is blocked."""
+    code = (
+        "import sys\n"
+        f"blocked = {EXTRAS}\n"
+        "class Block:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in blocked: raise ModuleNotFoundError(name)\n"
+        "sys.meta_path.insert(0, Block())\n"
+        "from attnorm import AttentiveNorm2d, SelfAttention2d, SemanticLayout, orthogonal_loss, regional_norm\n"
+        "import torch\n"
+        "print(AttentiveNorm2d(8, 4)(torch.zeros(1, 8, 4, 4)).shape)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "torch.Size([1, 8, 4, 4])"
+
+
+def test_the_public_names_exist() -> None:
+    for name in attnorm.__all__:
+        assert getattr(attnorm, name) is not None
+    assert attnorm.ClassConditionalPipeline.__module__ == "attnorm.pipelines"

@@ -1,0 +1,105 @@
+"""The named configurations are the paper's where they say so, and every one can be built."""
+
+import pytest
+import torch
+
+from attnorm.config import to_dict
+from attnorm.errors import UserError
+from attnorm.models.class_conditional import Discriminator, Generator
+from attnorm.presets import PRESETS, get_preset
+
+
+def differences(first, second, prefix=""):
+    """The dotted names of the fields in which two nested dictionaries differ."""
+    found = set()
+    for name in first:
+        if isinstance(first[name], dict):
+            found |= differences(first[name], second[name], f"{prefix}{name}.")
+        elif first[name] != second[name]:
+            found.add(prefix + name)
+    return found
+
+
+def differing(first, second):
+    return differences(to_dict(get_preset(first)), to_dict(get_preset(second)))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_makes_pictures_of_its_size_and_scores_them(name):
+    config = get_preset(name)
+    with torch.device("meta"):  # shapes without memory: the paper's networks are large
+        generator, discriminator = Generator(config.generator), Discriminator(config.discriminator)
+        labels = torch.zeros(2, dtype=torch.int64)
+        pictures = generator(torch.zeros(2, config.generator.latent_dim), labels)
+        scores = discriminator(pictures, labels)
+    assert all(p.is_meta for network in (generator, discriminator) for p in network.parameters())
+    assert pictures.shape == (2, 3, config.image_size, config.image_size)
+    assert scores.shape == (2,)
+
+
+@pytest.mark.parametrize("kind", ["none", "self_attention", "attentive_norm"])
+def test_the_long_range_layer_sits_on_maps_of_32_in_the_generator(kind):
+    """SA-GAN's place, kept by the paper: 32 x 32 maps, and the discriminator's second block."""
+    named = {"none": "sn-gan-star", "self_attention": "sa-gan", "attentive_norm": "an-gan"}[kind]
+    for data in ("imagenet128", "tiny-imagenet", "cifar10"):
+        config = get_preset(f"{named}-{data}")
+        assert (config.generator.long_range.kind, config.discriminator.long_range.kind) == (kind, kind)
+        assert 4 * 2 ** (config.generator.long_range.block + 1) == 32
+        assert config.discriminator.long_range.block == 1
+
+
+def test_an_unknown_preset_is_refused_with_the_nearest_name():
+    with pytest.raises(UserError, match="unknown preset 'an-gan-cifar', did you mean 'an-gan-cifar10'"):
+        get_preset("an-gan-cifar")
+
+
+def test_the_demos_are_attentive_normalization_gans():
+    assert get_preset("demo-digits") == get_preset("an-gan-digits")
+    assert get_preset("demo-facades") == get_preset("an-gan-facades-cpu")
+
+
+@pytest.mark.parametrize("data", ["imagenet128", "tiny-imagenet", "cifar10", "digits"])
+def test_sn_gan_differs_from_sn_gan_star_in_its_documented_fields_only(data):
+    assert differing(f"sn-gan-{data}", f"sn-gan-star-{data}") == {
+        "generator.spectral_norm",
+        "generator_lr",
+        "discriminator_lr",
+        "betas",
+        "discriminator_steps",
+    }
+    plain = get_preset(f"sn-gan-{data}")
+    assert (plain.generator.spectral_norm, plain.discriminator.spectral_norm) == (False, True)
+    assert (plain.generator_lr, plain.discriminator_lr, plain.betas) == (2e-4, 2e-4, (0.0, 0.9))
+    assert plain.discriminator_steps == 5
+
+
+@pytest.mark.parametrize("system", ["sa-gan", "an-gan"])
+def test_the_compared_systems_differ_in_the_long_range_layer_only(system):
+    kinds = {"generator.long_range.kind", "discriminator.long_range.kind"}
+    assert differing(f"{system}-cifar10", "sn-gan-star-cifar10") == kinds
+    assert differing(f"{system}-cifar10-cpu", "sn-gan-star-cifar10-cpu") == kinds
+
+
+@pytest.mark.parametrize("system", ["sn-gan-star", "sa-gan", "an-gan"])
+def test_imagenet128_has_the_papers_settings(system):
+    config = get_preset(f"{system}-imagenet128")
+    assert (config.image_size, config.batch_size, config.generator.num_classes) == (128, 256, 1000)
+    assert (config.generator_lr, config.discriminator_lr, config.betas) == (1e-4, 4e-4, (0.0, 0.999))
+    assert (config.discriminator_steps, config.orthogonal_weight) == (1, 1e-3)
+    assert config.generator.channels == (1024, 1024, 512, 256, 128, 64)
+    assert config.discriminator.channels == (64, 128, 256, 512, 1024)
+    assert (config.discriminator.downsamples, config.discriminator.concat_after) == (5, 3)
+    assert (config.generator.latent_dim, config.discriminator.embedding_dim) == (128, 128)
+    assert (config.generator.spectral_norm, config.discriminator.spectral_norm) == (True, True)
+    assert config.steps == (880_000 if system == "an-gan" else 1_000_000)
+
+
+def test_the_papers_layer_has_16_entities_and_temperature_a_tenth():
+    for network in (get_preset("an-gan-imagenet128").generator, get_preset("an-gan-imagenet128").discriminator):
+        assert (network.long_range.num_entities, network.long_range.temperature) == (16, 0.1)
+        assert (network.long_range.self_sampling, network.long_range.statistics) == (True, "instance")
+
+
+def test_digits_are_never_mirrored():
+    assert not any(config.horizontal_flip for name, config in PRESETS.items() if "digits" in name)
+    assert get_preset("an-gan-cifar10").horizontal_flip

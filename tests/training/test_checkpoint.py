@@ -1,0 +1,182 @@
+"""Checkpoints survive crashes, damage is noticed, and nothing in them is executed."""
+
+import json
+import pickle
+import zlib
+
+import pytest
+import torch
+
+from attnorm.errors import UserError
+from attnorm.training import checkpoint
+
+CPU = torch.device("cpu")
+
+
+def state_of(step):
+    return {"step": step, "task": {"weights": torch.full((50,), float(step)), "nested": {"numbers": [1, 2.5, "x"]}}}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The checkpoints of steps 2, 4 and 6."""
+    for step in (2, 4, 6):
+        checkpoint.save(tmp_path / "run" / "checkpoints", step, state_of(step), keep=3)
+    return tmp_path / "run" / "checkpoints"
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_was_saved_comes_back(folder):
+    state, complaints = checkpoint.newest(folder, CPU)
+    assert complaints == []
+    assert torch.equal(state["task"].pop("weights"), torch.full((50,), 6.0))
+    assert state == {"step": 6, "task": {"nested": {"numbers": [1, 2.5, "x"]}}}
+
+
+def test_the_last_k_are_kept_by_step_and_not_by_name(tmp_path):
+    for step in (8, 9, 10, 11):
+        checkpoint.save(tmp_path, step, state_of(step), keep=2)
+    assert names(tmp_path) == ["step-10", "step-11"]
+    assert checkpoint.newest(tmp_path, CPU)[0]["step"] == 11
+
+
+def test_saving_a_step_again_replaces_it(folder):
+    checkpoint.save(folder, 6, state_of(6) | {"again": True}, keep=3)
+    assert checkpoint.newest(folder, CPU)[0]["again"]
+    assert names(folder) == ["step-2", "step-4", "step-6"]
+
+
+def cut_short(path):
+    with (path / "state.pt").open("r+b") as file:
+        file.truncate((path / "state.pt").stat().st_size // 2)
+
+
+def flip_a_byte(path):
+    data = bytearray((path / "state.pt").read_bytes())
+    data[len(data) // 2] ^= 1
+    (path / "state.pt").write_bytes(data)
+
+
+def remove_the_manifest(path):
+    (path / "manifest.json").unlink()
+
+
+def remove_the_state(path):
+    (path / "state.pt").unlink()
+
+
+def empty_the_manifest(path):
+    (path / "manifest.json").write_text("")
+
+
+def nonsense_manifest(path):
+    (path / "manifest.json").write_text("[1, 2]")
+
+
+DAMAGES = [
+    (cut_short, "bytes"),
+    (flip_a_byte, "checksum"),
+    (remove_the_manifest, "manifest.json is missing"),
+    (remove_the_state, "state.pt is missing"),
+    (empty_the_manifest, "unreadable"),
+    (nonsense_manifest, "unreadable"),
+]
+
+
+@pytest.mark.parametrize(("damage", "word"), DAMAGES)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(damage, word, folder):
+    damage(folder / "step-6")
+    state, complaints = checkpoint.newest(folder, CPU)
+    assert state["step"] == 4
+    assert len(complaints) == 1
+    assert str(folder / "step-6") in complaints[0]
+    assert word in complaints[0]
+
+
+@pytest.mark.parametrize(("damage", "word"), DAMAGES)
+def test_nothing_whole_left_is_an_error_that_names_all(damage, word, folder):
+    for step in (2, 4, 6):
+        damage(folder / f"step-{step}")
+    with pytest.raises(UserError) as caught:
+        checkpoint.newest(folder, CPU)
+    assert all(str(folder / f"step-{step}") in str(caught.value) for step in (2, 4, 6))
+    assert "no whole checkpoint is left" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_checkpoint_at_all_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="has no checkpoint yet"):
+        checkpoint.newest(tmp_path / "none", CPU)
+
+
+def test_other_folders_are_no_checkpoints(folder):
+    for name in ("step-x", "step-", ".step-8.partial", "notes"):
+        (folder / name).mkdir()
+    assert checkpoint.newest(folder, CPU)[0]["step"] == 6
+    checkpoint.save(folder, 8, state_of(8), keep=1)
+    assert names(folder) == ["notes", "step-", "step-8", "step-x"]
+
+
+@pytest.mark.parametrize("moment", ["writing", "syncing", "renaming"])
+def test_an_interrupted_write_leaves_what_was_there(moment, folder, monkeypatch):
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    def fail(*arguments):
+        if moment == "writing":
+            arguments[1].write(b"half a state")
+            raise RuntimeError("no space left on device")  # as torch.save reports it
+        raise OSError(28, "No space left on device")
+
+    target = {
+        "writing": (torch, "save"),
+        "syncing": (checkpoint.os, "fsync"),
+        "renaming": (checkpoint.Path, "rename"),
+    }[moment]
+    monkeypatch.setattr(*target, fail)
+    with pytest.raises(UserError, match="free some space"):
+        checkpoint.save(folder, 8, state_of(8), keep=1)
+    monkeypatch.undo()
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert names(folder) == ["step-2", "step-4", "step-6"]  # nothing half-written lies about
+
+
+def test_a_crash_while_writing_is_invisible_and_the_next_save_cleans_up(folder):
+    (folder / ".step-8.partial").mkdir()
+    (folder / ".step-8.partial" / "state.pt").write_bytes(b"half")
+    assert checkpoint.newest(folder, CPU)[0]["step"] == 6
+    checkpoint.save(folder, 8, state_of(8), keep=4)
+    assert names(folder) == ["step-2", "step-4", "step-6", "step-8"]
+    assert checkpoint.newest(folder, CPU)[0]["step"] == 8
+
+
+def test_a_malicious_pickle_is_not_executed(folder, tmp_path):
+    """Even with a manifest that fits."""
+    made = tmp_path / "made-by-the-pickle"
+
+    class Malice:
+        def __reduce__(self):
+            return made.touch, ()
+
+    for content in (pickle.dumps(Malice(), protocol=2), _as_torch_file(Malice(), tmp_path)):
+        (folder / "step-6" / "state.pt").write_bytes(content)
+        manifest = {"step": 6, "bytes": len(content), "crc32": zlib.crc32(content)}
+        (folder / "step-6" / "manifest.json").write_text(json.dumps(manifest))
+        state, complaints = checkpoint.newest(folder, CPU)
+        assert not made.exists()
+        assert state["step"] == 4
+        assert "state.pt holds no training state" in complaints[0]
+
+
+def _as_torch_file(thing, tmp_path):
+    torch.save({"step": 6, "task": thing}, tmp_path / "malice.pt")
+    return (tmp_path / "malice.pt").read_bytes()
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_with_a_remedy(tmp_path):
+    (tmp_path / "file").write_text("in the way")  # also for root, who may write anywhere else
+    with pytest.raises(UserError, match="make the folder writable"):
+        checkpoint.save(tmp_path / "file" / "checkpoints", 1, state_of(1), keep=1)
+    assert (tmp_path / "file").read_text() == "in the way"

@@ -1,0 +1,318 @@
+"""One step of class-conditional training, with networks so small that it takes milliseconds."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from PIL import Image
+
+from attnorm.config import derive
+from attnorm.layers import orthogonal_loss
+from attnorm.models.class_conditional import Generator
+from attnorm.training.class_conditional import ClassConditionalTask
+from attnorm.training.losses import hinge_discriminator_loss
+from attnorm.training.randomness import seed_for
+
+
+def batch_of(seed=0, count=4):
+    random = np.random.default_rng(seed)
+    return random.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8), random.integers(0, 10, count)
+
+
+@pytest.fixture
+def make(tiny_config):
+    """Builds a task from the tiny configuration with some changes."""
+
+    def build(**changes):
+        config = derive(tiny_config, {name.replace("__", "."): value for name, value in changes.items()})
+        return ClassConditionalTask(config, Accelerator(cpu=True))
+
+    return build
+
+
+def weights(network):
+    return {name: p.detach().clone() for name, p in network.named_parameters()}
+
+
+def moved(before, network):
+    return {name for name, p in network.named_parameters() if not torch.equal(before[name], p)}
+
+
+def equal_states(first, second):
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(equal_states(first[k], second[k]) for k in first)
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(map(equal_states, first, second))
+    return first == second
+
+
+def test_one_step_moves_generator_discriminator_and_average(make):
+    task = make()
+    networks = {"generator": task.generator, "discriminator": task.discriminator, "ema": task.ema.module}
+    before = {name: weights(network) for name, network in networks.items()}
+    task.step(0, [batch_of()])
+    for name, network in networks.items():
+        assert moved(before[name], network), name
+    # The optimiser leaves nothing out but what no gradient reaches while the layer is the identity (rho = 0).
+    idle = before["generator"].keys() - moved(before["generator"], task.generator)
+    assert all("blocks.2.norm2" in name for name in idle), idle
+
+
+def test_the_average_moves_by_its_half_life(make):
+    task = make(ema_half_life=8.0, ema_ramp_up=0.0)
+    before = weights(task.ema.module)
+    task.step(0, [batch_of()])
+    for name, p in task.ema.module.named_parameters():
+        expected = before[name].lerp(dict(task.generator.named_parameters())[name], 1 - 0.5 ** (4 / 8))
+        torch.testing.assert_close(p, expected)
+
+
+def test_the_generators_step_leaves_no_gradients_behind(make):
+    task = make()
+    seen = {}
+    apply = task._apply
+
+    def watched(name):
+        seen[name] = {
+            network: any(p.grad is not None for p in getattr(task, network).parameters())
+            for network in ("generator", "discriminator")
+        }
+        apply(name)
+
+    task._apply = watched
+    task.step(0, [batch_of()])
+    assert seen["discriminator"] == {"generator": False, "discriminator": True}
+    assert seen["generator"] == {"generator": True, "discriminator": False}
+    assert all(p.grad is None for n in (task.generator, task.discriminator) for p in n.parameters())
+
+
+def test_the_discriminator_is_trained_again_at_the_next_step(make):
+    """The generator's step turns the discriminator's gradients off; the next step must turn them on."""
+    task = make()
+    task.step(0, [batch_of(0)])
+    before = weights(task.discriminator)
+    task.step(1, [batch_of(1)])
+    assert moved(before, task.discriminator)
+
+
+def test_the_discriminator_takes_one_update_per_batch(make):
+    task = make(discriminator_steps=3)
+    updates = []
+    apply = task._apply
+    task._apply = lambda name: (updates.append(name), apply(name))
+    task.step(0, [batch_of(i) for i in range(3)])
+    assert updates == ["discriminator"] * 3 + ["generator"]
+
+
+def by_hand(task, pieces):
+    """The discriminator's losses and mean gradient over some pieces (pictures, labels), on the networks of `task`."""
+    generator, discriminator = task.generator.train(), task.discriminator.train()
+    losses = []
+    for index, (images, labels) in enumerate(pieces):
+        purpose = (0, "discriminator", 0, index)
+        x = torch.from_numpy(images).permute(0, 3, 1, 2).double().div(127.5).sub(1).float()
+        x = x.contiguous(memory_format=torch.channels_last)
+        z, fake_labels = task._draw(len(labels), *purpose)
+        torch.manual_seed(seed_for(task.config.seed, *purpose, "layers"))
+        with torch.no_grad():
+            fake = generator(z, fake_labels)
+        scores = discriminator(torch.cat([x, fake]), torch.cat([torch.from_numpy(labels), fake_labels]))
+        loss = hinge_discriminator_loss(scores[: len(labels)], scores[len(labels) :])
+        ((loss + task.config.orthogonal_weight * orthogonal_loss(discriminator)) / len(pieces)).backward()
+        losses.append(loss.item())
+    return losses, {name: p.grad for name, p in discriminator.named_parameters() if p.grad is not None}
+
+
+def kept_gradients(task):
+    """Makes `task` keep the discriminator's gradients instead of applying them."""
+    found = {}
+
+    def keep(name):
+        network = getattr(task, name)
+        found[name] = {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}
+        network.zero_grad(set_to_none=True)
+
+    task._apply = keep
+    return found
+
+
+@pytest.mark.parametrize("accumulation", [1, 2, 4])
+def test_accumulation_gives_the_mean_loss_and_gradient_of_its_pieces(accumulation, make):
+    task, twin = make(accumulation=accumulation), make(accumulation=accumulation)
+    images, labels = batch_of()
+    size = 4 // accumulation
+    pieces = [(images[i : i + size], labels[i : i + size]) for i in range(0, 4, size)]
+    losses, expected = by_hand(twin, pieces)
+    found = kept_gradients(task)
+    figures = task.step(0, [(images, labels)])
+    assert figures["loss_d"].item() == pytest.approx(sum(losses) / len(losses), rel=1e-5)
+    assert found["discriminator"].keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found["discriminator"][name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_the_orthogonal_loss_enters_with_its_weight(make):
+    """At rho = 0 the scores do not depend on the layer at all, so its entities feel this loss alone."""
+    plain, weighted, without = make(orthogonal_weight=1e-3), make(orthogonal_weight=2e-3), make(orthogonal_weight=0.0)
+    gradients = []
+    for task in (plain, weighted, without):
+        for network in (task.generator, task.discriminator):
+            for name, p in network.named_parameters():
+                if name.endswith("entities.weight"):
+                    p.data.mul_(1.5)  # orthonormal entities would have no loss
+        found = kept_gradients(task)
+        figures = task.step(0, [batch_of()])
+        assert figures["orthogonal_d"].item() == pytest.approx(4 * (1.5**2 - 1) ** 2, rel=1e-4)
+        assert figures["orthogonal_g"].item() == pytest.approx(4 * (1.5**2 - 1) ** 2, rel=1e-4)
+        gradients.append({n: g for found_in in found.values() for n, g in found_in.items() if "entities" in n})
+    one, two, none = gradients
+    assert len(one) == 2
+    for name, gradient in one.items():
+        assert gradient.abs().max() > 1e-4
+        torch.testing.assert_close(two[name], 2 * gradient)
+        assert name not in none or not none[name].any()
+
+
+def seen_by_the_discriminator(task, batches):
+    """The real pictures of every call, as uint8 (b, h, w, 3)."""
+    seen = []
+
+    def record(module, inputs):
+        if task.discriminator.training and any(p.requires_grad for p in module.parameters()):
+            seen.append(inputs[0][: len(inputs[0]) // 2])
+
+    task.discriminator.register_forward_pre_hook(record)
+    for step, batch in enumerate(batches):
+        task.step(step, [batch])
+    return [((x + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy() for x in seen]
+
+
+def test_without_horizontal_flip_pictures_arrive_as_they_are(make):
+    batches = [batch_of(i) for i in range(5)]
+    for seen, (images, _) in zip(seen_by_the_discriminator(make(), batches), batches, strict=True):
+        assert np.array_equal(seen, images)
+
+
+def test_horizontal_flip_mirrors_about_half_of_the_pictures_and_changes_nothing_else(make):
+    batches = [batch_of(i) for i in range(10)]
+    mirrored = []
+    for seen, (images, _) in zip(seen_by_the_discriminator(make(horizontal_flip=True), batches), batches, strict=True):
+        for picture, image in zip(seen, images, strict=True):
+            as_it_is, other_way = np.array_equal(picture, image), np.array_equal(picture, image[:, ::-1])
+            assert as_it_is or other_way
+            mirrored.append(other_way)
+    assert 10 <= sum(mirrored) <= 30  # of 40; the seed is fixed
+
+
+def trained(task, steps=2):
+    for step in range(steps):
+        task.step(step, [batch_of(step)])
+    return task.state()
+
+
+def test_the_same_seed_gives_the_same_state_bitwise_whatever_the_global_generator(make):
+    torch.manual_seed(1)
+    first = trained(make())
+    torch.manual_seed(2)
+    second_task = make()
+    torch.manual_seed(3)
+    assert equal_states(first, trained(second_task))
+
+
+def test_another_seed_gives_other_weights(make):
+    first, second = trained(make()), trained(make(seed=1))
+    assert not equal_states(first["generator"], second["generator"])
+
+
+def test_a_loaded_state_goes_on_bitwise_as_if_nothing_had_happened(make):
+    task = make()
+    trained(task)
+    saved = copy.deepcopy(task.state())
+    other = make(seed=0)
+    other.load_state(saved)
+    for each in (task, other):
+        each.step(2, [batch_of(2)])
+    assert equal_states(task.state(), other.state())
+
+
+def test_watching_changes_nothing_in_the_training(make, tmp_path):
+    watched, alone = make(), make()
+    for step in range(3):
+        for task in (watched, alone):
+            task.step(step, [batch_of(step)])
+        watched.usage()
+        watched.write_samples(tmp_path / f"{step}.png")
+        watched.save_model(tmp_path / "model")
+    assert equal_states(watched.state(), alone.state())
+
+
+def test_usage_reports_both_networks(make):
+    task = make()
+    task.step(0, [batch_of()])
+    figures = task.usage()
+    assert set(figures) == {
+        f"{layer}.{figure}"
+        for layer in ("generator.blocks.2.norm2", "discriminator.blocks.1.norm")
+        for figure in ("sharpness", "effective_entities")
+    }
+    for name, value in figures.items():
+        low, high = (1 / 4, 1) if name.endswith("sharpness") else (1, 4)
+        assert low < value < high
+
+
+def test_usage_before_the_first_step_has_the_generator_alone(make):
+    assert {name.split(".")[0] for name in make().usage()} == {"generator"}
+
+
+def test_a_system_without_attentive_normalization_has_no_usage_and_no_orthogonal_loss(make):
+    task = make(generator__long_range__kind="none", discriminator__long_range__kind="self_attention")
+    figures = task.step(0, [batch_of()])
+    assert task.usage() == {}
+    assert (figures["orthogonal_g"].item(), figures["orthogonal_d"].item()) == (0.0, 0.0)
+
+
+def test_figures_are_finite_and_the_scores_explain_the_loss(make):
+    figures = {name: value.item() for name, value in make().step(0, [batch_of()]).items()}
+    assert np.isfinite(list(figures.values())).all()
+    assert set(figures) == {"loss_d", "loss_g", "score_real", "score_fake", "orthogonal_d", "orthogonal_g"}
+    assert figures["loss_d"] >= max(0, 1 - figures["score_real"]) + max(0, 1 + figures["score_fake"])  # Jensen
+
+
+def test_the_saved_model_is_the_averaged_generator_with_measured_moments(make, tmp_path):
+    task = make()
+    trained(task)
+    task.save_model(tmp_path / "model")
+    loaded = Generator.from_pretrained(str(tmp_path / "model"))
+    expected = task.sampling_generator()
+    z, labels = task._fixed_inputs()
+    torch.testing.assert_close(loaded(z, labels), expected(z, labels), rtol=0, atol=1e-5)  # another memory format
+    assert not torch.equal(loaded.norm.running_mean, task.ema.module.norm.running_mean)
+    assert equal_states(dict(loaded.named_parameters()), dict(task.ema.module.named_parameters()))
+
+
+def test_sample_rows_are_spread_over_the_classes_and_noise_is_the_same_at_every_call(make, tmp_path):
+    task = make()
+    z, labels = task._fixed_inputs()
+    assert labels.tolist() == [0, 0, 3, 3, 6, 6]
+    assert torch.equal(z, task._fixed_inputs()[0])
+    task.write_samples(tmp_path / "a.png")
+    task.write_samples(tmp_path / "b.png")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert Image.open(tmp_path / "a.png").height == 3 * 64 + 2 * 2  # three rows, enlarged, with two gaps
+
+
+def test_fewer_classes_than_sample_rows_are_shown_once_each(make):
+    task = make(generator__num_classes=2, discriminator__num_classes=2)
+    assert task._fixed_inputs()[1].tolist() == [0, 0, 1, 1]
+
+
+def test_bf16_training_keeps_float32_weights_and_finite_figures(make):
+    task = make(precision="bf16")
+    figures = task.step(0, [batch_of()])
+    assert all(torch.isfinite(value) for value in figures.values())
+    assert {p.dtype for n in (task.generator, task.discriminator) for p in n.parameters()} == {torch.float32}
+    assert not equal_states(task.state()["generator"], trained(make(), steps=1)["generator"])  # it was bf16

@@ -1,0 +1,109 @@
+"""The average of weights against closed forms."""
+
+import pytest
+import torch
+from torch import nn
+
+from attnorm.layers.spectral_norm import spectral_norm
+from attnorm.training.ema import EMA
+
+
+def weight_of(value):
+    module = nn.Linear(1, 1, bias=False).double()
+    nn.init.constant_(module.weight, value)
+    return module
+
+
+def test_an_old_weight_counts_half_after_a_half_life():
+    module = weight_of(1.0)
+    ema = EMA(module, half_life=100, ramp_up=0)
+    nn.init.constant_(module.weight, 0.0)
+    for seen in range(10, 101, 10):  # ten batches of ten
+        ema.update(module, seen, 10)
+    assert ema.module.weight.item() == pytest.approx(0.5, rel=1e-12)
+
+
+def test_a_changing_weight_is_averaged_as_the_closed_form_says():
+    module = weight_of(0.0)
+    ema, decay = EMA(module, half_life=7, ramp_up=0), 0.5 ** (2 / 7)
+    for step in range(1, 21):
+        nn.init.constant_(module.weight, float(step))
+        ema.update(module, 2 * step, 2)
+    expected = sum((1 - decay) * decay ** (20 - step) * step for step in range(1, 21))
+    assert ema.module.weight.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_ramp_up_shortens_the_half_life_to_a_share_of_the_pictures_seen():
+    module = weight_of(1.0)
+    ema = EMA(module, half_life=1000, ramp_up=0.05)
+    nn.init.constant_(module.weight, 0.0)
+    ema.update(module, 400, 10)  # half-life 0.05 * 400 = 20 pictures
+    assert ema.module.weight.item() == pytest.approx(0.5 ** (10 / 20), rel=1e-12)
+
+
+def test_ramp_up_ends_at_the_half_life():
+    module = weight_of(1.0)
+    ema = EMA(module, half_life=1000, ramp_up=0.05)
+    nn.init.constant_(module.weight, 0.0)
+    ema.update(module, 10**6, 1000)
+    assert ema.module.weight.item() == pytest.approx(0.5, rel=1e-12)
+
+
+def test_no_half_life_is_a_plain_copy():
+    module = weight_of(1.0)
+    ema = EMA(module, half_life=0, ramp_up=0.05)
+    nn.init.constant_(module.weight, 0.1)
+    ema.update(module, 10, 10)
+    assert ema.module.weight.item() == 0.1
+
+
+def test_batch_norm_moments_are_copied_not_averaged():
+    module = nn.BatchNorm2d(3)
+    ema = EMA(module, half_life=1e9, ramp_up=0)
+    module(torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0)) * 3 + 2)
+    ema.update(module, 4, 4)
+    for name in ("running_mean", "running_var", "num_batches_tracked"):
+        assert torch.equal(getattr(ema.module, name), getattr(module, name))
+        assert not torch.equal(getattr(ema.module, name), getattr(nn.BatchNorm2d(3), name))
+
+
+def test_singular_vectors_are_copied_not_averaged():
+    torch.manual_seed(0)
+    module = spectral_norm(nn.Linear(5, 4))
+    ema = EMA(module, half_life=1e9, ramp_up=0)
+    averaged, trained = (m.parametrizations.weight[0] for m in (ema.module, module))
+    with torch.no_grad():
+        module.parametrizations.weight.original.add_(torch.randn(4, 5))
+    module(torch.randn(2, 5))  # a training forward moves u and v
+    assert not torch.equal(averaged.u, trained.u)
+    ema.update(module, 2, 2)
+    assert torch.equal(averaged.u, trained.u)
+    assert torch.equal(averaged.v, trained.v)
+
+
+def test_the_average_shares_no_memory_with_the_trained_network():
+    module = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
+    ema = EMA(module, half_life=10, ramp_up=0)
+    ema.update(module, 4, 4)
+    before = {name: value.clone() for name, value in ema.module.state_dict().items()}
+    with torch.no_grad():
+        for value in module.state_dict().values():
+            value.add_(1)
+    assert all(torch.equal(value, before[name]) for name, value in ema.module.state_dict().items())
+
+
+def test_the_average_is_for_sampling_only():
+    module = nn.BatchNorm2d(2).train()
+    ema = EMA(module, half_life=10, ramp_up=0)
+    assert not ema.module.training
+    assert not any(p.requires_grad for p in ema.module.parameters())
+    assert module.training
+    assert all(p.requires_grad for p in module.parameters())
+
+
+def test_a_network_may_lack_parameters_or_buffers():
+    module = nn.BatchNorm2d(2, affine=False)
+    ema = EMA(module, half_life=10, ramp_up=0)
+    module.running_mean.fill_(3)
+    ema.update(module, 4, 4)
+    assert ema.module.running_mean.tolist() == [3, 3]

@@ -1,0 +1,53 @@
+"""Random numbers are a function of their purpose and of nothing else."""
+
+import subprocess
+import sys
+
+import torch
+
+from attnorm.training.randomness import generator_for, seed_for
+
+CPU = torch.device("cpu")
+
+
+def test_a_seed_fits_63_bits_and_differs_by_seed_and_purpose():
+    purposes = [(s, *p) for s in range(20) for p in ((), (1,), (1, 2), ("a",), ("a", 1), (1, "a"), ("1",), (12,))]
+    seeds = {seed_for(*purpose) for purpose in purposes}
+    assert len(seeds) == len(purposes)
+    assert all(0 <= seed < 1 << 63 for seed in seeds)
+    assert max(seeds) > 1 << 62  # and uses them
+
+
+def test_neighbouring_parts_of_a_purpose_do_not_run_together():
+    assert seed_for(0, 1, 23) != seed_for(0, 12, 3)
+    assert seed_for(0, "a", "bc") != seed_for(0, "ab", "c")
+    assert seed_for(1, 2) != seed_for(12)
+
+
+def test_seeds_are_the_same_in_another_process():
+    """Not Python's hash(), which every process salts anew."""
+    code = (
+        "import sys, importlib.util as u; s = u.spec_from_file_location('r', sys.argv[1]);"
+        "m = u.module_from_spec(s); sys.modules['torch'] = type(sys)('torch');"
+        "sys.modules['torch'].device = sys.modules['torch'].Generator = object; s.loader.exec_module(m);"
+        "print(m.seed_for(3, 'noise', 7))"
+    )
+    path = sys.modules[seed_for.__module__].__file__
+    made = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    assert int(made.stdout) == seed_for(3, "noise", 7)
+
+
+def test_draws_depend_neither_on_the_global_generator_nor_on_earlier_draws():
+    torch.manual_seed(1)
+    first = torch.randn(5, generator=generator_for(CPU, 0, "noise", 3))
+    torch.manual_seed(2)
+    torch.randn(5, generator=generator_for(CPU, 0, "noise", 2))
+    assert torch.equal(first, torch.randn(5, generator=generator_for(CPU, 0, "noise", 3)))
+    assert not torch.equal(first, torch.randn(5, generator=generator_for(CPU, 1, "noise", 3)))
+
+
+def test_drawing_leaves_the_global_generator_alone():
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    torch.randn(5, generator=generator_for(CPU, 0, "noise"))
+    assert torch.equal(before, torch.get_rng_state())

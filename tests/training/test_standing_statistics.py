@@ -1,0 +1,71 @@
+"""Standing statistics against a naive computation in float64."""
+
+import pytest
+import torch
+from torch import nn
+
+from attnorm.layers.spectral_norm import spectral_norm
+from attnorm.training.standing_statistics import measure_standing_statistics
+
+
+def batches(count=5):
+    """Batches of different scale and shift: their moments differ, and a moving average would prefer the last."""
+    generator = torch.Generator().manual_seed(0)
+    return [torch.randn(6, 3, 4, 4, generator=generator) * (i + 1) + 10 * i for i in range(count)]
+
+
+def test_moments_are_the_mean_of_the_batches_moments():
+    network, data = nn.Sequential(nn.BatchNorm2d(3)), batches()
+    network(torch.full((6, 3, 4, 4), 1e4))  # what training left must be forgotten
+    measure_standing_statistics(network, lambda i: network(data[i]), len(data))
+    flat = [x.double().transpose(0, 1).flatten(1) for x in data]
+    mean = torch.stack([x.mean(1) for x in flat]).mean(0)
+    variance = torch.stack([x.var(1, unbiased=True) for x in flat]).mean(0)
+    torch.testing.assert_close(network[0].running_mean.double(), mean, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(network[0].running_var.double(), variance, rtol=1e-5, atol=1e-5)
+
+
+def test_a_second_batch_norm_is_measured_behind_a_normalising_first_one():
+    network, data = nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm2d(3)), batches()
+    measure_standing_statistics(network, lambda i: network(data[i]), len(data))
+    # Each batch reaches it with mean 0: the first norm uses the batch's own moments meanwhile.
+    torch.testing.assert_close(network[1].running_mean, torch.zeros(3), rtol=0, atol=1e-5)
+
+
+def test_forward_is_called_once_per_batch_in_order_and_without_gradients():
+    network, calls = nn.BatchNorm2d(3), []
+    measure_standing_statistics(network, lambda i: calls.append((i, torch.is_grad_enabled())), 3)
+    assert calls == [(0, False), (1, False), (2, False)]
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(spectral_norm(nn.Conv2d(3, 4, 1)), nn.BatchNorm2d(4, momentum=0.03), nn.Dropout(0.5)).eval()
+
+
+def test_spectral_norm_and_dropout_stay_as_in_sampling(network):
+    with torch.no_grad():
+        network[0].parametrizations.weight.original.add_(1)  # u and v are now out of date: an iteration would show
+    before = [b.clone() for b in network[0].buffers()]
+    flags = []
+
+    def forward(index):
+        network(torch.randn(2, 3, 4, 4))
+        flags.append((network[0].training, network[1].training, network[2].training))
+
+    measure_standing_statistics(network, forward, 2)
+    assert all(torch.equal(a, b) for a, b in zip(before, network[0].buffers(), strict=True))
+    assert flags == [(False, True, False)] * 2
+
+
+def test_afterwards_the_network_is_for_sampling_and_the_momentum_restored(network):
+    measure_standing_statistics(network, lambda i: network(torch.randn(2, 3, 4, 4)), 2)
+    assert network[1].momentum == 0.03
+    assert not any(module.training for module in network.modules())
+
+
+def test_weights_are_untouched(network):
+    before = [p.clone() for p in network.parameters()]
+    measure_standing_statistics(network, lambda i: network(torch.randn(2, 3, 4, 4)), 2)
+    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
