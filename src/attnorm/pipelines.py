@@ -96,8 +96,8 @@ class ClassConditionalPipeline:
         """Class indices of names or indices; a name that is also an index means the class of that name."""
         if labels is None:
             return list(range(len(self.class_names)))
-        if not labels:
-            raise UserError("the list of labels is empty: name at least one class")
+        if not labels or isinstance(labels, str):
+            raise UserError(f"labels must be a non-empty list of class names or indices, got {labels!r}")
         return [self._index(label) for label in labels]
 
     def _index(self, label: str | int) -> int:

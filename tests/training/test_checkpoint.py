@@ -107,9 +107,8 @@ def test_nothing_whole_left_is_an_error_that_names_all(damage, word, folder):
     assert "\n" not in str(caught.value)
 
 
-def test_no_checkpoint_at_all_is_an_error(tmp_path):
-    with pytest.raises(UserError, match="has no checkpoint yet"):
-        checkpoint.newest(tmp_path / "none", CPU)
+def test_before_the_first_checkpoint_there_is_none(tmp_path):
+    assert checkpoint.newest(tmp_path / "none", CPU) == (None, [])
 
 
 def test_other_folders_are_no_checkpoints(folder):

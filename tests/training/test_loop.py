@@ -13,6 +13,7 @@ from PIL import Image
 
 from attnorm.cli import main
 from attnorm.config import derive, to_dict
+from attnorm.data.dataset import ImageDataset
 from attnorm.training import checkpoint, loop
 from attnorm.training.class_conditional import ClassConditionalTask
 
@@ -162,12 +163,27 @@ def test_a_resume_is_exact_with_several_updates_pieces_and_flips_too(tiny_argume
     assert_same(final_state(tmp_path / "run"), final_state(tmp_path / "whole"))
 
 
-def test_a_run_that_ended_before_its_first_checkpoint_says_what_to_do(tiny_arguments, tmp_path, monkeypatch, capsys):
+def test_a_run_that_ended_before_its_first_checkpoint_starts_again(finished_run, tiny_arguments, tmp_path, monkeypatch):
     run = tmp_path / "run"
-    interrupting(monkeypatch, 0, signal.SIGINT, signal.SIGINT)
-    assert main([*DIGITS, str(run), *tiny_arguments]) == 130
-    message = refused(capsys, "resume", run)
-    assert f"has no checkpoint yet: remove {run} and start again with attnorm train" in message
+    with monkeypatch.context() as patch:
+        interrupting(patch, 0, signal.SIGINT, signal.SIGINT)
+        assert main([*DIGITS, str(run), *tiny_arguments]) == 130
+    assert not (run / "checkpoints").exists()
+    assert main(["resume", str(run)]) == 0
+    assert_same(final_state(run), final_state(finished_run))
+
+
+def test_pictures_that_came_or_went_are_refused_at_resume(run_copy, monkeypatch, capsys):
+    everything = loop.load
+
+    def fewer(*args, **kwargs):
+        dataset = everything(*args, **kwargs)
+        return ImageDataset(dataset.images[:-1], dataset.labels[:-1], dataset.class_names)
+
+    monkeypatch.setattr(loop, "load", fewer)
+    message = refused(capsys, "resume", run_copy, "--steps", "9")
+    assert "has 1796 pictures" in message
+    assert "was trained on 1797" in message
 
 
 def test_a_stop_in_the_last_step_is_a_finished_run(finished_run, tiny_arguments, tmp_path, monkeypatch, capsys):

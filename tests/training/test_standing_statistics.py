@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from attnorm.layers.spectral_norm import spectral_norm
+from attnorm.layers.spectral import spectral_norm
 from attnorm.training.standing_statistics import measure_standing_statistics
 
 

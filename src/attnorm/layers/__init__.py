@@ -4,7 +4,7 @@ from attnorm.layers.attentive_norm import AttentiveNorm2d, SemanticLayout, ortho
 from attnorm.layers.conditional_norm import ConditionalBatchNorm2d
 from attnorm.layers.regional_norm import choose_backend, regional_norm
 from attnorm.layers.self_attention import SelfAttention2d
-from attnorm.layers.spectral_norm import spectral_norm
+from attnorm.layers.spectral import spectral_norm
 
 __all__ = [
     "AttentiveNorm2d",

@@ -10,7 +10,7 @@ import math
 
 from torch import nn
 
-from attnorm.layers.spectral_norm import spectral_norm as with_spectral_norm
+from attnorm.layers.spectral import spectral_norm as with_spectral_norm
 
 
 def make_conv(

@@ -48,15 +48,15 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
             f"cannot write the checkpoint {final}: {error}; free some space or make the folder writable, then resume"
         ) from error
     for old in _by_age(folder)[:-keep]:
-        shutil.rmtree(old)
+        shutil.rmtree(old, ignore_errors=True)  # the new one is safe; an old one that stays costs only room
     return final
 
 
-def newest(folder: Path, map_location: torch.device) -> tuple[dict[str, Any], list[str]]:
-    """The newest whole checkpoint and a sentence for each damaged one that was passed over.
+def newest(folder: Path, map_location: torch.device) -> tuple[dict[str, Any] | None, list[str]]:
+    """The newest whole checkpoint, or None before the first, and a sentence for each damaged one passed over.
 
     Raises:
-        UserError: there is none.
+        UserError: there are checkpoints, but none is whole.
     """
     complaints: list[str] = []
     for path in reversed(_by_age(folder)):
@@ -71,7 +71,7 @@ def newest(folder: Path, map_location: torch.device) -> tuple[dict[str, Any], li
         complaints.append(f"{path} is damaged ({problem})")
     if complaints:
         raise UserError(f"{'; '.join(complaints)}; no whole checkpoint is left in {folder}")
-    raise UserError(f"{folder} has no checkpoint yet: remove {folder.parent} and start again with attnorm train")
+    return None, []
 
 
 def _problem(path: Path) -> str | None:

@@ -108,14 +108,10 @@ def _train(
     task: Task = TASKS[config.task][1](config, accelerator)
     start, complaints = 0, list[str]()
     if resume:
+        # A run that was killed before its first checkpoint starts again: it would do the same steps anyway.
         state, complaints = checkpoint.newest(run / CHECKPOINTS, accelerator.device)
-        start = state["step"]
-        if config.steps < start:
-            raise UserError(f"{run} is at step {start} already: {config.steps} steps in all cannot be reached")
-        try:
-            task.load_state(state["task"])
-        except (RuntimeError, ValueError, KeyError) as error:
-            raise UserError(f"the checkpoint of step {start} does not fit {run / CONFIG}: undo its changes") from error
+        if state is not None:
+            start = _restore(task, state, config, len(dataset), run)
         if main and config != read_config(run):  # a new number of steps holds for the next resume too
             _write_config(config, run)
 
@@ -155,7 +151,8 @@ def _train(
             if main and (step % config.sample_every == 0 or last):
                 task.write_samples(run / SAMPLES / f"step-{step:07d}.png")
             if main and (step % config.checkpoint_every == 0 or last or stopping):
-                checkpoint.save(run / CHECKPOINTS, step, {"step": step, "task": task.state()}, config.keep_checkpoints)
+                state = {"step": step, "pictures": len(dataset), "task": task.state()}
+                checkpoint.save(run / CHECKPOINTS, step, state, config.keep_checkpoints)
                 _save_model(task, run / MODEL)
             if stopping and not last:
                 journal.say(f"stopped at step {step}; go on with: attnorm resume {run}")
@@ -165,6 +162,22 @@ def _train(
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return 128 + stop.number if step < config.steps else 0
+
+
+def _restore(task: Task, state: dict[str, Any], config: ClassConditionalConfig, pictures: int, run: Path) -> int:
+    """Puts a checkpoint into the task and returns its step."""
+    step: int = state["step"]
+    if config.steps < step:
+        raise UserError(f"{run} is at step {step} already: {config.steps} steps in all cannot be reached")
+    if state["pictures"] != pictures:  # another number means another order
+        raise UserError(
+            f"{config.data} has {pictures} pictures, but {run} was trained on {state['pictures']}: restore the data"
+        )
+    try:
+        task.load_state(state["task"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise UserError(f"the checkpoint of step {step} does not fit {run / CONFIG}: undo its changes") from error
+    return step
 
 
 class _Order:
