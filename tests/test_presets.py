@@ -8,7 +8,7 @@ import torch
 from attnorm.config import to_dict
 from attnorm.errors import UserError
 from attnorm.models.class_conditional import Discriminator, Generator
-from attnorm.presets import BASES, PRESETS, get_preset
+from attnorm.presets import DATA, PRESETS, SYSTEMS, get_preset
 
 
 def differences(first, second, prefix=""):
@@ -44,13 +44,13 @@ def test_every_preset_can_be_built(name):
     assert all(p.is_meta for network in built(name) for p in network.parameters())
 
 
-@pytest.mark.parametrize("name", [f"an-gan-{data}" for data in BASES])
+@pytest.mark.parametrize("name", [f"an-gan-{data}" for data in DATA])
 def test_the_networks_of_every_size_make_pictures_of_it_and_score_them(name):
     (generator, discriminator), size = built(name), get_preset(name).image_size
     labels = torch.zeros(2, dtype=torch.int64, device="meta")
     pictures = generator(torch.zeros(2, generator.config.latent_dim, device="meta"), labels)
     assert pictures.shape == (2, 3, size, size)
-    assert discriminator(pictures, labels).shape == (2,)
+    assert discriminator(pictures, labels).score.shape == (2,)
 
 
 @pytest.mark.parametrize("kind", ["none", "self_attention", "attentive_norm"])
@@ -119,3 +119,31 @@ def test_the_papers_layer_has_16_entities_and_temperature_a_tenth():
 def test_digits_are_never_mirrored():
     assert not any(config.horizontal_flip for name, config in PRESETS.items() if "digits" in name)
     assert get_preset("an-gan-cifar10").horizontal_flip
+
+
+@pytest.mark.parametrize(
+    ("system", "fields"),
+    [
+        ("an-gan-bn", {"generator.long_range.statistics", "discriminator.long_range.statistics"}),
+        ("an-gan-no-orth", {"orthogonal_weight"}),
+        ("an-gan-no-ssr", {"generator.long_range.self_sampling", "discriminator.long_range.self_sampling"}),
+        ("an-gan-n8", {"generator.long_range.num_entities", "discriminator.long_range.num_entities"}),
+        ("an-gan-n32", {"generator.long_range.num_entities", "discriminator.long_range.num_entities"}),
+        ("an-gan-algorithm1", {"generator.long_range.variance", "discriminator.long_range.variance"}),
+        ("an-gan-shared", {"generator.long_range.affine", "discriminator.long_range.affine"}),
+    ],
+)
+@pytest.mark.parametrize("data", DATA)
+def test_an_ablation_changes_one_thing(system, fields, data):
+    assert differing(f"{system}-{data}", f"an-gan-{data}") == fields
+
+
+def test_ac_gan_is_sn_gan_with_a_classifier():
+    assert differing("ac-gan-imagenet128", "sn-gan-imagenet128") == {"discriminator.conditioning"}
+    names = dict(built("ac-gan-imagenet128")[1].named_parameters())
+    assert names["classify.bias"].shape == (1000,)
+    assert not any(name.startswith("embedding") for name in names)
+
+
+def test_every_system_is_there_for_every_kind_of_data():
+    assert {f"{system}-{data}" for system in SYSTEMS for data in DATA} < set(PRESETS)

@@ -1,40 +1,129 @@
-"""Named configurations: the paper's systems and CPU-sized ones, each written as its difference from a parent.
+"""Named configurations: the paper's systems and ablations, each written as its difference from a parent.
 
 A name is SYSTEM-DATA. The data stands for a size and a number of steps: any pictures of that size will do.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from attnorm.config import derive, nearest
 from attnorm.errors import UserError
 from attnorm.models.class_conditional import ARCHITECTURES, DiscriminatorConfig, GeneratorConfig
 from attnorm.training.class_conditional import ClassConditionalConfig
 
-# What makes a system, whatever its size; "blocks" stands for the place of the long-range layer in both networks.
-SYSTEMS: dict[str, dict[str, Any]] = {
-    # Spectral norm in the discriminator only, five updates of it per generator update, its own learning rates.
-    "sn-gan": {
-        "generator.spectral_norm": False,
-        "generator_lr": 2e-4,
-        "discriminator_lr": 2e-4,
-        "betas": (0.0, 0.9),
-        "discriminator_steps": 5,
-    },
-    "sn-gan-star": {},
-    "sa-gan": {
-        "generator.long_range.kind": "self_attention",
-        "discriminator.long_range.kind": "self_attention",
-    },
-    "an-gan": {
-        "generator.long_range.kind": "attentive_norm",
-        "discriminator.long_range.kind": "attentive_norm",
-    },
+
+class Variant(NamedTuple):
+    """A system, or the settings for a kind of data: its parent and what it changes in it, by dotted field names."""
+
+    about: str
+    parent: str | None
+    changes: dict[str, Any]
+
+
+def _layers(**fields: Any) -> dict[str, Any]:
+    """These fields of the long-range layer, in both networks."""
+    return {f"{network}.long_range.{name}": value for network in NETWORKS for name, value in fields.items()}
+
+
+NETWORKS = ("generator", "discriminator")
+
+# What makes a system, whatever its size.
+SYSTEMS = {
+    "sn-gan-star": Variant("spectral norm in both networks, no long-range layer", None, {}),
+    "sn-gan": Variant(
+        "spectral norm in the discriminator only, with its paper's five updates of it and learning rates",
+        "sn-gan-star",
+        {
+            "generator.spectral_norm": False,
+            "generator_lr": 2e-4,
+            "discriminator_lr": 2e-4,
+            "betas": (0.0, 0.9),
+            "discriminator_steps": 5,
+        },
+    ),
+    # The paper quotes its row from Miyato & Koyama (2018), who train it in SN-GAN's networks, as here.
+    "ac-gan": Variant(
+        "an auxiliary classifier in place of a label that enters", "sn-gan", {"discriminator.conditioning": "auxiliary"}
+    ),
+    "sa-gan": Variant("self-attention", "sn-gan-star", _layers(kind="self_attention")),
+    "an-gan": Variant("attentive normalization", "sn-gan-star", _layers(kind="attentive_norm")),
+    # Table 4 of the paper.
+    "an-gan-bn": Variant("batch statistics in the regions", "an-gan", _layers(statistics="batch")),
+    "an-gan-no-orth": Variant("no orthogonal regularisation", "an-gan", {"orthogonal_weight": 0.0}),
+    "an-gan-no-ssr": Variant("no self-sampling regularisation", "an-gan", _layers(self_sampling=False)),
+    "an-gan-n8": Variant("8 entities", "an-gan", _layers(num_entities=8)),
+    "an-gan-n32": Variant("32 entities", "an-gan", _layers(num_entities=32)),
+    # Where the paper's text and its Algorithm 1 differ.
+    "an-gan-algorithm1": Variant("Algorithm 1's variance", "an-gan", _layers(variance="algorithm1")),
+    "an-gan-shared": Variant("Algorithm 1's affine: one for all entities", "an-gan", _layers(affine="shared")),
 }
 
+# The settings for a size and a budget. The first three are full-sized; the others are small enough for a processor.
+DATA = {
+    # Paper, §4: batch 256, learning rates 1e-4 and 4e-4, 1000 K steps for the baselines and 880 K for AN.
+    "imagenet128": Variant(
+        "the paper's networks and settings",
+        None,
+        {"batch_size": 256, "steps": 1_000_000, "log_every": 100, "sample_every": 5000, "checkpoint_every": 5000},
+    ),
+    # The public re-implementations' settings at these sizes: 100 K steps.
+    "tiny-imagenet": Variant(
+        "64 pixels", None, {"batch_size": 256, "steps": 100_000, "sample_every": 2000, "checkpoint_every": 2000}
+    ),
+    "cifar10": Variant(
+        "32 pixels", None, {"batch_size": 64, "steps": 100_000, "sample_every": 2000, "checkpoint_every": 2000}
+    ),
+    "cifar10-cpu": Variant(
+        "64 channels",
+        "cifar10",
+        {
+            "generator.channels": (64, 64, 64, 64),
+            "discriminator.channels": (64, 64, 64, 64),
+            "batch_size": 32,
+            "steps": 10_000,
+            "sample_every": 500,
+            "checkpoint_every": 500,
+            # At these widths the paper's temperature of 0.1 leaves the layout uniform: its features have a deviation
+            # near 5, these below 1. Ten times that gives a layout that has regions (docs/results.md).
+            **_layers(temperature=1.0),
+        },
+    ),
+    "tiny-imagenet-cpu": Variant(
+        "32 to 128 channels",
+        "tiny-imagenet",
+        {
+            "generator.channels": (128, 128, 64, 64, 32),
+            "discriminator.channels": (32, 64, 64, 128, 128),
+            "batch_size": 32,
+            "steps": 10_000,
+            "sample_every": 500,
+            "checkpoint_every": 500,
+            **_layers(temperature=1.0),
+        },
+    ),
+    "digits": Variant(
+        "32 channels",
+        "cifar10-cpu",
+        {
+            "generator.channels": (32, 32, 32, 32),
+            "discriminator.channels": (32, 32, 32, 32),
+            "horizontal_flip": False,  # a mirrored 3 is no digit
+            # Adam moves a class's gains by about one learning rate a step. At 1e-4, 1500 steps do not tell the classes
+            # apart (docs/results.md); five times that does.
+            "generator_lr": 5e-4,
+            "discriminator_lr": 2e-3,
+            "steps": 1500,
+            "sample_every": 250,
+        },
+    ),
+    "facades-cpu": Variant("for facades-synthetic", "tiny-imagenet-cpu", {"steps": 3000}),
+}
+SIZES = {"imagenet128": (128, 1000), "tiny-imagenet": (64, 200), "cifar10": (32, 10)}
+DEMOS = {"demo-digits": "an-gan-digits", "demo-facades": "an-gan-facades-cpu"}
 
-def _at_size(size: int, num_classes: int, **loop: Any) -> ClassConditionalConfig:
+
+def _plain(size: int, num_classes: int) -> ClassConditionalConfig:
     """SN-GAN*, the plain system, with the networks of one picture size."""
     table = ARCHITECTURES[size]
     config = ClassConditionalConfig(
@@ -46,73 +135,23 @@ def _at_size(size: int, num_classes: int, **loop: Any) -> ClassConditionalConfig
             downsamples=table.downsamples,
             concat_after=table.concat_after,
         ),
-        **loop,
     )
-    places = {
-        "generator.long_range.block": table.generator_block,
-        "discriminator.long_range.block": table.discriminator_block,
-    }
-    return derive(config, places)
-
-
-# The plain system on each kind of data.
-BASES: dict[str, ClassConditionalConfig] = {
-    # Paper, §4: batch 256, learning rates 1e-4 and 4e-4, 1000 K steps for the baselines and 880 K for AN.
-    "imagenet128": _at_size(
-        128, 1000, batch_size=256, steps=1_000_000, log_every=100, sample_every=5000, checkpoint_every=5000
-    ),
-    # The public re-implementations' settings at these sizes: 100 K steps.
-    "tiny-imagenet": _at_size(64, 200, batch_size=256, steps=100_000, sample_every=2000, checkpoint_every=2000),
-    "cifar10": _at_size(32, 10, batch_size=64, steps=100_000, sample_every=2000, checkpoint_every=2000),
-}
-# At these widths the paper's temperature of 0.1 leaves the layout uniform: its features have a deviation near 5, these
-# below 1. Ten times the temperature gives a layout that has regions (docs/results.md).
-SHARPER = {"generator.long_range.temperature": 1.0, "discriminator.long_range.temperature": 1.0}
-BASES["cifar10-cpu"] = derive(
-    BASES["cifar10"],
-    SHARPER
-    | {
-        "generator.channels": (64, 64, 64, 64),
-        "discriminator.channels": (64, 64, 64, 64),
-        "batch_size": 32,
-        "steps": 10_000,
-        "sample_every": 500,
-        "checkpoint_every": 500,
-    },
-)
-BASES["tiny-imagenet-cpu"] = derive(
-    BASES["tiny-imagenet"],
-    SHARPER
-    | {
-        "generator.channels": (128, 128, 64, 64, 32),
-        "discriminator.channels": (32, 64, 64, 128, 128),
-        "batch_size": 32,
-        "steps": 10_000,
-        "sample_every": 500,
-        "checkpoint_every": 500,
-    },
-)
-BASES["digits"] = derive(
-    BASES["cifar10-cpu"],
-    {
-        "generator.channels": (32, 32, 32, 32),
-        "discriminator.channels": (32, 32, 32, 32),
-        "horizontal_flip": False,  # a mirrored 3 is no digit
-        "steps": 1500,
-        "sample_every": 250,
-    },
-)
-BASES["facades-cpu"] = derive(BASES["tiny-imagenet-cpu"], {"steps": 3000})
+    places = zip(NETWORKS, (table.generator_block, table.discriminator_block), strict=True)
+    return derive(config, {f"{network}.long_range.block": block for network, block in places})
 
 
 def _presets() -> dict[str, ClassConditionalConfig]:
-    found = {
-        f"{system}-{data}": derive(base, changes) for data, base in BASES.items() for system, changes in SYSTEMS.items()
-    }
-    found["an-gan-imagenet128"] = derive(found["an-gan-imagenet128"], {"steps": 880_000})
-    found["demo-digits"] = found["an-gan-digits"]
-    found["demo-facades"] = found["an-gan-facades-cpu"]
-    return found
+    found: dict[str, ClassConditionalConfig] = {}
+    for data, settings in DATA.items():
+        first = _plain(*SIZES[data]) if settings.parent is None else found[f"sn-gan-star-{settings.parent}"]
+        for system, variant in SYSTEMS.items():
+            parent = first if variant.parent is None else found[f"{variant.parent}-{data}"]
+            found[f"{system}-{data}"] = derive(parent, settings.changes if variant.parent is None else variant.changes)
+        if data == "imagenet128":
+            for system in SYSTEMS:
+                if system.startswith("an-gan"):
+                    found[f"{system}-{data}"] = derive(found[f"{system}-{data}"], {"steps": 880_000})
+    return found | {demo: found[name] for demo, name in DEMOS.items()}
 
 
 PRESETS = _presets()

@@ -1,6 +1,7 @@
 """Every command from the outside: what it prints, what it writes, and how it refuses."""
 
 import shutil
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -198,12 +199,13 @@ def test_visualize_refuses_a_model_without_attentive_normalization(refused, tiny
     assert "no attentive normalization" in refused("visualize", "run", "-o", "out.png")
 
 
-def test_presets_lists_every_preset_with_its_system(capsys):
-    lines = printed(capsys, "presets").splitlines()
-    assert [line.split()[0] for line in lines] == list(PRESETS)
-    line = next(line for line in lines if line.startswith("an-gan-imagenet128 "))
-    for part in ("128 px", "batch 256", "880000 steps", "attentive norm"):
-        assert part in line
+def test_presets_lists_every_system_and_kind_of_data_with_its_difference_from_its_parent(capsys):
+    text = printed(capsys, "presets")
+    after = {line.split()[0]: following.strip() for line, following in pairwise(text.splitlines()) if line[2:3].strip()}
+    assert {f"{system}-{data}" for system in after for data in after} | after.keys() >= set(PRESETS) - {"demo-facades"}
+    assert after["an-gan-no-ssr"] == "an-gan with long_range.self_sampling False"  # of both networks, named once
+    assert after["sn-gan"].startswith("sn-gan-star with generator.spectral_norm False, generator_lr 0.0002")
+    assert "batch_size 256" in after["imagenet128"]
 
 
 def test_presets_prints_one_whole_as_yaml(capsys):

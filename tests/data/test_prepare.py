@@ -194,6 +194,20 @@ def test_an_out_that_appears_meanwhile_is_not_overwritten(tmp_path):
     assert [path.name for path in tmp_path.rglob("*")] == ["out", "mine"]
 
 
+def test_two_that_prepare_the_same_set_at_once_both_have_it(tmp_path):
+    writers = [PreparedWriter(tmp_path / "out", 2, ("a",)) for _ in range(2)]
+    for writer in writers:
+        with writer:
+            writer.append(noise(2, 2), 0)
+            prepared = tmp_path / "out"
+            writer.commit(source="", fingerprint="same")
+            assert len(open_prepared(prepared)) == 1
+    with pytest.raises(UserError, match="cannot write"), PreparedWriter(tmp_path / "out", 2, ("a",)) as other:
+        other.append(noise(2, 2), 0)
+        other.commit(source="", fingerprint="another")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_the_writer_takes_only_pictures_of_its_size(tmp_path):
     with PreparedWriter(tmp_path / "out", 2, ("a",)) as writer, pytest.raises(ValueError, match="side 2"):
         writer.append(noise(3, 3), 0)

@@ -79,7 +79,7 @@ def test_pictures_and_scores_of_every_long_range_layer(kind: str) -> None:
     pictures = generator(torch.randn(4, 6), torch.tensor([0, 1, 2, 0]))
     assert pictures.shape == (4, 3, 32, 32)
     assert pictures.abs().max() <= 1
-    scores = discriminator(pictures, torch.tensor([0, 1, 2, 0]))
+    scores = discriminator(pictures, torch.tensor([0, 1, 2, 0])).score
     assert scores.shape == (4,)
     scores.sum().backward()
     for network in (generator, discriminator):
@@ -129,7 +129,7 @@ def test_generator_and_discriminator_of_a_size_fit_together(size: int) -> None:
                 concat_after=table.concat_after,
             )
         )
-        assert discriminator(torch.empty(1, 3, size, size), torch.zeros(1, dtype=torch.long)).shape == (1,)
+        assert discriminator(torch.empty(1, 3, size, size), torch.zeros(1, dtype=torch.long)).score.shape == (1,)
 
 
 def test_spectral_norm_of_the_generator_spares_the_class_gains() -> None:
@@ -156,7 +156,7 @@ def test_projection_adds_the_inner_product_with_the_embedded_label() -> None:
         h = block(h)
     pooled = torch.relu(h).sum((2, 3))
     expected = network.score(pooled)[:, 0] + torch.einsum("bc,bc->b", network.embedding.weight[labels], pooled)
-    torch.testing.assert_close(network(x, labels), expected)
+    torch.testing.assert_close(network(x, labels).score, expected)
 
 
 @pytest.mark.parametrize("conditioning", ["concat", "projection"])
@@ -164,7 +164,23 @@ def test_the_label_changes_the_score(conditioning: str) -> None:
     torch.manual_seed(0)
     network = Discriminator(replace(SMALL_D, conditioning=conditioning)).eval()
     x = torch.randn(1, 3, 32, 32).expand(3, -1, -1, -1)
-    assert len(set(network(x, torch.tensor([0, 1, 2])).tolist())) == 3
+    judgement = network(x, torch.tensor([0, 1, 2]))
+    assert len(set(judgement.score.tolist())) == 3
+    assert judgement.class_logits is None
+
+
+def test_an_auxiliary_classifier_tells_the_class_and_does_not_see_the_label() -> None:
+    torch.manual_seed(0)
+    network = Discriminator(replace(SMALL_D, conditioning="auxiliary")).eval()
+    x = torch.randn(2, 3, 32, 32)
+    first, second = network(x, torch.tensor([0, 1])), network(x, torch.tensor([2, 2]))
+    assert torch.equal(first.score, second.score)
+    h = x
+    for block in network.blocks:
+        h = block(h)
+    pooled = torch.relu(h).sum((2, 3))
+    torch.testing.assert_close(first.class_logits, pooled @ network.classify.weight.T + network.classify.bias)
+    torch.testing.assert_close(first.score, network.score(pooled)[:, 0])
 
 
 def test_a_one_hot_mixture_is_the_label_and_a_mixture_lies_between() -> None:

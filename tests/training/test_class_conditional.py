@@ -11,6 +11,7 @@ from PIL import Image
 from attnorm.config import derive
 from attnorm.layers import orthogonal_loss
 from attnorm.models.class_conditional import Generator
+from attnorm.training import class_conditional
 from attnorm.training.class_conditional import ClassConditionalTask
 from attnorm.training.losses import hinge_discriminator_loss
 from attnorm.training.randomness import seed_for
@@ -120,7 +121,7 @@ def by_hand(task, pieces):
         torch.manual_seed(seed_for(task.config.seed, *purpose, "layers"))
         with torch.no_grad():
             fake = generator(z, fake_labels)
-        scores = discriminator(torch.cat([x, fake]), torch.cat([torch.from_numpy(labels), fake_labels]))
+        scores = discriminator(torch.cat([x, fake]), torch.cat([torch.from_numpy(labels), fake_labels])).score
         loss = hinge_discriminator_loss(scores[: len(labels)], scores[len(labels) :])
         ((loss + task.config.orthogonal_weight * orthogonal_loss(discriminator)) / len(pieces)).backward()
         losses.append(loss.item())
@@ -316,3 +317,53 @@ def test_bf16_training_keeps_float32_weights_and_finite_figures(make):
     assert all(torch.isfinite(value) for value in figures.values())
     assert {p.dtype for n in (task.generator, task.discriminator) for p in n.parameters()} == {torch.float32}
     assert not equal_states(task.state()["generator"], trained(make(), steps=1)["generator"])  # it was bf16
+
+
+def test_an_auxiliary_classifier_learns_from_real_and_generated_pictures_and_teaches_the_generator(make):
+    task = make(discriminator__conditioning="auxiliary", auxiliary_weight=2.0, orthogonal_weight=0.0)
+    twin = make(discriminator__conditioning="auxiliary", auxiliary_weight=0.0, orthogonal_weight=0.0)
+    gradients = [kept_gradients(one) for one in (task, twin)]
+    images, labels = batch_of()
+    purpose = (0, "discriminator", 0, 0)
+    figures = task.step(0, [(images, labels)])
+    assert task.step(0, [(images, labels)]).keys() == twin.step(0, [(images, labels)]).keys()
+
+    # The classifier itself learns from this loss alone: its bias gets the mean of (softmax - one-hot), twice weighted.
+    fresh = make(discriminator__conditioning="auxiliary")
+    x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+    z, fake_labels = fresh._draw(4, *purpose)
+    torch.manual_seed(seed_for(fresh.config.seed, *purpose, "layers"))
+    with torch.no_grad():
+        fake = fresh.generator.train()(z, fake_labels)
+        everything = torch.cat([torch.from_numpy(labels), fake_labels])
+        logits = fresh.discriminator.train()(torch.cat([x, fake]), everything).class_logits
+    expected = torch.nn.functional.cross_entropy(logits, everything)
+    torch.testing.assert_close(figures["auxiliary_d"], expected, rtol=1e-4, atol=1e-5)
+    assert gradients[0]["discriminator"]["classify.bias"].abs().max() > 0
+    assert gradients[1]["discriminator"]["classify.bias"].abs().max() == 0
+    differ = [n for n, g in gradients[0]["generator"].items() if not torch.equal(g, gradients[1]["generator"][n])]
+    assert differ  # the generator is told which class its picture looks like
+
+
+def test_both_networks_are_trained_on_augmented_pictures(make, monkeypatch):
+    seen = []
+    original = class_conditional.augmented
+    monkeypatch.setattr(
+        class_conditional, "augmented", lambda x, *rest: (seen.append((x, original(x, *rest))), seen[-1][1])[1]
+    )
+    task, judged = make(augment=("color", "translation", "cutout")), []
+    task.discriminator.register_forward_pre_hook(lambda module, args: judged.append(args[0].detach()))
+    task.step(0, [batch_of()])
+    assert [len(x) for x, _ in seen] == [8, 4]  # real and generated together, then generated
+    assert all(torch.equal(a.detach(), b) for (_, a), b in zip(seen, judged, strict=True))
+    assert all(not torch.equal(x, out) for x, out in seen)
+
+
+def test_learning_rates_fall_to_zero_from_the_step_named(make):
+    task = make(steps=6, lr_decay_from=2, generator_lr=0.1, discriminator_lr=0.4)
+    seen = []
+    for step in range(6):
+        task.step(step, [batch_of(step)])
+        seen.append(tuple(task.optimizers[name].param_groups[0]["lr"] for name in ("generator", "discriminator")))
+    factors = [1, 1, 1, 0.75, 0.5, 0.25]
+    assert seen == [pytest.approx((0.1 * factor, 0.4 * factor)) for factor in factors]

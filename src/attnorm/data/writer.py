@@ -12,7 +12,16 @@ from typing import IO, Any
 
 import numpy as np
 
-from attnorm.data.dataset import FORMAT, IMAGES_FILE, INFO_FILE, LABELS_FILE, VERSION, check_class_names
+from attnorm.data.dataset import (
+    FORMAT,
+    IMAGES_FILE,
+    INFO_FILE,
+    LABELS_FILE,
+    VERSION,
+    check_class_names,
+    is_prepared,
+    read_info,
+)
 from attnorm.errors import UserError
 
 
@@ -94,7 +103,11 @@ class PreparedWriter:
             with (self._partial / INFO_FILE).open("w", encoding="utf-8") as text:
                 json.dump(info, text, indent=1, ensure_ascii=False)
                 _sync(text)
-            self._partial.rename(self._out)  # fails if OUT has appeared meanwhile and is not empty
+            try:
+                self._partial.rename(self._out)
+            except OSError:  # OUT has appeared meanwhile, which is well if another process made the same set
+                if not is_prepared(self._out) or read_info(self._out).fingerprint != fingerprint:
+                    raise
             _sync_folder(self._out.parent)
 
     def _class_counts(self) -> np.ndarray:

@@ -114,14 +114,15 @@ class DiscriminatorConfig:
     """A discriminator: `channels` are those after each block, of which the first `downsamples` halve the size.
 
     `conditioning` says how the label enters: "concat", the paper's, joins an embedding of `embedding_dim` channels to
-    the maps after `concat_after` blocks; "projection" adds its inner product with the pooled features.
+    the maps after `concat_after` blocks; "projection" adds its inner product with the pooled features; with
+    "auxiliary", AC-GAN's, it does not enter, and the network has to tell it.
     """
 
     image_size: int = 32
     num_classes: int = 10
     channels: tuple[int, ...] = ARCHITECTURES[32].discriminator
     downsamples: int = ARCHITECTURES[32].downsamples
-    conditioning: Literal["concat", "projection"] = "concat"
+    conditioning: Literal["concat", "projection", "auxiliary"] = "concat"
     concat_after: int = ARCHITECTURES[32].concat_after
     embedding_dim: int = 128
     spectral_norm: bool = True
@@ -177,11 +178,18 @@ class Generator(PretrainedNetwork, pipeline_tag="unconditional-image-generation"
         return torch.tanh(self.to_picture(functional.relu(self.norm(h))).float())
 
 
+class Judgement(NamedTuple):
+    """What a discriminator says: score (b,), high for real, and class logits (b, num_classes) if it is to tell them."""
+
+    score: Tensor
+    class_logits: Tensor | None
+
+
 class Discriminator(PretrainedNetwork):
-    """Pictures and labels in, one score each out: high for real.
+    """Pictures and labels in, a judgement of each out.
 
     Shapes:
-        x (b, 3, size, size) in [-1, 1]; labels (b,) integers -> (b,) float32.
+        x (b, 3, size, size) in [-1, 1]; labels (b,) integers -> Judgement in float32.
     """
 
     config_class: ClassVar[type] = DiscriminatorConfig
@@ -206,18 +214,21 @@ class Discriminator(PretrainedNetwork):
             if here and spot.kind == "self_attention":
                 self.attention[str(index)] = SelfAttention2d(after, spectral_norm=sn)
             before = after
-        width = config.embedding_dim if concat else before
-        self.embedding = make_embedding(config.num_classes, width, spectral_norm=sn)
         self.score = make_linear(before, 1, spectral_norm=sn)
+        if config.conditioning == "auxiliary":
+            self.classify = make_linear(before, config.num_classes, spectral_norm=sn)
+        else:
+            width = config.embedding_dim if concat else before
+            self.embedding = make_embedding(config.num_classes, width, spectral_norm=sn)
 
-    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        size = self.config.image_size
+    def forward(self, x: Tensor, labels: Tensor) -> Judgement:
+        size, conditioning = self.config.image_size, self.config.conditioning
         if x.shape[1:] != (3, size, size):
             raise ValueError(f"x must be (b, 3, {size}, {size}), got {tuple(x.shape)}")
-        concat, embedded, h = self.config.conditioning == "concat", self.embedding(labels), x
+        h = x
         for index, block in enumerate(self.blocks):
-            if concat and index == self.config.concat_after:
-                tiled = embedded.to(h.dtype)[:, :, None, None].expand(-1, -1, *h.shape[2:])
+            if conditioning == "concat" and index == self.config.concat_after:
+                tiled = self.embedding(labels).to(h.dtype)[:, :, None, None].expand(-1, -1, *h.shape[2:])
                 h = torch.cat([h, tiled], dim=1)
             h = block(h)
             if str(index) in self.attention:
@@ -225,7 +236,9 @@ class Discriminator(PretrainedNetwork):
         features = functional.relu(h).sum((2, 3), dtype=torch.float32)
         with without_autocast(x):  # the hinge loss compares scores with 1: keep their digits
             score = self.score(features).squeeze(1)
-            return score if concat else score + (embedded * features).sum(1)
+            if conditioning == "projection":
+                score = score + (self.embedding(labels) * features).sum(1)
+            return Judgement(score, self.classify(features) if conditioning == "auxiliary" else None)
 
 
 def _require_range(name: str, value: int, low: int, high: int) -> None:

@@ -15,13 +15,21 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from attnorm.config import derive
+from attnorm.data.dataset import ImageDataset
 from attnorm.layers import orthogonal_loss
 from attnorm.metrics.layout import layout_usage, record_layouts
-from attnorm.models.class_conditional import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from attnorm.models.class_conditional import (
+    Discriminator,
+    DiscriminatorConfig,
+    Generator,
+    GeneratorConfig,
+    Judgement,
+)
 from attnorm.plots import label_grid, save_picture, to_uint8
+from attnorm.training.augment import Augmentation, augmented
 from attnorm.training.config import TrainingConfig
 from attnorm.training.ema import EMA
-from attnorm.training.losses import hinge_discriminator_loss, hinge_generator_loss
+from attnorm.training.losses import auxiliary_loss, hinge_discriminator_loss, hinge_generator_loss
 from attnorm.training.precision import autocast
 from attnorm.training.randomness import generator_for, seed_for
 from attnorm.training.standing_statistics import measure_standing_statistics
@@ -43,7 +51,9 @@ class ClassConditionalConfig(TrainingConfig):
     betas: tuple[float, float] = (0.0, 0.999)
     discriminator_steps: int = 1  # per generator step
     orthogonal_weight: float = 1e-3  # lambda_o of eq. 1
+    auxiliary_weight: float = 1.0  # of the classification loss, where the discriminator tells the class
     horizontal_flip: bool = True
+    augment: tuple[Augmentation, ...] = ()  # DiffAugment: any of color, translation, cutout
     ema_half_life: float = 10_000  # in pictures
     ema_ramp_up: float = 0.05  # half-life as a share of the pictures seen, at most
     standing_batches: int = 16  # batches that measure the batch norms of the averaged generator
@@ -67,7 +77,7 @@ class ClassConditionalConfig(TrainingConfig):
         for name in ("discriminator_steps", "standing_batches", "sample_rows", "sample_columns"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("orthogonal_weight", "ema_half_life", "ema_ramp_up"):
+        for name in ("orthogonal_weight", "auxiliary_weight", "ema_half_life", "ema_ramp_up"):
             if not getattr(self, name) >= 0:  # nor NaN
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
@@ -78,6 +88,13 @@ class ClassConditionalConfig(TrainingConfig):
     @property
     def batches_per_step(self) -> int:
         return self.discriminator_steps
+
+    def fitted_to(self, dataset: ImageDataset) -> ClassConditionalConfig:
+        return self.for_classes(dataset.class_names)
+
+    def misfit(self, dataset: ImageDataset) -> str | None:
+        same = dataset.class_names == self.generator.class_names
+        return None if same else f"the classes of {self.data} are no longer those of the run"
 
     def for_classes(self, class_names: Sequence[str]) -> ClassConditionalConfig:
         """The configuration for a set of pictures with these classes."""
@@ -115,6 +132,7 @@ class ClassConditionalTask:
         Returns:
             scalars still on the device, averaged over the pieces of the batch.
         """
+        self._set_learning_rates(self.config.lr_factor(step))
         self.generator.train()
         self.discriminator.train().requires_grad_(True)
         for update, batch in enumerate(batches):
@@ -190,11 +208,13 @@ class ClassConditionalTask:
                     with torch.no_grad():
                         fake = self.generator(z, fake_y)
                     # One call for both: spectral norm iterates once, and DDP sees one forward per backward.
-                    scores = self._parallel_discriminator(torch.cat([x, fake]), torch.cat([y, fake_y]))
-                real_score, fake_score = scores.chunk(2)
+                    both, labels = self._augmented(torch.cat([x, fake]), *purpose), torch.cat([y, fake_y])
+                    judgement = self._parallel_discriminator(both, labels)
+                real_score, fake_score = judgement.score.chunk(2)
                 adversarial = hinge_discriminator_loss(real_score, fake_score)
                 orthogonal = orthogonal_loss(self.discriminator)
-                self._backward(adversarial + self.config.orthogonal_weight * orthogonal)
+                auxiliary = self._auxiliary("d", judgement, labels)
+                self._backward(adversarial, orthogonal, auxiliary)
             self._shown_real = (x[:USAGE_PICTURES], y[:USAGE_PICTURES])
             self._add(
                 total,
@@ -202,6 +222,7 @@ class ClassConditionalTask:
                 score_real=real_score.mean(),
                 score_fake=fake_score.mean(),
                 orthogonal_d=orthogonal,
+                **auxiliary,
             )
         self._apply("discriminator")
         return total
@@ -215,11 +236,13 @@ class ClassConditionalTask:
             torch.manual_seed(seed_for(self.config.seed, *purpose, "layers"))
             with self._sharing(self._parallel_generator, index == pieces - 1):
                 with self._autocast():
-                    scores = self.discriminator(self._parallel_generator(z, labels), labels)
-                adversarial = hinge_generator_loss(scores)
+                    fake = self._augmented(self._parallel_generator(z, labels), *purpose)
+                    judgement = self.discriminator(fake, labels)
+                adversarial = hinge_generator_loss(judgement.score)
                 orthogonal = orthogonal_loss(self.generator)
-                self._backward(adversarial + self.config.orthogonal_weight * orthogonal)
-            self._add(total, loss_g=adversarial, orthogonal_g=orthogonal)
+                auxiliary = self._auxiliary("g", judgement, labels)
+                self._backward(adversarial, orthogonal, auxiliary)
+            self._add(total, loss_g=adversarial, orthogonal_g=orthogonal, **auxiliary)
         self._apply("generator")
         return total
 
@@ -249,6 +272,11 @@ class ClassConditionalTask:
         flip = torch.rand(len(x), 1, 1, 1, generator=generator, device=self.device) < 0.5
         return torch.where(flip, x.flip(3), x)
 
+    def _augmented(self, x: Tensor, *purpose: int | str) -> Tensor:
+        if not self.config.augment:
+            return x
+        return augmented(x, self.config.augment, generator_for(self.device, self.config.seed, *purpose, "augment"))
+
     def _draw(self, count: int, *purpose: int | str) -> tuple[Tensor, Tensor]:
         """Noise (count, latent_dim) and uniformly drawn labels (count,)."""
         config = self.config.generator
@@ -273,11 +301,24 @@ class ClassConditionalTask:
     def _adam(self, network: nn.Module, lr: float) -> torch.optim.Adam:
         return torch.optim.Adam(network.parameters(), lr=lr, betas=self.config.betas, fused=True)
 
+    def _set_learning_rates(self, factor: float) -> None:
+        for name, lr in (("generator", self.config.generator_lr), ("discriminator", self.config.discriminator_lr)):
+            for group in self.optimizers[name].param_groups:
+                group["lr"] = lr * factor
+
     def _apply(self, name: str) -> None:
         self.optimizers[name].step()
         self.optimizers[name].zero_grad(set_to_none=True)
 
-    def _backward(self, loss: Tensor) -> None:
+    def _auxiliary(self, network: str, judgement: Judgement, labels: Tensor) -> Figures:
+        """The classification loss under its name in the log, if the discriminator tells the class."""
+        logits = judgement.class_logits
+        return {} if logits is None else {f"auxiliary_{network}": auxiliary_loss(logits, labels)}
+
+    def _backward(self, adversarial: Tensor, orthogonal: Tensor, auxiliary: Figures) -> None:
+        loss = adversarial + self.config.orthogonal_weight * orthogonal
+        for value in auxiliary.values():
+            loss = loss + self.config.auxiliary_weight * value
         (loss / self.config.accumulation).backward()
 
     def _add(self, total: Figures, **figures: Tensor) -> None:

@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple, TypeVar
+
+from attnorm.data.dataset import ImageDataset
 
 Precision = Literal["auto", "float32", "bf16"]
+Config = TypeVar("Config", bound="TrainingConfig")
+
+
+class Evaluation(NamedTuple):
+    """What a task measured of its model: figures by name, and the score (lower is better) that chooses the best."""
+
+    figures: dict[str, float]
+    score: float
 
 
 @dataclass(frozen=True)
@@ -16,6 +26,7 @@ class TrainingConfig:
     in `accumulation` pieces, which bounds memory: batch statistics are those of a piece.
     """
 
+    task: str = ""  # which task's configuration this is
     data: str = ""  # a folder, parquet file(s), a prepared set, or the name of a built-in set
     steps: int = 10_000
     batch_size: int = 64
@@ -29,6 +40,8 @@ class TrainingConfig:
     sample_every: int = 500
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
+    lr_decay_from: int | None = None  # the step from which learning rates fall linearly, to 0 after the last
+    evaluate_every: int = 0  # 0: never; the model that evaluates best is kept in RUN/best
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
@@ -37,5 +50,38 @@ class TrainingConfig:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.keep_checkpoints < 1:
             raise ValueError(f"keep_checkpoints must be at least 1, got {self.keep_checkpoints}")
+        if self.evaluate_every < 0:
+            raise ValueError(f"evaluate_every must be at least 0, got {self.evaluate_every}")
+        if self.lr_decay_from is not None and not 0 <= self.lr_decay_from < self.steps:
+            raise ValueError(f"lr_decay_from must be from 0 to steps - 1, got {self.lr_decay_from}")
         if not 0 <= self.seed < 1 << 32:
             raise ValueError(f"seed must be from 0 to 2^32 - 1, got {self.seed}")
+
+    @property
+    def image_size(self) -> int:
+        """The side of the pictures that the loop reads."""
+        raise NotImplementedError
+
+    @property
+    def batches_per_step(self) -> int:
+        """How many batches of pictures one step takes."""
+        raise NotImplementedError
+
+    @property
+    def prepared_size(self) -> int:
+        """The side at which raw pictures are prepared: larger than `image_size` where crops are drawn."""
+        return self.image_size
+
+    def lr_factor(self, step: int) -> float:
+        """What every learning rate is multiplied by in step `step`, counted from 0: 1, then linearly down to 0."""
+        if self.lr_decay_from is None or step < self.lr_decay_from:
+            return 1.0
+        return (self.steps - step) / (self.steps - self.lr_decay_from)
+
+    def fitted_to(self: Config, dataset: ImageDataset) -> Config:
+        """The configuration for this set of pictures: how many classes it has, for instance."""
+        raise NotImplementedError
+
+    def misfit(self, dataset: ImageDataset) -> str | None:
+        """Why a run with this configuration cannot go on with these pictures, or None."""
+        raise NotImplementedError

@@ -30,6 +30,9 @@ class Journal:
         self._bar = self._progress.add_task("", total=steps, completed=start, figures="")
         self._clock, self._last_step = time.perf_counter(), start
         self._log = _continued(run / "log.jsonl", start) if speak else None
+        self._metrics = run / "metrics.jsonl"
+        if speak:
+            _cut(self._metrics, start)
         self._board: Any = None
         if speak and tensorboard:
             from torch.utils.tensorboard import SummaryWriter
@@ -56,17 +59,28 @@ class Journal:
         rate = (step - self._last_step) / max(now - self._clock, 1e-9)
         self._clock, self._last_step = now, step
         figures = {**figures, "steps_per_second": rate, "images_per_second": rate * self._batch_size}
-        if self._log is not None:
-            self._log.write(json.dumps({"step": step, "time": time.time(), **figures}) + "\n")
-            self._log.flush()
-        if self._board is not None:
-            for name, value in figures.items():
-                self._board.add_scalar(name, value, step)
+        self._write(self._log, step, figures)
         self._show(step, figures)
+
+    def record_evaluation(self, step: int, figures: dict[str, float]) -> None:
+        """Writes what an evaluation after `step` steps found; the time it took does not count as training."""
+        if self._speak:
+            with self._metrics.open("a", encoding="utf-8") as file:
+                self._write(file, step, figures)
+        self.say(f"evaluated at step {step}: " + "  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+        self._clock, self._last_step = time.perf_counter(), step
 
     def say(self, sentence: str) -> None:
         """A line for the person, above the progress bar."""
         self._console.print(sentence, soft_wrap=True, markup=False)
+
+    def _write(self, file: TextIO | None, step: int, figures: dict[str, float]) -> None:
+        if file is not None:
+            file.write(json.dumps({"step": step, "time": time.time(), **figures}) + "\n")
+            file.flush()
+        if self._board is not None:
+            for name, value in figures.items():
+                self._board.add_scalar(name, value, step)
 
     def _show(self, step: int, figures: dict[str, float]) -> None:
         rate = figures["steps_per_second"]
@@ -78,7 +92,13 @@ class Journal:
 
 
 def _continued(path: Path, start: int) -> TextIO:
-    """The log, open for more, without the lines of steps after `start`: a resumed run does those again."""
+    """The log, open for more, without the lines of steps after `start`."""
+    _cut(path, start)
+    return path.open("a", encoding="utf-8")
+
+
+def _cut(path: Path, start: int) -> None:
+    """Removes the lines of steps after `start`: a resumed run does those again."""
     if path.exists():
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines if _step_of(line) <= start]
@@ -86,7 +106,6 @@ def _continued(path: Path, start: int) -> TextIO:
             aside = path.with_name(f".{path.name}.partial")
             aside.write_text("".join(kept), encoding="utf-8")
             aside.replace(path)
-    return path.open("a", encoding="utf-8")
 
 
 def _step_of(line: str) -> float:

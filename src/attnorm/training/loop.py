@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -25,14 +25,12 @@ from attnorm.data.loading import load
 from attnorm.errors import UserError
 from attnorm.training import checkpoint
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
+from attnorm.training.config import Evaluation, TrainingConfig
 from attnorm.training.journal import Journal
 from attnorm.training.precision import resolve_device, resolve_precision
 from attnorm.training.randomness import seed_for
 
-TASKS: dict[str, tuple[type[ClassConditionalConfig], type[ClassConditionalTask]]] = {
-    "class-conditional": (ClassConditionalConfig, ClassConditionalTask),
-}
-CONFIG, CHECKPOINTS, SAMPLES, MODEL = "config.yaml", "checkpoints", "samples", "model"
+CONFIG, CHECKPOINTS, SAMPLES, MODEL, BEST = "config.yaml", "checkpoints", "samples", "model", "best"
 
 
 class Task(Protocol):
@@ -44,9 +42,16 @@ class Task(Protocol):
     def load_state(self, state: dict[str, Any]) -> None: ...
     def write_samples(self, path: Path) -> None: ...
     def save_model(self, folder: Path) -> None: ...
+    def evaluate(self, dataset: ImageDataset, run: Path) -> Evaluation: ...
 
 
-def begin(config: ClassConditionalConfig, run: Path) -> int:
+# The configuration of every task by its name, and what makes the task of it.
+TASKS: dict[str, tuple[type[TrainingConfig], Callable[[Any, Accelerator], Task]]] = {
+    "class-conditional": (ClassConditionalConfig, ClassConditionalTask),
+}
+
+
+def begin(config: TrainingConfig, run: Path) -> int:
     """Starts a run in a new folder and trains it; returns the exit code.
 
     Raises:
@@ -57,7 +62,7 @@ def begin(config: ClassConditionalConfig, run: Path) -> int:
     accelerator = _accelerator(config)
     config = replace(config, precision=resolve_precision(config.precision, accelerator.device))
     dataset = _load_data(config, run, accelerator)
-    config = config.for_classes(dataset.class_names)
+    config = config.fitted_to(dataset)
     if accelerator.is_main_process:
         _write_config(config, run)
     accelerator.wait_for_everyone()
@@ -80,12 +85,13 @@ def resume(run: Path, steps: int | None = None) -> int:
         config = replace(config, steps=steps)
     accelerator = _accelerator(config)
     dataset = _load_data(config, run, accelerator)
-    if dataset.class_names != config.generator.class_names:
-        raise UserError(f"the classes of {config.data} are no longer those that {run} was trained on: restore the data")
+    misfit = config.misfit(dataset)
+    if misfit is not None:
+        raise UserError(f"cannot go on with {run}: {misfit}: restore the data")
     return _train(config, run, dataset, accelerator, resume=True)
 
 
-def read_config(run: Path) -> ClassConditionalConfig:
+def read_config(run: Path) -> TrainingConfig:
     """The resolved configuration that a run was started with."""
     if not (run / CONFIG).is_file():
         raise UserError(f"{run} is no run: it has no {CONFIG}")
@@ -97,7 +103,7 @@ def read_config(run: Path) -> ClassConditionalConfig:
 
 
 def _train(
-    config: ClassConditionalConfig,
+    config: TrainingConfig,
     run: Path,
     dataset: ImageDataset,
     accelerator: Accelerator,
@@ -106,12 +112,12 @@ def _train(
 ) -> int:
     main = accelerator.is_main_process
     task: Task = TASKS[config.task][1](config, accelerator)
-    start, complaints = 0, list[str]()
+    start, best, complaints = 0, float("inf"), list[str]()
     if resume:
         # A run that was killed before its first checkpoint starts again: it would do the same steps anyway.
         state, complaints = checkpoint.newest(run / CHECKPOINTS, accelerator.device)
         if state is not None:
-            start = _restore(task, state, config, len(dataset), run)
+            start, best = _restore(task, state, config, len(dataset), run), state["best"]
         if main and config != read_config(run):  # a new number of steps holds for the next resume too
             _write_config(config, run)
 
@@ -150,8 +156,14 @@ def _train(
             last, stopping = step == config.steps, stop.asked(accelerator)
             if main and (step % config.sample_every == 0 or last):
                 task.write_samples(run / SAMPLES / f"step-{step:07d}.png")
+            if config.evaluate_every and (step % config.evaluate_every == 0 or last):
+                evaluation = task.evaluate(dataset, run)
+                journal.record_evaluation(step, evaluation.figures)
+                if main and evaluation.score < best:
+                    _save_model(task, run / BEST)
+                best = min(best, evaluation.score)
             if main and (step % config.checkpoint_every == 0 or last or stopping):
-                state = {"step": step, "pictures": len(dataset), "task": task.state()}
+                state = {"step": step, "best": best, "pictures": len(dataset), "task": task.state()}
                 checkpoint.save(run / CHECKPOINTS, step, state, config.keep_checkpoints)
                 _save_model(task, run / MODEL)
             if stopping and not last:
@@ -164,7 +176,7 @@ def _train(
     return 128 + stop.number if step < config.steps else 0
 
 
-def _restore(task: Task, state: dict[str, Any], config: ClassConditionalConfig, pictures: int, run: Path) -> int:
+def _restore(task: Task, state: dict[str, Any], config: TrainingConfig, pictures: int, run: Path) -> int:
     """Puts a checkpoint into the task and returns its step."""
     step: int = state["step"]
     if config.steps < step:
@@ -183,7 +195,7 @@ def _restore(task: Task, state: dict[str, Any], config: ClassConditionalConfig, 
 class _Order:
     """Which pictures this process reads as its share of batch k."""
 
-    def __init__(self, config: ClassConditionalConfig, num_items: int, accelerator: Accelerator) -> None:
+    def __init__(self, config: TrainingConfig, num_items: int, accelerator: Accelerator) -> None:
         self._config, self._num_items = config, num_items
         share = config.batch_size // accelerator.num_processes
         self._share = slice(accelerator.process_index * share, (accelerator.process_index + 1) * share)
@@ -228,7 +240,7 @@ def _stop_signals() -> Iterator[_StopSignals]:
             signal.signal(number, handler)
 
 
-def _accelerator(config: ClassConditionalConfig) -> Accelerator:
+def _accelerator(config: TrainingConfig) -> Accelerator:
     device = resolve_device(config.device)
     # The running moments and singular vectors of each process are its own: broadcasting them between the forward and
     # the backward pass would change what backward reads.
@@ -243,14 +255,14 @@ def _accelerator(config: ClassConditionalConfig) -> Accelerator:
     return accelerator
 
 
-def _load_data(config: ClassConditionalConfig, run: Path, accelerator: Accelerator) -> ImageDataset:
+def _load_data(config: TrainingConfig, run: Path, accelerator: Accelerator) -> ImageDataset:
     if not config.data:
         raise UserError("no data was named: give --data a folder, parquet file(s) or a built-in set such as digits")
     with accelerator.main_process_first():  # one process prepares what the others then open
-        return load(config.data, config.image_size, cache=run.parent / "prepared-data")
+        return load(config.data, config.prepared_size, cache=run.parent / "prepared-data")
 
 
-def _write_config(config: ClassConditionalConfig, run: Path) -> None:
+def _write_config(config: TrainingConfig, run: Path) -> None:
     """Writes the configuration aside and renames it, so that a crash never leaves half of one."""
     aside = run / f".{CONFIG}.partial"
     try:
@@ -273,7 +285,7 @@ def _save_model(task: Task, folder: Path) -> None:
         raise UserError(f"cannot write the model to {folder}: {error}; free some space, then resume") from error
 
 
-def _describe(config: ClassConditionalConfig, dataset: ImageDataset, accelerator: Accelerator, run: Path) -> str:
+def _describe(config: TrainingConfig, dataset: ImageDataset, accelerator: Accelerator, run: Path) -> str:
     return (
         f"{len(dataset)} pictures of {dataset.num_classes} classes at {dataset.size}x{dataset.size}; "
         f"{accelerator.num_processes} process(es) on {accelerator.device.type}, {config.precision}, "

@@ -1,4 +1,4 @@
-"""Adversarial losses. Each takes scores (b,) and returns a scalar."""
+"""Adversarial losses. Each takes scores (b,) and returns a scalar; the auxiliary one takes class logits."""
 
 from __future__ import annotations
 
@@ -14,3 +14,12 @@ def hinge_discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
 def hinge_generator_loss(fake: Tensor) -> Tensor:
     """-E[D(G(z))]."""
     return -fake.mean()
+
+
+def auxiliary_loss(class_logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of the classes that a discriminator tells (AC-GAN, Odena et al. 2017, eq. 3, negated).
+
+    Args:
+        class_logits: (b, classes). labels: (b,) integers.
+    """
+    return functional.cross_entropy(class_logits, labels)

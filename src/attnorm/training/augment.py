@@ -1,0 +1,69 @@
+"""DiffAugment (Zhao et al. 2020): random changes of every picture that the discriminator sees, real or generated.
+
+The changes are differentiable, so that the generator learns through them, and the generated pictures do not take on the
+changes, because real ones have them too. It is what keeps a discriminator from learning a small set by heart.
+
+"color" is brightness, saturation and contrast in this order; "translation" moves by up to an eighth of the side, with
+zeros (mid-grey) coming in; "cutout" sets a square of half the side to zero. These are the definitions of the paper's
+section 3.2, each with the strengths of its code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Augmentation = Literal["color", "translation", "cutout"]
+SHIFT, CUT = 1 / 8, 1 / 2  # shares of the side
+
+
+def augmented(x: Tensor, kinds: Sequence[Augmentation], generator: torch.Generator) -> Tensor:
+    """Pictures (b, 3, h, w) in [-1, 1], each changed in its own way; the result may leave [-1, 1]."""
+    for kind in kinds:
+        x = _CHANGES[kind](x, generator)
+    return x
+
+
+def _color(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Adds U(-1/2, 1/2), then scales the distance to grey by U(0, 2) and that to the picture's mean by U(1/2, 3/2)."""
+    brightness, saturation, contrast = torch.rand(3, len(x), 1, 1, 1, generator=generator, device=x.device).to(x.dtype)
+    x = x + (brightness - 0.5)
+    grey = x.mean(1, keepdim=True)
+    x = grey + (x - grey) * (2 * saturation)
+    mean = x.mean((1, 2, 3), keepdim=True)
+    return mean + (x - mean) * (contrast + 0.5)
+
+
+def _translation(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Moves each picture by whole pixels, from -side/8 to +side/8 in both directions."""
+    taken, inside = [], []
+    for side in x.shape[2:]:
+        most = int(side * SHIFT + 0.5)
+        shift = torch.randint(-most, most + 1, (len(x), 1), generator=generator, device=x.device)
+        position = torch.arange(side, device=x.device) + shift  # (b, side): which row or column comes here
+        inside.append((position >= 0) & (position < side))
+        taken.append(position.clamp(0, side - 1))
+    rows, columns = taken
+    picture = torch.arange(len(x), device=x.device)[:, None, None]
+    # Indexing around the channel axis puts it last; put it back. The memory format follows the input's.
+    moved = x.permute(0, 2, 3, 1)[picture, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return moved * (inside[0][:, None, :, None] & inside[1][:, None, None, :])
+
+
+def _cutout(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Sets a square of half the side to 0, its centre anywhere in the picture: part of it may fall outside."""
+    outside = torch.zeros(len(x), 1, 1, 1, dtype=torch.bool, device=x.device)
+    for axis, side in ((2, x.shape[2]), (3, x.shape[3])):
+        cut = int(side * CUT + 0.5)
+        start = torch.randint(0, side + 1 - cut % 2, (len(x), 1, 1, 1), generator=generator, device=x.device) - cut // 2
+        shape = [1, 1, 1, 1]
+        shape[axis] = side
+        position = torch.arange(side, device=x.device).view(shape)
+        outside = outside | (position < start) | (position >= start + cut)
+    return x * outside
+
+
+_CHANGES = {"color": _color, "translation": _translation, "cutout": _cutout}

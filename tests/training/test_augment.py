@@ -1,0 +1,79 @@
+"""DiffAugment against its definitions, picture by picture."""
+
+import pytest
+import torch
+
+from attnorm.training.augment import augmented
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def pictures(count=64, height=16, width=24):
+    return torch.rand(count, 3, height, width, generator=generator(7), dtype=torch.float64) * 2 - 1
+
+
+def test_colour_is_brightness_then_saturation_then_contrast():
+    x = pictures()
+    b, s, c = torch.rand(3, len(x), 1, 1, 1, generator=generator()).double()
+    for index, changed in enumerate(augmented(x, ["color"], generator())):
+        expected = x[index] + b[index] - 0.5
+        grey = expected.mean(0, keepdim=True)
+        expected = (expected - grey) * (2 * s[index]) + grey
+        expected = (expected - expected.mean()) * (c[index] + 0.5) + expected.mean()
+        torch.testing.assert_close(changed, expected)
+
+
+def test_translation_moves_by_up_to_an_eighth_and_brings_zeros_in():
+    x = pictures(400)
+    seen = set()
+    for before, after in zip(x, augmented(x, ["translation"], generator()), strict=True):
+        padded = torch.nn.functional.pad(before, (3, 3, 2, 2))
+        fits = [
+            (dy, dx)
+            for dy in range(-2, 3)
+            for dx in range(-3, 4)
+            if torch.equal(after, padded[:, 2 + dy : 18 + dy, 3 + dx : 27 + dx])
+        ]
+        assert len(fits) == 1
+        seen.add(fits[0])
+    assert len(seen) == 5 * 7  # every shift occurs
+
+
+def test_cutout_zeroes_one_square_of_half_the_side():
+    x = pictures(400).abs() + 0.1
+    heights, widths = set(), set()
+    for after in augmented(x, ["cutout"], generator()):
+        gone = (after == 0).all(0)
+        rows, columns = gone.any(1), gone.any(0)
+        assert torch.equal(gone, rows[:, None] & columns[None, :])
+        assert torch.equal((after == 0).any(0), gone)
+        for flags, found in ((rows, heights), (columns, widths)):
+            where = flags.nonzero()[:, 0]
+            assert len(where) == 0 or len(where) == where[-1] - where[0] + 1  # in one piece
+            found.add(len(where))
+    assert max(heights) == 8
+    assert max(widths) == 12
+    assert min(heights) < 8  # some of it may be outside
+
+
+@pytest.mark.parametrize("kind", ["color", "translation", "cutout"])
+def test_every_change_lets_gradients_through_and_keeps_shape_and_type(kind):
+    x = pictures(4).float().requires_grad_(True)
+    out = augmented(x, [kind], generator())
+    assert (out.shape, out.dtype) == (x.shape, x.dtype)
+    out.square().sum().backward()
+    assert x.grad.isfinite().all()
+    assert x.grad.abs().sum() > 0
+
+
+def test_the_same_seed_gives_the_same_change():
+    kinds = ["color", "translation", "cutout"]
+    assert torch.equal(augmented(pictures(), kinds, generator()), augmented(pictures(), kinds, generator()))
+    assert not torch.equal(augmented(pictures(), kinds, generator()), augmented(pictures(), kinds, generator(1)))
+
+
+def test_no_kinds_change_nothing():
+    x = pictures(2)
+    assert augmented(x, [], generator()) is x
