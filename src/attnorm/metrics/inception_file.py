@@ -10,6 +10,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from attnorm.errors import UserError
+from attnorm.metrics.aside import written_aside
 
 NAME = "inception-2015-12-05.pt"
 URL = f"https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/{NAME}"
@@ -37,19 +38,15 @@ def fetch(url: str = URL, sha256: str = SHA256, progress: Progress | None = None
     path = cache_folder() / NAME
     if path.is_file():
         return path
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _download(url, partial, progress)
-        check(partial, sha256, url)
-        partial.replace(path)
+        with written_aside(path) as partial:
+            _download(url, partial, progress)
+            check(partial, sha256, url)
     except (OSError, HTTPException, ValueError) as error:
         raise UserError(
             f"{NAME} could not be downloaded from {url} ({error}): fetch it on another machine and give its path, or"
             f" put it at {path}"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -92,6 +92,7 @@ def drawn_pictures(draw: Draw, classes: np.ndarray, count: int, seed: int) -> Pi
     Raises:
         UserError: count is less than 1.
     """
+    _require_some(count, "generated")
     whole = drawn_labels(classes, -(-count // DRAW_BLOCK) * DRAW_BLOCK, seed)
 
     def read(start: int, stop: int) -> Iterator[Tensor]:

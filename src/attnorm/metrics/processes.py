@@ -12,6 +12,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, distributed
 
+from attnorm.errors import UserError
+
 
 def rank_and_count() -> tuple[int, int]:
     """This process's rank and the number of processes."""
@@ -22,12 +24,18 @@ def rank_and_count() -> tuple[int, int]:
 
 @contextmanager
 def launched_group(device: str) -> Iterator[str]:
-    """Joins the processes that torchrun started, if it did, and gives the device of this one."""
+    """Joins the processes that torchrun started, if it did, and gives the device of this one.
+
+    Raises:
+        UserError: there is no CUDA to share.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or not distributed.is_available():
         yield device
         return
     on_cuda = device.startswith("cuda")
     if on_cuda:
+        if not torch.cuda.is_available():
+            raise UserError(f"PyTorch cannot use the device {device!r} here: choose cpu")
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if on_cuda else "gloo")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from attnorm.metrics.aside import written_aside
 from attnorm.metrics.collecting import collect
 from attnorm.metrics.features import FeatureExtractor
 from attnorm.metrics.inception_file import SHORT_DIGEST, Progress
@@ -83,19 +83,12 @@ def _read(cache: Path, key: str, kind: type[Any]) -> Any:
 def _write(cache: Path, key: str, collector: Any) -> None:
     """Writes aside and renames, so that a reader never meets half a file."""
     path = _path(cache, key, type(collector))
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
-        cache.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+        with written_aside(path) as partial, partial.open("wb") as file:
             np.savez(file, key=np.array(key), **collector.arrays())
-        partial.replace(path)
     except OSError as error:
         print(
             f"cannot keep the reference statistics at {path} ({error.strerror}): make room, or set ATTNORM_CACHE to"
             " another folder; next time they are computed again",
             file=sys.stderr,
         )
-        try:
-            partial.unlink(missing_ok=True)
-        except OSError:  # the folder itself is no folder, or not ours
-            return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -15,6 +14,7 @@ from typing import Any, Literal
 import torch
 
 from attnorm.errors import UserError
+from attnorm.metrics.aside import written_aside
 from attnorm.metrics.evaluation import Frequencies
 from attnorm.metrics.features import FeatureExtractor
 from attnorm.metrics.registry import MetricValue
@@ -84,13 +84,11 @@ def write_results(results: Sequence[Result], path: Path) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    text = json.dumps([asdict(one) for one in results], indent=1, ensure_ascii=False) + "\n"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps([asdict(one) for one in results], indent=1, ensure_ascii=False) + "\n", "utf-8")
-        partial.replace(path)
+        with written_aside(path) as partial:
+            partial.write_text(text, "utf-8")
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UserError(f"cannot write {path} ({error.strerror}): choose another name") from error
 
 
