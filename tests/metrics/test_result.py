@@ -69,11 +69,11 @@ def test_reading_gives_back_what_was_written(results, tmp_path):
 
 def test_the_table_is_markdown_with_columns_as_wide_as_their_content(results):
     assert table(results) == (
-        "| metric      | value                      | real | generated | weights | step | data   | seed |\n"
-        "|-------------|----------------------------|------|-----------|---------|------|--------|------|\n"
-        "| fd-toy-4k ↓ | 12.35                      | 5000 | 4000      | ema     | 2000 | digits | 7    |\n"
-        "| is-toy-4k ↑ | 3.25 ± 0.0625              | 5000 | 4000      | ema     | 2000 | digits | 7    |\n"
-        "| pr-toy-4k ↑ | precision 0.5, recall 0.25 | 5000 | 4000      | ema     | 2000 | digits | 7    |"
+        "| metric      | value                      | real | generated | weights | step | split | seed |\n"
+        "|-------------|----------------------------|------|-----------|---------|------|-------|------|\n"
+        "| fd-toy-4k ↓ | 12.35                      | 5000 | 4000      | ema     | 2000 | train | 7    |\n"
+        "| is-toy-4k ↑ | 3.25 ± 0.0625              | 5000 | 4000      | ema     | 2000 | train | 7    |\n"
+        "| pr-toy-4k ↑ | precision 0.5, recall 0.25 | 5000 | 4000      | ema     | 2000 | train | 7    |"
     )
 
 

@@ -107,13 +107,13 @@ def read_results(path: Path) -> list[Result]:
 
 def table(results: Sequence[Result]) -> str:
     """A Markdown table, a row a metric; an arrow says which way is better."""
-    rows = [["metric", "value", "real", "generated", "weights", "step", "data", "seed"]]
+    rows = [["metric", "value", "real", "generated", "weights", "step", "split", "seed"]]
     for one in results:
         p = one.protocol
         name = f"{one.metric} {'↓' if one.better == 'lower' else '↑'}"
         step = "" if p.step is None else str(p.step)
         counts = [str(p.num_real), str(p.num_fake)]
-        rows.append([name, _figures(one.values), *counts, p.weights, step, p.data, str(p.seed)])
+        rows.append([name, _figures(one.values), *counts, p.weights, step, p.split, str(p.seed)])
     return _markdown(rows)
 
 
