@@ -30,6 +30,14 @@ TINY = {
 }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Downloads and reference statistics of tests stay among the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATTNORM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_changes():
     """What makes the preset an-gan-digits tiny, for `derive`."""

