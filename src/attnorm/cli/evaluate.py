@@ -21,6 +21,8 @@ from attnorm.metrics.registry import MetricValue, find_metrics, known_metrics
 from attnorm.metrics.result import Protocol, class_table, make_results, table, write_results
 from attnorm.pipelines import LARGEST_SEED, ClassConditionalPipeline, find_model
 from attnorm.plots import enlarge, grid, save_picture
+from attnorm.training.checkpoint import latest_step
+from attnorm.training.class_conditional import ClassConditionalConfig
 from attnorm.training.loop import CHECKPOINTS, CONFIG, read_config
 
 SHOWN, COLUMNS = 64, 8
@@ -105,15 +107,11 @@ def _source(args: argparse.Namespace) -> _Source:
             raise UserError(f"{args.model} is no run, so that its data is not known: give --data")
         return _Source(None, data, args.split or Path(data).stem, "unknown", None)
     config = read_config(path)
+    if not isinstance(config, ClassConditionalConfig):
+        raise UserError(f"{path} is a run of the task {config.task}, and this measures class-conditional ones")
     data = config.data if data is None else data
     weights: Literal["ema", "raw"] = "ema" if config.ema_half_life > 0 else "raw"
-    return _Source(path, data, args.split or Path(data).stem, weights, _last_step(path))
-
-
-def _last_step(run: Path) -> int | None:
-    """The step of the newest checkpoint, with which the run's model was written; None if there is none any more."""
-    steps = [path.name.removeprefix("step-") for path in (run / CHECKPOINTS).glob("step-*")]
-    return max((int(step) for step in steps if step.isdigit()), default=None)
+    return _Source(path, data, args.split or Path(data).stem, weights, latest_step(path / CHECKPOINTS))
 
 
 def _record_path(args: argparse.Namespace, source: _Source) -> Path:

@@ -114,7 +114,7 @@ def table(results: Sequence[Result]) -> str:
         step = "" if p.step is None else str(p.step)
         counts = [str(p.num_real), str(p.num_fake)]
         rows.append([name, _figures(one.values), *counts, p.weights, step, p.split, str(p.seed)])
-    return _markdown(rows)
+    return markdown(rows)
 
 
 def class_table(result: Result) -> str | None:
@@ -128,10 +128,10 @@ def class_table(result: Result) -> str | None:
         rows = [[name, f"{by_class[name]:.{SHOWN_DIGITS}g}"] for name in sorted(by_class, key=by_class.__getitem__)]
         left_out = len(rows) - SHOWN_CLASSES
         rows[SHOWN_CLASSES // 2 : -SHOWN_CLASSES // 2] = [[f"… {left_out} classes between", ""]]
-    return _markdown([["class", result.metric], *rows])
+    return markdown([["class", result.metric], *rows])
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
+def markdown(rows: Sequence[Sequence[str]]) -> str:
     """Rows, the first one the head, in columns as wide as their content."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [

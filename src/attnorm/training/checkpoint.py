@@ -74,6 +74,12 @@ def newest(folder: Path, map_location: torch.device) -> tuple[dict[str, Any] | N
     return None, []
 
 
+def latest_step(folder: Path) -> int | None:
+    """The step of the newest checkpoint, whole or not, None before the first."""
+    names = [path.name.removeprefix("step-") for path in _by_age(folder)]
+    return int(names[-1]) if names else None
+
+
 def _problem(path: Path) -> str | None:
     """Why a checkpoint cannot be trusted, or None."""
     try:

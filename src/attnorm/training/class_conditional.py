@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from attnorm.config import derive
 from attnorm.data.dataset import ImageDataset
@@ -27,8 +27,9 @@ from attnorm.models.class_conditional import (
 )
 from attnorm.plots import label_grid, save_picture, to_uint8
 from attnorm.training.augment import Augmentation, augmented
-from attnorm.training.config import TrainingConfig
+from attnorm.training.config import Evaluation, TrainingConfig
 from attnorm.training.ema import EMA
+from attnorm.training.evaluation import EvaluationConfig, GeneratorEvaluation
 from attnorm.training.losses import auxiliary_loss, hinge_discriminator_loss, hinge_generator_loss
 from attnorm.training.precision import autocast
 from attnorm.training.randomness import generator_for, seed_for
@@ -59,6 +60,7 @@ class ClassConditionalConfig(TrainingConfig):
     standing_batches: int = 16  # batches that measure the batch norms of the averaged generator
     sample_rows: int = 10
     sample_columns: int = 10
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -121,6 +123,7 @@ class ClassConditionalTask:
         self._parallel_generator = accelerator.prepare_model(self.generator)
         self._parallel_discriminator = accelerator.prepare_model(self.discriminator)
         self._shown_real: tuple[Tensor, Tensor] | None = None
+        self._evaluation: GeneratorEvaluation | None = None
 
     def step(self, step: int, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> Figures:
         """One generator update after `discriminator_steps` discriminator updates, one per batch.
@@ -182,6 +185,22 @@ class ClassConditionalTask:
     def save_model(self, folder: Path) -> None:
         """Writes the averaged generator in the form that `from_pretrained` reads."""
         self.sampling_generator().save_pretrained(folder)
+
+    def prepare_evaluation(self, dataset: ImageDataset) -> None:
+        config = self.config
+        self._evaluation = GeneratorEvaluation(
+            config.evaluation, dataset, config.generator.class_names, self.device.type
+        )
+
+    def evaluate(self) -> Evaluation:
+        """Measures the averaged generator against the pictures of `prepare_evaluation`."""
+        if self._evaluation is None:
+            raise RuntimeError("prepare_evaluation comes before evaluate")
+        generator = self.sampling_generator()
+        if self.accelerator.num_processes > 1:  # each draws a share, of one and the same generator
+            for value in generator.state_dict().values():
+                distributed.broadcast(value, 0)
+        return self._evaluation.measure(generator)
 
     def sampling_generator(self) -> Generator:
         """A copy of the averaged generator with standing statistics, in eval mode."""

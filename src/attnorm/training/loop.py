@@ -42,7 +42,8 @@ class Task(Protocol):
     def load_state(self, state: dict[str, Any]) -> None: ...
     def write_samples(self, path: Path) -> None: ...
     def save_model(self, folder: Path) -> None: ...
-    def evaluate(self, dataset: ImageDataset, run: Path) -> Evaluation: ...
+    def prepare_evaluation(self, dataset: ImageDataset) -> None: ...
+    def evaluate(self) -> Evaluation: ...
 
 
 # The configuration of every task by its name, and what makes the task of it.
@@ -112,6 +113,8 @@ def _train(
 ) -> int:
     main = accelerator.is_main_process
     task: Task = TASKS[config.task][1](config, accelerator)
+    if config.evaluate_every:
+        task.prepare_evaluation(dataset)  # what is wrong with it shows now, not after hours
     start, best, complaints = 0, float("inf"), list[str]()
     if resume:
         # A run that was killed before its first checkpoint starts again: it would do the same steps anyway.
@@ -157,7 +160,7 @@ def _train(
             if main and (step % config.sample_every == 0 or last):
                 task.write_samples(run / SAMPLES / f"step-{step:07d}.png")
             if config.evaluate_every and (step % config.evaluate_every == 0 or last):
-                evaluation = task.evaluate(dataset, run)
+                evaluation = task.evaluate()
                 journal.record_evaluation(step, evaluation.figures)
                 if main and evaluation.score < best:
                     _save_model(task, run / BEST)

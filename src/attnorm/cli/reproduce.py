@@ -1,0 +1,69 @@
+"""Train and measure the systems of a table of the paper, and write ours beside the paper's figures."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from attnorm.errors import UserError
+from attnorm.reproduction.paper import SCALES, TABLES
+from attnorm.reproduction.report import write_report
+from attnorm.reproduction.runs import Reproduction, make_runs
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("table", choices=TABLES, help="which table of the paper")
+    parser.add_argument("--scale", choices=SCALES, default="cpu", help="size of networks and training (default cpu)")
+    parser.add_argument("--data", help="pictures to train on (at scale cpu by default facades-synthetic)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for runs and TABLE.md")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="default 0")
+    parser.add_argument("--steps", type=int, metavar="N", help="steps of every run (default: the presets' own)")
+    parser.add_argument("--extractor", help="network of the metrics (default: the scale's)")
+    parser.add_argument("--num", type=int, metavar="N", help="pictures to measure with (default: the scale's)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument(
+        "--launcher", metavar="COMMAND", help="e.g. 'torchrun --nproc-per-node 4' for several processes (default: one)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    scale = SCALES[args.scale]
+    source = args.data or scale.source
+    if source is None:
+        raise UserError(f"--scale {args.scale} needs --data: the pictures to train on")
+    if len(set(args.seeds)) < len(args.seeds):
+        raise UserError(f"--seeds names a seed twice: {' '.join(map(str, args.seeds))}")
+    plan = Reproduction(
+        table=args.table,
+        scale=args.scale,
+        out=args.out,
+        source=source,
+        seeds=tuple(args.seeds),
+        steps=args.steps,
+        extractor=args.extractor or scale.extractor,
+        num=scale.num if args.num is None else args.num,
+        device=args.device,
+        launcher=tuple(shlex.split(args.launcher)) if args.launcher else (sys.executable,),
+    )
+    code = make_runs(plan, lambda sentence: print(sentence, flush=True), lambda: _write(plan))
+    _write(plan)
+    print(write_report(plan))
+    print(_path(plan))
+    return code
+
+
+def _path(plan: Reproduction) -> Path:
+    return plan.out / f"{plan.table}.md"
+
+
+def _write(plan: Reproduction) -> None:
+    path = _path(plan)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(write_report(plan), encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror}): choose another --out") from error

@@ -1,0 +1,111 @@
+"""A reproduced table as Markdown: our figures beside the paper's, and what differs between the two."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from attnorm.config import to_dict
+from attnorm.metrics.result import Result, markdown
+from attnorm.presets import get_preset
+from attnorm.reproduction.paper import CLASSES, NAMES
+from attnorm.reproduction.runs import Reproduction, commands
+
+# Fields that say how a run is watched or where it is, not what is trained.
+IMMATERIAL = ("data", "seed", "device", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints")
+MISSING = "–"
+FIGURES = 4
+
+
+def write_report(plan: Reproduction) -> str:
+    """The table with what is measured so far; rows that are not there yet say how many of their runs are."""
+    found = _found(plan)
+    lines = [f"# {plan.paper.title}, at scale {plan.scale}", ""]
+    lines += [_by_class(plan, found) if plan.table == "table2" else _by_system(plan, found), ""]
+    lines += ["Mean ± standard deviation over seeds.", "", "## What differs from the paper", ""]
+    lines += [f"- {difference}" for difference in _differences(plan)]
+    lines += ["", "## Commands", "", *(f"    {command}" for command in commands(plan)), ""]
+    return "\n".join(lines)
+
+
+def _found(plan: Reproduction) -> dict[str, list[list[Result]]]:
+    """The results of every finished run, by system."""
+    found: dict[str, list[list[Result]]] = {system: [] for system in plan.paper.printed}
+    for system, seed, run in plan.runs():
+        results = plan.results(run, plan.config(system, seed).steps)
+        if results is not None:
+            found[system].append(results)
+    return found
+
+
+def _by_system(plan: Reproduction, found: dict[str, list[list[Result]]]) -> str:
+    measured = next((runs[0] for runs in found.values() if runs), None)
+    ours = [_title(result) for result in measured] if measured else list(plan.paper.metrics)
+    rows = [["system", *(f"{column}, paper" for column in plan.paper.columns), *ours, "seeds"]]
+    for system, printed in plan.paper.printed.items():
+        runs = found[system]
+        figures = [
+            _mean([next(iter(results[index].values.values())) for results in runs])
+            for index in range(len(plan.paper.metrics))
+        ]
+        paper = [MISSING if value is None else f"{value:g}" for value in printed]
+        rows.append([NAMES[system], *paper, *figures, f"{len(runs)} of {len(plan.seeds)}"])
+    return markdown(rows)
+
+
+def _by_class(plan: Reproduction, found: dict[str, list[list[Result]]]) -> str:
+    """A row a class: the paper's eight where they are among the data's classes, by ImageNet's numbers, or all."""
+    systems = list(plan.paper.printed)
+    by_class = {system: [results[0].details["by_class"] for results in found[system]] for system in systems}
+    names = next((list(runs[0]) for runs in by_class.values() if runs), [])
+    is_imagenet = len(names) == get_preset("an-gan-imagenet128").generator.num_classes
+    shown = [(names[number], row) for number, row in CLASSES.items()] if is_imagenet else [(n, None) for n in names]
+    rows = [["class", *(f"{NAMES[s]}, paper" for s in systems), *(f"{NAMES[s]}, ours" for s in systems)]]
+    for name, row in shown:
+        paper = [f"{value:g}" for value in row[1:]] if row else [MISSING] * len(systems)
+        rows.append([name, *paper, *(_mean([one[name] for one in by_class[s]]) for s in systems)])
+    return markdown(rows) if names else "No run is finished yet."
+
+
+def _title(result: Result) -> str:
+    return f"{result.metric} {'↓' if result.better == 'lower' else '↑'}"
+
+
+def _mean(values: Sequence[float]) -> str:
+    if not values:
+        return MISSING
+    mean = f"{statistics.mean(values):.{FIGURES}g}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.2g}"
+
+
+def _differences(plan: Reproduction) -> list[str]:
+    """What our runs have otherwise than the paper's, system by system where it is not the same for all."""
+    per_system = {}
+    for system in plan.paper.printed:
+        ours, paper = plan.config(system, 0), get_preset(f"{system}-imagenet128")
+        per_system[system] = [
+            f"`{name}` {_plain(ours_value)} instead of {_plain(paper_value)}"
+            for name, ours_value, paper_value in _leaves(to_dict(ours), to_dict(paper))
+        ]
+    common = [one for one in next(iter(per_system.values())) if all(one in lines for lines in per_system.values())]
+    lines = [f"data: `{plan.source}` instead of ImageNet"] if plan.scale != "paper" else []
+    if plan.num != 50_000 or plan.extractor != "inception":
+        lines.append(f"measured with {plan.num} pictures and {plan.extractor} instead of 50000 and Inception")
+    lines += common
+    for system, own in per_system.items():
+        lines += [f"{NAMES[system]}: {one}" for one in own if one not in common]
+    return lines or ["Nothing that is known: the paper does not give λ_o, and the data's preparation is ours."]
+
+
+def _leaves(ours: dict[str, Any], paper: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The fields that differ, by dotted name."""
+    for name, value in ours.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, paper[name], f"{prefix}{name}.")
+        elif value != paper[name] and prefix + name not in IMMATERIAL:
+            yield prefix + name, value, paper[name]
+
+
+def _plain(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

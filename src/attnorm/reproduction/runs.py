@@ -1,0 +1,161 @@
+"""The runs behind a table, each made by the commands that a person would type, each step of which can be repeated.
+
+All state is on disk: a run that has its configuration is resumed, one that has its last step is measured, one that has
+its record is done. So a table can be stopped at any moment and asked for again.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from attnorm.config import to_dict
+from attnorm.errors import UserError
+from attnorm.metrics.result import Result, read_results
+from attnorm.presets import get_preset
+from attnorm.reproduction.paper import SCALES, TABLES, PaperTable, Scale
+from attnorm.training.checkpoint import latest_step
+from attnorm.training.class_conditional import ClassConditionalConfig
+from attnorm.training.loop import CHECKPOINTS, CONFIG, read_config
+from attnorm.training.precision import resolve_device
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A table at a scale: what is trained and how it is measured.
+
+    source: what the runs are trained on. steps: None for the presets' own. launcher: what stands before
+    `-m attnorm`, a Python interpreter or torchrun with its options.
+    """
+
+    table: str
+    scale: str
+    out: Path
+    source: str
+    seeds: tuple[int, ...]
+    steps: int | None
+    extractor: str
+    num: int
+    device: Literal["auto", "cpu", "cuda"]
+    launcher: tuple[str, ...] = (sys.executable,)
+
+    @property
+    def paper(self) -> PaperTable:
+        return TABLES[self.table]
+
+    @property
+    def size(self) -> Scale:
+        return SCALES[self.scale]
+
+    def config(self, system: str, seed: int) -> ClassConditionalConfig:
+        """What the run of a system is trained with, before its data are known."""
+        config = replace(get_preset(f"{system}-{self.size.data}"), seed=seed, data=self.source, device=self.device)
+        return config if self.steps is None else replace(config, steps=self.steps)
+
+    def runs(self) -> Iterator[tuple[str, int, Path]]:
+        """System, seed and folder; seed after seed, so that a whole table is there early."""
+        for seed in self.seeds:
+            for system in self.paper.printed:
+                yield system, seed, self.out / f"{system}-{self.size.data}-seed{seed}"
+
+    def record_path(self, run: Path) -> Path:
+        """Where a run's figures are; the name tells tables that share a run apart."""
+        extractor = Path(self.extractor).stem
+        return run / "metrics" / f"{'-'.join(self.paper.metrics)}-{extractor}-n{self.num}.json"
+
+    def results(self, run: Path, steps: int) -> list[Result] | None:
+        """The figures of a finished run in the order of the table's metrics, None if they are not there yet."""
+        path = self.record_path(run)
+        if not path.is_file():
+            return None
+        results = read_results(path)
+        return results if results and results[0].protocol.step == steps else None
+
+
+def make_runs(plan: Reproduction, say: Say, after_each: Callable[[], None]) -> int:
+    """Trains and measures what is missing; returns 0, or the exit code of the command that stopped.
+
+    Raises:
+        UserError: a run's folder was begun with other settings.
+    """
+    for system, seed, run in plan.runs():
+        _check_settings(plan, system, seed, run)
+    for system, seed, run in plan.runs():
+        config = plan.config(system, seed)
+        for command in _missing(plan, system, config, run):
+            say(f"$ attnorm {' '.join(command)}")
+            code = _call([*plan.launcher, "-m", "attnorm", *command])
+            if code:
+                say(f"stopped with exit code {code}; the same command goes on from here")
+                return code
+        after_each()
+    return 0
+
+
+def commands(plan: Reproduction) -> list[str]:
+    """Every command of the table, as a person would type it."""
+    lines = []
+    for system, seed, run in plan.runs():
+        lines += [f"attnorm {' '.join(part)}" for part in (_train(plan, system, seed, run), _evaluate(plan, run))]
+    return lines
+
+
+def _missing(plan: Reproduction, system: str, config: ClassConditionalConfig, run: Path) -> Iterator[list[str]]:
+    """The commands that a run still needs; each is looked for after the one before it has ended."""
+    if not (run / CONFIG).exists():
+        yield _train(plan, system, config.seed, run)
+    elif (latest_step(run / CHECKPOINTS) or 0) < config.steps:
+        yield ["resume", str(run)]
+    if plan.results(run, config.steps) is None:
+        yield _evaluate(plan, run)
+
+
+def _train(plan: Reproduction, system: str, seed: int, run: Path) -> list[str]:
+    steps = [] if plan.steps is None else ["--steps", str(plan.steps)]
+    device = [] if plan.device == "auto" else ["--device", plan.device]
+    preset = f"{system}-{plan.size.data}"
+    return ["train", preset, "--data", plan.source, "--out", str(run), "--seed", str(seed), *steps, *device]
+
+
+def _evaluate(plan: Reproduction, run: Path) -> list[str]:
+    out = ["--out", str(plan.record_path(run)), "--force"]
+    how = ["--extractor", plan.extractor, "--num", str(plan.num)]
+    device = ["--device", resolve_device(plan.device).type]
+    return ["evaluate", str(run), "--metrics", *plan.paper.metrics, *how, *out, *device]
+
+
+def _check_settings(plan: Reproduction, system: str, seed: int, run: Path) -> None:
+    """Refuses a folder whose run is another one: its figures would stand in the wrong row."""
+    if not (run / CONFIG).exists():
+        return
+    found = read_config(run)
+    if not isinstance(found, ClassConditionalConfig):
+        raise UserError(f"{run} holds a run of another task: choose another --out")
+    wanted = replace(plan.config(system, seed), precision=found.precision).for_classes(found.generator.class_names)
+    differing = [name for name in to_dict(wanted) if to_dict(wanted)[name] != to_dict(found)[name]]
+    if differing:
+        raise UserError(
+            f"{run} was begun with other settings ({', '.join(differing)}): give those again, or another --out"
+        )
+
+
+def _call(command: Sequence[str]) -> int:
+    """Runs a command to its end. Ctrl-C reaches it directly, SIGTERM is passed on; it saves, and then this one ends."""
+    with subprocess.Popen(command) as child:
+        before = {
+            signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+            signal.SIGTERM: signal.signal(signal.SIGTERM, lambda number, frame: child.send_signal(number)),
+        }
+        try:
+            code = child.wait()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    return code if code >= 0 else 128 - code
