@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attnorm.data.decode import DecodeError, decode_mask, decode_square, open_upright, pillow_quiet
+from attnorm.data.decode import (
+    DecodeError,
+    decode_mask,
+    decode_square,
+    has_sixteen_bit_colour,
+    open_upright,
+    pillow_quiet,
+)
 
 
 def noise(width, height, channels=3, seed=0):
@@ -144,3 +151,15 @@ def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(monkeypatc
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5_000)
     with pytest.raises(DecodeError, match="exceeds limit"):
         open_upright(encoded)
+
+
+def test_sixteen_bit_colour_is_recognised(tmp_path):
+    for name, image in (
+        ("rgb.png", Image.new("RGB", (1600, 2))),
+        ("rgb.bmp", Image.new("RGB", (1600, 2))),
+        ("rgb.tif", Image.new("RGB", (1600, 2))),
+        ("grey.png", Image.fromarray(np.zeros((2, 2), np.uint16))),
+        ("rgb.jpg", Image.new("RGB", (16, 16))),
+    ):
+        image.save(tmp_path / name)
+        assert not has_sixteen_bit_colour(tmp_path / name)

@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "train a preset on a folder, parquet files or a built-in set",
     "resume": "go on with an interrupted run",
     "generate": "draw pictures from a trained run or model",
+    "inpaint": "complete pictures with holes",
     "visualize": "draw the layouts that a trained model learned",
     "data": "prepare and inspect picture sets",
 }
@@ -33,7 +34,9 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0, 2 for a mistake of the user, 130 for Ctrl-C."""
+    """Runs one command and returns its exit code: 0, 1 if some of many items were skipped, 2 for a mistake of the user,
+    130 for Ctrl-C.
+    """
     arguments = sys.argv[1:] if argv is None else argv
     try:
         return _dispatch(arguments)

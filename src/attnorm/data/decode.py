@@ -61,6 +61,15 @@ def open_upright(source: bytes | Path) -> Image.Image:
             return image
 
 
+def has_sixteen_bit_colour(source: Path) -> bool:
+    """Whether a picture file has 16 bits for each of several channels, of which Pillow keeps the upper 8."""
+    with _reasons(), Image.open(source) as image:
+        arguments = [tile[3] for tile in image.tile]  # a raw mode such as RGB;16B, alone or before other things
+        return image.mode in ("RGB", "RGBA", "LA") and any(
+            ";16" in str(given if isinstance(given, str) else given and given[0]) for given in arguments
+        )
+
+
 def marked(mask: Image.Image) -> np.ndarray:
     """The pixels that a mask picture marks, (h, w) bool: light ones, 128 or more of 255.
 
