@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from attnorm.layers import AttentiveNorm2d, SelfAttention2d, SemanticLayout, orthogonal_loss, regional_norm
 
 if TYPE_CHECKING:
+    from attnorm.inpainting_pipeline import InpaintingPipeline as InpaintingPipeline
     from attnorm.pipelines import ClassConditionalPipeline as ClassConditionalPipeline
 
 __version__ = "0.1.0"
@@ -26,4 +27,8 @@ def __getattr__(name: str) -> Any:
         from attnorm import pipelines
 
         return pipelines.ClassConditionalPipeline
+    if name == "InpaintingPipeline":
+        from attnorm import inpainting_pipeline
+
+        return inpainting_pipeline.InpaintingPipeline
     raise AttributeError(f"module 'attnorm' has no attribute {name!r}")

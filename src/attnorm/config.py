@@ -94,6 +94,12 @@ def derive(config: Config, changes: dict[str, Any]) -> Config:
     return config
 
 
+def require_range(name: str, value: int, low: int, high: int) -> None:
+    """Raises ValueError, which `from_dict` turns into a UserError, unless low <= value <= high."""
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be from {low} to {high}, got {value}")
+
+
 def nearest(name: str, known: Any) -> str:
     """A ', did you mean …?' for the known name closest to a misspelt one, or an empty string."""
     close = difflib.get_close_matches(name, [str(k) for k in known], n=1, cutoff=0.4)

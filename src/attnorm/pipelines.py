@@ -49,10 +49,7 @@ class ClassConditionalPipeline:
         Raises:
             UserError: there is no model at `source`, it is damaged, or PyTorch cannot use `device`.
         """
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
-            raise UserError(f"PyTorch cannot use the device {device!r} here: choose cpu") from error
+        check_device(device)
         return cls(Generator.from_pretrained(str(find_model(source)), map_location=device))
 
     def __call__(
@@ -126,6 +123,14 @@ class ClassConditionalPipeline:
             with record_layouts(self.generator) as layouts:
                 pictures = self.generator(noise.to(device), classes.to(device))
             yield to_uint8(pictures), {name: layout.cpu().numpy() for name, layout in layouts.items()}
+
+
+def check_device(name: str) -> None:
+    """Raises a UserError if PyTorch cannot use a device of this name."""
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"PyTorch cannot use the device {name!r} here: choose cpu") from error
 
 
 def find_model(source: str | Path) -> str | Path:

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attnorm.data.decode import DecodeError, decode_square
+from attnorm.data.decode import (
+    DecodeError,
+    decode_mask,
+    decode_square,
+    has_sixteen_bit_colour,
+    open_upright,
+    pillow_quiet,
+)
 
 
 def noise(width, height, channels=3, seed=0):
@@ -98,3 +105,61 @@ def test_unusable_pictures_have_a_reason(encoded, reason):
 def test_a_missing_file_has_a_reason(tmp_path):
     with pytest.raises(DecodeError, match="No such file"):
         decode_square(tmp_path / "a.png", 8)
+
+
+def test_a_mask_marks_its_light_pixels():
+    grey = Image.fromarray(np.array([[0, 127], [128, 255]], dtype=np.uint8))
+    np.testing.assert_array_equal(decode_mask(encode(grey), (2, 2)), [[False, False], [True, True]])
+    np.testing.assert_array_equal(decode_mask(encode(grey.convert("1")), (2, 2))[1], [True, True])
+    sixteen = Image.fromarray(np.array([[0, 257 * 127], [257 * 128, 65535]], dtype=np.uint16))
+    np.testing.assert_array_equal(decode_mask(encode(sixteen), (2, 2)), [[False, False], [True, True]])
+
+
+def test_a_mask_on_a_layer_of_its_own_marks_what_is_painted_whatever_the_colour():
+    layer = np.zeros((2, 2, 4), dtype=np.uint8)
+    layer[0] = [(0, 0, 0, 255), (200, 0, 0, 128)]
+    layer[1] = [(255, 255, 255, 127), (255, 255, 255, 0)]
+    np.testing.assert_array_equal(decode_mask(encode(Image.fromarray(layer)), (2, 2)), [[True, True], [False, False]])
+    opaque = Image.fromarray(np.array([[0, 255]], dtype=np.uint8)).convert("RGBA")
+    np.testing.assert_array_equal(decode_mask(encode(opaque), (1, 2)), [[False, True]])
+    assert not decode_mask(encode(Image.new("RGBA", (2, 2), (255, 255, 255, 0))), (2, 2)).any()
+
+
+def test_a_mask_is_cropped_and_scaled_without_mixing():
+    mask = np.zeros((8, 12), dtype=np.uint8)
+    mask[2:6, 4:8] = 255
+    expected = np.zeros((4, 4), dtype=bool)
+    expected[1:3, 1:3] = True
+    np.testing.assert_array_equal(decode_mask(encode(Image.fromarray(mask)), (4, 4)), expected)
+
+
+def test_an_upright_picture_keeps_its_mode():
+    pixels = noise(6, 4, 4)
+    exif = Image.Exif()
+    exif[0x0112] = 8  # rotate by 90° anticlockwise to view
+    image = open_upright(encode(Image.fromarray(pixels), exif=exif))
+    assert image.mode == "RGBA"
+    np.testing.assert_array_equal(np.asarray(image), np.rot90(pixels))
+    assert 0x0112 not in image.getexif()
+
+
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(monkeypatch):
+    encoded = encode(Image.new("L", (200, 100)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 15_000)  # above it, and below the double that Pillow refuses itself
+    with pillow_quiet(), pytest.raises(DecodeError, match="200×100 is more than 15000 pixels"):
+        open_upright(encoded)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5_000)
+    with pytest.raises(DecodeError, match="exceeds limit"):
+        open_upright(encoded)
+
+
+def test_sixteen_bit_colour_is_recognised(tmp_path):
+    for name, image in (
+        ("rgb.png", Image.new("RGB", (1600, 2))),
+        ("rgb.bmp", Image.new("RGB", (1600, 2))),
+        ("rgb.tif", Image.new("RGB", (1600, 2))),
+        ("grey.png", Image.fromarray(np.zeros((2, 2), np.uint16))),
+        ("rgb.jpg", Image.new("RGB", (16, 16))),
+    ):
+        image.save(tmp_path / name)
+        assert not has_sixteen_bit_colour(tmp_path / name)

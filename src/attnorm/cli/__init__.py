@@ -21,6 +21,7 @@ COMMANDS = {
     "resume": "go on with an interrupted run",
     "generate": "draw pictures from a trained run or model",
     "evaluate": "measure a trained model: FID and its kin, against real pictures",
+    "inpaint": "complete pictures with holes",
     "visualize": "draw the layouts that a trained model learned",
     "data": "prepare and inspect picture sets",
     "reproduce": "train and measure the systems of one of the paper's tables",
@@ -35,7 +36,9 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0, 2 for a mistake of the user, 130 for Ctrl-C."""
+    """Runs one command and returns its exit code: 0, 1 if some of many items were skipped, 2 for a mistake of the user,
+    130 for Ctrl-C.
+    """
     arguments = sys.argv[1:] if argv is None else argv
     # PyTorch's idle threads spin for milliseconds before they sleep, which starves whatever else runs on the machine,
     # and with it the training itself: beside one busy process a step of two threads took four times as long.

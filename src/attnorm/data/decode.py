@@ -1,4 +1,4 @@
-"""One encoded picture to one square RGB array: the only place that looks inside picture files."""
+"""Encoded pictures to arrays: the only place that looks inside picture files."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 _SIXTEEN_BIT_MAX = 65535
+OPAQUE, HALF = 255, 128
 
 
 class DecodeError(Exception):
@@ -26,22 +27,60 @@ def decode_square(source: bytes | Path, size: int) -> np.ndarray:
 
     Raises DecodeError if the picture is empty, damaged, too large or of a kind with no defined 8-bit form.
     """
-    try:
+    image = open_upright(source)
+    with _reasons():
+        square = centre_square(to_rgb(image))
+        return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
+
+
+def decode_mask(source: bytes | Path, size: tuple[int, int]) -> np.ndarray:
+    """Which pixels a mask picture marks, at (height, width) = `size`: (height, width) bool, see `marked`.
+
+    A mask of other proportions is cropped around its centre; it is scaled without mixing pixels. Raises DecodeError
+    as `decode_square` does.
+    """
+    image = open_upright(source)
+    with _reasons():
+        hole = Image.fromarray(marked(image))
+        return np.asarray(ImageOps.fit(hole, size[::-1], Image.Resampling.NEAREST))
+
+
+def open_upright(source: bytes | Path) -> Image.Image:
+    """A whole decoded picture in its own mode, turned as its EXIF orientation says.
+
+    Raises DecodeError if it is empty, damaged or too large.
+    """
+    with _reasons():
         encoded = source if isinstance(source, bytes) else source.read_bytes()
         if not encoded:
             raise DecodeError("empty file")
         with Image.open(io.BytesIO(encoded)) as image:
             _refuse_bomb(image)
+            image.load()
             ImageOps.exif_transpose(image, in_place=True)
-            square = centre_square(to_rgb(image))
-            return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
-    except DecodeError:
-        raise
-    except UnidentifiedImageError:
-        raise DecodeError("not a picture in a known format") from None
-    except Exception as error:  # decoders of damaged files raise nearly anything, struct.error to KeyError
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise DecodeError(reason or type(error).__name__) from error
+            return image
+
+
+def has_sixteen_bit_colour(source: Path) -> bool:
+    """Whether a picture file has 16 bits for each of several channels, of which Pillow keeps the upper 8."""
+    with _reasons(), Image.open(source) as image:
+        arguments = [tile[3] for tile in image.tile]  # a raw mode such as RGB;16B, alone or before other things
+        return image.mode in ("RGB", "RGBA", "LA") and any(
+            ";16" in str(given if isinstance(given, str) else given and given[0]) for given in arguments
+        )
+
+
+def marked(mask: Image.Image) -> np.ndarray:
+    """The pixels that a mask picture marks, (h, w) bool: light ones, 128 or more of 255.
+
+    Where the mask has transparent parts, its opaque pixels are the marked ones, whatever their colour: strokes on a
+    layer of their own.
+    """
+    if mask.has_transparency_data:
+        opacity = np.asarray(mask.convert("RGBA").getchannel("A"))
+        if opacity.min() < OPAQUE:
+            return opacity >= HALF
+    return np.asarray(to_rgb(mask).convert("L")) >= HALF
 
 
 def centre_square(image: Image.Image) -> Image.Image:
@@ -65,6 +104,20 @@ def to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", over.size, "white")
         return Image.alpha_composite(white, over).convert("RGB")
     return image.convert("RGB")
+
+
+@contextmanager
+def _reasons() -> Iterator[None]:
+    """Turns whatever Pillow raises into a DecodeError."""
+    try:
+        yield
+    except DecodeError:
+        raise
+    except UnidentifiedImageError:
+        raise DecodeError("not a picture in a known format") from None
+    except Exception as error:  # decoders of damaged files raise nearly anything, struct.error to KeyError
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise DecodeError(reason or type(error).__name__) from error
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from attnorm.layers.attentive_norm import AttentiveNorm2d, SemanticLayout, orthogonal_loss
 from attnorm.layers.conditional_norm import ConditionalBatchNorm2d
+from attnorm.layers.contextual_attention import ContextualAttention2d
 from attnorm.layers.regional_norm import choose_backend, regional_norm
 from attnorm.layers.self_attention import SelfAttention2d
 from attnorm.layers.spectral import spectral_norm
@@ -9,6 +10,7 @@ from attnorm.layers.spectral import spectral_norm
 __all__ = [
     "AttentiveNorm2d",
     "ConditionalBatchNorm2d",
+    "ContextualAttention2d",
     "SelfAttention2d",
     "SemanticLayout",
     "choose_backend",

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attnorm.layers import AttentiveNorm2d, SelfAttention2d
+from attnorm.config import require_range
+from attnorm.layers import SelfAttention2d
 from attnorm.layers.autocast import without_autocast
 from attnorm.layers.residual import DiscriminatorBlock, GeneratorBlock
 from attnorm.layers.weights import make_conv, make_embedding, make_linear
+from attnorm.models.attentive_norm import AttentiveNormConfig
 from attnorm.models.pretrained import PretrainedNetwork
 
 FIRST_MAP = 4  # the generator's first maps are 4 x 4
@@ -48,38 +50,11 @@ ARCHITECTURES = {
 
 
 @dataclass(frozen=True)
-class LongRangeConfig:
-    """The layer that models long-range dependence, and its place; the fields after `block` are AttentiveNorm2d's."""
+class LongRangeConfig(AttentiveNormConfig):
+    """The layer that models long-range dependence, and its place; the other fields are attentive normalization's."""
 
     kind: Literal["none", "self_attention", "attentive_norm"] = "none"
     block: int = 2
-    num_entities: int = 16
-    temperature: float = 0.1
-    self_sampling: bool = True
-    statistics: Literal["instance", "batch"] = "instance"
-    variance: Literal["weighted", "algorithm1"] = "weighted"
-    affine: Literal["entity", "shared", "none"] = "entity"
-    entity_std: float | None = None
-
-    def __post_init__(self) -> None:
-        _require_range("long_range.num_entities", self.num_entities, 1, 4096)
-        if not self.temperature > 0:
-            raise ValueError(f"long_range.temperature must be positive, got {self.temperature}")
-        if self.entity_std is not None and not self.entity_std > 0:
-            raise ValueError(f"long_range.entity_std must be positive, got {self.entity_std}")
-
-    def attentive_norm(self, channels: int, spectral_norm: bool) -> AttentiveNorm2d:
-        return AttentiveNorm2d(
-            channels,
-            self.num_entities,
-            temperature=self.temperature,
-            self_sampling=self.self_sampling,
-            statistics=self.statistics,
-            variance=self.variance,
-            affine=self.affine,
-            entity_std=self.entity_std,
-            spectral_norm=spectral_norm,
-        )
 
 
 @dataclass(frozen=True)
@@ -96,8 +71,8 @@ class GeneratorConfig:
 
     def __post_init__(self) -> None:
         _require_channels("generator.channels", self.channels, self.long_range, fewest=2, blocks_from=1)
-        _require_range("generator.num_classes", self.num_classes, 1, LARGEST["num_classes"])
-        _require_range("generator.latent_dim", self.latent_dim, 1, LARGEST["latent_dim"])
+        require_range("generator.num_classes", self.num_classes, 1, LARGEST["num_classes"])
+        require_range("generator.latent_dim", self.latent_dim, 1, LARGEST["latent_dim"])
         made = FIRST_MAP * 2 ** (len(self.channels) - 1)
         if self.image_size != made:
             raise ValueError(
@@ -130,11 +105,11 @@ class DiscriminatorConfig:
 
     def __post_init__(self) -> None:
         _require_channels("discriminator.channels", self.channels, self.long_range, fewest=1, blocks_from=0)
-        _require_range("discriminator.num_classes", self.num_classes, 1, LARGEST["num_classes"])
-        _require_range("discriminator.embedding_dim", self.embedding_dim, 1, LARGEST["channels"])
-        _require_range("discriminator.downsamples", self.downsamples, 0, len(self.channels))
-        _require_range("discriminator.concat_after", self.concat_after, 1, len(self.channels) - 1)
-        _require_range("discriminator.image_size", self.image_size, 2**self.downsamples, LARGEST["image_size"])
+        require_range("discriminator.num_classes", self.num_classes, 1, LARGEST["num_classes"])
+        require_range("discriminator.embedding_dim", self.embedding_dim, 1, LARGEST["channels"])
+        require_range("discriminator.downsamples", self.downsamples, 0, len(self.channels))
+        require_range("discriminator.concat_after", self.concat_after, 1, len(self.channels) - 1)
+        require_range("discriminator.image_size", self.image_size, 2**self.downsamples, LARGEST["image_size"])
         if self.image_size % 2**self.downsamples:
             raise ValueError(
                 f"image_size {self.image_size} cannot be halved {self.downsamples} times: "
@@ -241,11 +216,6 @@ class Discriminator(PretrainedNetwork):
             return Judgement(score, self.classify(features) if conditioning == "auxiliary" else None)
 
 
-def _require_range(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be from {low} to {high}, got {value}")
-
-
 def _require_channels(
     name: str, channels: tuple[int, ...], spot: LongRangeConfig, *, fewest: int, blocks_from: int
 ) -> None:
@@ -253,12 +223,12 @@ def _require_channels(
     if not fewest <= len(channels) <= LARGEST["blocks"]:
         raise ValueError(f"{name} must have {fewest} to {LARGEST['blocks']} numbers, got {len(channels)}")
     for number in channels:
-        _require_range(name, number, 1, LARGEST["channels"])
+        require_range(name, number, 1, LARGEST["channels"])
     if spot.kind != "none":
-        _require_range(f"{name.split('.')[0]}.long_range.block", spot.block, 0, len(channels) - blocks_from - 1)
+        require_range(f"{name.split('.')[0]}.long_range.block", spot.block, 0, len(channels) - blocks_from - 1)
 
 
 def _require_positions(name: str, spot: LongRangeConfig, side: int) -> None:
     """Self-sampling draws each entity's filter from another pixel; without enough of them the first step would fail."""
     if spot.kind == "attentive_norm" and spot.self_sampling:
-        _require_range(f"{name}.long_range.num_entities on {side} x {side} maps", spot.num_entities, 1, side * side)
+        require_range(f"{name}.long_range.num_entities on {side} x {side} maps", spot.num_entities, 1, side * side)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from attnorm.data.facades.chance import between, happens, pick
+from attnorm.data.chance import between, happens, pick
 from attnorm.data.facades.colour import Colour
 
 

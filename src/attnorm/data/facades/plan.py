@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnorm.data.chance import between, happens, pick, whole
 from attnorm.data.facades.canvas import UNITS, Box
-from attnorm.data.facades.chance import between, happens, pick, whole
 from attnorm.data.facades.colour import Colour, shade, vary
 from attnorm.data.facades.styles import Span, Style, WindowLook
 

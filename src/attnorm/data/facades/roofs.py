@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from attnorm.data.chance import happens, pick
 from attnorm.data.facades.canvas import Canvas, Point
-from attnorm.data.facades.chance import happens, pick
 from attnorm.data.facades.colour import shade
 from attnorm.data.facades.plan import Plan
 from attnorm.data.facades.regions import ROOF, TRIM, WINDOW

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from attnorm.data.chance import between, happens, pick
 from attnorm.data.facades.canvas import Box, Canvas
-from attnorm.data.facades.chance import between, happens, pick
 from attnorm.data.facades.colour import Colour, mix, shade
 from attnorm.data.facades.plan import Plan
 from attnorm.data.facades.regions import SHOP

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from attnorm.data.facades.chance import between
+from attnorm.data.chance import between
 from attnorm.data.facades.light import Light
 from attnorm.data.facades.textures import noise
 

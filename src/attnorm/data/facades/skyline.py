@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from attnorm.data.chance import between, happens, pick
 from attnorm.data.facades.canvas import Canvas
-from attnorm.data.facades.chance import between, happens, pick
 from attnorm.data.facades.colour import Colour, shade
 from attnorm.data.facades.plan import Plan
 from attnorm.data.facades.regions import ROOF

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnorm.data.chance import between, happens, pick
 from attnorm.data.facades.canvas import UNITS, Canvas
-from attnorm.data.facades.chance import between, happens, pick
 from attnorm.data.facades.colour import Colour, shade, vary
 from attnorm.data.facades.plan import Plan
 from attnorm.data.facades.regions import TREE

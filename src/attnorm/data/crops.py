@@ -1,0 +1,90 @@
+"""Where to look in a picture that is too large to be inpainted whole: a window around every hole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+CONTEXT = 2  # a window is so many times as long as its hole, as the 256 pixels around the paper's hole of 128
+CELLS = 8  # holes nearer to each other than a window's side by this are one hole
+
+
+class Box(NamedTuple):
+    """Rows top to bottom and columns left to right, ends excluded."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.bottom - self.top, self.right - self.left
+
+    def union(self, other: Box) -> Box:
+        return Box(
+            min(self.top, other.top),
+            max(self.bottom, other.bottom),
+            min(self.left, other.left),
+            max(self.right, other.right),
+        )
+
+    def overlaps(self, other: Box) -> bool:
+        return (
+            self.top < other.bottom and other.top < self.bottom and self.left < other.right and other.left < self.right
+        )
+
+
+def windows_of(mask: np.ndarray, side: int, multiple: int = 1) -> list[Box]:
+    """Boxes that cover all holes of a mask (h, w) bool, each hole in one box, no two boxes overlapping.
+
+    A box is at least `side` and twice its hole long in each direction, rounded up to a `multiple`, as far as the
+    picture reaches. Holes whose boxes would overlap share one.
+    """
+    kept: list[tuple[Box, Box]] = []  # (around the holes, the window)
+    for hole in _holes(mask, max(1, side // CELLS)):
+        window = _window(hole, mask.shape, side, multiple)
+        while touching := [pair for pair in kept if pair[1].overlaps(window)]:
+            for pair in touching:
+                kept.remove(pair)
+                hole = hole.union(pair[0])
+            window = _window(hole, mask.shape, side, multiple)
+        kept.append((hole, window))
+    return sorted(window for _, window in kept)
+
+
+def _window(hole: Box, shape: tuple[int, ...], side: int, multiple: int) -> Box:
+    ends = []
+    for start, end, limit in ((hole.top, hole.bottom, shape[0]), (hole.left, hole.right, shape[1])):
+        length = -(-max(side, CONTEXT * (end - start)) // multiple) * multiple
+        length = min(length, limit)
+        first = min(max((start + end - length) // 2, 0), limit - length)
+        ends += [first, first + length]
+    return Box(*ends)
+
+
+def _holes(mask: np.ndarray, cell: int) -> Iterator[Box]:
+    """The boxes around the connected parts of a mask, seen in cells of some pixels."""
+    height, width = mask.shape
+    padded = np.pad(mask, ((0, -height % cell), (0, -width % cell)))
+    rows, columns = padded.shape[0] // cell, padded.shape[1] // cell
+    marked = padded.reshape(rows, cell, columns, cell).any((1, 3))
+    left = {(int(row), int(column)) for row, column in zip(*np.nonzero(marked), strict=True)}
+    while left:
+        part, edge = [], [left.pop()]
+        while edge:
+            row, column = edge.pop()
+            part.append((row, column))
+            around = {(row + i, column + j) for i in (-1, 0, 1) for j in (-1, 0, 1)} & left
+            left -= around
+            edge.extend(around)
+        part_rows, part_columns = zip(*part, strict=True)
+        top, first = min(part_rows) * cell, min(part_columns) * cell
+        bottom, last = (max(part_rows) + 1) * cell, (max(part_columns) + 1) * cell
+        yield Box(top, min(bottom, height), first, min(last, width))

@@ -1,0 +1,86 @@
+"""A picture to be completed: what a network sees of it, and the picture itself with a hole filled and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from attnorm.data.decode import HALF, DecodeError, to_rgb
+
+_KEPT_MODES = ("RGB", "RGBA", "L", "LA")
+_GREY_MODES = ("1", "L", "LA", "La")
+_SIXTEEN_FROM_EIGHT = 257
+
+
+class EditablePicture:
+    """An upright picture that keeps its own pixels: grey stays grey, 16-bit grey 16-bit, transparent transparent.
+
+    Palettes become RGB or RGBA, bilevel becomes grey, and CMYK and other colour spaces become RGB, because a filled
+    hole cannot be written in theirs: there the known pixels are those of Pillow's conversion.
+
+    Raises:
+        DecodeError: pixels with no defined 8-bit or 16-bit range.
+    """
+
+    def __init__(self, image: Image.Image) -> None:
+        self._sixteen_bit = image.mode == "I" or image.mode.startswith("I;16")
+        self.rgb = np.asarray(to_rgb(image))  # (h, w, 3) uint8, transparent parts over white
+        self.profile: bytes | None = image.info.get("icc_profile")
+        if self._sixteen_bit:
+            self._own = np.asarray(image).astype(np.uint16)
+            return
+        if image.mode in _KEPT_MODES and "transparency" not in image.info:
+            own = image
+        elif image.has_transparency_data:
+            own = image.convert("LA" if image.mode in _GREY_MODES else "RGBA")
+        else:
+            own = image.convert("L" if image.mode in _GREY_MODES else "RGB")
+            if image.mode not in (*_GREY_MODES, "P", "RGBX"):
+                self.profile = None  # it describes the colour space that was left
+        self._own = np.asarray(own)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self._own.shape[0], self._own.shape[1]
+
+    def transparent(self) -> np.ndarray:
+        """The pixels that are more transparent than opaque, (h, w) bool.
+
+        Raises:
+            DecodeError: the picture has no transparency.
+        """
+        if self._sixteen_bit or self._own.ndim != 3 or self._own.shape[2] == 3:
+            raise DecodeError("it has no transparent pixels that could be the hole")
+        return self._own[..., -1] < HALF
+
+    def filled(self, rgb: np.ndarray, hole: np.ndarray) -> Image.Image:
+        """The picture with the pixels of `hole` (h, w) bool from rgb (h, w, 3) uint8, opaque; all others stay."""
+        if self._own.ndim == 2 or self._own.shape[2] == 2:  # grey
+            colour = np.asarray(Image.fromarray(rgb).convert("L"))[..., None]
+        else:
+            colour = rgb
+        if self._own.ndim == 3 and self._own.shape[2] in (2, 4):
+            colour = np.concatenate([colour, np.full_like(colour[..., :1], 255)], axis=2)
+        if self._sixteen_bit:
+            colour = colour.astype(np.uint16) * _SIXTEEN_FROM_EIGHT
+        out = np.where(hole[..., None], colour, self._own.reshape(*hole.shape, -1))
+        return Image.fromarray(out.reshape(self._own.shape))
+
+
+def as_marked(mask: np.ndarray, size: tuple[int, int], resize: bool = False) -> np.ndarray:
+    """A mask (h, w) bool for a picture of (height, width) = `size`; scaled without mixing pixels, if that is allowed.
+
+    Raises:
+        DecodeError: its size differs, or it marks no pixel or every one.
+    """
+    if mask.shape != size:
+        found, wanted = (f"{width}×{height}" for height, width in (mask.shape, size))
+        if not resize:
+            raise DecodeError(f"the mask is {found} and the picture {wanted}: give one of its size or --resize-mask")
+        mask = np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
+    if not mask.any():
+        raise DecodeError("the mask marks no pixel: light pixels (128 or more of 255) are the missing ones")
+    if mask.all():
+        raise DecodeError("the mask marks every pixel: there is nothing known to go by")
+    return mask

@@ -1,0 +1,245 @@
+"""Holes to train and to measure on. Each mask is a pure function of (seed, index): nothing about them has to be saved.
+
+A mask is a boolean array (h, w), True where pixels are missing. A training run reads them as it reads pictures: the
+mask of a picture in a step does not depend on what was drawn before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from attnorm.data.chance import between, whole
+from attnorm.data.decode import DecodeError, decode_mask, pillow_quiet
+from attnorm.data.progress import track
+from attnorm.data.sources import PARQUET_EXTENSION, list_files
+from attnorm.errors import UserError
+
+_STROKE_SEGMENTS = (3, 10)  # straight pieces of a stroke before the pen is lifted
+_SEGMENT_LENGTH = (0.08, 0.3)  # of the picture's shorter side
+_TURN = (-0.4 * math.pi, 0.4 * math.pi)  # from one piece to the next, in radians
+
+
+@dataclass(frozen=True)
+class MaskConfig:
+    """Which holes: their kind, and their share of the picture.
+
+    kind: "centre", a centred square; "rectangle", one anywhere; "rectangles", several; "strokes", a brush moved by
+        hand (Yu et al. 2019); or "folder", masks from files.
+    fraction: the share of pixels that are missing, drawn evenly from this range. Rectangles keep to it within half a
+        row or column; of a folder, the masks outside the range are left out.
+    aspect: rectangles are at most so many times as long as they are wide; 1 makes squares.
+    count: of "rectangles", how many at least; further ones where these overlap too much to fill the share.
+    brush: of "strokes", its width as a share of the picture's shorter side.
+    folder: of "folder", where the mask files are: white is missing, see `attnorm.data.decode.decode_mask`.
+    """
+
+    kind: Literal["centre", "rectangle", "rectangles", "strokes", "folder"] = "rectangle"
+    # Of 256 x 256 pixels: holes of 96 x 96 to 128 x 128, and none narrower than 3/4 of its length, as CA trains on.
+    fraction: tuple[float, float] = (0.14, 0.25)
+    aspect: float = 4 / 3
+    count: tuple[int, int] = (2, 5)
+    brush: tuple[float, float] = (0.05, 0.12)
+    folder: str = ""
+
+    def __post_init__(self) -> None:
+        low, high = self.fraction
+        if not 0 < low <= high < 1:
+            raise ValueError(f"mask fraction must be a range inside 0 to 1, got {low} to {high}")
+        if not 1 <= self.aspect <= 100:
+            raise ValueError(f"mask aspect must be from 1 to 100, got {self.aspect}")
+        if not 1 <= self.count[0] <= self.count[1] <= 1000:
+            raise ValueError(f"mask count must be a range inside 1 to 1000, got {self.count[0]} to {self.count[1]}")
+        if not 0 < self.brush[0] <= self.brush[1] <= 1:
+            raise ValueError(f"mask brush must be a range inside 0 to 1, got {self.brush[0]} to {self.brush[1]}")
+        if bool(self.folder) != (self.kind == "folder"):
+            raise ValueError(f"a mask folder belongs to kind 'folder', got kind {self.kind!r} and {self.folder!r}")
+
+
+Draw = Callable[[np.random.Generator], np.ndarray]
+
+
+class Masks:
+    """The masks of one configuration at one size.
+
+    masks = Masks(MaskConfig("strokes"), (256, 256))
+    hole = masks(seed=0, index=7)  # (256, 256) bool
+
+    Args:
+        size: (height, width) in pixels.
+
+    Raises:
+        UserError: the kind cannot fill the fraction at this size, or the folder has no mask that can be used.
+    """
+
+    def __init__(self, config: MaskConfig, size: tuple[int, int]) -> None:
+        if min(size) < 2:
+            raise UserError(f"masks need at least 2 x 2 pixels, not {size[0]} x {size[1]}")
+        self.config, self.size = config, size
+        self.left_out: list[tuple[str, str]] = []  # (name, reason) of each file of a folder that is not used
+        self._draw = self._drawing()
+
+    def __call__(self, seed: int, index: int) -> np.ndarray:
+        """Mask `index` of `seed`, both 0 or more: (h, w) bool, with at least one pixel missing and one known."""
+        return self._draw(np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, index]))))
+
+    def batch(self, seed: int, indices: Sequence[int]) -> np.ndarray:
+        """(b, h, w) bool."""
+        return np.stack([self(seed, int(index)) for index in indices])
+
+    def _drawing(self) -> Draw:
+        config, (height, width) = self.config, self.size
+        kinds: dict[str, Callable[[np.random.Generator, MaskConfig, int, int], np.ndarray]] = {
+            "centre": _centre,
+            "rectangle": _rectangle,
+            "rectangles": _rectangles,
+            "strokes": _strokes,
+        }
+        if config.kind == "folder":
+            stored, self.left_out = _read_folder(Path(config.folder), config.fraction, self.size)
+            return lambda rng: _unpack(stored[whole(rng, (0, len(stored) - 1))], height, width)
+        if config.kind == "centre" and round(math.sqrt(config.fraction[1] * height * width)) > min(height, width):
+            raise UserError(
+                f"a centred square cannot be {config.fraction[1]:.0%} of {height} x {width} pixels: "
+                "lower the mask fraction or choose rectangles"
+            )
+        draw = kinds[config.kind]
+        return lambda rng: draw(rng, config, height, width)
+
+
+def _centre(rng: np.random.Generator, config: MaskConfig, height: int, width: int) -> np.ndarray:
+    side = max(1, round(math.sqrt(between(rng, config.fraction) * height * width)))
+    rows, columns = _smaller_than_all(side, side, height, width)
+    hole = np.zeros((height, width), bool)
+    _cut(hole, (height - rows) // 2, (width - columns) // 2, rows, columns)
+    return hole
+
+
+def _rectangle(rng: np.random.Generator, config: MaskConfig, height: int, width: int) -> np.ndarray:
+    hole = np.zeros((height, width), bool)
+    rows, columns = _sides(rng, between(rng, config.fraction) * hole.size, config.aspect, height, width)
+    _cut(hole, whole(rng, (0, height - rows)), whole(rng, (0, width - columns)), rows, columns)
+    return hole
+
+
+def _rectangles(rng: np.random.Generator, config: MaskConfig, height: int, width: int) -> np.ndarray:
+    hole = np.zeros((height, width), bool)
+    goal, missing, count = between(rng, config.fraction) * hole.size, 0, whole(rng, config.count)
+    for left in range(count, 0, -1):
+        area = max(1.0, (goal - missing) / left * (between(rng, (0.5, 1.5)) if left > 1 else 1.0))
+        rows, columns = _sides(rng, area, config.aspect, height, width)
+        _cut(hole, whole(rng, (0, height - rows)), whole(rng, (0, width - columns)), rows, columns)
+        missing = int(np.count_nonzero(hole))
+    while missing < math.floor(config.fraction[0] * hole.size):
+        rows, columns = _sides(rng, max(1.0, goal - missing), config.aspect, height, width)
+        known = np.flatnonzero(~hole)
+        row, column = divmod(int(known[whole(rng, (0, len(known) - 1))]), width)  # it covers this known pixel
+        top, left = min(max(row - rows // 2, 0), height - rows), min(max(column - columns // 2, 0), width - columns)
+        _cut(hole, top, left, rows, columns)
+        missing = int(np.count_nonzero(hole))
+    hole[-1, -1] &= missing < hole.size  # of a share near 1, rounding may have left nothing known
+    return hole
+
+
+def _strokes(rng: np.random.Generator, config: MaskConfig, height: int, width: int) -> np.ndarray:
+    short = min(height, width)
+    goal = min(max(round(between(rng, config.fraction) * height * width), 1), height * width - 1)
+    missing = 0
+    hole, canvas = np.zeros((height, width), bool), Image.new("L", (width, height))
+    pen = ImageDraw.Draw(canvas)
+    while True:
+        thickness = max(1, round(between(rng, config.brush) * short))
+        x, y = between(rng, (0, width - 1)), between(rng, (0, height - 1))
+        angle = between(rng, (0, 2 * math.pi))
+        for _ in range(whole(rng, _STROKE_SEGMENTS)):
+            length = between(rng, _SEGMENT_LENGTH) * short
+            x2 = min(max(x + length * math.cos(angle), 0), width - 1)
+            y2 = min(max(y + length * math.sin(angle), 0), height - 1)
+            _stroke(pen, (x, y), (x2, y2), thickness)
+            # Only the box that the piece lies in is looked at: whole pictures would be most of the work.
+            reach = thickness // 2 + 2
+            left, right = max(int(min(x, x2)) - reach, 0), min(int(max(x, x2)) + reach + 1, width)
+            top, bottom = max(int(min(y, y2)) - reach, 0), min(int(max(y, y2)) + reach + 1, height)
+            box = hole[top:bottom, left:right]
+            drawn = np.asarray(canvas.crop((left, top, right, bottom)), dtype=bool)
+            added = int(np.count_nonzero(drawn)) - int(np.count_nonzero(box))
+            if missing + added >= goal:
+                _cut_first(box, drawn, goal - missing, (x - left, y - top))
+                return hole
+            box[...], missing = drawn, missing + added
+            if x2 in (0, width - 1) or y2 in (0, height - 1):
+                break  # the pen has left the picture; going on would draw along its edge
+            x, y, angle = x2, y2, angle + between(rng, _TURN)
+
+
+def _stroke(pen: ImageDraw.ImageDraw, start: tuple[float, float], end: tuple[float, float], thickness: int) -> None:
+    """Draws a straight piece with round ends."""
+    radius = thickness / 2
+    pen.line([start, end], fill=1, width=thickness)
+    for x, y in (start, end):
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), fill=1)
+
+
+def _cut_first(box: np.ndarray, drawn: np.ndarray, count: int, start: tuple[float, float]) -> None:
+    """Cuts so many of the newly drawn pixels, from the start of the piece on: the share is met to the pixel."""
+    rows, columns = np.nonzero(drawn & ~box)
+    nearest = np.argsort(np.hypot(columns - start[0], rows - start[1]), kind="stable")[:count]
+    box[rows[nearest], columns[nearest]] = True
+
+
+def _sides(rng: np.random.Generator, area: float, aspect: float, height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of a rectangle of about this area that fits into the picture."""
+    ratio = math.exp(between(rng, (-math.log(aspect), math.log(aspect))))
+    rows = min(max(round(math.sqrt(area * ratio)), 1), height)
+    columns = min(max(round(area / rows), 1), width)
+    rows = min(max(round(area / columns), 1), height)  # longer, where the picture is too narrow for it
+    return _smaller_than_all(rows, columns, height, width)
+
+
+def _smaller_than_all(rows: int, columns: int, height: int, width: int) -> tuple[int, int]:
+    """Leaves a column known where rounding has made a hole of the whole picture."""
+    return rows, columns - (rows == height and columns == width)
+
+
+def _cut(hole: np.ndarray, top: int, left: int, rows: int, columns: int) -> None:
+    hole[top : top + rows, left : left + columns] = True
+
+
+def _read_folder(
+    folder: Path, fraction: tuple[float, float], size: tuple[int, int]
+) -> tuple[np.ndarray, list[tuple[str, str]]]:
+    """The folder's masks at one size, eight pixels a byte (m, bytes), and (name, reason) of the others."""
+    files = list_files(folder)
+    if files[0].suffix.lower() == PARQUET_EXTENSION:
+        raise UserError(f"{folder} holds parquet files: masks are read from picture files")
+    kept: list[np.ndarray] = []
+    left_out: list[tuple[str, str]] = []
+    with pillow_quiet():
+        for file in track(files, "reading masks", len(files)):
+            name = file.relative_to(folder).as_posix()
+            try:
+                hole = decode_mask(file, size)
+            except DecodeError as error:
+                left_out.append((name, str(error)))
+                continue
+            share = np.count_nonzero(hole) / hole.size
+            if fraction[0] <= share <= fraction[1]:
+                kept.append(np.packbits(hole))
+            else:
+                left_out.append((name, f"{share:.1%} of its pixels are missing"))
+    if not kept:
+        raise UserError(
+            f"{folder} has no mask with {fraction[0]:.1%} to {fraction[1]:.1%} of its pixels missing "
+            f"({left_out[0][0]}: {left_out[0][1]}): set the mask fraction, or give other masks (white is missing)"
+        )
+    return np.stack(kept), left_out
+
+
+def _unpack(packed: np.ndarray, height: int, width: int) -> np.ndarray:
+    return np.unpackbits(packed, count=height * width).view(bool).reshape(height, width)

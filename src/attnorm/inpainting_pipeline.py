@@ -1,0 +1,310 @@
+"""A trained inpainting model in, completed pictures out: any size, any kind of picture, known pixels untouched."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeVar, get_args, overload
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.nn import functional
+
+from attnorm.data.crops import Box, windows_of
+from attnorm.data.decode import DecodeError, marked
+from attnorm.data.editable import EditablePicture, as_marked
+from attnorm.errors import UserError
+from attnorm.metrics.layout import record_layouts
+from attnorm.models.inpainting import InpaintingGenerator, InpaintingGeneratorConfig
+from attnorm.pipelines import check_device, find_model
+from attnorm.plots import to_uint8
+
+Mode = Literal["auto", "native", "crop", "resize"]
+MODES: tuple[str, ...] = get_args(Mode)
+SMALLEST_SIDE = 32
+NATIVE_SIDE = 512  # "auto" looks at larger pictures through windows
+
+# Memory beyond the loaded model, fitted to its peak on a CPU at 256 to 1536 pixels a side and widths of 16 and 32.
+BYTES_PER_PIXEL, BYTES_PER_PIXEL_AND_WIDTH = 160, 14
+SCORE_BYTES = 14.4  # of contextual attention: 3.6 copies of a float32 score for each pair of 8 x 8 blocks of pixels
+SCORE_BLOCK = 8 * 8
+
+Picture = TypeVar("Picture", Image.Image, Tensor)
+
+
+class Plan(NamedTuple):
+    """How one picture will be inpainted: the mode that "auto" came to, the windows, and the largest one's bytes."""
+
+    mode: str
+    windows: list[Box]
+    memory: int
+
+
+class Stages(NamedTuple):
+    """What the network made of whole pictures, each (b, h, w, 3) uint8 and before the known pixels were put back:
+    the coarse and the refined picture; layouts by layer name, each (b, n, h', w') float32.
+    """
+
+    coarse: np.ndarray
+    refined: np.ndarray
+    layouts: dict[str, np.ndarray]
+
+
+class _Job(NamedTuple):
+    """One pass through the network: which item and which window of it, and what goes in."""
+
+    item: int
+    window: Box
+    picture: Tensor  # (3, h, w)
+    hole: Tensor  # (1, h, w) bool
+
+
+class InpaintingPipeline:
+    """Completes pictures with holes.
+
+    pipe = InpaintingPipeline.from_pretrained("runs/facades")
+    picture = pipe(image, mask)
+
+    A mode says how much of a picture the network sees at once:
+
+    - "native": the whole picture at its own size;
+    - "crop": a window around each hole at the picture's own size, at least as large as the training pictures and twice
+      as large as the hole, so memory follows the holes and not the picture;
+    - "resize": the whole picture scaled down to the training pictures' size; what is found is scaled up, and soft;
+    - "auto": native up to 512 pixels a side, and crop above.
+    """
+
+    def __init__(self, generator: InpaintingGenerator) -> None:
+        self.generator = generator.eval()
+        # Half the time and two thirds of the memory of the other layout on a CPU.
+        self.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, device: str = "cpu") -> InpaintingPipeline:
+        """Loads a run, a saved model's folder, or a model of the hub by its ORGANISATION/NAME.
+
+        Raises:
+            UserError: there is no inpainting model at `source`, it is damaged, or PyTorch cannot use `device`.
+        """
+        check_device(device)
+        model = find_model(source)
+        _check_task(Path(model), source)
+        return cls(InpaintingGenerator.from_pretrained(str(model), map_location=device))
+
+    @overload
+    def __call__(self, image: Picture, mask: Image.Image | Tensor, mode: Mode = "auto") -> Picture: ...
+
+    @overload
+    def __call__(
+        self, image: Sequence[Image.Image], mask: Sequence[Image.Image] | Image.Image, mode: Mode = "auto"
+    ) -> list[Image.Image]: ...
+
+    def __call__(
+        self,
+        image: Image.Image | Sequence[Image.Image] | Tensor,
+        mask: Image.Image | Sequence[Image.Image] | Tensor,
+        mode: Mode = "auto",
+    ) -> Image.Image | list[Image.Image] | Tensor:
+        """Completes a picture, several, or a batch, and returns the same kind of thing.
+
+        Args:
+            image: a picture, of any mode, or a sequence of pictures; or a tensor (3, h, w) or (b, 3, h, w), uint8, or
+                floating point in [-1, 1].
+            mask: for pictures, a picture, or one for each: light pixels are missing (see `attnorm.data.decode.marked`).
+                For tensors, (h, w), (1, h, w) or (b, 1, h, w): True, 1, or on a scale to 255 at least 128 is missing.
+            mode: see the class.
+
+        Returns:
+            every known pixel exactly as it was given. A PIL picture comes back upright, in its own mode where a hole
+            can be written in it, see `attnorm.data.editable.EditablePicture`.
+
+        Raises:
+            UserError: sizes that differ, a mask of nothing or everything, sides below 32 pixels, or too little memory.
+        """
+        if isinstance(image, Tensor) != isinstance(mask, Tensor):
+            raise UserError("give the picture and the mask in one form: both PIL pictures, or both tensors")
+        if isinstance(image, Tensor) and isinstance(mask, Tensor):
+            return self._complete_tensors(image, mask, mode)
+        if isinstance(image, Image.Image) and isinstance(mask, Image.Image):
+            return self._complete_pictures([image], [mask], mode)[0]
+        if isinstance(image, Sequence) and all(isinstance(one, Image.Image) for one in image):
+            masks = [mask] * len(image) if isinstance(mask, Image.Image) else mask
+            if not isinstance(masks, Sequence) or len(masks) != len(image):
+                raise UserError(f"{len(image)} pictures need one mask, or as many")
+            return self._complete_pictures(image, masks, mode)
+        raise UserError(f"a picture must be a PIL picture or a tensor, got {type(image).__name__}")
+
+    def fill(
+        self, pictures: Sequence[np.ndarray], masks: Sequence[np.ndarray], mode: Mode = "auto"
+    ) -> list[np.ndarray]:
+        """Completes pictures (h, w, 3) uint8, each with its mask (h, w) bool; they may differ in size.
+
+        Windows of one size go through the network together, up to as many at once as there are pictures.
+        """
+        # Copies, because arrays that Pillow or a memory map lends cannot be written to.
+        given = [torch.tensor(picture).permute(2, 0, 1) for picture in pictures]
+        found = self._complete(given, [torch.tensor(mask) for mask in masks], mode)
+        return [picture.permute(1, 2, 0).contiguous().numpy() for picture in found]
+
+    def stages(self, pictures: np.ndarray, masks: np.ndarray) -> Stages:
+        """Both stages' pictures, and the layouts, of pictures (b, h, w, 3) uint8 with masks (b, h, w), whole."""
+        x = _in_unit_range(torch.tensor(pictures).permute(0, 3, 1, 2))
+        with record_layouts(self.generator) as layouts:
+            out = self._run(x, torch.from_numpy(masks != 0)[:, None])
+        found = {name: layout.cpu().numpy() for name, layout in layouts.items()}
+        return Stages(to_uint8(out[0]), to_uint8(out[1]), found)
+
+    def plan(self, mask: np.ndarray, mode: Mode = "auto") -> Plan:
+        """How a picture with this mask (h, w) bool would be inpainted.
+
+        Raises:
+            UserError: the mode is unknown, or the picture is smaller than 32 pixels.
+        """
+        if mode not in MODES:
+            raise UserError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+        size, config = mask.shape, self.generator.config
+        if min(size) < SMALLEST_SIDE:
+            raise UserError(f"a picture must have at least {SMALLEST_SIDE} pixels a side, got {size[1]}×{size[0]}")
+        if mode == "auto":
+            mode = "native" if max(size) <= NATIVE_SIDE else "crop"
+        if mode == "crop":
+            windows = windows_of(mask, config.image_size, config.stride)
+        else:
+            windows = [Box(0, size[0], 0, size[1])]
+        sizes = [self._resized(window.size) if mode == "resize" else window.size for window in windows]
+        return Plan(mode, windows, max(map(self.memory, sizes), default=0))
+
+    def memory(self, size: tuple[int, int]) -> int:
+        """About how many bytes one picture of (height, width) takes while it goes through the network.
+
+        Proportional to its pixels with attentive normalization; contextual attention adds the square of them.
+        """
+        config, pixels = self.generator.config, size[0] * size[1]
+        linear = pixels * (BYTES_PER_PIXEL + BYTES_PER_PIXEL_AND_WIDTH * config.width)
+        quadratic = SCORE_BYTES * (pixels / SCORE_BLOCK) ** 2 if config.branch.kind == "contextual_attention" else 0
+        return int(linear + quadratic)
+
+    def _complete_pictures(
+        self, images: Sequence[Image.Image], masks: Sequence[Image.Image], mode: Mode
+    ) -> list[Image.Image]:
+        try:
+            pictures = [EditablePicture(ImageOps.exif_transpose(image)) for image in images]
+            holes = [
+                as_marked(marked(ImageOps.exif_transpose(mask)), picture.size)
+                for mask, picture in zip(masks, pictures, strict=True)
+            ]
+        except DecodeError as error:
+            raise UserError(str(error)) from error
+        found = self.fill([picture.rgb for picture in pictures], holes, mode)
+        return [picture.filled(rgb, hole) for picture, rgb, hole in zip(pictures, found, holes, strict=True)]
+
+    def _complete_tensors(self, images: Tensor, masks: Tensor, mode: Mode) -> Tensor:
+        batch = images if images.ndim == 4 else images[None]
+        if batch.ndim != 4 or batch.shape[1] != 3:
+            raise UserError(f"a tensor of pictures must be (3, h, w) or (b, 3, h, w), got {tuple(images.shape)}")
+        hole = _hole_of(masks, batch)
+        if batch.is_floating_point():
+            if not batch.masked_fill(hole, 0).abs().max() <= 1:
+                raise UserError("a floating-point tensor of pictures must be in [-1, 1]: scale it, or give uint8")
+        elif batch.dtype != torch.uint8:
+            raise UserError(f"a tensor of pictures must be uint8 or floating point, got {batch.dtype}")
+        found = torch.stack(self._complete(list(batch.cpu()), list(hole[:, 0].cpu()), mode)).to(batch.device)
+        return found if images.ndim == 4 else found[0]
+
+    @torch.no_grad()
+    def _complete(self, pictures: Sequence[Tensor], holes: Sequence[Tensor], mode: Mode) -> list[Tensor]:
+        """Copies of pictures (3, h, w), uint8 or in [-1, 1], with something found in each hole (h, w) bool."""
+        out = [picture.clone() for picture in pictures]
+        jobs = self._jobs(pictures, holes, mode)
+        for _, same in itertools.groupby(jobs, key=lambda job: job.picture.shape):
+            while group := list(itertools.islice(same, max(1, len(pictures)))):
+                x, hole = torch.stack([job.picture for job in group]), torch.stack([job.hole for job in group])
+                found = torch.where(hole, self._run(x, hole)[1], x)
+                for job, completed in zip(group, found, strict=True):
+                    if completed.shape[1:] != job.window.size:
+                        larger = functional.interpolate(completed[None], job.window.size, mode="bicubic")
+                        completed = larger[0].clamp(-1, 1)
+                    rows, columns = job.window.slices
+                    here = out[job.item][:, rows, columns]
+                    here.copy_(torch.where(holes[job.item][rows, columns], _as(here.dtype, completed), here))
+        return out
+
+    def _jobs(self, pictures: Sequence[Tensor], holes: Sequence[Tensor], mode: Mode) -> Iterator[_Job]:
+        for item, (picture, hole) in enumerate(zip(pictures, holes, strict=True)):
+            plan = self.plan(hole.numpy(), mode)
+            for window in plan.windows:
+                rows, columns = window.slices
+                missing = hole[None, rows, columns]
+                x = _in_unit_range(picture[:, rows, columns]).masked_fill(missing, 0)
+                size = self._resized(window.size)
+                if plan.mode == "resize" and size != window.size:
+                    # Each new pixel is the mean of its cell, and missing if any pixel of it is: nothing of the hole's
+                    # content gets into a known one.
+                    missing = functional.adaptive_max_pool2d(missing.float(), size) > 0
+                    x = functional.adaptive_avg_pool2d(x, size)
+                yield _Job(item, window, x, missing)
+
+    def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The size whose longer side is the training pictures', but no side below 32; never a larger one."""
+        scale = max(self.generator.config.image_size / max(size), SMALLEST_SIDE / min(size))
+        return size if scale >= 1 else (round(size[0] * scale), round(size[1] * scale))
+
+    @torch.no_grad()
+    def _run(self, x: Tensor, hole: Tensor) -> tuple[Tensor, Tensor]:
+        """Both stages of the network on pictures (b, 3, h, w) of any size with holes (b, 1, h, w), on the CPU."""
+        height, width = x.shape[2:]
+        stride, device = self.generator.config.stride, next(self.generator.parameters()).device
+        margin = (0, -width % stride, 0, -height % stride)
+        x, missing = (functional.pad(t.float(), margin, mode="reflect").to(device) for t in (x, hole))
+        try:
+            out = self.generator(x.contiguous(memory_format=torch.channels_last), missing)
+        except RuntimeError as error:
+            if "memory" not in str(error):
+                raise
+            need = len(x) * self.memory((height, width)) / 1e9
+            raise UserError(
+                f"{len(x)} picture(s) of {width}×{height} need about {need:.1f} GB, more than there is: "
+                "choose the mode crop or resize, or a smaller batch"
+            ) from error
+        return out.coarse[..., :height, :width].cpu(), out.refined[..., :height, :width].cpu()
+
+
+def _in_unit_range(picture: Tensor) -> Tensor:
+    """uint8 or floating-point values as float32 in [-1, 1]."""
+    return picture.float() / 127.5 - 1 if picture.dtype == torch.uint8 else picture.float()
+
+
+def _as(dtype: torch.dtype, picture: Tensor) -> Tensor:
+    """float32 values in [-1, 1] as uint8 or floating-point ones."""
+    return ((picture + 1) * 127.5).round().to(dtype) if dtype == torch.uint8 else picture.to(dtype)
+
+
+def _hole_of(mask: Tensor, pictures: Tensor) -> Tensor:
+    """A mask tensor as (b, 1, h, w) bool for pictures (b, 3, h, w)."""
+    hole = mask[None, None] if mask.ndim == 2 else mask[:, None] if mask.ndim == 3 else mask
+    wanted = (pictures.shape[0], 1, *pictures.shape[2:])
+    if hole.ndim != 4 or hole.shape not in (wanted, (1, *wanted[1:])):
+        raise UserError(f"a mask of {tuple(mask.shape)} does not fit pictures of {tuple(pictures.shape)}")
+    if hole.dtype != torch.bool:
+        hole = hole >= (128 if hole.max() > 1 else 0.5)
+    hole = hole.to(pictures.device).expand(wanted)
+    for number, one in enumerate(hole):
+        if one.any() == one.all():
+            what = "every pixel: there is nothing known to go by" if one.all() else "no pixel"
+            raise UserError(f"the mask of picture {number} marks {what}")
+    return hole
+
+
+def _check_task(folder: Path, source: str | Path) -> None:
+    """Names a model of the other task, whose configuration would otherwise be called damaged."""
+    try:
+        names = set(json.loads((folder / "config.json").read_text("utf-8")))
+    except (OSError, ValueError, TypeError):  # on the hub, or damaged: the loader says so
+        return
+    if "latent_dim" in names - {field.name for field in dataclasses.fields(InpaintingGeneratorConfig)}:
+        raise UserError(f"{source} is a class-conditional model: draw from it with `attnorm generate`")

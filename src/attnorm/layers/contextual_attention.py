@@ -1,0 +1,124 @@
+"""Contextual attention (Yu et al., CVPR 2018), the paper's inpainting baseline: quadratic in pixels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from attnorm.layers.autocast import without_autocast
+
+SMALLEST_NORM = 1e-4  # below this length a patch is not scaled up to 1
+COVERAGE = 4  # pasted patches of side 2 rate and stride rate cover every pixel so often
+
+
+class ContextualAttention2d(nn.Module):
+    """Rebuilds every position of a feature map from the patches of its known part that resemble it most.
+
+    The map and its mask are taken at every `rate`-th pixel. Each 3x3 patch there that touches no hole is divided by its
+    length and correlated with every position; the scores of neighbouring positions that agree on a shift are added up
+    (two fuse passes, along rows and along columns); their softmax over the patches weighs the original patches, of side
+    2 `rate`, which are pasted side by side with an overlap and averaged. The layer has no parameters.
+
+    The authors' code takes the first mask for the whole batch and loops over its pictures; here every picture has its
+    own mask and all are computed at once. And patches that touch a hole are left out of the softmax, as their paper
+    says, where the code gives them a score of 0 and drops their share afterwards.
+
+    Args:
+        rate: the attention works on maps so many times smaller. It takes (h w / rate^2)^2 scores.
+        patch_size: side of the patches that are compared; odd.
+        softmax_scale: multiplies the scores.
+        fuse_size: how many neighbours in a row agree on a shift; odd, and 1 for none.
+
+    Shapes:
+        x (b, c, h, w) with h and w multiples of `rate`; mask (b, 1, h, w), or (1, 1, h, w) for all, non-zero where
+        pixels are missing -> the shape and dtype of x; 0 where no patch is known. Computed in float32, or float64 for
+        float64 input.
+    """
+
+    def __init__(self, rate: int = 2, *, patch_size: int = 3, softmax_scale: float = 10.0, fuse_size: int = 3) -> None:
+        super().__init__()
+        if rate < 1:
+            raise ValueError(f"rate must be at least 1, got {rate}")
+        for name, value in (("patch_size", patch_size), ("fuse_size", fuse_size)):
+            if value < 1 or value % 2 == 0:
+                raise ValueError(f"{name} must be odd and positive, got {value}")
+        if not softmax_scale > 0:
+            raise ValueError(f"softmax_scale must be positive, got {softmax_scale}")
+        self.rate, self.patch_size, self.softmax_scale, self.fuse_size = rate, patch_size, softmax_scale, fuse_size
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        self._check(x, mask)
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        with without_autocast(x):
+            features = x.to(dtype)
+            attention = self._attention(features, mask)
+            pasted = self._paste(self._raw_patches(features) @ attention, x.shape[2:])
+        return pasted.to(x.dtype)
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate}, softmax_scale={self.softmax_scale}"
+
+    def _attention(self, x: Tensor, mask: Tensor) -> Tensor:
+        """The weight of each patch (b, patches, positions) at each position; sums to 1, or to 0 without a patch."""
+        small = x[..., :: self.rate, :: self.rate]  # nearest neighbour, as the authors
+        pixels = functional.unfold(small, self.patch_size, padding=self.patch_size // 2)
+        patches = functional.normalize(pixels, dim=1, eps=SMALLEST_NORM)
+        scores = self._fuse(patches.transpose(1, 2) @ pixels, *small.shape[2:])
+        known = self._known_patches(mask, x.dtype)
+        # Not -inf: where no patch is known the softmax would be 0 / 0.
+        logits = (self.softmax_scale * scores).masked_fill(~known, torch.finfo(scores.dtype).min)
+        return torch.softmax(logits, dim=1) * known
+
+    def _known_patches(self, mask: Tensor, dtype: torch.dtype) -> Tensor:
+        """Which patches touch no hole, (b or 1, patches, 1) bool.
+
+        A pixel of the smaller map is missing if any pixel that it stands for is: every `rate`-th pixel alone, as in the
+        authors' code, would lose thin strokes and let their content through.
+        """
+        small = functional.max_pool2d((mask != 0).to(dtype), self.rate)
+        touched = functional.max_pool2d(small, self.patch_size, stride=1, padding=self.patch_size // 2)
+        return touched.flatten(1).unsqueeze(2) == 0
+
+    def _fuse(self, scores: Tensor, height: int, width: int) -> Tensor:
+        """Adds up the scores along the diagonals of (patch, position), in row-major and then in column-major order."""
+        if self.fuse_size == 1:
+            return scores
+        scores = self._add_diagonal_neighbours(scores)
+        return _reordered(self._add_diagonal_neighbours(_reordered(scores, height, width)), width, height)
+
+    def _add_diagonal_neighbours(self, scores: Tensor) -> Tensor:
+        fused = scores.clone()
+        for shift in range(1, self.fuse_size // 2 + 1):
+            fused[:, shift:, shift:] += scores[:, :-shift, :-shift]
+            fused[:, :-shift, :-shift] += scores[:, shift:, shift:]
+        return fused
+
+    def _raw_patches(self, x: Tensor) -> Tensor:
+        """The patches of side 2 rate around every position, zero outside the map: (b, c (2 rate)^2, patches)."""
+        return functional.unfold(functional.pad(x, self._margins()), 2 * self.rate, stride=self.rate)
+
+    def _paste(self, patches: Tensor, size: tuple[int, ...]) -> Tensor:
+        """The inverse of `_raw_patches`, averaging where they overlap: a transposed convolution."""
+        before, after = self.rate // 2, self.rate - self.rate // 2
+        padded = (size[0] + self.rate, size[1] + self.rate)
+        canvas = functional.fold(patches, padded, 2 * self.rate, stride=self.rate)
+        return canvas[..., before : padded[0] - after, before : padded[1] - after] / COVERAGE
+
+    def _margins(self) -> tuple[int, int, int, int]:
+        before, after = self.rate // 2, self.rate - self.rate // 2
+        return before, after, before, after
+
+    def _check(self, x: Tensor, mask: Tensor) -> None:
+        if x.ndim != 4 or 0 in x.shape[2:] or x.shape[2] % self.rate or x.shape[3] % self.rate:
+            raise ValueError(f"x must be (b, c, h, w) with h and w multiples of {self.rate}, got {tuple(x.shape)}")
+        if mask.ndim != 4 or mask.shape[0] not in (1, x.shape[0]) or mask.shape[1:] != (1, *x.shape[2:]):
+            raise ValueError(
+                f"mask must be ({x.shape[0]} or 1, 1, {x.shape[2]}, {x.shape[3]}) to fit x, got {tuple(mask.shape)}"
+            )
+
+
+def _reordered(scores: Tensor, height: int, width: int) -> Tensor:
+    """(b, patch, position), both numbered by rows of a height x width map -> both numbered by its columns."""
+    grid = scores.unflatten(2, (height, width)).unflatten(1, (height, width))
+    return grid.transpose(1, 2).transpose(3, 4).flatten(3, 4).flatten(1, 2)

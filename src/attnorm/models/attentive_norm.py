@@ -1,0 +1,42 @@
+"""The settings of attentive normalization inside a network, the same in every network that has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from attnorm.config import require_range
+from attnorm.layers import AttentiveNorm2d
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentiveNormConfig:
+    """The fields are `AttentiveNorm2d`'s."""
+
+    num_entities: int = 16
+    temperature: float = 0.1
+    self_sampling: bool = True
+    statistics: Literal["instance", "batch"] = "instance"
+    variance: Literal["weighted", "algorithm1"] = "weighted"
+    affine: Literal["entity", "shared", "none"] = "entity"
+    entity_std: float | None = None
+
+    def __post_init__(self) -> None:
+        require_range("num_entities", self.num_entities, 1, 4096)
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be positive, got {self.temperature}")
+        if self.entity_std is not None and not self.entity_std > 0:
+            raise ValueError(f"entity_std must be positive, got {self.entity_std}")
+
+    def attentive_norm(self, channels: int, spectral_norm: bool) -> AttentiveNorm2d:
+        return AttentiveNorm2d(
+            channels,
+            self.num_entities,
+            temperature=self.temperature,
+            self_sampling=self.self_sampling,
+            statistics=self.statistics,
+            variance=self.variance,
+            affine=self.affine,
+            entity_std=self.entity_std,
+            spectral_norm=spectral_norm,
+        )

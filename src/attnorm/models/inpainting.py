@@ -1,0 +1,280 @@
+"""The two-stage inpainting generator of the paper, its baselines, and its critics (supplementary, §2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from attnorm.config import require_range
+from attnorm.layers import ContextualAttention2d
+from attnorm.layers.weights import make_conv, make_linear
+from attnorm.models.attentive_norm import AttentiveNormConfig
+from attnorm.models.pretrained import PretrainedNetwork
+
+SMALLEST_PICTURE, LARGEST_PICTURE, LARGEST_WIDTH = 16, 1 << 12, 1 << 10
+
+
+class Conv(NamedTuple):
+    """Conv(k, c, s, d) of the supplementary, with the channels of a network of its width; ELU follows."""
+
+    kernel: int
+    channels: int
+    stride: int = 1
+    dilation: int = 1
+
+
+UP = 2  # x2, nearest neighbour
+Table = tuple[Conv | int, ...]
+
+# The supplementary's table: the one description of the networks. Other widths scale its channels.
+PAPER_WIDTH = 32
+ENCODER: Table = (Conv(5, 32), Conv(3, 64, 2), Conv(3, 64), Conv(3, 128, 2), Conv(3, 128))
+BOTTLENECK: Table = tuple(Conv(3, 128, dilation=d) for d in (2, 4, 8, 16))
+DECODER_1: Table = (UP, Conv(3, 64), Conv(3, 64), UP, Conv(3, 32), Conv(3, 16))  # then Conv(3, 3) and the clip
+DECODER_2: Table = (Conv(3, 128), Conv(3, 128), *DECODER_1)
+AFTER_NORM: Table = (Conv(3, 128), Conv(3, 128))
+ENCODER_STRIDE = 4
+
+# "The used discriminators are the same as those in [CA]": 5x5 convolutions of stride 2 with a leaky ReLU of 0.2, then
+# one linear layer; channels at width 64.
+CRITIC_WIDTH = 64
+WHOLE_CRITIC = (64, 128, 256, 256)
+LOCAL_CRITIC = (64, 128, 256, 512)
+
+PICTURE, ONES, MASK = 3, 1, 1
+# Plain Glorot weights, the default of the sources' TensorFlow. A gain of sqrt(2) makes the untrained network's output
+# so large that the clip to [-1, 1] cuts most of it, and its gradient with it.
+GAIN = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class BranchConfig(AttentiveNormConfig):
+    """What the attentive branch of the second stage has in its place: `kind` "none" is the plain network.
+
+    The other fields are attentive normalization's. No affine: the authors say that their inpainting runs had none.
+    """
+
+    kind: Literal["attentive_norm", "contextual_attention", "none"] = "attentive_norm"
+    affine: Literal["entity", "shared", "none"] = "none"
+
+
+@dataclass(frozen=True)
+class InpaintingGeneratorConfig:
+    """A generator: `width` channels after its first convolution, 32 in the paper.
+
+    `image_size` is the side of the pictures that it is trained on; it takes others as well.
+    """
+
+    image_size: int = 256
+    width: int = PAPER_WIDTH
+    branch: BranchConfig = field(default_factory=BranchConfig)
+
+    def __post_init__(self) -> None:
+        require_range("generator.image_size", self.image_size, SMALLEST_PICTURE, LARGEST_PICTURE)
+        require_range("generator.width", self.width, 2, LARGEST_WIDTH)
+        if self.width % 2:
+            raise ValueError(f"generator.width must be even, got {self.width}")
+        if self.image_size % self.stride:
+            raise ValueError(f"generator.image_size must be a multiple of {self.stride}, got {self.image_size}")
+        positions = (self.image_size // ENCODER_STRIDE) ** 2
+        if self.branch.kind == "attentive_norm" and self.branch.self_sampling:
+            require_range("generator.branch.num_entities", self.branch.num_entities, 1, positions)
+
+    @property
+    def stride(self) -> int:
+        """Height and width of the pictures must be multiples of this."""
+        return ENCODER_STRIDE * (2 if self.branch.kind == "contextual_attention" else 1)
+
+
+@dataclass(frozen=True)
+class InpaintingCriticConfig:
+    """Two critics: of the whole picture, and of a square of `local_size` pixels around the hole."""
+
+    image_size: int = 256
+    local_size: int = 128
+    width: int = CRITIC_WIDTH
+
+    def __post_init__(self) -> None:
+        require_range("critic.image_size", self.image_size, SMALLEST_PICTURE, LARGEST_PICTURE)
+        require_range("critic.local_size", self.local_size, SMALLEST_PICTURE // 2, self.image_size)
+        require_range("critic.width", self.width, 1, LARGEST_WIDTH)
+
+
+class Inpainted(NamedTuple):
+    """What both stages say, each (b, 3, h, w) float32: in [-1, 1], and before it was clipped to that.
+
+    The clip has no gradient where it cuts, so training must watch how much it does: hence the unclipped ones.
+    """
+
+    coarse: Tensor
+    refined: Tensor
+    coarse_unclipped: Tensor
+    refined_unclipped: Tensor
+
+
+class InpaintingGenerator(PretrainedNetwork, pipeline_tag="image-to-image"):
+    """Pictures with holes in, pictures out (supplementary, Fig. 3).
+
+    Decided where the sources are silent or differ:
+    - X is the picture with 0, mid-grey, in the hole, a channel of ones and the mask, as in the authors' code and CA's.
+      The ones tell the zeros beyond the edge from grey pixels.
+    - The second stage reads concat(coarse, X), as the supplementary prints. (The code instead pastes the coarse hole
+      into X; that is a function of what is read here.)
+    - Its two branches have encoders of their own, as in the code; the supplementary's formulas leave that open.
+    - The attentive branch is Conv, AN, Conv, ELU, Conv, ELU, as the supplementary prints; the code has an ELU after AN.
+
+    Shapes:
+        picture (b, 3, h, w) in [-1, 1], whose content in the hole is not used; mask (b, 1, h, w), or (1, 1, h, w) for
+        all, non-zero where pixels are missing; h and w multiples of `config.stride` -> `Inpainted`.
+    """
+
+    config_class: ClassVar[type] = InpaintingGeneratorConfig
+
+    def __init__(self, config: InpaintingGeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, given = config.width, PICTURE + ONES + MASK
+        deep = _scaled(ENCODER[-1], width)
+        self.coarse = _stack((*ENCODER, *BOTTLENECK, *DECODER_1), given, width, to_picture=True)
+        self.convolutional = _stack((*ENCODER, *BOTTLENECK), PICTURE + given, width)
+        self.attentive = AttentiveBranch(config.branch, PICTURE + given, width)
+        self.refine = _stack(DECODER_2, 2 * deep, width, to_picture=True)
+
+    def forward(self, picture: Tensor, mask: Tensor) -> Inpainted:
+        self._check(picture, mask)
+        hole = (mask != 0).expand(len(picture), -1, -1, -1)
+        known = picture.masked_fill(hole, 0)
+        given = torch.cat([known, torch.ones_like(known[:, :1]), hole.to(known.dtype)], dim=1)
+        coarse_unclipped = _in_full(self.coarse(given))
+        coarse = coarse_unclipped.clamp(-1, 1)
+        given = torch.cat([coarse.to(given.dtype), given], dim=1)
+        branches = [self.attentive(given, hole), self.convolutional(given)]
+        refined_unclipped = _in_full(self.refine(torch.cat(branches, dim=1)))
+        return Inpainted(coarse, refined_unclipped.clamp(-1, 1), coarse_unclipped, refined_unclipped)
+
+    def _check(self, picture: Tensor, mask: Tensor) -> None:
+        stride = self.config.stride
+        if picture.ndim != 4 or picture.shape[1] != 3 or picture.shape[2] % stride or picture.shape[3] % stride:
+            raise ValueError(f"picture must be (b, 3, h, w) with h and w multiples of {stride}, got {picture.shape}")
+        if mask.ndim != 4 or mask.shape[0] not in (1, len(picture)) or mask.shape[1:] != (1, *picture.shape[2:]):
+            raise ValueError(f"mask must be (b or 1, 1, h, w) to fit a picture {picture.shape}, got {mask.shape}")
+
+
+class AttentiveBranch(nn.Module):
+    """Encoder, Conv, the long-range layer, and two convolutions; x (b, c, h, w), hole (b, 1, h, w) bool."""
+
+    def __init__(self, config: BranchConfig, in_channels: int, width: int) -> None:
+        super().__init__()
+        deep = _scaled(ENCODER[-1], width)
+        self.encoder = _stack(ENCODER, in_channels, width)
+        self.conv = make_conv(deep, deep, 3, gain=GAIN)
+        self.norm = config.attentive_norm(deep, spectral_norm=False) if config.kind == "attentive_norm" else None
+        self.attention = ContextualAttention2d() if config.kind == "contextual_attention" else None
+        self.after = _stack(AFTER_NORM, deep, width)
+
+    def forward(self, x: Tensor, hole: Tensor) -> Tensor:
+        h = self.conv(self.encoder(x))
+        if self.norm is not None:
+            h = self.norm(h)
+        if self.attention is not None:
+            # A feature belongs to the hole if any of the pixels that it stands for does.
+            h = self.attention(h, functional.max_pool2d(hole.float(), ENCODER_STRIDE))
+        return self.after(h)
+
+
+class InpaintingCritic(PretrainedNetwork):
+    """Complete pictures in, two scores each out, higher for real ones: of the whole, and of a square around the hole.
+
+    Wasserstein critics (eq. 10): no bounds on the scores, and no batch norm, because the gradient penalty is one for
+    each picture on its own.
+
+    Shapes:
+        picture (b, 3, s, s) in [-1, 1]; mask (b, 1, s, s), non-zero in the hole -> (b, 2) float32.
+    """
+
+    config_class: ClassVar[type] = InpaintingCriticConfig
+
+    def __init__(self, config: InpaintingCriticConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.whole = _critic(WHOLE_CRITIC, config.width, config.image_size)
+        self.local = _critic(LOCAL_CRITIC, config.width, config.local_size)
+
+    def forward(self, picture: Tensor, mask: Tensor) -> Tensor:
+        size = self.config.image_size
+        if picture.shape[1:] != (3, size, size) or mask.shape != (len(picture), 1, size, size):
+            raise ValueError(
+                f"picture must be (b, 3, {size}, {size}) and mask (b, 1, {size}, {size}), "
+                f"got {tuple(picture.shape)} and {tuple(mask.shape)}"
+            )
+        around = crop(picture, local_corners(mask, self.config.local_size), self.config.local_size)
+        return _in_full(torch.cat([self.whole(picture), self.local(around)], dim=1))
+
+
+def local_corners(mask: Tensor, size: int) -> Tensor:
+    """The top left corners (b, 2) of squares of side `size` centred on the holes, as far as the picture lets them.
+
+    Of a hole in pieces it is the centre of the box around them; without a hole, of the picture.
+    """
+    corners = []
+    for axis in (3, 2):
+        touched = (mask != 0).any(axis).flatten(1)  # rows, then columns, that the hole touches
+        length = touched.shape[1]
+        position = torch.arange(length, device=mask.device)
+        first = torch.where(touched, position, length).amin(1)
+        last = torch.where(touched, position, -1).amax(1)
+        centre = torch.where(last >= 0, (first + last + 1) // 2, length // 2)
+        corners.append((centre - size // 2).clamp(0, length - size))
+    return torch.stack(corners, dim=1)
+
+
+def crop(x: Tensor, corners: Tensor, size: int) -> Tensor:
+    """Cuts a square out of each x (b, c, h, w) at its own corner (b, 2): (b, c, size, size)."""
+    steps = torch.arange(size, device=x.device)
+    rows, columns = (corners[:, axis, None] + steps for axis in (0, 1))
+    x = x.gather(2, rows[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3]))
+    return x.gather(3, columns[:, None, None, :].expand(-1, x.shape[1], size, -1))
+
+
+def _in_full(x: Tensor) -> Tensor:
+    """Half precision as float32."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _scaled(conv: Conv | int, width: int) -> int:
+    """The channels of a convolution of the table in a network of another width."""
+    if not isinstance(conv, Conv):
+        raise TypeError("an upsampling step has no channels of its own")
+    return conv.channels * width // PAPER_WIDTH
+
+
+def _stack(table: Table, in_channels: int, width: int, *, to_picture: bool = False) -> nn.Sequential:
+    """The layers of a table in a row; with `to_picture`, then a convolution to three channels without activation."""
+    layers: list[nn.Module] = []
+    for row in table:
+        if not isinstance(row, Conv):
+            layers.append(nn.Upsample(scale_factor=row, mode="nearest"))
+            continue
+        channels = _scaled(row, width)
+        layers += [
+            make_conv(in_channels, channels, row.kernel, stride=row.stride, dilation=row.dilation, gain=GAIN),
+            nn.ELU(inplace=True),
+        ]
+        in_channels = channels
+    if to_picture:
+        layers.append(make_conv(in_channels, PICTURE, 3, gain=GAIN))
+    return nn.Sequential(*layers)
+
+
+def _critic(channels: tuple[int, ...], width: int, size: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    before = PICTURE
+    for number in channels:
+        after = max(1, number * width // CRITIC_WIDTH)
+        layers += [make_conv(before, after, 5, stride=2, gain=GAIN), nn.LeakyReLU(0.2)]
+        before, size = after, -(-size // 2)
+    return nn.Sequential(*layers, nn.Flatten(), make_linear(before * size * size, 1))

@@ -1,0 +1,128 @@
+"""What the inpainting networks minimise: eq. 9 and 10 of the paper.
+
+Pictures are (b, 3, h, w) in [-1, 1]; masks (b, 1, h, w), non-zero where pixels are missing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from attnorm.layers.autocast import without_autocast
+
+Critic = Callable[[Tensor, Tensor], Tensor]  # (pictures, masks) -> scores (b, critics), each picture's its own
+
+
+class ReconstructionLoss(NamedTuple):
+    """The weighted sum, and the two mean absolute errors that are in it."""
+
+    loss: Tensor
+    coarse: Tensor
+    refined: Tensor
+
+
+class CriticLoss(NamedTuple):
+    """The loss; what it says the distance between real and inpainted pictures is; and the penalty, unweighted."""
+
+    loss: Tensor
+    wasserstein: Tensor
+    penalty: Tensor
+
+
+def composite(found: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """What was found in the hole, and the truth around it: the completed picture of eq. 9."""
+    return torch.where(mask != 0, found, truth)
+
+
+def reconstruction_loss(
+    coarse: Tensor, refined: Tensor, truth: Tensor, mask: Tensor, *, coarse_weight: float = 1.0, discount: float = 1.0
+) -> ReconstructionLoss:
+    """The first term of eq. 9, unweighted: mean |refined - truth| over the whole picture, hole or not.
+
+    Args:
+        coarse_weight: of the same term of the first stage. Eq. 9 names the result only; the authors' code weighs both
+            alike.
+        discount: each pixel of the hole counts discount^d, with d its distance to the nearest known pixel: deep inside
+            a hole many answers are right. 1, as in eq. 9, counts all alike; CA takes 0.9.
+    """
+    with without_autocast(truth):
+        weight = discount_weights(mask, discount).to(truth.dtype)
+        errors = [((found - truth).abs() * weight).mean() for found in (coarse, refined)]
+    return ReconstructionLoss(coarse_weight * errors[0] + errors[1], *errors)
+
+
+def discount_weights(mask: Tensor, discount: float) -> Tensor:
+    """discount^d for every pixel (b, 1, h, w): 1 where it is known, see `distance_to_known`."""
+    if not 0 < discount <= 1:
+        raise ValueError(f"discount must be above 0 and at most 1, got {discount}")
+    if discount == 1:
+        return torch.ones_like(mask, dtype=torch.float32)
+    return torch.exp(math.log(discount) * distance_to_known(mask))
+
+
+def distance_to_known(mask: Tensor) -> Tensor:
+    """Steps up, down, left or right to the nearest known pixel, (b, 1, h, w) float32; h + w and more without one.
+
+    In a rectangle that is the distance to its nearest side, which CA discounts by. Two sweeps along each axis, because
+    the nearest pixel by steps is the nearest of a row's nearest ones.
+    """
+    height, width = mask.shape[-2:]
+    distance = (mask != 0).float() * (height + width)
+    for axis in (2, 3):
+        position = torch.arange(mask.shape[axis], dtype=distance.dtype, device=mask.device)
+        position = position.view(-1, 1) if axis == 2 else position
+        before = (distance - position).cummin(axis).values + position
+        after = (distance + position).flip(axis).cummin(axis).values.flip(axis) - position
+        distance = torch.minimum(before, after)
+    return distance
+
+
+def critic_loss(
+    critic: Critic, real: Tensor, fake: Tensor, mask: Tensor, mixing: Tensor, penalty_weight: float = 10.0
+) -> CriticLoss:
+    """Eq. 10, summed over the critics: E[D(fake)] - E[D(real)] + weight E[(||mask grad D(mixed)|| - 1)^2].
+
+    With mixed = t fake + (1 - t) real. Real and fake differ in the hole only, so the gradient is taken there only, as
+    in CA's code. Everything runs in float32 outside autocast, and the critic is called once: one backward pass then
+    gives all gradients, the penalty's too, which is what several processes can share.
+
+    Args:
+        real, fake: complete pictures; no gradient flows into them.
+        mixing: t, (b, 1, 1, 1), uniform in [0, 1).
+    """
+    with without_autocast(real):
+        real, fake, mixing = (t.detach().to(torch.promote_types(t.dtype, torch.float32)) for t in (real, fake, mixing))
+        mixed = (mixing * fake + (1 - mixing) * real).requires_grad_()
+        scores = critic(torch.cat([real, fake, mixed]), mask.repeat(3, 1, 1, 1))
+        real_scores, fake_scores, mixed_scores = scores.chunk(3)
+        wasserstein = (real_scores - fake_scores).sum(1).mean()
+        penalty = gradient_penalty(mixed_scores, mixed, mask)
+        return CriticLoss(penalty_weight * penalty - wasserstein, wasserstein, penalty)
+
+
+def gradient_penalty(scores: Tensor, pictures: Tensor, mask: Tensor) -> Tensor:
+    """The sum over the critics of E[(||mask * d score / d picture||_2 - 1)^2], differentiable.
+
+    The norm's own derivative is taken as 0 where the gradient is 0; a square root of a sum of squares would give NaN.
+    """
+    total = scores.new_zeros(())
+    for number in range(scores.shape[1]):
+        (gradient,) = torch.autograd.grad(scores[:, number].sum(), pictures, create_graph=True)
+        norms = torch.linalg.vector_norm((gradient * (mask != 0)).flatten(1), dim=1)
+        total = total + (norms - 1).square().mean()
+    return total
+
+
+def adversarial_loss(critic: Critic, fake: Tensor, mask: Tensor) -> Tensor:
+    """The second term of eq. 9, unweighted: -E[D(fake)], summed over the critics; in float32 outside autocast."""
+    with without_autocast(fake):
+        return -critic(fake.to(torch.promote_types(fake.dtype, torch.float32)), mask).sum(1).mean()
+
+
+def saturated_fraction(unclipped: Tensor) -> Tensor:
+    """The share of values that the clip to [-1, 1] cuts: they have no gradient."""
+    return (unclipped.detach().abs() > 1).float().mean()

@@ -1,0 +1,65 @@
+"""Windows around holes: everything missing is covered once, with enough around it."""
+
+import numpy as np
+import pytest
+
+from attnorm.data.crops import Box, windows_of
+
+
+def mask_of(height, width, *boxes):
+    mask = np.zeros((height, width), bool)
+    for box in boxes:
+        mask[Box(*box).slices] = True
+    return mask
+
+
+def test_a_small_hole_gets_a_window_of_the_side_around_it():
+    (window,) = windows_of(mask_of(1000, 800, (500, 540, 300, 340)), 256)
+    assert window.size == (256, 256)
+    assert abs(sum(window[:2]) / 2 - 520) <= 32 and abs(sum(window[2:]) / 2 - 320) <= 32  # within a cell
+
+
+def test_a_large_hole_gets_as_much_again_around_it():
+    (window,) = windows_of(mask_of(2000, 2000, (640, 1280, 640, 960)), 256)
+    assert window.size == (1280, 640)
+
+
+def test_a_window_stays_inside_the_picture():
+    mask = mask_of(1000, 300, (0, 8, 0, 8), (992, 1000, 292, 300))
+    assert windows_of(mask, 256) == [Box(0, 256, 0, 256), Box(744, 1000, 44, 300)]
+    assert windows_of(mask_of(100, 120, (0, 8, 0, 8)), 256) == [Box(0, 100, 0, 120)]
+
+
+def test_lengths_are_multiples_where_there_is_room():
+    for window in windows_of(mask_of(999, 999, (100, 270, 100, 101), (500, 600, 30, 400)), 100, multiple=8):
+        assert all(length % 8 == 0 for length in window.size)
+
+
+def test_holes_far_apart_have_windows_of_their_own_and_near_ones_share():
+    far = windows_of(mask_of(2000, 2000, (100, 110, 100, 110), (1900, 1910, 1900, 1910)), 256)
+    assert [window.size for window in far] == [(256, 256)] * 2
+    near = windows_of(mask_of(2000, 2000, (1000, 1010, 1000, 1010), (1000, 1010, 1150, 1160)), 256)
+    assert len(near) == 1
+    assert near[0].left <= 1000 and near[0].right >= 1160
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_hole_is_covered_and_no_two_windows_overlap(seed):
+    random = np.random.default_rng(seed)
+    height, width = random.integers(50, 900, 2)
+    mask = np.zeros((height, width), bool)
+    for _ in range(random.integers(1, 25)):
+        top, left = random.integers(0, height - 1), random.integers(0, width - 1)
+        mask[top : top + random.integers(1, 60), left : left + random.integers(1, 60)] = True
+    windows = windows_of(mask, 64, 8)
+    count = np.zeros((height, width), int)
+    for window in windows:
+        assert 0 <= window.top < window.bottom <= height and 0 <= window.left < window.right <= width
+        count[window.slices] += 1
+        assert mask[window.slices].any()
+    assert count.max() == 1
+    assert (count[mask] == 1).all()
+
+
+def test_no_hole_has_no_window():
+    assert windows_of(np.zeros((50, 50), bool), 32) == []

@@ -1,0 +1,183 @@
+"""Holes: what shape they have, how much is missing, and that a mask is a function of (seed, index)."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from attnorm.config import from_dict
+from attnorm.data.masks import MaskConfig, Masks
+from attnorm.errors import UserError
+
+DRAWN = ("centre", "rectangle", "rectangles", "strokes")
+
+
+def boxes_of(hole):
+    """The bounding box of a hole: (top, bottom, left, right), ends excluded."""
+    rows, columns = np.flatnonzero(hole.any(1)), np.flatnonzero(hole.any(0))
+    return rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+
+
+def opened(hole, side):
+    """What is left of a hole if only squares of `side` that lie inside it are kept."""
+    height, width = hole.shape
+    kept = np.zeros_like(hole)
+    for top in range(height - side + 1):
+        for left in range(width - side + 1):
+            square = (slice(top, top + side), slice(left, left + side))
+            if hole[square].all():
+                kept[square] = True
+    return kept
+
+
+@pytest.mark.parametrize("kind", DRAWN)
+def test_a_mask_is_a_function_of_seed_and_index(kind):
+    masks, again = (Masks(MaskConfig(kind), (48, 64)) for _ in range(2))
+    first = [masks(3, index) for index in range(20)]
+    assert all(np.array_equal(again(3, index), first[index]) for index in reversed(range(20)))
+    assert all(mask.shape == (48, 64) and mask.dtype == bool for mask in first)
+    assert len({mask.tobytes() for mask in first}) > 5
+    assert any(not np.array_equal(masks(4, index), first[index]) for index in range(20))
+
+
+@pytest.mark.parametrize("kind", DRAWN)
+def test_a_batch_is_its_masks(kind):
+    masks = Masks(MaskConfig(kind), (32, 32))
+    batch = masks.batch(1, np.array([5, 2, 5]))
+    assert batch.shape == (3, 32, 32)
+    assert np.array_equal(batch, np.stack([masks(1, 5), masks(1, 2), masks(1, 5)]))
+
+
+@pytest.mark.parametrize("kind", DRAWN)
+@pytest.mark.parametrize("fraction", [(0.1, 0.3), (0.25, 0.25), (0.5, 0.7), (0.001, 0.002)])
+@pytest.mark.parametrize("size", [(64, 64), (40, 50)])
+def test_the_missing_share_keeps_to_its_range(kind, fraction, size):
+    masks = Masks(MaskConfig(kind, fraction), size)
+    shares = np.array([masks(0, index).mean() for index in range(60)])
+    slack = 0.5 * max(size) / (size[0] * size[1]) + 1e-9  # half a row or column
+    assert fraction[0] - slack <= shares.min()
+    assert shares.max() <= fraction[1] + slack
+    if fraction[1] - fraction[0] > 0.1:  # and fills it
+        assert shares.max() - shares.min() > 0.7 * (fraction[1] - fraction[0])
+
+
+@pytest.mark.parametrize("kind", DRAWN)
+@pytest.mark.parametrize("fraction", [(1e-9, 1e-9), (0.999, 0.999)])
+def test_something_is_missing_and_something_is_known_always(kind, fraction):
+    masks = Masks(MaskConfig(kind, fraction), (6, 6))
+    assert all(0 < masks(0, index).sum() < 36 for index in range(20))
+
+
+def test_the_centred_square_of_a_quarter_is_the_papers():
+    expected = np.zeros((256, 256), bool)
+    expected[64:192, 64:192] = True
+    assert np.array_equal(Masks(MaskConfig("centre", (0.25, 0.25)), (256, 256))(0, 0), expected)
+
+
+def test_rectangles_are_solid_and_keep_to_their_aspect():
+    masks = Masks(MaskConfig("rectangle", (0.1, 0.2), aspect=2.0), (100, 100))
+    ratios, corners = [], set()
+    for index in range(200):
+        hole = masks(0, index)
+        top, bottom, left, right = boxes_of(hole)
+        assert hole[top:bottom, left:right].all()
+        ratios.append((bottom - top) / (right - left))
+        corners.add((top, left))
+    assert 0.47 < min(ratios) < 0.6
+    assert 1.7 < max(ratios) < 2.1
+    assert len(corners) > 150
+
+
+def test_an_aspect_of_1_makes_squares_anywhere():
+    masks = Masks(MaskConfig("rectangle", (0.25, 0.25), aspect=1.0), (64, 64))
+    boxes = [boxes_of(masks(0, index)) for index in range(100)]
+    assert all((bottom - top, right - left) == (32, 32) for top, bottom, left, right in boxes)
+    assert {min(b[0] for b in boxes), min(b[2] for b in boxes)} == {0}  # up to the very edge
+    assert {max(b[1] for b in boxes), max(b[3] for b in boxes)} == {64}
+
+
+def test_a_long_picture_holds_a_rectangle_of_most_of_it():
+    hole = Masks(MaskConfig("rectangle", (0.8, 0.8), aspect=1.0), (10, 100))(0, 0)
+    assert hole.sum() == 800
+
+
+def test_several_rectangles_are_several():
+    masks = Masks(MaskConfig("rectangles", (0.1, 0.1), aspect=1.0, count=(3, 3)), (64, 64))
+    solid = 0
+    for index in range(50):
+        hole = masks(0, index)
+        top, bottom, left, right = boxes_of(hole)
+        solid += hole[top:bottom, left:right].all()
+    assert solid == 0
+
+
+def test_strokes_are_as_wide_as_their_brush():
+    masks = Masks(MaskConfig("strokes", (0.2, 0.2), brush=(0.125, 0.125)), (64, 64))  # 8 pixels
+    for index in range(5):
+        hole = masks(0, index)
+        assert opened(hole, 5).sum() > 0.8 * hole.sum()  # a square inside a disc of 8
+        assert not np.array_equal(opened(hole, 24), hole)  # no blob
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Masks with 25 %, 50 % and 0 % missing, and a text."""
+    for name, columns in (("quarter", 10), ("half", 20), ("none", 0)):
+        mask = np.zeros((40, 40), np.uint8)
+        mask[:, :columns] = 200  # not quite white
+        (tmp_path / "sub").mkdir(exist_ok=True)
+        Image.fromarray(mask).save(tmp_path / "sub" / f"{name}.png")
+    (tmp_path / "text.png").write_text("no picture")
+    return tmp_path
+
+
+def test_a_folders_masks_are_drawn_evenly_and_those_out_of_range_are_named(folder):
+    masks = Masks(MaskConfig("folder", (0.1, 0.6), folder=str(folder)), (20, 20))
+    shares = [masks(0, index).mean() for index in range(400)]
+    assert set(shares) == {0.25, 0.5}
+    assert 150 < shares.count(0.25) < 250
+    assert sorted(masks.left_out) == [
+        ("sub/none.png", "0.0% of its pixels are missing"),
+        ("text.png", "not a picture in a known format"),
+    ]
+    expected = np.zeros((20, 20), bool)
+    expected[:, :5] = True
+    assert any(np.array_equal(masks(0, index), expected) for index in range(10))
+
+
+def test_a_folder_without_a_mask_in_range_says_what_it_found(folder):
+    with pytest.raises(UserError, match=r"no mask with 90.0% to 95.0% .*\(text.png: not a picture"):
+        Masks(MaskConfig("folder", (0.9, 0.95), folder=str(folder)), (20, 20))
+
+
+def test_a_missing_folder_and_one_of_parquet_files_are_refused(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        Masks(MaskConfig("folder", folder=str(tmp_path / "nothing")), (20, 20))
+    (tmp_path / "a.parquet").write_bytes(b"")
+    with pytest.raises(UserError, match="masks are read from picture files"):
+        Masks(MaskConfig("folder", folder=str(tmp_path)), (20, 20))
+
+
+@pytest.mark.parametrize(
+    ("fields", "part"),
+    [
+        ({"fraction": [0, 0.2]}, "mask fraction must be a range inside 0 to 1, got 0.0 to 0.2"),
+        ({"fraction": [0.3, 0.2]}, "mask fraction"),
+        ({"fraction": [0.3, 1]}, "mask fraction"),
+        ({"aspect": 0.5}, "mask aspect must be from 1 to 100"),
+        ({"count": [0, 3]}, "mask count"),
+        ({"brush": [0.0, 0.5]}, "mask brush"),
+        ({"kind": "circle"}, "kind must be one of"),
+        ({"kind": "folder"}, "a mask folder belongs to kind 'folder'"),
+        ({"folder": "somewhere"}, "a mask folder belongs to kind 'folder'"),
+    ],
+)
+def test_a_configuration_that_makes_no_sense_is_refused(fields, part):
+    with pytest.raises(UserError, match=part):
+        from_dict(MaskConfig, fields, "here")
+
+
+def test_what_does_not_fit_the_size_is_refused():
+    with pytest.raises(UserError, match="a centred square cannot be 50% of 20 x 100 pixels"):
+        Masks(MaskConfig("centre", (0.1, 0.5)), (20, 100))
+    with pytest.raises(UserError, match="at least 2 x 2"):
+        Masks(MaskConfig(), (1, 100))

@@ -1,0 +1,192 @@
+"""Contextual attention against a literal one: float64, one picture and one patch at a time."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from attnorm.layers import ContextualAttention2d
+
+
+def literal(x, mask, rate=2, patch_size=3, scale=10.0, fuse_size=3):
+    """One picture x (c, h, w) with its mask (h, w), as the paper describes it; differentiable."""
+    channels, height, width = x.shape
+    rows, columns = height // rate, width // rate
+    places = list(itertools.product(range(rows), range(columns)))
+    small = x[:, ::rate, ::rate]
+    missing = [
+        [bool(mask[r * rate : (r + 1) * rate, c * rate : (c + 1) * rate].any()) for c in range(columns)]
+        for r in range(rows)
+    ]
+
+    def patch(row, column):
+        out, reach = x.new_zeros(channels, patch_size, patch_size), patch_size // 2
+        parts = []
+        for dr, dc in itertools.product(range(-reach, reach + 1), repeat=2):
+            r, c = row + dr, column + dc
+            inside = 0 <= r < rows and 0 <= c < columns
+            parts.append(small[:, r, c] if inside else out[:, 0, 0])
+        return torch.stack(parts, 1)
+
+    def known(row, column):
+        reach = patch_size // 2
+        around = itertools.product(range(-reach, reach + 1), repeat=2)
+        return not any(
+            0 <= row + dr < rows and 0 <= column + dc < columns and missing[row + dr][column + dc] for dr, dc in around
+        )
+
+    patches = {place: patch(*place) for place in places}
+    filters = {}
+    for place, values in patches.items():
+        length = values.square().sum()
+        filters[place] = values / length.sqrt() if length.item() >= 1e-8 else values / 1e-4
+    scores = {(p, q): (patches[p] * filters[q]).sum() for p in places for q in places}  # (position, patch)
+
+    def by_rows(index):
+        return divmod(index, columns)
+
+    def by_columns(index):
+        return divmod(index, rows)[::-1]
+
+    if fuse_size > 1:
+        for numbered in (by_rows, by_columns):
+            reach, fused = fuse_size // 2, {}
+            for i, j in itertools.product(range(len(places)), repeat=2):
+                shifts = [s for s in range(-reach, reach + 1) if 0 <= i + s < len(places) and 0 <= j + s < len(places)]
+                fused[numbered(i), numbered(j)] = sum(scores[numbered(i + s), numbered(j + s)] for s in shifts)
+            scores = fused
+
+    usable = [place for place in places if known(*place)]
+    out, before = [[x.new_zeros(channels) for _ in range(width)] for _ in range(height)], rate // 2
+    for position in places if usable else []:
+        weights = torch.softmax(scale * torch.stack([scores[position, place] for place in usable]), 0)
+        for (row, column), weight in zip(usable, weights, strict=True):
+            for dr, dc in itertools.product(range(2 * rate), repeat=2):
+                source = (row * rate - before + dr, column * rate - before + dc)
+                target = (position[0] * rate - before + dr, position[1] * rate - before + dc)
+                if all(0 <= r < height and 0 <= c < width for r, c in (source, target)):
+                    out[target[0]][target[1]] = out[target[0]][target[1]] + weight * x[:, source[0], source[1]] / 4
+    return torch.stack([torch.stack(row, 1) for row in out], 1)
+
+
+def inputs(batch, channels, height, width, seed=0):
+    torch.manual_seed(seed)
+    x = torch.randn(batch, channels, height, width, dtype=torch.float64)
+    mask = torch.zeros(batch, 1, height, width)
+    for index in range(batch):  # a hole of its own each
+        top, left = index % 3 + 1, 2 * index % 5
+        mask[index, 0, top : top + 3, left : left + 4] = 1
+    return x / math.sqrt(channels) / 2, mask
+
+
+@pytest.mark.parametrize(
+    ("size", "options"),
+    [
+        ((8, 8), {}),
+        ((6, 10), {"softmax_scale": 2.0}),
+        ((6, 6), {"rate": 1, "softmax_scale": 1.0}),
+        ((9, 12), {"rate": 3, "fuse_size": 1, "softmax_scale": 3.0}),
+        ((12, 8), {"patch_size": 1, "fuse_size": 5, "softmax_scale": 1.0}),
+    ],
+)
+def test_it_is_the_literal_one_for_every_picture_of_a_batch(size, options):
+    x, mask = inputs(3, 2, *size)
+    found = ContextualAttention2d(**options)(x, mask)
+    names = {"softmax_scale": "scale"}
+    options = {names.get(name, name): value for name, value in options.items()}
+    expected = torch.stack([literal(x[i], mask[i, 0], **options) for i in range(3)])
+    assert expected.abs().max() > 0.05
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_its_gradient_is_the_literal_ones():
+    x, mask = inputs(2, 2, 6, 8)
+    x.requires_grad_()
+    weights = torch.randn_like(x)
+    found = torch.autograd.grad((ContextualAttention2d(softmax_scale=2.0)(x, mask) * weights).sum(), x)[0]
+    expected = torch.stack([literal(x[i], mask[i, 0], scale=2.0) for i in range(2)])
+    expected = torch.autograd.grad((expected * weights).sum(), x)[0]
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-11)
+
+
+def test_gradcheck():
+    x, mask = inputs(2, 2, 4, 6)
+    layer = ContextualAttention2d(patch_size=1, softmax_scale=2.0)
+    assert torch.autograd.gradcheck(lambda t: layer(t, mask), x.requires_grad_())
+
+
+def test_a_batch_is_its_pictures_one_by_one():
+    x, mask = inputs(4, 8, 16, 16)
+    layer = ContextualAttention2d()
+    one_by_one = torch.cat([layer(x[i : i + 1], mask[i : i + 1]) for i in range(4)])
+    torch.testing.assert_close(layer(x, mask), one_by_one, rtol=1e-12, atol=1e-14)
+    assert not torch.allclose(one_by_one[:1], layer(x[:1], mask[1:2]))  # and the mask matters
+    shared = layer(x, mask[:1])
+    torch.testing.assert_close(shared, layer(x, mask[:1].expand(4, -1, -1, -1)))
+
+
+def test_a_hole_is_filled_with_what_belongs_there():
+    """In a periodic picture the patches around a hole say which ones belong in it."""
+    torch.manual_seed(0)
+    x = torch.randn(1, 16, 8, 8, dtype=torch.float64).repeat(1, 1, 4, 4)
+    mask = torch.zeros(1, 1, 32, 32)
+    mask[:, :, 14:18, 12:20] = 1
+    out = ContextualAttention2d()(x, mask)
+    inner = (..., slice(4, 28), slice(4, 28))
+    torch.testing.assert_close(out[inner], x[inner], rtol=0, atol=1e-3)
+
+
+def test_the_content_of_the_hole_is_never_pasted():
+    x, mask = inputs(1, 4, 16, 16)
+    mask[:] = 0
+    mask[..., 6:10, 6:10] = 1
+    x[..., 6:10, 6:10] = 1e3
+    assert ContextualAttention2d(fuse_size=1)(x, mask).abs().max() < 10
+
+
+def test_a_stroke_thinner_than_the_rate_is_a_hole():
+    x, mask = inputs(1, 4, 16, 16)
+    mask[:] = 0
+    mask[..., 7, :] = 1  # an odd row: not among every second one
+    x[..., 7, :] = 1e3
+    assert ContextualAttention2d()(x, mask).abs().max() < 10
+
+
+def test_without_a_known_patch_the_result_and_its_gradient_are_zero():
+    x, mask = inputs(2, 4, 8, 8)
+    mask[0], mask[1] = 1, 0
+    out = ContextualAttention2d()(x.requires_grad_(), mask)
+    assert torch.equal(out[0], torch.zeros_like(out[0]))
+    assert out[1].abs().max() > 0.1
+    out.sum().backward()
+    assert torch.isfinite(x.grad).all()
+
+
+def test_constant_and_zero_features_have_finite_gradients():
+    for value in (0.0, 1.0):
+        x = torch.full((1, 4, 8, 8), value, requires_grad=True)
+        ContextualAttention2d()(x, torch.zeros(1, 1, 8, 8)).square().sum().backward()
+        assert torch.isfinite(x.grad).all()
+
+
+def test_dtypes_and_autocast():
+    x, mask = inputs(2, 8, 16, 16)
+    layer, reference = ContextualAttention2d(), ContextualAttention2d()(x, mask)
+    single = layer(x.float(), mask)
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), reference, rtol=1e-4, atol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer(x.float(), mask), single)
+        assert layer(x.bfloat16(), mask.bool()).dtype == torch.bfloat16
+
+
+def test_what_does_not_fit_is_refused():
+    layer = ContextualAttention2d()
+    with pytest.raises(ValueError, match=r"multiples of 2, got \(1, 3, 7, 8\)"):
+        layer(torch.ones(1, 3, 7, 8), torch.ones(1, 1, 7, 8))
+    with pytest.raises(ValueError, match=r"mask must be \(2 or 1, 1, 8, 8\) to fit x, got \(3, 1, 8, 8\)"):
+        layer(torch.ones(2, 3, 8, 8), torch.ones(3, 1, 8, 8))
+    for options in ({"rate": 0}, {"patch_size": 2}, {"fuse_size": 0}, {"softmax_scale": 0.0}):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            ContextualAttention2d(**options)

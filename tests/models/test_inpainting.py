@@ -1,0 +1,301 @@
+"""The inpainting networks against the supplementary's table, written out once more by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from attnorm.config import from_dict
+from attnorm.errors import UserError
+from attnorm.metrics.layout import record_layouts
+from attnorm.models.inpainting import (
+    BranchConfig,
+    Inpainted,
+    InpaintingCritic,
+    InpaintingCriticConfig,
+    InpaintingGenerator,
+    InpaintingGeneratorConfig,
+    crop,
+    local_corners,
+)
+
+KINDS = ("attentive_norm", "contextual_attention", "none")
+SMALL = InpaintingGeneratorConfig(image_size=32, width=4, branch=BranchConfig(num_entities=4))
+
+
+def small(kind: str) -> InpaintingGenerator:
+    torch.manual_seed(0)
+    generator = InpaintingGenerator(replace(SMALL, branch=replace(SMALL.branch, kind=kind))).eval()
+    if generator.attentive.norm is not None:
+        nn.init.constant_(generator.attentive.norm.residual_gain, 0.5)
+    return generator
+
+
+def inputs(batch: int = 2, height: int = 32, width: int = 32) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(1)
+    picture = torch.rand(batch, 3, height, width) * 2 - 1
+    mask = torch.zeros(batch, 1, height, width)
+    for index in range(batch):
+        mask[index, :, 4 + index : 16, 8 : 16 + index] = 1
+    return picture, mask
+
+
+def conv(inputs: int, outputs: int, kernel: int) -> int:
+    return inputs * outputs * kernel**2 + outputs
+
+
+def paper_generator(kind: str) -> int:
+    """Parameters of the 256 x 256 network of the supplementary, with X of 3 + 1 + 1 channels."""
+
+    def encoder(channels: int) -> int:
+        return conv(channels, 32, 5) + conv(32, 64, 3) + conv(64, 64, 3) + conv(64, 128, 3) + conv(128, 128, 3)
+
+    bottleneck = 4 * conv(128, 128, 3)
+
+    def decoder1(channels: int) -> int:
+        return conv(channels, 64, 3) + conv(64, 64, 3) + conv(64, 32, 3) + conv(32, 16, 3) + conv(16, 3, 3)
+
+    coarse = encoder(5) + bottleneck + decoder1(128)
+    branches = encoder(8) + bottleneck + encoder(8) + 3 * conv(128, 128, 3)
+    refine = conv(256, 128, 3) + conv(128, 128, 3) + decoder1(128)
+    norm = 16 * 128 + 2 * conv(128, 16, 1) + 16 + conv(128, 128, 1) + 1  # entities, key, query, t, value, rho
+    return coarse + branches + refine + (norm if kind == "attentive_norm" else 0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_parameter_counts_of_the_papers_networks(kind: str) -> None:
+    with torch.device("meta"):
+        generator = InpaintingGenerator(InpaintingGeneratorConfig(branch=BranchConfig(kind=kind)))
+        critic = InpaintingCritic(InpaintingCriticConfig())
+    assert sum(p.numel() for p in generator.parameters()) == paper_generator(kind)
+    first_three = conv(3, 64, 5) + conv(64, 128, 5) + conv(128, 256, 5)
+    whole = first_three + conv(256, 256, 5) + 256 * 16 * 16 + 1
+    local = first_three + conv(256, 512, 5) + 512 * 8 * 8 + 1
+    assert sum(p.numel() for p in critic.parameters()) == whole + local
+
+
+def written_out(generator: InpaintingGenerator, picture: Tensor, mask: Tensor) -> Inpainted:
+    """Fig. 3 of the supplementary, in plain functions of the generator's weights."""
+
+    def run(layers: nn.Sequential, x: Tensor, plan: list[tuple[str, int]]) -> Tensor:
+        weights = iter([m for m in layers if isinstance(m, nn.Conv2d)])
+        for step, number in plan:
+            if step == "up":
+                x = x.repeat_interleave(2, 2).repeat_interleave(2, 3)
+                continue
+            layer = next(weights)
+            stride, dilation = (number, 1) if step == "stride" else (1, number)
+            padding = dilation * (layer.weight.shape[-1] // 2)
+            x = functional.conv2d(x, layer.weight, layer.bias, stride, padding, dilation)
+            x = x if step == "linear" else functional.elu(x)
+        assert next(weights, None) is None
+        return x
+
+    encoder = [("stride", 1), ("stride", 2), ("stride", 1), ("stride", 2), ("stride", 1)]
+    bottleneck = [("dilate", d) for d in (2, 4, 8, 16)]
+    decoder = [("up", 2), ("", 1), ("", 1), ("up", 2), ("", 1), ("", 1), ("linear", 1)]
+    x = torch.cat([picture * (1 - mask), torch.ones_like(mask), mask], 1)
+    coarse_unclipped = run(generator.coarse, x, encoder + bottleneck + decoder)
+    coarse = coarse_unclipped.clamp(-1, 1)
+    x = torch.cat([coarse, x], 1)
+    branch = generator.attentive
+    a = functional.conv2d(run(branch.encoder, x, encoder), branch.conv.weight, branch.conv.bias, padding=1)
+    if branch.norm is not None:
+        a = branch.norm(a)
+    if branch.attention is not None:
+        a = branch.attention(a, functional.max_pool2d(mask, 4))
+    a = run(branch.after, a, [("", 1), ("", 1)])
+    b = run(generator.convolutional, x, encoder + bottleneck)
+    refined_unclipped = run(generator.refine, torch.cat([a, b], 1), [("", 1), ("", 1), *decoder])
+    return Inpainted(coarse, refined_unclipped.clamp(-1, 1), coarse_unclipped, refined_unclipped)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_generator_is_the_drawn_one(kind: str) -> None:
+    generator = small(kind).double()
+    picture, mask = (t.double() for t in inputs())
+    with torch.no_grad():
+        for found, expected in zip(generator(picture, mask), written_out(generator, picture, mask), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_the_channels_and_sizes_of_the_maps_are_the_tables() -> None:
+    generator, seen = small("attentive_norm"), []
+    for module in generator.modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size[0] > 1:
+            module.register_forward_hook(lambda m, args, out: seen.append((m.out_channels * 8, 32 // out.shape[-1])))
+    generator(*inputs())
+    encoder = [(32, 1), (64, 2), (64, 2), (128, 4), (128, 4)]
+    decoder = [(64, 2), (64, 2), (32, 1), (16, 1), (24, 1)]  # the last makes 3 channels at any width
+    stages = [encoder, 4 * [(128, 4)], decoder, encoder, 3 * [(128, 4)], encoder, 6 * [(128, 4)], decoder]
+    assert seen == [step for stage in stages for step in stage]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_of_the_holes_content_is_read(kind: str) -> None:
+    generator, (picture, mask) = small(kind), inputs()
+    other = torch.where(mask > 0, torch.nan, picture)
+    with torch.no_grad():
+        for found, expected in zip(generator(other, mask), generator(picture, mask), strict=True):
+            assert torch.equal(found, expected)
+    changed = torch.where(mask > 0, picture, -picture)
+    assert not torch.allclose(generator(changed, mask).refined, generator(picture, mask).refined, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_picture_of_a_batch_is_inpainted_on_its_own_and_at_any_size(kind: str) -> None:
+    generator, (picture, mask) = small(kind), inputs(3, 40, 48)
+    with torch.no_grad():
+        together = generator(picture, mask).refined
+        alone = torch.cat([generator(picture[i : i + 1], mask[i : i + 1]).refined for i in range(3)])
+        torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+        shared = generator(picture, mask[:1]).refined
+        torch.testing.assert_close(shared[1:], generator(picture[1:], mask[:1].bool()).refined, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_weight_is_trained(kind: str) -> None:
+    generator, (picture, mask) = small(kind).train(), inputs()
+    out = generator(picture, mask)
+    (out.coarse_unclipped.square().mean() + out.refined_unclipped.square().mean()).backward()
+    silent = [name for name, p in generator.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    assert silent == []
+
+
+def test_an_untrained_network_is_far_from_the_clip() -> None:
+    torch.manual_seed(0)
+    out = InpaintingGenerator(InpaintingGeneratorConfig(image_size=64))(*inputs(2, 64, 64))
+    for unclipped in (out.coarse_unclipped, out.refined_unclipped):
+        assert unclipped.abs().max() < 1
+
+
+def test_the_clip_is_the_difference_of_the_two_outputs() -> None:
+    generator, (picture, mask) = small("none"), inputs()
+    with torch.no_grad():
+        for stage in (generator.coarse, generator.refine):
+            stage[-1].weight.mul_(50)
+        out = generator(picture, mask)
+    assert out.refined_unclipped.abs().max() > 1
+    assert torch.equal(out.refined, out.refined_unclipped.clamp(-1, 1))
+    assert torch.equal(out.coarse, out.coarse_unclipped.clamp(-1, 1))
+
+
+def test_outputs_are_float32_under_autocast() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        out = small("contextual_attention")(*inputs())
+    assert {t.dtype for t in out} == {torch.float32}
+
+
+def test_the_layout_is_recorded_and_has_no_affine_by_default() -> None:
+    generator = small("attentive_norm")
+    with torch.no_grad(), record_layouts(generator) as layouts:
+        generator(*inputs())
+    assert {name: tuple(layout.shape) for name, layout in layouts.items()} == {"attentive.norm": (2, 4, 8, 8)}
+    assert generator.attentive.norm.weight is None
+    affine = InpaintingGenerator(replace(SMALL, branch=replace(SMALL.branch, affine="entity")))
+    assert affine.attentive.norm.weight.shape == (4, 16)
+
+
+def test_pictures_and_masks_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="multiples of 4"):
+        small("none")(*inputs(2, 30, 32))
+    with pytest.raises(ValueError, match="multiples of 8"):
+        small("contextual_attention")(*inputs(2, 36, 32))
+    with pytest.raises(ValueError, match="to fit a picture"):
+        small("none")(inputs()[0], inputs(2, 32, 36)[1])
+
+
+@pytest.mark.parametrize(
+    ("fields", "part"),
+    [
+        ({"width": 5}, "generator.width must be even, got 5"),
+        ({"width": 10**6}, "generator.width must be from 2 to 1024"),
+        ({"image_size": 50}, "multiple of 4"),
+        ({"image_size": 36, "branch": {"kind": "contextual_attention"}}, "multiple of 8"),
+        ({"image_size": 16, "branch": {"num_entities": 17}}, "num_entities must be from 1 to 16"),
+        ({"branch": {"kind": "attention"}}, "branch.kind must be one of"),
+        ({"branch": {"temperature": 0}}, "temperature must be positive"),
+    ],
+)
+def test_a_configuration_that_cannot_work_is_refused(fields: dict, part: str) -> None:
+    with pytest.raises(UserError, match=part):
+        from_dict(InpaintingGeneratorConfig, fields, "here")
+
+
+def test_saved_and_loaded_networks_are_the_same(tmp_path: Path) -> None:
+    generator, (picture, mask) = small("attentive_norm"), inputs()
+    generator.save_pretrained(tmp_path / "g")
+    loaded = InpaintingGenerator.from_pretrained(tmp_path / "g")
+    assert loaded.config == generator.config
+    assert torch.equal(loaded(picture, mask).refined, generator(picture, mask).refined)
+    config = InpaintingCriticConfig(32, 16, 8)
+    InpaintingCritic(config).save_pretrained(tmp_path / "d")
+    assert InpaintingCritic.from_pretrained(tmp_path / "d").config == config
+
+
+@pytest.fixture
+def critic() -> InpaintingCritic:
+    torch.manual_seed(0)
+    return InpaintingCritic(InpaintingCriticConfig(image_size=32, local_size=16, width=8))
+
+
+def test_the_critics_are_the_written_out_ones(critic: InpaintingCritic) -> None:
+    picture, mask = inputs(1)
+    mask[:] = 0
+    mask[..., 2:10, 14:30] = 1  # the centre is (6, 22), and the square would begin above the picture
+    scores = []
+    for layers, x in ((critic.whole, picture), (critic.local, picture[..., 0:16, 14:30])):
+        for layer in [m for m in layers if isinstance(m, nn.Conv2d)]:
+            assert layer.weight.shape[2:] == (5, 5)
+            x = functional.leaky_relu(functional.conv2d(x, layer.weight, layer.bias, 2, 2), 0.2)
+        scores.append(functional.linear(x.flatten(1), layers[-1].weight, layers[-1].bias))
+    torch.testing.assert_close(critic(picture, mask), torch.cat(scores, 1))
+
+
+def test_a_critic_has_no_norm_and_judges_each_picture_on_its_own(critic: InpaintingCritic) -> None:
+    kinds = {type(module) for module in critic.modules()}
+    assert kinds == {InpaintingCritic, nn.Sequential, nn.Conv2d, nn.LeakyReLU, nn.Flatten, nn.Linear}
+    picture, mask = inputs(3)
+    alone = torch.cat([critic(picture[i : i + 1], mask[i : i + 1]) for i in range(3)])
+    torch.testing.assert_close(critic(picture, mask), alone)
+
+
+def test_the_local_critic_sees_its_square_only(critic: InpaintingCritic) -> None:
+    picture, mask = inputs(2)
+    picture.requires_grad_()
+    gradient = torch.autograd.grad(critic(picture, mask)[:, 1].sum(), picture)[0].abs().sum(1)
+    for index, (top, left) in enumerate(local_corners(mask, 16).tolist()):
+        inside = gradient[index, top : top + 16, left : left + 16]
+        assert (inside > 0).all()
+        assert gradient[index].count_nonzero() == inside.numel()
+
+
+def test_squares_are_centred_on_the_hole_inside_the_picture() -> None:
+    mask = torch.zeros(5, 1, 20, 30)
+    mask[0, :, 8:12, 10:20] = 1
+    mask[1, :, 0, 0] = 1
+    mask[2, :, 19, 29] = 1
+    mask[3, :, 2, 5] = mask[3, :, 16, 23] = 1  # in two pieces
+    expected = [[6, 11], [0, 0], [12, 22], [5, 10], [6, 11]]  # the last has no hole: the middle
+    assert local_corners(mask, 8).tolist() == expected
+    assert local_corners(mask.bool(), 8).tolist() == expected
+
+
+def test_crops_are_slices() -> None:
+    x = torch.randn(3, 2, 10, 12, dtype=torch.float64, requires_grad=True)
+    corners = torch.tensor([[0, 0], [5, 7], [2, 3]])
+    expected = torch.stack([x[i, :, t : t + 5, s : s + 5] for i, (t, s) in enumerate(corners.tolist())])
+    assert torch.equal(crop(x, corners, 5), expected)
+    assert torch.autograd.gradgradcheck(lambda t: crop(t, corners, 5) ** 3, x)
+
+
+def test_a_picture_of_another_size_is_refused(critic: InpaintingCritic) -> None:
+    with pytest.raises(ValueError, match=r"picture must be \(b, 3, 32, 32\)"):
+        critic(*inputs(1, 32, 36))
+    with pytest.raises(ValueError, match="and mask"):
+        critic(inputs(2)[0], inputs(1)[1])

@@ -1,0 +1,190 @@
+"""Eq. 9 and 10 against figures worked out by hand and against slow versions."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from attnorm.models.inpainting import InpaintingCritic, InpaintingCriticConfig
+from attnorm.training.inpainting_losses import (
+    adversarial_loss,
+    composite,
+    critic_loss,
+    discount_weights,
+    distance_to_known,
+    gradient_penalty,
+    reconstruction_loss,
+    saturated_fraction,
+)
+
+
+def pictures(batch=3, size=8, dtype=torch.float64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    real, fake = (torch.rand(batch, 3, size, size, dtype=dtype, generator=generator) * 2 - 1 for _ in range(2))
+    mask = torch.zeros(batch, 1, size, size, dtype=dtype)
+    for index in range(batch):
+        mask[index, :, index : index + 4, 2 : 5 + index] = 1
+    return real, composite(fake, real, mask), mask, torch.rand(batch, 1, 1, 1, dtype=dtype, generator=generator)
+
+
+def test_reconstruction_by_hand():
+    truth = torch.zeros(1, 3, 2, 2)
+    coarse, refined = torch.full_like(truth, 0.5), torch.full_like(truth, -0.25)
+    mask = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
+    found = reconstruction_loss(coarse, refined, truth, mask)
+    assert (found.loss.item(), found.coarse.item(), found.refined.item()) == (0.75, 0.5, 0.25)
+    found = reconstruction_loss(coarse, refined, truth, mask, coarse_weight=2.0, discount=0.5)
+    # Two pixels of the hole count half, so the mean weight is 0.75.
+    assert (found.coarse.item(), found.refined.item()) == (0.375, 0.1875)
+    assert found.loss.item() == 2 * 0.375 + 0.1875
+
+
+@pytest.mark.parametrize("density", [0.5, 0.9, 0.99])
+def test_distances_are_those_of_a_search_over_all_pixels(density):
+    torch.manual_seed(0)
+    mask = (torch.rand(4, 1, 9, 13) < density).float()
+    mask[:, :, 4, 5] = 0  # at least one is known
+    rows, columns = torch.meshgrid(torch.arange(9), torch.arange(13), indexing="ij")
+    for picture, found in zip(mask[:, 0], distance_to_known(mask)[:, 0], strict=True):
+        known = (picture == 0).nonzero()
+        steps = (rows[..., None] - known[:, 0]).abs() + (columns[..., None] - known[:, 1]).abs()
+        assert torch.equal(found, steps.amin(-1).float())
+
+
+def test_a_squares_discount_is_the_distance_to_its_side():
+    mask = torch.zeros(1, 1, 9, 9)
+    mask[..., 2:7, 2:7] = 1
+    weights = discount_weights(mask, 0.9)[0, 0]
+    expected = torch.ones(9, 9)
+    for depth in range(3):
+        expected[2 + depth : 7 - depth, 2 + depth : 7 - depth] = 0.9 ** (depth + 1)
+    torch.testing.assert_close(weights, expected)
+    assert torch.equal(discount_weights(mask.bool(), 1.0), torch.ones(1, 1, 9, 9))
+    assert torch.isfinite(discount_weights(torch.ones(1, 1, 4, 4), 0.5)).all()
+    for discount in (0.0, -1.0, 1.1, math.nan):
+        with pytest.raises(ValueError, match="discount must be above 0"):
+            discount_weights(mask, discount)
+
+
+class Linear(nn.Module):
+    """Scores <weight_k, picture> + bias: its gradient is its weight everywhere."""
+
+    def __init__(self, weight):
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def forward(self, picture, mask):
+        return picture.flatten(1) @ self.weight.flatten(1).t() + 3.0
+
+
+def test_the_loss_of_linear_critics_in_closed_form():
+    real, fake, mask, mixing = pictures()
+    critic = Linear(torch.randn(2, 3, 8, 8, dtype=torch.float64))
+    found = critic_loss(critic, real, fake, mask, mixing, penalty_weight=10.0)
+    difference = torch.einsum("bchw,kchw->bk", real - fake, critic.weight).sum(1).mean()
+    norms = (critic.weight[None] * mask[:, None]).square().sum((2, 3, 4)).sqrt()  # (b, k): inside the hole only
+    penalty = (norms - 1).square().mean(0).sum()
+    torch.testing.assert_close(found.wasserstein, difference)
+    torch.testing.assert_close(found.penalty, penalty)
+    torch.testing.assert_close(found.loss, 10 * penalty - difference)
+    expected = torch.autograd.grad(10 * penalty - difference, critic.weight)[0]
+    torch.testing.assert_close(torch.autograd.grad(found.loss, critic.weight)[0], expected)
+    adversarial = -torch.einsum("bchw,kchw->bk", fake, critic.weight).sum(1).mean() - 2 * 3
+    torch.testing.assert_close(adversarial_loss(critic, fake, mask), adversarial)
+
+
+def test_the_penalty_of_a_nonlinear_critic_is_taken_at_the_mixture():
+    """D(x) = sum of x^2 / 2 has the gradient x."""
+    real, fake, mask, mixing = pictures()
+
+    def critic(picture, mask):
+        return picture.square().flatten(1).sum(1, keepdim=True) / 2
+
+    mixed = mixing * fake + (1 - mixing) * real
+    norms = (mixed * mask).flatten(1).norm(dim=1)
+    found = critic_loss(critic, real, fake, mask, mixing)
+    torch.testing.assert_close(found.penalty, (norms - 1).square().mean())
+    torch.testing.assert_close(critic_loss(critic, real, fake, mask, 0 * mixing).penalty, penalty_at(real, mask))
+    torch.testing.assert_close(critic_loss(critic, real, fake, mask, 0 * mixing + 1).penalty, penalty_at(fake, mask))
+
+
+def penalty_at(picture, mask):
+    return ((picture * mask).flatten(1).norm(dim=1) - 1).square().mean()
+
+
+@pytest.fixture
+def critic():
+    torch.manual_seed(0)
+    return InpaintingCritic(InpaintingCriticConfig(image_size=32, local_size=16, width=4))
+
+
+def test_gradients_of_the_critics_loss_are_those_of_finite_differences(critic):
+    critic.double()
+    real, fake, mask, mixing = pictures(2, 32)
+    loss = critic_loss(critic, real, fake, mask, mixing).loss
+    loss.backward()
+    step = 1e-6
+    for name in ("whole.0.weight", "local.4.weight", "local.9.weight", "whole.9.bias"):
+        parameter = critic.get_parameter(name)
+        index = tuple(int(size) // 2 for size in parameter.shape)
+        values = []
+        for sign in (1, -1):
+            moved = copy.deepcopy(critic)
+            with torch.no_grad():
+                moved.get_parameter(name)[index] += sign * step
+            values.append(critic_loss(moved, real, fake, mask, mixing).loss.item())
+        expected = (values[0] - values[1]) / (2 * step)
+        assert parameter.grad[index].item() == pytest.approx(expected, rel=1e-4, abs=1e-7)
+
+
+def test_a_critic_whose_gradient_is_zero_has_a_finite_gradient(critic):
+    for parameter in critic.parameters():
+        nn.init.zeros_(parameter)
+    real, fake, mask, mixing = pictures(2, 32, torch.float32)
+    found = critic_loss(critic, real, fake, mask, mixing)
+    assert found.penalty.item() == 2.0  # (0 - 1)^2 for each of the two
+    found.loss.backward()
+    assert all(torch.isfinite(p.grad).all() for p in critic.parameters())
+    nothing = critic_loss(critic, real, fake, 0 * mask, mixing)  # an empty hole is as far from a gradient of 1
+    nothing.loss.backward()
+    assert all(torch.isfinite(p.grad).all() for p in critic.parameters())
+
+
+def test_the_critic_runs_in_float32_whatever_surrounds_it(critic):
+    real, fake, mask, mixing = pictures(2, 32, torch.float32)
+    expected = critic_loss(critic, real, fake, mask, mixing)
+    adversarial = adversarial_loss(critic, fake, mask)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = critic_loss(critic, real, fake, mask, mixing)
+        assert torch.equal(adversarial_loss(critic, fake, mask), adversarial)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_the_critics_step_leaves_the_generator_alone_and_the_generators_does_not(critic):
+    real, fake, mask, mixing = pictures(2, 32, torch.float32)
+    fake.requires_grad_()
+    critic_loss(critic, real, fake, mask, mixing).loss.backward()
+    assert fake.grad is None
+    adversarial_loss(critic, fake, mask).backward()
+    assert fake.grad.abs().max() > 0
+
+
+def test_a_composite_takes_the_hole_from_one_and_the_rest_from_the_other():
+    found, truth = torch.full((1, 3, 2, 2), math.nan), torch.zeros(1, 3, 2, 2)
+    mask = torch.tensor([[[[0, 1], [0, 0]]]])
+    out = composite(found, truth, mask)
+    assert out.isnan().sum() == 3 and out[..., 0, 1].isnan().all()
+
+
+def test_the_penalty_is_summed_over_critics():
+    x = torch.randn(2, 3, 4, 4, requires_grad=True)
+    scores = torch.stack([2 * x.flatten(1).sum(1), x.flatten(1).sum(1)], 1)
+    ones = torch.ones(2, 1, 4, 4)
+    expected = (2 * math.sqrt(48) - 1) ** 2 + (math.sqrt(48) - 1) ** 2
+    assert gradient_penalty(scores, x, ones).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_saturation_counts_what_the_clip_cuts():
+    assert saturated_fraction(torch.tensor([-1.5, -1.0, 0.0, 1.0, 1.01])).item() == pytest.approx(0.4)
