@@ -20,7 +20,10 @@ COMMANDS = {
     "train": "train a preset on a folder, parquet files or a built-in set",
     "resume": "go on with an interrupted run",
     "generate": "draw pictures from a trained run or model",
+    "interpolate": "go from one class to another, as a sheet and a film",
     "visualize": "draw the layouts that a trained model learned",
+    "agreement": "compare a discriminator's layouts with the true regions of facades",
+    "plot": "draw learning curves and metrics of several runs",
     "data": "prepare and inspect picture sets",
 }
 
