@@ -54,8 +54,8 @@ def run(args: argparse.Namespace) -> None:
     runs = {name: _curves(history) for name, history in zip(names, histories, strict=True)}
     figures = _choose(runs, args.figures)
     longest = max(curve.steps[-1] for curves in runs.values() for curve in curves.values())
-    half_life = HALF_LIFE_SHARE * longest if args.smooth is None else args.smooth
-    save_curves(runs, figures, args.out, float(f"{half_life:.2g}"))
+    half_life = float(f"{HALF_LIFE_SHARE * longest:.2g}") if args.smooth is None else args.smooth
+    save_curves(runs, figures, args.out, half_life)
     print(f"{args.out}: {', '.join(figures)}")
     others = sorted({figure for curves in runs.values() for figure in curves} - set(figures))
     if others and args.figures is None:

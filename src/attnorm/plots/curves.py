@@ -117,7 +117,7 @@ def _inches(name: str) -> float:
     from matplotlib.textpath import TextPath
 
     plain = name.replace("$", "S")  # a dollar sign would begin a formula
-    path = TextPath((0, 0), plain, prop=FontProperties(FONT, size=FONT_SIZE))
+    path = TextPath((0, 0), plain, prop=FontProperties(family=FONT, size=FONT_SIZE))
     return float(path.get_extents().width) / 72
 
 
