@@ -59,26 +59,26 @@ def expected_nmi(run, tiny_config, seed):
 def test_the_numbers_are_those_of_the_discriminators_layouts(run, tiny_config, output):
     out, err, record = measured(run, output)
     assert err == ""
-    assert record["scores"]["the layouts"]["nmi"] == pytest.approx(expected_nmi(run, tiny_config, seed=1), abs=1e-4)
+    assert record["scores"]["layouts"]["nmi"] == pytest.approx(expected_nmi(run, tiny_config, seed=1), abs=1e-4)
     assert record["step"] == 5
     assert record["data"] == {"name": "facades-synthetic", "seed": 1, "count": COUNT, "size": 32}
     assert record["regions"] == list(REGIONS)
     confusion = np.array(record["confusion"])
     assert confusion.shape == (4, 10)
     assert confusion.sum() == COUNT * 32 * 32
-    assert record["scores"]["the layouts"]["purity"] == pytest.approx(confusion.max(1).sum() / confusion.sum())
+    assert record["scores"]["layouts"]["purity"] == pytest.approx(confusion.max(1).sum() / confusion.sum())
     lines = out.splitlines()
     assert lines[:2] == [f"{COUNT} facades of seed 1 at 32x32", f"discriminator of {run} at step 5:"]
-    names = ("the layouts", "shuffled pixels", "layouts of other pictures")
-    for name, line in zip(names, lines[2:5], strict=True):
-        score = record["scores"][name]
+    names = ("the layouts", "chance: the same pixels, shuffled", "the layouts of other pictures")
+    assert list(record["scores"]) == ["layouts", "shuffled", "exchanged"]
+    for name, score, line in zip(names, record["scores"].values(), lines[2:5], strict=True):
         assert line.split() == [*name.split(), "NMI", f"{score['nmi']:.4f}", "purity", f"{score['purity']:.4f}"]
-    assert record["scores"]["shuffled pixels"]["nmi"] < record["scores"]["the layouts"]["nmi"]
+    assert record["scores"]["shuffled"]["nmi"] < record["scores"]["layouts"]["nmi"]
 
 
 def test_the_seed_chooses_the_pictures(run, tiny_config, output):
     record = measured(run, output, "--seed", "4")[2]
-    assert record["scores"]["the layouts"]["nmi"] == pytest.approx(expected_nmi(run, tiny_config, seed=4), abs=1e-4)
+    assert record["scores"]["layouts"]["nmi"] == pytest.approx(expected_nmi(run, tiny_config, seed=4), abs=1e-4)
 
 
 def test_the_sheet_shows_a_picture_of_each_style(run, output, contains):

@@ -31,8 +31,13 @@ from attnorm.plots.saving import check_picture_name
 from attnorm.training.restore import load_discriminator
 
 BATCH = 32
-NAME_WIDTH = 25
 UNSEEN = 1  # the seed of drawings; the built-in set that training uses is drawn from 0
+
+SAID = {
+    "layouts": "the layouts",
+    "shuffled": "chance: the same pixels, shuffled",
+    "exchanged": "the layouts of other pictures",
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -79,8 +84,9 @@ def run(args: argparse.Namespace) -> None:
         partial.write_text(json.dumps(_record(args, restored.step, size, found), indent=1) + "\n", encoding="utf-8")
     print(f"{args.count} facades of seed {args.seed} at {size}x{size}")
     print(f"discriminator of {args.run} at step {restored.step}:")
+    width = max(map(len, SAID.values()))
     for name, score in _scores(found).items():
-        print(f"  {name:<{NAME_WIDTH}}  NMI {score.nmi:.4f}  purity {score.purity:.4f}")
+        print(f"  {SAID[name]:<{width}}  NMI {score.nmi:.4f}  purity {score.purity:.4f}")
     print(f"{args.out}, {record}")
 
 
@@ -114,11 +120,7 @@ def _layouts(network: Discriminator, facades: Sequence[Facade]) -> Tensor | None
 
 
 def _scores(found: Agreement) -> dict[str, Score]:
-    return {
-        "the layouts": found.score,
-        "shuffled pixels": found.shuffled,
-        "layouts of other pictures": found.exchanged,
-    }
+    return {"layouts": found.score, "shuffled": found.shuffled, "exchanged": found.exchanged}
 
 
 def _record(args: argparse.Namespace, step: int, size: int, found: Agreement) -> dict[str, Any]:
