@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attnorm.errors import UserError
-from attnorm.training.history import as_arrays, read_history
+from attnorm.training.history import as_arrays, measured_figures, read_history
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_records_of_evaluations_are_read_and_the_latest_of_a_step_holds(run):
     second = [record("fd", 10, {"value": 60}, "2026-01-04"), record("is-5k", 20, {"mean": 2.0, "deviation": 0.2})]
     for name, records in (("b.json", second), ("a.json", first)):
         (run / "metrics" / name).write_text(json.dumps(records))
-    assert read_history(run).metrics == {
+    assert measured_figures([read_history(run)])[0] == {
         "fd": {20: 50, 10: 60},
         "is-5k": {20: 3.0},
         "is-5k deviation": {20: 0.1},
@@ -98,11 +98,34 @@ def test_records_without_a_step_and_files_of_others_are_counted(run):
         (run / "metrics" / name).write_text(json.dumps(content))
     (run / "metrics" / "e.json").write_text("{")
     history = read_history(run)
-    assert history.metrics == {"fd": {5: 2}}
+    assert measured_figures([history]) == [{"fd": {5: 2}}]
     folder = run / "metrics"
     assert history.skipped == [
         f"{folder}: 4 file(s) hold no records of attnorm evaluate and are left out",
-        f"{folder}: 1 record(s) say no step of training and are left out",
+        f"{folder}: 1 figure(s) say no step of training and are left out",
+    ]
+
+
+def test_measurements_of_different_protocols_are_different_figures_over_all_runs(tmp_path):
+    def evaluated(name, *protocols):
+        run = tmp_path / name
+        write(run / "log.jsonl", [{"step": 1, "x": 1}])
+        write(run / "metrics.jsonl", [{"step": 5, "fd": 7}])
+        records = [record("fd", 10, {"value": i}) for i in range(len(protocols))]
+        for entry, protocol in zip(records, protocols, strict=True):
+            entry["protocol"].update(seed=0, data=name, **protocol)
+        (run / "metrics").mkdir()
+        (run / "metrics" / "a.json").write_text(json.dumps(records))
+        return read_history(run)
+
+    train, test = {"split": "train", "num_real": 9}, {"split": "test", "num_real": 9}
+    first, second = evaluated("a", train), evaluated("b", train)
+    assert measured_figures([first, second]) == [{"fd": {5: 7, 10: 0}}] * 2
+    mixed = evaluated("c", train, test)
+    names = ["fd, split train", "fd, split test"]
+    assert measured_figures([first, mixed]) == [
+        {"fd": {5: 7}, names[0]: {10: 0}},
+        {"fd": {5: 7}, names[0]: {10: 0}, names[1]: {10: 1}},
     ]
 
 

@@ -12,7 +12,7 @@ from attnorm.config import nearest
 from attnorm.errors import UserError
 from attnorm.plots.charts import check_chart_name
 from attnorm.plots.curves import Curve, save_curves
-from attnorm.training.history import History, as_arrays, read_history
+from attnorm.training.history import Figure, as_arrays, measured_figures, read_history
 
 # Shown unless --figures asks for others, besides all metrics: what tells whether a run goes well.
 DEFAULT = ("loss*", "*.effective_entities", "*.sharpness")
@@ -51,7 +51,8 @@ def run(args: argparse.Namespace) -> None:
     for history in histories:
         for sentence in history.skipped:
             print(sentence, file=sys.stderr)
-    runs = {name: _curves(history) for name, history in zip(names, histories, strict=True)}
+    metrics = measured_figures(histories)
+    runs = {name: _curves(history.log, each) for name, history, each in zip(names, histories, metrics, strict=True)}
     figures = _choose(runs, args.figures)
     longest = max(curve.steps[-1] for curves in runs.values() for curve in curves.values())
     half_life = float(f"{HALF_LIFE_SHARE * longest:.2g}") if args.smooth is None else args.smooth
@@ -62,9 +63,9 @@ def run(args: argparse.Namespace) -> None:
         print(f"--figures can also show: {', '.join(others)}")
 
 
-def _curves(history: History) -> dict[str, Curve]:
-    log = {name: Curve(*as_arrays(figure)) for name, figure in history.log.items()}
-    return log | {name: Curve(*as_arrays(figure), measured=True) for name, figure in history.metrics.items()}
+def _curves(log: dict[str, Figure], metrics: dict[str, Figure]) -> dict[str, Curve]:
+    curves = {name: Curve(*as_arrays(figure)) for name, figure in log.items()}
+    return curves | {name: Curve(*as_arrays(figure), measured=True) for name, figure in metrics.items()}
 
 
 def _choose(runs: Runs, patterns: Sequence[str] | None) -> list[str]:

@@ -12,6 +12,7 @@ from attnorm.plots.charts import FONT, FONT_SIZE, chart, check_chart_name, set_t
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which colour-blind people can tell apart; more runs than colours differ in their line.
 RUN_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -21,6 +22,8 @@ PANEL = (4.2, 2.7)  # inches
 ENTRY = (0.75, 0.2)  # inches of an entry of the legend, without its name
 LEAST_SPAN = 0.05
 LOG_FROM = 100.0  # figures that are all positive and span more than this factor get a logarithmic scale
+
+Look = dict[str, Any]  # colour and line of a run
 
 
 class Curve(NamedTuple):
@@ -49,39 +52,20 @@ def save_curves(runs: Mapping[str, Mapping[str, Curve]], figures: Sequence[str],
     width = max(PANEL[0] * columns, entry + 0.3)
     entries = max(1, min(len(runs), int(width / entry)))  # of the legend in a row
     height = PANEL[1] * rows + ENTRY[1] * -(-len(runs) // entries) + 0.5
+    looks: list[Look] = [
+        {"color": RUN_COLOURS[i % len(RUN_COLOURS)], "linestyle": LINES[i // len(RUN_COLOURS) % len(LINES)]}
+        for i in range(len(runs))
+    ]
     with chart(path, width, height) as drawing:
-        from matplotlib.lines import Line2D
-
         panels = drawing.subplots(rows, columns, squeeze=False).ravel()
         for panel in panels[len(figures) :]:
             panel.remove()
-        looks: list[dict[str, Any]] = [
-            {"color": RUN_COLOURS[i % len(RUN_COLOURS)], "linestyle": LINES[i // len(RUN_COLOURS) % len(LINES)]}
-            for i in range(len(runs))
-        ]
         for panel, figure in zip(panels, figures, strict=False):
-            set_title(panel, figure)
             shown = [
                 (curves[figure], look) for curves, look in zip(runs.values(), looks, strict=True) if figure in curves
             ]
-            for curve, look in shown:
-                if curve.measured:
-                    panel.plot(curve.steps, curve.values, marker="o", markersize=4, **look)
-                elif half_life > 0:
-                    panel.plot(curve.steps, curve.values, linewidth=0.7, alpha=0.35, **look)
-                    panel.plot(curve.steps, smoothed(curve.steps, curve.values, half_life), linewidth=1.8, **look)
-                else:
-                    panel.plot(curve.steps, curve.values, linewidth=1.4, **look)
-            if wants_log_scale([curve.values for curve, _ in shown]):
-                panel.set_yscale("log")
-            else:
-                _widen(panel)
-            panel.set_xlim(left=0)
-            panel.set_xlabel("step")
-        handles = [Line2D([], [], linewidth=1.8, **look) for look in looks]
-        box = drawing.legend(handles, list(runs), loc="outside upper center", ncols=entries)
-        for text in box.get_texts():
-            text.set_parse_math(False)
+            _draw_panel(panel, figure, shown, half_life)
+        _draw_legend(drawing, list(runs), looks, entries)
         if half_life > 0 and any(not c[f].measured for c in runs.values() for f in figures if f in c):
             note = f"thin: as logged; thick: exponential average with a half-life of {half_life:g} steps"
             drawing.supxlabel(note, fontsize=8, color="0.35")
@@ -109,6 +93,33 @@ def wants_log_scale(curves: Sequence[np.ndarray]) -> bool:
     values = np.concatenate(list(curves))
     values = values[np.isfinite(values)]
     return len(values) > 0 and bool(values.min() > 0 and values.max() / values.min() > LOG_FROM)
+
+
+def _draw_panel(panel: Axes, title: str, shown: Sequence[tuple[Curve, Look]], half_life: float) -> None:
+    set_title(panel, title)
+    for curve, look in shown:
+        if curve.measured:
+            panel.plot(curve.steps, curve.values, marker="o", markersize=4, **look)
+        elif half_life > 0:
+            panel.plot(curve.steps, curve.values, linewidth=0.7, alpha=0.35, **look)
+            panel.plot(curve.steps, smoothed(curve.steps, curve.values, half_life), linewidth=1.8, **look)
+        else:
+            panel.plot(curve.steps, curve.values, linewidth=1.4, **look)
+    if wants_log_scale([curve.values for curve, _ in shown]):
+        panel.set_yscale("log")
+    else:
+        _widen(panel)
+    panel.set_xlim(left=0)
+    panel.set_xlabel("step")
+
+
+def _draw_legend(drawing: Figure, names: Sequence[str], looks: Sequence[Look], columns: int) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], linewidth=1.8, **look) for look in looks]
+    legend = drawing.legend(handles, names, loc="outside upper center", ncols=columns)
+    for text in legend.get_texts():
+        text.set_parse_math(False)  # a dollar sign is one
 
 
 def _inches(name: str) -> float:

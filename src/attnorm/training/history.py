@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,16 +16,34 @@ LOG, EVALUATIONS, RECORDS = "log.jsonl", "metrics.jsonl", "metrics"
 BOOKKEEPING = ("step", "time")  # of a line, and no figures
 
 
+# What of an evaluation's protocol makes its figures another measurement. Its metric's name says the network and the
+# number of pictures; the model and the data are the run's.
+PROTOCOL = ("split", "num_real", "frequencies", "weights", "seed")
+
+Figure = dict[int, float]  # values by step
+
+
+class Record(NamedTuple):
+    """One figure of one evaluation. protocol: what PROTOCOL names, in its order; None for what the record lacks."""
+
+    date: str
+    name: str
+    step: int | None
+    value: float
+    protocol: tuple[Any, ...]
+
+
 @dataclass
 class History:
-    """A run's figures, each by step.
+    """A run's figures.
 
-    log: from log.jsonl. metrics: from metrics.jsonl and the records of `attnorm evaluate` in metrics/.
+    log: from log.jsonl. metrics: from metrics.jsonl. records: of `attnorm evaluate` in metrics/, the oldest first.
     skipped: a sentence for every kind of thing that was left out, with its count.
     """
 
-    log: dict[str, dict[int, float]] = field(default_factory=dict)
-    metrics: dict[str, dict[int, float]] = field(default_factory=dict)
+    log: dict[str, Figure] = field(default_factory=dict)
+    metrics: dict[str, Figure] = field(default_factory=dict)
+    records: list[Record] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
 
 
@@ -47,19 +65,37 @@ def read_history(run: Path) -> History:
         raise UserError(f"{path} has no figures yet: wait for the run's first record, or leave it out")
     if (run / EVALUATIONS).is_file():
         history.metrics = _read_lines(run / EVALUATIONS, history.skipped)
-    for name, step, value in _read_records(run / RECORDS, history.skipped):
-        history.metrics.setdefault(name, {})[step] = value
+    history.records = _read_records(run / RECORDS, history.skipped)
     return history
 
 
-def as_arrays(figure: dict[int, float]) -> tuple[np.ndarray, np.ndarray]:
+def measured_figures(histories: Sequence[History]) -> list[dict[str, Figure]]:
+    """The metrics of each run by name. Figures of one name that were measured in different ways, in one run or in
+    several, get names that say the difference: they do not compare.
+    """
+    protocols: dict[str, set[tuple[Any, ...]]] = {}
+    for history in histories:
+        for record in history.records:
+            protocols.setdefault(record.name, set()).add(record.protocol)
+    found = []
+    for history in histories:
+        figures = {name: dict(figure) for name, figure in history.metrics.items()}
+        for record in history.records:
+            if record.step is not None:
+                name = _full_name(record, protocols[record.name])
+                figures.setdefault(name, {})[record.step] = record.value  # the latest of a step holds
+        found.append(figures)
+    return found
+
+
+def as_arrays(figure: Figure) -> tuple[np.ndarray, np.ndarray]:
     """A figure's steps in order (k,) int64 and its values (k,) float64."""
     steps = sorted(figure)
     return np.array(steps, np.int64), np.array([figure[step] for step in steps], np.float64)
 
 
-def _read_lines(path: Path, skipped: list[str]) -> dict[str, dict[int, float]]:
-    figures: dict[str, dict[int, float]] = {}
+def _read_lines(path: Path, skipped: list[str]) -> dict[str, Figure]:
+    figures: dict[str, Figure] = {}
     lines, bad = [line for line in _text(path).splitlines(keepends=True) if line.strip()], 0
     for number, line in enumerate(lines, 1):
         try:
@@ -81,35 +117,40 @@ def _read_lines(path: Path, skipped: list[str]) -> dict[str, dict[int, float]]:
     return figures
 
 
-def _read_records(folder: Path, skipped: list[str]) -> Iterator[tuple[str, int, float]]:
-    """(figure, step, value) of every record of an evaluation, the oldest first."""
-    records, strange = [], 0
+def _read_records(folder: Path, skipped: list[str]) -> list[Record]:
+    records, strange = list[Record](), 0
     for path in sorted(folder.glob("*.json")):
         try:
-            entries = [_record(entry) for entry in json.loads(_text(path))]
+            records += [record for entry in json.loads(_text(path)) for record in _records_of(entry)]
         except (ValueError, KeyError, TypeError, AttributeError):
             strange += 1
-        else:
-            records += entries
     if strange:
         skipped.append(f"{folder}: {strange} file(s) hold no records of attnorm evaluate and are left out")
-    stepless = sum(step is None for _, step, _ in records)
+    stepless = sum(record.step is None for record in records)
     if stepless:
-        skipped.append(f"{folder}: {stepless} record(s) say no step of training and are left out")
-    for _, step, values in sorted(records, key=lambda record: record[0]):
-        if step is not None:
-            yield from ((name, step, value) for name, value in values.items())
+        skipped.append(f"{folder}: {stepless} figure(s) say no step of training and are left out")
+    return sorted(records, key=lambda record: record.date)
 
 
-def _record(entry: dict[str, Any]) -> tuple[str, int | None, dict[str, float]]:
-    """A record's date, step and figures: the main one bears the metric's name, the others theirs behind it."""
-    metric, step = entry["metric"], entry["protocol"].get("step")
-    values = {
-        metric if number == 0 else f"{metric} {name}": float(value)
+def _records_of(entry: dict[str, Any]) -> list[Record]:
+    """The figures of an entry: the main one bears the metric's name, the others theirs behind it."""
+    protocol, date = entry["protocol"], str(entry.get("date", ""))
+    step = None if protocol.get("step") is None else int(protocol["step"])
+    settings = tuple(protocol.get(name) for name in PROTOCOL)
+    return [
+        Record(date, entry["metric"] + (f" {name}" if number else ""), step, float(value), settings)
         for number, (name, value) in enumerate(entry["values"].items())
         if _is_figure(value)
-    }
-    return str(entry.get("date", "")), None if step is None else int(step), values
+    ]
+
+
+def _full_name(record: Record, protocols: set[tuple[Any, ...]]) -> str:
+    """The figure's name and, of its protocol, what is not the same in all of `protocols`."""
+    differing = (len(set(settings)) > 1 for settings in zip(*protocols, strict=True))
+    said = [
+        f"{name} {value}" for name, value, differs in zip(PROTOCOL, record.protocol, differing, strict=True) if differs
+    ]
+    return ", ".join([record.name, *said])
 
 
 def _is_figure(value: object) -> bool:
