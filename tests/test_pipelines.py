@@ -179,6 +179,55 @@ def test_layouts_are_made_on_request_only_and_do_not_change_the_pictures(pipe):
     assert np.array_equal(plain.pictures, with_layouts.pictures)
 
 
+def test_an_interpolation_begins_and_ends_with_the_pictures_of_its_labels(pipe):
+    drawn = pipe.interpolate("cat", 2, frames=5, rows=3, seed=7)
+    assert drawn.pictures.shape == (3, 5, 32, 32, 3)
+    assert drawn.labels == (0, 2)
+    assert drawn.shares.tolist() == [0, 0.25, 0.5, 0.75, 1]
+    assert drawn.layouts == {}
+    for frame, label in ((0, "cat"), (-1, "dog")):
+        assert largest_difference(drawn.pictures[:, frame], pipe.draw([label], 3, seed=7).pictures) <= 1
+
+
+def test_an_interpolation_mixes_gains_and_biases_linearly(pipe):
+    """A class whose tables are the mean of two others' draws the frame half way between them."""
+    half_way = pipe.interpolate("cat", "dog", frames=3, rows=2, seed=1).pictures[:, 1]
+    with torch.no_grad():
+        for module in pipe.generator.modules():
+            if isinstance(module, torch.nn.Embedding):
+                module.weight[1] = (module.weight[0] + module.weight[2]) / 2
+    assert largest_difference(half_way, pipe.draw([1], 2, seed=1).pictures) <= 1
+    assert largest_difference(half_way, pipe.draw(["cat"], 2, seed=1).pictures) > 5
+
+
+def test_an_interpolation_between_a_class_and_itself_stays_there(pipe):
+    drawn = pipe.interpolate("dog", "dog", frames=3, rows=1)
+    assert largest_difference(drawn.pictures[0], pipe.draw(["dog"], 1).pictures[[0, 0, 0]]) <= 1
+
+
+def test_the_layouts_of_an_interpolation_belong_to_its_frames(pipe, monkeypatch):
+    monkeypatch.setattr(pipelines, "BATCH", 4)  # a batch ends within a row
+    layouts = pipe.interpolate("cat", "dog", frames=3, rows=2, seed=3, with_layouts=True).layouts
+    assert list(layouts) == ["blocks.2.norm2"]
+    assert layouts["blocks.2.norm2"].shape == (2, 3, 4, 32, 32)
+    ends = pipe.draw(["dog"], 2, seed=3, with_layouts=True).layouts["blocks.2.norm2"]
+    np.testing.assert_allclose(layouts["blocks.2.norm2"][:, -1], ends, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("named", "part"),
+    [
+        ({"second": "dgo"}, "there is no class 'dgo', did you mean 'dog'?"),
+        ({"second": 3}, "classes are 0 to 2"),
+        ({"frames": 1}, "the number of frames must be at least 2, got 1"),
+        ({"rows": 0}, "the number of rows must be at least 1, got 0"),
+        ({"seed": -1}, "seed must be from 0"),
+    ],
+)
+def test_an_interpolation_that_makes_no_sense_is_refused(named, part, pipe):
+    assert part in refusal(pipe.interpolate, **{"first": "cat", "second": "dog", **named})
+
+
 def test_a_generator_in_training_mode_is_put_into_eval_mode(pipe):
     before = pipe.draw().pictures
     assert np.array_equal(ClassConditionalPipeline(pipe.generator.train()).draw().pictures, before)

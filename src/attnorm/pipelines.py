@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from attnorm.config import nearest
+from attnorm.data.progress import track
 from attnorm.errors import UserError
 from attnorm.metrics.layout import record_layouts
 from attnorm.models.class_conditional import Generator
@@ -27,6 +28,17 @@ class Generated(NamedTuple):
 
     pictures: np.ndarray
     labels: list[int]
+    layouts: dict[str, np.ndarray]
+
+
+class Interpolated(NamedTuple):
+    """pictures (rows, frames, h, w, 3) uint8; shares (frames,) of the second label, from 0 to 1; labels, two indices;
+    layouts by layer name, each (rows, frames, n, h', w') float32.
+    """
+
+    pictures: np.ndarray
+    shares: np.ndarray
+    labels: tuple[int, int]
     layouts: dict[str, np.ndarray]
 
 
@@ -79,15 +91,49 @@ class ClassConditionalPipeline:
         count = len(indices) if num_images is None else num_images
         if count < 1:
             raise UserError(f"the number of pictures must be at least 1, got {count}")
-        if not 0 <= seed < LARGEST_SEED:
-            raise UserError(f"seed must be from 0 to 2^63 - 1, got {seed}")
+        z = self._noise(count, seed)
         wanted = [indices[i % len(indices)] for i in range(count)]
-        # Noise comes from the CPU in one piece, so that device and batch size do not change the pictures.
-        z = torch.randn(count, self.generator.config.latent_dim, generator=torch.Generator().manual_seed(seed))
-        parts = list(self._batches(z, torch.tensor(wanted), with_layouts))
-        names = parts[0][1].keys()
-        layouts = {name: np.concatenate([layout[name] for _, layout in parts]) for name in names}
-        return Generated(np.concatenate([pictures for pictures, _ in parts]), wanted, layouts)
+        pictures, layouts = self._generate(z, torch.tensor(wanted), with_layouts)
+        return Generated(pictures, wanted, layouts)
+
+    def interpolate(
+        self,
+        first: str | int,
+        second: str | int,
+        frames: int = 8,
+        rows: int = 4,
+        seed: int = 0,
+        with_layouts: bool = False,
+        progress: bool = False,
+    ) -> Interpolated:
+        """Goes from one class to another with the noise held fixed (paper, Fig. 8).
+
+        The gains and biases of the conditional batch norms are mixed linearly; the first and the last frame are the
+        pictures that `draw` makes of the two labels with the same seed.
+
+        Args:
+            first, second: class names or indices.
+            frames: steps on the way, both ends among them.
+            rows: how many noises.
+            progress: show a bar on a terminal.
+
+        Raises:
+            UserError: an unknown label, or a number that makes no sense.
+        """
+        if frames < 2:
+            raise UserError(f"the number of frames must be at least 2, got {frames}")
+        if rows < 1:
+            raise UserError(f"the number of rows must be at least 1, got {rows}")
+        labels = self._index(first), self._index(second)
+        shares = np.linspace(0, 1, frames)
+        mixtures = torch.zeros(frames, len(self.class_names))
+        # Added, not set: the two labels may be one.
+        mixtures[:, labels[0]] += 1 - torch.from_numpy(shares).float()
+        mixtures[:, labels[1]] += torch.from_numpy(shares).float()
+        z = self._noise(rows, seed).repeat_interleave(frames, dim=0)
+        pictures, layouts = self._generate(z, mixtures.repeat(rows, 1), with_layouts, progress)
+        by_row = {name: layout.reshape(rows, frames, *layout.shape[1:]) for name, layout in layouts.items()}
+        return Interpolated(pictures.reshape(rows, frames, *pictures.shape[1:]), shares, labels, by_row)
 
     def indices(self, labels: Sequence[str | int] | None) -> list[int]:
         """Class indices of names or indices; a name that is also an index means the class of that name."""
@@ -110,6 +156,22 @@ class ClassConditionalPipeline:
         if not 0 <= index < len(self.class_names):
             raise UserError(f"there is no class {index}: the model's classes are 0 to {len(self.class_names) - 1}")
         return index
+
+    def _noise(self, count: int, seed: int) -> Tensor:
+        """Comes from the CPU in one piece, so that device and batch size do not change the pictures."""
+        if not 0 <= seed < LARGEST_SEED:
+            raise UserError(f"seed must be from 0 to 2^63 - 1, got {seed}")
+        return torch.randn(count, self.generator.config.latent_dim, generator=torch.Generator().manual_seed(seed))
+
+    def _generate(
+        self, z: Tensor, labels: Tensor, with_layouts: bool, progress: bool = False
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Pictures (b, h, w, 3) uint8 and, if asked, layouts by layer name."""
+        batches = self._batches(z, labels, with_layouts)
+        parts = list(track(batches, "drawing", -(-len(z) // BATCH), show=progress))
+        names = parts[0][1].keys()
+        layouts = {name: np.concatenate([layout[name] for _, layout in parts]) for name in names}
+        return np.concatenate([pictures for pictures, _ in parts]), layouts
 
     @torch.no_grad()
     def _batches(

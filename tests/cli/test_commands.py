@@ -15,30 +15,6 @@ from attnorm.presets import PRESETS, get_preset
 from attnorm.training.class_conditional import ClassConditionalConfig
 
 
-def contents(folder):
-    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
-
-
-@pytest.fixture
-def refused(tmp_path, monkeypatch, capsys):
-    """Runs a command that must refuse, in an empty folder that must stay as it is; returns its one line."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        before = contents(tmp_path)
-        capsys.readouterr()
-        assert main([str(argument) for argument in arguments]) == 2
-        out, err = capsys.readouterr()
-        assert out == ""
-        assert err.startswith("attnorm: error: ")
-        assert err.count("\n") == 1
-        assert "Traceback" not in err
-        assert contents(tmp_path) == before
-        return err.removeprefix("attnorm: error: ").rstrip("\n")
-
-    return run
-
-
 def printed(capsys, *arguments):
     """What a command that succeeds prints."""
     capsys.readouterr()
@@ -181,22 +157,6 @@ def test_generate_into_a_folder_refuses_a_full_one_and_a_file_but_takes_an_empty
     assert "cannot write" in refused("generate", finished_run, "-o", "file", "--force")
     printed(capsys, "generate", finished_run, "--labels", "0", "--count", "1", "-o", tmp_path / "empty")
     assert len(list((tmp_path / "empty").iterdir())) == 1
-
-
-def test_visualize_draws_a_row_a_picture_and_measures_the_layout(finished_run, tmp_path, capsys):
-    path = tmp_path / "layouts.png"
-    out = printed(capsys, "visualize", finished_run, "--labels", "3", "--count", "2", "-o", path)
-    assert out.startswith(f"{path}: 4 entities, sharpness 0.")
-    assert "0.250 uniform" in out
-    sheet = Image.open(path)
-    assert sheet.height == 2 * 64 + 2
-    assert sheet.width > 6 * 64 + 5 * 2  # picture, layout, four entities, after the name
-
-
-def test_visualize_refuses_a_model_without_attentive_normalization(refused, tiny_arguments, tmp_path, capsys):
-    arguments = [*tiny_arguments, "--steps", "1", "--generator.long_range.kind", "none"]
-    assert main(["train", "an-gan-digits", "--data", "digits", "--out", str(tmp_path / "run"), *arguments]) == 0
-    assert "no attentive normalization" in refused("visualize", "run", "-o", "out.png")
 
 
 def test_presets_lists_every_system_and_kind_of_data_with_its_difference_from_its_parent(capsys):

@@ -262,7 +262,7 @@ def test_a_failed_write_leaves_nothing_half_done(model, tmp_path, refused, monke
     with monkeypatch.context() as patched:
         patched.setattr(Image.Image, "save", fail)
         message = refused(model, "picture.png", "mask.png", "-o", "out.png", "--force")
-    assert message == "cannot write out.png: no space left on device"
+    assert message == "cannot write out.png (no space left on device): make room, or choose another name"
     (tmp_path / "file").write_text("mine")
     assert "cannot write file/out.png" in refused(model, "picture.png", "mask.png", "-o", "file/out.png")
 

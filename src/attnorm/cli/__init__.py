@@ -22,7 +22,10 @@ COMMANDS = {
     "generate": "draw pictures from a trained run or model",
     "evaluate": "measure a trained model: FID and its kin, against real pictures",
     "inpaint": "complete pictures with holes",
+    "interpolate": "go from one class to another, as a sheet and a film",
     "visualize": "draw the layouts that a trained model learned",
+    "agreement": "compare a discriminator's layouts with the true regions of facades",
+    "plot": "draw learning curves and metrics of several runs",
     "data": "prepare and inspect picture sets",
     "reproduce": "train and measure the systems of one of the paper's tables",
 }

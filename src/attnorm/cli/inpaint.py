@@ -24,6 +24,7 @@ from attnorm.data.editable import EditablePicture, as_marked
 from attnorm.data.progress import track
 from attnorm.data.sources import PARQUET_EXTENSION, list_files
 from attnorm.errors import UserError
+from attnorm.files import output_file
 from attnorm.inpainting_pipeline import MODES, InpaintingPipeline
 
 # Formats that give every pixel back as it was.
@@ -170,17 +171,8 @@ def _refuse_overwriting(works: Sequence[Work], force: bool) -> None:
 
 
 def _save(picture: Image.Image, path: Path, profile: bytes | None) -> None:
-    """Writes the picture aside and renames it, so that no half of one is ever seen."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with output_file(path) as partial:
         picture.save(partial, format=FORMATS[path.suffix.lower()], icc_profile=profile)
-        partial.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error}") from error
-    finally:
-        if partial.is_file():
-            partial.unlink()
 
 
 def _notices(skipped: Sequence[str], reduced: int) -> Iterator[str]:

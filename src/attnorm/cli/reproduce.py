@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from attnorm.errors import UserError
+from attnorm.files import output_file
 from attnorm.reproduction.paper import SCALES, TABLES
 from attnorm.reproduction.report import write_report
 from attnorm.reproduction.runs import Reproduction, make_runs
@@ -59,11 +60,5 @@ def _path(plan: Reproduction) -> Path:
 
 
 def _write(plan: Reproduction) -> None:
-    path = _path(plan)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with output_file(_path(plan)) as partial:
         partial.write_text(write_report(plan), encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror}): choose another --out") from error

@@ -1,41 +1,136 @@
-"""Draw what the layers learned: each generated picture, its layout in colour, and the map of every entity."""
+"""Draw what the layers learned: each generated picture, its layout in colour, and the maps of its entities; and what
+the regions do to the statistics of the features.
+"""
 
 from __future__ import annotations
 
 import argparse
+import csv
+import json
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from attnorm.errors import UserError
+from attnorm.files import output_file
 from attnorm.metrics.layout import layout_usage
+from attnorm.metrics.regions import RegionSummary, record_regions
 from attnorm.pipelines import ClassConditionalPipeline
 from attnorm.plots import layout_sheet, save_picture
+from attnorm.plots.charts import check_chart_name
+from attnorm.plots.region_chart import save_region_chart
+from attnorm.plots.saving import check_picture_name
+
+COLUMNS = ("share", "mean", "std")  # of each way to read the regions
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a run, a saved model's folder, or ORGANISATION/NAME on the hub")
     parser.add_argument("--labels", nargs="+", metavar="LABEL", help="class names or indices; default: all classes")
     parser.add_argument("--count", type=int, default=8, metavar="N", help="pictures in all (default 8)")
+    parser.add_argument("--entities", nargs="+", type=int, metavar="K", help="whose maps the sheet shows; default: all")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("-o", "--out", type=Path, required=True, help="the sheet, such as layouts.png")
-    parser.add_argument("--force", action="store_true", help="overwrite an existing sheet")
+    parser.add_argument("-o", "--out", type=Path, help="the sheet, such as layouts.png")
+    parser.add_argument(
+        "--regions",
+        type=Path,
+        metavar="CHART",
+        help="mean and deviation of the features inside each region against the whole map: a chart such as "
+        "regions.png, with the numbers as .csv and .json beside it",
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite existing files")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
 
 
 def run(args: argparse.Namespace) -> None:
-    if args.out.exists() and not args.force:
-        raise UserError(f"{args.out} exists already: give --force to overwrite it, or another name")
+    _check_files(args)
     pipe = ClassConditionalPipeline.from_pretrained(args.model, device=args.device)
-    drawn = pipe.draw(args.labels, args.count, args.seed, with_layouts=True)
+    with ExitStack() as stack:
+        regions = {} if args.regions is None else stack.enter_context(record_regions(pipe.generator))
+        drawn = pipe.draw(args.labels, args.count, args.seed, with_layouts=True)
     if not drawn.layouts:
         raise UserError(f"{args.model} has no attentive normalization, so there is no layout to draw")
-    titles = [pipe.class_names[label] for label in drawn.labels]
-    for name, layouts in drawn.layouts.items():
-        path = args.out if len(drawn.layouts) == 1 else args.out.with_stem(f"{args.out.stem}-{name}")
-        save_picture(layout_sheet(drawn.pictures, layouts, titles), path)
+    [(layer, layouts)] = drawn.layouts.items()  # a generator has one long-range layer
+    _check_entities(args.entities, layouts.shape[1])
+    if args.out is not None:
+        titles = [pipe.class_names[label] for label in drawn.labels]
+        save_picture(layout_sheet(drawn.pictures, layouts, titles, args.entities), args.out)
         usage = layout_usage(torch.from_numpy(layouts))
         print(
-            f"{path}: {layouts.shape[1]} entities, sharpness {usage.sharpness:.3f} (1 is hard, "
+            f"{args.out}: {layouts.shape[1]} entities, sharpness {usage.sharpness:.3f} (1 is hard, "
             f"{1 / layouts.shape[1]:.3f} uniform), {usage.effective_entities:.1f} effective entities"
         )
+    if args.regions is not None:
+        _report_regions(regions[layer].summary(), layer, args, drawn.labels)
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    """Finds out before anything is drawn whether the files can be made."""
+    if args.out is None and args.regions is None:
+        raise UserError("one of these is required: -o/--out for the sheet, --regions for the regions' statistics")
+    paths = [] if args.out is None else [args.out]
+    if args.out is not None:
+        check_picture_name(args.out)
+    if args.regions is not None:
+        check_chart_name(args.regions)
+        paths += [args.regions, *_tables_of(args.regions)]
+    for path in paths:
+        if path.exists() and not args.force:
+            raise UserError(f"{path} exists already: give --force to overwrite it, or another name")
+    if args.out is not None and args.out == args.regions:
+        raise UserError(f"-o and --regions are both {args.out}: give them different names")
+
+
+def _check_entities(entities: Sequence[int] | None, count: int) -> None:
+    for entity in entities or ():
+        if not 0 <= entity < count:
+            raise UserError(f"there is no entity {entity}: the model's entities are 0 to {count - 1}")
+
+
+def _tables_of(chart: Path) -> list[Path]:
+    return [chart.with_suffix(".csv"), chart.with_suffix(".json")]
+
+
+def _report_regions(summary: RegionSummary, layer: str, args: argparse.Namespace, labels: Sequence[int]) -> None:
+    """The chart, the two files of numbers, and the table on the screen."""
+    names, rows = _table(summary)
+    table, record = _tables_of(args.regions)
+    save_region_chart(summary, args.regions, f"features that {layer} normalises, {len(labels)} pictures")
+    with output_file(table) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([names, *rows])
+    about = {"model": str(args.model), "layer": layer, "seed": args.seed, "labels": list(labels)}
+    within = {"weighted": summary.weighted.within, "argmax": summary.argmax.within}
+    regions = [dict(zip(names, row, strict=True)) for row in rows]
+    with output_file(record) as partial:
+        text = json.dumps({**about, "variance_within_regions": within, "regions": regions}, indent=1)
+        partial.write_text(text + "\n", encoding="utf-8")
+    print("\n".join(_lines(names, rows)))
+    print(
+        "of the whole map's variance, what is left inside the regions: "
+        f"weighted {within['weighted']:.1%}, argmax {within['argmax']:.1%}"
+    )
+    print(", ".join(map(str, [args.regions, table, record])))
+
+
+def _table(summary: RegionSummary) -> tuple[list[str], list[list[Any]]]:
+    """Names of columns, and a row for the whole map and for each region; None where a region has no pixels."""
+    ways = {"argmax": summary.argmax, "weighted": summary.weighted}
+    names = ["region", *(f"{column}_{way}" for way in ways for column in COLUMNS)]
+    figures = np.stack([getattr(each, column).numpy() for each in ways.values() for column in COLUMNS], axis=1).tolist()
+    rows: list[list[Any]] = [["whole map", *[1.0, summary.mean, summary.std] * len(ways)]]
+    for entity, row in enumerate(figures):
+        rows.append([entity, *(None if math.isnan(figure) else figure for figure in row)])
+    return names, rows
+
+
+def _lines(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+    cells = [[name.replace("_", " ") for name in names]]
+    for region, *figures in rows:
+        cells.append([str(region), *("-" if figure is None else f"{figure:.3f}" for figure in figures)])
+    widths = [max(len(row[column]) for row in cells) for column in range(len(names))]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]

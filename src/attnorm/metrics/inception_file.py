@@ -10,7 +10,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 from attnorm.errors import UserError
-from attnorm.metrics.aside import written_aside
+from attnorm.files import written_aside
 
 NAME = "inception-2015-12-05.pt"
 URL = f"https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/{NAME}"

@@ -6,7 +6,7 @@ instance normalisation with extra steps. Effective entities near 1: one entity h
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -41,17 +41,30 @@ def record_layouts(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     """
     found: dict[str, Tensor] = {}
 
-    def recorder(name: str) -> Any:
-        def record(layer: AttentiveNorm2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            with torch.no_grad():
-                found[name] = layer.layout(inputs[0])
+    def record(name: str, layer: AttentiveNorm2d, x: Tensor) -> None:
+        found[name] = layer.layout(x)
 
-        return record
+    with observed_layers(model, record):
+        yield found
+
+
+@contextmanager
+def observed_layers(model: nn.Module, observe: Callable[[str, AttentiveNorm2d, Tensor], None]) -> Iterator[None]:
+    """Inside this context `observe` gets the name, the layer and the input of every call of an AttentiveNorm2d, without
+    gradients.
+    """
+
+    def observer(name: str) -> Any:
+        def hook(layer: AttentiveNorm2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            with torch.no_grad():
+                observe(name, layer, inputs[0])
+
+        return hook
 
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, AttentiveNorm2d)]
-    handles = [module.register_forward_hook(recorder(name)) for name, module in layers]
+    handles = [module.register_forward_hook(observer(name)) for name, module in layers]
     try:
-        yield found
+        yield
     finally:
         for handle in handles:
             handle.remove()

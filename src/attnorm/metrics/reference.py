@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from attnorm.metrics.aside import written_aside
+from attnorm.files import written_aside
 from attnorm.metrics.collecting import collect
 from attnorm.metrics.features import FeatureExtractor
 from attnorm.metrics.inception_file import SHORT_DIGEST, Progress

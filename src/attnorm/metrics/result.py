@@ -14,7 +14,7 @@ from typing import Any, Literal
 import torch
 
 from attnorm.errors import UserError
-from attnorm.metrics.aside import written_aside
+from attnorm.files import output_file
 from attnorm.metrics.evaluation import Frequencies
 from attnorm.metrics.features import FeatureExtractor
 from attnorm.metrics.registry import MetricValue
@@ -84,12 +84,8 @@ def write_results(results: Sequence[Result], path: Path) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    text = json.dumps([asdict(one) for one in results], indent=1, ensure_ascii=False) + "\n"
-    try:
-        with written_aside(path) as partial:
-            partial.write_text(text, "utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write {path} ({error.strerror}): choose another name") from error
+    with output_file(path) as partial:
+        partial.write_text(json.dumps([asdict(one) for one in results], indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 def read_results(path: Path) -> list[Result]:

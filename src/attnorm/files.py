@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from attnorm.errors import UserError
+
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
@@ -23,3 +25,19 @@ def written_aside(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # what went wrong before says more
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def output_file(path: Path) -> Iterator[Path]:
+    """As `written_aside`, for a file that the user named.
+
+    Raises:
+        UserError: the file cannot be written; the message says why.
+    """
+    try:
+        with written_aside(path) as partial:
+            yield partial
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path} ({error.strerror or error}): make room, or choose another name"
+        ) from error

@@ -2,7 +2,8 @@
 
 import pytest
 
-from attnorm.metrics.aside import written_aside
+from attnorm.errors import UserError
+from attnorm.files import output_file, written_aside
 
 
 def test_the_file_appears_when_it_is_whole(tmp_path):
@@ -28,3 +29,14 @@ def test_a_folder_that_is_none_is_an_os_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="exists"), written_aside(tmp_path / "file" / "inside"):
         pass
+
+
+def test_a_file_that_the_user_named_is_refused_in_a_sentence(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("old")
+    with pytest.raises(UserError, match=r"cannot write .*inside \(File exists\)"), output_file(path / "inside"):
+        pass
+    with pytest.raises(UserError, match=r"cannot write .*file \(full\): make room"), output_file(path) as partial:
+        partial.write_text("half")
+        raise OSError("full")
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("file", "old")]

@@ -1,0 +1,105 @@
+"""What a layout does to the statistics that normalise: moments inside each region against the whole map (Fig. 4).
+
+The features are those that the layer normalises, value(x). A region's moments are taken as the layer takes them, for
+each picture and channel on its own, and then averaged: the mean of all its features, and the root of the mean variance
+within a picture and channel. Regions are read in two ways: "weighted", each pixel as much as the layout says (eq. 5),
+and "argmax", each pixel wholly to the entity with its largest weight, as pictures of layouts show them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from attnorm.layers import AttentiveNorm2d
+from attnorm.metrics.layout import observed_layers
+
+
+class RegionStatistics(NamedTuple):
+    """Of each of n regions; NaN for the moments of one without pixels.
+
+    share: of all pixels, (n,), sums to 1.
+    mean, std: (n,).
+    within: the mean over pixels of the variance inside their region, as a share of the whole map's; 1 says that the
+        regions are no more alike inside than the map, 0 that each is constant. NaN for a constant map.
+    """
+
+    share: Tensor
+    mean: Tensor
+    std: Tensor
+    within: float
+
+
+class RegionSummary(NamedTuple):
+    """weighted, argmax: the regions read in the two ways. mean, std: of the whole map."""
+
+    weighted: RegionStatistics
+    argmax: RegionStatistics
+    mean: float
+    std: float
+
+
+class RegionMoments:
+    """Adds up over batches, in float64 on the CPU (not every device has it), with memory of O(n)."""
+
+    def __init__(self) -> None:
+        self._sums: list[Tensor] = []  # of the weighted regions, the argmax regions, the whole map
+
+    def update(self, value: Tensor, layout: Tensor) -> None:
+        """value (b, c, h, w), layout (b, n, h, w), which sums to 1 over n."""
+        value, layout = (t.detach().cpu().double().flatten(2) for t in (value, layout))
+        winners = functional.one_hot(layout.argmax(1), layout.shape[1]).transpose(1, 2).double()
+        sums = [_sums(value, weights) for weights in (layout, winners, torch.ones_like(layout[:, :1]))]
+        self._sums = [old + new for old, new in zip(self._sums, sums, strict=True)] if self._sums else sums
+
+    def summary(self) -> RegionSummary:
+        """Raises a ValueError before the first update."""
+        if not self._sums:
+            raise ValueError("no features have been seen")
+        weighted, argmax, whole = self._sums
+        mass, mean, variance = whole[:, 0].tolist()
+        return RegionSummary(
+            _statistics(weighted, whole), _statistics(argmax, whole), mean / mass, math.sqrt(variance / mass)
+        )
+
+
+@contextmanager
+def record_regions(model: nn.Module) -> Iterator[dict[str, RegionMoments]]:
+    """Inside this context every AttentiveNorm2d of `model` adds up its regions' moments under its name.
+
+    Use it in eval mode, where the layout is a deterministic function of the features.
+    """
+    found: dict[str, RegionMoments] = {}
+
+    def record(name: str, layer: AttentiveNorm2d, x: Tensor) -> None:
+        found.setdefault(name, RegionMoments()).update(layer.value(x), layer.layout(x))
+
+    with observed_layers(model, record):
+        yield found
+
+
+def _sums(value: Tensor, weights: Tensor) -> Tensor:
+    """Of features (b, c, p) with weights (b, n, p): each region's mass, and its mean and variance times its mass, the
+    average over channels; (3, n).
+    """
+    mass = weights.sum(2)
+    divisor = mass.clamp_min(torch.finfo(mass.dtype).tiny)[:, None]
+    # Of features less their mean over the map, so that the variance survives a large mean.
+    middle = value.mean(2, keepdim=True)
+    centred = value - middle
+    mean = centred @ weights.transpose(1, 2) / divisor  # (b, c, n)
+    variance = (centred.square() @ weights.transpose(1, 2) / divisor - mean.square()).clamp_min(0)
+    per_picture = torch.stack([torch.ones_like(mass), (mean + middle).mean(1), variance.mean(1)])
+    return (mass * per_picture).sum(1)
+
+
+def _statistics(sums: Tensor, whole: Tensor) -> RegionStatistics:
+    mass, mean, variance = sums
+    within = (variance.sum() / whole[2].sum()).item()
+    return RegionStatistics(mass / mass.sum(), mean / mass, (variance / mass).sqrt(), within)

@@ -1,0 +1,164 @@
+"""Reading what a run recorded: its log, and the evaluations of its checkpoints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from attnorm.errors import UserError
+
+LOG, EVALUATIONS, RECORDS = "log.jsonl", "metrics.jsonl", "metrics"
+BOOKKEEPING = ("step", "time")  # of a line, and no figures
+
+
+# What of an evaluation's protocol makes its figures another measurement. Its metric's name says the network and the
+# number of pictures; the model and the data are the run's.
+PROTOCOL = ("split", "num_real", "frequencies", "weights", "seed")
+
+Figure = dict[int, float]  # values by step
+
+
+class Record(NamedTuple):
+    """One figure of one evaluation. protocol: what PROTOCOL names, in its order; None for what the record lacks."""
+
+    date: str
+    name: str
+    step: int | None
+    value: float
+    protocol: tuple[Any, ...]
+
+
+@dataclass
+class History:
+    """A run's figures.
+
+    log: from log.jsonl. metrics: from metrics.jsonl. records: of `attnorm evaluate` in metrics/, the oldest first.
+    skipped: a sentence for every kind of thing that was left out, with its count.
+    """
+
+    log: dict[str, Figure] = field(default_factory=dict)
+    metrics: dict[str, Figure] = field(default_factory=dict)
+    records: list[Record] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+
+def read_history(run: Path) -> History:
+    """Everything that `run` recorded so far; it may still be training.
+
+    Where a step occurs twice, as in a log that goes on after a resume, the later line holds, and so it does for the
+    steps that the first attempt had done beyond it. The last line may be torn.
+
+    Raises:
+        UserError: the run has no log, or one that cannot be read or has no figures yet.
+    """
+    path = run / LOG
+    if not path.is_file():
+        raise UserError(f"{run} has no {LOG}: give the folder of a run")
+    history = History()
+    history.log = _read_lines(path, history.skipped)
+    if not history.log:
+        raise UserError(f"{path} has no figures yet: wait for the run's first record, or leave it out")
+    if (run / EVALUATIONS).is_file():
+        history.metrics = _read_lines(run / EVALUATIONS, history.skipped)
+    history.records = _read_records(run / RECORDS, history.skipped)
+    return history
+
+
+def measured_figures(histories: Sequence[History]) -> list[dict[str, Figure]]:
+    """The metrics of each run by name. Figures of one name that were measured in different ways, in one run or in
+    several, get names that say the difference: they do not compare.
+    """
+    protocols: dict[str, set[tuple[Any, ...]]] = {}
+    for history in histories:
+        for record in history.records:
+            protocols.setdefault(record.name, set()).add(record.protocol)
+    found = []
+    for history in histories:
+        figures = {name: dict(figure) for name, figure in history.metrics.items()}
+        for record in history.records:
+            if record.step is not None:
+                name = _full_name(record, protocols[record.name])
+                figures.setdefault(name, {})[record.step] = record.value  # the latest of a step holds
+        found.append(figures)
+    return found
+
+
+def as_arrays(figure: Figure) -> tuple[np.ndarray, np.ndarray]:
+    """A figure's steps in order (k,) int64 and its values (k,) float64."""
+    steps = sorted(figure)
+    return np.array(steps, np.int64), np.array([figure[step] for step in steps], np.float64)
+
+
+def _read_lines(path: Path, skipped: list[str]) -> dict[str, Figure]:
+    figures: dict[str, Figure] = {}
+    lines, bad = [line for line in _text(path).splitlines(keepends=True) if line.strip()], 0
+    for number, line in enumerate(lines, 1):
+        try:
+            entry = json.loads(line)
+            step = int(entry["step"])
+        except (ValueError, KeyError, TypeError, OverflowError):
+            torn = number == len(lines) and not line.endswith("\n")  # being written at this moment
+            bad += 0 if torn else 1
+            continue
+        for name, value in entry.items():
+            if name not in BOOKKEEPING and _is_figure(value):
+                known = figures.setdefault(name, {})
+                if known and step <= next(reversed(known)):
+                    for later in [old for old in known if old >= step]:
+                        del known[later]
+                known[step] = float(value)
+    if bad:
+        skipped.append(f"{path}: {bad} of {len(lines)} lines cannot be read and are left out")
+    return figures
+
+
+def _read_records(folder: Path, skipped: list[str]) -> list[Record]:
+    records, strange = list[Record](), 0
+    for path in sorted(folder.glob("*.json")):
+        try:
+            records += [record for entry in json.loads(_text(path)) for record in _records_of(entry)]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            strange += 1
+    if strange:
+        skipped.append(f"{folder}: {strange} file(s) hold no records of attnorm evaluate and are left out")
+    stepless = sum(record.step is None for record in records)
+    if stepless:
+        skipped.append(f"{folder}: {stepless} figure(s) say no step of training and are left out")
+    return sorted(records, key=lambda record: record.date)
+
+
+def _records_of(entry: dict[str, Any]) -> list[Record]:
+    """The figures of an entry: the main one bears the metric's name, the others theirs behind it."""
+    protocol, date = entry["protocol"], str(entry.get("date", ""))
+    step = None if protocol.get("step") is None else int(protocol["step"])
+    settings = tuple(protocol.get(name) for name in PROTOCOL)
+    return [
+        Record(date, entry["metric"] + (f" {name}" if number else ""), step, float(value), settings)
+        for number, (name, value) in enumerate(entry["values"].items())
+        if _is_figure(value)
+    ]
+
+
+def _full_name(record: Record, protocols: set[tuple[Any, ...]]) -> str:
+    """The figure's name and, of its protocol, what is not the same in all of `protocols`."""
+    differing = (len(set(settings)) > 1 for settings in zip(*protocols, strict=True))
+    said = [
+        f"{name} {value}" for name, value, differs in zip(PROTOCOL, record.protocol, differing, strict=True) if differs
+    ]
+    return ", ".join([record.name, *said])
+
+
+def _is_figure(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error}") from error

@@ -1,0 +1,69 @@
+"""Running a command as a person does, in this process."""
+
+import numpy as np
+import pytest
+
+from attnorm.cli import main
+
+
+def contents(folder):
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capsys):
+    """Runs a command that must refuse, in an empty folder that must stay as it is; returns its one line."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        before = contents(tmp_path)
+        capsys.readouterr()
+        assert main([str(argument) for argument in arguments]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("attnorm: error: ")
+        assert err.count("\n") == 1
+        assert "Traceback" not in err
+        assert contents(tmp_path) == before
+        return err.removeprefix("attnorm: error: ").rstrip("\n")
+
+    return run
+
+
+@pytest.fixture
+def output(capsys):
+    """Runs a command that must succeed; returns what it prints and what it says on stderr."""
+
+    def run(*arguments):
+        capsys.readouterr()
+        assert main([str(argument) for argument in arguments]) == 0
+        return capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def contains():
+    """Whether a picture (h, w, 3) is somewhere in a sheet, pixel for pixel."""
+
+    def run(sheet, picture):
+        height, width = picture.shape[:2]
+        corners = (sheet[: 1 - height, : 1 - width] == picture[0, 0]).all(-1)
+        corners &= (sheet[height - 1 :, width - 1 :] == picture[-1, -1]).all(-1)
+        return any((sheet[top:, left:][:height, :width] == picture).all() for top, left in np.argwhere(corners))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def plain_model(tmp_path_factory):
+    """A saved generator without attentive normalization: two classes, cat and dog."""
+    import torch
+
+    from attnorm.models.class_conditional import Generator, GeneratorConfig
+
+    torch.manual_seed(0)
+    config = GeneratorConfig(num_classes=2, channels=(8, 8, 8, 8), latent_dim=8, class_names=("cat", "dog"))
+    folder = tmp_path_factory.mktemp("plain") / "model"
+    Generator(config).save_pretrained(folder)
+    return folder

@@ -1,0 +1,145 @@
+"""Tables of pictures, pixel by pixel, and the names, legends and captions around them."""
+
+import numpy as np
+import pytest
+import torch
+
+from attnorm import plots
+from attnorm.plots import grids
+from attnorm.plots.grids import Key
+
+
+def flat(colours, size=64):
+    """One picture of one colour for each of `colours`; of 64 pixels, which sheets do not enlarge."""
+    return np.stack([np.full((size, size, 3), colour, np.uint8) for colour in colours])
+
+
+def has_ink(part):
+    return (part.min(-1) < 128).sum() > 10
+
+
+def test_to_uint8_rounds_to_nearest_and_clamps():
+    levels = torch.arange(256).double()
+    exact = levels / 127.5 - 1
+    for shift in (-0.49, 0, 0.49):  # grey levels
+        values = (exact + shift / 127.5).float().view(1, 1, 16, 16).expand(1, 3, 16, 16)
+        assert plots.to_uint8(values)[0, ..., 0].ravel().tolist() == list(range(256))
+    wild = torch.tensor([-5.0, -1.0, 1.0, 7.0]).view(1, 1, 2, 2).expand(1, 3, 2, 2)
+    assert plots.to_uint8(wild)[0, ..., 2].ravel().tolist() == [0, 0, 255, 255]
+
+
+def test_to_uint8_puts_channels_last_and_takes_gradients_and_bf16():
+    pictures = torch.zeros(1, 3, 2, 4, dtype=torch.bfloat16, requires_grad=True).clone()
+    with torch.no_grad():
+        pictures[0, 0, 1, 3] = 1
+    array = plots.to_uint8(pictures)
+    assert (array.shape, array.dtype) == ((1, 2, 4, 3), np.uint8)
+    assert array[0, 1, 3].tolist() == [255, 128, 128]
+
+
+def test_a_grid_pixel_by_pixel():
+    pictures = np.arange(3 * 2 * 4 * 3, dtype=np.uint8).reshape(3, 2, 4, 3)
+    sheet = plots.grid(pictures, columns=2)
+    assert sheet.shape == (2 + 2 + 2, 4 + 2 + 4, 3)
+    expected = np.full_like(sheet, 255)
+    expected[0:2, 0:4], expected[0:2, 6:10], expected[4:6, 0:4] = pictures
+    assert np.array_equal(sheet, expected)
+
+
+def test_a_grid_of_one_row_has_no_gap_below():
+    assert plots.grid(flat([0, 0], size=5), columns=2).shape == (5, 12, 3)
+
+
+def test_a_label_grid_is_the_grid_after_a_margin_with_the_names():
+    pictures = flat([10, 20, 30, 40])
+    sheet, bare = plots.label_grid(pictures, ["one", "two"], columns=2), plots.grid(pictures, columns=2)
+    margin = sheet.shape[1] - bare.shape[1]
+    assert np.array_equal(sheet[:, margin:], bare)
+    for rows in (sheet[:64, :margin], sheet[66:, :margin]):
+        ink = np.argwhere(rows.min(-1) < 128)
+        assert len(ink) > 10  # something is written
+        assert 16 < ink[:, 0].mean() < 48  # in the middle of its row
+    assert not np.array_equal(sheet[:64, :margin], sheet[66:, :margin])
+
+
+def test_a_longer_name_gets_a_wider_margin():
+    short, long = (plots.label_grid(flat([0]), [name], columns=1).shape[1] for name in ("a", "a much longer name"))
+    assert long > short + 50
+
+
+@pytest.mark.parametrize(("size", "factor"), [(8, 8), (32, 2), (48, 1), (64, 1), (128, 1)])
+def test_small_pictures_are_enlarged_by_whole_factors(size, factor):
+    pictures = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
+    large = plots.enlarge(pictures)
+    assert large.shape == (2, size * factor, size * factor, 3)
+    for row in range(factor):
+        assert np.array_equal(large[:, row::factor, row::factor], pictures)
+
+
+def test_heads_are_written_above_their_columns_with_their_colour_below():
+    heads = [Key("picture"), Key("7", (10, 200, 30))]
+    sheet, bare = (plots.label_grid(flat([50, 60]), ["x"], 2, heads=h) for h in (heads, ()))
+    top, left = sheet.shape[0] - bare.shape[0], bare.shape[1] - 130
+    assert np.array_equal(sheet[top:], bare)
+    first, second = sheet[:top, left : left + 64], sheet[:top, left + 66 :]
+    assert has_ink(first)
+    assert has_ink(second)
+    coloured = (sheet[:top] == (10, 200, 30)).all(-1)
+    assert coloured[:, left + 66 :].sum() == coloured.sum() == 64 * grids.BAR
+
+
+def test_a_margin_that_is_given_aligns_grids_with_other_names():
+    sheets = [plots.label_grid(flat([0]), [name], 1, margin=100) for name in ("a", "much longer")]
+    assert sheets[0].shape == sheets[1].shape == (64, 164, 3)
+
+
+def test_a_legend_has_a_patch_and_a_name_for_each_key_within_the_width():
+    colours = [(index * 10, 0, 200) for index in range(7)]
+    legend = grids.legend([Key(f"name {i}", colour) for i, colour in enumerate(colours)], width=300)
+    assert legend.shape[1] == 300
+    for colour in colours:
+        assert (legend == colour).all(-1).sum() > 100
+    rows = [np.argwhere((legend == colour).all(-1))[:, 0].min() for colour in colours]
+    assert len(set(rows)) == 3  # three in a row
+    assert sorted(rows) == rows
+
+
+def test_a_legend_spreads_its_keys_evenly_over_the_rows_it_needs():
+    legend = grids.legend([Key(str(i), (0, 0, 250)) for i in range(4)], width=3 * 60)
+    columns = np.flatnonzero((legend == (0, 0, 250)).all(-1).any(0))
+    assert (np.diff(columns) > 1).sum() == 1  # two columns of two, not three and one
+
+
+def test_a_legend_with_a_name_wider_than_the_width_is_wider():
+    name = "a name that is quite long"
+    legend = grids.legend([Key(name, (0, 0, 250))], width=40)
+    assert legend.shape[1] > grids.text_width(name)
+
+
+def test_a_caption_is_broken_into_lines_of_the_width():
+    text = "many words that do not fit into one line of this width, but do into a few " * 2
+    wide, narrow = grids.caption(text, 2000), grids.caption(text, 400)
+    assert wide.shape[0] == grids.LINE
+    assert narrow.shape[1] == 400
+    assert narrow.shape[0] >= 2 * grids.LINE
+    assert (narrow[:, -1] == 255).all()  # nothing is cut off
+    ink = [(part.min(-1) < 128).sum() for part in (wide, narrow)]
+    assert ink[0] == pytest.approx(ink[1], rel=0.05)  # all words are there
+
+
+def test_a_word_wider_than_the_width_is_not_cut():
+    word = "x" * 100
+    assert grids.caption(word, 50).shape[1] == grids.text_width(word)
+
+
+def test_stacked_parts_lie_below_one_another_with_white_to_the_right():
+    sheet = grids.stack([flat([10], 20)[0], flat([30], 10)[0]], gap=4, indent=5)
+    expected = np.full((34, 20, 3), 255, np.uint8)
+    expected[:20], expected[24:, 5:15] = 10, 30
+    assert np.array_equal(sheet, expected)
+
+
+def test_letters_that_the_font_lacks_lose_their_accents():
+    assert grids.legible("café Ångström") == "cafe Angstrom"
+    plain, accented = (grids.caption(text, 100) for text in ("cafe", "café"))
+    assert np.array_equal(plain, accented)
