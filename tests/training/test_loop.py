@@ -289,6 +289,28 @@ def test_the_shares_of_all_processes_make_up_the_batch(tiny_config):
     assert [*shares[0], *shares[1]] == [*loop._Order(tiny_config, 50, whole)(7)]
 
 
+def test_two_processes_take_the_steps_of_one_with_two_pieces(tiny_arguments, tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "attnorm"]
+    arguments = [*tiny_arguments, "--steps", "4", "--log_every", "1", "--sample_every", "4"]
+    both = subprocess.run(
+        [*command, *DIGITS, str(tmp_path / "two"), *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert both.returncode == 0, both.stderr
+    assert main([*DIGITS, str(tmp_path / "one"), *arguments, "--accumulation", "2"]) == 0
+    one, two = figures(tmp_path / "one"), figures(tmp_path / "two")
+    assert len(one) == len(two) == 4
+    for first, second in zip(one, two, strict=True):
+        for name in ("loss_d", "loss_g", "score_real", "score_fake", "orthogonal_d", "orthogonal_g"):
+            assert first[name] == pytest.approx(second[name], abs=1e-5), (first["step"], name)
+    one, two = (final_state(tmp_path / name)["task"]["ema"] for name in ("one", "two"))
+    for name, value in one.items():
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):  # not of what is trained
+            torch.testing.assert_close(value, two[name], rtol=1e-4, atol=1e-5)
+
+
 def test_a_second_run_into_the_same_folder_is_refused_and_changes_nothing(run_copy, tiny_arguments, capsys):
     before = contents(run_copy)
     message = refused(capsys, *DIGITS, run_copy, *tiny_arguments)
