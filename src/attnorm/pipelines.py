@@ -50,8 +50,8 @@ class ClassConditionalPipeline:
             UserError: there is no model at `source`, it is damaged, or PyTorch cannot use `device`.
         """
         try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError) as error:
+            torch.empty(0, device=device).cpu()
+        except (RuntimeError, AssertionError) as error:  # NotImplementedError is one: "meta" holds no numbers
             raise UserError(f"PyTorch cannot use the device {device!r} here: choose cpu") from error
         return cls(Generator.from_pretrained(str(find_model(source)), map_location=device))
 
