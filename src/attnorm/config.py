@@ -33,7 +33,8 @@ def from_dict(kind: type[Config], data: Any, where: str) -> Config:
         raise UserError(f"{where}: {_unknown_names(kind, data, error)}") from error
     except dacite.WrongTypeError as error:
         wanted = f"{error.field_path} must be {_described(error.field_type)}"
-        raise UserError(f"{where}: {wanted}, got {error.value!r}") from error
+        got = _as_written(error.value) if get_origin(error.field_type) is tuple else repr(error.value)
+        raise UserError(f"{where}: {wanted}, got {got}") from error
     except (dacite.DaciteError, ValueError) as error:
         raise UserError(f"{where}: {error}") from error
 
@@ -162,7 +163,16 @@ def _as_int(value: Any) -> Any:
 def _described(kind: Any) -> str:
     if get_origin(kind) is Literal:
         return f"one of {', '.join(map(repr, get_args(kind)))}"
+    if get_origin(kind) is tuple:
+        each, *more = get_args(kind)
+        count = "a list, each" if more == [...] else f"{1 + len(more)} values, each"
+        return f"{count} {_described(each)}"
     return {int: "a whole number", float: "a number"}.get(kind) or getattr(kind, "__name__", None) or str(kind)
+
+
+def _as_written(value: Any) -> str:
+    """What a person wrote where a list was wanted; dacite fills one that is too short with None."""
+    return " ".join(str(v) for v in value if v is not None) if isinstance(value, tuple) else repr(value)
 
 
 def _unknown_names(kind: Any, data: dict[str, Any], error: dacite.UnexpectedDataError) -> str:

@@ -190,8 +190,8 @@ class ClassConditionalPipeline:
 def check_device(name: str) -> None:
     """Raises a UserError if PyTorch cannot use a device of this name."""
     try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
+        torch.empty(0, device=name).cpu()
+    except (RuntimeError, AssertionError) as error:  # NotImplementedError is one: "meta" holds no numbers
         raise UserError(f"PyTorch cannot use the device {name!r} here: choose cpu") from error
 
 

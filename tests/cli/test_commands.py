@@ -50,6 +50,11 @@ def test_an_unknown_preset_is_refused_with_the_nearest_name(refused):
         (["an-gan-digits", "extra", "--data", "digits", "--out", "run"], "unexpected argument 'extra'"),
         (["an-gan-digits", "--data", "digits", "--out", "run", "--device", "gpu"], "device must be one of"),
         (
+            ["an-gan-digits", "--data", "digits", "--out", "run", "--augment", "colour"],
+            "augment must be a list, each one of",
+        ),
+        (["an-gan-digits", "--data", "digits", "--out", "run", "--betas", "0.5"], "2 values, each a number, got 0.5"),
+        (
             ["an-gan-digits", "--data", "digits", "--out", "run", "--generator.channels", "8", "8", "8", "1000000000"],
             "generator.channels must be from 1 to 16384",
         ),
@@ -57,6 +62,35 @@ def test_an_unknown_preset_is_refused_with_the_nearest_name(refused):
 )
 def test_train_refuses_what_it_cannot_use_and_makes_no_run(arguments, part, refused):
     assert part in refused("train", *arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--steps", "5", "an-gan-digits", "--data", "digits", "--out", "run"],
+        ["--generator.channels", "8", "8", "8", "8", "--data", "digits", "an-gan-digits", "--out", "run"],
+        ["--generator.channels", "8", "8", "8", "8", "an-gan-digits", "--data", "digits", "--out", "run"],
+        ["--data", "digits", "--out", "an-gan-digits", "--steps", "5", "an-gan-digits"],
+        ["--out=run", "--data=digits", "--steps=5", "an-gan-digits"],
+    ],
+)
+def test_the_preset_may_follow_options(arguments, monkeypatch):
+    begun = []
+    monkeypatch.setattr("attnorm.cli.train.begin", lambda config, run, workers: begun.append(config) or 0)
+    assert main(["train", *arguments]) == 0
+    (config,) = begun
+    assert config.data == "digits"
+    assert config.steps == (5 if any("--steps" in a for a in arguments) else 1500)
+    assert config.generator.channels[0] == (8 if "8" in arguments else 32)
+
+
+def test_fields_without_a_preset_are_refused_with_the_order(refused):
+    assert "name a preset before its fields" in refused("train", "--steps", "5", "--data", "digits", "--out", "run")
+    assert "name a preset before" in refused(
+        "train", "--steps", "5", "an-gan-digts", "--data", "digits", "--out", "run"
+    )
+    nearest = "unknown preset 'an-gan-digts', did you mean 'an-gan-digits'?"
+    assert refused("train", "--data", "digits", "--out", "run", "an-gan-digts").startswith(nearest)
 
 
 def test_train_refuses_a_set_prepared_at_another_size(refused, tmp_path, monkeypatch, capsys):
@@ -80,6 +114,7 @@ def test_train_refuses_a_set_prepared_at_another_size(refused, tmp_path, monkeyp
         (["--count", "many"], "invalid int value: 'many'"),
         (["--seed", "-1"], "seed must be from 0"),
         (["--device", "banana"], "PyTorch cannot use the device 'banana' here"),
+        (["--device", "meta"], "PyTorch cannot use the device 'meta' here"),
         (["--cuont", "3"], "unrecognized arguments: --cuont 3"),
     ],
 )
@@ -159,6 +194,15 @@ def test_generate_into_a_folder_refuses_a_full_one_and_a_file_but_takes_an_empty
     assert len(list((tmp_path / "empty").iterdir())) == 1
 
 
+def test_generate_with_force_replaces_the_pictures_of_an_earlier_call_and_nothing_else(finished_run, tmp_path, capsys):
+    out = tmp_path / "pictures"
+    printed(capsys, "generate", finished_run, "--labels", "3", "7", "--count", "2", "-o", out)
+    for mine in ("mine.txt", "00000-3.jpg", "7-3.png"):
+        (out / mine).write_text("x")
+    printed(capsys, "generate", finished_run, "--labels", "7", "--count", "1", "--force", "-o", out)
+    assert sorted(path.name for path in out.iterdir()) == ["00000-3.jpg", "00000-7.png", "7-3.png", "mine.txt"]
+
+
 def test_presets_lists_every_system_and_kind_of_data_with_its_difference_from_its_parent(capsys):
     text = printed(capsys, "presets")
     after = {line.split()[0]: following.strip() for line, following in pairwise(text.splitlines()) if line[2:3].strip()}
@@ -212,6 +256,14 @@ def test_a_missing_extra_is_named_with_the_remedy(refused, monkeypatch):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(builtins, "__import__", without_yaml)
     assert refused("presets") == "`attnorm presets` needs the package 'yaml': pip install 'attnorm[train,data]'"
+
+
+def test_a_package_that_only_the_data_needs_is_named_too(refused, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)  # as if it were not installed
+    message = refused("train", "an-gan-digits", "--data", "digits", "--out", "run")
+    assert message == "`attnorm train` needs the package 'sklearn.datasets': pip install 'attnorm[train,data]'"
 
 
 def test_ctrl_c_is_one_line_and_130(monkeypatch, capsys):

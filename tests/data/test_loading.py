@@ -159,9 +159,11 @@ def test_the_default_number_of_facades():
     assert stream_builtin("facades-synthetic", 16)[0] == 6000
 
 
-def test_a_size_that_makes_no_sense_is_refused(raw, tmp_path):
-    with pytest.raises(UserError, match="at least 1"):
-        loading.load(str(raw), 0, cache=tmp_path)
+@pytest.mark.parametrize("size, problem", [(0, "at least 1, not 0"), (1_000_000, "at most 4096, not 1000000")])
+def test_a_size_that_makes_no_sense_is_refused(size, problem, raw, tmp_path):
+    for source in (str(raw), "digits", "facades-synthetic"):
+        with pytest.raises(UserError, match=problem):
+            loading.load(source, size, cache=tmp_path)
 
 
 def test_summaries_agree_before_and_after_preparing(raw, tmp_path):

@@ -119,6 +119,12 @@ def test_names_that_do_not_fit_the_labels_are_refused(tmp_path, names, problem):
         open_source(tmp_path / "a.parquet")
 
 
+def test_labels_that_are_no_class_numbers_are_refused_before_memory_is_taken(tmp_path):
+    pq.write_table(pa.table({"image": [png(), png()], "label": [0, 10**12]}), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match=r"labels from 0 to 1000000000000 in 'label'.*number them from 0"):
+        open_source(tmp_path / "a.parquet")
+
+
 def test_files_with_other_columns_are_named(tmp_path):
     pq.write_table(hugging_face_table([0]), tmp_path / "a.parquet")
     pq.write_table(pa.table({"image": [png()], "label": [0]}), tmp_path / "b.parquet")

@@ -289,6 +289,7 @@ def test_semantic_layout_is_a_layer_of_its_own() -> None:
         ({"num_features": 0}, "num_features must be positive"),
         ({"num_entities": 0}, "num_entities must be positive"),
         ({"temperature": 0.0}, "temperature must be positive"),
+        ({"temperature": float("inf")}, "temperature must be positive and finite"),
         ({"statistics": "layer"}, "statistics must be one of"),
         ({"variance": "paper"}, "variance must be one of"),
         ({"affine": "pixel"}, "affine must be one of"),

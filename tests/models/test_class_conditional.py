@@ -271,6 +271,13 @@ def test_configs_out_of_range(kind: type, changes: dict, message: str) -> None:
         kind(**changes)
 
 
+@pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
+@pytest.mark.parametrize("name", ["temperature", "entity_std"])
+def test_a_layout_that_cannot_be_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"long_range.{name} must be positive and finite"):
+        LongRangeConfig("attentive_norm", **{name: value})
+
+
 def test_a_picture_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\(b, 3, 32, 32\), got \(1, 3, 31, 32\)"):
         Discriminator(SMALL_D)(torch.zeros(1, 3, 31, 32), torch.tensor([0]))

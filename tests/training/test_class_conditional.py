@@ -10,6 +10,7 @@ from PIL import Image
 
 from attnorm.config import derive
 from attnorm.layers import orthogonal_loss
+from attnorm.layers.spectral import SpectralNorm
 from attnorm.models.class_conditional import Generator
 from attnorm.training import class_conditional
 from attnorm.training.class_conditional import ClassConditionalTask
@@ -114,6 +115,9 @@ def by_hand(task, pieces):
     generator, discriminator = task.generator.train(), task.discriminator.train()
     losses = []
     for index, (images, labels) in enumerate(pieces):
+        for norm in (m for network in (generator, discriminator) for m in network.modules()):
+            if isinstance(norm, SpectralNorm):
+                norm.train(index == 0)  # one power iteration an update, whatever the number of pieces
         purpose = (0, "discriminator", 0, index)
         x = torch.from_numpy(images).permute(0, 3, 1, 2).double().div(127.5).sub(1).float()
         x = x.contiguous(memory_format=torch.channels_last)

@@ -14,6 +14,7 @@ from PIL import Image
 from attnorm.cli import main
 from attnorm.config import derive, to_dict
 from attnorm.data.dataset import ImageDataset
+from attnorm.errors import UserError
 from attnorm.training import checkpoint, loop
 from attnorm.training.class_conditional import ClassConditionalTask
 
@@ -287,6 +288,66 @@ def test_the_shares_of_all_processes_make_up_the_batch(tiny_config):
     whole.num_processes = 1
     assert [len(share) for share in shares] == [2, 2]
     assert [*shares[0], *shares[1]] == [*loop._Order(tiny_config, 50, whole)(7)]
+
+
+@pytest.mark.parametrize("log_every", [1, 5])  # seen in the log, or before the checkpoint that would replace a good one
+def test_a_diverged_run_stops_before_it_saves_what_is_not_a_number(
+    log_every, tiny_arguments, tmp_path, monkeypatch, capsys
+):
+    step = ClassConditionalTask.step
+
+    def diverging(self, number, batches):
+        figures = step(self, number, batches)
+        return figures | {"loss_g": figures["loss_g"] * float("nan")} if number == 2 else figures
+
+    monkeypatch.setattr(ClassConditionalTask, "step", diverging)
+    run = tmp_path / "run"
+    message = refused(capsys, *DIGITS, run, *tiny_arguments, "--log_every", log_every)
+    assert "the training has diverged: loss_g is nan at step" in message
+    assert final_state(run)["step"] == 2
+
+
+def test_fewer_steps_than_the_decay_starts_at_are_refused(tiny_arguments, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main([*DIGITS, str(run), *tiny_arguments, "--steps", "2", "--lr_decay_from", "1"]) == 0
+    assert "--steps 1 does not fit the run: lr_decay_from must be" in refused(capsys, "resume", run, "--steps", "1")
+
+
+def test_pictures_are_rendered_by_as_many_workers_as_were_asked_for(tiny_config, tmp_path, monkeypatch):
+    asked = []
+
+    def watched(source, size, *, cache, workers):
+        asked.append((source, workers))
+        raise UserError("enough")
+
+    monkeypatch.setattr(loop, "load", watched)
+    with pytest.raises(UserError, match="enough"):
+        loop.begin(derive(tiny_config, {"data": "facades-synthetic"}), tmp_path / "run", workers=3)
+    monkeypatch.setattr("attnorm.cli.train.default_workers", lambda: 5)
+    assert main(["train", "an-gan-digits", "--data", "facades-synthetic", "--out", str(tmp_path / "run")]) == 2
+    assert asked == [("facades-synthetic", 3), ("facades-synthetic", 5)]
+
+
+def test_two_processes_take_the_steps_of_one_with_two_pieces(tiny_arguments, tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "attnorm"]
+    arguments = [*tiny_arguments, "--steps", "4", "--log_every", "1", "--sample_every", "4"]
+    both = subprocess.run(
+        [*command, *DIGITS, str(tmp_path / "two"), *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert both.returncode == 0, both.stderr
+    assert main([*DIGITS, str(tmp_path / "one"), *arguments, "--accumulation", "2"]) == 0
+    one, two = figures(tmp_path / "one"), figures(tmp_path / "two")
+    assert len(one) == len(two) == 4
+    for first, second in zip(one, two, strict=True):
+        for name in ("loss_d", "loss_g", "score_real", "score_fake", "orthogonal_d", "orthogonal_g"):
+            assert first[name] == pytest.approx(second[name], abs=1e-5), (first["step"], name)
+    one, two = (final_state(tmp_path / name)["task"]["ema"] for name in ("one", "two"))
+    for name, value in one.items():
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):  # not of what is trained
+            torch.testing.assert_close(value, two[name], rtol=1e-4, atol=1e-5)
 
 
 def test_a_second_run_into_the_same_folder_is_refused_and_changes_nothing(run_copy, tiny_arguments, capsys):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from attnorm import AttentiveNorm2d
 from attnorm.layers.spectral import spectral_norm
 from attnorm.training.standing_statistics import measure_standing_statistics
 
@@ -30,6 +31,31 @@ def test_a_second_batch_norm_is_measured_behind_a_normalising_first_one():
     measure_standing_statistics(network, lambda i: network(data[i]), len(data))
     # Each batch reaches it with mean 0: the first norm uses the batch's own moments meanwhile.
     torch.testing.assert_close(network[1].running_mean, torch.zeros(3), rtol=0, atol=1e-5)
+
+
+def test_regional_moments_of_a_batch_are_measured_too():
+    torch.manual_seed(0)
+    network = nn.Sequential(AttentiveNorm2d(3, 2, statistics="batch", temperature=1.0, spectral_norm=True))
+    layer, data = network[0], batches()
+    layer.train()(torch.full((6, 3, 4, 4), 1e4))  # what training left must be forgotten
+    with torch.no_grad():
+        for name in ("key", "query", "value"):
+            getattr(layer, name).parametrizations.weight.original.add_(1)  # an iteration would show
+    frozen = {name: b.clone() for name, b in layer.named_buffers() if name.endswith((".u", ".v"))}
+    measure_standing_statistics(network, lambda i: network(data[i]), len(data))
+    assert not any(module.training for module in network.modules())
+    assert (layer.momentum, layer.self_sampling) == (0.1, True)
+    assert all(torch.equal(b, dict(layer.named_buffers())[name]) for name, b in frozen.items())
+    means, variances = [], []
+    for x in data:
+        s = layer.layout(x).double()[:, None]  # in eval mode: without sampling
+        v = layer.value(x).double()[:, :, None]
+        mean = (s * v).sum((0, 3, 4)) / s.sum((0, 3, 4))
+        spread = (v - mean[None, :, :, None, None]) ** 2
+        means.append(mean)
+        variances.append((s * spread).sum((0, 3, 4)) / s.sum((0, 3, 4)))
+    torch.testing.assert_close(layer.running_mean.double(), torch.stack(means).mean(0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(layer.running_variance.double(), torch.stack(variances).mean(0), rtol=1e-4, atol=1e-4)
 
 
 def test_forward_is_called_once_per_batch_in_order_and_without_gradients():

@@ -1,7 +1,8 @@
 """The command line: `attnorm COMMAND`. One module per command, imported only when it is called.
 
 A command module has a `configure(parser)` that adds its arguments and a `run(args)` that does the work and
-may return an exit code. Mistakes of the user raise `UserError`.
+may return an exit code; with TAKES_OVERRIDES, `args.overrides` holds the arguments that its parser does not know, and
+an `arranged(arguments)` may put them in order before they are parsed. Mistakes of the user raise `UserError`.
 """
 
 from __future__ import annotations
@@ -72,17 +73,21 @@ def _dispatch(arguments: list[str]) -> int:
     if name not in COMMANDS:
         raise UserError(f"unknown command {name!r}{_nearest(name)} (see attnorm --help)")
     try:
-        command = importlib.import_module(f"attnorm.cli.{name}")
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("attnorm"):
+        return _run(name, rest)
+    except ModuleNotFoundError as error:  # at the command's import, or where the work first needs a package
+        if (error.name or "attnorm").startswith("attnorm"):
             raise
         raise UserError(
             f"`attnorm {name}` needs the package {error.name!r}: pip install 'attnorm[train,data]'"
         ) from error
+
+
+def _run(name: str, rest: list[str]) -> int:
+    command = importlib.import_module(f"attnorm.cli.{name}")
     parser = OneLineParser(prog=f"attnorm {name}", description=command.__doc__)
     command.configure(parser)
     if getattr(command, "TAKES_OVERRIDES", False):
-        args, extra = parser.parse_known_args(rest)
+        args, extra = parser.parse_known_args(getattr(command, "arranged", list)(rest))
         args.overrides = extra
     else:
         args = parser.parse_args(rest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 
 from attnorm.errors import UserError
@@ -16,7 +17,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=8, metavar="N", help="pictures of each label (default 8)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--out", type=Path, required=True, help="a grid as GRID.png, or a folder for files")
-    parser.add_argument("--force", action="store_true", help="overwrite an existing grid or pictures")
+    parser.add_argument(
+        "--force", action="store_true", help="replace an existing grid, or the pictures of an earlier call"
+    )
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
 
 
@@ -36,9 +39,19 @@ def run(args: argparse.Namespace) -> None:
         save_picture(label_grid(drawn.pictures, names, columns=args.count), args.out)
         print(args.out)
         return
-    for number, (picture, label) in enumerate(zip(drawn.pictures, drawn.labels, strict=True)):
-        save_picture(picture, args.out / f"{number:05d}-{_file_name(pipe.class_names[label])}.png")
+    files = [f"{number:05d}-{_file_name(pipe.class_names[label])}.png" for number, label in enumerate(drawn.labels)]
+    for picture, file in zip(drawn.pictures, files, strict=True):
+        save_picture(picture, args.out / file)
+    _remove_earlier(args.out, files)
     print(f"{len(drawn.pictures)} pictures in {args.out}")
+
+
+def _remove_earlier(folder: Path, files: list[str]) -> None:
+    """Removes the pictures that an earlier call left in `folder`, and nothing else: `files` are this call's."""
+    kept = set(files)
+    for path in folder.iterdir():
+        if re.fullmatch(r"\d{5,}-.*\.png", path.name) and path.name not in kept:
+            path.unlink()
 
 
 def _file_name(class_name: str) -> str:

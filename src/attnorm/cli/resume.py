@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from attnorm.data.prepare import default_workers
 from attnorm.training.loop import resume
 
 
@@ -14,4 +15,4 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return resume(args.run, args.steps)
+    return resume(args.run, args.steps, workers=default_workers())

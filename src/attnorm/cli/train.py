@@ -10,10 +10,13 @@ import argparse
 from pathlib import Path
 
 from attnorm.config import derive, override
-from attnorm.presets import get_preset
+from attnorm.data.prepare import default_workers
+from attnorm.errors import UserError
+from attnorm.presets import PRESETS, get_preset
 from attnorm.training.loop import begin
 
 TAKES_OVERRIDES = True
+_OWN = ("--data", "--out")  # what is not a field of the preset
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +27,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, type=Path, help="the run's folder; must not hold a run yet")
 
 
+def arranged(arguments: list[str]) -> list[str]:
+    """The arguments with the preset first, where argparse cannot take a field's value for it.
+
+    Raises:
+        UserError: fields come first, and none of what follows is the name of a preset.
+    """
+    if not arguments or not arguments[0].startswith("-"):
+        return arguments
+    for index, argument in enumerate(arguments):
+        if argument in PRESETS and arguments[index - 1] not in _OWN:
+            return [argument, *arguments[:index], *arguments[index + 1 :]]
+    if arguments[0].partition("=")[0] not in (*_OWN, "-h", "--help"):
+        raise UserError("name a preset before its fields: attnorm train PRESET --data DATA --out RUN --FIELD VALUE …")
+    return arguments
+
+
 def run(args: argparse.Namespace) -> int:
     config = override(get_preset(args.preset), args.overrides)
-    return begin(derive(config, {"data": args.data}), args.out)
+    return begin(derive(config, {"data": args.data}), args.out, workers=default_workers())

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LABEL_NAMES = ("label", "labels", "fine_label", "class")
 _PICTURES_AT_ONCE = 64  # enough to make a batch's overhead small, few enough for large pictures
 _LABELS_AT_ONCE = 65536
+_MOST_CLASSES = 1 << 20  # an identifier or a date in place of a class number would ask for billions of names
 
 
 def open_parquet(
@@ -115,14 +116,15 @@ def _number_classes(
         names = tuple(sorted(found))
         return names, {name: number for number, name in enumerate(names)}
     named = _hugging_face_names(schema, label)
+    most = len(named) if named else _MOST_CLASSES
+    if min(found) < 0 or max(found) >= most:
+        raise UserError(
+            f"{file} has labels from {min(found)} to {max(found)} in {label!r} for {most} classes:"
+            " number them from 0, or choose another --label-column"
+        )
     names = named or tuple(str(number) for number in range(max(found) + 1))
     if len(set(names)) < len(names):
         raise UserError(f"{file} names two classes of {label!r} alike: make the names differ")
-    if min(found) < 0 or max(found) >= len(names):
-        raise UserError(
-            f"{file} has labels from {min(found)} to {max(found)} in {label!r} for {len(names)} classes:"
-            " number them from 0, or choose another --label-column"
-        )
     return names, {number: number for number in range(len(names))}
 
 

@@ -24,6 +24,7 @@ from attnorm.errors import UserError
 _CHUNK = 8  # pictures per task: a task per small picture would cost more than decoding it
 _MOST_WORKERS = 16
 _NAMED_SKIPS = 10
+_LARGEST_SIZE = 4096  # as large as any network here takes
 
 Decoded = tuple[RawPicture, "np.ndarray | str"]  # a picture with its pixels, or with why it has none
 
@@ -107,6 +108,7 @@ def prepare_builtin(
 ) -> PrepareReport:
     """Prepares a built-in set as `prepare` does a raw one; the arguments are those of `load_builtin`."""
     out = Path(out)
+    check_size(size)
     number, stream = stream_builtin(name, size, count=count, seed=seed, workers=workers)
     key = f"built-in {name} size={size} count={number} seed={seed}"
     if report := find_same(out, key):
@@ -123,6 +125,8 @@ def check_size(size: int) -> None:
     """Raises UserError if pictures cannot have this side."""
     if size < 1:
         raise UserError(f"the size of the pictures must be at least 1, not {size}")
+    if size > _LARGEST_SIZE:
+        raise UserError(f"the size of the pictures must be at most {_LARGEST_SIZE}, not {size}")
 
 
 def find_same(out: Path, key: str) -> PrepareReport | None:

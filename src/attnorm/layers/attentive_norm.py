@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -183,6 +185,7 @@ class AttentiveNorm2d(SemanticLayout):
         self.register_parameter("bias", None if affine == "none" else nn.Parameter(torch.zeros(shape)))
         self.residual_gain = nn.Parameter(torch.zeros(()))
         if statistics == "batch":
+            self.momentum = BATCH_MOMENTUM
             self.register_buffer("running_mean", torch.zeros(num_features, num_entities))
             self.register_buffer("running_variance", torch.ones(num_features, num_entities))
 
@@ -217,8 +220,8 @@ class AttentiveNorm2d(SemanticLayout):
             eps=self.eps,
         )
         with torch.no_grad():
-            self.running_mean.lerp_(found.mean[0].to(self.running_mean.dtype), BATCH_MOMENTUM)
-            self.running_variance.lerp_(found.variance[0].to(self.running_variance.dtype), BATCH_MOMENTUM)
+            self.running_mean.lerp_(found.mean[0].to(self.running_mean.dtype), self.momentum)
+            self.running_variance.lerp_(found.variance[0].to(self.running_variance.dtype), self.momentum)
         return out.unflatten(2, (batch, height)).squeeze(0).transpose(0, 1)
 
     def _normalise_by_running_estimates(self, value: Tensor, layout: Tensor) -> Tensor:
@@ -249,8 +252,8 @@ def _stack_images(x: Tensor) -> Tensor:
 
 def _require_positive(**values: float) -> None:
     for name, value in values.items():
-        if not value > 0:
-            raise ValueError(f"{name} must be positive, got {value}")
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} must be positive and finite, got {value}")
 
 
 def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -6,6 +6,8 @@ is off by up to half a percent; this one computes it in float32 always, and warm
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar, cast
 
 import torch
@@ -53,3 +55,19 @@ def spectral_norm(module: Module) -> Module:
     """Attaches `SpectralNorm` to `module.weight`; initialise the weight before, later writes to it are lost."""
     parametrize.register_parametrization(module, "weight", SpectralNorm(cast(Tensor, module.weight)))
     return module
+
+
+@contextmanager
+def held_spectral_norm(*networks: nn.Module) -> Iterator[None]:
+    """Inside this context a training forward leaves the singular vectors of `networks` as they are.
+
+    The pieces of one batch must be divided by one and the same singular value: only the first iterates.
+    """
+    norms = [m for network in networks for m in network.modules() if isinstance(m, SpectralNorm) and m.training]
+    try:
+        for norm in norms:
+            norm.eval()
+        yield
+    finally:
+        for norm in norms:
+            norm.train()

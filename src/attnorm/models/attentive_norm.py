@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,10 +24,10 @@ class AttentiveNormConfig:
 
     def __post_init__(self) -> None:
         require_range("num_entities", self.num_entities, 1, 4096)
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be positive, got {self.temperature}")
-        if self.entity_std is not None and not self.entity_std > 0:
-            raise ValueError(f"entity_std must be positive, got {self.entity_std}")
+        for name in ("temperature", "entity_std"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} must be positive and finite, got {value}")
 
     def attentive_norm(self, channels: int, spectral_norm: bool) -> AttentiveNorm2d:
         return AttentiveNorm2d(

@@ -17,6 +17,7 @@ from torch import Tensor, distributed, nn
 from attnorm.config import derive
 from attnorm.data.dataset import ImageDataset
 from attnorm.layers import orthogonal_loss
+from attnorm.layers.spectral import held_spectral_norm
 from attnorm.metrics.layout import layout_usage, record_layouts
 from attnorm.models.class_conditional import (
     Discriminator,
@@ -217,12 +218,12 @@ class ClassConditionalTask:
 
     def _update_discriminator(self, step: int, update: int, batch: tuple[np.ndarray, np.ndarray]) -> Figures:
         total: Figures = {}
-        for piece, last, (x, y) in self._pieces(batch):
-            purpose = (step, "discriminator", update, piece)
+        for index, (x, y) in enumerate(self._pieces(batch)):
+            purpose = (step, "discriminator", update, self._first_piece + index)
             x = self._flipped(x, *purpose)
             z, fake_y = self._draw(len(y), *purpose)
             torch.manual_seed(seed_for(self.config.seed, *purpose, "layers"))
-            with self._sharing(self._parallel_discriminator, last):
+            with self._piece(index, self._parallel_discriminator):
                 with self._autocast():
                     with torch.no_grad():
                         fake = self.generator(z, fake_y)
@@ -253,7 +254,7 @@ class ClassConditionalTask:
             purpose = (step, "generator", self._first_piece + index)
             z, labels = self._draw(share // pieces, *purpose)
             torch.manual_seed(seed_for(self.config.seed, *purpose, "layers"))
-            with self._sharing(self._parallel_generator, index == pieces - 1):
+            with self._piece(index, self._parallel_generator):
                 with self._autocast():
                     fake = self._augmented(self._parallel_generator(z, labels), *purpose)
                     judgement = self.discriminator(fake, labels)
@@ -265,23 +266,18 @@ class ClassConditionalTask:
         self._apply("generator")
         return total
 
-    def _pieces(self, batch: tuple[np.ndarray, np.ndarray]) -> Iterator[tuple[int, bool, tuple[Tensor, Tensor]]]:
-        """(number of the piece in the whole batch, is it the last, (pictures in [-1, 1], labels))."""
+    def _pieces(self, batch: tuple[np.ndarray, np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Pictures in [-1, 1] and labels of each piece of this process's share of a batch."""
         pieces = self.config.accumulation
-        for index, (images, labels) in enumerate(
-            zip(np.array_split(batch[0], pieces), np.array_split(batch[1], pieces), strict=True)
-        ):
+        for images, labels in zip(np.array_split(batch[0], pieces), np.array_split(batch[1], pieces), strict=True):
             x = torch.from_numpy(images).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
             memory_format = torch.channels_last if self.config.channels_last else torch.contiguous_format
             x = (x.float() / 127.5 - 1).contiguous(memory_format=memory_format)
-            yield (
-                self._first_piece + index,
-                index == pieces - 1,
-                (x, torch.from_numpy(labels).to(self.device)),
-            )
+            yield x, torch.from_numpy(labels).to(self.device)
 
     @property
     def _first_piece(self) -> int:
+        """The number, in the whole batch, of this process's first piece."""
         return self.accelerator.process_index * self.config.accumulation
 
     def _flipped(self, x: Tensor, *purpose: int | str) -> Tensor:
@@ -345,9 +341,19 @@ class ClassConditionalTask:
             share = value.detach() / self.config.accumulation
             total[name] = total[name] + share if name in total else share
 
-    def _sharing(self, network: nn.Module, last: bool) -> contextlib.AbstractContextManager[Any]:
-        """Gradients cross between processes only with the last piece of a batch."""
-        return contextlib.nullcontext() if last else self.accelerator.no_sync(network)
+    @contextlib.contextmanager
+    def _piece(self, index: int, updated: nn.Module) -> Iterator[None]:
+        """What piece `index` of a share must not do again, or not yet.
+
+        Spectral norm iterates with the first piece only, and gradients cross between processes with the last only: so
+        one process with `accumulation` n takes the same steps as n processes.
+        """
+        with contextlib.ExitStack() as stack:
+            if index > 0:
+                stack.enter_context(held_spectral_norm(self.generator, self.discriminator))
+            if index < self.config.accumulation - 1:
+                stack.enter_context(self.accelerator.no_sync(updated))
+            yield
 
     def _autocast(self) -> torch.autocast:
         return autocast(self.device, self.config.precision)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -52,17 +53,21 @@ TASKS: dict[str, tuple[type[TrainingConfig], Callable[[Any, Accelerator], Task]]
 }
 
 
-def begin(config: TrainingConfig, run: Path) -> int:
+def begin(config: TrainingConfig, run: Path, workers: int = 1) -> int:
     """Starts a run in a new folder and trains it; returns the exit code.
 
+    Args:
+        workers: processes that render a built-in set; more than one needs a main module that can be imported safely.
+
     Raises:
-        UserError: the folder holds a run already, the data cannot be read, or the settings do not fit together.
+        UserError: the folder holds a run already, the data cannot be read, the settings do not fit together, or the
+            training diverged.
     """
     if (run / CONFIG).exists():
         raise UserError(f"{run} holds a run already: go on with `attnorm resume {run}`, or choose another --out")
     accelerator = _accelerator(config)
     config = replace(config, precision=resolve_precision(config.precision, accelerator.device))
-    dataset = _load_data(config, run, accelerator)
+    dataset = _load_data(config, run, accelerator, workers)
     config = config.fitted_to(dataset)
     if accelerator.is_main_process:
         _write_config(config, run)
@@ -70,11 +75,12 @@ def begin(config: TrainingConfig, run: Path) -> int:
     return _train(config, run, dataset, accelerator, resume=False)
 
 
-def resume(run: Path, steps: int | None = None) -> int:
+def resume(run: Path, steps: int | None = None, workers: int = 1) -> int:
     """Goes on with a run from its newest whole checkpoint; returns the exit code.
 
     Args:
         steps: a new number of steps in all, to train longer than the run was meant to.
+        workers: as in `begin`, should the data have to be prepared again.
 
     Raises:
         UserError: the folder holds no run, or no whole checkpoint.
@@ -83,9 +89,12 @@ def resume(run: Path, steps: int | None = None) -> int:
     if steps is not None:
         if steps < 1:
             raise UserError(f"--steps must be at least 1, got {steps}")
-        config = replace(config, steps=steps)
+        try:
+            config = replace(config, steps=steps)
+        except ValueError as error:
+            raise UserError(f"--steps {steps} does not fit the run: {error}") from error
     accelerator = _accelerator(config)
-    dataset = _load_data(config, run, accelerator)
+    dataset = _load_data(config, run, accelerator, workers)
     misfit = config.misfit(dataset)
     if misfit is not None:
         raise UserError(f"cannot go on with {run}: {misfit}: restore the data")
@@ -153,6 +162,7 @@ def _train(
             sums, summed = {name: value + sums.get(name, 0) for name, value in figures.items()}, summed + 1
             if step % config.log_every == 0 or step == config.steps:
                 means = {name: (accelerator.reduce(total, "mean") / summed).item() for name, total in sums.items()}
+                _check_finite(means, step, run)
                 journal.record(step, means | task.usage())
                 sums, summed = {}, 0
 
@@ -166,6 +176,7 @@ def _train(
                     _save_model(task, run / BEST)
                 best = min(best, evaluation.score)
             if main and (step % config.checkpoint_every == 0 or last or stopping):
+                _check_finite({name: total.item() for name, total in sums.items()}, step, run)
                 state = {"step": step, "best": best, "pictures": len(dataset), "task": task.state()}
                 checkpoint.save(run / CHECKPOINTS, step, state, config.keep_checkpoints)
                 _save_model(task, run / MODEL)
@@ -177,6 +188,16 @@ def _train(
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return 128 + stop.number if step < config.steps else 0
+
+
+def _check_finite(figures: dict[str, float], step: int, run: Path) -> None:
+    """Raises UserError if a figure is infinite or not a number: no later checkpoint would be worth keeping."""
+    for name, value in figures.items():
+        if not math.isfinite(value):
+            raise UserError(
+                f"the training has diverged: {name} is {value} at step {step}; the checkpoints in {run / CHECKPOINTS} "
+                "are from before, but a new run with lower learning rates is the likelier remedy"
+            )
 
 
 def _restore(task: Task, state: dict[str, Any], config: TrainingConfig, pictures: int, run: Path) -> int:
@@ -258,11 +279,11 @@ def _accelerator(config: TrainingConfig) -> Accelerator:
     return accelerator
 
 
-def _load_data(config: TrainingConfig, run: Path, accelerator: Accelerator) -> ImageDataset:
+def _load_data(config: TrainingConfig, run: Path, accelerator: Accelerator, workers: int) -> ImageDataset:
     if not config.data:
         raise UserError("no data was named: give --data a folder, parquet file(s) or a built-in set such as digits")
     with accelerator.main_process_first():  # one process prepares what the others then open
-        return load(config.data, config.prepared_size, cache=run.parent / "prepared-data")
+        return load(config.data, config.prepared_size, cache=run.parent / "prepared-data", workers=workers)
 
 
 def _write_config(config: TrainingConfig, run: Path) -> None:
