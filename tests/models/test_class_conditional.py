@@ -274,7 +274,7 @@ def test_configs_out_of_range(kind: type, changes: dict, message: str) -> None:
 @pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
 @pytest.mark.parametrize("name", ["temperature", "entity_std"])
 def test_a_layout_that_cannot_be_is_refused(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"long_range.{name} must be positive and finite"):
+    with pytest.raises(ValueError, match=f"{name} must be positive and finite"):
         LongRangeConfig("attentive_norm", **{name: value})
 
 
