@@ -34,6 +34,10 @@ def run(args: argparse.Namespace) -> int:
     source = args.data or scale.source
     if source is None:
         raise UserError(f"--scale {args.scale} needs --data: the pictures to train on")
+    for name in ("steps", "num"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name} must be at least 1, got {value}")
     if len(set(args.seeds)) < len(args.seeds):
         raise UserError(f"--seeds names a seed twice: {' '.join(map(str, args.seeds))}")
     plan = Reproduction(

@@ -1,0 +1,207 @@
+"""Reproducing a table: which commands are missing, going on after a stop, and the report."""
+
+import os
+import signal
+import sys
+import threading
+from dataclasses import replace
+
+import pytest
+
+from attnorm.cli import main
+from attnorm.config import to_yaml
+from attnorm.errors import UserError
+from attnorm.metrics.result import Protocol, Result, write_results
+from attnorm.reproduction import runs
+from attnorm.reproduction.paper import CLASSES, NAMES, SCALES, TABLES
+from attnorm.reproduction.report import write_report
+from attnorm.reproduction.runs import Reproduction, make_runs
+
+NAMES_OF_CLASSES = ("cat", "dog")
+
+
+@pytest.fixture
+def plan(tmp_path):
+    return Reproduction(
+        table="table4",
+        scale="cpu",
+        out=tmp_path,
+        source="digits",
+        seeds=(0, 1),
+        steps=5,
+        extractor="efficientnet-lite0",
+        num=40,
+        device="cpu",
+    )
+
+
+def results_of(plan, values, names=NAMES_OF_CLASSES):
+    protocol = Protocol("run", "ema", 5, "digits", "digits", 40, 40, "data", 0)
+    details = {"by_class": dict(zip(names, (1.0, 2.0), strict=True))}
+    return [
+        Result(
+            f"{key}-toy-40",
+            {"mean": value},
+            "higher" if key == "is" else "lower",
+            details,
+            "toy",
+            "0",
+            "none",
+            protocol,
+        )
+        for key, value in zip(plan.paper.metrics, values, strict=True)
+    ]
+
+
+@pytest.fixture
+def pretended(plan, monkeypatch):
+    """Commands are written down, and leave what the real ones would; `codes` says how they end."""
+    made, codes = [], {}
+
+    def call(command):
+        words = command[3:]  # after: python -m attnorm
+        assert command[1:3] == ["-m", "attnorm"]
+        made.append(" ".join(words))
+        run = plan.out / (words[words.index("--out") + 1] if words[0] == "train" else words[1])
+        system, seed = next((system, seed) for system, seed, folder in plan.runs() if folder == run)
+        code = codes.get(len(made), 0)
+        if words[0] != "evaluate":
+            step = 2 if code else 5
+            (run / "checkpoints" / f"step-{step}").mkdir(parents=True)
+            config = replace(plan.config(system, seed), precision="bf16").for_classes(NAMES_OF_CLASSES)
+            (run / "config.yaml").write_text(to_yaml(config))
+        elif not code:
+            write_results(results_of(plan, (2.0 + seed, 30.0)), plan.record_path(run))
+        return code
+
+    monkeypatch.setattr(runs, "_call", call)
+    return made, codes
+
+
+def test_every_system_of_every_seed_is_trained_and_measured_once(plan, pretended):
+    made, _ = pretended
+    seen = []
+    assert make_runs(plan, lambda sentence: None, lambda: seen.append(len(made))) == 0
+    systems = list(TABLES["table4"].printed)
+    assert [line.split()[0] for line in made] == ["train", "evaluate"] * 2 * len(systems)
+    assert [line.split()[1] for line in made if line.startswith("train")] == [f"{s}-cifar10-cpu" for s in systems] * 2
+    assert seen == list(range(2, 4 * len(systems) + 1, 2))
+    made.clear()
+    assert make_runs(plan, lambda sentence: None, lambda: None) == 0
+    assert made == []  # all is there
+
+
+def test_a_stop_in_training_is_passed_on_and_the_same_command_resumes(plan, pretended):
+    made, codes = pretended
+    codes[3] = 130
+    said = []
+    assert make_runs(plan, said.append, lambda: None) == 130
+    assert said[-1] == "stopped with exit code 130; the same command goes on from here"
+    interrupted = plan.out / "an-gan-no-orth-cifar10-cpu-seed0"
+    del made[:]
+    codes.clear()
+    assert make_runs(plan, said.append, lambda: None) == 0
+    assert made[:2] == [f"resume {interrupted}", made[1]]
+    assert made[1].startswith(f"evaluate {interrupted} --metrics is fd")
+
+
+def test_a_stop_in_measuring_is_measured_again(plan, pretended):
+    made, codes = pretended
+    codes[2] = 143
+    assert make_runs(plan, lambda sentence: None, lambda: None) == 143
+    del made[:]
+    codes.clear()
+    assert make_runs(plan, lambda sentence: None, lambda: None) == 0
+    assert made[0].startswith(f"evaluate {plan.out / 'an-gan-bn-cifar10-cpu-seed0'}")
+
+
+def test_a_folder_with_other_settings_is_refused_before_anything_is_done(plan, pretended):
+    made, _ = pretended
+    make_runs(plan, lambda sentence: None, lambda: None)
+    del made[:]
+    with pytest.raises(UserError, match=r"seed0 was begun with other settings \(steps\)"):
+        make_runs(replace(plan, steps=6), lambda sentence: None, lambda: None)
+    assert made == []
+
+
+def test_the_report_has_means_deviations_and_the_papers_row(plan, pretended):
+    make_runs(plan, lambda sentence: None, lambda: None)
+    lines = write_report(plan).splitlines()
+    row = next(line for line in lines if line.startswith("| AN-GAN, no self-sampling "))
+    assert [cell.strip() for cell in row.split("|")[1:-1]] == [
+        "AN-GAN, no self-sampling",
+        "37.86",
+        "23.58",
+        "2.5 ± 0.71",
+        "30 ± 0",
+        "2 of 2",
+    ]
+    assert "is-toy-40 ↑" in lines[2]
+    assert "- `steps` 5 instead of 880000" in lines
+    assert "- data: `digits` instead of ImageNet" in lines
+    assert not any("seed" in line for line in lines if line.startswith("- `"))
+    assert sum(line.startswith("    attnorm train") for line in lines) == 12
+
+
+def test_the_report_before_the_first_run_says_what_is_missing(plan):
+    text = write_report(plan)
+    assert text.count("0 of 2") == len(TABLES["table4"].printed)
+    assert "No run is finished yet." in write_report(replace(plan, table="table2"))
+
+
+def test_table_2_is_by_class(plan, pretended):
+    by_class = replace(plan, table="table2", seeds=(0,))
+    for _, _, run in by_class.runs():
+        write_results(results_of(by_class, (7.0,)), by_class.record_path(run))
+    lines = write_report(by_class).splitlines()
+    assert [cell.strip() for cell in lines[4].split("|")[1:-1]] == ["cat", "–", "–", "–", "1", "1", "1"]
+
+
+def test_table_2_shows_the_papers_classes_where_they_are_imagenets(plan):
+    by_class = replace(plan, table="table2", scale="paper", seeds=(0,))
+    names = tuple(f"class {number}" for number in range(1000))
+    for _, _, run in by_class.runs():
+        results = results_of(by_class, (7.0,))
+        results[0].details["by_class"] = {name: float(number) for number, name in enumerate(names)}
+        write_results(results, by_class.record_path(run))
+    rows = [line for line in write_report(by_class).splitlines() if line.startswith("| class ")][1:]
+    assert [row.split("|")[1].strip() for row in rows] == [f"class {number}" for number in CLASSES]
+    assert [cell.strip() for cell in rows[0].split("|")[2:8]] == ["49.3", "57.5", "34.16", "825", "825", "825"]
+
+
+def test_every_table_names_systems_that_exist():
+    for table in TABLES.values():
+        assert set(table.printed) <= set(NAMES)
+    assert SCALES["paper"].source is None
+
+
+def test_a_command_ends_with_its_own_code():
+    assert runs._call([sys.executable, "-c", "raise SystemExit(7)"]) == 7
+    assert runs._call([sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]) == 137
+
+
+def test_sigterm_is_passed_on_and_ctrl_c_is_left_to_the_child():
+    child = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *a: sys.exit(143))\ntime.sleep(30)"
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()  # to this process only: ignored
+    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    assert runs._call([sys.executable, "-c", child]) == 143
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["table1", "--scale", "paper"], "--scale paper needs --data"),
+        (["table1", "--seeds", "1", "1"], "--seeds names a seed twice"),
+        (["table1", "--steps", "0"], "--steps must be at least 1, got 0"),
+        (["table1", "--num", "0"], "--num must be at least 1, got 0"),
+        (["table7"], "invalid choice: 'table7'"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, sentence, tmp_path, capsys):
+    assert main(["reproduce", *arguments, "--out", str(tmp_path / "out")]) == 2
+    err = capsys.readouterr().err
+    assert sentence in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
