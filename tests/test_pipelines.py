@@ -336,3 +336,15 @@ def test_the_pipeline_is_a_name_of_the_package():
     assert attnorm.ClassConditionalPipeline is ClassConditionalPipeline
     with pytest.raises(AttributeError, match="no attribute 'Pipe'"):
         attnorm.Pipe  # noqa: B018
+
+
+def test_a_stream_gives_the_pictures_of_draw_one_by_one(pipe, monkeypatch):
+    monkeypatch.setattr("attnorm.pipelines.BATCH", 4)
+    drawn, made = pipe.draw(["dog", 0], 10, seed=3), []
+    pipe.generator.register_forward_hook(lambda module, args, out: made.append(len(out)))
+    stream = pipe.stream(["dog", 0], 10, seed=3)
+    for number, (picture, label) in enumerate(stream):
+        assert label == drawn.labels[number]
+        assert np.array_equal(picture, drawn.pictures[number])
+        assert sum(made) <= number // 4 * 4 + 4  # no more is drawn than is asked for
+    assert number == 9

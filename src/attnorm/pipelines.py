@@ -87,14 +87,19 @@ class ClassConditionalPipeline:
         with_layouts: bool = False,
     ) -> Generated:
         """As calling, but returns arrays, and the layouts that the generator made on the way if asked."""
-        indices = self.indices(labels)
-        count = len(indices) if num_images is None else num_images
-        if count < 1:
-            raise UserError(f"the number of pictures must be at least 1, got {count}")
-        z = self._noise(count, seed)
-        wanted = [indices[i % len(indices)] for i in range(count)]
+        wanted = self._wanted(labels, num_images)
+        z = self._noise(len(wanted), seed)
         pictures, layouts = self._generate(z, torch.tensor(wanted), with_layouts)
         return Generated(pictures, wanted, layouts)
+
+    def stream(
+        self, labels: Sequence[str | int] | None = None, num_images: int | None = None, seed: int = 0
+    ) -> Iterator[tuple[np.ndarray, int]]:
+        """The pictures of `draw` one after the other, (h, w, 3) uint8 with its label, in the memory of one batch."""
+        wanted = self._wanted(labels, num_images)
+        batches = self._batches(self._noise(len(wanted), seed), torch.tensor(wanted), with_layouts=False)
+        pictures = (picture for batch, _ in batches for picture in batch)
+        return zip(pictures, wanted, strict=True)
 
     def interpolate(
         self,
@@ -142,6 +147,14 @@ class ClassConditionalPipeline:
         if not labels or isinstance(labels, str):
             raise UserError(f"labels must be a non-empty list of class names or indices, got {labels!r}")
         return [self._index(label) for label in labels]
+
+    def _wanted(self, labels: Sequence[str | int] | None, num_images: int | None) -> list[int]:
+        """The label of each picture."""
+        indices = self.indices(labels)
+        count = len(indices) if num_images is None else num_images
+        if count < 1:
+            raise UserError(f"the number of pictures must be at least 1, got {count}")
+        return [indices[i % len(indices)] for i in range(count)]
 
     def _index(self, label: str | int) -> int:
         if isinstance(label, str) and label in self.class_names:

@@ -6,6 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
+from attnorm.data.progress import track
 from attnorm.errors import UserError
 from attnorm.pipelines import ClassConditionalPipeline
 from attnorm.plots import label_grid, save_picture
@@ -33,17 +34,17 @@ def run(args: argparse.Namespace) -> None:
     pipe = ClassConditionalPipeline.from_pretrained(args.model, device=args.device)
     indices = pipe.indices(args.labels)
     repeated = [index for index in indices for _ in range(args.count)]
-    drawn = pipe.draw(repeated, seed=args.seed)
-    names = [pipe.class_names[index] for index in indices]
     if as_grid:
-        save_picture(label_grid(drawn.pictures, names, columns=args.count), args.out)
+        names = [pipe.class_names[index] for index in indices]
+        save_picture(label_grid(pipe.draw(repeated, seed=args.seed).pictures, names, columns=args.count), args.out)
         print(args.out)
         return
-    files = [f"{number:05d}-{_file_name(pipe.class_names[label])}.png" for number, label in enumerate(drawn.labels)]
-    for picture, file in zip(drawn.pictures, files, strict=True):
+    files = [f"{number:05d}-{_file_name(pipe.class_names[label])}.png" for number, label in enumerate(repeated)]
+    drawn = track(pipe.stream(repeated, seed=args.seed), "drawing", len(files))
+    for (picture, _), file in zip(drawn, files, strict=True):
         save_picture(picture, args.out / file)
     _remove_earlier(args.out, files)
-    print(f"{len(drawn.pictures)} pictures in {args.out}")
+    print(f"{len(files)} pictures in {args.out}")
 
 
 def _remove_earlier(folder: Path, files: list[str]) -> None:
