@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+
+import pytest
 
 import attnorm
 
@@ -33,3 +36,23 @@ def test_the_public_names_exist() -> None:
     for name in attnorm.__all__:
         assert getattr(attnorm, name) is not None
     assert attnorm.ClassConditionalPipeline.__module__ == "attnorm.pipelines"
+
+
+def test_the_command_line_starts_without_torch_and_keeps_its_threads_from_spinning():
+    code = (
+        "import os, sys, attnorm.cli; assert 'torch' not in sys.modules; attnorm.cli.main(['--version']);"
+        "assert 'torch' not in sys.modules; print(os.environ['GOMP_SPINCOUNT'])"
+    )
+    for own, expected in ((None, "10000"), ("7", "7")):
+        environment = {**os.environ, "GOMP_SPINCOUNT": own} if own else {**os.environ}
+        if own is None:
+            environment.pop("GOMP_SPINCOUNT", None)
+        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+        assert out.stdout.split() == [attnorm.__version__, expected]
+
+
+def test_every_public_name_is_there_and_listed():
+    assert {"AttentiveNorm2d", "regional_norm", "InpaintingPipeline"} <= set(dir(attnorm))
+    assert all(getattr(attnorm, name) is not None for name in dir(attnorm) if not name.startswith("_"))
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        attnorm.Nothing  # noqa: B018

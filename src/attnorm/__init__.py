@@ -1,34 +1,43 @@
 """Attentive Normalization: a layer that learns a soft layout of a feature map and normalises each region on its own.
 
-`import attnorm` needs torch alone; the pipelines are imported when they are first asked for.
+The layer needs torch alone. Each name is imported when it is first asked for, so that the command line starts at once
+and can set what PyTorch reads while it is loaded.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
-
-from attnorm.layers import AttentiveNorm2d, SelfAttention2d, SemanticLayout, orthogonal_loss, regional_norm
 
 if TYPE_CHECKING:
     from attnorm.inpainting_pipeline import InpaintingPipeline as InpaintingPipeline
+    from attnorm.layers import AttentiveNorm2d as AttentiveNorm2d
+    from attnorm.layers import SelfAttention2d as SelfAttention2d
+    from attnorm.layers import SemanticLayout as SemanticLayout
+    from attnorm.layers import orthogonal_loss as orthogonal_loss
+    from attnorm.layers import regional_norm as regional_norm
     from attnorm.pipelines import ClassConditionalPipeline as ClassConditionalPipeline
 
 __version__ = "0.1.0"
-__all__ = [
-    "AttentiveNorm2d",
-    "SelfAttention2d",
-    "SemanticLayout",
-    "__version__",
-    "orthogonal_loss",
-    "regional_norm",
-]
+
+_HOMES = {
+    "AttentiveNorm2d": "attnorm.layers",
+    "SelfAttention2d": "attnorm.layers",
+    "SemanticLayout": "attnorm.layers",
+    "orthogonal_loss": "attnorm.layers",
+    "regional_norm": "attnorm.layers",
+    "ClassConditionalPipeline": "attnorm.pipelines",
+    "InpaintingPipeline": "attnorm.inpainting_pipeline",
+}
+# A star import gets what needs torch alone; the pipelines need the extra `train`.
+__all__ = ["__version__", *(name for name, home in _HOMES.items() if home == "attnorm.layers")]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "ClassConditionalPipeline":
-        from attnorm import pipelines
+    if name not in _HOMES:
+        raise AttributeError(f"module 'attnorm' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value  # the next time it is found without this function
+    return value
 
-        return pipelines.ClassConditionalPipeline
-    if name == "InpaintingPipeline":
-        from attnorm import inpainting_pipeline
 
-        return inpainting_pipeline.InpaintingPipeline
-    raise AttributeError(f"module 'attnorm' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -28,6 +28,7 @@ COMMANDS = {
     "agreement": "compare a discriminator's layouts with the true regions of facades",
     "plot": "draw learning curves and metrics of several runs",
     "data": "prepare and inspect picture sets",
+    "doctor": "say what this machine has and which extras are missing",
     "reproduce": "train and measure the systems of one of the paper's tables",
 }
 
@@ -44,9 +45,9 @@ def main(argv: list[str] | None = None) -> int:
     130 for Ctrl-C.
     """
     arguments = sys.argv[1:] if argv is None else argv
-    # PyTorch's idle threads spin for milliseconds before they sleep, which starves whatever else runs on the machine,
-    # and with it the training itself: beside one busy process a step of two threads took four times as long.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # read when torch is loaded, which no command has done yet
+    # PyTorch's idle threads spin for milliseconds before they sleep. Where other programs run, that takes the processor
+    # from the thread that is waited for. This is read when torch is loaded, which comes after.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         return _dispatch(arguments)
     except UserError as error:

@@ -1,0 +1,65 @@
+"""What this machine has: versions, devices, and which extras are missing with the command that installs them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, requires, version
+from typing import Any
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for a script to read")
+
+
+def run(args: argparse.Namespace) -> None:
+    found = examine()
+    print(json.dumps(found, indent=1) if args.json else _as_text(found))
+
+
+def examine() -> dict[str, Any]:
+    """Everything that the command reports, in plain types."""
+    import torch  # here, so that the command line's own settings come before it
+
+    return {
+        "versions": {"attnorm": version("attnorm"), "python": platform.python_version(), "torch": torch.__version__},
+        "machine": f"{platform.system()} {platform.machine()}",
+        "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "vector instructions": torch.backends.cpu.get_cpu_capability(),
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "extras": _extras(),
+    }
+
+
+def _extras() -> dict[str, dict[str, str | None]]:
+    """By extra, its packages and the version of each that is installed, None where there is none."""
+    extras: dict[str, dict[str, str | None]] = {}
+    for requirement in requires("attnorm") or []:
+        extra = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", requirement)
+        name = re.match(r"[\w.-]+", requirement)
+        if extra and name:
+            extras.setdefault(extra[1], {})[name[0]] = _installed(name[0])
+    return extras
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _as_text(found: dict[str, Any]) -> str:
+    lines = [f"{name:<10} {number}" for name, number in found["versions"].items()]
+    lines.append(f"{found['machine']}, {found['processors']} processors, {found['threads']} threads")
+    lines.append(f"vector instructions: {found['vector instructions']}")
+    lines.append(f"GPUs: {', '.join(found['gpus']) or 'none that PyTorch sees'}")
+    for extra, packages in found["extras"].items():
+        missing = [package for package, number in packages.items() if number is None]
+        state = f"lacks {', '.join(missing)}: pip install 'attnorm[{extra}]'" if missing else "complete"
+        lines.append(f"extra {extra}: {state}")
+    return "\n".join(lines)
