@@ -136,4 +136,4 @@ def test_evaluation_needs_preparation(tiny_config):
     from attnorm.training.class_conditional import ClassConditionalTask
 
     with pytest.raises(RuntimeError, match="prepare_evaluation"):
-        ClassConditionalTask(tiny_config, Accelerator(cpu=True)).evaluate()
+        ClassConditionalTask(tiny_config, Accelerator(cpu=True)).evaluate(1)
