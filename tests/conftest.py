@@ -29,6 +29,29 @@ TINY = {
     "sample_columns": 2,
 }
 
+TINY_INPAINTING = {
+    "generator.image_size": 32,
+    "generator.width": 4,
+    "generator.branch.num_entities": 4,
+    "critic.image_size": 32,
+    "critic.local_size": 16,
+    "critic.width": 4,
+    "crop_from": 36,
+    "critic_steps": 2,
+    "batch_size": 4,
+    "steps": 6,
+    "log_every": 2,
+    "sample_every": 3,
+    "checkpoint_every": 2,
+    "evaluate_every": 2,
+    "val_num": 6,
+    "sample_rows": 2,
+    "phases.at_step": 3,
+    "tensorboard": False,
+    "device": "cpu",
+    "precision": "float32",
+}
+
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
@@ -55,8 +78,37 @@ def tiny_config(tiny_changes):
 @pytest.fixture(scope="session")
 def tiny_arguments():
     """The same changes as arguments of `attnorm train`."""
+    return as_arguments(TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny_inpainting_arguments():
+    """What makes the preset inpaint-an-64-cpu tiny, as arguments of `attnorm train`."""
+    return as_arguments(TINY_INPAINTING)
+
+
+@pytest.fixture
+def tiny_inpainting_config(tiny_inpainting_arguments):
+    from attnorm.config import override
+    from attnorm.presets import get_preset
+
+    return override(get_preset("inpaint-an-64-cpu"), tiny_inpainting_arguments)
+
+
+@pytest.fixture(scope="session")
+def finished_inpainting_run(tiny_inpainting_arguments, tmp_path_factory):
+    """A run of six steps, three in each phase, that nothing disturbed; copy it before you change it."""
+    from attnorm.cli import main
+
+    run = tmp_path_factory.mktemp("finished-inpainting") / "run"
+    training = ["train", "inpaint-an-64-cpu", "--data", "digits", "--out", str(run)]
+    assert main([*training, *tiny_inpainting_arguments]) == 0
+    return run
+
+
+def as_arguments(changes):
     arguments = []
-    for name, value in TINY.items():
+    for name, value in changes.items():
         values = value if isinstance(value, tuple) else (value,)
         arguments += [f"--{name}", *(str(v).lower() for v in values)]
     return arguments

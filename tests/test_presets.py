@@ -8,7 +8,8 @@ import torch
 from attnorm.config import to_dict
 from attnorm.errors import UserError
 from attnorm.models.class_conditional import Discriminator, Generator
-from attnorm.presets import DATA, PRESETS, SYSTEMS, get_preset
+from attnorm.models.inpainting import InpaintingCritic, InpaintingGenerator
+from attnorm.presets import CLASS_CONDITIONAL, DATA, INPAINTING, SYSTEMS, get_preset
 
 
 def differences(first, second, prefix=""):
@@ -39,7 +40,7 @@ def built(name):
         return Generator(get_preset(name).generator), Discriminator(get_preset(name).discriminator)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", CLASS_CONDITIONAL)
 def test_every_preset_can_be_built(name):
     assert all(p.is_meta for network in built(name) for p in network.parameters())
 
@@ -117,7 +118,7 @@ def test_the_papers_layer_has_16_entities_and_temperature_a_tenth():
 
 
 def test_digits_are_never_mirrored():
-    assert not any(config.horizontal_flip for name, config in PRESETS.items() if "digits" in name)
+    assert not any(config.horizontal_flip for name, config in CLASS_CONDITIONAL.items() if "digits" in name)
     assert get_preset("an-gan-cifar10").horizontal_flip
 
 
@@ -146,4 +147,34 @@ def test_ac_gan_is_sn_gan_with_a_classifier():
 
 
 def test_every_system_is_there_for_every_kind_of_data():
-    assert {f"{system}-{data}" for system in SYSTEMS for data in DATA} < set(PRESETS)
+    assert {f"{system}-{data}" for system in SYSTEMS for data in DATA} == set(CLASS_CONDITIONAL)
+
+
+@pytest.mark.parametrize("name", INPAINTING)
+def test_every_inpainting_preset_completes_pictures_of_its_size_and_judges_them(name):
+    config, size = get_preset(name), get_preset(name).image_size
+    with torch.device("meta"):
+        generator, critic = InpaintingGenerator(config.generator), InpaintingCritic(config.critic)
+        picture, mask = torch.zeros(2, 3, size, size), torch.zeros(2, 1, size, size)
+    assert generator(picture, mask).refined.shape == (2, 3, size, size)
+    assert critic(picture, mask).shape == (2, 2)
+    assert config.critic.local_size == size // 2
+    assert config.prepared_size > size
+
+
+@pytest.mark.parametrize("size", ["256", "128", "128-cpu", "64-cpu"])
+def test_the_inpainting_systems_differ_in_their_branch_only(size):
+    for system, kind in (("an", "attentive_norm"), ("ca", "contextual_attention"), ("plain", "none")):
+        assert get_preset(f"inpaint-{system}-{size}").generator.branch.kind == kind
+        assert differing(f"inpaint-{system}-{size}", f"inpaint-plain-{size}") <= {"generator.branch.kind"}
+
+
+def test_inpaint_an_256_has_the_papers_settings():
+    config = get_preset("inpaint-an-256")
+    assert (config.image_size, config.generator.width, config.critic.width) == (256, 32, 64)
+    assert (config.critic.local_size, config.batch_size, config.critic_steps) == (128, 16, 5)
+    assert (config.generator_lr, config.critic_lr, config.betas) == (1e-4, 1e-4, (0.5, 0.9))
+    assert (config.adversarial_weight, config.penalty_weight) == (1e-3, 10.0)
+    assert (config.generator.branch.affine, config.generator.branch.num_entities) == ("none", 16)
+    assert config.generator.branch.temperature == 0.1
+    assert get_preset("demo-inpaint") == get_preset("inpaint-an-64-cpu")

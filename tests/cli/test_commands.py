@@ -206,7 +206,8 @@ def test_generate_with_force_replaces_the_pictures_of_an_earlier_call_and_nothin
 def test_presets_lists_every_system_and_kind_of_data_with_its_difference_from_its_parent(capsys):
     text = printed(capsys, "presets")
     after = {line.split()[0]: following.strip() for line, following in pairwise(text.splitlines()) if line[2:3].strip()}
-    assert {f"{system}-{data}" for system in after for data in after} | after.keys() >= set(PRESETS) - {"demo-facades"}
+    assert {f"{system}-{data}" for system in after for data in after} | after.keys() >= set(PRESETS) - {"demo-inpaint"}
+    assert after["inpaint-ca"] == "inpaint-plain with generator.branch.kind contextual_attention"
     assert after["an-gan-no-ssr"] == "an-gan with long_range.self_sampling False"  # of both networks, named once
     assert after["sn-gan"].startswith("sn-gan-star with generator.spectral_norm False, generator_lr 0.0002")
     assert "batch_size 256" in after["imagenet128"]

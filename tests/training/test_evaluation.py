@@ -120,9 +120,9 @@ def test_a_protocol_out_of_range_is_refused(changes, part):
 
 def test_the_figures_are_those_of_attnorm_evaluate(train, monkeypatch, tmp_path):
     run = train("run", "--evaluate_every", "6", "--evaluation.metrics", "fd", "--evaluation.num_real", "0")
-    from attnorm.cli import evaluate
+    from attnorm.cli import evaluate_generator
 
-    monkeypatch.setattr(evaluate, "load_extractor", lambda *arguments: Extractor())
+    monkeypatch.setattr(evaluate_generator, "load_extractor", lambda *arguments: Extractor())
     out = tmp_path / "record.json"
     code = main(["evaluate", str(run), "--metrics", "fd", "--num", "12", "--num-real", "0", "--out", str(out)])
     assert code == 0
@@ -136,4 +136,4 @@ def test_evaluation_needs_preparation(tiny_config):
     from attnorm.training.class_conditional import ClassConditionalTask
 
     with pytest.raises(RuntimeError, match="prepare_evaluation"):
-        ClassConditionalTask(tiny_config, Accelerator(cpu=True)).evaluate()
+        ClassConditionalTask(tiny_config, Accelerator(cpu=True)).evaluate(1)

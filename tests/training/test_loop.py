@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -283,11 +284,11 @@ def test_the_shares_of_all_processes_make_up_the_batch(tiny_config):
         def __init__(self, index):
             self.process_index = index
 
-    shares = [loop._Order(tiny_config, 50, Fake(index))(7) for index in (0, 1)]
+    shares = [loop._Order(tiny_config, np.arange(50), Fake(index))(7) for index in (0, 1)]
     whole = Fake(0)
     whole.num_processes = 1
     assert [len(share) for share in shares] == [2, 2]
-    assert [*shares[0], *shares[1]] == [*loop._Order(tiny_config, 50, whole)(7)]
+    assert [*shares[0], *shares[1]] == [*loop._Order(tiny_config, np.arange(50), whole)(7)]
 
 
 @pytest.mark.parametrize("log_every", [1, 5])  # seen in the log, or before the checkpoint that would replace a good one

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 
 from attnorm.config import to_yaml
-from attnorm.presets import DATA, DEMOS, SYSTEMS, Variant, get_preset
+from attnorm.presets import DATA, DEMOS, INPAINTERS, INPAINTING_SIZES, SYSTEMS, Variant, get_preset
+
+WIDTH = 18  # of the column of names
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -16,14 +19,20 @@ def run(args: argparse.Namespace) -> None:
     if args.name:
         print(to_yaml(get_preset(args.name)), end="")
         return
-    print("A preset is SYSTEM-DATA, for instance an-gan-cifar10-cpu; attnorm presets NAME prints one whole.")
-    for title, variants in (("system", SYSTEMS), ("data", DATA)):
-        print(f"\n{title}")
-        for name, variant in variants.items():
-            print(f"  {name:<18} {variant.about}{_difference(variant)}")
+    print("A preset is SYSTEM-DATA or SYSTEM-SIZE; attnorm presets NAME prints one whole.")
+    _list("Class-conditional generation, for instance an-gan-cifar10-cpu", (("system", SYSTEMS), ("data", DATA)))
+    _list("Inpainting, for instance inpaint-an-128-cpu", (("system", INPAINTERS), ("size", INPAINTING_SIZES)))
     print("\nalso")
     for name, meant in DEMOS.items():
-        print(f"  {name:<18} {meant}")
+        print(f"  {name:<{WIDTH}} {meant}")
+
+
+def _list(about: str, parts: Sequence[tuple[str, Mapping[str, Variant]]]) -> None:
+    print(f"\n{about}")
+    for title, variants in parts:
+        print(f"\n{title}")
+        for name, variant in variants.items():
+            print(f"  {name:<{WIDTH}} {variant.about}{_difference(variant)}")
 
 
 def _difference(variant: Variant) -> str:
@@ -35,7 +44,7 @@ def _difference(variant: Variant) -> str:
             del changes[name], changes[f"discriminator.{rest}"]
             changes[rest] = value
     described = ", ".join(f"{name} {_plain(value)}" for name, value in changes.items())
-    return f"\n{'':<21}{variant.parent or 'the defaults'} with {described}" if described else ""
+    return f"\n{'':<{WIDTH + 3}}{variant.parent or 'the defaults'} with {described}" if described else ""
 
 
 def _plain(value: object) -> str:

@@ -33,6 +33,16 @@ def layout_usage(layout: Tensor) -> LayoutUsage:
     return LayoutUsage(layout.amax(1).mean().item(), entropy.exp().item())
 
 
+def usage_figures(model: str, layouts: dict[str, Tensor]) -> dict[str, float]:
+    """Both figures of each layout of `record_layouts`, under MODEL.LAYER.FIGURE."""
+    usages = {layer: layout_usage(layout) for layer, layout in layouts.items()}
+    return {
+        f"{model}.{layer}.{figure}": value
+        for layer, usage in usages.items()
+        for figure, value in usage._asdict().items()
+    }
+
+
 @contextmanager
 def record_layouts(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     """Inside this context every AttentiveNorm2d of `model` leaves its layout (b, n, h, w) under its name.

@@ -28,7 +28,8 @@ def versions() -> dict[str, str]:
     return {"attnorm": version("attnorm"), "torch": torch.__version__, "python": platform.python_version()}
 
 
-def _now() -> str:
+def now() -> str:
+    """The time of a record, UTC."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
@@ -68,7 +69,7 @@ class Result:
     extractor_fingerprint: str
     resizer: str
     protocol: Protocol
-    date: str = field(default_factory=_now)
+    date: str = field(default_factory=now)
     versions: dict[str, str] = field(default_factory=versions)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from attnorm.config import to_dict
 from attnorm.metrics.result import Result, markdown
-from attnorm.presets import get_preset
+from attnorm.presets import CLASS_CONDITIONAL, get_preset
 from attnorm.reproduction.paper import CLASSES, NAMES
 from attnorm.reproduction.runs import Reproduction, commands
 
@@ -59,7 +59,7 @@ def _by_class(plan: Reproduction, found: dict[str, list[list[Result]]]) -> str:
     systems = list(plan.paper.printed)
     by_class = {system: [results[0].details["by_class"] for results in found[system]] for system in systems}
     names = next((list(runs[0]) for runs in by_class.values() if runs), [])
-    is_imagenet = len(names) == get_preset("an-gan-imagenet128").generator.num_classes
+    is_imagenet = len(names) == CLASS_CONDITIONAL["an-gan-imagenet128"].generator.num_classes
     shown = [(names[number], row) for number, row in CLASSES.items()] if is_imagenet else [(n, None) for n in names]
     rows = [["class", *(f"{NAMES[s]}, paper" for s in systems), *(f"{NAMES[s]}, ours" for s in systems)]]
     for name, row in shown:

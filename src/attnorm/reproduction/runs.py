@@ -21,6 +21,7 @@ from attnorm.presets import get_preset
 from attnorm.reproduction.paper import SCALES, TABLES, PaperTable, Scale
 from attnorm.training.checkpoint import latest_step
 from attnorm.training.class_conditional import ClassConditionalConfig
+from attnorm.training.config import TrainingConfig
 from attnorm.training.loop import CHECKPOINTS, CONFIG, read_config
 from attnorm.training.precision import resolve_device
 
@@ -54,7 +55,7 @@ class Reproduction:
     def size(self) -> Scale:
         return SCALES[self.scale]
 
-    def config(self, system: str, seed: int) -> ClassConditionalConfig:
+    def config(self, system: str, seed: int) -> TrainingConfig:
         """What the run of a system is trained with, before its data are known."""
         config = replace(get_preset(f"{system}-{self.size.data}"), seed=seed, data=self.source, device=self.device)
         return config if self.steps is None else replace(config, steps=self.steps)
@@ -107,7 +108,7 @@ def commands(plan: Reproduction) -> list[str]:
     return lines
 
 
-def _missing(plan: Reproduction, system: str, config: ClassConditionalConfig, run: Path) -> Iterator[list[str]]:
+def _missing(plan: Reproduction, system: str, config: TrainingConfig, run: Path) -> Iterator[list[str]]:
     """The commands that a run still needs; each is looked for after the one before it has ended."""
     if not (run / CONFIG).exists():
         yield _train(plan, system, config.seed, run)
@@ -136,9 +137,11 @@ def _check_settings(plan: Reproduction, system: str, seed: int, run: Path) -> No
     if not (run / CONFIG).exists():
         return
     found = read_config(run)
-    if not isinstance(found, ClassConditionalConfig):
+    wanted = replace(plan.config(system, seed), precision=found.precision)
+    if type(found) is not type(wanted):
         raise UserError(f"{run} holds a run of another task: choose another --out")
-    wanted = replace(plan.config(system, seed), precision=found.precision).for_classes(found.generator.class_names)
+    if isinstance(wanted, ClassConditionalConfig) and isinstance(found, ClassConditionalConfig):
+        wanted = wanted.for_classes(found.generator.class_names)
     differing = [name for name in to_dict(wanted) if to_dict(wanted)[name] != to_dict(found)[name]]
     if differing:
         raise UserError(

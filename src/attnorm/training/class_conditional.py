@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,8 +15,7 @@ from torch import Tensor, distributed, nn
 from attnorm.config import derive
 from attnorm.data.dataset import ImageDataset
 from attnorm.layers import orthogonal_loss
-from attnorm.layers.spectral import held_spectral_norm
-from attnorm.metrics.layout import layout_usage, record_layouts
+from attnorm.metrics.layout import record_layouts, usage_figures
 from attnorm.models.class_conditional import (
     Discriminator,
     DiscriminatorConfig,
@@ -27,18 +24,16 @@ from attnorm.models.class_conditional import (
     Judgement,
 )
 from attnorm.plots import label_grid, save_picture, to_uint8
+from attnorm.training.adversarial import AdversarialTask, Figures
 from attnorm.training.augment import Augmentation, augmented
 from attnorm.training.config import Evaluation, TrainingConfig
 from attnorm.training.ema import EMA
 from attnorm.training.evaluation import EvaluationConfig, GeneratorEvaluation
 from attnorm.training.losses import auxiliary_loss, hinge_discriminator_loss, hinge_generator_loss
-from attnorm.training.precision import autocast
 from attnorm.training.randomness import generator_for, seed_for
 from attnorm.training.standing_statistics import measure_standing_statistics
 
 USAGE_PICTURES = 16  # on so many pictures the layouts' figures are taken
-Figures = dict[str, Tensor]
-Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -88,10 +83,6 @@ class ClassConditionalConfig(TrainingConfig):
     def image_size(self) -> int:
         return self.generator.image_size
 
-    @property
-    def batches_per_step(self) -> int:
-        return self.discriminator_steps
-
     def fitted_to(self, dataset: ImageDataset) -> ClassConditionalConfig:
         return self.for_classes(dataset.class_names)
 
@@ -107,24 +98,26 @@ class ClassConditionalConfig(TrainingConfig):
         return derive(blank, changes)
 
 
-class ClassConditionalTask:
+class ClassConditionalTask(AdversarialTask):
     """The networks in training, their optimisers and the averaged generator."""
 
+    config: ClassConditionalConfig
+
     def __init__(self, config: ClassConditionalConfig, accelerator: Accelerator) -> None:
-        self.config, self.accelerator, self.device = config, accelerator, accelerator.device
-        torch.manual_seed(seed_for(config.seed, "weights"))
-        self.generator = self._placed(Generator(config.generator))
-        self.discriminator = self._placed(Discriminator(config.discriminator))
+        super().__init__(config, accelerator)
+        self.generator = self._trained("generator", Generator(config.generator), config.generator_lr, config.betas)
+        self.discriminator = self._trained(
+            "discriminator", Discriminator(config.discriminator), config.discriminator_lr, config.betas
+        )
         self.ema = EMA(self.generator, config.ema_half_life, config.ema_ramp_up)
-        self.optimizers = {
-            "generator": self._adam(self.generator, config.generator_lr),
-            "discriminator": self._adam(self.discriminator, config.discriminator_lr),
-        }
         # What the loss is backpropagated through: with several processes, wrapped to share gradients.
         self._parallel_generator = accelerator.prepare_model(self.generator)
         self._parallel_discriminator = accelerator.prepare_model(self.discriminator)
         self._shown_real: tuple[Tensor, Tensor] | None = None
         self._evaluation: GeneratorEvaluation | None = None
+
+    def batches_before(self, step: int) -> int:
+        return step * self.config.discriminator_steps
 
     def step(self, step: int, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> Figures:
         """One generator update after `discriminator_steps` discriminator updates, one per batch.
@@ -136,7 +129,7 @@ class ClassConditionalTask:
         Returns:
             scalars still on the device, averaged over the pieces of the batch.
         """
-        self._set_learning_rates(self.config.lr_factor(step))
+        self._set_learning_rates(step)
         self.generator.train()
         self.discriminator.train().requires_grad_(True)
         for update, batch in enumerate(batches):
@@ -147,22 +140,6 @@ class ClassConditionalTask:
         batch_size = self.config.batch_size
         self.ema.update(self.generator, (step + 1) * batch_size, batch_size)
         return figures
-
-    def state(self) -> dict[str, Any]:
-        """Everything that the next step depends on."""
-        return {
-            "generator": self.generator.state_dict(),
-            "discriminator": self.discriminator.state_dict(),
-            "ema": self.ema.module.state_dict(),
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-        }
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        self.generator.load_state_dict(state["generator"])
-        self.discriminator.load_state_dict(state["discriminator"])
-        self.ema.module.load_state_dict(state["ema"])
-        for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
 
     def usage(self) -> dict[str, float]:
         """Sharpness and effective entities of every layout, of sampled and of real pictures."""
@@ -193,7 +170,7 @@ class ClassConditionalTask:
             config.evaluation, dataset, config.generator.class_names, self.device.type
         )
 
-    def evaluate(self) -> Evaluation:
+    def evaluate(self, step: int) -> Evaluation:
         """Measures the averaged generator against the pictures of `prepare_evaluation`."""
         if self._evaluation is None:
             raise RuntimeError("prepare_evaluation comes before evaluate")
@@ -270,15 +247,7 @@ class ClassConditionalTask:
         """Pictures in [-1, 1] and labels of each piece of this process's share of a batch."""
         pieces = self.config.accumulation
         for images, labels in zip(np.array_split(batch[0], pieces), np.array_split(batch[1], pieces), strict=True):
-            x = torch.from_numpy(images).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-            memory_format = torch.channels_last if self.config.channels_last else torch.contiguous_format
-            x = (x.float() / 127.5 - 1).contiguous(memory_format=memory_format)
-            yield x, torch.from_numpy(labels).to(self.device)
-
-    @property
-    def _first_piece(self) -> int:
-        """The number, in the whole batch, of this process's first piece."""
-        return self.accelerator.process_index * self.config.accumulation
+            yield self._in_unit_range(images), torch.from_numpy(labels).to(self.device)
 
     def _flipped(self, x: Tensor, *purpose: int | str) -> Tensor:
         if not self.config.horizontal_flip:
@@ -307,24 +276,6 @@ class ClassConditionalTask:
         labels = classes.repeat_interleave(config.sample_columns)
         return self._draw(len(labels), "samples")[0], labels
 
-    def _placed(self, network: Network) -> Network:
-        network.to(self.device)
-        if self.config.channels_last:
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return network
-
-    def _adam(self, network: nn.Module, lr: float) -> torch.optim.Adam:
-        return torch.optim.Adam(network.parameters(), lr=lr, betas=self.config.betas, fused=True)
-
-    def _set_learning_rates(self, factor: float) -> None:
-        for name, lr in (("generator", self.config.generator_lr), ("discriminator", self.config.discriminator_lr)):
-            for group in self.optimizers[name].param_groups:
-                group["lr"] = lr * factor
-
-    def _apply(self, name: str) -> None:
-        self.optimizers[name].step()
-        self.optimizers[name].zero_grad(set_to_none=True)
-
     def _auxiliary(self, network: str, judgement: Judgement, labels: Tensor) -> Figures:
         """The classification loss under its name in the log, if the discriminator tells the class."""
         logits = judgement.class_logits
@@ -336,37 +287,10 @@ class ClassConditionalTask:
             loss = loss + self.config.auxiliary_weight * value
         (loss / self.config.accumulation).backward()
 
-    def _add(self, total: Figures, **figures: Tensor) -> None:
-        for name, value in figures.items():
-            share = value.detach() / self.config.accumulation
-            total[name] = total[name] + share if name in total else share
-
-    @contextlib.contextmanager
-    def _piece(self, index: int, updated: nn.Module) -> Iterator[None]:
-        """What piece `index` of a share must not do again, or not yet.
-
-        Spectral norm iterates with the first piece only, and gradients cross between processes with the last only: so
-        one process with `accumulation` n takes the same steps as n processes.
-        """
-        with contextlib.ExitStack() as stack:
-            if index > 0:
-                stack.enter_context(held_spectral_norm(self.generator, self.discriminator))
-            if index < self.config.accumulation - 1:
-                stack.enter_context(self.accelerator.no_sync(updated))
-            yield
-
-    def _autocast(self) -> torch.autocast:
-        return autocast(self.device, self.config.precision)
-
 
 def _usage_of(
     network: nn.Module, name: str, first: Tensor, labels: Tensor, context: torch.autocast
 ) -> dict[str, float]:
     with torch.no_grad(), context, record_layouts(network) as layouts:
         network(first, labels)
-    figures = {}
-    for layer, layout in layouts.items():
-        usage = layout_usage(layout)
-        figures[f"{name}.{layer}.sharpness"] = usage.sharpness
-        figures[f"{name}.{layer}.effective_entities"] = usage.effective_entities
-    return figures
+    return usage_figures(name, layouts)

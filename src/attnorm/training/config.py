@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeVar
 
+import numpy as np
+
 from attnorm.data.dataset import ImageDataset
 
 Precision = Literal["auto", "float32", "bf16"]
@@ -12,10 +14,14 @@ Config = TypeVar("Config", bound="TrainingConfig")
 
 
 class Evaluation(NamedTuple):
-    """What a task measured of its model: figures by name, and the score (lower is better) that chooses the best."""
+    """What a task measured of its model: figures by name, and the score (lower is better) that chooses the best.
+
+    notice: a sentence for the person, where the figures changed what the task does next.
+    """
 
     figures: dict[str, float]
     score: float
+    notice: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,14 +69,18 @@ class TrainingConfig:
         raise NotImplementedError
 
     @property
-    def batches_per_step(self) -> int:
-        """How many batches of pictures one step takes."""
-        raise NotImplementedError
-
-    @property
     def prepared_size(self) -> int:
         """The side at which raw pictures are prepared: larger than `image_size` where crops are drawn."""
         return self.image_size
+
+    @property
+    def evaluation_data(self) -> str:
+        """Where the pictures of `evaluate_every` are, as `data`; empty for the training data."""
+        return ""
+
+    def trained_on(self, count: int) -> np.ndarray:
+        """Which of the data's `count` pictures are trained on: int64 indices."""
+        return np.arange(count)
 
     def lr_factor(self, step: int) -> float:
         """What every learning rate is multiplied by in step `step`, counted from 0: 1, then linearly down to 0."""

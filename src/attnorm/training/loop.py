@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,6 +28,7 @@ from attnorm.errors import UserError
 from attnorm.training import checkpoint
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
 from attnorm.training.config import Evaluation, TrainingConfig
+from attnorm.training.inpainting import InpaintingConfig, InpaintingTask
 from attnorm.training.journal import Journal
 from attnorm.training.precision import resolve_device, resolve_precision
 from attnorm.training.randomness import seed_for
@@ -35,8 +37,14 @@ CONFIG, CHECKPOINTS, SAMPLES, MODEL, BEST = "config.yaml", "checkpoints", "sampl
 
 
 class Task(Protocol):
-    """What the loop asks of a task."""
+    """What the loop asks of a task.
 
+    `batches_before(step)` says how many batches of pictures the first `step` steps take. It is asked, not counted, so
+    that a resumed run reads on where the undisturbed one would; it may depend on the task's state, as long as it stays
+    the same for steps that are done.
+    """
+
+    def batches_before(self, step: int) -> int: ...
     def step(self, step: int, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Tensor]: ...
     def usage(self) -> dict[str, float]: ...
     def state(self) -> dict[str, Any]: ...
@@ -44,12 +52,13 @@ class Task(Protocol):
     def write_samples(self, path: Path) -> None: ...
     def save_model(self, folder: Path) -> None: ...
     def prepare_evaluation(self, dataset: ImageDataset) -> None: ...
-    def evaluate(self) -> Evaluation: ...
+    def evaluate(self, step: int) -> Evaluation: ...
 
 
 # The configuration of every task by its name, and what makes the task of it.
 TASKS: dict[str, tuple[type[TrainingConfig], Callable[[Any, Accelerator], Task]]] = {
     "class-conditional": (ClassConditionalConfig, ClassConditionalTask),
+    "inpainting": (InpaintingConfig, InpaintingTask),
 }
 
 
@@ -67,12 +76,9 @@ def begin(config: TrainingConfig, run: Path, workers: int = 1) -> int:
         raise UserError(f"{run} holds a run already: go on with `attnorm resume {run}`, or choose another --out")
     accelerator = _accelerator(config)
     config = replace(config, precision=resolve_precision(config.precision, accelerator.device))
-    dataset = _load_data(config, run, accelerator, workers)
+    dataset = _load_data(config, config.data, run, accelerator, workers)
     config = config.fitted_to(dataset)
-    if accelerator.is_main_process:
-        _write_config(config, run)
-    accelerator.wait_for_everyone()
-    return _train(config, run, dataset, accelerator, resume=False)
+    return _train(config, run, dataset, accelerator, workers, resume=False)
 
 
 def resume(run: Path, steps: int | None = None, workers: int = 1) -> int:
@@ -94,11 +100,11 @@ def resume(run: Path, steps: int | None = None, workers: int = 1) -> int:
         except ValueError as error:
             raise UserError(f"--steps {steps} does not fit the run: {error}") from error
     accelerator = _accelerator(config)
-    dataset = _load_data(config, run, accelerator, workers)
+    dataset = _load_data(config, config.data, run, accelerator, workers)
     misfit = config.misfit(dataset)
     if misfit is not None:
         raise UserError(f"cannot go on with {run}: {misfit}: restore the data")
-    return _train(config, run, dataset, accelerator, resume=True)
+    return _train(config, run, dataset, accelerator, workers, resume=True)
 
 
 def read_config(run: Path) -> TrainingConfig:
@@ -117,22 +123,24 @@ def _train(
     run: Path,
     dataset: ImageDataset,
     accelerator: Accelerator,
+    workers: int,
     *,
     resume: bool,
 ) -> int:
     main = accelerator.is_main_process
     task: Task = TASKS[config.task][1](config, accelerator)
-    if config.evaluate_every:
-        task.prepare_evaluation(dataset)  # what is wrong with it shows now, not after hours
+    if config.evaluate_every:  # what is wrong with it shows now, not after hours
+        other = config.evaluation_data
+        task.prepare_evaluation(_load_data(config, other, run, accelerator, workers) if other else dataset)
     start, best, complaints = 0, float("inf"), list[str]()
     if resume:
         # A run that was killed before its first checkpoint starts again: it would do the same steps anyway.
         state, complaints = checkpoint.newest(run / CHECKPOINTS, accelerator.device)
         if state is not None:
             start, best = _restore(task, state, config, len(dataset), run), state["best"]
-        if main and config != read_config(run):  # a new number of steps holds for the next resume too
-            _write_config(config, run)
-
+    if main and (not resume or config != read_config(run)):  # a new number of steps holds for the next resume too
+        _write_config(config, run)
+    accelerator.wait_for_everyone()
     journal = Journal(
         run,
         start=start,
@@ -141,37 +149,44 @@ def _train(
         tensorboard=config.tensorboard,
         speak=main,
     )
-    order = _Order(config, len(dataset), accelerator)
+    order = _Order(config, config.trained_on(len(dataset)), accelerator)
     with (
         journal,
-        Prefetcher(dataset, order, start * config.batches_per_step) as batches,
+        Prefetcher(dataset, order, task.batches_before(start)) as batches,
         _stop_signals() as stop,
     ):
         for sentence in complaints:
             journal.say(f"{sentence}; going on from step {start}")
         journal.say(_describe(config, dataset, accelerator, run))
         sums: dict[str, Tensor] = {}
-        step, summed = start, 0
+        summed = Counter[str]()
+        step = start
         while step < config.steps:
-            share = [batches.next() for _ in range(config.batches_per_step)]
+            share = [batches.next() for _ in range(task.batches_before(step + 1) - task.batches_before(step))]
             figures = task.step(step, share)
             step += 1
             journal.advance(step)
 
             # Figures are summed on the device and fetched only here: a fetch each step would wait for the device.
-            sums, summed = {name: value + sums.get(name, 0) for name, value in figures.items()}, summed + 1
+            sums |= {name: value + sums.get(name, 0) for name, value in figures.items()}
+            summed.update(figures.keys())
             if step % config.log_every == 0 or step == config.steps:
-                means = {name: (accelerator.reduce(total, "mean") / summed).item() for name, total in sums.items()}
+                means = {
+                    name: (accelerator.reduce(total, "mean") / summed[name]).item() for name, total in sums.items()
+                }
                 _check_finite(means, step, run)
                 journal.record(step, means | task.usage())
-                sums, summed = {}, 0
+                sums.clear()
+                summed.clear()
 
             last, stopping = step == config.steps, stop.asked(accelerator)
             if main and (step % config.sample_every == 0 or last):
                 task.write_samples(run / SAMPLES / f"step-{step:07d}.png")
             if config.evaluate_every and (step % config.evaluate_every == 0 or last):
-                evaluation = task.evaluate()
+                evaluation = task.evaluate(step)
                 journal.record_evaluation(step, evaluation.figures)
+                if evaluation.notice is not None:
+                    journal.say(evaluation.notice)
                 if main and evaluation.score < best:
                     _save_model(task, run / BEST)
                 best = min(best, evaluation.score)
@@ -219,14 +234,14 @@ def _restore(task: Task, state: dict[str, Any], config: TrainingConfig, pictures
 class _Order:
     """Which pictures this process reads as its share of batch k."""
 
-    def __init__(self, config: TrainingConfig, num_items: int, accelerator: Accelerator) -> None:
-        self._config, self._num_items = config, num_items
+    def __init__(self, config: TrainingConfig, items: np.ndarray, accelerator: Accelerator) -> None:
+        self._config, self._items = config, items
         share = config.batch_size // accelerator.num_processes
         self._share = slice(accelerator.process_index * share, (accelerator.process_index + 1) * share)
         self._seed = seed_for(config.seed, "order")
 
     def __call__(self, batch: int) -> np.ndarray:
-        return batch_indices(self._num_items, batch, self._config.batch_size, self._seed)[self._share]
+        return self._items[batch_indices(len(self._items), batch, self._config.batch_size, self._seed)[self._share]]
 
 
 class _StopSignals:
@@ -279,11 +294,11 @@ def _accelerator(config: TrainingConfig) -> Accelerator:
     return accelerator
 
 
-def _load_data(config: TrainingConfig, run: Path, accelerator: Accelerator, workers: int) -> ImageDataset:
-    if not config.data:
+def _load_data(config: TrainingConfig, source: str, run: Path, accelerator: Accelerator, workers: int) -> ImageDataset:
+    if not source:
         raise UserError("no data was named: give --data a folder, parquet file(s) or a built-in set such as digits")
     with accelerator.main_process_first():  # one process prepares what the others then open
-        return load(config.data, config.prepared_size, cache=run.parent / "prepared-data", workers=workers)
+        return load(source, config.prepared_size, cache=run.parent / "prepared-data", workers=workers)
 
 
 def _write_config(config: TrainingConfig, run: Path) -> None:
@@ -310,8 +325,11 @@ def _save_model(task: Task, folder: Path) -> None:
 
 
 def _describe(config: TrainingConfig, dataset: ImageDataset, accelerator: Accelerator, run: Path) -> str:
+    held_out = len(dataset) - len(config.trained_on(len(dataset)))
+    classes = f" of {dataset.num_classes} classes" if dataset.num_classes > 1 else ""
     return (
-        f"{len(dataset)} pictures of {dataset.num_classes} classes at {dataset.size}x{dataset.size}; "
+        f"{len(dataset)} pictures{classes} at {dataset.size}x{dataset.size}"
+        f"{f', {held_out} of them held out' if held_out else ''}; "
         f"{accelerator.num_processes} process(es) on {accelerator.device.type}, {config.precision}, "
         f"{os.environ.get('OMP_NUM_THREADS') or torch.get_num_threads()} threads; run {run}"
     )

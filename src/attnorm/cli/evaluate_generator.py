@@ -1,0 +1,146 @@
+"""`attnorm evaluate` of a class-conditional model: its pictures against real ones."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from attnorm.cli.records import record_path
+from attnorm.data.loading import load
+from attnorm.data.progress import report
+from attnorm.errors import UserError
+from attnorm.metrics.evaluation import Evaluator
+from attnorm.metrics.features import load_extractor
+from attnorm.metrics.inception_file import cache_folder
+from attnorm.metrics.pictures import Pictures
+from attnorm.metrics.processes import first_process_first, launched_group, rank_and_count
+from attnorm.metrics.registry import MetricValue, find_metrics
+from attnorm.metrics.result import Protocol, class_table, make_results, table, write_results
+from attnorm.pipelines import LARGEST_SEED, ClassConditionalPipeline, find_model
+from attnorm.plots import enlarge, grid, save_picture
+from attnorm.training.checkpoint import latest_step
+from attnorm.training.class_conditional import ClassConditionalConfig
+from attnorm.training.loop import CHECKPOINTS, CONFIG, read_config
+
+SHOWN, COLUMNS = 64, 8
+NUM = 5000  # pictures to generate
+
+
+def configure(parser: argparse._ArgumentGroup) -> None:
+    parser.add_argument("--num-real", type=int, metavar="N", help="real pictures, 0 for all (default: as --num)")
+    parser.add_argument(
+        "--classes",
+        choices=("data", "uniform"),
+        help="how often each class is generated: as in the real pictures (default), or all alike",
+    )
+
+
+@dataclass(frozen=True)
+class _Source:
+    """What is known of the model without looking into it."""
+
+    run: Path | None
+    data: str
+    split: str
+    weights: Literal["ema", "raw", "unknown"]
+    step: int | None
+
+
+def run(args: argparse.Namespace) -> None:
+    args.num = NUM if args.num is None else args.num
+    args.metrics, args.classes = args.metrics or ["fd"], args.classes or "data"
+    _check_numbers(args)
+    find_metrics(args.metrics)
+    find_model(args.model)
+    source = _source(args)
+    how = [*args.metrics, Path(args.extractor).stem, f"n{args.num}", f"seed{args.seed}"]
+    out = record_path(args, source.run, source.step, [source.split, *how])
+    with launched_group(args.device) as device:
+        pipe = ClassConditionalPipeline.from_pretrained(args.model, device=device)
+        evaluator = _evaluator(args, source, pipe, device)
+        is_first = rank_and_count()[0] == 0
+
+        def draw(labels: list[int], seed: int) -> np.ndarray:
+            return pipe.draw(labels, seed=seed).pictures
+
+        with report() as progress:
+            values = evaluator.measure(draw, progress if is_first else None)
+        if is_first:
+            _write(out, values, evaluator, source, args)
+            save_picture(_sheet(evaluator.fake(draw)), out.with_suffix(".png"))
+            print(f"{out} and {out.with_suffix('.png').name}, the first of the pictures")
+
+
+def _check_numbers(args: argparse.Namespace) -> None:
+    if args.num < 1:
+        raise UserError(f"--num must be at least 1, got {args.num}")
+    if args.num_real is not None and args.num_real < 0:
+        raise UserError(f"--num-real must be at least 1, or 0 for all pictures, got {args.num_real}")
+    if not 0 <= args.seed < LARGEST_SEED:
+        raise UserError(f"--seed must be from 0 to 2^63 - 1, got {args.seed}")
+
+
+def _source(args: argparse.Namespace) -> _Source:
+    path, data = Path(args.model), args.data
+    if not (path / CONFIG).is_file():
+        if data is None:
+            raise UserError(f"{args.model} is no run, so that its data is not known: give --data")
+        return _Source(None, data, args.split or Path(data).stem, "unknown", None)
+    config = read_config(path)
+    if not isinstance(config, ClassConditionalConfig):
+        raise UserError(f"{path} is a run of the task {config.task}, and this measures class-conditional ones")
+    data = config.data if data is None else data
+    weights: Literal["ema", "raw"] = "ema" if config.ema_half_life > 0 else "raw"
+    return _Source(path, data, args.split or Path(data).stem, weights, latest_step(path / CHECKPOINTS))
+
+
+def _evaluator(args: argparse.Namespace, source: _Source, pipe: ClassConditionalPipeline, device: str) -> Evaluator:
+    # A run's neighbours share the pictures that were prepared for it.
+    prepared = (cache_folder() if source.run is None else source.run.resolve().parent) / "prepared-data"
+    with first_process_first(), report() as progress:
+        extractor = load_extractor(args.extractor, device, progress)
+    with first_process_first():
+        dataset = load(source.data, pipe.generator.config.image_size, cache=prepared)
+    return Evaluator(
+        dataset,
+        pipe.class_names,
+        metrics=args.metrics,
+        extractor=extractor,
+        num=args.num,
+        num_real=args.num if args.num_real is None else args.num_real or None,
+        frequencies=args.classes,
+        seed=args.seed,
+        cache=cache_folder() / "reference",
+        device=device,
+    )
+
+
+def _write(
+    out: Path, values: dict[str, MetricValue], evaluator: Evaluator, source: _Source, args: argparse.Namespace
+) -> None:
+    protocol = Protocol(
+        model=str(args.model),
+        weights=source.weights,
+        step=source.step,
+        data=source.data,
+        split=source.split,
+        num_real=evaluator.real.count,
+        num_fake=args.num,
+        frequencies=args.classes,
+        seed=args.seed,
+    )
+    results = make_results(values, evaluator.extractor, protocol)
+    write_results(results, out)
+    for text in (table(results), *(class_table(result) for result in results)):
+        if text is not None:
+            print(f"{text}\n")
+
+
+def _sheet(fake: Pictures) -> np.ndarray:
+    """The first generated pictures in a grid."""
+    batches = [batch.permute(0, 2, 3, 1).numpy() for batch in fake.read(0, min(SHOWN, fake.count))]
+    return grid(enlarge(np.concatenate(batches)), COLUMNS)

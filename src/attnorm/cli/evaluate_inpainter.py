@@ -1,0 +1,236 @@
+"""`attnorm evaluate` of an inpainting model: completed validation pictures against the truth, beside simpler fills."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from attnorm.cli.records import record_path
+from attnorm.data.loading import load
+from attnorm.data.masks import MaskConfig, Masks
+from attnorm.data.progress import report
+from attnorm.errors import UserError
+from attnorm.inpainting_pipeline import InpaintingPipeline
+from attnorm.metrics.evaluation import evaluate
+from attnorm.metrics.features import load_extractor
+from attnorm.metrics.fills import has_opencv, mean_colour, telea
+from attnorm.metrics.inception_file import Progress, cache_folder
+from attnorm.metrics.inpainting import BATCH, HOLES, Truths, composite, measure_fills
+from attnorm.metrics.inpainting_record import (
+    InpaintingProtocol,
+    InpaintingRecord,
+    figures_of,
+    record_table,
+    write_record,
+)
+from attnorm.metrics.pictures import Pictures
+from attnorm.metrics.processes import first_process_first, launched_group, rank_and_count
+from attnorm.metrics.reconstruction import Window
+from attnorm.metrics.registry import MetricValue, Options, find_metrics
+from attnorm.metrics.result import Protocol, Result, make_results, table
+from attnorm.plots import save_picture
+from attnorm.plots.inpainting import inpainting_sheet, with_holes
+from attnorm.training.checkpoint import latest_step
+from attnorm.training.inpainting import InpaintingConfig
+from attnorm.training.loop import CHECKPOINTS, CONFIG, read_config
+
+SHOWN = 8  # pictures of the sheet for each kind of hole
+OWN_WAYS = ("refined", "coarse")
+
+
+def configure(parser: argparse._ArgumentGroup) -> None:
+    parser.add_argument(
+        "--window",
+        choices=get_args(Window),
+        help="of SSIM: gaussian, 11 x 11 (default), or uniform, 7 x 7; the two do not compare",
+    )
+
+
+class _Source(NamedTuple):
+    """What is measured, and what is known of the model without looking into it."""
+
+    run: Path | None
+    data: str
+    config: InpaintingConfig | None  # whose held-out pictures are measured; None for all of `data`
+    split: str
+    weights: Literal["ema", "raw", "unknown"]
+    step: int | None
+
+
+def run(args: argparse.Namespace) -> None:
+    args.window = args.window or "gaussian"
+    if args.num is not None and args.num < 1:
+        raise UserError(f"--num must be at least 1, got {args.num}")
+    if not 0 <= args.seed < 1 << 63:
+        raise UserError(f"--seed must be from 0 to 2^63 - 1, got {args.seed}")
+    _check_metrics(args)
+    source = _source(args)
+    how = [*(args.metrics or ()), f"n{args.num or 'all'}", args.window, f"seed{args.seed}"]
+    out = record_path(args, source.run, source.step, [source.split, *how])
+    with launched_group(args.device) as device, report() as progress:
+        pipe = InpaintingPipeline.from_pretrained(args.model, device=device)
+        is_first = rank_and_count()[0] == 0
+        truths = _truths(args, source, pipe.generator.config.image_size)
+        if is_first and not has_opencv():
+            print("OpenCV is not installed, so Telea's fill is left out: pip install 'attnorm[eval]'", file=sys.stderr)
+        told = progress if is_first else None
+        measured = {
+            kind: measure_fills(
+                truths, holes, lambda x, hole: _ways(pipe, x, hole), seed=args.seed, window=args.window, progress=told
+            )
+            for kind, holes in HOLES.items()
+        }
+        distances = _distances(args, source, pipe, truths, device, told) if args.metrics else {}
+        if is_first:
+            record = InpaintingRecord(figures_of(measured), _protocol(args, source, truths), distances)
+            write_record(record, out)
+            save_picture(_sheet(pipe, truths, args.seed), out.with_suffix(".png"))
+            print(record_table(record))
+            print(f"\n{truths.count} pictures of {source.split}, {truths.size} pixels a side; mean ± deviation")
+            for kind, results in distances.items():
+                print(f"\ncomposites with holes of kind {kind}\n{table(results)}")
+            print(f"\n{out} and {out.with_suffix('.png').name}, the first of the pictures")
+
+
+def _check_metrics(args: argparse.Namespace) -> None:
+    for one in find_metrics(args.metrics) if args.metrics else ():
+        if one.fewest_per_class:
+            raise UserError(f"{one.key} compares classes, and completed pictures have none: leave it out")
+
+
+def _source(args: argparse.Namespace) -> _Source:
+    path = Path(args.model)
+    config = read_config(path) if (path / CONFIG).is_file() else None
+    if not isinstance(config, InpaintingConfig):
+        if args.data is None:
+            raise UserError(f"{args.model} is no run, so that its data is not known: give --data")
+        return _Source(None, args.data, None, args.split or Path(args.data).stem, "unknown", None)
+    data = args.data or config.val_data or config.data
+    is_held_out = data == config.data and not config.val_data
+    split = args.split or f"{Path(data).stem}{'-held-out' if is_held_out else ''}"
+    weights: Literal["ema", "raw"] = "ema" if config.ema_half_life > 0 else "raw"
+    step = latest_step(path / CHECKPOINTS)
+    return _Source(path, data, config if is_held_out else None, split, weights, step)
+
+
+def _truths(args: argparse.Namespace, source: _Source, side: int) -> Truths:
+    # A run's neighbours share the pictures that were prepared for it; held-out ones are those of the run's own set.
+    prepared = (cache_folder() if source.run is None else source.run.resolve().parent) / "prepared-data"
+    run = read_config(source.run) if source.run is not None else None
+    size = side if run is None else run.prepared_size
+    with first_process_first():
+        dataset = load(source.data, size, cache=prepared)
+    if source.config is None:
+        truths = Truths(dataset, np.arange(len(dataset)), side)
+    else:
+        truths = source.config.validation(dataset)
+    if args.num is not None and args.num > truths.count:
+        raise UserError(f"--num asks for {args.num} pictures, and {source.split} has {truths.count}")
+    return truths if args.num is None else truths.spread_over(args.num)
+
+
+def _ways(pipe: InpaintingPipeline, pictures: np.ndarray, holes: np.ndarray) -> dict[str, np.ndarray]:
+    stages = pipe.stages(pictures, holes)
+    ways = {"refined": stages.refined, "coarse": stages.coarse, "mean colour": mean_colour(pictures, holes)}
+    return ways | {"Telea": telea(pictures, holes)} if has_opencv() else ways
+
+
+def _distances(
+    args: argparse.Namespace,
+    source: _Source,
+    pipe: InpaintingPipeline,
+    truths: Truths,
+    device: str,
+    progress: Progress | None,
+) -> dict[str, list[Result]]:
+    """Metrics of sets, of the refined composites against the true pictures, by kind of hole."""
+    metrics = find_metrics(args.metrics)
+    for one in metrics:
+        if truths.count < one.fewest:
+            raise UserError(f"{one.key} needs at least {one.fewest} pictures, got {truths.count}: take more")
+    with first_process_first():
+        extractor = load_extractor(args.extractor, device, progress)
+    for one in metrics:
+        if one.probabilities and not extractor.has_probabilities:
+            raise UserError(f"{one.key} needs class probabilities, which {extractor.name} has not: leave it out")
+    options = Options(args.seed, "cpu", ())
+    protocol = Protocol(
+        model=str(args.model),
+        weights=source.weights,
+        step=source.step,
+        data=source.data,
+        split=source.split,
+        num_real=truths.count,
+        num_fake=truths.count,
+        frequencies="data",
+        seed=args.seed,
+    )
+    found = {}
+    for kind, holes in HOLES.items():
+        sets = _true(truths), _completed(pipe, truths, holes, args.seed)
+        values: dict[str, MetricValue] = evaluate(metrics, extractor, *sets, options, None, progress)
+        found[kind] = make_results(values, extractor, protocol)
+    return found
+
+
+def _true(truths: Truths) -> Pictures:
+    def read(start: int, stop: int) -> Iterator[Tensor]:
+        for first in range(start, stop, BATCH):
+            yield _as_tensor(truths.read(slice(first, min(first + BATCH, stop))))
+
+    return Pictures(np.zeros(truths.count, np.int64), read)
+
+
+def _completed(pipe: InpaintingPipeline, truths: Truths, holes: MaskConfig, seed: int) -> Pictures:
+    masks = Masks(holes, (truths.size, truths.size))
+
+    def read(start: int, stop: int) -> Iterator[Tensor]:
+        for first in range(start, stop, BATCH):
+            places = range(first, min(first + BATCH, stop))
+            truth, hole = truths.read(np.array(places)), masks.batch(seed, places)
+            yield _as_tensor(composite(truth, pipe.stages(truth, hole).refined, hole))
+
+    return Pictures(np.zeros(truths.count, np.int64), read)
+
+
+def _as_tensor(pictures: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
+
+
+def _protocol(args: argparse.Namespace, source: _Source, truths: Truths) -> InpaintingProtocol:
+    return InpaintingProtocol(
+        model=str(args.model),
+        weights=source.weights,
+        step=source.step,
+        data=source.data,
+        split=source.split,
+        num=truths.count,
+        size=truths.size,
+        holes={kind: {"kind": holes.kind, "fraction": list(holes.fraction)} for kind, holes in HOLES.items()},
+        seed=args.seed,
+        window=args.window,
+    )
+
+
+def _sheet(pipe: InpaintingPipeline, truths: Truths, seed: int) -> np.ndarray:
+    """The first pictures with each kind of hole: input, simple fills, both stages, truth and layout."""
+    count = min(SHOWN, truths.count)
+    truth = np.concatenate([truths.read(slice(count))] * len(HOLES))
+    masks = [Masks(holes, (truths.size, truths.size)).batch(seed, range(count)) for holes in HOLES.values()]
+    holes = np.concatenate(masks)
+    stages = pipe.stages(truth, holes)
+    columns = {"input": with_holes(truth, holes)}
+    if has_opencv():
+        columns["Telea"] = telea(truth, holes)
+    columns["coarse"] = composite(truth, stages.coarse, holes)
+    columns["refined"] = composite(truth, stages.refined, holes)
+    columns["truth"] = truth
+    titles = [f"{kind} {number}" for kind in HOLES for number in range(count)]
+    return inpainting_sheet(columns, titles, next(iter(stages.layouts.values()), None))

@@ -1,0 +1,111 @@
+"""Measuring ways to fill holes: the same pictures, the same holes, each way's figures beside the others'."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from attnorm.data.dataset import ImageDataset
+from attnorm.data.masks import MaskConfig, Masks
+from attnorm.metrics.inception_file import Progress
+from attnorm.metrics.processes import gather_rows, rank_and_count
+from attnorm.metrics.reconstruction import PEAK, Reconstruction, Spread, Window, reconstruction, spread
+
+# The paper measures on 256 x 256 with holes of 128 x 128, as CA does: a quarter of the picture.
+QUARTER = 0.25
+HOLES = {
+    "centre": MaskConfig("centre", (QUARTER, QUARTER)),
+    "random": MaskConfig("rectangle", (QUARTER, QUARTER), aspect=1.0),
+}
+BATCH = 8
+
+# Pictures (b, h, w, 3) uint8 and holes (b, h, w) bool -> by name, the pictures that each way to fill makes of them.
+# What it says outside the holes counts in `Filled.l1` only.
+Fill = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True, eq=False)
+class Truths:
+    """The pictures to measure on: some of a set, and of each the square of `size` pixels in its middle."""
+
+    dataset: ImageDataset
+    items: np.ndarray
+    size: int
+
+    @property
+    def count(self) -> int:
+        return len(self.items)
+
+    def spread_over(self, most: int) -> Truths:
+        """At most so many of them, evenly spread."""
+        places = np.arange(most) * self.count // most
+        return self if self.count <= most else replace(self, items=self.items[places])
+
+    def read(self, places: slice | np.ndarray) -> np.ndarray:
+        """Some of them, (b, size, size, 3) uint8."""
+        pictures, _ = self.dataset.batch(self.items[places])
+        margin = (self.dataset.size - self.size) // 2
+        return pictures[:, margin : margin + self.size, margin : margin + self.size]
+
+
+class Filled(NamedTuple):
+    """What one way to fill got, one number a picture, float64.
+
+    composite: with the known pixels put back. l1: mean absolute error of the picture as it was made, known pixels
+    included, as a share of 255: what training minimises.
+    """
+
+    composite: Reconstruction
+    l1: np.ndarray
+
+    @property
+    def spread(self) -> dict[str, Spread]:
+        return spread([self.composite])
+
+
+def composite(truth: np.ndarray, found: np.ndarray, holes: np.ndarray) -> np.ndarray:
+    """What was found in the holes (b, h, w), and the truth around them; pictures (b, h, w, 3)."""
+    return np.where(holes[..., None], found, truth)
+
+
+def measure_fills(
+    truths: Truths,
+    holes: MaskConfig,
+    fill: Fill,
+    *,
+    seed: int = 0,
+    window: Window = "gaussian",
+    progress: Progress | None = None,
+) -> dict[str, Filled]:
+    """Measures ways to fill the holes of pictures; processes of a group share the work and all get all figures.
+
+    Args:
+        seed: of the holes; hole k is that of picture k, whatever the batch or the process.
+        progress: called with what is looked at, and how many of how many.
+    """
+    rank, count = rank_and_count()
+    masks = Masks(holes, (truths.size, truths.size))
+    share = np.array_split(np.arange(truths.count), count)[rank]
+    found: dict[str, list[np.ndarray]] = {}
+    for first in range(0, len(share), BATCH):
+        places = share[first : first + BATCH]
+        truth = truths.read(places)
+        missing = masks.batch(seed, places.tolist())
+        for name, made in fill(truth, missing).items():
+            figures = reconstruction(truth, composite(truth, made, missing), missing, window)
+            l1 = np.abs(made.astype(np.float64) - truth).mean((1, 2, 3)) / PEAK
+            found.setdefault(name, []).append(np.stack([*figures, l1], axis=1))
+        if progress is not None:
+            progress("pictures", int(first + len(places)), len(share))
+    measured = {}
+    for name, parts in found.items():
+        rows = np.concatenate(parts)
+        if count > 1:
+            rows = gather_rows(torch.from_numpy(rows)).numpy()
+        *columns, l1 = rows.T
+        measured[name] = Filled(Reconstruction(*columns), l1)
+    return measured

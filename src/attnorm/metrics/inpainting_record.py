@@ -1,0 +1,106 @@
+"""The record of an inpainting evaluation: every way's figures with everything that they depend on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from attnorm.errors import UserError
+from attnorm.files import output_file
+from attnorm.metrics.inpainting import Filled
+from attnorm.metrics.reconstruction import Spread, Window
+from attnorm.metrics.result import Result, markdown, now, versions
+
+HEADS = {"psnr": "PSNR ↑", "ssim": "SSIM ↑", "mae": "MAE ↓", "hole_mae": "hole MAE ↓"}
+DIGITS = {"psnr": 2}  # after the point; of the others, 4
+COMPOSITE = "8-bit composites; PSNR and SSIM over the whole picture"
+
+
+@dataclass(frozen=True)
+class InpaintingProtocol:
+    """What was measured, and how.
+
+    model, weights, step: as in `attnorm.metrics.result.Protocol`.
+    data, split: where the pictures came from; num: how many; size: their side, cut from the middle of larger ones.
+    holes: by name, the kind of hole and its share of the picture. seed: of the holes. window: of SSIM.
+    """
+
+    model: str
+    weights: Literal["ema", "raw", "unknown"]
+    step: int | None
+    data: str
+    split: str
+    num: int
+    size: int
+    holes: dict[str, Any]
+    seed: int
+    window: Window
+    pictures: str = COMPOSITE
+
+
+@dataclass(frozen=True)
+class InpaintingRecord:
+    """figures: by kind of hole and way to fill, mean and deviation over pictures of each figure of `Reconstruction`.
+    distances: other metrics of the composites, by kind of hole.
+    """
+
+    figures: dict[str, dict[str, dict[str, Spread]]]
+    protocol: InpaintingProtocol
+    distances: dict[str, list[Result]] = field(default_factory=dict)
+    date: str = field(default_factory=now)
+    versions: dict[str, str] = field(default_factory=versions)
+
+
+def figures_of(measured: Mapping[str, Mapping[str, Filled]]) -> dict[str, dict[str, dict[str, Spread]]]:
+    """Means and deviations of what `measure_fills` returned for each kind of hole."""
+    return {kind: {way: filled.spread for way, filled in ways.items()} for kind, ways in measured.items()}
+
+
+def write_record(record: InpaintingRecord, path: Path) -> None:
+    """Writes it as JSON, aside and renamed.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    plain = asdict(record)
+    plain["figures"] = {
+        kind: {way: {name: spread._asdict() for name, spread in figures.items()} for way, figures in ways.items()}
+        for kind, ways in record.figures.items()
+    }
+    with output_file(path) as partial:
+        partial.write_text(json.dumps(plain, indent=1, ensure_ascii=False) + "\n", "utf-8")
+
+
+def read_record(path: Path) -> InpaintingRecord:
+    """The record in a file of `write_record`, without its `distances`.
+
+    Raises:
+        UserError: there is no such file, or something else is in it.
+    """
+    try:
+        entry = json.loads(path.read_text("utf-8"))
+        figures = {
+            kind: {way: {name: Spread(**spread) for name, spread in found.items()} for way, found in ways.items()}
+            for kind, ways in entry["figures"].items()
+        }
+        protocol = InpaintingProtocol(**entry["protocol"])
+        return InpaintingRecord(figures, protocol, {}, entry["date"], entry["versions"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{path} holds no inpainting results of attnorm evaluate: give such a file's name") from error
+
+
+def record_table(record: InpaintingRecord) -> str:
+    """A Markdown table, a row for each kind of hole and way to fill: mean ± deviation over pictures."""
+    rows = [["holes", "fill", *HEADS.values()]]
+    for kind, ways in record.figures.items():
+        for way, figures in ways.items():
+            rows.append([kind, way, *(shown(name, figures[name]) for name in HEADS)])
+    return markdown(rows)
+
+
+def shown(name: str, spread: Spread) -> str:
+    digits = DIGITS.get(name, 4)
+    return f"{spread.mean:.{digits}f} ± {spread.deviation:.{digits}f}"

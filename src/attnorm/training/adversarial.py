@@ -1,0 +1,105 @@
+"""What every task of two networks against each other does alike: optimisers, pieces of a batch, state."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from attnorm.layers.spectral import held_spectral_norm
+from attnorm.training.config import TrainingConfig
+from attnorm.training.ema import EMA
+from attnorm.training.precision import autocast
+from attnorm.training.randomness import seed_for
+
+Figures = dict[str, Tensor]
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class AdversarialTask:
+    """A generator, its opponent, their optimisers and the averaged generator.
+
+    A subclass makes its networks with `_trained`, one after another, and then `ema`.
+    """
+
+    config: TrainingConfig
+    ema: EMA[Any]
+
+    def __init__(self, config: TrainingConfig, accelerator: Accelerator) -> None:
+        self.config, self.accelerator, self.device = config, accelerator, accelerator.device
+        self.networks: dict[str, nn.Module] = {}
+        self.optimizers: dict[str, torch.optim.Adam] = {}
+        self._learning_rates: dict[str, float] = {}
+        torch.manual_seed(seed_for(config.seed, "weights"))
+
+    def state(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {
+            **{name: network.state_dict() for name, network in self.networks.items()},
+            "ema": self.ema.module.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        for name, network in self.networks.items():
+            network.load_state_dict(state[name])
+        self.ema.module.load_state_dict(state["ema"])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+
+    def _trained(self, name: str, network: Network, lr: float, betas: tuple[float, float]) -> Network:
+        """The network on the run's device, with an optimiser of its own."""
+        network.to(self.device)
+        if self.config.channels_last:
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.networks[name] = network
+        self.optimizers[name] = torch.optim.Adam(network.parameters(), lr=lr, betas=betas, fused=True)
+        self._learning_rates[name] = lr
+        return network
+
+    def _set_learning_rates(self, step: int) -> None:
+        for name, optimizer in self.optimizers.items():
+            for group in optimizer.param_groups:
+                group["lr"] = self._learning_rates[name] * self.config.lr_factor(step)
+
+    def _apply(self, name: str) -> None:
+        self.optimizers[name].step()
+        self.optimizers[name].zero_grad(set_to_none=True)
+
+    @property
+    def _first_piece(self) -> int:
+        """The number, in the whole batch, of this process's first piece."""
+        return self.accelerator.process_index * self.config.accumulation
+
+    def _in_unit_range(self, images: np.ndarray) -> Tensor:
+        """Pictures (m, h, w, 3) uint8 on the device, (m, 3, h, w) in [-1, 1]."""
+        x = torch.from_numpy(images).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+        memory_format = torch.channels_last if self.config.channels_last else torch.contiguous_format
+        return (x.float() / 127.5 - 1).contiguous(memory_format=memory_format)
+
+    def _add(self, total: Figures, **figures: Tensor) -> None:
+        for name, value in figures.items():
+            share = value.detach() / self.config.accumulation
+            total[name] = total[name] + share if name in total else share
+
+    @contextlib.contextmanager
+    def _piece(self, index: int, updated: nn.Module) -> Iterator[None]:
+        """What piece `index` of a share must not do again, or not yet.
+
+        Spectral norm iterates with the first piece only, and gradients cross between processes with the last only: so
+        one process with `accumulation` n takes the same steps as n processes.
+        """
+        with contextlib.ExitStack() as stack:
+            if index > 0:
+                stack.enter_context(held_spectral_norm(*self.networks.values()))
+            if index < self.config.accumulation - 1:
+                stack.enter_context(self.accelerator.no_sync(updated))
+            yield
+
+    def _autocast(self) -> torch.autocast:
+        return autocast(self.device, self.config.precision)

@@ -1,0 +1,368 @@
+"""Inpainting: what one step is in either phase, and what it shows of itself (paper, §4; supplementary, §2)."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from attnorm.data.dataset import ImageDataset
+from attnorm.data.masks import MaskConfig, Masks
+from attnorm.errors import UserError
+from attnorm.inpainting_pipeline import InpaintingPipeline, Stages
+from attnorm.layers import orthogonal_loss
+from attnorm.metrics.inpainting import HOLES, Filled, Truths, composite, measure_fills
+from attnorm.metrics.layout import usage_figures
+from attnorm.models.inpainting import (
+    InpaintingCritic,
+    InpaintingCriticConfig,
+    InpaintingGenerator,
+    InpaintingGeneratorConfig,
+    crop,
+)
+from attnorm.plots import save_picture
+from attnorm.plots.inpainting import inpainting_sheet, with_holes
+from attnorm.training import inpainting_losses as losses
+from attnorm.training.adversarial import AdversarialTask, Figures
+from attnorm.training.config import Evaluation, TrainingConfig
+from attnorm.training.ema import EMA
+from attnorm.training.phases import PhaseConfig, Phases
+from attnorm.training.randomness import generator_for, seed_for
+
+
+@dataclass(frozen=True)
+class InpaintingConfig(TrainingConfig):
+    """The loop's settings, the two networks, the holes, and how they are trained: eq. 9 and 10 in two phases.
+
+    Pictures need no classes: where there are some, they are not used.
+    """
+
+    task: str = "inpainting"
+    generator: InpaintingGeneratorConfig = field(default_factory=InpaintingGeneratorConfig)
+    critic: InpaintingCriticConfig = field(default_factory=InpaintingCriticConfig)
+    masks: MaskConfig = field(default_factory=MaskConfig)
+    phases: PhaseConfig = field(default_factory=PhaseConfig)
+    batch_size: int = 16
+    evaluate_every: int = 1000  # measures the validation pictures, which the phases, samples and RUN/best need
+    generator_lr: float = 1e-4
+    critic_lr: float = 1e-4
+    betas: tuple[float, float] = (0.5, 0.9)
+    critic_steps: int = 5  # per generator step, in phase 2
+    reconstruction_weight: float = 1.0  # lambda_rec of eq. 9, which the paper does not give
+    adversarial_weight: float = 1e-3  # lambda_adv of eq. 9
+    penalty_weight: float = 10.0  # lambda_gp of eq. 10
+    coarse_weight: float = 1.0  # of the first stage's reconstruction
+    discount: float = 1.0  # of the reconstruction inside the hole, by distance; CA takes 0.9
+    orthogonal_weight: float = 1e-3  # of the attentive normalization's entities
+    horizontal_flip: bool = True
+    crop_from: int | None = None  # pictures are prepared at this side and cut at random; None: no crops
+    val_data: str = ""  # validation pictures, as `data`; empty: a share of the data is held out
+    val_fraction: float = 0.1
+    val_seed: int = 0  # of the choice of held-out pictures and of the holes in them
+    val_num: int = 100  # so many of them are measured, all if there are no more
+    sample_rows: int = 8
+    ema_half_life: float = 10_000  # in pictures
+    ema_ramp_up: float = 0.05  # half-life as a share of the pictures seen, at most
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.task != "inpainting":
+            raise ValueError(f"task must be 'inpainting', got {self.task!r}")
+        size = self.generator.image_size
+        if self.critic.image_size != size:
+            raise ValueError(
+                f"the generator makes {size} pixels a side and the critic takes {self.critic.image_size}: "
+                "set both image sizes alike"
+            )
+        if self.crop_from is not None and self.crop_from < size:
+            raise ValueError(f"crop_from must be at least the image size {size}, got {self.crop_from}")
+        if not 0 < self.discount <= 1:
+            raise ValueError(f"discount must be above 0 and at most 1, got {self.discount}")
+        if not 0 < self.val_fraction < 1:
+            raise ValueError(f"val_fraction must be between 0 and 1, got {self.val_fraction}")
+        if not 0 <= self.val_seed < 1 << 32:
+            raise ValueError(f"val_seed must be from 0 to 2^32 - 1, got {self.val_seed}")
+        for name in ("generator_lr", "critic_lr"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must be in [0, 1), got {self.betas}")
+        for name in ("critic_steps", "val_num", "sample_rows", "evaluate_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in (
+            *("reconstruction_weight", "adversarial_weight", "penalty_weight", "coarse_weight", "orthogonal_weight"),
+            *("ema_half_life", "ema_ramp_up"),
+        ):
+            if not 0 <= getattr(self, name) < float("inf"):  # nor NaN
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+
+    @property
+    def image_size(self) -> int:
+        return self.generator.image_size
+
+    @property
+    def prepared_size(self) -> int:
+        return self.crop_from or self.image_size
+
+    @property
+    def evaluation_data(self) -> str:
+        return self.val_data
+
+    def held_out(self, count: int) -> np.ndarray:
+        """The validation pictures among `count` of the data: sorted indices, the same for every training seed."""
+        if self.val_data:
+            return np.arange(0)
+        number = min(max(round(self.val_fraction * count), 1), count)
+        return np.sort(np.random.default_rng(self.val_seed).permutation(count)[:number])
+
+    def trained_on(self, count: int) -> np.ndarray:
+        return np.setdiff1d(np.arange(count), self.held_out(count))
+
+    def validation(self, dataset: ImageDataset) -> Truths:
+        """The pictures of `val_data`, or else those of the data that are held out."""
+        items = np.arange(len(dataset)) if self.val_data else self.held_out(len(dataset))
+        return Truths(dataset, items, self.image_size)
+
+    def fitted_to(self, dataset: ImageDataset) -> InpaintingConfig:
+        if not len(self.trained_on(len(dataset))):
+            raise UserError(f"{self.data} has {len(dataset)} picture(s), too few to hold one out: give --val_data")
+        return self
+
+    def misfit(self, dataset: ImageDataset) -> str | None:
+        return None  # the loop compares the number of pictures, and nothing else of them matters
+
+
+class InpaintingTask(AdversarialTask):
+    """The networks in training, their optimisers, the averaged generator and the phase.
+
+    Each update reads a batch of its own: a step of phase 1 one, a step of phase 2 one for each update of the critics
+    and one for the generator's. Reading as many in phase 1 would decode most pictures for nothing. Which batch a step
+    begins with follows from the step and the switch, which is part of the state: so a resume is exact in both phases.
+
+    Crops, flips, holes and the penalty's mixtures belong to a place in a batch: they do not depend on how it is shared
+    among processes and pieces.
+    """
+
+    config: InpaintingConfig
+
+    def __init__(self, config: InpaintingConfig, accelerator: Accelerator) -> None:
+        super().__init__(config, accelerator)
+        self.generator = self._trained(
+            "generator", InpaintingGenerator(config.generator), config.generator_lr, config.betas
+        )
+        self.critic = self._trained("critic", InpaintingCritic(config.critic), config.critic_lr, config.betas)
+        self.ema = EMA(self.generator, config.ema_half_life, config.ema_ramp_up)
+        # What the loss is backpropagated through: with several processes, wrapped to share gradients.
+        self._parallel_generator = accelerator.prepare_model(self.generator)
+        self._parallel_critic = accelerator.prepare_model(self.critic)
+        self.phases = Phases(config.phases)
+        self._masks = Masks(config.masks, (config.image_size, config.image_size))
+        if self._masks.left_out and accelerator.is_main_process:
+            name, reason = self._masks.left_out[0]
+            count = len(self._masks.left_out)
+            print(f"{count} masks of {config.masks.folder} are not used, such as {name}: {reason}", file=sys.stderr)
+        self._validation: Truths | None = None
+
+    def batches_before(self, step: int) -> int:
+        alone = self.phases.reconstruction_steps(step)
+        return alone + (step - alone) * (self.config.critic_steps + 1)
+
+    def step(self, step: int, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> Figures:
+        """One generator update, in phase 2 after `critic_steps` updates of the critics; a batch for each.
+
+        Args:
+            step: updates done before this one; all randomness is a function of the batches' numbers.
+            batches: this process's share of pictures (m, s, s, 3) uint8, and labels, which are not used.
+
+        Returns:
+            scalars still on the device, averaged over the pieces of the batch.
+        """
+        self._set_learning_rates(step)
+        first, figures = self.batches_before(step), dict[str, Tensor]()
+        *for_critics, (own, _) = batches
+        self.generator.train()
+        self.critic.train().requires_grad_(True)
+        for number, (pictures, _) in enumerate(for_critics, first):
+            figures = self._update_critic(number, pictures)
+        # The generator's step needs no gradient of the critics' weights.
+        self.critic.requires_grad_(False)
+        figures |= self._update_generator(first + len(for_critics), own, self.phases.is_adversarial(step))
+        batch_size = self.config.batch_size
+        self.ema.update(self.generator, (step + 1) * batch_size, batch_size)
+        return figures
+
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"phases": self.phases.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        super().load_state(state)
+        self.phases.load_state(state["phases"])
+
+    def prepare_evaluation(self, dataset: ImageDataset) -> None:
+        """Takes the validation pictures: those of `val_data`, or the data, of which a share is held out."""
+        self._validation = self.config.validation(dataset).spread_over(self.config.val_num)
+
+    def usage(self) -> dict[str, float]:
+        """Sharpness and effective entities of the layout of validation pictures."""
+        layouts: dict[str, Tensor] = {}
+        if self.config.generator.branch.kind == "attentive_norm":
+            layouts = {name: torch.from_numpy(layout) for name, layout in self._shown()[2].layouts.items()}
+        return usage_figures("generator", layouts)
+
+    def write_samples(self, path: Path) -> None:
+        """A sheet of the averaged generator's work on the same validation pictures and holes at every call."""
+        truth, holes, stages = self._shown()
+        columns = {
+            "input": with_holes(truth, holes),
+            "coarse": composite(truth, stages.coarse, holes),
+            "refined": composite(truth, stages.refined, holes),
+            "truth": truth,
+        }
+        layout = next(iter(stages.layouts.values()), None)
+        save_picture(inpainting_sheet(columns, [str(row) for row in range(len(truth))], layout), path)
+
+    def save_model(self, folder: Path) -> None:
+        """Writes the averaged generator in the form that `InpaintingPipeline.from_pretrained` reads."""
+        self.ema.module.save_pretrained(folder)
+
+    def evaluate(self, step: int) -> Evaluation:
+        """Measures both stages of the averaged generator on validation pictures, centred and random holes.
+
+        The mean L1 of the refined pictures, which is what phase 1 minimises, decides about the phase; the score is the
+        negative mean PSNR.
+        """
+        pipe = self._pipeline()
+
+        def fill(pictures: np.ndarray, holes: np.ndarray) -> dict[str, np.ndarray]:
+            stages = pipe.stages(pictures, holes)
+            return {"refined": stages.refined, "coarse": stages.coarse}
+
+        truths = self._prepared()
+        measured = {
+            kind: measure_fills(truths, holes, fill, seed=self.config.val_seed) for kind, holes in HOLES.items()
+        }
+        refined = [ways["refined"] for ways in measured.values()]
+        error = float(np.mean([way.l1.mean() for way in refined]))
+        psnr = float(np.mean([way.composite.psnr.mean() for way in refined]))
+        notice = None
+        # An evaluation at the end of a run, out of turn, is not one that a longer run would have made here.
+        if step % self.config.evaluate_every == 0 and self.phases.observe(step, error):
+            notice = f"the validation error has converged: from step {step} on with the adversarial loss"
+        phase = 1.0 + (self.phases.is_adversarial(step))
+        return Evaluation({"l1": error, **_flat(measured), "phase": phase}, -psnr, notice)
+
+    def _update_critic(self, number: int, pictures: np.ndarray) -> Figures:
+        """One update of both critics on batch `number`."""
+        total: Figures = {}
+        for index, (x, hole, rows) in enumerate(self._pieces(number, pictures)):
+            mixing = self._drawn(number, "mixing", rows)
+            self._seed_layers(number, index)
+            with self._piece(index, self._parallel_critic):
+                with torch.no_grad(), self._autocast():
+                    fake = losses.composite(self.generator(x, hole).refined, x, hole)
+                found = losses.critic_loss(self._parallel_critic, x, fake, hole, mixing, self.config.penalty_weight)
+                (found.loss / self.config.accumulation).backward()
+            self._add(total, loss_c=found.loss, wasserstein=found.wasserstein, gradient_penalty=found.penalty)
+        self._apply("critic")
+        return total
+
+    def _update_generator(self, number: int, pictures: np.ndarray, adversarial: bool) -> Figures:
+        """One update of the generator on batch `number`."""
+        config, total = self.config, Figures()
+        for index, (x, hole, _) in enumerate(self._pieces(number, pictures)):
+            self._seed_layers(number, index)
+            with self._piece(index, self._parallel_generator):
+                with self._autocast():
+                    out = self._parallel_generator(x, hole)
+                error = losses.reconstruction_loss(
+                    *(out.coarse, out.refined, x, hole), coarse_weight=config.coarse_weight, discount=config.discount
+                )
+                orthogonal = orthogonal_loss(self.generator)
+                loss = config.reconstruction_weight * error.loss + config.orthogonal_weight * orthogonal
+                if adversarial:
+                    # The critics themselves, not their wrapped form, whose gradients nobody waits for here.
+                    against = losses.adversarial_loss(self.critic, losses.composite(out.refined, x, hole), hole)
+                    loss = loss + config.adversarial_weight * against
+                    self._add(total, loss_adversarial=against)
+                (loss / config.accumulation).backward()
+            self._add(
+                total,
+                loss_g=loss,
+                l1_coarse=error.coarse,
+                l1_refined=error.refined,
+                orthogonal_g=orthogonal,
+                saturated_coarse=losses.saturated_fraction(out.coarse_unclipped),
+                saturated_refined=losses.saturated_fraction(out.refined_unclipped),
+            )
+        self._apply("generator")
+        return total
+
+    def _pieces(self, number: int, pictures: np.ndarray) -> Iterator[tuple[Tensor, Tensor, slice]]:
+        """Pictures (p, 3, s, s) in [-1, 1], holes (p, 1, s, s) bool and rows in the whole batch, of each piece."""
+        size = len(pictures) // self.config.accumulation
+        for index in range(self.config.accumulation):
+            first = (self._first_piece + index) * size
+            rows = slice(first, first + size)
+            x = self._in_unit_range(pictures[index * size : (index + 1) * size])
+            x = self._flipped(self._cropped(x, number, rows), number, rows)
+            places = number * self.config.batch_size + np.arange(rows.start, rows.stop)
+            holes = self._masks.batch(seed_for(self.config.seed, "holes"), places.tolist())
+            yield x, torch.from_numpy(holes)[:, None].to(self.device), rows
+
+    def _cropped(self, x: Tensor, number: int, rows: slice) -> Tensor:
+        size, room = self.config.image_size, x.shape[2] - self.config.image_size
+        if not room:
+            return x
+        share = torch.cat([self._drawn(number, f"crop {axis}", rows) for axis in "yx"], dim=1).flatten(1)
+        corners = (share * (room + 1)).long().clamp_max(room)
+        memory_format = torch.channels_last if self.config.channels_last else torch.contiguous_format
+        return crop(x, corners, size).contiguous(memory_format=memory_format)
+
+    def _flipped(self, x: Tensor, number: int, rows: slice) -> Tensor:
+        if not self.config.horizontal_flip:
+            return x
+        return torch.where(self._drawn(number, "flip", rows) < 0.5, x.flip(3), x)
+
+    def _drawn(self, number: int, purpose: str, rows: slice) -> Tensor:
+        """Uniform in [0, 1) for some rows of batch `number`, (p, 1, 1, 1)."""
+        generator = generator_for(self.device, self.config.seed, number, purpose)
+        return torch.rand(self.config.batch_size, 1, 1, 1, generator=generator, device=self.device)[rows]
+
+    def _seed_layers(self, number: int, index: int) -> None:
+        """What the layers draw, self-sampling that is, belongs to a piece."""
+        torch.manual_seed(seed_for(self.config.seed, number, "layers", self._first_piece + index))
+
+    def _pipeline(self) -> InpaintingPipeline:
+        return InpaintingPipeline(copy.deepcopy(self.ema.module))
+
+    def _prepared(self) -> Truths:
+        if self._validation is None:
+            raise RuntimeError("prepare_evaluation comes before evaluate, usage and write_samples")
+        return self._validation
+
+    def _shown(self) -> tuple[np.ndarray, np.ndarray, Stages]:
+        """The first validation pictures, their holes, centred and random in turn, and what becomes of them."""
+        truths = self._prepared()
+        truth = truths.read(slice(self.config.sample_rows))
+        kinds = [Masks(holes, (truths.size, truths.size)) for holes in HOLES.values()]
+        holes = np.stack([kinds[row % len(kinds)](self.config.val_seed, row) for row in range(len(truth))])
+        return truth, holes, self._pipeline().stages(truth, holes)
+
+
+def _flat(measured: dict[str, dict[str, Filled]]) -> dict[str, float]:
+    """The mean of every figure under WAY.HOLES.FIGURE."""
+    return {
+        f"{way}.{kind}.{figure}": value.mean
+        for kind, ways in measured.items()
+        for way, filled in ways.items()
+        for figure, value in filled.spread.items()
+    }

@@ -1,0 +1,401 @@
+"""Inpainting runs: both phases, their resume, several processes, validation pictures, and one step from inside."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from PIL import Image
+
+from attnorm import InpaintingPipeline
+from attnorm.cli import main
+from attnorm.config import derive
+from attnorm.data.builtin import load_builtin
+from attnorm.data.masks import Masks
+from attnorm.metrics.inpainting import HOLES
+from attnorm.metrics.reconstruction import reconstruction
+from attnorm.training import checkpoint
+from attnorm.training.inpainting import InpaintingTask
+from attnorm.training.loop import read_config
+
+TRAIN = ("train", "inpaint-an-64-cpu", "--data", "digits", "--out")
+# Phase 1 ends at the second evaluation, after four of six steps: no error is 99 % lower.
+CONVERGING = ("--phases.at_step", "null", "--phases.improvement", "0.99", "--phases.patience", "1")
+
+
+def final_state(run):
+    return checkpoint.newest(run / "checkpoints", torch.device("cpu"))[0]
+
+
+def same(first, second):
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[name], second[name]) for name in first)
+    if isinstance(first, (list, tuple)):
+        return len(first) == len(second) and all(map(same, first, second))
+    return first == second
+
+
+def lines_of(run, name="log.jsonl"):
+    lines = [json.loads(line) for line in (run / name).read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "time" and not k.endswith("_per_second")} for line in lines]
+
+
+def interrupting(monkeypatch, step):
+    """Makes the run ask itself to stop in the middle of a step."""
+    whole = InpaintingTask.step
+
+    def patched(self, now, batches):
+        if now == step:
+            signal.raise_signal(signal.SIGINT)
+        return whole(self, now, batches)
+
+    monkeypatch.setattr(InpaintingTask, "step", patched)
+
+
+@pytest.fixture(scope="module")
+def converged(tiny_inpainting_arguments, tmp_path_factory):
+    run = tmp_path_factory.mktemp("converged") / "run"
+    assert main([*TRAIN, str(run), *tiny_inpainting_arguments, *CONVERGING]) == 0
+    return run
+
+
+def test_the_phase_ends_where_the_validation_error_does_not_fall_and_says_so(
+    tiny_inpainting_arguments, tmp_path, capsys
+):
+    run = tmp_path / "run"
+    assert main([*TRAIN, str(run), *tiny_inpainting_arguments, *CONVERGING]) == 0
+    assert "the validation error has converged: from step 4 on with the adversarial loss" in capsys.readouterr().out
+    state = final_state(run)["task"]["phases"]
+    errors = [line["l1"] for line in lines_of(run, "metrics.jsonl")]
+    assert state == {"switched_at": 4, "mark": errors[0], "waited": 1}
+    assert [line["phase"] for line in lines_of(run, "metrics.jsonl")] == [1, 2, 2]
+    critics = [line.keys() & {"wasserstein", "gradient_penalty", "loss_adversarial"} for line in lines_of(run)]
+    assert [len(found) for found in critics] == [0, 0, 3]
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4, 5])  # before, between and after the two evaluations that decide
+def test_a_run_interrupted_in_either_phase_goes_on_bit_for_bit(
+    step, converged, tiny_inpainting_arguments, tmp_path, monkeypatch
+):
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        interrupting(patch, step)
+        stopped = main([*TRAIN, str(run), *tiny_inpainting_arguments, *CONVERGING])
+    assert stopped == (130 if step < 5 else 0)  # in the last step it is a finished run
+    assert final_state(run)["step"] == step + 1
+    assert main(["resume", str(run)]) == 0
+    assert same(final_state(run), final_state(converged))
+    assert lines_of(run, "metrics.jsonl") == lines_of(converged, "metrics.jsonl")
+    for path in ("model/model.safetensors", "best/model.safetensors", "samples/step-0000006.png"):
+        assert (run / path).read_bytes() == (converged / path).read_bytes(), path
+
+
+def test_a_run_killed_in_phase_2_goes_on_bit_for_bit(finished_inpainting_run, tiny_inpainting_arguments, tmp_path):
+    run = tmp_path / "run"
+    program = (
+        "import os, signal, sys, torch\n"
+        "from attnorm.cli import main\n"
+        "from attnorm.training.inpainting import InpaintingTask as Task\n"
+        "update = Task._update_generator\n"
+        "def patched(self, number, *rest):\n"
+        "    if self.phases.is_adversarial(3) and number == 3 + 2 * 3 + 2:  # the generator's batch of step 5\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return update(self, number, *rest)\n"
+        "Task._update_generator = patched\n"
+        "torch.set_num_threads(1)\n"
+        "main(sys.argv[1:])\n"
+    )
+    command = [sys.executable, "-c", program, *TRAIN, str(run), *tiny_inpainting_arguments]
+    killed = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert final_state(run)["step"] == 4
+    assert main(["resume", str(run)]) == 0
+    assert same(final_state(run), final_state(finished_inpainting_run))
+
+
+def test_more_steps_are_those_of_a_longer_run_whatever_the_last_evaluation_saw(tiny_inpainting_arguments, tmp_path):
+    short, whole = tmp_path / "short", tmp_path / "whole"
+    arguments = [*tiny_inpainting_arguments, *CONVERGING]
+    assert main([*TRAIN, str(short), *arguments, "--steps", "3"]) == 0  # evaluated at 2, and out of turn at 3
+    assert main(["resume", str(short), "--steps", "6"]) == 0
+    assert main([*TRAIN, str(whole), *arguments]) == 0
+    assert final_state(short)["task"]["phases"]["switched_at"] == 4
+    assert same(final_state(short)["task"], final_state(whole)["task"])
+
+
+@pytest.mark.parametrize(("branch", "pieces"), [("none", "1"), ("attentive_norm", "2")])
+def test_two_processes_take_the_steps_of_one(branch, pieces, tiny_inpainting_arguments, tmp_path):
+    """Penalty, criterion and all: what is drawn belongs to a place in the batch, whoever has it; what self-sampling
+    draws belongs to a piece."""
+    arguments = [*tiny_inpainting_arguments, *CONVERGING, "--log_every", "1", "--generator.branch.kind", branch]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "attnorm"]
+    both = subprocess.run(
+        [*command, *TRAIN, str(tmp_path / "two"), *arguments],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert both.returncode == 0, both.stderr
+    assert main([*TRAIN, str(tmp_path / "one"), *arguments, "--accumulation", pieces]) == 0
+    one, two = lines_of(tmp_path / "one"), lines_of(tmp_path / "two")
+    assert len(one) == len(two) == 6
+    for first, second in zip(one, two, strict=True):
+        assert first.keys() == second.keys()
+        for name in first.keys() & {"gradient_penalty", "wasserstein", "loss_c", "loss_adversarial", "l1_refined"}:
+            assert first[name] == pytest.approx(second[name], rel=1e-3, abs=2e-4), (first["step"], name)
+    assert "gradient_penalty" in one[-1]
+    states = [final_state(tmp_path / name)["task"] for name in ("one", "two")]
+    assert [state["phases"]["switched_at"] for state in states] == [4, 4]
+    assert states[0]["phases"]["mark"] == pytest.approx(states[1]["phases"]["mark"], rel=1e-6)
+    for name in ("ema", "critic"):
+        for key, value in states[0][name].items():
+            torch.testing.assert_close(value, states[1][name][key], rtol=1e-3, atol=2e-5)
+
+
+def test_the_model_is_what_the_pipeline_reads_and_the_figures_are_its_composites(finished_inpainting_run):
+    config = read_config(finished_inpainting_run)
+    pictures = load_builtin("digits", 36).images
+    held_out = config.held_out(len(pictures))
+    shown = held_out[np.arange(6) * len(held_out) // 6]
+    truth = np.ascontiguousarray(pictures[shown][:, 2:34, 2:34])
+    pipe = InpaintingPipeline.from_pretrained(finished_inpainting_run)
+    last = lines_of(finished_inpainting_run, "metrics.jsonl")[-1]
+    for kind, holes in HOLES.items():
+        masks = Masks(holes, (32, 32)).batch(0, range(6))
+        filled = np.stack(pipe.fill(list(truth), list(masks), "native"))
+        expected = reconstruction(truth, filled, masks)
+        for name, values in expected._asdict().items():
+            assert last[f"refined.{kind}.{name}"] == pytest.approx(values.mean(), rel=1e-6)
+    assert last["l1"] > 0
+
+
+def test_the_best_model_has_the_highest_mean_psnr(finished_inpainting_run):
+    lines = lines_of(finished_inpainting_run, "metrics.jsonl")
+    scores = [-(line["refined.centre.psnr"] + line["refined.random.psnr"]) / 2 for line in lines]
+    assert final_state(finished_inpainting_run)["best"] == min(scores)
+    assert (finished_inpainting_run / "best" / "model.safetensors").is_file()
+
+
+def test_samples_show_input_both_stages_truth_and_layout(finished_inpainting_run):
+    sheet = np.asarray(Image.open(finished_inpainting_run / "samples" / "step-0000006.png"))
+    width = 5 * 130 - 2  # five columns of 32 pixels, four times enlarged
+    assert width < sheet.shape[1] < width + 60
+    assert 2 * 130 < sheet.shape[0] < 2 * 130 + 60
+
+
+@pytest.fixture
+def make(tiny_inpainting_config):
+    """Builds a task from the tiny configuration with some changes, with its validation pictures."""
+    pictures = load_builtin("digits", 36, count=40)
+
+    def build(**changes):
+        config = derive(tiny_inpainting_config, {name.replace("__", "."): value for name, value in changes.items()})
+        task = InpaintingTask(config, Accelerator(cpu=True))
+        task.prepare_evaluation(pictures)
+        return task
+
+    return build
+
+
+def batch_of(seed=0, count=4, size=36):
+    random = np.random.default_rng(seed)
+    return random.integers(0, 256, (count, size, size, 3), dtype=np.uint8), np.zeros(count, np.int64)
+
+
+def weights(network):
+    return {name: p.detach().clone() for name, p in network.named_parameters()}
+
+
+def moved(before, network):
+    return {name for name, p in network.named_parameters() if not torch.equal(before[name], p)}
+
+
+def test_phase_1_trains_the_generator_alone_and_phase_2_both(make):
+    task = make(phases__at_step=1)
+    for step, both in ((0, False), (1, True)):
+        count = task.batches_before(step + 1) - task.batches_before(step)
+        assert count == (3 if both else 1)
+        generator, critic, average = weights(task.generator), weights(task.critic), weights(task.ema.module)
+        figures = task.step(step, [batch_of(i) for i in range(count)])
+        assert moved(generator, task.generator) and moved(average, task.ema.module)
+        # A constant in the score of all pictures has no gradient.
+        assert moved(critic, task.critic) == (critic.keys() - {"whole.9.bias", "local.9.bias"} if both else set())
+        assert ("wasserstein" in figures) is both
+        assert all(torch.isfinite(value) for value in figures.values())
+        assert all(p.grad is None for network in task.networks.values() for p in network.parameters())
+
+
+def test_the_generators_step_takes_its_own_batch_and_gives_the_critic_no_gradient(make):
+    task, seen = make(phases__at_step=0), {}
+    update_critic, update_generator, apply = task._update_critic, task._update_generator, task._apply
+    task._update_critic = lambda number, x: (seen.setdefault("critic", []).append(number), update_critic(number, x))[1]
+
+    def generator(number, x, adversarial):
+        seen["generator"] = number
+        return update_generator(number, x, adversarial)
+
+    def watched(name):
+        seen[f"{name} moves the critic"] = any(p.grad is not None for p in task.critic.parameters())
+        apply(name)
+
+    task._update_generator, task._apply = generator, watched
+    task.step(2, [batch_of(i) for i in range(3)])
+    assert (seen["critic"], seen["generator"]) == ([6, 7], 8)
+    assert (seen["critic moves the critic"], seen["generator moves the critic"]) == (True, False)
+
+
+def test_a_critic_without_any_gradient_makes_nothing_that_is_not_a_number(make):
+    task = make(phases__at_step=0)
+    with torch.no_grad():
+        for p in task.critic.parameters():
+            p.zero_()
+    figures = task.step(0, [batch_of(i) for i in range(3)])
+    assert figures["gradient_penalty"].item() == 2  # (0 - 1)^2 for each critic
+    assert all(torch.isfinite(value) for value in figures.values())
+    assert all(torch.isfinite(p).all() for network in task.networks.values() for p in network.parameters())
+
+
+def test_pieces_have_the_crops_flips_and_holes_of_the_whole_batch(make):
+    whole, parts = make(), make(accumulation=2)
+    pictures, _ = batch_of()
+    ((x, hole, rows),) = whole._pieces(7, pictures)
+    assert (x.shape, hole.shape, rows) == ((4, 3, 32, 32), (4, 1, 32, 32), slice(0, 4))
+    pieces = list(parts._pieces(7, pictures))
+    assert [piece[2] for piece in pieces] == [slice(0, 2), slice(2, 4)]
+    assert torch.equal(torch.cat([piece[0] for piece in pieces]), x)
+    assert torch.equal(torch.cat([piece[1] for piece in pieces]), hole)
+    other, other_hole, _ = next(whole._pieces(8, pictures))
+    assert not torch.equal(other, x) and not torch.equal(other_hole, hole)
+
+
+def test_every_crop_is_a_square_of_its_picture_and_all_corners_occur(make):
+    task = make(horizontal_flip=False, batch_size=64)
+    pictures = np.zeros((64, 36, 36, 3), np.uint8)
+    pictures[..., 0], pictures[..., 1] = np.arange(36)[:, None], np.arange(36)
+    x, _, _ = next(task._pieces(0, pictures))
+    values = ((x + 1) * 127.5).round().long()
+    tops, lefts = values[:, 0, 0, 0], values[:, 1, 0, 0]
+    assert set(tops.tolist()) == set(lefts.tolist()) == {0, 1, 2, 3, 4}
+    steps = torch.arange(32)
+    assert torch.equal(values[:, 0], (tops[:, None] + steps)[:, :, None].expand(-1, -1, 32))
+    assert torch.equal(values[:, 1], (lefts[:, None] + steps)[:, None].expand(-1, 32, -1))
+
+
+def test_the_penalty_of_a_batch_is_the_mean_of_its_halves(make):
+    """What two processes hold is what one holds: the same penalty, and the same gradient of the critics."""
+    pictures, _ = batch_of()
+    found = []
+    for accumulation in (1, 2):
+        task = make(accumulation=accumulation, generator__branch__kind="none")
+        task._apply = lambda name, task=task: found.append([p.grad.clone() for p in task.critic.parameters()])
+        found.append(task._update_critic(3, pictures)["gradient_penalty"])
+    torch.testing.assert_close(found[1], found[3])
+    torch.testing.assert_close(found[0], found[2], rtol=1e-4, atol=1e-6)
+
+
+def test_the_saturated_fraction_is_logged(make):
+    task = make()
+    with torch.no_grad():
+        task.generator.refine[-1].bias.fill_(5.0)
+    figures = task.step(0, [batch_of()])
+    assert figures["saturated_refined"].item() == 1
+    assert figures["saturated_coarse"].item() < 0.5
+
+
+def test_eq_9_with_all_its_weights(make):
+    plain, weighted = make(phases__at_step=0), make(phases__at_step=0, reconstruction_weight=2.0, coarse_weight=0.5)
+    for task in (plain, weighted):
+        task.critic.requires_grad_(False)
+        figures = task._update_generator(0, batch_of()[0], True)
+        config = task.config
+        expected = config.reconstruction_weight * (
+            config.coarse_weight * figures["l1_coarse"] + figures["l1_refined"]
+        ) + (1e-3 * figures["loss_adversarial"] + 1e-3 * figures["orthogonal_g"])
+        torch.testing.assert_close(figures["loss_g"], expected)
+
+
+def test_held_out_pictures_are_never_trained_on_and_do_not_depend_on_the_seed(tiny_inpainting_config):
+    config = derive(tiny_inpainting_config, {"val_fraction": 0.25})
+    held_out, trained_on = config.held_out(40), config.trained_on(40)
+    assert len(held_out) == 10
+    assert sorted([*held_out, *trained_on]) == list(range(40))
+    assert np.array_equal(held_out, derive(config, {"seed": 5}).held_out(40))
+    assert not np.array_equal(held_out, derive(config, {"val_seed": 5}).held_out(40))
+    assert len(derive(config, {"val_data": "elsewhere"}).trained_on(40)) == 40
+
+
+def test_usage_has_the_layouts_figures_of_attentive_normalization_only(make):
+    assert set(make().usage()) == {
+        "generator.attentive.norm.sharpness",
+        "generator.attentive.norm.effective_entities",
+    }
+    assert make(generator__branch__kind="none").usage() == {}
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A flat folder of pictures of several sizes to train on, and one to validate on."""
+    chance = np.random.default_rng(0)
+    for folder, count in (("train", 6), ("val", 3)):
+        (tmp_path / folder).mkdir()
+        for i in range(count):
+            noise = chance.integers(0, 256, (40 + i, 50, 3), np.uint8)
+            Image.fromarray(noise).save(tmp_path / folder / f"{i}.png")
+    return tmp_path
+
+
+def test_a_flat_folder_and_validation_pictures_of_another(folders, tiny_inpainting_arguments, capsys):
+    command = ["train", "inpaint-an-64-cpu", "--data", str(folders / "train"), "--val_data", str(folders / "val")]
+    run = folders / "runs" / "mine"
+    assert main([*command, "--out", str(run), *tiny_inpainting_arguments, "--steps", "2"]) == 0
+    assert "6 pictures at 36x36; " in capsys.readouterr().out
+    assert main(["resume", str(run), "--steps", "4"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("--val_data", "nowhere"), "there is nothing at nowhere"),
+        (("--masks.kind", "folder", "--masks.folder", "nowhere"), "nowhere does not exist"),
+        (("--masks.kind", "centre", "--masks.fraction", "0.5", "0.9", "--generator.stride", "8"), "unknown field"),
+        (("--accumulation", "3"), "choose a multiple of 3"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_a_run_is_there(
+    arguments, part, folders, tiny_inpainting_arguments, monkeypatch, capsys
+):
+    monkeypatch.chdir(folders)
+    command = ["train", "inpaint-an-64-cpu", "--data", "train", "--out", "runs/mine", *tiny_inpainting_arguments]
+    assert main([*command, *arguments]) == 2
+    err = capsys.readouterr().err
+    assert part in err and err.count("\n") == 1
+    assert not (folders / "runs" / "mine").exists()
+
+
+def test_one_picture_is_too_few_to_hold_one_out(folders, tiny_inpainting_arguments, capsys):
+    for i in range(1, 6):
+        (folders / "train" / f"{i}.png").unlink()
+    command = ["train", "inpaint-an-64-cpu", "--data", str(folders / "train"), "--out", str(folders / "run")]
+    assert main([*command, *tiny_inpainting_arguments]) == 2
+    assert "has 1 picture(s), too few to hold one out: give --val_data" in capsys.readouterr().err
+
+
+def test_masks_of_a_folder_that_are_left_out_are_counted(folders, tiny_inpainting_config, capsys):
+    (folders / "masks").mkdir()
+    good = np.zeros((32, 32), np.uint8)
+    good[:14, :14] = 255
+    Image.fromarray(good).save(folders / "masks" / "good.png")
+    Image.fromarray(np.zeros((32, 32), np.uint8)).save(folders / "masks" / "nothing.png")
+    changes = {"masks": type(tiny_inpainting_config.masks)("folder", folder=str(folders / "masks"))}
+    task = InpaintingTask(derive(tiny_inpainting_config, changes), Accelerator(cpu=True))
+    err = capsys.readouterr().err
+    assert err.startswith("1 masks of ") and "nothing.png" in err
+    _, hole, _ = next(task._pieces(0, batch_of()[0]))
+    assert torch.equal(hole[0, 0], torch.from_numpy(good > 0))
