@@ -46,6 +46,13 @@ def test_a_layout_lies_over_the_pictures_lightness():
             assert found[row, column] == pytest.approx(0.55 * colours[entity] + 0.45 * lightness, abs=0.51)
 
 
+@pytest.mark.parametrize("command", ["generate", "interpolate"])
+def test_an_inpainter_draws_no_pictures_of_its_own(command, finished_inpainting_run, tmp_path, refused):
+    arguments = ["--labels", "0", "1", "-o", tmp_path / "sheet.png"]
+    message = refused(command, finished_inpainting_run, *arguments)
+    assert message.endswith("is an inpainting model: complete pictures with `attnorm inpaint`")
+
+
 def test_what_cannot_be_drawn_is_refused(files, finished_inpainting_run, finished_run, tmp_path, refused):
     picture, mask, out = tmp_path / "picture.png", tmp_path / "mask.png", ("-o", tmp_path / "sheet.png")
     run = finished_inpainting_run
