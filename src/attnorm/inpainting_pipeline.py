@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar, get_args, overload
@@ -20,8 +18,8 @@ from attnorm.data.decode import DecodeError, marked
 from attnorm.data.editable import EditablePicture, as_marked
 from attnorm.errors import UserError
 from attnorm.metrics.layout import record_layouts
-from attnorm.models.inpainting import InpaintingGenerator, InpaintingGeneratorConfig
-from attnorm.pipelines import check_device, find_model
+from attnorm.models.inpainting import InpaintingGenerator
+from attnorm.pipelines import check_device, find_model, saved_fields
 from attnorm.plots import to_uint8
 
 Mode = Literal["auto", "native", "crop", "resize"]
@@ -93,7 +91,8 @@ class InpaintingPipeline:
         """
         check_device(device)
         model = find_model(source)
-        _check_task(Path(model), source)
+        if "latent_dim" in saved_fields(model):  # whose configuration would otherwise be called damaged
+            raise UserError(f"{source} is a class-conditional model: draw from it with `attnorm generate`")
         return cls(InpaintingGenerator.from_pretrained(str(model), map_location=device))
 
     @overload
@@ -298,13 +297,3 @@ def _hole_of(mask: Tensor, pictures: Tensor) -> Tensor:
             what = "every pixel: there is nothing known to go by" if one.all() else "no pixel"
             raise UserError(f"the mask of picture {number} marks {what}")
     return hole
-
-
-def _check_task(folder: Path, source: str | Path) -> None:
-    """Names a model of the other task, whose configuration would otherwise be called damaged."""
-    try:
-        names = set(json.loads((folder / "config.json").read_text("utf-8")))
-    except (OSError, ValueError, TypeError):  # on the hub, or damaged: the loader says so
-        return
-    if "latent_dim" in names - {field.name for field in dataclasses.fields(InpaintingGeneratorConfig)}:
-        raise UserError(f"{source} is a class-conditional model: draw from it with `attnorm generate`")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -59,10 +60,13 @@ class ClassConditionalPipeline:
         """Loads a run, a saved model's folder, or a model of the hub by its ORGANISATION/NAME.
 
         Raises:
-            UserError: there is no model at `source`, it is damaged, or PyTorch cannot use `device`.
+            UserError: there is no class-conditional model at `source`, it is damaged, or PyTorch cannot use `device`.
         """
         check_device(device)
-        return cls(Generator.from_pretrained(str(find_model(source)), map_location=device))
+        model = find_model(source)
+        if "branch" in saved_fields(model):  # whose configuration would otherwise be called damaged
+            raise UserError(f"{source} is an inpainting model: complete pictures with `attnorm inpaint`")
+        return cls(Generator.from_pretrained(str(model), map_location=device))
 
     def __call__(
         self, labels: Sequence[str | int] | None = None, num_images: int | None = None, seed: int = 0
@@ -223,6 +227,15 @@ def find_model(source: str | Path) -> str | Path:
     if path.exists():
         raise UserError(f"{path} is neither a run nor a saved model: it has no config.json")
     return _hub_model(str(source))
+
+
+def saved_fields(model: str | Path) -> set[str]:
+    """The names in a saved model's configuration, which tell what it is for; none of one that is damaged, or of one of
+    the hub, which its loader looks into."""
+    try:
+        return set(json.loads((Path(model) / "config.json").read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return set()
 
 
 def _hub_model(name: str) -> str:

@@ -9,20 +9,32 @@ from pathlib import Path
 
 from attnorm.errors import UserError
 from attnorm.files import output_file
-from attnorm.reproduction.paper import SCALES, TABLES
+from attnorm.reproduction.paper import INPAINTING_SCALES, SCALES, TABLES
 from attnorm.reproduction.report import write_report
 from attnorm.reproduction.runs import Reproduction, make_runs
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("table", choices=TABLES, help="which table of the paper")
-    parser.add_argument("--scale", choices=SCALES, default="cpu", help="size of networks and training (default cpu)")
+    parser.add_argument(
+        "--scale",
+        choices=list(SCALES | INPAINTING_SCALES),
+        default="cpu",
+        help="size of networks and training (default cpu)",
+    )
     parser.add_argument("--data", help="pictures to train on (at scale cpu by default facades-synthetic)")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for runs and TABLE.md")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="default 0")
     parser.add_argument("--steps", type=int, metavar="N", help="steps of every run (default: the presets' own)")
     parser.add_argument("--extractor", help="network of the metrics (default: the scale's)")
     parser.add_argument("--num", type=int, metavar="N", help="pictures to measure with (default: the scale's)")
+    parser.add_argument("--val-data", help="of table3: validation pictures (default: a share of the data held out)")
+    parser.add_argument(
+        "--phase-1-steps",
+        type=int,
+        metavar="N",
+        help="of table3: steps before the adversarial loss (default: converged)",
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument(
         "--launcher", metavar="COMMAND", help="e.g. 'torchrun --nproc-per-node 4' for several processes (default: one)"
@@ -30,7 +42,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    scale = SCALES[args.scale]
+    table = TABLES[args.table]
+    if args.scale not in table.scales:
+        raise UserError(f"--scale {args.scale} is not one of {args.table}: choose from {', '.join(table.scales)}")
+    if table.task == "inpainting" and args.extractor:
+        raise UserError(f"{args.table} needs no feature network: leave --extractor out")
+    if table.task != "inpainting" and (args.val_data or args.phase_1_steps is not None):
+        raise UserError(f"--val-data and --phase-1-steps are for table3: leave them out of {args.table}")
+    if args.phase_1_steps is not None and args.phase_1_steps < 0:
+        raise UserError(f"--phase-1-steps must be at least 0, got {args.phase_1_steps}")
+    scale = table.scales[args.scale]
     source = args.data or scale.source
     if source is None:
         raise UserError(f"--scale {args.scale} needs --data: the pictures to train on")
@@ -50,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
         extractor=args.extractor or scale.extractor,
         num=scale.num if args.num is None else args.num,
         device=args.device,
+        val_source=args.val_data or "",
+        phase_1_steps=args.phase_1_steps,
         launcher=tuple(shlex.split(args.launcher)) if args.launcher else (sys.executable,),
     )
     code = make_runs(plan, lambda sentence: print(sentence, flush=True), lambda: _write(plan))

@@ -22,7 +22,9 @@ _OWN = ("--data", "--out")  # what is not a field of the preset
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("preset", help="a name from `attnorm presets`")
     parser.add_argument(
-        "--data", required=True, help="a class-per-folder tree, parquet file(s), a prepared set, or digits"
+        "--data",
+        required=True,
+        help="a folder of pictures, a folder per class, parquet file(s), a prepared or a built-in set",
     )
     parser.add_argument("--out", required=True, type=Path, help="the run's folder; must not hold a run yet")
 

@@ -1,5 +1,5 @@
 """Draw what the layers learned: each generated picture, its layout in colour, and the maps of its entities; and what
-the regions do to the statistics of the features.
+the regions do to the statistics of the features. Of an inpainting model: its layout over a picture that it completes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from attnorm.cli import visualize_inpainter
+from attnorm.cli.kinds import is_inpainter
 from attnorm.errors import UserError
 from attnorm.files import output_file
 from attnorm.metrics.layout import layout_usage
@@ -26,13 +28,18 @@ from attnorm.plots.charts import check_chart_name
 from attnorm.plots.region_chart import save_region_chart
 from attnorm.plots.saving import check_picture_name
 
+COUNT = 8  # pictures, unless told otherwise
 COLUMNS = ("share", "mean", "std")  # of each way to read the regions
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a run, a saved model's folder, or ORGANISATION/NAME on the hub")
+    parser.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help="of an inpainting model: a picture")
+    parser.add_argument(
+        "mask", type=Path, nargs="?", metavar="MASK", help="its mask, light where pixels are missing (default: its own)"
+    )
     parser.add_argument("--labels", nargs="+", metavar="LABEL", help="class names or indices; default: all classes")
-    parser.add_argument("--count", type=int, default=8, metavar="N", help="pictures in all (default 8)")
+    parser.add_argument("--count", type=int, metavar="N", help="pictures in all (default 8)")
     parser.add_argument("--entities", nargs="+", type=int, metavar="K", help="whose maps the sheet shows; default: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--out", type=Path, help="the sheet, such as layouts.png")
@@ -48,11 +55,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    if is_inpainter(args.model):
+        visualize_inpainter.run(args)
+        return
+    if args.image is not None:
+        raise UserError(f"{args.model} completes no pictures: leave {args.image} out")
     _check_files(args)
     pipe = ClassConditionalPipeline.from_pretrained(args.model, device=args.device)
     with ExitStack() as stack:
         regions = {} if args.regions is None else stack.enter_context(record_regions(pipe.generator))
-        drawn = pipe.draw(args.labels, args.count, args.seed, with_layouts=True)
+        drawn = pipe.draw(args.labels, COUNT if args.count is None else args.count, args.seed, with_layouts=True)
     if not drawn.layouts:
         raise UserError(f"{args.model} has no attentive normalization, so there is no layout to draw")
     [(layer, layouts)] = drawn.layouts.items()  # a generator has one long-range layer

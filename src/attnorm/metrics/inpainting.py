@@ -89,7 +89,9 @@ def measure_fills(
     """
     rank, count = rank_and_count()
     masks = Masks(holes, (truths.size, truths.size))
-    share = np.array_split(np.arange(truths.count), count)[rank]
+    # None may be left without any: all would wait for it. Fewer pictures than processes are measured by each.
+    is_shared = 1 < count <= truths.count
+    share = np.array_split(np.arange(truths.count), count if is_shared else 1)[rank if is_shared else 0]
     found: dict[str, list[np.ndarray]] = {}
     for first in range(0, len(share), BATCH):
         places = share[first : first + BATCH]
@@ -104,7 +106,7 @@ def measure_fills(
     measured = {}
     for name, parts in found.items():
         rows = np.concatenate(parts)
-        if count > 1:
+        if is_shared:
             rows = gather_rows(torch.from_numpy(rows)).numpy()
         *columns, l1 = rows.T
         measured[name] = Filled(Reconstruction(*columns), l1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 NAMES = {
     "ac-gan": "AC-GAN",
@@ -15,13 +15,29 @@ NAMES = {
     "an-gan-no-ssr": "AN-GAN, no self-sampling",
     "an-gan-n8": "AN-GAN, 8 entities",
     "an-gan-n32": "AN-GAN, 32 entities",
+    "inpaint-ca": "CA",
+    "inpaint-an": "AN",
+    "inpaint-plain": "no long-range layer",
 }
+
+
+class Scale(NamedTuple):
+    """At what size a table is reproduced: the presets' kind of data, and how it is measured by default.
+
+    extractor: of the metrics; empty where none is needed. num: pictures to measure with, 0 for all that there are.
+    source: what is trained on if nothing is named; None: it has to be named.
+    """
+
+    data: str
+    extractor: str
+    num: int
+    source: str | None
 
 
 class PaperTable(NamedTuple):
     """A table of the paper.
 
-    metrics: the figures of ours that stand beside it, as keys of `attnorm evaluate`.
+    metrics: the figures of ours that stand beside it, as keys of `attnorm evaluate`, or of its inpainting record.
     columns: the paper's names of them.
     printed: what it prints for each system, in the order of `columns`; None where it prints nothing.
     """
@@ -30,6 +46,16 @@ class PaperTable(NamedTuple):
     metrics: tuple[str, ...]
     columns: tuple[str, ...]
     printed: dict[str, tuple[float | None, ...]]
+    task: Literal["class-conditional", "inpainting"] = "class-conditional"
+
+    @property
+    def scales(self) -> dict[str, Scale]:
+        return INPAINTING_SCALES if self.task == "inpainting" else SCALES
+
+    @property
+    def pictures(self) -> str:
+        """What the paper trains on."""
+        return "Paris StreetView" if self.task == "inpainting" else "ImageNet"
 
 
 TABLES = {
@@ -48,6 +74,17 @@ TABLES = {
     # The figures are those of its classes, below.
     "table2": PaperTable(
         "Table 2: intra-FID by class", ("intra",), ("intra-FID ↓",), {"sn-gan": (), "sa-gan": (), "an-gan": ()}
+    ),
+    "table3": PaperTable(
+        "Table 3: inpainting",
+        ("psnr", "ssim", "mae"),
+        ("PSNR ↑", "SSIM ↑", "MAE ↓"),
+        {
+            "inpaint-ca": (23.78, 0.8406, 0.0338),
+            "inpaint-an": (25.09, 0.8541, 0.0334),
+            "inpaint-plain": (None, None, None),
+        },
+        "inpainting",
     ),
     "table4": PaperTable(
         "Table 4: ablations",
@@ -77,17 +114,13 @@ CLASSES = {
 }
 
 
-class Scale(NamedTuple):
-    """At what size a table is reproduced: the presets' kind of data, and how it is measured by default."""
-
-    data: str
-    extractor: str
-    num: int
-    source: str | None  # what is trained on if nothing is named; None: it has to be named
-
-
 SCALES = {
     "paper": Scale("imagenet128", "inception", 50_000, None),
     "cifar10": Scale("cifar10", "inception", 50_000, None),
     "cpu": Scale("cifar10-cpu", "efficientnet-lite0", 5_000, "facades-synthetic"),
+}
+
+INPAINTING_SCALES = {
+    "paper": Scale("256", "", 0, None),
+    "cpu": Scale("128-cpu", "", 0, "facades-synthetic"),
 }

@@ -7,22 +7,31 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from attnorm.config import to_dict
+from attnorm.metrics.inpainting import HOLES
+from attnorm.metrics.inpainting_record import HEADS, InpaintingRecord
 from attnorm.metrics.result import Result, markdown
 from attnorm.presets import CLASS_CONDITIONAL, get_preset
 from attnorm.reproduction.paper import CLASSES, NAMES
 from attnorm.reproduction.runs import Reproduction, commands
 
 # Fields that say how a run is watched or where it is, not what is trained.
-IMMATERIAL = ("data", "seed", "device", "log_every", "sample_every", "checkpoint_every", "keep_checkpoints")
+IMMATERIAL = (
+    *("data", "val_data", "seed", "device", "log_every", "sample_every", "evaluate_every"),
+    *("checkpoint_every", "keep_checkpoints"),
+)
+OF_NETWORKS = ("refined", "coarse")  # ways to fill of an inpainting record
 MISSING = "–"
 FIGURES = 4
 
 
 def write_report(plan: Reproduction) -> str:
     """The table with what is measured so far; rows that are not there yet say how many of their runs are."""
-    found = _found(plan)
     lines = [f"# {plan.paper.title}, at scale {plan.scale}", ""]
-    lines += [_by_class(plan, found) if plan.table == "table2" else _by_system(plan, found), ""]
+    if plan.paper.task == "inpainting":
+        lines += [_by_fill(plan), ""]
+    else:
+        found = _found(plan)
+        lines += [_by_class(plan, found) if plan.table == "table2" else _by_system(plan, found), ""]
     lines += ["Mean ± standard deviation over seeds.", "", "## What differs from the paper", ""]
     lines += [f"- {difference}" for difference in _differences(plan)]
     lines += ["", "## Commands", "", *(f"    {command}" for command in commands(plan)), ""]
@@ -68,6 +77,36 @@ def _by_class(plan: Reproduction, found: dict[str, list[list[Result]]]) -> str:
     return markdown(rows) if names else "No run is finished yet."
 
 
+def _by_fill(plan: Reproduction) -> str:
+    """A row a system, one for its coarse stage alone, and one for each fill without a network; both kinds of hole."""
+    columns = [(kind, figure) for kind in HOLES for figure in plan.paper.metrics]
+    heads = [f"{HEADS[figure]}, {kind}" for kind, figure in columns]
+    rows = [["system", *(f"{column}, paper" for column in plan.paper.columns), *heads, "seeds"]]
+
+    def row(name: str, printed: Sequence[float | None], records: Sequence[InpaintingRecord], way: str) -> list[str]:
+        paper = [MISSING if value is None else f"{value:g}" for value in printed]
+        ours = [
+            _mean([record.figures[kind][way][figure].mean for record in records if way in record.figures[kind]])
+            for kind, figure in columns
+        ]
+        return [name, *paper, *ours, f"{len(records)} of {len(plan.seeds)}"]
+
+    nothing = [None] * len(plan.paper.columns)
+    first: list[InpaintingRecord] = []
+    for system, printed in plan.paper.printed.items():
+        found = [
+            plan.inpainting_record(run, plan.config(one, seed).steps) for one, seed, run in plan.runs() if one == system
+        ]
+        records = [record for record in found if record is not None]
+        first = first or records[:1]
+        rows.append(row(NAMES[system], printed, records, "refined"))
+        rows.append(row(f"{NAMES[system]}, coarse stage alone", nothing, records, "coarse"))
+    for record in first:  # what no network makes is the same for all of them
+        ways = dict.fromkeys(way for kind in record.figures.values() for way in kind if way not in OF_NETWORKS)
+        rows += [[*row(way, nothing, [record], way)[:-1], ""] for way in ways]
+    return markdown(rows)
+
+
 def _title(result: Result) -> str:
     return f"{result.metric} {'↓' if result.better == 'lower' else '↑'}"
 
@@ -83,14 +122,17 @@ def _differences(plan: Reproduction) -> list[str]:
     """What our runs have otherwise than the paper's, system by system where it is not the same for all."""
     per_system = {}
     for system in plan.paper.printed:
-        ours, paper = plan.config(system, 0), get_preset(f"{system}-imagenet128")
+        ours, paper = plan.config(system, 0), get_preset(f"{system}-{plan.paper.scales['paper'].data}")
         per_system[system] = [
             f"`{name}` {_plain(ours_value)} instead of {_plain(paper_value)}"
             for name, ours_value, paper_value in _leaves(to_dict(ours), to_dict(paper))
         ]
     common = [one for one in next(iter(per_system.values())) if all(one in lines for lines in per_system.values())]
-    lines = [f"data: `{plan.source}` instead of ImageNet"] if plan.scale != "paper" else []
-    if plan.num != 50_000 or plan.extractor != "inception":
+    lines = [f"data: `{plan.source}` instead of {plan.paper.pictures}"] if plan.scale != "paper" else []
+    if plan.paper.task == "inpainting":
+        count = "all" if not plan.num else str(plan.num)
+        lines.append(f"measured on {count} validation pictures with centred and with random square holes of a quarter")
+    elif plan.num != 50_000 or plan.extractor != "inception":
         lines.append(f"measured with {plan.num} pictures and {plan.extractor} instead of 50000 and Inception")
     lines += common
     for system, own in per_system.items():

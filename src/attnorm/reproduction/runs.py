@@ -14,14 +14,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from attnorm.config import to_dict
+from attnorm.config import derive, to_dict
 from attnorm.errors import UserError
+from attnorm.metrics.inpainting_record import InpaintingRecord, read_record
 from attnorm.metrics.result import Result, read_results
 from attnorm.presets import get_preset
-from attnorm.reproduction.paper import SCALES, TABLES, PaperTable, Scale
+from attnorm.reproduction.paper import TABLES, PaperTable, Scale
 from attnorm.training.checkpoint import latest_step
 from attnorm.training.class_conditional import ClassConditionalConfig
 from attnorm.training.config import TrainingConfig
+from attnorm.training.inpainting import InpaintingConfig
 from attnorm.training.loop import CHECKPOINTS, CONFIG, read_config
 from attnorm.training.precision import resolve_device
 
@@ -34,6 +36,9 @@ class Reproduction:
 
     source: what the runs are trained on. steps: None for the presets' own. launcher: what stands before
     `-m attnorm`, a Python interpreter or torchrun with its options.
+
+    Of inpainting only: val_source, the validation pictures, empty for a share of `source`; phase_1_steps, None to end
+    phase 1 where the preset's criterion does.
     """
 
     table: str
@@ -46,6 +51,8 @@ class Reproduction:
     num: int
     device: Literal["auto", "cpu", "cuda"]
     launcher: tuple[str, ...] = (sys.executable,)
+    val_source: str = ""
+    phase_1_steps: int | None = None
 
     @property
     def paper(self) -> PaperTable:
@@ -53,12 +60,17 @@ class Reproduction:
 
     @property
     def size(self) -> Scale:
-        return SCALES[self.scale]
+        return self.paper.scales[self.scale]
 
     def config(self, system: str, seed: int) -> TrainingConfig:
         """What the run of a system is trained with, before its data are known."""
         config = replace(get_preset(f"{system}-{self.size.data}"), seed=seed, data=self.source, device=self.device)
-        return config if self.steps is None else replace(config, steps=self.steps)
+        config = config if self.steps is None else replace(config, steps=self.steps)
+        if isinstance(config, InpaintingConfig):
+            config = replace(config, val_data=self.val_source)
+            if self.phase_1_steps is not None:
+                config = derive(config, {"phases.at_step": self.phase_1_steps})
+        return config
 
     def runs(self) -> Iterator[tuple[str, int, Path]]:
         """System, seed and folder; seed after seed, so that a whole table is there early."""
@@ -68,6 +80,8 @@ class Reproduction:
 
     def record_path(self, run: Path) -> Path:
         """Where a run's figures are; the name tells tables that share a run apart."""
+        if self.paper.task == "inpainting":
+            return run / "metrics" / f"inpainting-n{self.num or 'all'}.json"
         extractor = Path(self.extractor).stem
         return run / "metrics" / f"{'-'.join(self.paper.metrics)}-{extractor}-n{self.num}.json"
 
@@ -78,6 +92,16 @@ class Reproduction:
             return None
         results = read_results(path)
         return results if results and results[0].protocol.step == steps else None
+
+    def inpainting_record(self, run: Path, steps: int) -> InpaintingRecord | None:
+        """What was measured of a finished inpainting run, None if it is not there yet."""
+        path = self.record_path(run)
+        record = read_record(path) if path.is_file() else None
+        return record if record is not None and record.protocol.step == steps else None
+
+    def is_measured(self, run: Path, steps: int) -> bool:
+        found = self.inpainting_record if self.paper.task == "inpainting" else self.results
+        return found(run, steps) is not None
 
 
 def make_runs(plan: Reproduction, say: Say, after_each: Callable[[], None]) -> int:
@@ -114,7 +138,7 @@ def _missing(plan: Reproduction, system: str, config: TrainingConfig, run: Path)
         yield _train(plan, system, config.seed, run)
     elif (latest_step(run / CHECKPOINTS) or 0) < config.steps:
         yield ["resume", str(run)]
-    if plan.results(run, config.steps) is None:
+    if not plan.is_measured(run, config.steps):
         yield _evaluate(plan, run)
 
 
@@ -122,13 +146,18 @@ def _train(plan: Reproduction, system: str, seed: int, run: Path) -> list[str]:
     steps = [] if plan.steps is None else ["--steps", str(plan.steps)]
     device = [] if plan.device == "auto" else ["--device", plan.device]
     preset = f"{system}-{plan.size.data}"
-    return ["train", preset, "--data", plan.source, "--out", str(run), "--seed", str(seed), *steps, *device]
+    val = ["--val_data", plan.val_source] if plan.val_source else []
+    switch = [] if plan.phase_1_steps is None else ["--phases.at_step", str(plan.phase_1_steps)]
+    own = [*steps, *device, *val, *switch]
+    return ["train", preset, "--data", plan.source, "--out", str(run), "--seed", str(seed), *own]
 
 
 def _evaluate(plan: Reproduction, run: Path) -> list[str]:
     out = ["--out", str(plan.record_path(run)), "--force"]
-    how = ["--extractor", plan.extractor, "--num", str(plan.num)]
     device = ["--device", resolve_device(plan.device).type]
+    if plan.paper.task == "inpainting":  # its figures are always measured
+        return ["evaluate", str(run), *(["--num", str(plan.num)] if plan.num else []), *out, *device]
+    how = ["--extractor", plan.extractor, "--num", str(plan.num)]
     return ["evaluate", str(run), "--metrics", *plan.paper.metrics, *how, *out, *device]
 
 

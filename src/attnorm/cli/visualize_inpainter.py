@@ -1,0 +1,66 @@
+"""`attnorm visualize` of an inpainting model: its layout over a picture that it completes."""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+import torch
+
+from attnorm.data.decode import DecodeError, marked, open_upright, pillow_quiet
+from attnorm.data.editable import EditablePicture, as_marked
+from attnorm.errors import UserError
+from attnorm.inpainting_pipeline import InpaintingPipeline
+from attnorm.metrics.inpainting import composite
+from attnorm.metrics.layout import layout_usage
+from attnorm.plots import save_picture
+from attnorm.plots.inpainting import inpainting_layout_sheet
+from attnorm.plots.saving import check_picture_name
+
+OF_GENERATORS = ("labels", "count", "regions")
+
+
+def run(args: argparse.Namespace) -> None:
+    _check(args)
+    picture, hole = _read(args)
+    pipe = InpaintingPipeline.from_pretrained(args.model, device=args.device)
+    if pipe.generator.config.branch.kind != "attentive_norm":
+        raise UserError(f"{args.model} has no attentive normalization, so there is no layout to draw")
+    pipe.plan(hole)  # says what is wrong with the picture's size
+    stages = pipe.stages(picture[None], hole[None])
+    [layouts] = stages.layouts.values()  # the branch has one layer
+    count = layouts.shape[1]
+    for entity in args.entities or ():
+        if not 0 <= entity < count:
+            raise UserError(f"there is no entity {entity}: the model's entities are 0 to {count - 1}")
+    completed = composite(picture[None], stages.refined, hole[None])[0]
+    save_picture(inpainting_layout_sheet(picture, hole, completed, layouts[0], args.entities or ()), args.out)
+    usage = layout_usage(torch.from_numpy(layouts))
+    print(
+        f"{args.out}: {count} entities, sharpness {usage.sharpness:.3f} (1 is hard, {1 / count:.3f} uniform), "
+        f"{usage.effective_entities:.1f} effective entities"
+    )
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name in OF_GENERATORS:
+        if getattr(args, name) is not None:
+            raise UserError(f"--{name} is for class-conditional models, and {args.model} is inpainting: leave it out")
+    if args.image is None:
+        raise UserError(f"{args.model} completes pictures: attnorm visualize MODEL IMAGE MASK -o SHEET.png")
+    if args.out is None:
+        raise UserError("give -o/--out for the sheet")
+    check_picture_name(args.out)
+    if args.out.exists() and not args.force:
+        raise UserError(f"{args.out} exists already: give --force to overwrite it, or another name")
+
+
+def _read(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
+    """The picture (h, w, 3) uint8 and its hole (h, w) bool."""
+    with pillow_quiet():
+        try:
+            picture = EditablePicture(open_upright(args.image))
+            mask = picture.transparent() if args.mask is None else marked(open_upright(args.mask))
+            return picture.rgb, as_marked(mask, picture.size)
+        except DecodeError as error:
+            raise UserError(f"{args.image}: {error}") from error

@@ -1,0 +1,126 @@
+"""`attnorm evaluate` of an inpainting run: figures, reference fills, record, sheet, and everything that it refuses."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from attnorm.data.builtin import load_builtin
+from attnorm.data.masks import Masks
+from attnorm.metrics.fills import mean_colour
+from attnorm.metrics.inpainting import HOLES
+from attnorm.metrics.inpainting_record import read_record
+from attnorm.metrics.reconstruction import reconstruction, structural_similarity
+
+NAME = "step-0000006-digits-held-out-n12-gaussian-seed0"
+
+
+@pytest.fixture
+def run(finished_inpainting_run, tmp_path):
+    return shutil.copytree(finished_inpainting_run, tmp_path / "runs" / "run")
+
+
+@pytest.fixture
+def without_opencv(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+
+
+def test_held_out_pictures_are_measured_beside_simpler_fills(run, output):
+    pytest.importorskip("cv2")
+    out, err = output("evaluate", run, "--num", 12)
+    assert err == ""
+    record = read_record(run / "metrics" / f"{NAME}.json")
+    assert list(record.figures) == ["centre", "random"]
+    assert list(record.figures["centre"]) == ["refined", "coarse", "mean colour", "Telea"]
+    protocol = record.protocol
+    assert (protocol.weights, protocol.step, protocol.data, protocol.num) == ("ema", 6, "digits", 12)
+    assert (protocol.size, protocol.split, protocol.window) == (32, "digits-held-out", "gaussian")
+    shown = record.figures["random"]["refined"]["psnr"]
+    assert f"| random | refined     | {shown.mean:.2f} ± {shown.deviation:.2f} |" in out
+    assert "12 pictures of digits-held-out, 32 pixels a side" in out
+    with Image.open(run / "metrics" / f"{NAME}.png") as sheet:
+        assert sheet.height > 16 * 128
+
+
+def test_the_figures_of_a_fill_are_those_worked_out_by_hand(run, output, without_opencv):
+    _, err = output("evaluate", run, "--num", 12, "--window", "uniform", "--seed", 5, "--out", run / "r.json")
+    assert err == "OpenCV is not installed, so Telea's fill is left out: pip install 'attnorm[eval]'\n"
+    figures = read_record(run / "r.json").figures
+    pictures = load_builtin("digits", 36).images
+    held_out = np.sort(np.random.default_rng(0).permutation(1797)[:180])
+    truth = pictures[held_out[np.arange(12) * 180 // 12], 2:34, 2:34]
+    for kind, holes in HOLES.items():
+        masks = Masks(holes, (32, 32)).batch(5, range(12))
+        filled = mean_colour(truth, masks)
+        expected = reconstruction(truth, filled, masks, "uniform")
+        for name, values in expected._asdict().items():
+            found = figures[kind]["mean colour"][name]
+            assert found.mean == pytest.approx(values.mean())
+            assert found.deviation == pytest.approx(values.std())
+        assert expected.ssim == pytest.approx(structural_similarity(truth, filled, "uniform"))
+        assert set(figures[kind]) == {"refined", "coarse", "mean colour"}
+
+
+def test_the_same_seed_gives_the_same_figures_and_picture(run, output, without_opencv):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        output("evaluate", run, "--num", 4, "--seed", seed, "--out", run / f"{name}.json")
+    a, b, c = (read_record(run / f"{name}.json").figures for name in "abc")
+    assert a == b
+    assert a["centre"] == c["centre"] and a["random"] != c["random"]
+    a, b, c = ((run / f"{name}.png").read_bytes() for name in "abc")
+    assert a == b != c
+
+
+def test_other_pictures_and_a_saved_model(run, output, tmp_path, without_opencv):
+    (tmp_path / "pictures").mkdir()
+    for i in range(3):
+        noise = np.random.default_rng(i).integers(0, 256, (50, 70, 3), np.uint8)
+        Image.fromarray(noise).save(tmp_path / "pictures" / f"{i}.png")
+    output("evaluate", run / "model", "--data", tmp_path / "pictures", "--out", tmp_path / "r.json")
+    protocol = read_record(tmp_path / "r.json").protocol
+    assert (protocol.num, protocol.weights, protocol.step, protocol.split) == (3, "unknown", None, "pictures")
+
+
+def test_composites_are_measured_as_a_set_by_option(run, output, without_opencv):
+    out, _ = output("evaluate", run, "--num", 10, "--metrics", "fd", "--out", run / "r.json")
+    assert out.count("| fd-efficientnet-lite0-10 ↓ |") == 2
+    distances = json.loads((run / "r.json").read_text())["distances"]
+    assert list(distances) == ["centre", "random"]
+    assert distances["centre"][0]["values"] != distances["random"][0]["values"]
+
+
+def test_what_cannot_be_measured_is_refused(run, finished_run, tmp_path, refused):
+    assert "--window is for inpainting models" in refused("evaluate", finished_run, "--window", "uniform")
+    assert "--num-real is for class-conditional models" in refused("evaluate", run, "--num-real", 3)
+    assert "intra compares classes" in refused("evaluate", run, "--metrics", "intra")
+    assert "--num must be at least 1, got 0" in refused("evaluate", run, "--num", 0)
+    assert "--num asks for 181 pictures, and digits-held-out has 180" in refused("evaluate", run, "--num", 181)
+    assert "give --data" in refused("evaluate", run / "model", "--out", tmp_path / "r.json")
+    assert "no run to keep the record in" in refused("evaluate", run / "model", "--data", "digits")
+    assert "must end in .json" in refused("evaluate", run, "--out", tmp_path / "r.txt")
+    assert "there is no run or model at none" in refused("evaluate", "none")
+    (run / "metrics").mkdir()
+    (run / "metrics" / f"{NAME}.json").write_text("mine")
+    assert "exists already: give --force" in refused("evaluate", run, "--num", 12)
+
+
+def test_two_processes_measure_what_one_does(run, output):
+    output("evaluate", run, "--num", 9, "--out", run / "one.json")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "attnorm", "evaluate", str(run), "--num", "9", "--out", str(run / "two.json")]
+    processes = [subprocess.Popen(command, env=os.environ | group | {"RANK": rank}) for rank in "01"]
+    assert [process.wait(timeout=100) for process in processes] == [0, 0]
+    one, two = (read_record(run / f"{name}.json").figures for name in ("one", "two"))
+    for kind, ways in one.items():
+        for way, figures in ways.items():
+            for name, spread in figures.items():
+                assert spread.mean == pytest.approx(two[kind][way][name].mean, rel=1e-4)

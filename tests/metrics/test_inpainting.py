@@ -1,0 +1,61 @@
+"""Measuring fills: which pictures and holes, and how processes share them."""
+
+import numpy as np
+import pytest
+
+from attnorm.data.dataset import ImageDataset
+from attnorm.data.masks import Masks
+from attnorm.metrics import inpainting
+from attnorm.metrics.inpainting import HOLES, Truths, measure_fills
+
+
+@pytest.fixture
+def truths():
+    """Eleven of twenty pictures of 20 pixels a side, 16 in their middle."""
+    images = np.random.default_rng(0).integers(0, 256, (20, 20, 20, 3), np.uint8)
+    dataset = ImageDataset(images, np.zeros(20, np.int64), ("all",))
+    return Truths(dataset, np.arange(11) + 5, 16)
+
+
+def black_and_white(pictures, holes):
+    return {"black": np.zeros_like(pictures), "white": np.full_like(pictures, 255)}
+
+
+def test_the_middle_of_each_picture_is_measured(truths):
+    assert np.array_equal(truths.read(slice(2)), truths.dataset.images[5:7, 2:18, 2:18])
+    few = truths.spread_over(3)
+    assert few.items.tolist() == [5, 8, 12]
+    assert truths.spread_over(11) is truths is truths.spread_over(50)
+
+
+@pytest.mark.parametrize("kind", HOLES)
+def test_figures_by_hand(truths, kind):
+    found = measure_fills(truths, HOLES[kind], black_and_white, seed=3)
+    for index in range(11):
+        truth = truths.dataset.images[5 + index, 2:18, 2:18].astype(float)
+        hole = Masks(HOLES[kind], (16, 16))(3, index)
+        assert hole.sum() == 64
+        assert found["black"].composite.mae[index] == pytest.approx(truth[hole].sum() / (3 * 256 * 255))
+        assert found["white"].composite.hole_mae[index] == pytest.approx((255 - truth[hole]).mean() / 255)
+        assert found["black"].l1[index] == pytest.approx(truth.mean() / 255)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 11, 12])
+def test_processes_share_the_pictures_and_the_holes_stay_theirs(truths, count, monkeypatch):
+    whole = measure_fills(truths, HOLES["random"], black_and_white)
+    parts = []
+    monkeypatch.setattr(inpainting, "gather_rows", lambda rows: rows)
+    for rank in range(count):
+        monkeypatch.setattr(inpainting, "rank_and_count", lambda rank=rank: (rank, count))
+        parts.append(measure_fills(truths, HOLES["random"], black_and_white)["white"].composite.psnr)
+    if count > 11:  # more processes than pictures: each has measured all, and none waits for another
+        assert all(np.array_equal(part, whole["white"].composite.psnr) for part in parts)
+    else:
+        assert all(len(part) for part in parts)
+        assert np.array_equal(np.concatenate(parts), whole["white"].composite.psnr)
+
+
+def test_progress_is_told(truths):
+    told = []
+    measure_fills(truths, HOLES["centre"], black_and_white, progress=lambda *one: told.append(one))
+    assert told == [("pictures", 8, 11), ("pictures", 11, 11)]
