@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attnorm import AttentiveNorm2d, SemanticLayout, orthogonal_loss
+from attnorm.layers.entity_projection import draw_pixels
 from tests.layers import literal
 
 
@@ -61,19 +62,20 @@ def test_training_layout_adds_the_sampled_correlation() -> None:
 
 
 def test_positions_are_uniform_without_replacement_and_differ_between_images() -> None:
-    """The keys are made to name their position, so the filters that the query sees are the positions drawn."""
-    layer = AttentiveNorm2d(9, 4, key_channels=9, pool_size=1).train()
-    with torch.no_grad():
-        layer.key.weight.copy_(torch.eye(9)[:, :, None, None])
-        layer.key.bias.zero_()
-        layer.query.weight.zero_()
-        layer.query.bias.copy_(torch.arange(9.0))
-    one_hot = torch.eye(9).view(1, 9, 3, 3).expand(4000, -1, -1, -1)
-    drawn = layer._sampled_correlation(one_hot, torch.Generator().manual_seed(0))[:, :, 0, 0].long()
+    drawn = draw_pixels(torch.empty(4000, 1, 3, 3), 4, 1, torch.Generator().manual_seed(0)).squeeze(2)
+    assert drawn.shape == (4000, 4)
     assert all(len(set(row.tolist())) == 4 for row in drawn)
     frequency = drawn.flatten().bincount(minlength=9) / 4000
     assert (frequency - 4 / 9).abs().max() < 0.04  # five standard errors
     assert len({tuple(sorted(row.tolist())) for row in drawn}) > 100
+
+
+def test_a_position_stands_for_the_pixels_that_are_pooled_there() -> None:
+    """On a 5 x 7 map pooled by 2 there are 2 x 3 positions; the last row and column are in none."""
+    drawn = draw_pixels(torch.empty(1, 1, 5, 7), 6, 2, torch.Generator().manual_seed(0))[0]
+    assert sorted(map(tuple, drawn.tolist())) == [
+        (7 * y + x, 7 * y + x + 1, 7 * y + x + 7, 7 * y + x + 8) for y in (0, 2) for x in (0, 2, 4)
+    ]
 
 
 def test_sampling_follows_the_generator_and_is_off_in_eval_mode() -> None:

@@ -3,7 +3,7 @@
 from attnorm.layers.attentive_norm import AttentiveNorm2d, SemanticLayout, orthogonal_loss
 from attnorm.layers.conditional_norm import ConditionalBatchNorm2d
 from attnorm.layers.contextual_attention import ContextualAttention2d
-from attnorm.layers.regional_norm import choose_backend, regional_norm
+from attnorm.layers.regional_norm import backend_for, backend_refusals, regional_norm
 from attnorm.layers.self_attention import SelfAttention2d
 from attnorm.layers.spectral import spectral_norm
 
@@ -13,7 +13,8 @@ __all__ = [
     "ContextualAttention2d",
     "SelfAttention2d",
     "SemanticLayout",
-    "choose_backend",
+    "backend_for",
+    "backend_refusals",
     "orthogonal_loss",
     "regional_norm",
     "spectral_norm",

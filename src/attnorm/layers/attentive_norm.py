@@ -6,11 +6,20 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from attnorm.layers import fused_norm
 from attnorm.layers.autocast import without_autocast
+from attnorm.layers.entity_projection import Sampling, draw_pixels, entity_projection
 from attnorm.layers.kernels import composed
-from attnorm.layers.regional_norm import VARIANCES, check_operands, regional_norm, regional_norm_with_moments
+from attnorm.layers.projected_norm import (
+    Options,
+    Weights,
+    normalise_and_add,
+    project,
+    projected_norm,
+    value_and_logits,
+)
+from attnorm.layers.regional_norm import VARIANCES
 from attnorm.layers.weights import make_conv
 
 STATISTICS = ("instance", "batch")
@@ -78,13 +87,8 @@ class SemanticLayout(nn.Module):
             ValueError: x has the wrong shape, or, where positions are drawn, fewer than n pixels.
         """
         self._check(x)
-        logits = self.entities(x)
-        dtype = composed.compute_dtype(logits, x)
-        logits = logits.to(dtype)
-        if self.training and self.self_sampling:
-            gain = self.sampling_gain.to(dtype).view(1, -1, 1, 1)
-            logits = logits + gain * self._sampled_correlation(x, generator).to(dtype)
-        return torch.softmax(self.temperature * logits, dim=1)
+        logits = project(x, *entity_projection(x, self.entities.weight.flatten(1), self._sampling(x, generator)))
+        return composed.layout_of(logits, self.temperature, composed.compute_dtype(logits, x))
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return self.layout(x, generator)
@@ -96,14 +100,13 @@ class SemanticLayout(nn.Module):
             gram = weight @ weight.t()
             return (gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)).square().sum()
 
-    def _sampled_correlation(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        """F of eq. 2: n keys at positions drawn without replacement, times every query; (b, n, h, w)."""
-        height, width = x.shape[2:]
-        keys = functional.max_pool2d(self.key(x), self._pool_size_for(height, width)).flatten(2)
-        scores = torch.rand(keys.shape[0], 1, keys.shape[2], device=x.device, generator=generator)
-        positions = scores.topk(self.num_entities, dim=2).indices.expand(-1, keys.shape[1], -1)
-        filters = keys.gather(2, positions)
-        return (filters.transpose(1, 2) @ self.query(x).flatten(2)).unflatten(2, (height, width))
+    def _sampling(self, x: Tensor, generator: torch.Generator | None) -> Sampling | None:
+        """What self-sampling draws for x, None where it is off."""
+        if not (self.training and self.self_sampling):
+            return None
+        pixels = draw_pixels(x, self.num_entities, self._pool_size_for(*x.shape[2:]), generator)
+        key, query = ((conv.weight.flatten(1), bias_of(conv)) for conv in (self.key, self.query))
+        return Sampling(pixels, *key, *query, self.sampling_gain)
 
     def _pool_size_for(self, height: int, width: int) -> int:
         """The configured pooling, or the largest smaller one that leaves n positions to draw."""
@@ -191,15 +194,21 @@ class AttentiveNorm2d(SemanticLayout):
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """See the class; `generator` draws the self-sampled positions."""
-        layout = self.layout(x, generator)
-        value = self.value(x)
-        if self.statistics == "instance":
-            normalised = regional_norm(value, layout, self.weight, self.bias, variance=self.variance, eps=self.eps)
-        elif self.training:
-            normalised = self._normalise_over_batch(value, layout)
-        else:
-            normalised = self._normalise_by_running_estimates(value, layout)
-        return torch.addcmul(x, normalised.to(x.dtype), self.residual_gain.to(x.dtype))
+        self._check(x)
+        sampling, options = self._sampling(x, generator), Options(self.temperature, self.variance, self.eps)
+        if self.statistics == "batch" and not self.training:
+            weights = self._weights(self.weight, self.bias)
+            normalised = self._normalise_by_running_estimates(*value_and_logits(x, weights, sampling))
+            return torch.addcmul(x, normalised.to(x.dtype), self.residual_gain.to(x.dtype))
+        # The result is linear in (weight, bias) together: scaled by rho they give rho times the normalised map.
+        gain = self.residual_gain
+        weight = gain.expand(self.num_features) if self.weight is None else gain * self.weight
+        weights = self._weights(weight, None if self.bias is None else gain * self.bias)
+        if self.statistics == "batch":
+            return self._normalise_over_batch(x, weights, sampling, options)
+        if fused_norm.refusal(x, weights, options) is None:
+            return fused_norm.fused_norm(x, weights, sampling, options)
+        return projected_norm(x, weights, sampling, options)[0]
 
     def extra_repr(self) -> str:
         return (
@@ -208,31 +217,29 @@ class AttentiveNorm2d(SemanticLayout):
             f"affine={self.affine!r}"
         )
 
-    def _normalise_over_batch(self, value: Tensor, layout: Tensor) -> Tensor:
+    def _weights(self, weight: Tensor | None, bias: Tensor | None) -> Weights:
+        per_region = (None if t is None else t.expand(self.num_entities, -1) for t in (weight, bias))
+        entities = self.entities.weight.flatten(1)
+        return Weights(self.value.weight.flatten(1), bias_of(self.value), entities, *per_region)
+
+    def _normalise_over_batch(self, x: Tensor, weights: Weights, sampling: Sampling | None, options: Options) -> Tensor:
         """One image as tall as the batch has one set of regions: its moments are the batch's."""
-        batch, height = value.shape[0], value.shape[2]
-        out, found = regional_norm_with_moments(
-            _stack_images(value),
-            _stack_images(layout),
-            self.weight,
-            self.bias,
-            variance=self.variance,
-            eps=self.eps,
-        )
+        batch, height = x.shape[0], x.shape[2]
+        value, logits = (_stack_images(t) for t in value_and_logits(x, weights, sampling))
+        out, found = normalise_and_add(_stack_images(x), value, logits, weights, options)
         with torch.no_grad():
             self.running_mean.lerp_(found.mean[0].to(self.running_mean.dtype), self.momentum)
             self.running_variance.lerp_(found.variance[0].to(self.running_variance.dtype), self.momentum)
         return out.unflatten(2, (batch, height)).squeeze(0).transpose(0, 1)
 
-    def _normalise_by_running_estimates(self, value: Tensor, layout: Tensor) -> Tensor:
-        check_operands(value, layout, self.weight, self.bias)
-        dtype = composed.compute_dtype(value, layout)
+    def _normalise_by_running_estimates(self, value: Tensor, logits: Tensor) -> Tensor:
+        dtype = composed.compute_dtype(value, logits)
         weight, bias = (
             None if t is None else t.to(dtype).expand(self.num_entities, -1) for t in (self.weight, self.bias)
         )
         mean, variance = self.running_mean.to(dtype)[None], self.running_variance.to(dtype)[None]
         with without_autocast(value):
-            v, s = value.flatten(2).to(dtype), layout.flatten(2).to(dtype)
+            v, s = value.flatten(2).to(dtype), composed.layout_of(logits.flatten(2), self.temperature, dtype)
             out = composed.apply_moments(v, s, mean, variance, weight, bias, self.eps)
         return out.unflatten(2, value.shape[2:]).to(value.dtype)
 
@@ -243,6 +250,11 @@ def orthogonal_loss(model: nn.Module) -> Tensor:
     if losses:
         return torch.stack(losses).sum()
     return torch.zeros((), device=next((p.device for p in model.parameters()), None))
+
+
+def bias_of(conv: nn.Conv2d) -> Tensor:
+    assert conv.bias is not None
+    return conv.bias
 
 
 def _stack_images(x: Tensor) -> Tensor:

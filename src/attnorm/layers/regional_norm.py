@@ -7,27 +7,60 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from attnorm.layers.kernels import composed, eager
+from attnorm.layers.kernels import composed, cpp, eager
 from attnorm.layers.kernels.composed import Moments
 
 VARIANCES = ("weighted", "algorithm1")
-BACKENDS: dict[str, ModuleType] = {"eager": eager, "composed": composed}
+BACKENDS: dict[str, ModuleType] = {"cpp": cpp, "eager": eager, "composed": composed}
+# In this order "auto" takes the first that can run; the last two always can.
+PREFERENCE = ("cpp", "eager", "composed")
 
 
-def choose_backend(backend: str = "auto") -> str:
-    """The name of the backend that `regional_norm(…, backend=backend)` takes here and now.
+def backend_for(v: Tensor, s: Tensor, *, variance: str = "weighted", backend: str = "auto") -> str:
+    """The name of the backend that `regional_norm(v, s, …, variance=variance, backend=backend)` takes here and now.
 
-    "auto" is "composed" while torch.compile or torch.export traces, whose compilers derive their own backward, and
-    "eager" otherwise.
+    "auto" is the compiled one that can run the call, else "eager"; while torch.export, an ONNX exporter or a tracer
+    looks on it is "composed", which leaves only PyTorch's own operations in the graph. Asking builds the library of the
+    "cpp" backend where this machine has none yet, as the call itself would.
 
     Raises:
-        ValueError: for a name that is no backend.
+        ValueError: for a name that is no backend, and for one that cannot run this call; the message says why.
     """
     if backend == "auto":
-        return "composed" if torch.compiler.is_compiling() else "eager"
+        return _automatic(v, s, variance)
     if backend not in BACKENDS:
         raise ValueError(f"backend must be 'auto' or one of {sorted(BACKENDS)}, got {backend!r}")
+    if reason := BACKENDS[backend].refusal(v, s, variance):
+        raise ValueError(f"backend {backend!r} cannot run this call: {reason}")
     return backend
+
+
+def backend_refusals(v: Tensor, s: Tensor, *, variance: str = "weighted") -> dict[str, str | None]:
+    """Every backend by name, with None where it can run the call and else why it cannot."""
+    return {name: kernel.refusal(v, s, variance) for name, kernel in BACKENDS.items()}
+
+
+def _automatic(v: Tensor, s: Tensor, variance: str) -> str:
+    if _is_exporting():
+        return "composed"
+    compiling = torch.compiler.is_compiling()
+    for name in PREFERENCE:
+        # The compilers of torch.compile do better with the operations themselves than with the eager form of them.
+        if (name != "eager" or not compiling) and BACKENDS[name].refusal(v, s, variance) is None:
+            return name
+    raise AssertionError("the composed form runs everywhere")
+
+
+def is_tracing() -> bool:
+    """Whether a compiler, exporter or tracer records the operations of this call."""
+    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+
+
+def _is_exporting() -> bool:
+    compiler = torch.compiler
+    # Before 2.7 PyTorch could not tell an export from a compilation.
+    exporting = compiler.is_exporting() if hasattr(compiler, "is_exporting") else compiler.is_compiling()
+    return exporting or torch._C._get_tracing_state() is not None
 
 
 def regional_norm(
@@ -53,13 +86,13 @@ def regional_norm(
         variance: "weighted", sum_p s (v - mean)^2 / mass (the text's eq. 5), or "algorithm1",
             sum_p (s v - mean)^2 / mass (line 6 of the supplementary's Algorithm 1, whose mass adds eps).
         eps: added to sigma.
-        backend: "auto", "eager" or "composed"; see `choose_backend`.
+        backend: "auto", "cpp", "eager" or "composed"; see `backend_for`.
 
     Returns:
         (b, c, h, w) with the dtype and memory format of v.
 
     Raises:
-        ValueError: shapes that do not fit, an unknown variance or backend.
+        ValueError: shapes that do not fit, an unknown variance or backend, a backend that cannot run here.
     """
     return regional_norm_with_moments(v, s, weight, bias, variance=variance, eps=eps, backend=backend)[0]
 
@@ -73,14 +106,23 @@ def regional_norm_with_moments(
     variance: str = "weighted",
     eps: float = 1e-5,
     backend: str = "auto",
+    temperature: float | None = None,
+    residual: Tensor | None = None,
 ) -> tuple[Tensor, Moments]:
-    """As `regional_norm`, and the moments that it used: mass (b, 1, n), mean and variance (b, c, n)."""
+    """As `regional_norm`, and the moments that it used: mass (b, 1, n), mean and variance (b, c, n).
+
+    Two steps that often stand beside it cost little inside it. With a temperature, s holds logits, and the layout is
+    softmax(temperature s) over n. With a residual (b, c, h, w) the result is their sum, in the residual's dtype.
+    """
     check_operands(v, s, weight, bias)
+    if residual is not None and residual.shape != v.shape:
+        raise ValueError(f"residual {tuple(residual.shape)} must have the shape of v, {tuple(v.shape)}")
     if variance not in VARIANCES:
         raise ValueError(f"variance must be one of {VARIANCES}, got {variance!r}")
-    kernel = BACKENDS[choose_backend(backend)]
+    kernel = BACKENDS[backend_for(v, s, variance=variance, backend=backend)]
     weight, bias = (_per_region(t, s.shape[1]) for t in (weight, bias))
-    out, found = kernel.regional_norm(v.flatten(2), s.flatten(2), weight, bias, variance, eps)
+    flat = None if residual is None else residual.flatten(2)
+    out, found = kernel.regional_norm(v.flatten(2), s.flatten(2), weight, bias, variance, eps, temperature, flat)
     return out.unflatten(2, v.shape[2:]), found
 
 

@@ -6,6 +6,7 @@ Four thin matrix products instead of the (b, c, n, h, w) tensor of the paper's A
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -43,7 +44,18 @@ def region_mass(s: Tensor, variance: str, eps: float) -> Tensor:
     return mass + eps if variance == "algorithm1" else mass.clamp_min(SMALLEST_MASS)
 
 
-def moments(v: Tensor, s: Tensor, variance: str, eps: float) -> Moments:
+class Shifted(NamedTuple):
+    """Features less a constant per channel, x = v - shift, and their regions' means, offset = mean - shift.
+
+    At a mean of 1000 float32 keeps 4 digits of a deviation from it. What is large beside the deviations is therefore
+    subtracted first, and added only to what is returned.
+    """
+
+    x: Tensor
+    offset: Tensor
+
+
+def moments(v: Tensor, s: Tensor, variance: str, eps: float) -> tuple[Moments, Shifted]:
     """Moments of v (b, c, p) in the regions s (b, n, p), both in the dtype of the computation."""
     shift = estimate_shift(v, v.dtype)
     x, s_t = v - shift, s.transpose(1, 2)
@@ -55,8 +67,9 @@ def moments(v: Tensor, s: Tensor, variance: str, eps: float) -> Moments:
         mean = shift + offset
     else:
         mean = (first + shift * s.sum(-1).unsqueeze(1)) / mass
+        offset = mean - shift
         var = algorithm1_variance(x, s, shift, mean, mass)
-    return Moments(mass, mean, var.clamp_min(0))
+    return Moments(mass, mean, var.clamp_min(0)), Shifted(x, offset)
 
 
 def algorithm1_variance(x: Tensor, s: Tensor, shift: Tensor, mean: Tensor, mass: Tensor) -> Tensor:
@@ -97,26 +110,80 @@ def apply_moments(
     v and s are in the dtype of the computation; weight and bias are (n, c) or None. Returns (b, c, p).
     """
     shift = mean.detach().mean(-1, keepdim=True)
+    return _apply(Shifted(v - shift, mean - shift), s, variance, weight, bias, eps)
+
+
+def _apply(
+    shifted: Shifted, s: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
     gain = 1 / (safe_sqrt(variance) + eps)
     if weight is not None:
         gain = gain * weight.t()
-    offset = (shift - mean) * gain
+    offset = -shifted.offset * gain
     if bias is not None:
         offset = offset + bias.t()
-    return (v - shift) * (gain @ s) + offset @ s
+    return shifted.x * (gain @ s) + offset @ s
+
+
+def refusal(v: Tensor, s: Tensor, variance: str) -> None:
+    """This backend runs every call."""
 
 
 def regional_norm(
-    v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, variance: str, eps: float
+    v: Tensor,
+    s: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    variance: str,
+    eps: float,
+    temperature: float | None = None,
+    residual: Tensor | None = None,
 ) -> tuple[Tensor, Moments]:
-    """Normalises v (b, c, p) inside the regions s (b, n, p); returns the result in v's dtype and the moments."""
+    """Normalises v (b, c, p) inside the regions s (b, n, p); returns the result and the moments.
+
+    With a temperature s holds logits, and the layout is softmax(temperature s) over n. The result has v's dtype; with a
+    residual (b, c, p) it is their sum in the residual's dtype.
+    """
     dtype = compute_dtype(v, s)
     with without_autocast(v):
-        x, layout = v.to(dtype), s.to(dtype)
+        x, layout = v.to(dtype), layout_of(s, temperature, dtype)
         weight, bias = (None if t is None else t.to(dtype) for t in (weight, bias))
-        found = moments(x, layout, variance, eps)
-        out = apply_moments(x, layout, found.mean, found.variance, weight, bias, eps)
-    return out.to(v.dtype), found
+        found, shifted = moments(x, layout, variance, eps)
+        out = _apply(shifted, layout, found.variance, weight, bias, eps)
+        return add_residual(out, residual, v.dtype), found
+
+
+def layout_of(s: Tensor, temperature: float | None, dtype: torch.dtype) -> Tensor:
+    """The layout in the dtype of the computation, from itself or from logits."""
+    s = s.to(dtype)
+    return s if temperature is None else torch.softmax(temperature * s, dim=1)
+
+
+def add_residual(out: Tensor, residual: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """The result, rounded once: to dtype, or added to the residual in its dtype."""
+    return out.to(dtype) if residual is None else (residual + out).to(residual.dtype)
+
+
+def gradients(
+    v: Tensor,
+    s: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    variance: str,
+    eps: float,
+    temperature: float | None,
+    grad: Tensor,
+    needed: Sequence[bool],
+) -> tuple[Tensor | None, ...]:
+    """The gradients of (v, s, weight, bias) as a graph, None where not needed: what second derivatives go through.
+
+    The statistics are computed again from the inputs: to autograd those that a backend saved are constants, and second
+    derivatives taken through them would be silently wrong.
+    """
+    inputs = [t for t, need in zip((v, s, weight, bias), needed, strict=True) if need and t is not None]
+    out, _ = regional_norm(v, s, weight, bias, variance, eps, temperature)
+    found = iter(torch.autograd.grad(out, inputs, grad.to(out.dtype), create_graph=True))
+    return tuple(next(found) if need else None for need in needed)
 
 
 def compute_dtype(v: Tensor, s: Tensor) -> torch.dtype:

@@ -32,13 +32,13 @@ class RegionalNorm(torch.autograd.Function):
         with without_autocast(v):
             shift = composed.estimate_shift(v, composed.compute_dtype(v, s))
             blocks = _Blocks(v, s, shift)
-            found = _moments(v, s, blocks, shift, variance, eps)
-            gain, offset = _gain_and_offset(found, shift, weight, bias, eps)
+            found, mean = _moments(v, s, blocks, shift, variance, eps)
+            gain, offset = _gain_and_offset(mean, found.variance, weight, bias, eps)
             out = torch.empty_like(v)
             for block in blocks:
                 x, layout = block.x, block.layout
                 out[block.index].copy_(_spread(offset, layout, x).addcmul_(x, _spread(gain, layout, x)))
-        ctx.save_for_backward(v, s, weight, bias, shift, *found)
+        ctx.save_for_backward(v, s, weight, bias, shift, found.mass, mean, found.variance)
         ctx.mark_non_differentiable(*found)
         ctx.variance, ctx.eps = variance, eps
         return out, *found
@@ -49,25 +49,41 @@ class RegionalNorm(torch.autograd.Function):
         grad, needed = grads[0], ctx.needs_input_grad[:4]
         with without_autocast(v):
             if torch.is_grad_enabled():
-                result = _differentiable_backward(v, s, weight, bias, ctx.variance, ctx.eps, grad, needed)
+                result = composed.gradients(v, s, weight, bias, ctx.variance, ctx.eps, None, grad, needed)
             else:
-                found = Moments(*statistics)
+                found = Moments(*statistics)  # with the mean of v - shift
                 result = _backward(v, s, weight, bias, shift, found, ctx.variance, ctx.eps, grad, needed)
         return (*result, None, None)
 
 
+def refusal(v: Tensor, s: Tensor, variance: str) -> None:
+    """This backend runs every call."""
+
+
 def regional_norm(
-    v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, variance: str, eps: float
+    v: Tensor,
+    s: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    variance: str,
+    eps: float,
+    temperature: float | None = None,
+    residual: Tensor | None = None,
 ) -> tuple[Tensor, Moments]:
-    """Normalises v (b, c, p) inside the regions s (b, n, p); returns the result in v's dtype and the moments."""
+    """See `composed.regional_norm`."""
+    if temperature is not None:
+        with without_autocast(v):
+            s = composed.layout_of(s, temperature, composed.compute_dtype(v, s))
     out, *found = RegionalNorm.apply(v, s, weight, bias, variance, eps)
-    return out, Moments(*found)
+    return composed.add_residual(out, residual, v.dtype), Moments(*found)
 
 
-def _moments(v: Tensor, s: Tensor, blocks: _Blocks, shift: Tensor, variance: str, eps: float) -> Moments:
+def _moments(v: Tensor, s: Tensor, blocks: _Blocks, shift: Tensor, variance: str, eps: float) -> tuple[Moments, Tensor]:
+    """The moments, and the mean less the shift, with all its digits."""
     if variance == "algorithm1":
         # The ablation needs products of the layout with itself; it takes the direct route over the whole map.
-        return composed.moments(v.to(shift.dtype), s.to(shift.dtype), variance, eps)
+        found, shifted = composed.moments(v.to(shift.dtype), s.to(shift.dtype), variance, eps)
+        return found, shifted.offset
     per_region = (*v.shape[:2], s.shape[1])
     first, second = shift.new_zeros(per_region), shift.new_zeros(per_region)
     for block in blocks:
@@ -76,17 +92,17 @@ def _moments(v: Tensor, s: Tensor, blocks: _Blocks, shift: Tensor, variance: str
         second += (block.x * block.x) @ s_t
     mass = composed.region_mass(s.to(shift.dtype), variance, eps)
     offset = first / mass
-    return Moments(mass, shift + offset, (second / mass - offset * offset).clamp_min_(0))
+    return Moments(mass, shift + offset, (second / mass - offset * offset).clamp_min_(0)), offset
 
 
 def _gain_and_offset(
-    found: Moments, shift: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+    mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> tuple[Tensor, Tensor]:
-    """A and B such that the output is (v - shift) * (A S) + B S; both (b, c, n)."""
-    gain = 1 / (found.variance.sqrt() + eps)
+    """A and B such that the output is X * (A S) + B S, from the moments of X; both (b, c, n)."""
+    gain = 1 / (variance.sqrt() + eps)
     if weight is not None:
         gain = gain * weight.t()
-    offset = (shift - found.mean) * gain
+    offset = -mean * gain
     return gain, offset if bias is None else offset + bias.t()
 
 
@@ -102,10 +118,10 @@ def _backward(
     grad: Tensor,
     needed: tuple[bool, ...],
 ) -> tuple[Tensor | None, ...]:
+    mass, mean, var = found
     if variance == "algorithm1":  # not invariant to a shift of the features: its formulas hold for v itself
-        shift = torch.zeros_like(shift)
-    gain, offset = _gain_and_offset(found, shift, weight, bias, eps)
-    mean, var, mass = found.mean - shift, found.variance, found.mass
+        mean, shift = mean + shift, torch.zeros_like(shift)
+    gain, offset = _gain_and_offset(mean, var, weight, bias, eps)
 
     blocks = _Blocks(v, s, shift, grad)
     grad_sum, grad_dot = torch.zeros_like(mean), torch.zeros_like(mean)  # U = G S' and T = (G * X) S'
@@ -145,27 +161,6 @@ def _backward(
             result += 2 * layout * curved if variance == "algorithm1" else curved
             d_s[index].copy_(result.add_(constant.unsqueeze(-1)))
     return d_v, d_s, d_weight, d_bias
-
-
-def _differentiable_backward(
-    v: Tensor,
-    s: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    variance: str,
-    eps: float,
-    grad: Tensor,
-    needed: tuple[bool, ...],
-) -> tuple[Tensor | None, ...]:
-    """The same gradients as a graph, for second derivatives.
-
-    The statistics are computed again from the inputs: the saved ones are constants to autograd, and second
-    derivatives taken through them would be silently wrong.
-    """
-    inputs = [t for t, need in zip((v, s, weight, bias), needed, strict=True) if need and t is not None]
-    out, _ = composed.regional_norm(v, s, weight, bias, variance, eps)
-    found = iter(torch.autograd.grad(out, inputs, grad, create_graph=True))
-    return tuple(next(found) if need else None for need in needed)
 
 
 class _Block(NamedTuple):

@@ -1,0 +1,30 @@
+// What the Python side hands over: `_Map` and `_Problem` of cpp.py, field by field.
+#pragma once
+
+#include <cstdint>
+
+extern "C" {
+
+// A (images, channels, pixels) map in memory; strides count elements. One of the last two is 1.
+struct attnorm_map {
+    void* data;  // null: absent
+    int64_t type;  // 0 float32, 1 bfloat16, 2 float64
+    int64_t image_stride, channel_stride, pixel_stride;
+};
+
+// Small arrays are contiguous and in the type of the computation.
+struct attnorm_problem {
+    int64_t images, channels, regions, pixels;
+    int64_t in_double, threads;
+    double eps;
+    double temperature;  // 0: `layout` is the layout; else it holds logits, and the layout is their softmax times this
+    attnorm_map features, layout, residual, out;
+    attnorm_map grad, d_features, d_layout;  // backward alone
+    const void *weight, *bias;  // (regions, channels), or null for 1 and 0
+    const void* logit_offset;  // (images, regions), added to the logits, or null
+    // Forward out, backward in: (images, regions), (images, channels, regions) twice, (images, channels). The means are
+    // those of the features less the shift, which is a constant near them.
+    void *mass, *mean, *variance, *shift;
+    void *d_weight, *d_bias;  // (regions, channels), or null where not needed
+};
+}

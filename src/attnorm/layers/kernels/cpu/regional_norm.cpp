@@ -1,0 +1,462 @@
+// The regional normalisation operator on the CPU: forward and backward, in float32 or float64 arithmetic, for features
+// and layouts stored as float32, bfloat16 or float64, NCHW or channels-last. The interface is plain C, so that the
+// library needs no header of PyTorch and works with every version of it. The formulas are those of eager.py.
+//
+// Maps are worked on in tiles of a few hundred pixels, each copied into a scratch matrix (one row per channel, float32)
+// that the caches hold. Pixels of an image are summed tile by tile, tiles into chunks, chunks into the image, and where
+// the borders lie depends on the shape alone: the result is the same for any number of threads.
+
+#include "ahead.h"
+#include "interface.h"
+#include "maps.h"
+#include "products.h"
+#include "vectors.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace attnorm {
+namespace {
+
+// No branch, which would keep loops from becoming vector instructions; not a number stays what it is.
+double at_least_zero(double value) { return 0.5 * (value + std::abs(value)); }
+
+constexpr double smallest_mass = 1e-30;  // as in composed.py
+constexpr int64_t shift_samples = 64;  // pixels that estimate the shift: it need only be near the mean
+constexpr int64_t most_chunks = 64;  // an image is split into at most so many units of work
+constexpr int64_t tile_bytes = 192 << 10;  // of scratch a tile: fits the second-level cache of any current processor
+constexpr int64_t resident_bytes = 768 << 10;  // an image of so much scratch stays in the cache between two passes
+
+int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+// Scratch memory of one thread, kept between calls: fresh pages would cost more than the work on small maps.
+template <class T>
+class Scratch {
+  public:
+    ~Scratch() { std::free(data_); }
+    T* take(int64_t count) {
+        if (count > count_) {
+            std::free(data_);
+            data_ = static_cast<T*>(std::aligned_alloc(64, round_up(count * int64_t(sizeof(T)), 64)));
+            count_ = data_ ? count : 0;
+        }
+        return data_;
+    }
+
+  private:
+    T* data_ = nullptr;
+    int64_t count_ = 0;
+};
+
+template <class T>
+class Run {
+  public:
+    Run(const attnorm_problem& problem, bool backward) : p_(problem), backward_(backward) {
+        const int64_t c = p_.channels, n = p_.regions;
+        padded_channels_ = round_up(c, 4);
+        padded_regions_ = round_up(n, 4);
+        // Features, layout, and in the backward pass their gradients.
+        rows_ = (padded_channels_ + padded_regions_) * (backward ? 2 : 1);
+        const int64_t step = most_pixels * Lanes<T>::count;
+        tile_ = std::clamp(tile_bytes / (rows_ * int64_t(sizeof(T))) / step * step, step, int64_t(512));
+        tiles_ = (p_.pixels + tile_ - 1) / tile_;
+        // A chunk has so many pixels that its sums take an eighth of the memory of its features, or less.
+        const int64_t fewest_tiles = (32 * padded_regions_ + tile_ - 1) / tile_;
+        tiles_per_chunk_ = std::max(fewest_tiles, (tiles_ + most_chunks - 1) / most_chunks);
+        chunks_ = (tiles_ + tiles_per_chunk_ - 1) / tiles_per_chunk_;
+        per_region_ = padded_channels_ * padded_regions_;
+        partial_size_ = 2 * per_region_ + padded_regions_;
+        const int64_t whole = round_up(p_.pixels, step);
+        threads_ = std::max<int64_t>(1, p_.threads);
+        by_image_ = chunks_ == 1 || p_.images % threads_ == 0 || p_.images >= 4 * threads_;
+        resident_ = by_image_ && rows_ * whole * int64_t(sizeof(T)) <= resident_bytes;
+        images_at_once_ = std::max<int64_t>(1, p_.images / (8 * threads_));
+        stride_ = (resident_ ? whole : std::min(whole, tile_)) + Lanes<T>::count;  // not a power of two: it would alias
+        factor_size_ = 4 * per_region_ + padded_regions_;
+    }
+
+    bool run() {
+        static thread_local Scratch<double> all_partials;
+        static thread_local Scratch<T> all_factors;
+        partials_ = all_partials.take(by_image_ ? 1 : p_.images * chunks_ * partial_size_);
+        const int64_t factor_count = p_.images * factor_size_, sum_count = 2 * p_.images * per_region_;
+        factors_ = all_factors.take(factor_count + 2 * per_region_ + (backward_ ? sum_count : 0));
+        if (!partials_ || !factors_) return false;
+        weights_ = factors_ + factor_count;
+        biases_ = weights_ + per_region_;
+        parameter_sums_ = biases_ + per_region_;
+        arrange_parameters();
+        const int64_t units = p_.images * chunks_;
+        bool enough = true;
+#pragma omp parallel num_threads(threads_) reduction(&& : enough)
+        {
+            static thread_local Scratch<T> own_rows;
+            static thread_local Scratch<double> own_sums;
+            T* rows = own_rows.take(rows_ * stride_);
+            double* partial = own_sums.take(partial_size_ * 2);
+            enough = rows && partial;
+            Ahead ahead;
+            if (by_image_) {
+#pragma omp for schedule(dynamic, images_at_once_)
+                for (int64_t image = 0; image < p_.images; ++image) {
+                    if (!enough) continue;
+                    if (resident_) {  // one step of the first pass for every line of the second and of the next image
+                        ahead.clear();
+                        fetch_results(image, 0, p_.pixels, ahead);
+                        if (image + 1 < p_.images) fetch_inputs(image + 1, 0, p_.pixels, ahead);
+                        ahead.spread(tiles_ * sum_steps());
+                    }
+                    find_shift(image);
+                    for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
+                        double* own = chunk ? partial + partial_size_ : partial;
+                        sum_chunk(image, chunk, rows, own, ahead);
+                        if (chunk)
+                            for (int64_t i = 0; i < partial_size_; ++i) partial[i] += own[i];
+                    }
+                    finish_sums(image, partial, partial + partial_size_);
+                    for (int64_t chunk = 0; chunk < chunks_; ++chunk) write_chunk(image, chunk, rows, ahead);
+                }
+            } else {
+#pragma omp for
+                for (int64_t image = 0; image < p_.images; ++image) find_shift(image);
+#pragma omp for schedule(dynamic)
+                for (int64_t unit = 0; unit < units; ++unit)
+                    if (enough) sum_chunk(unit / chunks_, unit % chunks_, rows, partials_ + unit * partial_size_, ahead);
+#pragma omp for schedule(dynamic)
+                for (int64_t image = 0; image < p_.images; ++image) {
+                    if (!enough) continue;
+                    double* total = partials_ + image * chunks_ * partial_size_;
+                    for (int64_t chunk = 1; chunk < chunks_; ++chunk)
+                        for (int64_t i = 0; i < partial_size_; ++i) total[i] += total[chunk * partial_size_ + i];
+                    finish_sums(image, total, partial);
+                }
+#pragma omp for schedule(dynamic)
+                for (int64_t unit = 0; unit < units; ++unit)
+                    if (enough) write_chunk(unit / chunks_, unit % chunks_, rows, ahead);
+            }
+            if (p_.d_weight || p_.d_bias) {
+#pragma omp for
+                for (int64_t c = 0; c < p_.channels; ++c)
+                    if (enough) sum_parameters(c, partial);
+            }
+        }
+        return enough;
+    }
+
+  private:
+    Factors<T> factors(int64_t image) const {
+        T* at = factors_ + image * factor_size_;
+        return {at, at + per_region_, at + 2 * per_region_, at + 3 * per_region_};
+    }
+    T* constants(int64_t image) const { return factors_ + image * factor_size_ + 4 * per_region_; }
+    T* shift(int64_t image) const { return static_cast<T*>(p_.shift) + image * p_.channels; }
+
+    // A constant near the mean of each channel: moments around it do not cancel where the mean is large.
+    void find_shift(int64_t image) {
+        if (backward_) return;  // it is known
+        if constexpr (sizeof(T) == 8)
+            sample_shift<double>(image);
+        else if (p_.features.type == 1)
+            sample_shift<bfloat16>(image);
+        else
+            sample_shift<float>(image);
+    }
+
+    template <class From>
+    void sample_shift(int64_t image) {
+        const auto& map = p_.features;
+        const From* from = static_cast<const From*>(map.data) + image * map.image_stride;
+        T* to = shift(image);
+        const int64_t step = std::max<int64_t>(1, p_.pixels / shift_samples);
+        const int64_t count = (p_.pixels + step - 1) / step;
+        std::fill(to, to + p_.channels, T(0));
+        for (int64_t k = 0; k < count; ++k) {
+            const From* pixel = from + k * step * map.pixel_stride;
+            if (map.channel_stride == 1)
+                for (int64_t c = 0; c < p_.channels; ++c) to[c] += value_of(pixel[c]);
+            else
+                for (int64_t c = 0; c < p_.channels; ++c) to[c] += value_of(pixel[c * map.channel_stride]);
+        }
+        for (int64_t c = 0; c < p_.channels; ++c) to[c] /= T(count);
+    }
+
+    // Where the rows of a tile lie in scratch: features, layout, then the gradients of both.
+    struct Tile {
+        int64_t start, pixels, padded;
+        T *x, *s, *g, *d;
+    };
+
+    Tile tile(int64_t index, T* rows) const {
+        Tile t;
+        t.start = index * tile_;
+        t.pixels = std::min(tile_, p_.pixels - t.start);
+        t.padded = round_up(t.pixels, most_pixels * Lanes<T>::count);
+        t.x = rows + (resident_ ? t.start : 0);
+        t.s = t.x + padded_channels_ * stride_;
+        t.g = t.s + padded_regions_ * stride_;
+        t.d = t.g + padded_channels_ * stride_;
+        return t;
+    }
+
+    // The memory of results and of inputs, for a run of pixels.
+    void fetch_results(int64_t image, int64_t start, int64_t pixels, Ahead& ahead) const {
+        for (const auto* map : {&p_.out, &p_.residual, &p_.d_features})
+            ahead.add(*map, image, p_.channels, start, pixels);
+        ahead.add(p_.d_layout, image, p_.regions, start, pixels);
+    }
+
+    void fetch_inputs(int64_t image, int64_t start, int64_t pixels, Ahead& ahead) const {
+        ahead.add(p_.features, image, p_.channels, start, pixels);
+        ahead.add(p_.grad, image, p_.channels, start, pixels);
+        ahead.add(p_.layout, image, p_.regions, start, pixels);
+    }
+
+    // While a tile is worked on, the next one of the chunk comes closer.
+    void fetch_next(int64_t image, const Tile& t, int64_t last, Ahead& ahead) const {
+        const int64_t start = t.start + tile_;
+        if (start < last * tile_) fetch_inputs(image, start, std::min(tile_, p_.pixels - start), ahead);
+    }
+
+    int64_t sum_steps() const { return (padded_channels_ / sum_channels) * (padded_regions_ / sum_regions); }
+
+    int64_t mix_steps(const Tile& t) const {
+        return (padded_channels_ / mix_channels) * (t.padded / (mix_pixels * Lanes<T>::count));
+    }
+
+    void fill(int64_t image, const Tile& t) {
+        const T* none = nullptr;
+        read(p_.features, image, p_.channels, t.start, t.pixels, shift(image), t.x, stride_);
+        clear_padding(t.x, p_.channels, padded_channels_, t);
+        read(p_.layout, image, p_.regions, t.start, t.pixels, none, t.s, stride_);
+        if (p_.temperature != 0) {
+            clear_padding(t.s, p_.regions, p_.regions, t);
+            const T* offset = static_cast<const T*>(p_.logit_offset);
+            softmax(t.s, stride_, p_.regions, t.padded, T(p_.temperature), offset ? offset + image * p_.regions : offset);
+        }
+        clear_padding(t.s, p_.regions, padded_regions_, t);
+        if (backward_) {
+            read(p_.grad, image, p_.channels, t.start, t.pixels, none, t.g, stride_);
+            clear_padding(t.g, p_.channels, padded_channels_, t);
+        }
+    }
+
+    // Zeros after the last pixel of each row, and in the rows after the last.
+    void clear_padding(T* rows, int64_t count, int64_t padded, const Tile& t) {
+        if (t.padded > t.pixels)
+            for (int64_t c = 0; c < count; ++c)
+                std::fill(rows + c * stride_ + t.pixels, rows + c * stride_ + t.padded, T(0));
+        for (int64_t c = count; c < padded; ++c) std::fill(rows + c * stride_, rows + c * stride_ + t.padded, T(0));
+    }
+
+    // Forward: sums of x s, x x s and s. Backward: sums of g s and g x s.
+    void sum_chunk(int64_t image, int64_t chunk, T* rows, double* partial, Ahead& ahead) {
+        constexpr int lanes = Lanes<T>::count;
+        std::fill(partial, partial + partial_size_, 0.0);
+        const int64_t last = std::min(tiles_, (chunk + 1) * tiles_per_chunk_);
+        for (int64_t index = chunk * tiles_per_chunk_; index < last; ++index) {
+            const Tile t = tile(index, rows);
+            fill(image, t);
+            if (!resident_) {
+                ahead.clear();
+                fetch_next(image, t, last, ahead);
+                ahead.spread(sum_steps());
+            }
+            add_sums(t.x, backward_ ? t.g : t.x, t.s, stride_, padded_channels_, padded_regions_, t.padded, partial,
+                     ahead);
+            if (backward_) continue;
+            for (int64_t i = 0; i < p_.regions; ++i) {
+                Vector<T> sum = {};
+                for (int64_t p = 0; p < t.padded; p += lanes) sum += load(t.s + i * stride_ + p);
+                for (int k = 0; k < lanes; ++k) partial[2 * per_region_ + i] += sum[k];
+            }
+        }
+    }
+
+    // `sums` of the whole image become its moments and factors; `ordered` is room for as many.
+    void finish_sums(int64_t image, double* sums, double* ordered) {
+        T* at = factors_ + image * factor_size_;
+        std::fill(at, at + 4 * per_region_ + padded_regions_, T(0));
+        order_sums(sums, padded_channels_, padded_regions_, ordered, ordered + per_region_);
+        double* mass = sums + 2 * per_region_;
+        if (backward_)
+            finish_backward(image, ordered, ordered + per_region_, mass);
+        else
+            finish_forward(image, ordered, ordered + per_region_, mass);
+    }
+
+    // weight and bias as [channel][region] with padded rows, for the loops below to run along.
+    void arrange_parameters() {
+        const T *weight = static_cast<const T*>(p_.weight), *bias = static_cast<const T*>(p_.bias);
+        for (int64_t c = 0; c < p_.channels; ++c)
+            for (int64_t i = 0; i < p_.regions; ++i) {
+                weights_[c * padded_regions_ + i] = weight ? weight[i * p_.channels + c] : T(1);
+                biases_[c * padded_regions_ + i] = bias ? bias[i * p_.channels + c] : T(0);
+            }
+    }
+
+    void finish_forward(int64_t image, const double* first, const double* second, double* mass) {
+        const Factors<T> f = factors(image);
+        T* mass_out = static_cast<T*>(p_.mass) + image * p_.regions;
+        for (int64_t i = 0; i < p_.regions; ++i) {
+            mass_out[i] = T(std::max(mass[i], smallest_mass));
+            mass[i] = 1 / std::max(mass[i], smallest_mass);
+        }
+        for (int64_t c = 0; c < p_.channels; ++c) {
+            const int64_t row = c * padded_regions_, row_out = (image * p_.channels + c) * p_.regions;
+            finish_forward_row(first + row, second + row, mass, weights_ + row, biases_ + row,
+                               static_cast<T*>(p_.mean) + row_out, static_cast<T*>(p_.variance) + row_out,
+                               f.gain + row, f.offset + row);
+        }
+    }
+
+    // One channel. Pointers that promise not to overlap let the compiler do all regions at once.
+    void finish_forward_row(const double* __restrict first, const double* __restrict second,
+                            const double* __restrict inverse_mass, const T* __restrict weight,
+                            const T* __restrict bias, T* __restrict mean_out, T* __restrict variance_out,
+                            T* __restrict gain_out, T* __restrict offset_out) const {
+        for (int64_t i = 0; i < p_.regions; ++i) {
+            const double mean = first[i] * inverse_mass[i];
+            const double variance = at_least_zero(second[i] * inverse_mass[i] - mean * mean);
+            const double gain = weight[i] / (std::sqrt(variance) + p_.eps);
+            mean_out[i] = T(mean);
+            variance_out[i] = T(variance);
+            gain_out[i] = T(gain);
+            offset_out[i] = T(bias[i] - mean * gain);
+        }
+    }
+
+    void finish_backward(int64_t image, const double* grad_sum, const double* grad_dot, double* inverse_mass) {
+        const Factors<T> f = factors(image);
+        for (int64_t i = 0; i < p_.regions; ++i)
+            inverse_mass[i] = 1.0 / static_cast<const T*>(p_.mass)[image * p_.regions + i];
+        T* parameters = parameter_sums_ + 2 * image * per_region_;
+        for (int64_t c = 0; c < p_.channels; ++c) {
+            const int64_t row = c * padded_regions_, row_in = (image * p_.channels + c) * p_.regions;
+            const Factors<T> here = {f.gain + row, f.offset + row, f.linear + row, f.quadratic + row};
+            finish_backward_row(grad_sum + row, grad_dot + row, inverse_mass, static_cast<const T*>(p_.mean) + row_in,
+                                static_cast<const T*>(p_.variance) + row_in, weights_ + row, biases_ + row,
+                                here, constants(image), parameters + row,
+                                parameters + per_region_ + row);
+        }
+    }
+
+    void finish_backward_row(const double* __restrict grad_sum, const double* __restrict grad_dot,
+                             const double* __restrict inverse_mass, const T* __restrict mean_in, const T* __restrict variance_in,
+                             const T* __restrict weight, const T* __restrict bias,
+                             const Factors<T>& factors, T* __restrict constant, T* __restrict d_weight,
+                             T* __restrict d_bias) const {
+        T *__restrict gain_out = factors.gain, *__restrict offset_out = factors.offset;
+        T *__restrict linear = factors.linear, *__restrict quadratic = factors.quadratic;
+        for (int64_t i = 0; i < p_.regions; ++i) {
+            const double mean = mean_in[i], variance = variance_in[i];
+            const double sigma = std::sqrt(variance), inverse = 1 / (sigma + p_.eps), gain = weight[i] * inverse;
+            const double centred = (grad_dot[i] - mean * grad_sum[i]) * inverse;
+            // d variance = d sigma / (2 sigma), taken as 0 where the features of a region do not vary.
+            const double half = sigma > 0 ? -0.5 / (sigma > 0 ? sigma : 1) : 0;
+            const double d_variance = centred * gain * half, d_mean = -gain * grad_sum[i];
+            gain_out[i] = T(gain);
+            offset_out[i] = T(bias[i] - mean * gain);
+            linear[i] = T((d_mean - 2 * mean * d_variance) * inverse_mass[i]);
+            quadratic[i] = T(d_variance * inverse_mass[i]);
+            constant[i] += T((d_variance * (mean * mean - variance) - mean * d_mean) * inverse_mass[i]);
+            d_weight[i] = T(centred);
+            d_bias[i] = T(grad_sum[i]);
+        }
+    }
+
+    // The gradients of weight and bias, summed over the images; rows of them are shared out between the threads.
+    void sum_parameters(int64_t c, double* sums) const {
+        double *weight = sums, *bias = sums + padded_regions_;
+        std::fill(sums, sums + 2 * padded_regions_, 0.0);
+        for (int64_t image = 0; image < p_.images; ++image) {
+            const T* row = parameter_sums_ + 2 * image * per_region_ + c * padded_regions_;
+            for (int64_t i = 0; i < p_.regions; ++i) {
+                weight[i] += row[i];
+                bias[i] += row[per_region_ + i];
+            }
+        }
+        for (int64_t i = 0; i < p_.regions; ++i) {
+            if (p_.d_weight) static_cast<T*>(p_.d_weight)[i * p_.channels + c] = T(weight[i]);
+            if (p_.d_bias) static_cast<T*>(p_.d_bias)[i * p_.channels + c] = T(bias[i]);
+        }
+    }
+
+    void write_chunk(int64_t image, int64_t chunk, T* rows, Ahead& ahead) {
+        const int64_t last = std::min(tiles_, (chunk + 1) * tiles_per_chunk_);
+        const Factors<T> f = factors(image);
+        const attnorm_map nothing = {};
+        for (int64_t index = chunk * tiles_per_chunk_; index < last; ++index) {
+            const Tile t = tile(index, rows);
+            if (!resident_) {
+                fill(image, t);
+                ahead.clear();
+                fetch_results(image, t.start, t.pixels, ahead);
+                fetch_next(image, t, last, ahead);
+                ahead.spread(mix_steps(t));
+            }
+            if (!backward_) {
+                apply(t.x, t.s, stride_, padded_channels_, p_.regions, t.padded, f.gain, f.offset, padded_regions_,
+                      ahead);
+                write(p_.out, p_.residual, image, p_.channels, t.start, t.pixels, t.x, stride_);
+                continue;
+            }
+            if (p_.d_layout.data) {
+                layout_gradient(t.x, t.g, t.d, stride_, p_.channels, padded_regions_, t.padded, f, padded_regions_,
+                                constants(image));
+                if (p_.temperature != 0)
+                    softmax_gradient(t.d, t.s, stride_, p_.regions, t.padded, T(p_.temperature));
+                write(p_.d_layout, nothing, image, p_.regions, t.start, t.pixels, t.d, stride_);
+            }
+            if (p_.d_features.data) {
+                feature_gradient(t.x, t.g, t.g, t.s, stride_, padded_channels_, p_.regions, t.padded, f,
+                                 padded_regions_, ahead);
+                write(p_.d_features, nothing, image, p_.channels, t.start, t.pixels, t.g, stride_);
+            }
+        }
+    }
+
+    const attnorm_problem& p_;
+    const bool backward_;
+    int64_t padded_channels_, padded_regions_, rows_, tile_, tiles_, tiles_per_chunk_, chunks_;
+    int64_t per_region_, partial_size_, factor_size_, stride_, threads_, images_at_once_;
+    bool by_image_;  // each thread does whole images; else the units of all images are shared out
+    bool resident_;  // an image's scratch lives from the first pass to the second
+    double* partials_ = nullptr;
+    T *factors_ = nullptr, *weights_ = nullptr, *biases_ = nullptr, *parameter_sums_ = nullptr;
+};
+
+// Asks for huge pages under a large result that nothing was written to yet. Clearing it 4 KB at a time, a page fault each,
+// takes as long as everything else; smaller results lie in memory that the allocator has used before.
+void expect_huge_pages(const attnorm_map& map, int64_t values) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    constexpr uintptr_t page = 2 << 20;
+    const int64_t bytes = values * (map.type == 0 ? 4 : map.type == 1 ? 2 : 8);
+    if (!map.data || bytes < (32 << 20)) return;
+    const uintptr_t begin = (reinterpret_cast<uintptr_t>(map.data) + page - 1) / page * page;
+    const uintptr_t end = (reinterpret_cast<uintptr_t>(map.data) + bytes) / page * page;
+    madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // a wish: failing costs nothing
+#else
+    (void)map, (void)values;
+#endif
+}
+
+int solve(const attnorm_problem* problem, bool backward) {
+    const int64_t pixels = problem->images * problem->pixels;
+    expect_huge_pages(problem->out, pixels * problem->channels);
+    expect_huge_pages(problem->d_features, pixels * problem->channels);
+    expect_huge_pages(problem->d_layout, pixels * problem->regions);
+    const bool done = problem->in_double ? Run<double>(*problem, backward).run() : Run<float>(*problem, backward).run();
+    return done ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace attnorm
+
+// Both return 0, or 1 where memory ran out.
+extern "C" int attnorm_regional_norm_forward(const attnorm_problem* problem) { return attnorm::solve(problem, false); }
+extern "C" int attnorm_regional_norm_backward(const attnorm_problem* problem) { return attnorm::solve(problem, true); }
