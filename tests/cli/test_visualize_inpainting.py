@@ -58,7 +58,8 @@ def test_what_cannot_be_drawn_is_refused(files, finished_inpainting_run, finishe
     run = finished_inpainting_run
     assert "completes no pictures" in refused("visualize", finished_run, picture, mask, *out)
     assert "attnorm visualize MODEL IMAGE MASK" in refused("visualize", run, *out)
-    assert "give -o/--out" in refused("visualize", run, picture, mask)
+    assert "required: -o/--out" in refused("visualize", run, picture, mask)
+    assert "--regions is for class-cond" in refused("visualize", run, picture, mask, "--regions", tmp_path / "r.png")
     assert "--labels is for class-conditional models" in refused("visualize", run, picture, mask, *out, "--labels", "1")
     assert "there is no entity 4" in refused("visualize", run, picture, mask, *out, "--entities", 4)
     assert "exists already" in refused("visualize", run, picture, mask, "-o", mask)

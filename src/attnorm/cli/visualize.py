@@ -55,6 +55,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    if args.out is None and args.regions is None:
+        raise UserError("one of these is required: -o/--out for the sheet, --regions for the regions' statistics")
     if is_inpainter(args.model):
         visualize_inpainter.run(args)
         return
@@ -83,8 +85,6 @@ def run(args: argparse.Namespace) -> None:
 
 def _check_files(args: argparse.Namespace) -> None:
     """Finds out before anything is drawn whether the files can be made."""
-    if args.out is None and args.regions is None:
-        raise UserError("one of these is required: -o/--out for the sheet, --regions for the regions' statistics")
     paths = [] if args.out is None else [args.out]
     if args.out is not None:
         check_picture_name(args.out)

@@ -48,8 +48,6 @@ def _check(args: argparse.Namespace) -> None:
             raise UserError(f"--{name} is for class-conditional models, and {args.model} is inpainting: leave it out")
     if args.image is None:
         raise UserError(f"{args.model} completes pictures: attnorm visualize MODEL IMAGE MASK -o SHEET.png")
-    if args.out is None:
-        raise UserError("give -o/--out for the sheet")
     check_picture_name(args.out)
     if args.out.exists() and not args.force:
         raise UserError(f"{args.out} exists already: give --force to overwrite it, or another name")
