@@ -163,8 +163,9 @@ def test_every_weight_is_trained(kind: str) -> None:
     generator, (picture, mask) = small(kind).train(), inputs()
     out = generator(picture, mask)
     (out.coarse_unclipped.square().mean() + out.refined_unclipped.square().mean()).backward()
-    silent = [name for name, p in generator.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
-    assert silent == []
+    assert all(p.grad is not None for p in generator.parameters())
+    silent = {name for name, p in generator.named_parameters() if not p.grad.abs().max() > 0}
+    assert silent <= {"attentive.norm.value.bias"}  # what shifts the values shifts their means as well
 
 
 def test_an_untrained_network_is_far_from_the_clip() -> None:

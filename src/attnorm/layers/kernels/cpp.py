@@ -32,11 +32,14 @@ def refusal(v: Tensor, s: Tensor, variance: str) -> str | None:
     return _library_refusal()
 
 
-# torch.compile asks while it traces, and takes the answer as a constant.
-@torch.compiler.assume_constant_result
 def _library_refusal() -> str | None:
     reason = library.refusal()
     return None if reason is None else f"its library is missing: {reason}"
+
+
+# torch.compile asks while it traces, and takes the answer as a constant. This is all that
+# torch.compiler.assume_constant_result does, after importing the whole compiler, which takes longer than torch itself.
+_library_refusal._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def regional_norm(
