@@ -1,0 +1,415 @@
+"""The operator on a GPU: launches of `programs`, registered as operators of PyTorch."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from attnorm.layers.autocast import without_autocast
+from attnorm.layers.kernels import composed
+from attnorm.layers.kernels.composed import Moments
+
+STORAGE = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+MAX_REGIONS = 64  # a block holds all regions of a pixel in registers
+SMALLEST_CAPABILITY = (8, 0)  # TF32 and bfloat16 on the tensor cores
+SMALLEST_BLOCK = 16  # a side of tl.dot
+BLOCK_CHANNELS, BLOCK_PIXELS, BLOCK_SPLITS, NUM_WARPS = 32, 64, 64, 4
+# A map is cut until about this many programs run: a few for each multiprocessor of the largest GPU. It does not depend
+# on the GPU, so neither do the results.
+PROGRAMS = 1024
+
+
+def why_not(v: Tensor, s: Tensor | None = None, variance: str = "weighted") -> str | None:
+    """Why this backend cannot run on v (and s), in words that follow "because", or None. Both variances run."""
+    if v.device.type != "cuda" and not (v.device.type == "cpu" and _interprets()):
+        return f"the features are on {v.device.type}, not on a CUDA device"
+    if s is not None and s.device != v.device:
+        return f"the features are on {v.device} and the layout on {s.device}"
+    if unknown := next((t.dtype for t in (v, s) if t is not None and t.dtype not in STORAGE), None):
+        return f"{unknown} is none of its dtypes (float32, bfloat16, float16, float64)"
+    if s is not None and s.shape[1] > MAX_REGIONS:
+        return f"it takes at most {MAX_REGIONS} regions, not {s.shape[1]}"
+    return _machine_refusal(v.device)
+
+
+# torch.compile asks while it traces, and takes the answer as a constant.
+@torch.compiler.assume_constant_result
+def _machine_refusal(device: torch.device) -> str | None:
+    if importlib.util.find_spec("triton") is None:
+        return "the package triton is not installed"
+    if device.type != "cuda":
+        return None
+    if torch.version.hip is not None:
+        return "it is written for NVIDIA's GPUs, and this PyTorch is built for AMD's"
+    capability = torch.cuda.get_device_capability(device)
+    if capability < SMALLEST_CAPABILITY:
+        wanted, found = ("{}.{}".format(*c) for c in (SMALLEST_CAPABILITY, capability))
+        return f"it needs compute capability {wanted}, and {torch.cuda.get_device_name(device)} has {found}"
+    return None
+
+
+@torch.compiler.assume_constant_result
+def _interprets() -> bool:
+    """Whether Triton runs its programs in Python on the CPU, as TRITON_INTERPRET=1 asks: slow, for tests."""
+    if importlib.util.find_spec("triton") is None:
+        return False
+    import triton
+
+    return bool(triton.knobs.runtime.interpret)
+
+
+def regional_norm(
+    v: Tensor,
+    s: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    variance: str,
+    eps: float,
+    temperature: float | None = None,
+    residual: Tensor | None = None,
+) -> tuple[Tensor, Moments]:
+    """Normalises v (b, c, p) inside the regions s (b, n, p); returns the result and the moments.
+
+    With a temperature s holds logits, and the layout is softmax(temperature s) over n. The result has v's dtype and
+    memory format; with a residual (b, c, p) it is their sum in the residual's dtype. `why_not` must have been None.
+    """
+    out, mass, mean, var, _ = _forward(v, s, weight, bias, residual, temperature, variance, eps)
+    return out, Moments(mass.unsqueeze(1), mean, var)
+
+
+@torch.library.custom_op(
+    "attnorm::triton_regional_norm",
+    mutates_args=(),
+    schema="(Tensor v, Tensor s, Tensor? weight, Tensor? bias, Tensor? residual, float? temperature, str variance,"
+    " float eps) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+)
+def _forward(
+    v: Tensor,
+    s: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    temperature: float | None,
+    variance: str,
+    eps: float,
+) -> tuple[Tensor, ...]:
+    """The result, and the statistics mass (b, n), mean and variance (b, c, n) and shift (b, c)."""
+    results = _fake_forward(v, s, weight, bias, residual, temperature, variance, eps)
+    if v.shape[0] == 0:
+        return results
+    out, mass, mean, var, shift = results
+    programs = _programs()
+    plan = _Plan.of(v, s, temperature, variance)
+    kinds, region_kinds = (3, 3) if plan.algorithm1 else (2, 1)
+    batch, channels, pixels = v.shape
+    regions = s.shape[1]
+    splits, span = plan.cut(batch * plan.channel_blocks)
+    shifts = mean.new_empty(batch, splits, channels)
+    region_sums = mean.new_empty(batch, splits, region_kinds, regions)
+    channel_sums = mean.new_empty(batch, splits, kinds, channels, regions)
+    gain, offset = torch.empty_like(mean), torch.empty_like(mean)
+    sizes, maps = (channels, regions, pixels), (*v.stride(), *s.stride())
+    grid = (batch * plan.channel_blocks, splits)
+    with torch.cuda.device_of(v):
+        programs.partial_moments[grid](
+            v,
+            s,
+            shifts,
+            region_sums,
+            channel_sums,
+            plan.temperature,
+            *sizes,
+            span,
+            *maps,
+            algorithm1=plan.algorithm1,
+            **plan.blocks,
+        )
+        programs.finish_moments[(batch * channels,)](
+            shifts,
+            region_sums,
+            channel_sums,
+            weight,
+            bias,
+            mass,
+            mean,
+            var,
+            gain,
+            offset,
+            shift,
+            eps,
+            *sizes,
+            span,
+            splits,
+            *_strides(weight, 2),
+            *_strides(bias, 2),
+            **plan.finish,
+        )
+        programs.apply[grid](
+            v,
+            s,
+            residual,
+            shift,
+            gain,
+            offset,
+            out,
+            plan.temperature,
+            *sizes,
+            span,
+            *maps,
+            *_strides(residual, 3),
+            *out.stride(),
+            **plan.blocks,
+        )
+    return results
+
+
+@_forward.register_fake
+def _fake_forward(
+    v: Tensor,
+    s: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    temperature: float | None,
+    variance: str,
+    eps: float,
+) -> tuple[Tensor, ...]:
+    batch, channels, _ = v.shape
+    dtype = composed.compute_dtype(v, s)
+    out = torch.empty_like(v, dtype=v.dtype if residual is None else residual.dtype)
+    mass, shift = v.new_empty(batch, s.shape[1], dtype=dtype), v.new_empty(batch, channels, dtype=dtype)
+    mean, var = (v.new_empty(batch, channels, s.shape[1], dtype=dtype) for _ in range(2))
+    return out, mass, mean, var, shift
+
+
+@torch.library.custom_op(
+    "attnorm::triton_regional_norm_backward",
+    mutates_args=(),
+    schema="(Tensor grad, Tensor v, Tensor s, Tensor? weight, Tensor? bias, Tensor mass, Tensor mean, Tensor var,"
+    " Tensor shift, float? temperature, str variance, float eps, bool[] needed) -> (Tensor, Tensor, Tensor, Tensor)",
+)
+def _backward(
+    grad: Tensor,
+    v: Tensor,
+    s: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mass: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    shift: Tensor,
+    temperature: float | None,
+    variance: str,
+    eps: float,
+    needed: Sequence[bool],
+) -> tuple[Tensor, ...]:
+    """The gradients of v, s, weight and bias, empty where not needed."""
+    results = _fake_backward(
+        grad, v, s, weight, bias, mass, mean, var, shift, temperature, variance, eps, needed
+    )
+    v_grad, s_grad, weight_grad, bias_grad = results
+    if v.shape[0] == 0:
+        return v_grad, s_grad, weight_grad.zero_(), bias_grad.zero_()
+    programs = _programs()
+    plan = _Plan.of(v, s, temperature, variance)
+    batch, channels, pixels = v.shape
+    regions = s.shape[1]
+    splits, span = plan.cut(batch * plan.channel_blocks)
+    sums = mean.new_empty(batch, splits, 2, channels, regions)
+    coefficients = mean.new_empty(batch, 5, channels, regions)
+    terms = mean.new_empty(batch, 2, regions, channels)
+    sizes, maps = (channels, regions, pixels), (*v.stride(), *s.stride(), *grad.stride())
+    with torch.cuda.device_of(v):
+        programs.partial_gradients[(batch * plan.channel_blocks, splits)](
+            v, s, grad, shift, sums, plan.temperature, *sizes, span, *maps, **plan.blocks
+        )
+        programs.finish_gradients[(batch * channels,)](
+            sums,
+            weight,
+            bias,
+            mass,
+            mean,
+            var,
+            shift,
+            coefficients,
+            terms,
+            eps,
+            *sizes,
+            splits,
+            *_strides(weight, 2),
+            *_strides(bias, 2),
+            **plan.finish,
+        )
+        if needed[0] or needed[1]:
+            splits, span = plan.cut(batch)
+            programs.apply_gradients[(batch, splits)](
+                v,
+                s,
+                grad,
+                shift,
+                coefficients,
+                v_grad if needed[0] else None,
+                s_grad if needed[1] else None,
+                plan.temperature,
+                *sizes,
+                span,
+                *maps,
+                *_strides(v_grad if needed[0] else None, 3),
+                *_strides(s_grad if needed[1] else None, 3),
+                algorithm1=plan.algorithm1,
+                **plan.blocks,
+            )
+    if needed[2]:
+        torch.sum(terms[:, 0], 0, out=weight_grad)
+    if needed[3]:
+        torch.sum(terms[:, 1], 0, out=bias_grad)
+    return results
+
+
+@_backward.register_fake
+def _fake_backward(
+    grad: Tensor,
+    v: Tensor,
+    s: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mass: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    shift: Tensor,
+    temperature: float | None,
+    variance: str,
+    eps: float,
+    needed: Sequence[bool],
+) -> tuple[Tensor, ...]:
+    parameter = (s.shape[1], v.shape[1])
+    return (
+        torch.empty_like(v) if needed[0] else v.new_empty(0),
+        torch.empty_like(s) if needed[1] else v.new_empty(0),
+        mean.new_empty(parameter if needed[2] else 0),
+        mean.new_empty(parameter if needed[3] else 0),
+    )
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    v, s, weight, bias, _, *ctx.options = inputs
+    ctx.save_for_backward(v, s, weight, bias, *output[1:])
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+
+
+def _gradients(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+    v, s, weight, bias, *statistics = ctx.saved_tensors
+    grad, needed = grads[0], list(ctx.needs_input_grad[:4])
+    if grad is None:
+        return (None,) * 8
+    residual_grad = grad if ctx.needs_input_grad[4] else None
+    found: Sequence[Tensor | None]
+    if not any(needed):
+        found = (None,) * 4
+    elif torch.is_grad_enabled():
+        found = _differentiable_gradients(v, s, weight, bias, *ctx.options, grad, needed)
+    else:
+        found = _backward(grad, v, s, weight, bias, *statistics, *ctx.options, needed)
+        found = [t.to(i.dtype) if need else None for t, i, need in zip(found, (v, s, weight, bias), needed, strict=True)]
+    return (*found, residual_grad, None, None, None)
+
+
+_forward.register_autograd(_gradients, setup_context=_setup_context)
+
+
+def _differentiable_gradients(
+    v: Tensor,
+    s: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    temperature: float | None,
+    variance: str,
+    eps: float,
+    grad: Tensor,
+    needed: Sequence[bool],
+) -> tuple[Tensor | None, ...]:
+    """The same gradients as a graph, for second derivatives.
+
+    The statistics are computed again from the inputs: the saved ones are constants to autograd, and second
+    derivatives taken through them would be silently wrong.
+    """
+    inputs = [t for t, need in zip((v, s, weight, bias), needed, strict=True) if need and t is not None]
+    with without_autocast(v):
+        layout = s
+        if temperature is not None:
+            layout = torch.softmax(temperature * s.to(composed.compute_dtype(v, s)), 1)
+        out, _ = composed.regional_norm(v, layout, weight, bias, variance, eps)
+        found = iter(torch.autograd.grad(out, inputs, grad.to(out.dtype), create_graph=True))
+    return tuple(next(found) if need else None for need in needed)
+
+
+class _Plan(NamedTuple):
+    """How a call is cut into programs, and what the programs are compiled for."""
+
+    pixels: int
+    channel_blocks: int
+    temperature: float
+    algorithm1: bool
+    blocks: dict[str, Any]
+    finish: dict[str, Any]
+
+    @staticmethod
+    def of(v: Tensor, s: Tensor, temperature: float | None, variance: str) -> _Plan:
+        _, channels, pixels = v.shape
+        double = composed.compute_dtype(v, s) == torch.float64
+        settings = compile_settings(channels, s.shape[1], double)
+        return _Plan(
+            pixels,
+            -(-channels // settings["block_c"]),
+            0.0 if temperature is None else temperature,
+            variance == "algorithm1",
+            {"softmax": temperature is not None, **settings},
+            {
+                "algorithm1": variance == "algorithm1",
+                "compute": settings["compute"],
+                "block_n": settings["block_n"],
+                "block_s": BLOCK_SPLITS,
+                "num_warps": NUM_WARPS,
+            },
+        )
+
+    def cut(self, programs: int) -> tuple[int, int]:
+        """Splits of a map and pixels in each, the last one's fewer, where this many programs share every split."""
+        tiles = -(-self.pixels // BLOCK_PIXELS)
+        per_split = -(-tiles // max(1, PROGRAMS // programs))
+        return -(-tiles // per_split), per_split * BLOCK_PIXELS
+
+
+def compile_settings(channels: int, regions: int, double: bool) -> dict[str, Any]:
+    """What every large program is compiled for: the computation's dtype, the sizes of blocks, warps."""
+    import triton.language as tl
+
+    return {
+        "compute": tl.float64 if double else tl.float32,
+        "precision": "ieee" if double else "tf32x3",
+        "block_c": min(BLOCK_CHANNELS, _block(channels)),
+        "block_n": _block(regions),
+        "block_p": BLOCK_PIXELS,
+        "num_warps": NUM_WARPS,
+    }
+
+
+def _block(size: int) -> int:
+    """The power of two that holds a size, as tl.dot wants it."""
+    return max(SMALLEST_BLOCK, 1 << (size - 1).bit_length())
+
+
+def _strides(tensor: Tensor | None, ndim: int) -> tuple[int, ...]:
+    return (0,) * ndim if tensor is None else tensor.stride()
+
+
+def _programs() -> ModuleType:
+    from attnorm.layers.kernels.triton_gpu import programs
+
+    return programs
