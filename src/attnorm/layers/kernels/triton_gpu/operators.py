@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,15 +12,12 @@ from torch import Tensor
 from attnorm.layers.autocast import without_autocast
 from attnorm.layers.kernels import composed
 from attnorm.layers.kernels.composed import Moments
+from attnorm.layers.kernels.triton_gpu import launches
+from attnorm.layers.kernels.triton_gpu.launches import Gradients, Launch, Options, Statistics
 
 STORAGE = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 MAX_REGIONS = 64  # a block holds all regions of a pixel in registers
 SMALLEST_CAPABILITY = (8, 0)  # TF32 and bfloat16 on the tensor cores
-SMALLEST_BLOCK = 16  # a side of tl.dot
-BLOCK_CHANNELS, BLOCK_PIXELS, BLOCK_SPLITS, NUM_WARPS = 32, 64, 64, 4
-# A map is cut until about this many programs run: a few for each multiprocessor of the largest GPU. It does not depend
-# on the GPU, so neither do the results.
-PROGRAMS = 1024
 
 
 def why_not(v: Tensor, s: Tensor | None = None, variance: str = "weighted") -> str | None:
@@ -99,72 +95,10 @@ def _forward(
     eps: float,
 ) -> tuple[Tensor, ...]:
     """The result, and the statistics mass (b, n), mean and variance (b, c, n) and shift (b, c)."""
-    results = _fake_forward(v, s, weight, bias, residual, temperature, variance, eps)
-    if v.shape[0] == 0:
-        return results
-    out, mass, mean, var, shift = results
-    programs = _programs()
-    plan = _Plan.of(v, s, temperature, variance)
-    kinds, region_kinds = (3, 3) if plan.algorithm1 else (2, 1)
-    batch, channels, pixels = v.shape
-    regions = s.shape[1]
-    splits, span = plan.cut(batch * plan.channel_blocks)
-    shifts = mean.new_empty(batch, splits, channels)
-    region_sums = mean.new_empty(batch, splits, region_kinds, regions)
-    channel_sums = mean.new_empty(batch, splits, kinds, channels, regions)
-    gain, offset = torch.empty_like(mean), torch.empty_like(mean)
-    sizes, maps = (channels, regions, pixels), (*v.stride(), *s.stride())
-    grid = (batch * plan.channel_blocks, splits)
-    with torch.cuda.device_of(v):
-        programs.partial_moments[grid](
-            v,
-            s,
-            shifts,
-            region_sums,
-            channel_sums,
-            plan.temperature,
-            *sizes,
-            span,
-            *maps,
-            algorithm1=plan.algorithm1,
-            **plan.blocks,
-        )
-        programs.finish_moments[(batch * channels,)](
-            shifts,
-            region_sums,
-            channel_sums,
-            weight,
-            bias,
-            mass,
-            mean,
-            var,
-            gain,
-            offset,
-            shift,
-            eps,
-            *sizes,
-            span,
-            splits,
-            *_strides(weight, 2),
-            *_strides(bias, 2),
-            **plan.finish,
-        )
-        programs.apply[grid](
-            v,
-            s,
-            residual,
-            shift,
-            gain,
-            offset,
-            out,
-            plan.temperature,
-            *sizes,
-            span,
-            *maps,
-            *_strides(residual, 3),
-            *out.stride(),
-            **plan.blocks,
-        )
+    out, *statistics = results = _fake_forward(v, s, weight, bias, residual, temperature, variance, eps)
+    if v.shape[0]:
+        options = Options(temperature, variance, eps)
+        _run(launches.forward(v, s, weight, bias, residual, options, out, Statistics(*statistics)), v)
     return results
 
 
@@ -179,6 +113,11 @@ def _fake_forward(
     variance: str,
     eps: float,
 ) -> tuple[Tensor, ...]:
+    return empty_results(v, s, residual)
+
+
+def empty_results(v: Tensor, s: Tensor, residual: Tensor | None) -> tuple[Tensor, ...]:
+    """The result, and the statistics as `Statistics` has them."""
     batch, channels, _ = v.shape
     dtype = composed.compute_dtype(v, s)
     out = torch.empty_like(v, dtype=v.dtype if residual is None else residual.dtype)
@@ -209,65 +148,21 @@ def _backward(
     needed: Sequence[bool],
 ) -> tuple[Tensor, ...]:
     """The gradients of v, s, weight and bias, empty where not needed."""
-    results = _fake_backward(
-        grad, v, s, weight, bias, mass, mean, var, shift, temperature, variance, eps, needed
-    )
-    v_grad, s_grad, weight_grad, bias_grad = results
-    if v.shape[0] == 0:
-        return v_grad, s_grad, weight_grad.zero_(), bias_grad.zero_()
-    programs = _programs()
-    plan = _Plan.of(v, s, temperature, variance)
-    batch, channels, pixels = v.shape
-    regions = s.shape[1]
-    splits, span = plan.cut(batch * plan.channel_blocks)
-    sums = mean.new_empty(batch, splits, 2, channels, regions)
-    coefficients = mean.new_empty(batch, 5, channels, regions)
+    results = _fake_backward(grad, v, s, weight, bias, mass, mean, var, shift, temperature, variance, eps, needed)
+    batch, channels, regions = mean.shape
     terms = mean.new_empty(batch, 2, regions, channels)
-    sizes, maps = (channels, regions, pixels), (*v.stride(), *s.stride(), *grad.stride())
-    with torch.cuda.device_of(v):
-        programs.partial_gradients[(batch * plan.channel_blocks, splits)](
-            v, s, grad, shift, sums, plan.temperature, *sizes, span, *maps, **plan.blocks
-        )
-        programs.finish_gradients[(batch * channels,)](
-            sums,
-            weight,
-            bias,
-            mass,
-            mean,
-            var,
-            shift,
-            coefficients,
+    if batch:
+        into = Gradients(
+            results[0] if needed[0] else None,
+            results[1] if needed[1] else None,
+            mean.new_empty(batch, 5, channels, regions),
             terms,
-            eps,
-            *sizes,
-            splits,
-            *_strides(weight, 2),
-            *_strides(bias, 2),
-            **plan.finish,
         )
-        if needed[0] or needed[1]:
-            splits, span = plan.cut(batch)
-            programs.apply_gradients[(batch, splits)](
-                v,
-                s,
-                grad,
-                shift,
-                coefficients,
-                v_grad if needed[0] else None,
-                s_grad if needed[1] else None,
-                plan.temperature,
-                *sizes,
-                span,
-                *maps,
-                *_strides(v_grad if needed[0] else None, 3),
-                *_strides(s_grad if needed[1] else None, 3),
-                algorithm1=plan.algorithm1,
-                **plan.blocks,
-            )
-    if needed[2]:
-        torch.sum(terms[:, 0], 0, out=weight_grad)
-    if needed[3]:
-        torch.sum(terms[:, 1], 0, out=bias_grad)
+        options, found = Options(temperature, variance, eps), Statistics(mass, mean, var, shift)
+        _run(launches.backward(v, s, weight, bias, grad, options, found, into), v)
+    for index in (2, 3):
+        if needed[index]:
+            torch.sum(terms[:, index - 2], 0, out=results[index])
     return results
 
 
@@ -316,7 +211,9 @@ def _gradients(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         found = _differentiable_gradients(v, s, weight, bias, *ctx.options, grad, needed)
     else:
         found = _backward(grad, v, s, weight, bias, *statistics, *ctx.options, needed)
-        found = [t.to(i.dtype) if need else None for t, i, need in zip(found, (v, s, weight, bias), needed, strict=True)]
+        found = [
+            t.to(i.dtype) if need else None for t, i, need in zip(found, (v, s, weight, bias), needed, strict=True)
+        ]
     return (*found, residual_grad, None, None, None)
 
 
@@ -349,67 +246,9 @@ def _differentiable_gradients(
     return tuple(next(found) if need else None for need in needed)
 
 
-class _Plan(NamedTuple):
-    """How a call is cut into programs, and what the programs are compiled for."""
-
-    pixels: int
-    channel_blocks: int
-    temperature: float
-    algorithm1: bool
-    blocks: dict[str, Any]
-    finish: dict[str, Any]
-
-    @staticmethod
-    def of(v: Tensor, s: Tensor, temperature: float | None, variance: str) -> _Plan:
-        _, channels, pixels = v.shape
-        double = composed.compute_dtype(v, s) == torch.float64
-        settings = compile_settings(channels, s.shape[1], double)
-        return _Plan(
-            pixels,
-            -(-channels // settings["block_c"]),
-            0.0 if temperature is None else temperature,
-            variance == "algorithm1",
-            {"softmax": temperature is not None, **settings},
-            {
-                "algorithm1": variance == "algorithm1",
-                "compute": settings["compute"],
-                "block_n": settings["block_n"],
-                "block_s": BLOCK_SPLITS,
-                "num_warps": NUM_WARPS,
-            },
-        )
-
-    def cut(self, programs: int) -> tuple[int, int]:
-        """Splits of a map and pixels in each, the last one's fewer, where this many programs share every split."""
-        tiles = -(-self.pixels // BLOCK_PIXELS)
-        per_split = -(-tiles // max(1, PROGRAMS // programs))
-        return -(-tiles // per_split), per_split * BLOCK_PIXELS
-
-
-def compile_settings(channels: int, regions: int, double: bool) -> dict[str, Any]:
-    """What every large program is compiled for: the computation's dtype, the sizes of blocks, warps."""
-    import triton.language as tl
-
-    return {
-        "compute": tl.float64 if double else tl.float32,
-        "precision": "ieee" if double else "tf32x3",
-        "block_c": min(BLOCK_CHANNELS, _block(channels)),
-        "block_n": _block(regions),
-        "block_p": BLOCK_PIXELS,
-        "num_warps": NUM_WARPS,
-    }
-
-
-def _block(size: int) -> int:
-    """The power of two that holds a size, as tl.dot wants it."""
-    return max(SMALLEST_BLOCK, 1 << (size - 1).bit_length())
-
-
-def _strides(tensor: Tensor | None, ndim: int) -> tuple[int, ...]:
-    return (0,) * ndim if tensor is None else tensor.stride()
-
-
-def _programs() -> ModuleType:
+def _run(calls: list[Launch], on: Tensor) -> None:
     from attnorm.layers.kernels.triton_gpu import programs
 
-    return programs
+    with torch.cuda.device_of(on):
+        for call in calls:
+            getattr(programs, call.program)[call.grid](*call.arguments, **call.settings)

@@ -87,14 +87,13 @@ def partial_moments(
     else:
         _store_tile(channel_sums, split * 2, channel, region, channels, regions, first)
         _store_tile(channel_sums, split * 2 + 1, channel, region, channels, regions, second)
-    if tl.program_id(0) % tl.cdiv(channels, block_c) == 0:
-        if algorithm1:
-            region_sums += split * 3 * regions + region
-            tl.store(region_sums + regions, rest, mask=region < regions)
-            tl.store(region_sums + 2 * regions, rest_squared, mask=region < regions)
-        else:
-            region_sums += split * regions + region
-        tl.store(region_sums, mass, mask=region < regions)
+    region_kinds: tl.constexpr = 3 if algorithm1 else 1
+    sums = region_sums + split * region_kinds * regions + region
+    first_block = (region < regions) & (tl.program_id(0) % tl.cdiv(channels, block_c) == 0)
+    tl.store(sums, mass, mask=first_block)
+    if algorithm1:
+        tl.store(sums + regions, rest, mask=first_block)
+        tl.store(sums + 2 * regions, rest_squared, mask=first_block)
 
 
 @triton.jit
@@ -192,8 +191,7 @@ def finish_moments(
     tl.store(gain_out + tile, gain, mask=inside)
     tl.store(offset_out + tile, offset, mask=inside)
     tl.store(shift_out + tl.program_id(0), shift)
-    if channel == 0:
-        tl.store(mass_out + image * regions + region, mass, mask=inside)
+    tl.store(mass_out + image * regions + region, mass, mask=inside & (channel == 0))
 
 
 @triton.jit
@@ -529,9 +527,7 @@ def _load_rows(pointer, row, region, regions, rows):
 
 
 @triton.jit
-def _load_parameter(
-    pointer, region, channel, stride_n, stride_c, regions, absent: tl.constexpr, compute: tl.constexpr
-):
+def _load_parameter(pointer, region, channel, stride_n, stride_c, regions, absent: tl.constexpr, compute: tl.constexpr):
     """One channel of an (n, c) parameter, or `absent` where there is none."""
     if pointer is None:
         return tl.full(region.shape, absent, compute)
