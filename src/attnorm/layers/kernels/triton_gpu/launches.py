@@ -1,6 +1,6 @@
 """Which programs a call launches, on which blocks; nothing here runs anything.
 
-Blocks and warps are arithmetic and the reports of the compiler (see `resources`), not measurements.
+The sizes of blocks are the largest that the compiler's reports show free of spills (see `resources`), not measurements.
 """
 
 from __future__ import annotations
@@ -12,11 +12,29 @@ from torch import Tensor
 
 from attnorm.layers.kernels import composed
 
-BLOCK_CHANNELS, BLOCK_PIXELS, BLOCK_SPLITS, NUM_WARPS = 32, 64, 64, 4
 SMALLEST_BLOCK = 16  # a side of tl.dot
+BLOCK_SPLITS = 32  # rows that the programs which add up splits read at a time
 # A map is cut until about this many programs run: a few for each multiprocessor of the largest GPU. It does not depend
 # on the GPU, so neither do the results.
 PROGRAMS = 1024
+
+
+class Blocks(NamedTuple):
+    """What a program holds in registers at a time (block_c at most), with how many warps, and its loops' stages."""
+
+    block_c: int
+    block_p: int
+    num_warps: int
+    num_stages: int
+
+
+# By program, for at most 32 regions and for more.
+BLOCKS = {
+    "partial_moments": (Blocks(32, 32, 4, 3), Blocks(16, 32, 4, 3)),
+    "apply": (Blocks(32, 64, 4, 3), Blocks(16, 32, 4, 3)),
+    "partial_gradients": (Blocks(32, 32, 4, 3), Blocks(16, 32, 4, 3)),
+    "apply_gradients": (Blocks(16, 64, 8, 1), Blocks(16, 32, 8, 1)),
+}
 
 
 class Launch(NamedTuple):
@@ -46,7 +64,7 @@ class Options(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Where gradients go: as v and s, or None; coefficients (b, 5, c, n); parameter_terms (b, 2, n, c) of each image."""
+    """Where gradients go: those of v and s, or None; coefficients (b, 5, c, n) and parameter_terms (b, 2, n, c)."""
 
     v: Tensor | None
     s: Tensor | None
@@ -66,33 +84,35 @@ def forward(
 ) -> list[Launch]:
     """Fills `out` and `found`."""
     plan = _Plan(v, s, options)
-    splits, span = plan.cut(plan.rows)
+    sums, apply = plan.grid("partial_moments"), plan.grid("apply")
     kinds, region_kinds = (3, 3) if plan.algorithm1 else (2, 1)
     batch, channels, regions, _ = plan.sizes
-    shifts = found.mean.new_empty(batch, splits, channels)
-    region_sums = found.mean.new_empty(batch, splits, region_kinds, regions)
-    channel_sums = found.mean.new_empty(batch, splits, kinds, channels, regions)
+    shifts = found.mean.new_empty(batch, sums.splits, channels)
+    region_sums = found.mean.new_empty(batch, sums.splits, region_kinds, regions)
+    channel_sums = found.mean.new_empty(batch, sums.splits, kinds, channels, regions)
     gain, offset = torch.empty_like(found.mean), torch.empty_like(found.mean)
-    scalars = (plan.temperature, *plan.sizes[1:], span, *v.stride(), *s.stride())
+    sizes, maps, added = plan.sizes[1:], (*v.stride(), *s.stride()), (*_strides(residual, 3), *out.stride())
+    partial = (shifts, region_sums, channel_sums)
+    spread = (found.shift, gain, offset)
+    finish = (weight, bias, *found[:3], gain, offset, found.shift, options.eps, *sizes, sums.span, sums.splits)
     return [
         Launch(
             "partial_moments",
-            (plan.rows, splits),
-            (v, s, shifts, region_sums, channel_sums, *scalars),
-            plan.block_settings | plan.variance_settings,
+            (sums.rows, sums.splits),
+            (v, s, *partial, plan.temperature, *sizes, sums.span, *maps),
+            sums.settings | plan.variance_settings,
         ),
         Launch(
             "finish_moments",
             (batch * channels,),
-            (shifts, region_sums, channel_sums, weight, bias, *found[:3], gain, offset, found.shift)
-            + (options.eps, *plan.sizes[1:], span, splits, *_strides(weight, 2), *_strides(bias, 2)),
+            (*partial, *finish, *_strides(weight, 2), *_strides(bias, 2)),
             plan.finish_settings,
         ),
         Launch(
             "apply",
-            (plan.rows, splits),
-            (v, s, residual, found.shift, gain, offset, out, *scalars, *_strides(residual, 3), *out.stride()),
-            plan.block_settings,
+            (apply.rows, apply.splits),
+            (v, s, residual, *spread, out, plan.temperature, *sizes, apply.span, *maps, *added),
+            apply.settings,
         ),
     ]
 
@@ -109,36 +129,40 @@ def backward(
 ) -> list[Launch]:
     """Fills `into`."""
     plan = _Plan(v, s, options)
-    splits, span = plan.cut(plan.rows)
+    sums, apply = plan.grid("partial_gradients"), plan.grid("apply_gradients")
     batch, channels, regions, _ = plan.sizes
-    sums = found.mean.new_empty(batch, splits, 2, channels, regions)
-    strides = (*v.stride(), *s.stride(), *grad.stride())
+    partial = found.mean.new_empty(batch, sums.splits, 2, channels, regions)
+    sizes, maps = plan.sizes[1:], (*v.stride(), *s.stride(), *grad.stride())
+    finish = (weight, bias, *found, into.coefficients, into.parameter_terms, options.eps, *sizes, sums.splits)
     launches = [
         Launch(
             "partial_gradients",
-            (plan.rows, splits),
-            (v, s, grad, found.shift, sums, plan.temperature, *plan.sizes[1:], span, *strides),
-            plan.block_settings,
+            (sums.rows, sums.splits),
+            (v, s, grad, found.shift, partial, plan.temperature, *sizes, sums.span, *maps),
+            sums.settings,
         ),
         Launch(
             "finish_gradients",
             (batch * channels,),
-            (sums, weight, bias, *found, into.coefficients, into.parameter_terms)
-            + (options.eps, *plan.sizes[1:], splits, *_strides(weight, 2), *_strides(bias, 2)),
+            (partial, *finish, *_strides(weight, 2), *_strides(bias, 2)),
             plan.finish_settings,
         ),
     ]
-    if into.v is None and into.s is None:
-        return launches
-    splits, span = plan.cut(batch)
-    last = Launch(
-        "apply_gradients",
-        (batch, splits),
-        (v, s, grad, found.shift, into.coefficients, into.v, into.s, plan.temperature, *plan.sizes[1:], span, *strides)
-        + (*_strides(into.v, 3), *_strides(into.s, 3)),
-        plan.block_settings | plan.variance_settings,
-    )
-    return [*launches, last]
+    if into.v is not None or into.s is not None:
+        arguments = (v, s, grad, found.shift, into.coefficients, into.v, into.s, plan.temperature, *sizes, apply.span)
+        settings = apply.settings | plan.variance_settings
+        strides = (*maps, *_strides(into.v, 3), *_strides(into.s, 3))
+        launches.append(Launch("apply_gradients", (apply.rows, apply.splits), (*arguments, *strides), settings))
+    return launches
+
+
+class _Grid(NamedTuple):
+    """Rows (of images and blocks of channels) times splits; a split has `span` pixels, the last one fewer."""
+
+    rows: int
+    splits: int
+    span: int
+    settings: dict[str, Any]
 
 
 class _Plan:
@@ -152,23 +176,24 @@ class _Plan:
         self.temperature = 0.0 if options.temperature is None else options.temperature
         self.algorithm1 = options.variance == "algorithm1"
         double = composed.compute_dtype(v, s) == torch.float64
-        block_c, block_n = min(BLOCK_CHANNELS, _block(channels)), _block(s.shape[1])
-        self.rows = batch * -(-channels // block_c)
         self.variance_settings = {"algorithm1": self.algorithm1}
-        common = {"compute": tl.float64 if double else tl.float32, "block_n": block_n, "num_warps": NUM_WARPS}
-        self.block_settings = common | {
+        common = {"compute": tl.float64 if double else tl.float32, "block_n": _block(s.shape[1])}
+        self._settings = common | {
             "softmax": options.temperature is not None,
             "precision": "ieee" if double else "tf32x3",
-            "block_c": block_c,
-            "block_p": BLOCK_PIXELS,
         }
         self.finish_settings = common | self.variance_settings | {"block_s": BLOCK_SPLITS}
 
-    def cut(self, rows: int) -> tuple[int, int]:
-        """Splits of a map, and pixels in each but the last, for a grid of this many rows."""
-        blocks = -(-self.sizes[3] // BLOCK_PIXELS)
-        per_split = -(-blocks // max(1, PROGRAMS // rows))
-        return -(-blocks // per_split), per_split * BLOCK_PIXELS
+    def grid(self, program: str) -> _Grid:
+        batch, channels, regions, pixels = self.sizes
+        blocks = BLOCKS[program][regions > 32]
+        blocks = blocks._replace(block_c=min(blocks.block_c, _block(channels)))
+        # The gradient of the layout sums over channels: there a program takes them all.
+        rows = batch if program == "apply_gradients" else batch * -(-channels // blocks.block_c)
+        tiles = -(-pixels // blocks.block_p)
+        per_split = -(-tiles // max(1, PROGRAMS // rows))
+        settings = self._settings | blocks._asdict()
+        return _Grid(rows, -(-tiles // per_split), per_split * blocks.block_p, settings)
 
 
 def _block(size: int) -> int:

@@ -2,12 +2,12 @@
 
 Maps are addressed by strides alone, so NCHW and channels_last take the same code. A program owns a run of pixels (a
 split) of one image; what it sums is written out and added up by a second program in a fixed order: the same input gives
-the same bits on every run. Arithmetic is in `compute`, float32 or float64, whatever the storage; float32 products run on
-the tensor cores in three TF32 passes, which keeps float32's accuracy.
+the same bits on every run. Arithmetic is in `compute`, float32 or float64, whatever the storage; float32 products run
+on the tensor cores in three TF32 passes, which keeps float32's accuracy.
 
-Notation, as in `kernels.eager`: X = v less a shift near its mean, S the layout (0 outside the map, whatever the padding of
-the blocks), G the upstream gradient. Shapes of blocks: (block_c, block_p) for X and G, (block_n, block_p) for S,
-(block_c, block_n) for what is per channel and region. Dimensions of tl.dot are at least 16, so blocks are padded.
+Notation, as in `kernels.eager`: X = v less a shift near its mean, S the layout (0 outside the map, whatever the padding
+of the blocks), G the upstream gradient. Shapes of blocks: (block_c, block_p) for X and G, (block_n, block_p) for S,
+(block_c, block_n) for what is per channel and region. Sides of tl.dot are at least 16, so blocks are padded.
 """
 
 import triton
@@ -89,7 +89,7 @@ def partial_moments(
         _store_tile(channel_sums, split * 2 + 1, channel, region, channels, regions, second)
     region_kinds: tl.constexpr = 3 if algorithm1 else 1
     sums = region_sums + split * region_kinds * regions + region
-    first_block = (region < regions) & (tl.program_id(0) % tl.cdiv(channels, block_c) == 0)
+    first_block = region < tl.where(tl.program_id(0) % tl.cdiv(channels, block_c) == 0, regions, 0)
     tl.store(sums, mass, mask=first_block)
     if algorithm1:
         tl.store(sums + regions, rest, mask=first_block)
@@ -191,7 +191,7 @@ def finish_moments(
     tl.store(gain_out + tile, gain, mask=inside)
     tl.store(offset_out + tile, offset, mask=inside)
     tl.store(shift_out + tl.program_id(0), shift)
-    tl.store(mass_out + image * regions + region, mass, mask=inside & (channel == 0))
+    tl.store(mass_out + image * regions + region, mass, mask=region < tl.where(channel == 0, regions, 0))
 
 
 @triton.jit

@@ -92,7 +92,7 @@ def compile_launch(launch: Launch, capability: int) -> Resources:
 
     function = getattr(programs, launch.program)
     names, settings = function.arg_names, dict(launch.settings)
-    warps = settings.pop("num_warps")
+    compiler_options = {name: settings.pop(name) for name in ("num_warps", "num_stages") if name in settings}
     values = dict(zip(names, launch.arguments, strict=False)) | settings
     annotated = {p.name: p.annotation_type for p in function.params}
     signature, constants, attributes = {}, {}, {}
@@ -104,7 +104,7 @@ def compile_launch(launch: Launch, capability: int) -> Resources:
         elif isinstance(value, Tensor) or (isinstance(value, int) and value % 16 == 0):
             attributes[(index,)] = [["tt.divisibility", 16]]
     source = ASTSource(function, signature, constants, attributes)
-    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": warps})
+    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=compiler_options)
     return Resources(launch.program, *_usage(compiled.asm["cubin"]), compiled.metadata.shared)
 
 
