@@ -1,6 +1,7 @@
 """Which programs a call launches, on which blocks; nothing here runs anything.
 
-The sizes of blocks are the largest that the compiler's reports show free of spills (see `resources`), not measurements.
+The sizes of blocks are those that the compiler's reports show free of spills for up to 32 regions, and nearly so above
+(see `resources`): nothing here was timed.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ class Blocks(NamedTuple):
 
 # By program, for at most 32 regions and for more.
 BLOCKS = {
-    "partial_moments": (Blocks(32, 32, 4, 3), Blocks(16, 32, 4, 3)),
+    "partial_moments": (Blocks(32, 32, 4, 2), Blocks(16, 32, 4, 2)),
     "apply": (Blocks(32, 64, 4, 3), Blocks(16, 32, 4, 3)),
-    "partial_gradients": (Blocks(32, 32, 4, 3), Blocks(16, 32, 4, 3)),
-    "apply_gradients": (Blocks(16, 64, 8, 1), Blocks(16, 32, 8, 1)),
+    "partial_gradients": (Blocks(32, 32, 4, 2), Blocks(16, 32, 4, 2)),
+    "apply_gradients": (Blocks(16, 64, 8, 1), Blocks(16, 16, 8, 1)),
 }
 
 
@@ -47,11 +48,15 @@ class Launch(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """What the forward pass leaves for the backward pass: mass (b, n), mean and variance (b, c, n), shift (b, c)."""
+    """What the forward pass leaves for the backward pass: mass (b, n), shift (b, c), and else (b, c, n).
+
+    The centre is the mean less the shift, which the difference of the two would give with their rounding errors.
+    """
 
     mass: Tensor
     mean: Tensor
     variance: Tensor
+    centre: Tensor
     shift: Tensor
 
 
@@ -94,7 +99,7 @@ def forward(
     sizes, maps, added = plan.sizes[1:], (*v.stride(), *s.stride()), (*_strides(residual, 3), *out.stride())
     partial = (shifts, region_sums, channel_sums)
     spread = (found.shift, gain, offset)
-    finish = (weight, bias, *found[:3], gain, offset, found.shift, options.eps, *sizes, sums.span, sums.splits)
+    finish = (weight, bias, *found, gain, offset, options.eps, *sizes, sums.span, sums.splits)
     return [
         Launch(
             "partial_moments",
@@ -133,7 +138,7 @@ def backward(
     batch, channels, regions, _ = plan.sizes
     partial = found.mean.new_empty(batch, sums.splits, 2, channels, regions)
     sizes, maps = plan.sizes[1:], (*v.stride(), *s.stride(), *grad.stride())
-    finish = (weight, bias, *found, into.coefficients, into.parameter_terms, options.eps, *sizes, sums.splits)
+    finish = (weight, bias, *found[:-1], into.coefficients, into.parameter_terms, options.eps, *sizes, sums.splits)
     launches = [
         Launch(
             "partial_gradients",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +19,7 @@ from attnorm.layers.kernels.triton_gpu.launches import Gradients, Launch, Option
 
 STORAGE = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 MAX_REGIONS = 64  # a block holds all regions of a pixel in registers
+SMALLEST_TRITON = (3, 7)  # of those tested
 SMALLEST_CAPABILITY = (8, 0)  # TF32 and bfloat16 on the tensor cores
 
 
@@ -33,30 +36,32 @@ def why_not(v: Tensor, s: Tensor | None = None, variance: str = "weighted") -> s
     return _machine_refusal(v.device)
 
 
-# torch.compile asks while it traces, and takes the answer as a constant.
-@torch.compiler.assume_constant_result
 def _machine_refusal(device: torch.device) -> str | None:
     if importlib.util.find_spec("triton") is None:
         return "the package triton is not installed"
+    version = importlib.metadata.version("triton")
+    if tuple(int(part) for part in version.split(".")[:2]) < SMALLEST_TRITON:
+        return f"it needs triton {'.'.join(map(str, SMALLEST_TRITON))} or newer, not {version}"
     if device.type != "cuda":
         return None
     if torch.version.hip is not None:
         return "it is written for NVIDIA's GPUs, and this PyTorch is built for AMD's"
     capability = torch.cuda.get_device_capability(device)
     if capability < SMALLEST_CAPABILITY:
-        wanted, found = ("{}.{}".format(*c) for c in (SMALLEST_CAPABILITY, capability))
-        return f"it needs compute capability {wanted}, and {torch.cuda.get_device_name(device)} has {found}"
+        wanted, found = (".".join(map(str, c)) for c in (SMALLEST_CAPABILITY, capability))
+        return f"it needs compute capability {wanted}, and this GPU has {found}"
     return None
 
 
-@torch.compiler.assume_constant_result
 def _interprets() -> bool:
-    """Whether Triton runs its programs in Python on the CPU, as TRITON_INTERPRET=1 asks: slow, for tests."""
-    if importlib.util.find_spec("triton") is None:
-        return False
-    import triton
+    """Whether Triton is to run its programs in Python on the CPU: slow, for tests. Read as Triton reads it."""
+    return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes", "y")
 
-    return bool(triton.knobs.runtime.interpret)
+
+# torch.compile asks while it traces, and takes the answers as constants. This is what the decorator
+# torch.compiler.assume_constant_result does, which would import the compiler here, and that takes seconds.
+for _question in (_machine_refusal, _interprets):
+    _question._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def regional_norm(
@@ -74,7 +79,7 @@ def regional_norm(
     With a temperature s holds logits, and the layout is softmax(temperature s) over n. The result has v's dtype and
     memory format; with a residual (b, c, p) it is their sum in the residual's dtype. `why_not` must have been None.
     """
-    out, mass, mean, var, _ = _forward(v, s, weight, bias, residual, temperature, variance, eps)
+    out, mass, mean, var, *_ = _forward(v, s, weight, bias, residual, temperature, variance, eps)
     return out, Moments(mass.unsqueeze(1), mean, var)
 
 
@@ -82,7 +87,7 @@ def regional_norm(
     "attnorm::triton_regional_norm",
     mutates_args=(),
     schema="(Tensor v, Tensor s, Tensor? weight, Tensor? bias, Tensor? residual, float? temperature, str variance,"
-    " float eps) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    " float eps) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 def _forward(
     v: Tensor,
@@ -94,7 +99,7 @@ def _forward(
     variance: str,
     eps: float,
 ) -> tuple[Tensor, ...]:
-    """The result, and the statistics mass (b, n), mean and variance (b, c, n) and shift (b, c)."""
+    """The result, and the statistics as `Statistics` has them."""
     out, *statistics = results = _fake_forward(v, s, weight, bias, residual, temperature, variance, eps)
     if v.shape[0]:
         options = Options(temperature, variance, eps)
@@ -122,15 +127,16 @@ def empty_results(v: Tensor, s: Tensor, residual: Tensor | None) -> tuple[Tensor
     dtype = composed.compute_dtype(v, s)
     out = torch.empty_like(v, dtype=v.dtype if residual is None else residual.dtype)
     mass, shift = v.new_empty(batch, s.shape[1], dtype=dtype), v.new_empty(batch, channels, dtype=dtype)
-    mean, var = (v.new_empty(batch, channels, s.shape[1], dtype=dtype) for _ in range(2))
-    return out, mass, mean, var, shift
+    mean, var, centre = (v.new_empty(batch, channels, s.shape[1], dtype=dtype) for _ in range(3))
+    return out, mass, mean, var, centre, shift
 
 
 @torch.library.custom_op(
     "attnorm::triton_regional_norm_backward",
     mutates_args=(),
     schema="(Tensor grad, Tensor v, Tensor s, Tensor? weight, Tensor? bias, Tensor mass, Tensor mean, Tensor var,"
-    " Tensor shift, float? temperature, str variance, float eps, bool[] needed) -> (Tensor, Tensor, Tensor, Tensor)",
+    " Tensor centre, Tensor shift, float? temperature, str variance, float eps, bool[] needed)"
+    " -> (Tensor, Tensor, Tensor, Tensor)",
 )
 def _backward(
     grad: Tensor,
@@ -141,6 +147,7 @@ def _backward(
     mass: Tensor,
     mean: Tensor,
     var: Tensor,
+    centre: Tensor,
     shift: Tensor,
     temperature: float | None,
     variance: str,
@@ -148,7 +155,9 @@ def _backward(
     needed: Sequence[bool],
 ) -> tuple[Tensor, ...]:
     """The gradients of v, s, weight and bias, empty where not needed."""
-    results = _fake_backward(grad, v, s, weight, bias, mass, mean, var, shift, temperature, variance, eps, needed)
+    results = _fake_backward(
+        grad, v, s, weight, bias, mass, mean, var, centre, shift, temperature, variance, eps, needed
+    )
     batch, channels, regions = mean.shape
     terms = mean.new_empty(batch, 2, regions, channels)
     if batch:
@@ -158,7 +167,7 @@ def _backward(
             mean.new_empty(batch, 5, channels, regions),
             terms,
         )
-        options, found = Options(temperature, variance, eps), Statistics(mass, mean, var, shift)
+        options, found = Options(temperature, variance, eps), Statistics(mass, mean, var, centre, shift)
         _run(launches.backward(v, s, weight, bias, grad, options, found, into), v)
     for index in (2, 3):
         if needed[index]:
@@ -176,6 +185,7 @@ def _fake_backward(
     mass: Tensor,
     mean: Tensor,
     var: Tensor,
+    centre: Tensor,
     shift: Tensor,
     temperature: float | None,
     variance: str,

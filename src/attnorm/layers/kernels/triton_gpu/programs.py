@@ -104,11 +104,12 @@ def finish_moments(
     weight,
     bias,
     mass_out,  # (b, n)
-    mean_out,  # (b, c, n), as the next three
-    variance_out,
-    gain_out,
-    offset_out,
+    mean_out,  # (b, c, n)
+    variance_out,  # (b, c, n)
+    centre_out,  # (b, c, n)
     shift_out,  # (b, c)
+    gain_out,  # (b, c, n)
+    offset_out,  # (b, c, n)
     eps: tl.float64,
     channels,
     regions,
@@ -157,9 +158,9 @@ def finish_moments(
             second += tl.sum(xxs_sum + moved * (2 * xs_sum + moved * s_sum), 0)
 
     if algorithm1:
-        inside, mass = mass, mass + eps
-        mean = (first + shift * inside) / mass
-        centre = mean - shift
+        mass += eps
+        centre = (first - shift * eps) / mass
+        mean = shift + centre
         # Every term s v - mean is s x - k u - d with k the shift, d = mean - k and u = 1 - s: squared term by term.
         for begin in range(0, splits, block_s):
             split = begin + tl.arange(0, block_s)
@@ -188,6 +189,7 @@ def finish_moments(
     tile = tl.program_id(0).to(tl.int64) * regions + region
     tl.store(mean_out + tile, mean, mask=inside)
     tl.store(variance_out + tile, variance, mask=inside)
+    tl.store(centre_out + tile, centre, mask=inside)
     tl.store(gain_out + tile, gain, mask=inside)
     tl.store(offset_out + tile, offset, mask=inside)
     tl.store(shift_out + tl.program_id(0), shift)
@@ -305,7 +307,7 @@ def finish_gradients(
     mass,
     mean,
     variance,
-    shift,
+    centre,
     coefficients,  # (b, 5, c, n): gain, offset, linear, quadratic and the constant's part from this channel
     parameter_terms,  # (b, 2, n, c): what this image adds to the gradients of weight and bias
     eps: tl.float64,
@@ -337,22 +339,21 @@ def finish_gradients(
         grad_dot += tl.sum(_load_rows(sums, row + channels, region, regions, splits * 2 * channels), 0)
 
     tile = tl.program_id(0).to(tl.int64) * regions + region
-    k = tl.load(shift + tl.program_id(0))
     q = tl.load(mass + image * regions + region, mask=inside, other=1)
-    mu = tl.load(mean + tile, mask=inside, other=0)
+    mu = tl.load(centre + tile, mask=inside, other=0)
     var = tl.load(variance + tile, mask=inside, other=1)
     gain = _gain(var, weight, region, channel, stride_wn, stride_wc, regions, eps, compute)
     sigma = _sqrt(var)
-    normed = (grad_dot - (mu - k) * grad_sum) / (sigma + eps)
+    normed = (grad_dot - mu * grad_sum) / (sigma + eps)
 
     # d var = d sigma / (2 sigma); where sigma is 0 the features do not vary and the derivative is taken as 0.
     d_var = tl.where(sigma > 0, -normed * gain / (2 * tl.where(sigma > 0, sigma, 1)), 0)
     d_mean = -gain * grad_sum
     if algorithm1:  # not invariant to a shift of the features: its formulas hold for v itself
+        mu = tl.load(mean + tile, mask=inside, other=0)
         d_mean += 2 * mu * (pixels - q) / q * d_var
         constant = -(d_var / q * var + mu * d_mean / q)
     else:
-        mu -= k
         constant = d_var / q * (mu * mu - var) - mu * d_mean / q
     offset = _load_parameter(bias, region, channel, stride_bn, stride_bc, regions, 0, compute) - mu * gain
 

@@ -49,12 +49,13 @@ SETTINGS = tuple(
 
 
 class Resources(NamedTuple):
-    """Of one compiled program: registers a thread, bytes a thread spills, bytes of shared memory."""
+    """Of one compiled program: registers a thread, bytes a thread spills, bytes of shared memory, and its PTX."""
 
     program: str
     registers: int
     spilled: int
     shared: int
+    ptx: str
 
 
 def launches_of(setting: Setting) -> list[Launch]:
@@ -105,7 +106,7 @@ def compile_launch(launch: Launch, capability: int) -> Resources:
             attributes[(index,)] = [["tt.divisibility", 16]]
     source = ASTSource(function, signature, constants, attributes)
     compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=compiler_options)
-    return Resources(launch.program, *_usage(compiled.asm["cubin"]), compiled.metadata.shared)
+    return Resources(launch.program, *_usage(compiled.asm["cubin"]), compiled.metadata.shared, compiled.asm["ptx"])
 
 
 def table(settings: Sequence[Setting] = SETTINGS, capabilities: Sequence[int] = CAPABILITIES) -> Iterator[str]:
