@@ -1,11 +1,18 @@
 """A tiny system that trains in seconds, and one finished run of it."""
 
+import contextlib
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: no test may ask the network
 
 import pytest
 import torch
+
+if not torch.cuda.is_available():
+    # Triton decides once, when it is imported, whether a process interprets its programs: tests of the GPU backend do.
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(ImportError):
+        patch.setenv("TRITON_INTERPRET", "1")
+        import triton  # noqa: F401
 
 torch.set_num_threads(1)  # sums must not depend on the machine
 
