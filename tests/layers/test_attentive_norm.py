@@ -310,3 +310,13 @@ def test_options_out_of_range(options: dict, message: str) -> None:
 def test_maps_of_a_wrong_shape(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="x must"):
         AttentiveNorm2d(8)(torch.ones(shape))
+
+
+def test_without_self_sampling_its_parameters_are_frozen_and_all_others_get_a_gradient():
+    layer = AttentiveNorm2d(16, 4, self_sampling=False)
+    with torch.no_grad():
+        layer.residual_gain.fill_(1)
+    layer(torch.randn(2, 16, 8, 8)).square().sum().backward()
+    frozen = {name for name, p in layer.named_parameters() if not p.requires_grad}
+    assert {name.split(".")[0] for name in frozen} == {"key", "query", "sampling_gain"}
+    assert all(p.grad is not None for p in layer.parameters() if p.requires_grad)

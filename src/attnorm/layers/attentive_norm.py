@@ -75,6 +75,9 @@ class SemanticLayout(nn.Module):
         self.key = make_conv(num_features, key_channels, 1, spectral_norm=spectral_norm)
         self.query = make_conv(num_features, key_channels, 1, spectral_norm=spectral_norm)
         self.sampling_gain = nn.Parameter(torch.full((num_entities,), INITIAL_SAMPLING_GAIN))
+        if not self_sampling:  # nothing reaches them, and several processes would wait for their gradients
+            for parameter in (*self.key.parameters(), *self.query.parameters(), self.sampling_gain):
+                parameter.requires_grad_(False)
 
     def layout(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The layout of x; in training mode with self-sampling it depends on the positions drawn.
