@@ -205,3 +205,20 @@ def test_mistakes_are_one_line(arguments, sentence, tmp_path, capsys):
     assert sentence in err
     assert err.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_several_processes_evaluate_as_one_does(tmp_path, finished_run):
+    """torchrun has options of its own that ours look like."""
+    out = tmp_path / "record.json"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "--"]
+    command = ["attnorm", "evaluate", str(finished_run), "--metrics", "kid", "--num", "12", "--out", str(out)]
+    assert runs._call([*launcher, *command]) == 0
+    assert out.is_file()
+
+
+def test_a_launcher_stands_before_every_command(tmp_path, monkeypatch, capsys):
+    made = []
+    monkeypatch.setattr(runs, "_call", lambda command: (made.append(command), 7)[1])
+    arguments = ["--data", "digits", "--out", str(tmp_path), "--launcher", "torchrun --nproc-per-node 2"]
+    assert main(["reproduce", "table4", *arguments]) == 7
+    assert made[0][:6] == ["torchrun", "--nproc-per-node", "2", "-m", "--", "attnorm"]

@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument(
-        "--launcher", metavar="COMMAND", help="e.g. 'torchrun --nproc-per-node 4' for several processes (default: one)"
+        "--launcher", metavar="COMMAND", help="torchrun with its options, for several processes (default: one)"
     )
 
 
@@ -73,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         val_source=args.val_data or "",
         phase_1_steps=args.phase_1_steps,
-        launcher=tuple(shlex.split(args.launcher)) if args.launcher else (sys.executable,),
+        # Without the dashes torchrun would take our options for abbreviations of its own.
+        launcher=(*shlex.split(args.launcher), "-m", "--") if args.launcher else (sys.executable, "-m"),
     )
     code = make_runs(plan, lambda sentence: print(sentence, flush=True), lambda: _write(plan))
     _write(plan)

@@ -35,7 +35,7 @@ class Reproduction:
     """A table at a scale: what is trained and how it is measured.
 
     source: what the runs are trained on. steps: None for the presets' own. launcher: what stands before
-    `-m attnorm`, a Python interpreter or torchrun with its options.
+    `attnorm`, such as `python -m` or `torchrun --nproc-per-node 4 -m --`.
 
     Of inpainting only: val_source, the validation pictures, empty for a share of `source`; phase_1_steps, None to end
     phase 1 where the preset's criterion does.
@@ -50,7 +50,7 @@ class Reproduction:
     extractor: str
     num: int
     device: Literal["auto", "cpu", "cuda"]
-    launcher: tuple[str, ...] = (sys.executable,)
+    launcher: tuple[str, ...] = (sys.executable, "-m")
     val_source: str = ""
     phase_1_steps: int | None = None
 
@@ -116,7 +116,7 @@ def make_runs(plan: Reproduction, say: Say, after_each: Callable[[], None]) -> i
         config = plan.config(system, seed)
         for command in _missing(plan, system, config, run):
             say(f"$ attnorm {' '.join(command)}")
-            code = _call([*plan.launcher, "-m", "attnorm", *command])
+            code = _call([*plan.launcher, "attnorm", *command])
             if code:
                 say(f"stopped with exit code {code}; the same command goes on from here")
                 return code
