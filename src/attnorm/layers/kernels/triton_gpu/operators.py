@@ -61,7 +61,7 @@ def _interprets() -> bool:
 # torch.compile asks while it traces, and takes the answers as constants. This is what the decorator
 # torch.compiler.assume_constant_result does, which would import the compiler here, and that takes seconds.
 for _question in (_machine_refusal, _interprets):
-    _question._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    vars(_question)["_dynamo_marked_constant"] = True
 
 
 def regional_norm(
@@ -209,22 +209,17 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 
 
 def _gradients(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-    v, s, weight, bias, *statistics = ctx.saved_tensors
+    inputs, statistics = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
     grad, needed = grads[0], list(ctx.needs_input_grad[:4])
     if grad is None:
         return (None,) * 8
-    residual_grad = grad if ctx.needs_input_grad[4] else None
-    found: Sequence[Tensor | None]
-    if not any(needed):
-        found = (None,) * 4
-    elif torch.is_grad_enabled():
-        found = _differentiable_gradients(v, s, weight, bias, *ctx.options, grad, needed)
-    else:
-        found = _backward(grad, v, s, weight, bias, *statistics, *ctx.options, needed)
-        found = [
-            t.to(i.dtype) if need else None for t, i, need in zip(found, (v, s, weight, bias), needed, strict=True)
-        ]
-    return (*found, residual_grad, None, None, None)
+    found: tuple[Tensor | None, ...] = (None,) * 4
+    if any(needed) and torch.is_grad_enabled():
+        found = _differentiable_gradients(*inputs, *ctx.options, grad=grad, needed=needed)
+    elif any(needed):
+        results = _backward(grad, *inputs, *statistics, *ctx.options, needed)
+        found = tuple(t.to(i.dtype) if n else None for t, i, n in zip(results, inputs, needed, strict=True))
+    return (*found, grad if ctx.needs_input_grad[4] else None, None, None, None)
 
 
 _forward.register_autograd(_gradients, setup_context=_setup_context)
