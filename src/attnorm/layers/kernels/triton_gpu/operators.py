@@ -209,16 +209,18 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]
 
 
 def _gradients(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-    inputs, statistics = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
+    v, s, weight, bias, *statistics = ctx.saved_tensors
     grad, needed = grads[0], list(ctx.needs_input_grad[:4])
     if grad is None:
         return (None,) * 8
     found: tuple[Tensor | None, ...] = (None,) * 4
     if any(needed) and torch.is_grad_enabled():
-        found = _differentiable_gradients(*inputs, *ctx.options, grad=grad, needed=needed)
+        found = _differentiable_gradients(v, s, weight, bias, Options(*ctx.options), grad, needed)
     elif any(needed):
-        results = _backward(grad, *inputs, *statistics, *ctx.options, needed)
-        found = tuple(t.to(i.dtype) if n else None for t, i, n in zip(results, inputs, needed, strict=True))
+        results = _backward(grad, v, s, weight, bias, *statistics, *ctx.options, needed)
+        found = tuple(
+            t.to(i.dtype) if n else None for t, i, n in zip(results, (v, s, weight, bias), needed, strict=True)
+        )
     return (*found, grad if ctx.needs_input_grad[4] else None, None, None, None)
 
 
@@ -230,9 +232,7 @@ def _differentiable_gradients(
     s: Tensor,
     weight: Tensor | None,
     bias: Tensor | None,
-    temperature: float | None,
-    variance: str,
-    eps: float,
+    options: Options,
     grad: Tensor,
     needed: Sequence[bool],
 ) -> tuple[Tensor | None, ...]:
@@ -244,9 +244,9 @@ def _differentiable_gradients(
     inputs = [t for t, need in zip((v, s, weight, bias), needed, strict=True) if need and t is not None]
     with without_autocast(v):
         layout = s
-        if temperature is not None:
-            layout = torch.softmax(temperature * s.to(composed.compute_dtype(v, s)), 1)
-        out, _ = composed.regional_norm(v, layout, weight, bias, variance, eps)
+        if options.temperature is not None:
+            layout = torch.softmax(options.temperature * s.to(composed.compute_dtype(v, s)), 1)
+        out, _ = composed.regional_norm(v, layout, weight, bias, options.variance, options.eps)
         found = iter(torch.autograd.grad(out, inputs, grad.to(out.dtype), create_graph=True))
     return tuple(next(found) if need else None for need in needed)
 
