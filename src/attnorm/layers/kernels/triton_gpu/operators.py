@@ -61,7 +61,7 @@ def _interprets() -> bool:
 # torch.compile asks while it traces, and takes the answers as constants. This is what the decorator
 # torch.compiler.assume_constant_result does, which would import the compiler here, and that takes seconds.
 for _question in (_machine_refusal, _interprets):
-    _question._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    vars(_question)["_dynamo_marked_constant"] = True
 
 
 def regional_norm(
@@ -213,18 +213,15 @@ def _gradients(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
     grad, needed = grads[0], list(ctx.needs_input_grad[:4])
     if grad is None:
         return (None,) * 8
-    residual_grad = grad if ctx.needs_input_grad[4] else None
-    found: Sequence[Tensor | None]
-    if not any(needed):
-        found = (None,) * 4
-    elif torch.is_grad_enabled():
-        found = _differentiable_gradients(v, s, weight, bias, *ctx.options, grad, needed)
-    else:
-        found = _backward(grad, v, s, weight, bias, *statistics, *ctx.options, needed)
-        found = [
-            t.to(i.dtype) if need else None for t, i, need in zip(found, (v, s, weight, bias), needed, strict=True)
-        ]
-    return (*found, residual_grad, None, None, None)
+    found: tuple[Tensor | None, ...] = (None,) * 4
+    if any(needed) and torch.is_grad_enabled():
+        found = _differentiable_gradients(v, s, weight, bias, Options(*ctx.options), grad, needed)
+    elif any(needed):
+        results = _backward(grad, v, s, weight, bias, *statistics, *ctx.options, needed)
+        found = tuple(
+            t.to(i.dtype) if n else None for t, i, n in zip(results, (v, s, weight, bias), needed, strict=True)
+        )
+    return (*found, grad if ctx.needs_input_grad[4] else None, None, None, None)
 
 
 _forward.register_autograd(_gradients, setup_context=_setup_context)
@@ -235,9 +232,7 @@ def _differentiable_gradients(
     s: Tensor,
     weight: Tensor | None,
     bias: Tensor | None,
-    temperature: float | None,
-    variance: str,
-    eps: float,
+    options: Options,
     grad: Tensor,
     needed: Sequence[bool],
 ) -> tuple[Tensor | None, ...]:
@@ -249,9 +244,9 @@ def _differentiable_gradients(
     inputs = [t for t, need in zip((v, s, weight, bias), needed, strict=True) if need and t is not None]
     with without_autocast(v):
         layout = s
-        if temperature is not None:
-            layout = torch.softmax(temperature * s.to(composed.compute_dtype(v, s)), 1)
-        out, _ = composed.regional_norm(v, layout, weight, bias, variance, eps)
+        if options.temperature is not None:
+            layout = torch.softmax(options.temperature * s.to(composed.compute_dtype(v, s)), 1)
+        out, _ = composed.regional_norm(v, layout, weight, bias, options.variance, options.eps)
         found = iter(torch.autograd.grad(out, inputs, grad.to(out.dtype), create_graph=True))
     return tuple(next(found) if need else None for need in needed)
 
