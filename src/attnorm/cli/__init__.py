@@ -22,6 +22,7 @@ COMMANDS = {
     "generate": "draw pictures from a trained run or model",
     "visualize": "draw the layouts that a trained model learned",
     "data": "prepare and inspect picture sets",
+    "bench": "measure speed and memory on this machine",
 }
 
 
