@@ -35,7 +35,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 bench: setup
-	$(BIN)/python benchmarks/layer.py
+	$(BIN)/attnorm bench layer
 
 clean:
 	rm -rf $(VENV)

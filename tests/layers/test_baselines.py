@@ -21,6 +21,14 @@ def sigma_of(weight: Tensor) -> float:
     return torch.linalg.svdvals(weight.detach().double().flatten(1))[0].item()
 
 
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_self_attention_takes_a_fused_kernel_in_both_memory_formats(order: torch.memory_format) -> None:
+    """It never builds the (h w, h w / 4) matrix: allowed nothing but fused attention, it still runs."""
+    layer, x = SelfAttention2d(16), torch.randn(2, 16, 8, 6).contiguous(memory_format=order).requires_grad_()
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.FLASH_ATTENTION):
+        layer(x).sum().backward()
+
+
 @pytest.mark.parametrize("make", [lambda: nn.Conv2d(5, 7, 3), lambda: nn.Linear(6, 9), lambda: nn.Embedding(8, 4)])
 def test_spectral_norm_divides_by_the_largest_singular_value(make: type) -> None:
     torch.manual_seed(0)

@@ -142,7 +142,7 @@ def _writable(folder: Path | None) -> Iterator[Path]:
     if folder is not None:
         with contextlib.suppress(OSError):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
+        if folder.is_dir() and os.access(folder, os.W_OK):
             yield folder
             return
     with tempfile.TemporaryDirectory(prefix="attnorm-") as temporary:  # a loaded library needs its file no longer

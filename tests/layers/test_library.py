@@ -1,0 +1,187 @@
+"""How the compiled library comes to be: built, found again, refused, and never at import."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from attnorm.layers import AttentiveNorm2d, backend_for, regional_norm
+from attnorm.layers.kernels import library
+
+PATH, HAS_COMPILER = os.environ["PATH"], bool(library._compilers())
+needs_compiler = pytest.mark.skipif(not HAS_COMPILER, reason="no C++ compiler on this machine")
+V, S = torch.randn(1, 3, 5, 5), torch.full((1, 2, 5, 5), 0.5)
+
+
+@pytest.fixture(autouse=True)
+def _look_again() -> Iterator[None]:
+    """Each test sees the environment that it sets, and the next one what there was before."""
+    library.forget()
+    yield
+    library.forget()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty place for builds."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("ATTNORM_CACHE", str(folder))
+    monkeypatch.delenv("ATTNORM_CPU_KERNEL", raising=False)
+    monkeypatch.setattr(
+        library, "FLAGS", ("-O0", *(flag for flag in library.FLAGS if flag != "-O3"))
+    )  # a third of the time
+    return folder
+
+
+@pytest.fixture
+def no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+
+
+@needs_compiler
+def test_the_first_call_builds_and_the_next_process_finds(
+    cache: Path, no_compiler: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as before:
+        before.setenv("PATH", PATH)
+        assert backend_for(V, S) == "cpp"
+    built = list(cache.iterdir())
+    assert [file.suffix for file in built] == [".so"]
+    library.forget()  # as a new process, on a machine without a compiler
+    assert backend_for(V, S) == "cpp"
+    assert list(cache.iterdir()) == built
+    assert not caplog.records
+
+
+def test_without_a_compiler_layers_work_and_one_line_says_why_they_are_slow(
+    cache: Path, no_compiler: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert backend_for(V, S) == "eager"
+    layer = AttentiveNorm2d(8, 4)
+    for _ in range(2):
+        layer(torch.randn(1, 8, 6, 6)).sum().backward()
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    (line,) = caplog.messages
+    assert "no C++ compiler" in line
+    assert "\n" not in line
+    with pytest.raises(
+        ValueError, match="'cpp' cannot run this call: its library is missing: there is no C\\+\\+ compil"
+    ):
+        regional_norm(V, S, backend="cpp")
+
+
+def test_it_can_be_switched_off_in_silence(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("ATTNORM_CPU_KERNEL", "off")
+    assert backend_for(V, S) == "eager"
+    assert not caplog.records
+    assert not cache.exists()
+    with pytest.raises(ValueError, match="ATTNORM_CPU_KERNEL switches it off"):
+        regional_norm(V, S, backend="cpp")
+
+
+@pytest.fixture
+def broken_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "broken-c++"
+    script.write_text("#!/bin/sh\necho 'ignore me' >&2\necho 'fatal error: out of ideas' >&2\nexit 1\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", f"{script} -Wall")
+
+
+@needs_compiler
+def test_where_one_compiler_fails_the_next_is_tried(cache: Path, broken_compiler: None) -> None:
+    assert backend_for(V, S) == "cpp"
+
+
+def test_where_every_compiler_fails_their_words_are_quoted(
+    cache: Path, no_compiler: None, broken_compiler: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert backend_for(V, S) == "eager"
+    assert "out of ideas" in caplog.text
+    assert "ignore me" not in caplog.text
+    assert not list(cache.iterdir())  # nothing half done is left
+
+
+@needs_compiler
+def test_a_damaged_build_is_built_again(cache: Path) -> None:
+    cache.mkdir()
+    file = cache / f"regional_norm-{library._key(library._openmp_runtime())}.so"
+    file.write_bytes(b"no library")
+    assert library.refusal() is None
+    assert file.stat().st_size > 10_000
+
+
+@needs_compiler
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")
+def test_a_cache_that_cannot_be_written(cache: Path) -> None:
+    cache.mkdir(mode=0o500)
+    assert library.refusal() is None
+    assert not list(cache.iterdir())
+
+
+@needs_compiler
+def test_a_cache_that_is_a_file(cache: Path) -> None:
+    cache.write_text("not a folder")
+    assert library.refusal() is None
+    assert cache.read_text() == "not a folder"
+
+
+@needs_compiler
+def test_processes_that_start_at_once_all_get_a_whole_library(cache: Path) -> None:
+    code = "import attnorm, sys; from attnorm.layers.kernels import library; sys.exit(library.refusal())"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    processes = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert [file.suffix for file in cache.iterdir()] == [".so"]
+
+
+def test_the_name_of_a_build_follows_what_it_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = Path("libgomp.so.1")
+    names = {library._key(runtime), library._key(Path("libomp.so"))}
+    for target, name, value in (
+        (torch.backends.cpu, "get_cpu_capability", lambda: "VECTORS9"),
+        (library, "FLAGS", ("-O0",)),
+        (torch, "__version__", "9.9"),
+    ):
+        with monkeypatch.context() as changed:
+            changed.setattr(target, name, value)
+            names.add(library._key(runtime))
+    assert len(names) == 5
+
+
+def test_importing_neither_builds_nor_loads(tmp_path: Path) -> None:
+    code = (
+        "import attnorm; from attnorm import AttentiveNorm2d; AttentiveNorm2d(8, 4)\n"
+        "from attnorm.layers.kernels import library\n"
+        "assert library._load_once.cache_info().misses == 0\n"
+        "assert 'regional_norm-' not in open('/proc/self/maps').read() if sys.platform == 'linux' else True\n"
+    )
+    environment = {**os.environ, "ATTNORM_CACHE": str(tmp_path / "cache")}
+    subprocess.run([sys.executable, "-c", "import sys\n" + code], env=environment, check=True)
+    assert not (tmp_path / "cache").exists()
+
+
+@needs_compiler
+@pytest.mark.parametrize("capability", ["AVX2", "DEFAULT"])
+def test_builds_for_lesser_processors_agree(capability: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every processor that runs this test can run those."""
+    best = torch.backends.cpu.get_cpu_capability()
+    if best not in ("AVX512", "AVX2"):
+        pytest.skip(f"the best of this processor is {best}")
+    v, logits = torch.randn(2, 9, 13, 11, requires_grad=True), torch.randn(2, 5, 13, 11)
+    expected = regional_norm(v, logits.softmax(1), backend="composed")
+    wanted = torch.autograd.grad(expected.square().sum(), v)[0]
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    out = regional_norm(v, logits.softmax(1), backend="cpp")
+    assert capability.lower() in next(cache.iterdir()).name
+    torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(torch.autograd.grad(out.square().sum(), v)[0], wanted, rtol=1e-4, atol=1e-4)
