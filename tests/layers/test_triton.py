@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from attnorm.layers import backend_refusals, regional_norm
 from attnorm.layers.kernels import composed, triton_gpu
 from attnorm.layers.kernels.triton_gpu import launches, operators, resources
 from attnorm.layers.regional_norm import VARIANCES
@@ -58,7 +59,7 @@ def ours(
 ) -> Tensor:
     v, s, weight, bias = inputs
     weight, bias = (t.expand(s.shape[1], -1) if t is not None and t.ndim == 1 else t for t in (weight, bias))
-    assert triton_gpu.why_not(v, s, variance) is None
+    assert triton_gpu.refusal(v, s, variance) is None
     flat = None if residual is None else residual.flatten(2)
     out, _ = triton_gpu.regional_norm(v.flatten(2), s.flatten(2), weight, bias, variance, eps, temperature, flat)
     return out.unflatten(2, v.shape[2:])
@@ -155,7 +156,7 @@ def test_the_deviation_itself_survives_a_mean_of_a_thousand() -> None:
     v, s, _, _ = operands(1, 3, 4, 15, 17, "none", logits=False)
     v, s = (v + 1000).float().flatten(2), s.float().flatten(2)
     _, found = triton_gpu.regional_norm(v, s, None, None, "weighted", 1e-5)
-    expected = composed.moments(v.double(), s.double(), "weighted", 1e-5)
+    expected, _ = composed.moments(v.double(), s.double(), "weighted", 1e-5)
     torch.testing.assert_close(found.variance.double(), expected.variance, rtol=1e-5, atol=0)
     for wanted, ours in zip(expected, found, strict=True):
         assert wanted.shape == ours.shape
@@ -303,9 +304,18 @@ def test_the_operators_keep_pytorchs_rules(last: bool) -> None:
     torch.library.opcheck(operators._backward, [t.detach() if isinstance(t, Tensor) else t for t in backward])
 
 
-def test_why_not() -> None:
-    on_cpu = torch.ones(1, 2, 3)
-    assert "on cpu, not on a CUDA device" in triton_gpu.why_not(on_cpu)
+def test_refusal() -> None:
+    v, s = torch.ones(1, 2, 3, 3), torch.ones(1, 4, 3, 3)
+    assert backend_refusals(v, s)["triton"] == "the features are on cpu, not on a CUDA device"
+    with pytest.raises(ValueError, match="'triton' cannot run this call: the features are on cpu"):
+        regional_norm(v, s, backend="triton")
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_the_public_operator_takes_it_when_asked() -> None:
+    v, s, weight, bias = operands(1, 3, 4, 5, 6, logits=False)
+    out = regional_norm(v, s, weight, bias, backend="triton")
+    assert_close(out, formula([v, s, weight, bias], temperature=None), 1e-12)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +327,7 @@ def test_why_not() -> None:
         ((8, 0), torch.bfloat16, 64, None),
     ],
 )
-def test_why_not_on_a_gpu(
+def test_refusal_on_a_gpu(
     capability: tuple[int, int],
     dtype: torch.dtype,
     regions: int,
@@ -327,25 +337,25 @@ def test_why_not_on_a_gpu(
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     with FakeTensorMode():
         v, s = torch.empty(1, 2, 9, dtype=dtype, device="cuda"), torch.empty(1, regions, 9, device="cuda")
-    reason = triton_gpu.why_not(v, s)
+    reason = triton_gpu.refusal(v, s, "weighted")
     assert reason is None if message is None else message in reason
 
 
-def test_why_not_without_triton_or_with_an_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusal_without_triton_or_with_an_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
     with FakeTensorMode():
         v, on_cpu = torch.empty(1, 2, 9, device="cuda"), torch.empty(1, 2, 9)
-    assert "and the layout on cpu" in triton_gpu.why_not(v, on_cpu)
+    assert "and the layout on cpu" in triton_gpu.refusal(v, on_cpu, "weighted")
     monkeypatch.setattr(operators.importlib.metadata, "version", lambda name: "3.1.0")
-    assert "needs triton 3.7 or newer, not 3.1.0" in triton_gpu.why_not(v)
+    assert "needs triton 3.7 or newer, not 3.1.0" in triton_gpu.refusal(v, v, "weighted")
     monkeypatch.setattr(operators.importlib.util, "find_spec", lambda name: None)
-    assert triton_gpu.why_not(v) == "the package triton is not installed"
+    assert triton_gpu.refusal(v, v, "weighted") == "the package triton is not installed"
 
 
 def test_importing_the_package_and_asking_does_not_import_triton() -> None:
     code = """
 import sys, torch, attnorm
 from attnorm.layers.kernels import triton_gpu
-triton_gpu.why_not(torch.ones(1, 2, 3))
+triton_gpu.refusal(torch.ones(1, 2, 3), torch.ones(1, 2, 3), "weighted")
 assert "triton" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)

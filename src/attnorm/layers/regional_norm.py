@@ -7,12 +7,12 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from attnorm.layers.kernels import composed, cpp, eager
+from attnorm.layers.kernels import composed, cpp, eager, triton_gpu
 from attnorm.layers.kernels.composed import Moments
 
 VARIANCES = ("weighted", "algorithm1")
-BACKENDS: dict[str, ModuleType] = {"cpp": cpp, "eager": eager, "composed": composed}
-# In this order "auto" takes the first that can run; the last two always can.
+BACKENDS: dict[str, ModuleType] = {"cpp": cpp, "triton": triton_gpu, "eager": eager, "composed": composed}
+# In this order "auto" takes the first that can run; the last two always can. "triton" joins once a GPU has measured it.
 PREFERENCE = ("cpp", "eager", "composed")
 
 
@@ -86,7 +86,7 @@ def regional_norm(
         variance: "weighted", sum_p s (v - mean)^2 / mass (the text's eq. 5), or "algorithm1",
             sum_p (s v - mean)^2 / mass (line 6 of the supplementary's Algorithm 1, whose mass adds eps).
         eps: added to sigma.
-        backend: "auto", "cpp", "eager" or "composed"; see `backend_for`.
+        backend: "auto", "cpp", "triton", "eager" or "composed"; see `backend_for`.
 
     Returns:
         (b, c, h, w) with the dtype and memory format of v.

@@ -1,4 +1,4 @@
-"""Backends of the regional normalisation operator, one file each.
+"""Backends of the regional normalisation operator, one module each.
 
 A backend is a module with two functions on flattened maps: v is (b, c, p) with p pixels, s is (b, n, p), weight and
 bias are (n, c) or None. `regional_norm(v, s, weight, bias, variance, eps, temperature, residual)` returns the result

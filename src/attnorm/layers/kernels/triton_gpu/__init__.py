@@ -8,6 +8,6 @@ registers and spills); it has not run on a GPU yet, and its speed there is unmea
 triton: the first call does.
 """
 
-from attnorm.layers.kernels.triton_gpu.operators import regional_norm, why_not
+from attnorm.layers.kernels.triton_gpu.operators import refusal, regional_norm
 
-__all__ = ["regional_norm", "why_not"]
+__all__ = ["refusal", "regional_norm"]

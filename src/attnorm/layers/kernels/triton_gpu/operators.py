@@ -23,15 +23,15 @@ SMALLEST_TRITON = (3, 7)  # of those tested
 SMALLEST_CAPABILITY = (8, 0)  # TF32 and bfloat16 on the tensor cores
 
 
-def why_not(v: Tensor, s: Tensor | None = None, variance: str = "weighted") -> str | None:
-    """Why this backend cannot run on v (and s), in words that follow "because", or None. Both variances run."""
+def refusal(v: Tensor, s: Tensor, variance: str) -> str | None:
+    """Why this backend cannot run a call, or None. Both variances run."""
     if v.device.type != "cuda" and not (v.device.type == "cpu" and _interprets()):
         return f"the features are on {v.device.type}, not on a CUDA device"
-    if s is not None and s.device != v.device:
+    if s.device != v.device:
         return f"the features are on {v.device} and the layout on {s.device}"
-    if unknown := next((t.dtype for t in (v, s) if t is not None and t.dtype not in STORAGE), None):
+    if unknown := next((t.dtype for t in (v, s) if t.dtype not in STORAGE), None):
         return f"{unknown} is none of its dtypes (float32, bfloat16, float16, float64)"
-    if s is not None and s.shape[1] > MAX_REGIONS:
+    if s.shape[1] > MAX_REGIONS:
         return f"it takes at most {MAX_REGIONS} regions, not {s.shape[1]}"
     return _machine_refusal(v.device)
 
@@ -77,7 +77,7 @@ def regional_norm(
     """Normalises v (b, c, p) inside the regions s (b, n, p); returns the result and the moments.
 
     With a temperature s holds logits, and the layout is softmax(temperature s) over n. The result has v's dtype and
-    memory format; with a residual (b, c, p) it is their sum in the residual's dtype. `why_not` must have been None.
+    memory format; with a residual (b, c, p) it is their sum in the residual's dtype. `refusal` must have been None.
     """
     out, mass, mean, var, *_ = _forward(v, s, weight, bias, residual, temperature, variance, eps)
     return out, Moments(mass.unsqueeze(1), mean, var)
@@ -215,7 +215,9 @@ def _gradients(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         return (None,) * 8
     found: tuple[Tensor | None, ...] = (None,) * 4
     if any(needed) and torch.is_grad_enabled():
-        found = _differentiable_gradients(v, s, weight, bias, Options(*ctx.options), grad, needed)
+        temperature, variance, eps = ctx.options
+        with without_autocast(v):
+            found = composed.gradients(v, s, weight, bias, variance, eps, temperature, grad, needed)
     elif any(needed):
         results = _backward(grad, v, s, weight, bias, *statistics, *ctx.options, needed)
         found = tuple(
@@ -225,30 +227,6 @@ def _gradients(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
 
 
 _forward.register_autograd(_gradients, setup_context=_setup_context)
-
-
-def _differentiable_gradients(
-    v: Tensor,
-    s: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    options: Options,
-    grad: Tensor,
-    needed: Sequence[bool],
-) -> tuple[Tensor | None, ...]:
-    """The same gradients as a graph, for second derivatives.
-
-    The statistics are computed again from the inputs: the saved ones are constants to autograd, and second
-    derivatives taken through them would be silently wrong.
-    """
-    inputs = [t for t, need in zip((v, s, weight, bias), needed, strict=True) if need and t is not None]
-    with without_autocast(v):
-        layout = s
-        if options.temperature is not None:
-            layout = torch.softmax(options.temperature * s.to(composed.compute_dtype(v, s)), 1)
-        out, _ = composed.regional_norm(v, layout, weight, bias, options.variance, options.eps)
-        found = iter(torch.autograd.grad(out, inputs, grad.to(out.dtype), create_graph=True))
-    return tuple(next(found) if need else None for need in needed)
 
 
 def _run(calls: list[Launch], on: Tensor) -> None:
