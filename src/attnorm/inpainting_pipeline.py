@@ -84,7 +84,7 @@ class InpaintingPipeline:
 
     @classmethod
     def from_pretrained(cls, source: str | Path, device: str = "cpu") -> InpaintingPipeline:
-        """Loads a run, a saved model's folder, or a model of the hub by its ORGANISATION/NAME.
+        """Loads a run, a saved model's folder, a shipped model by its name, or one of the hub by ORGANISATION/NAME.
 
         Raises:
             UserError: there is no inpainting model at `source`, it is damaged, or PyTorch cannot use `device`.

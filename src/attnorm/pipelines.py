@@ -19,6 +19,7 @@ from attnorm.errors import UserError
 from attnorm.metrics.layout import record_layouts
 from attnorm.models.class_conditional import Generator
 from attnorm.plots import to_uint8
+from attnorm.shipped import shipped_model, shipped_models
 
 BATCH = 32
 LARGEST_SEED = 1 << 63
@@ -57,7 +58,7 @@ class ClassConditionalPipeline:
 
     @classmethod
     def from_pretrained(cls, source: str | Path, device: str = "cpu") -> ClassConditionalPipeline:
-        """Loads a run, a saved model's folder, or a model of the hub by its ORGANISATION/NAME.
+        """Loads a run, a saved model's folder, a shipped model by its name, or one of the hub by ORGANISATION/NAME.
 
         Raises:
             UserError: there is no class-conditional model at `source`, it is damaged, or PyTorch cannot use `device`.
@@ -213,7 +214,7 @@ def check_device(name: str) -> None:
 
 
 def find_model(source: str | Path) -> str | Path:
-    """The model's folder for a run or a saved model, or the name of a repository on the hub.
+    """The model's folder for a run, a saved or a shipped model, or the name of a repository on the hub.
 
     Raises:
         UserError: nothing there is a model.
@@ -226,7 +227,7 @@ def find_model(source: str | Path) -> str | Path:
         raise UserError(f"the run {path} has saved no model yet: it is written with the first checkpoint")
     if path.exists():
         raise UserError(f"{path} is neither a run nor a saved model: it has no config.json")
-    return _hub_model(str(source))
+    return shipped_model(source) or _hub_model(str(source))
 
 
 def saved_fields(model: str | Path) -> set[str]:
@@ -242,7 +243,8 @@ def _hub_model(name: str) -> str:
     from huggingface_hub import hf_hub_download
 
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        raise UserError(f"there is no run or model at {name}")
+        meant = nearest(name, shipped_models()) or " (`attnorm models` lists those that come with attnorm)"
+        raise UserError(f"there is no run or model at {name}{meant}")
     try:
         hf_hub_download(name, "config.json")
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:

@@ -28,6 +28,8 @@ COMMANDS = {
     "agreement": "compare a discriminator's layouts with the true regions of facades",
     "plot": "draw learning curves and metrics of several runs",
     "data": "prepare and inspect picture sets",
+    "models": "list the trained models that come with attnorm",
+    "package": "make a folder of a run's model that others can use",
     "doctor": "say what this machine has and which extras are missing",
     "reproduce": "train and measure the systems of one of the paper's tables",
     "bench": "measure speed and memory on this machine",

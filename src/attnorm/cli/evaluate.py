@@ -11,6 +11,7 @@ from pathlib import Path
 
 from attnorm.cli import evaluate_generator, evaluate_inpainter
 from attnorm.cli.kinds import is_inpainter
+from attnorm.cli.model_argument import add_model
 from attnorm.errors import UserError
 from attnorm.metrics.features import EFFICIENTNET, INCEPTION
 from attnorm.metrics.registry import known_metrics
@@ -19,7 +20,7 @@ OWN = {"class-conditional": ("num_real", "classes"), "inpainting": ("window",)} 
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="a run, a saved model's folder, or ORGANISATION/NAME on the hub")
+    add_model(parser)
     parser.add_argument("--data", help="the real pictures: whatever attnorm train takes (default: the run's own)")
     parser.add_argument("--split", metavar="NAME", help="what --data is, for the record (default: its file name)")
     parser.add_argument(

@@ -6,6 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
+from attnorm.cli.model_argument import add_model
 from attnorm.data.progress import track
 from attnorm.errors import UserError
 from attnorm.pipelines import ClassConditionalPipeline
@@ -13,7 +14,7 @@ from attnorm.plots import label_grid, save_picture
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="a run, a saved model's folder, or ORGANISATION/NAME on the hub")
+    add_model(parser)
     parser.add_argument("--labels", nargs="+", metavar="LABEL", help="class names or indices; default: all classes")
     parser.add_argument("--count", type=int, default=8, metavar="N", help="pictures of each label (default 8)")
     parser.add_argument("--seed", type=int, default=0)

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from attnorm.cli.model_argument import add_model
 from attnorm.data.decode import DecodeError, has_sixteen_bit_colour, marked, open_upright, pillow_quiet
 from attnorm.data.editable import EditablePicture, as_marked
 from attnorm.data.progress import track
@@ -34,7 +35,7 @@ NAMED_SKIPS = 10
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="a run, a saved model's folder, or ORGANISATION/NAME on the hub")
+    add_model(parser)
     parser.add_argument("image", type=Path, metavar="IMAGE", help="a picture, or a folder of pictures")
     parser.add_argument(
         "mask",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from attnorm.cli.model_argument import add_model
 from attnorm.errors import UserError
 from attnorm.pipelines import ClassConditionalPipeline, Interpolated
 from attnorm.plots import interpolation_frames, interpolation_sheet, save_animation, save_picture
@@ -20,7 +21,7 @@ AUTO = "auto"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="a run, a saved model's folder, or ORGANISATION/NAME on the hub")
+    add_model(parser)
     parser.add_argument("--labels", nargs=2, metavar=("A", "B"), required=True, help="class names or indices")
     parser.add_argument("--frames", type=int, default=8, metavar="N", help="pictures from A to B (default 8)")
     parser.add_argument("--rows", type=int, default=4, metavar="N", help="how many noises, a row each (default 4)")

@@ -18,6 +18,7 @@ import torch
 
 from attnorm.cli import visualize_inpainter
 from attnorm.cli.kinds import is_inpainter
+from attnorm.cli.model_argument import add_model
 from attnorm.errors import UserError
 from attnorm.files import output_file
 from attnorm.metrics.layout import layout_usage
@@ -33,7 +34,7 @@ COLUMNS = ("share", "mean", "std")  # of each way to read the regions
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="a run, a saved model's folder, or ORGANISATION/NAME on the hub")
+    add_model(parser)
     parser.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help="of an inpainting model: a picture")
     parser.add_argument(
         "mask", type=Path, nargs="?", metavar="MASK", help="its mask, light where pixels are missing (default: its own)"

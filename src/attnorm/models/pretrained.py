@@ -15,6 +15,7 @@ from typing_extensions import Self
 
 from attnorm.config import from_dict
 from attnorm.errors import UserError
+from attnorm.shipped import shipped_model
 
 
 class PretrainedNetwork(
@@ -35,13 +36,14 @@ class PretrainedNetwork(
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
-        """Loads a saved network from a folder or, by its ORGANISATION/NAME, from the hub.
+        """Loads a saved network from a folder, a shipped one by its name, or one of the hub by ORGANISATION/NAME.
 
         Raises:
             UserError: its configuration or its weights are damaged.
         """
-        _check_config(Path(pretrained_model_name_or_path) / CONFIG_NAME)
-        return super().from_pretrained(str(pretrained_model_name_or_path), **options)
+        source = shipped_model(pretrained_model_name_or_path) or pretrained_model_name_or_path
+        _check_config(Path(source) / CONFIG_NAME)
+        return super().from_pretrained(str(source), **options)
 
     @classmethod
     def _from_pretrained(

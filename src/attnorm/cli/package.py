@@ -1,0 +1,26 @@
+"""Make a folder of a run's model that others can use: weights, sample pictures, and a card written from the run's own
+records. Its form is that of the Hugging Face hub.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from attnorm.cli.publishing_options import add_options, given_options
+from attnorm.publishing.package import Wishes, package
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="a run's folder")
+    parser.add_argument("out", type=Path, metavar="FOLDER", help="the new folder; must not exist yet")
+    parser.add_argument("--name", help="by which others will load the model (default: the folder's)")
+    add_options(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    card = package(args.run, args.out, args.name or args.out.name, Wishes(**given_options(args)))
+    size = sum(path.stat().st_size for path in args.out.iterdir()) / 1e6
+    print(f"{args.out}: the model of step {card.facts.step}, {size:.1f} MB; read its README.md before you share it")
+    if not card.measured:
+        print(f"nothing has measured these weights: attnorm evaluate {card.facts.run}, then again, fills the table")

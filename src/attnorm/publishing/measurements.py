@@ -1,0 +1,152 @@
+"""The figures of a model with the protocol of each, from the records that evaluations left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from attnorm.errors import UserError
+from attnorm.metrics.features import INCEPTION
+from attnorm.metrics.inpainting_record import InpaintingRecord, read_record, record_table
+from attnorm.metrics.result import Result, class_table, markdown, read_results, table
+from attnorm.publishing.run_facts import RunFacts
+from attnorm.training.class_conditional import ClassConditionalConfig
+from attnorm.training.history import RECORDS
+from attnorm.training.inpainting import InpaintingConfig
+
+NO_FID = "A Fréchet distance with this network is no FID, and compares only with figures of the same protocol."
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number for the hub's table of results. kind: the metric, without the numbers of its protocol."""
+
+    kind: str
+    name: str
+    value: float
+    protocol: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """text: Markdown, a table and how it was measured. figures: its main ones."""
+
+    text: str
+    figures: list[Figure]
+
+
+def measurements(facts: RunFacts, results: Sequence[Path] = ()) -> list[Measurement]:
+    """Every evaluation of the weights that are published, the fullest records first.
+
+    Args:
+        results: records of `attnorm evaluate` outside the run's folder, as of RUN/best.
+
+    Raises:
+        UserError: a file of `results` cannot be read, or is about something else.
+    """
+    found = [_read(path, facts) for path in results]
+    for path in sorted((facts.run / RECORDS).glob("*.json")):
+        record = _read(path, None)
+        if _protocol(record).get("step") == facts.step:
+            found.append(record)
+    measured = [_of_inpainting(one) if isinstance(one, InpaintingRecord) else _of_generator(one) for one in found]
+    if not measured and facts.evaluation:
+        measured.append(_while_training(facts))
+    return measured
+
+
+def _read(path: Path, facts: RunFacts | None) -> InpaintingRecord | list[Result]:
+    """A record of either task; with facts, only if it says that it measured these weights."""
+    record: InpaintingRecord | list[Result]
+    try:
+        record = read_results(path)
+    except UserError:
+        record = read_record(path)
+    if not isinstance(record, InpaintingRecord) and not record:
+        raise UserError(f"{path} holds no results")
+    if facts is not None:
+        model, step = _protocol(record)["model"], _protocol(record)["step"]
+        about_weights = Path(model).resolve() == facts.folder.resolve()
+        if not about_weights and not (Path(model).resolve() == facts.run.resolve() and step == facts.step):
+            raise UserError(
+                f"{path} measured {model}, step {step}, and not {facts.folder}, step {facts.step}: "
+                f"run `attnorm evaluate {facts.folder} --data … --out FILE.json`"
+            )
+    return record
+
+
+def _protocol(record: InpaintingRecord | list[Result]) -> dict[str, Any]:
+    return asdict(record.protocol if isinstance(record, InpaintingRecord) else record[0].protocol)
+
+
+def _of_generator(results: list[Result]) -> Measurement:
+    first = results[0]
+    said = [
+        f"Network of the features: {first.extractor}, {first.resizer} (fingerprint {first.extractor_fingerprint}).",
+        f"Classes are generated {'as often as in the data' if first.protocol.frequencies == 'data' else 'all alike'}.",
+    ]
+    if first.extractor != INCEPTION:
+        said.append(NO_FID)
+    parts = [table(results), *filter(None, map(class_table, results)), " ".join(said)]
+    figures = [
+        Figure(
+            one.metric.partition("-")[0],
+            one.metric if number == 0 else f"{one.metric} {name}",
+            value,
+            {"extractor": one.extractor, "resizer": one.resizer, **_portable(asdict(one.protocol))},
+        )
+        for one in results
+        for number, (name, value) in enumerate(one.values.items())
+    ]
+    return Measurement("\n\n".join(parts), figures)
+
+
+def _of_inpainting(record: InpaintingRecord) -> Measurement:
+    p = record.protocol
+    text = (
+        f"{record_table(record)}\n\n{p.num} pictures of {p.split}, {p.size} pixels a side; {p.pictures}; "
+        f"SSIM with the {p.window} window; holes of seed {p.seed}; mean ± deviation over pictures."
+    )
+    figures = [
+        Figure(name, f"{name} ({kind} holes)", spread.mean, _portable(asdict(p)))
+        for kind, ways in record.figures.items()
+        for name, spread in ways["refined"].items()
+    ]
+    return Measurement(text, figures)
+
+
+def _while_training(facts: RunFacts) -> Measurement:
+    """What the run measured itself at the step of the weights; how, its configuration says."""
+    config = facts.config
+    if isinstance(config, InpaintingConfig):
+        how = {"num": config.val_num, "holes seed": config.val_seed, "data": _held_out(config), "window": "gaussian"}
+        named = {name: value for name, value in facts.evaluation.items() if name.startswith("refined.")}
+    else:
+        measured = config.evaluation
+        how = {"extractor": measured.extractor, "num_fake": measured.num, "num_real": measured.num_real or "all"}
+        how |= {"data": "the training pictures", "seed": 0}
+        named = facts.evaluation
+    how = {**how, "weights": "ema" if facts.averaged else "raw", "step": facts.step}
+    rows = [["metric", "value"], *([name, f"{value:.4g}"] for name, value in named.items())]
+    said = "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in how.items())
+    text = f"{markdown(rows)}\n\nMeasured while it trained: {said}."
+    if isinstance(config, ClassConditionalConfig) and config.evaluation.extractor != INCEPTION:
+        text += f" {NO_FID}"
+    figures = [Figure(_kind(name), name, value, how) for name, value in named.items()]
+    return Measurement(text, figures)
+
+
+def _held_out(config: InpaintingConfig) -> str:
+    return "validation pictures" if config.val_data else f"{config.val_fraction:.0%} of the pictures, held out"
+
+
+def _kind(name: str) -> str:
+    """fd of fd-efficientnet-lite0-5k, psnr of refined.centre.psnr."""
+    return name.rpartition(".")[2].partition("-")[0]
+
+
+def _portable(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the paths of one machine, which say nothing to another."""
+    return {name: value for name, value in protocol.items() if name not in ("model", "data")}

@@ -1,0 +1,121 @@
+"""What a run's own files say about the weights that are published."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from attnorm.errors import UserError
+from attnorm.shipped import CONFIG_FILE
+from attnorm.training import checkpoint
+from attnorm.training.class_conditional import ClassConditionalConfig
+from attnorm.training.history import EVALUATIONS, LOG
+from attnorm.training.inpainting import InpaintingConfig
+from attnorm.training.loop import BEST, CHECKPOINTS, MODEL, read_config
+
+Choice = Literal["best", "last"]
+PublishedConfig = ClassConditionalConfig | InpaintingConfig
+LAYOUT = ("sharpness", "effective_entities")
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """folder: the weights', in the form of `save_pretrained`. step: theirs. best: whether a metric chose them.
+    pictures: how many the run was given. evaluation: what it measured at that step, by name. layout: the figures of the
+    generator's layout in the log at that step, or at the last one before.
+    """
+
+    run: Path
+    config: PublishedConfig
+    folder: Path
+    step: int
+    best: bool
+    pictures: int
+    evaluation: dict[str, float]
+    layout: dict[str, float]
+
+    @property
+    def averaged(self) -> bool:
+        return self.config.ema_half_life > 0
+
+
+def read_run(run: Path, choice: Choice | None = None) -> RunFacts:
+    """The facts of a run's best weights where it measured while it trained, else of its last; `choice` says which.
+
+    Raises:
+        UserError: the folder holds no run or no model, or what it holds does not fit together.
+    """
+    config = read_config(run)
+    if not isinstance(config, PublishedConfig):
+        raise UserError(f"{run} is a run of the task {config.task}, which has no model to publish")
+    best = (run / BEST / CONFIG_FILE).is_file() if choice is None else choice == "best"
+    folder = run / (BEST if best else MODEL)
+    if not (folder / CONFIG_FILE).is_file():
+        reason = "it was trained without evaluate_every" if best else "it is written with the first checkpoint"
+        raise UserError(f"{run} has no {folder.name} model: {reason}")
+    state, complaints = checkpoint.newest(run / CHECKPOINTS, torch.device("cpu"))
+    if state is None or complaints:
+        raise UserError(f"{complaints[0] if complaints else f'{run} has no checkpoint'}: resume the run first")
+    evaluations = list(_lines(run / EVALUATIONS))
+    step = _best_step(run, config, evaluations, state["best"]) if best else state["step"]
+    evaluation = next((line for line in evaluations if line["step"] == step), {})
+    return RunFacts(
+        run=run,
+        config=config,
+        folder=folder,
+        step=step,
+        best=best,
+        pictures=state["pictures"],
+        evaluation={name: value for name, value in evaluation.items() if name not in ("step", "time")},
+        layout=_layout(run, step),
+    )
+
+
+def _best_step(run: Path, config: PublishedConfig, evaluations: Sequence[dict[str, Any]], score: float) -> int:
+    """The step of the score that the checkpoint knows as the best."""
+    for line in evaluations:
+        if math.isclose(abs(_main_figure(config, line)), abs(score), rel_tol=1e-9):
+            return int(line["step"])
+    raise UserError(
+        f"none of the evaluations in {run / EVALUATIONS} has the best score that its checkpoint knows: "
+        "resume the run to its end, or publish its last weights"
+    )
+
+
+def _main_figure(config: PublishedConfig, line: dict[str, Any]) -> float:
+    """What the best model was chosen by: the first figure of a generator's evaluation; of inpainting the mean PSNR."""
+    figures = {name: value for name, value in line.items() if name not in ("step", "time")}
+    if isinstance(config, InpaintingConfig):
+        refined = [value for name, value in figures.items() if name.startswith("refined.") and name.endswith(".psnr")]
+        return sum(refined) / max(len(refined), 1)
+    return float(next(iter(figures.values()), math.nan))
+
+
+def _layout(run: Path, step: int) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for line in _lines(run / LOG):
+        if line["step"] <= step:
+            for name, value in line.items():
+                figure = name.rpartition(".")[2]
+                if name.startswith("generator.") and figure in LAYOUT:
+                    found[figure] = value
+    return found
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines of a log, in order; of the last one a crash may have left half."""
+    if not path.is_file():
+        return
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and isinstance(entry.get("step"), int):
+            yield entry

@@ -1,0 +1,21 @@
+"""Small trained models that come with the package: a folder each, in the form of `save_pretrained`, with a card.
+
+A folder's name is the model's. `attnorm package` makes such folders.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+HOME = Path(__file__).parent
+CONFIG_FILE, CARD_FILE = "config.json", "README.md"
+
+
+def shipped_models() -> dict[str, Path]:
+    """The folder of every model by name, in alphabetical order."""
+    return {path.parent.name: path.parent for path in sorted(HOME.glob(f"*/{CONFIG_FILE}"))}
+
+
+def shipped_model(name: str | Path) -> Path | None:
+    """The folder of the model of that name, or None; something of that name in the working folder goes before it."""
+    return None if Path(name).exists() else shipped_models().get(str(name))

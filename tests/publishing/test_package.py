@@ -1,0 +1,211 @@
+"""A run becomes a folder that others can load, and its card says what the run's own records say."""
+
+import json
+import shutil
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from PIL import Image
+from safetensors.torch import load_file
+
+from attnorm.config import to_yaml
+from attnorm.errors import UserError
+from attnorm.inpainting_pipeline import InpaintingPipeline
+from attnorm.metrics.result import Protocol, Result, write_results
+from attnorm.models.class_conditional import Generator
+from attnorm.pipelines import ClassConditionalPipeline
+from attnorm.publishing.package import Wishes, package
+from attnorm.training import checkpoint
+from attnorm.training.loop import read_config
+
+OWN = {"data_id": "me/cats", "data_about": "My cats", "data_licence": "CC0", "data_url": "https://example.org/cats"}
+
+
+def refusal(*arguments):
+    with pytest.raises(UserError) as caught:
+        package(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def record(model, step, value=12.5):
+    protocol = Protocol(str(model), "ema", step, "digits", "digits", 100, 90, "data", 7)
+    return Result(
+        "fd-efficientnet-lite0-90", {"distance": value}, "lower", {}, "efficientnet-lite0", "abc", "bilinear", protocol
+    )
+
+
+def with_evaluations(run, figures, score):
+    """Gives a run evaluations at steps, a best model and the score that its checkpoint remembers."""
+    lines = [json.dumps({"step": step, "time": 0.0, **line}) for step, line in figures.items()]
+    (run / "metrics.jsonl").write_text("\n".join(lines) + "\n" + '{"step": 9, "fd')  # a crash tore the last one
+    state, _ = checkpoint.newest(run / "checkpoints", torch.device("cpu"))
+    checkpoint.save(run / "checkpoints", state["step"], {**state, "best": score}, 2)
+    shutil.copytree(run / "model", run / "best")
+    weights = run / "best" / "model.safetensors"
+    from safetensors.torch import save_file
+
+    save_file({name: value * 0.5 for name, value in load_file(weights).items()}, weights)
+    return run
+
+
+def test_a_generators_folder_loads_and_draws_what_the_run_draws(finished_run, tmp_path):
+    package(finished_run, tmp_path / "mine", "mine", Wishes())
+    from_run, from_folder = (ClassConditionalPipeline.from_pretrained(p) for p in (finished_run, tmp_path / "mine"))
+    assert np.array_equal(from_run.draw(num_images=4).pictures, from_folder.draw(num_images=4).pictures)
+    assert {p.name for p in (tmp_path / "mine").iterdir()} == {
+        *("README.md", "config.json", "model.safetensors", "samples.png", "layouts.png")
+    }
+    assert all(path.stat().st_mode & 0o044 == 0o044 for path in (tmp_path / "mine").iterdir())  # all may read them
+
+
+def test_the_card_has_the_runs_records_and_tags(run_copy, tmp_path):
+    write_results([record(run_copy, 6)], run_copy / "metrics" / "a.json")
+    write_results([record(run_copy, 4, 99.5)], run_copy / "metrics" / "b.json")  # of other weights
+    package(run_copy, tmp_path / "mine", "me/mine", Wishes(licence="cc0-1.0", limits=["Small."]))
+    card = ModelCard.load(tmp_path / "mine" / "README.md")
+    config = read_config(run_copy)
+    assert card.data.license == "cc0-1.0"
+    assert card.data.datasets == ["digits"]
+    assert card.data.model_name == "me/mine"
+    [result] = card.data.eval_results
+    assert (result.metric_type, result.metric_name, result.metric_value) == ("fd", "fd-efficientnet-lite0-90", 12.5)
+    assert result.metric_args["num_real"] == 100 and result.metric_args["extractor"] == "efficientnet-lite0"
+    assert "99.5" not in card.content
+    text = card.text
+    assert f"attnorm train an-gan-digits --data digits --out RUN --steps {config.steps}" in text
+    assert "1797 pictures, seed 0, batch 4, float32." in text
+    assert "after step 6." in text
+    assert "sharpness 0." in text and "of 4 entities" in text
+    assert "is no FID" in text
+    assert "CC BY 4.0" in text
+    assert "- Small." in text
+    assert 'from_pretrained("me/mine")' in text
+    assert str(run_copy) not in card.content
+
+
+def test_without_records_the_card_says_so(finished_run, tmp_path):
+    card = package(finished_run, tmp_path / "mine", "mine", Wishes())
+    assert "## Figures\n\nNot measured." in str(card)
+    assert "model-index" not in str(card)
+
+
+@pytest.mark.parametrize(("lowest", "score"), [("lower", 20.0), ("higher", -30.0)])
+def test_the_best_weights_are_those_of_the_best_score(run_copy, tmp_path, lowest, score):
+    evaluations = {2: {"fd-efficientnet-lite0-90": 30.0, "kid": 0.5}, 4: {"fd-efficientnet-lite0-90": 20.0, "kid": 0.4}}
+    with_evaluations(run_copy, evaluations, score)
+    card = package(run_copy, tmp_path / "mine", "mine", Wishes())
+    step = 4 if lowest == "lower" else 2
+    assert card.facts.step == step
+    assert f"after step {step}, the best of those that were measured among 6" in str(card)
+    assert f"| fd-efficientnet-lite0-90 | {abs(score):.0f} " in str(card)
+    assert "num fake 5000" in str(card)
+    stored = load_file(tmp_path / "mine" / "model.safetensors")
+    assert torch.equal(stored["stem.bias"], load_file(run_copy / "model" / "model.safetensors")["stem.bias"] * 0.5)
+    last = package(run_copy, tmp_path / "last", "last", Wishes(weights="last"))
+    assert last.facts.step == 6 and not last.measured
+
+
+def test_a_best_score_that_no_evaluation_has_is_refused(run_copy, tmp_path):
+    with_evaluations(run_copy, {2: {"fd": 30.0}}, 19.0)
+    assert "resume the run to its end, or publish its last weights" in refusal(run_copy, tmp_path / "x", "x", Wishes())
+    assert not (tmp_path / "x").exists()
+
+
+def test_records_from_elsewhere_must_be_of_these_weights(run_copy, tmp_path):
+    with_evaluations(run_copy, {2: {"fd": 30.0}, 4: {"fd": 20.0}}, 20.0)
+    good, bad, nothing = tmp_path / "good.json", tmp_path / "bad.json", tmp_path / "nothing.json"
+    write_results([record(run_copy / "best", None)], good)
+    write_results([record(run_copy, 6)], bad)
+    nothing.write_text("[]")
+    card = package(run_copy, tmp_path / "mine", "mine", Wishes(results=[good]))
+    assert "12.5" in str(card) and "Measured while it trained" not in str(card)
+    assert "step 6, and not" in refusal(run_copy, tmp_path / "x", "x", Wishes(results=[bad]))
+    assert "holds no" in refusal(run_copy, tmp_path / "x", "x", Wishes(results=[nothing]))
+    assert "holds no" in refusal(run_copy, tmp_path / "x", "x", Wishes(results=[tmp_path / "none.json"]))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_rounded_weights_are_smaller_and_the_card_says_what_that_changed(finished_run, tmp_path, dtype):
+    full = package(finished_run, tmp_path / "full", "full", Wishes())
+    card = package(finished_run, tmp_path / "half", "half", Wishes(dtype=dtype))
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("full", "half")]
+    assert sizes[1] < 0.7 * sizes[0]  # of so small a network the headers weigh most
+    state = load_file(tmp_path / "half" / "model.safetensors")
+    assert state["stem.bias"].dtype == getattr(torch, dtype)
+    assert state["norm.running_var"].dtype == torch.float32
+    original = Generator.from_pretrained(finished_run / "model").state_dict()
+    loaded = Generator.from_pretrained(tmp_path / "half").state_dict()
+    for name, value in original.items():
+        torch.testing.assert_close(loaded[name], value, rtol=2**-8, atol=1e-6)
+    pipes = [ClassConditionalPipeline.from_pretrained(tmp_path / name) for name in ("full", "half")]
+    labels = [label for label in range(10) for _ in range(6)]
+    difference = np.abs(np.subtract(*(pipe.draw(labels, seed=0).pictures.astype(int) for pipe in pipes)))
+    said = f"by {difference.mean():.3f} grey levels of 255 on average, and {difference.max()} at most"
+    assert said in str(card)
+    assert f"stored as {dtype}" in str(card) and "stored as" not in str(full)
+
+
+def test_an_inpainters_folder_completes_and_its_card_has_its_best_evaluation(finished_inpainting_run, tmp_path):
+    card = package(finished_inpainting_run, tmp_path / "holes", "holes", Wishes())
+    pipe = InpaintingPipeline.from_pretrained(tmp_path / "holes")
+    picture, hole = np.full((40, 40, 3), 90, np.uint8), np.zeros((40, 40), bool)
+    hole[10:20, 10:20] = True
+    assert np.array_equal(pipe.fill([picture], [hole])[0][~hole], picture[~hole])
+    lines = [json.loads(line) for line in (finished_inpainting_run / "metrics.jsonl").read_text().splitlines()]
+    best = max(lines, key=lambda line: line["refined.centre.psnr"] + line["refined.random.psnr"])
+    assert card.facts.step == best["step"]
+    found = {figure.name: figure.value for measurement in card.measured for figure in measurement.figures}
+    assert found["refined.centre.psnr"] == best["refined.centre.psnr"]
+    loaded = ModelCard.load(tmp_path / "holes" / "README.md")
+    assert loaded.data.pipeline_tag == "image-to-image"
+    assert "10% of the pictures, held out" in loaded.text
+    assert "It invents what is in a hole." in loaded.text
+    with Image.open(tmp_path / "holes" / "samples.png") as image:
+        assert image.width > 4 * 128
+
+
+def test_an_evaluations_record_of_an_inpainter_goes_into_its_card(finished_inpainting_run, tmp_path):
+    from attnorm.cli import main
+
+    run = shutil.copytree(finished_inpainting_run, tmp_path / "run")
+    assert main(["evaluate", str(run), "--num", "3"]) == 0
+    card = package(run, tmp_path / "holes", "holes", Wishes(weights="last"))
+    [measurement] = card.measured
+    assert "| centre | refined " in measurement.text and "3 pictures of digits-held-out" in measurement.text
+    assert {figure.kind for figure in measurement.figures} == {"psnr", "ssim", "mae", "hole_mae"}
+    assert all("model" not in figure.protocol for figure in measurement.figures)
+
+
+def test_pictures_of_ones_own_have_to_be_described(run_copy, tmp_path):
+    config = read_config(run_copy)
+    (run_copy / "config.yaml").write_text(to_yaml(type(config)(**{**vars(config), "data": "/home/me/cats"})))
+    assert "give --data-id, --data-about, --data-licence" in refusal(run_copy, tmp_path / "x", "x", Wishes())
+    card = package(run_copy, tmp_path / "mine", "mine", Wishes(**OWN))
+    assert "My cats ([source](https://example.org/cats)). Licence of the pictures: CC0." in str(card)
+    assert card.metadata().datasets == ["me/cats"]
+    assert "/home/me" not in str(card)
+
+
+def test_what_cannot_be_packaged_is_refused_in_a_sentence(run_copy, tmp_path):
+    target = tmp_path / "mine"
+    assert "is no run" in refusal(tmp_path / "none", target, "x", Wishes())
+    assert "--data-url is for pictures of your own" in refusal(run_copy, target, "x", Wishes(data_url="https://a"))
+    assert "has no best model" in refusal(run_copy, target, "x", Wishes(weights="best"))
+    assert "leave it out" in refusal(run_copy, target, "x", Wishes(pictures="digits"))
+    (tmp_path / "file").write_text("")
+    assert "cannot write" in refusal(run_copy, tmp_path / "file" / "x", "x", Wishes())
+    target.mkdir()
+    assert "exists already" in refusal(run_copy, target, "x", Wishes())
+    assert list(tmp_path.glob(".mine*")) == []
+    shutil.rmtree(run_copy / "model")
+    assert "written with the first checkpoint" in refusal(run_copy, tmp_path / "other", "x", Wishes())
+
+
+def test_wishes_are_the_options_of_the_command():
+    from attnorm.cli.publishing_options import OF_DATA, OPTIONS
+
+    assert set(asdict(Wishes())) == {*OPTIONS, *OF_DATA}
