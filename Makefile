@@ -23,6 +23,7 @@ demo: setup
 	$(BIN)/attnorm train demo-digits --data digits --out $(DEMO)
 	$(BIN)/attnorm generate $(DEMO) --count 10 -o $(DEMO)/digits.png
 	$(BIN)/attnorm visualize $(DEMO) --count 10 -o $(DEMO)/layouts.png
+	$(BIN)/attnorm contact-sheet $(DEMO) -o $(DEMO)/sheet.png
 
 # One thread a process: four workers of two threads each would fight for the processors.
 test: setup

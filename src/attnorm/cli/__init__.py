@@ -25,6 +25,7 @@ COMMANDS = {
     "inpaint": "complete pictures with holes",
     "interpolate": "go from one class to another, as a sheet and a film",
     "visualize": "draw the layouts that a trained model learned",
+    "contact-sheet": "draw on one sheet what a trained generator does",
     "agreement": "compare a discriminator's layouts with the true regions of facades",
     "plot": "draw learning curves and metrics of several runs",
     "data": "prepare and inspect picture sets",
@@ -87,7 +88,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _run(name: str, rest: list[str]) -> int:
-    command = importlib.import_module(f"attnorm.cli.{name}")
+    command = importlib.import_module(f"attnorm.cli.{name.replace('-', '_')}")
     parser = OneLineParser(prog=f"attnorm {name}", description=command.__doc__)
     command.configure(parser)
     if getattr(command, "TAKES_OVERRIDES", False):

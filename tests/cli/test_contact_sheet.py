@@ -1,0 +1,65 @@
+"""`attnorm contact-sheet`: what is on it, and what it does without."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from attnorm.data.facades import render_facade
+from attnorm.models.inpainting import BranchConfig, InpaintingGenerator, InpaintingGeneratorConfig
+from attnorm.pipelines import ClassConditionalPipeline
+from attnorm.plots import colour_layout
+from attnorm.plots.grids import enlarge
+
+
+@pytest.fixture(scope="module")
+def inpainter(tmp_path_factory):
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("inpainter") / "model"
+    branch = BranchConfig(num_entities=4, temperature=1.0)
+    InpaintingGenerator(InpaintingGeneratorConfig(image_size=64, width=4, branch=branch)).save_pretrained(folder)
+    return folder
+
+
+def read(path):
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def test_the_sheet_has_pictures_the_way_layouts_and_a_front(output, contains, inpainter, tmp_path):
+    out = tmp_path / "sheet.png"
+    assert output("contact-sheet", "an-gan-digits", "--inpainter", inpainter, "-o", out).out == f"{out}\n"
+    sheet = read(out)
+    pipe = ClassConditionalPipeline.from_pretrained("an-gan-digits")
+    drawn = pipe.draw([label for label in range(10) for _ in range(10)])
+    assert contains(sheet, enlarge(drawn.pictures[:1])[0])
+    assert contains(sheet, enlarge(drawn.pictures[-1:])[0])
+    halfway = pipe.interpolate(0, 5, 8, 2).pictures[1, 4]
+    assert contains(sheet, enlarge(halfway[None])[0])
+    layout = pipe.draw(["0"], with_layouts=True).layouts["blocks.2.norm2"][0]
+    assert contains(sheet, enlarge(colour_layout(layout)[None])[0])
+    front = render_facade(0, 0, 64).image
+    assert contains(sheet, enlarge(front[None], 128)[0][:32, :32])  # a corner, outside the hole
+
+
+def test_a_model_without_layouts_gets_a_sheet_without_them(output, contains, plain_model, inpainter, tmp_path):
+    output("contact-sheet", plain_model, "--inpainter", inpainter, "-o", tmp_path / "sheet.png")
+    sheet, pipe = read(tmp_path / "sheet.png"), ClassConditionalPipeline.from_pretrained(plain_model)
+    assert contains(sheet, enlarge(pipe.draw(["cat"] * 10).pictures[-1:])[0])
+    way = sheet[-200:, -400:]  # under the way to the other class there is nothing
+    assert (way == 255).all()
+
+
+def test_without_an_inpainting_model_the_front_is_left_out_and_that_is_said(output, monkeypatch, tmp_path):
+    from attnorm.cli import contact_sheet
+
+    monkeypatch.setattr(contact_sheet, "shipped_models", dict)
+    said = output("contact-sheet", "an-gan-digits", "-o", tmp_path / "sheet.png").out
+    assert "without a completed front: no inpainting model comes with attnorm" in said
+
+
+def test_what_it_cannot_draw_is_refused(refused, inpainter, tmp_path):
+    assert "is an inpainting model" in refused("contact-sheet", inpainter, "-o", "sheet.png")
+    assert "must end in a picture format" in refused("contact-sheet", "an-gan-digits", "-o", "sheet")
+    (tmp_path / "sheet.png").write_text("mine")
+    assert "exists already" in refused("contact-sheet", "an-gan-digits", "-o", "sheet.png")
