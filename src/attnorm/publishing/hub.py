@@ -1,0 +1,97 @@
+"""Sending a model's folder to the Hugging Face hub."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from huggingface_hub import HfApi, ModelCard, get_token
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+from attnorm.errors import UserError
+from attnorm.publishing.package import Wishes, package
+from attnorm.shipped import CARD_FILE, CONFIG_FILE, shipped_model
+from attnorm.training.loop import CONFIG
+
+# Without a network the hub's client raises what its own HTTP library does: OSErrors of one, and relatives of the error
+# that HfHubHTTPError is made from of another.
+HUB_ERRORS: tuple[type[BaseException], ...] = (*HfHubHTTPError.__bases__, OSError)
+
+
+class Pushed(NamedTuple):
+    """url: of the repository, None for a dry run. files: bytes by name."""
+
+    url: str | None
+    files: dict[str, int]
+
+
+def push(source: str, repository: str, wishes: Wishes, *, private: bool = False, dry_run: bool = False) -> Pushed:
+    """Makes the folder of a run, or takes one that `attnorm package` made, and uploads it to ORGANISATION/NAME.
+
+    Args:
+        private: only for the owner's eyes; a repository that is public already is left alone.
+        dry_run: do everything but talk to the hub.
+
+    Raises:
+        UserError: there is nothing to push, no token, no network, or the hub refuses.
+    """
+    _check_name(repository)
+    with _model_folder(source, repository, wishes) as folder:
+        files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+        return Pushed(None if dry_run else _upload(folder, repository, private), files)
+
+
+def _check_name(repository: str) -> None:
+    try:
+        validate_repo_id(repository)
+        valid = repository.count("/") == 1
+    except HFValidationError:
+        valid = False
+    if not valid:
+        raise UserError(
+            f"{repository!r} is no name for the hub: give ORGANISATION/NAME, each of letters, digits, '-', '_' and '.'"
+        )
+
+
+@contextmanager
+def _model_folder(source: str, repository: str, wishes: Wishes) -> Iterator[Path]:
+    if (Path(source) / CONFIG).is_file():
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary) / repository.rpartition("/")[2]
+            package(Path(source), folder, repository, wishes)
+            yield folder
+        return
+    folder = shipped_model(source) or Path(source)
+    if not (folder / CONFIG_FILE).is_file():
+        raise UserError(f"there is no run, packaged folder or shipped model at {source}")
+    if wishes != Wishes():
+        raise UserError(f"{source} is no run, and its card is written already: edit its {CARD_FILE} instead")
+    if not (folder / CARD_FILE).is_file() or not ModelCard.load(folder / CARD_FILE).data.datasets:
+        raise UserError(f"the card of {source} does not say what the model is: push its run, or `attnorm package` it")
+    yield folder
+
+
+def _upload(folder: Path, repository: str, private: bool) -> str:
+    if get_token() is None:
+        raise UserError("the hub wants to know who you are: log in with `hf auth login`, or set HF_TOKEN")
+    api = HfApi()
+    try:
+        url = str(api.create_repo(repository, private=private or None, exist_ok=True))
+        if private and not api.repo_info(repository).private:
+            raise UserError(f"{url} is public already: make it private there, or choose another name")
+        api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload with attnorm push")
+    except HUB_ERRORS as error:
+        raise UserError(f"the hub did not take {repository}: {_sentence(error)}") from error
+    return url
+
+
+def _sentence(error: BaseException) -> str:
+    """What the hub's client says, which may be many lines, in one."""
+    response = getattr(error, "response", None)
+    status = f" (HTTP {response.status_code})" if response is not None else ""
+    text = getattr(error, "server_message", None) or str(error) or type(error).__name__
+    return text.strip().splitlines()[0].rstrip(".") + status

@@ -1,0 +1,123 @@
+"""Pushing to the hub, against a client that only writes down what it is asked."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from huggingface_hub import ModelCard
+from huggingface_hub.errors import HfHubHTTPError
+
+from attnorm.cli import main
+from attnorm.publishing import hub
+
+httpx = sys.modules[HfHubHTTPError.__bases__[0].__module__.partition(".")[0]]  # whichever one the client is built on
+FILES = {"README.md", "config.json", "layouts.png", "model.safetensors", "samples.png"}
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What a client was asked, call by call; `fails` and `private` say how it answers."""
+    calls = SimpleNamespace(created=[], uploaded={}, fails=None, private=False)
+
+    class Client:
+        def create_repo(self, repository, *, private, exist_ok):
+            calls.created.append((repository, private, exist_ok))
+            if calls.fails is not None:
+                raise calls.fails
+            return f"https://huggingface.co/{repository}"
+
+        def repo_info(self, repository):
+            return SimpleNamespace(private=calls.private)
+
+        def upload_folder(self, *, repo_id, folder_path, commit_message):
+            calls.uploaded[repo_id] = {path.name: path.read_bytes() for path in Path(folder_path).iterdir()}
+
+    monkeypatch.setattr(hub, "HfApi", Client)
+    monkeypatch.setattr(hub, "get_token", lambda: "hf_token")
+    return calls
+
+
+def pushed(capsys, *arguments):
+    capsys.readouterr()
+    code = main(["push", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    assert "Traceback" not in err and err.count("\n") == (code == 2)
+    return code, out, err
+
+
+def test_a_run_is_packaged_under_its_name_on_the_hub(finished_run, asked, capsys):
+    code, out, _ = pushed(capsys, finished_run, "me/digits", "--limits", "Only small.")
+    assert code == 0
+    assert out.endswith("https://huggingface.co/me/digits\n")
+    assert asked.created == [("me/digits", None, True)]
+    files = asked.uploaded["me/digits"]
+    assert set(files) == FILES
+    card = ModelCard(files["README.md"].decode())
+    assert 'from_pretrained("me/digits")' in card.text and "- Only small." in card.text
+    assert files["model.safetensors"] == (finished_run / "model" / "model.safetensors").read_bytes()
+
+
+def test_a_shipped_model_goes_as_it_is(asked, capsys):
+    assert pushed(capsys, "an-gan-digits", "me/digits")[0] == 0
+    assert set(asked.uploaded["me/digits"]) == FILES
+
+
+def test_a_dry_run_lists_the_files_and_asks_nobody(finished_run, asked, capsys):
+    code, out, _ = pushed(capsys, finished_run, "me/digits", "--dry-run")
+    assert code == 0
+    assert {line.split()[-1] for line in out.splitlines()[:-1]} == FILES
+    assert "nothing was sent" in out
+    assert not asked.created and not asked.uploaded
+
+
+def test_a_private_repository_is_asked_for_and_a_public_one_left_alone(asked, capsys):
+    asked.private = True
+    assert pushed(capsys, "an-gan-digits", "me/digits", "--private")[0] == 0
+    assert asked.created == [("me/digits", True, True)]
+    asked.private = False
+    asked.uploaded.clear()
+    code, _, err = pushed(capsys, "an-gan-digits", "me/digits", "--private")
+    assert code == 2 and "is public already" in err
+    assert not asked.uploaded
+
+
+@pytest.mark.parametrize("name", ["digits", "me/digits/more", "me/di gits", "me/-digits", "../digits", ""])
+def test_a_bad_name_is_refused_before_anything_is_made(name, asked, capsys):
+    code, _, err = pushed(capsys, "nowhere", name)
+    assert code == 2
+    assert f"{name!r} is no name for the hub: give ORGANISATION/NAME" in err
+
+
+def test_without_a_token_it_says_how_to_get_one(asked, capsys, monkeypatch):
+    monkeypatch.setattr(hub, "get_token", lambda: None)
+    code, _, err = pushed(capsys, "an-gan-digits", "me/digits")
+    assert code == 2 and "hf auth login" in err and "HF_TOKEN" in err
+    assert not asked.created
+
+
+def refused_by_the_hub():
+    response = httpx.Response(403, request=httpx.Request("POST", "https://huggingface.co/api/repos/create"))
+    return HfHubHTTPError("403 Forbidden: you may not write here.\n\nMore lines", response=response)
+
+
+@pytest.mark.parametrize(
+    ("failure", "part"),
+    [
+        (OSError("Network is unreachable"), "Network is unreachable"),
+        (httpx.ConnectError("[Errno -2] Name or service not known"), "Name or service not known"),
+        (refused_by_the_hub(), "you may not write here (HTTP 403)"),
+    ],
+    ids=["no network", "no such host", "refused"],
+)
+def test_what_the_hub_says_is_one_sentence(failure, part, asked, capsys):
+    asked.fails = failure
+    code, _, err = pushed(capsys, "an-gan-digits", "me/digits")
+    assert code == 2 and "the hub did not take me/digits: " in err and part in err
+
+
+def test_what_is_no_model_or_has_no_card_is_refused(finished_run, asked, capsys, tmp_path):
+    assert "no run, packaged folder or shipped model at nowhere" in pushed(capsys, "nowhere", "me/digits")[2]
+    assert "does not say what the model is" in pushed(capsys, finished_run / "model", "me/digits")[2]
+    assert "edit its README.md" in pushed(capsys, "an-gan-digits", "me/digits", "--limits", "More.")[2]
+    assert not asked.created
