@@ -146,7 +146,7 @@ class InpaintingGenerator(PretrainedNetwork, pipeline_tag="image-to-image"):
 
     def forward(self, picture: Tensor, mask: Tensor) -> Inpainted:
         self._check(picture, mask)
-        hole = (mask != 0).expand(len(picture), -1, -1, -1)
+        hole = (mask != 0).expand(picture.shape[0], -1, -1, -1)  # len() would fix the batch of an export
         known = picture.masked_fill(hole, 0)
         given = torch.cat([known, torch.ones_like(known[:, :1]), hole.to(known.dtype)], dim=1)
         coarse_unclipped = _in_full(self.coarse(given))
@@ -160,7 +160,7 @@ class InpaintingGenerator(PretrainedNetwork, pipeline_tag="image-to-image"):
         stride = self.config.stride
         if picture.ndim != 4 or picture.shape[1] != 3 or picture.shape[2] % stride or picture.shape[3] % stride:
             raise ValueError(f"picture must be (b, 3, h, w) with h and w multiples of {stride}, got {picture.shape}")
-        if mask.ndim != 4 or mask.shape[0] not in (1, len(picture)) or mask.shape[1:] != (1, *picture.shape[2:]):
+        if mask.ndim != 4 or mask.shape[0] not in (1, picture.shape[0]) or mask.shape[1:] != (1, *picture.shape[2:]):
             raise ValueError(f"mask must be (b or 1, 1, h, w) to fit a picture {picture.shape}, got {mask.shape}")
 
 
