@@ -31,6 +31,7 @@ COMMANDS = {
     "data": "prepare and inspect picture sets",
     "models": "list the trained models that come with attnorm",
     "package": "make a folder of a run's model that others can use",
+    "export": "write a model as an ONNX file or an exported program of PyTorch",
     "push": "send a run's model to the Hugging Face hub",
     "doctor": "say what this machine has and which extras are missing",
     "reproduce": "train and measure the systems of one of the paper's tables",
