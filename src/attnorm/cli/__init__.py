@@ -35,6 +35,7 @@ COMMANDS = {
     "push": "send a run's model to the Hugging Face hub",
     "doctor": "say what this machine has and which extras are missing",
     "reproduce": "train and measure the systems of one of the paper's tables",
+    "completion": "print a script that completes commands and names in a shell",
     "bench": "measure speed and memory on this machine",
 }
 

@@ -53,7 +53,7 @@ def export(program: Program, path: Path, kind: str) -> float:
             if not difference <= LARGEST_DIFFERENCE:
                 raise UserError(
                     f"the {kind} file differs from the network by {difference:.1e}, more than "
-                    f"{LARGEST_DIFFERENCE:.0e}: it was not kept, and another version of PyTorch or of the runtime may help"
+                    f"{LARGEST_DIFFERENCE:.0e}: it was not kept; another version of PyTorch or the runtime may help"
                 )
             named.replace(partial)
         finally:

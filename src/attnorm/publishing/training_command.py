@@ -32,6 +32,11 @@ def training_command(config: TrainingConfig) -> str:
     return shlex.join(words)
 
 
+def field_names(config: TrainingConfig) -> list[str]:
+    """Every field that `attnorm train` takes as an option, by its dotted name."""
+    return list(_fields(to_dict(config)))
+
+
 def data_name(data: str) -> str:
     """The name of a built-in set, or DATA for what lies on somebody's disk."""
     return data if data in BUILTIN else "DATA"
