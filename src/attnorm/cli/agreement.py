@@ -47,6 +47,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=UNSEEN, help=f"of the drawings (default {UNSEEN}, not training's)")
     parser.add_argument("-o", "--out", type=Path, required=True, help="a sheet, such as agreement.png; .json beside it")
     parser.add_argument("--force", action="store_true", help="overwrite existing files")
+    parser.add_argument("--json", action="store_true", help="print the record instead of a table, for a script to read")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
 
 
@@ -83,6 +84,9 @@ def run(args: argparse.Namespace) -> None:
     save_picture(sheet, args.out)
     with output_file(record) as partial:
         partial.write_text(json.dumps(_record(args, restored.step, size, found), indent=1) + "\n", encoding="utf-8")
+    if args.json:
+        print(record.read_text(encoding="utf-8"), end="")
+        return
     print(f"{args.count} facades of seed {args.seed} at {size}x{size}")
     print(f"discriminator of {args.run} at step {restored.step}:")
     width = max(map(len, SAID.values()))

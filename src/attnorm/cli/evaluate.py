@@ -41,6 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="default: a file in the run's folder metrics/")
     parser.add_argument("--force", action="store_true", help="overwrite an existing record")
+    parser.add_argument("--json", action="store_true", help="print the record instead of tables, for a script to read")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     evaluate_generator.configure(parser.add_argument_group("class-conditional models"))
     evaluate_inpainter.configure(parser.add_argument_group("inpainting models"))

@@ -72,7 +72,8 @@ def run(args: argparse.Namespace) -> None:
         if is_first:
             _write(out, values, evaluator, source, args)
             save_picture(_sheet(evaluator.fake(draw)), out.with_suffix(".png"))
-            print(f"{out} and {out.with_suffix('.png').name}, the first of the pictures")
+            if not args.json:
+                print(f"{out} and {out.with_suffix('.png').name}, the first of the pictures")
 
 
 def _check_numbers(args: argparse.Namespace) -> None:
@@ -135,6 +136,9 @@ def _write(
     )
     results = make_results(values, evaluator.extractor, protocol)
     write_results(results, out)
+    if args.json:
+        print(out.read_text(encoding="utf-8"), end="")
+        return
     for text in (table(results), *(class_table(result) for result in results)):
         if text is not None:
             print(f"{text}\n")

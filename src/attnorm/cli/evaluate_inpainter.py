@@ -92,6 +92,9 @@ def run(args: argparse.Namespace) -> None:
             record = InpaintingRecord(figures_of(measured), _protocol(args, source, truths), distances)
             write_record(record, out)
             save_picture(_sheet(pipe, truths, args.seed), out.with_suffix(".png"))
+            if args.json:
+                print(out.read_text(encoding="utf-8"), end="")
+                return
             print(record_table(record))
             print(f"\n{truths.count} pictures of {source.split}, {truths.size} pixels a side; mean ± deviation")
             for kind, results in distances.items():

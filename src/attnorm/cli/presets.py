@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Mapping, Sequence
 
-from attnorm.config import to_yaml
-from attnorm.presets import DATA, DEMOS, INPAINTERS, INPAINTING_SIZES, SYSTEMS, Variant, get_preset
+from attnorm.config import to_dict, to_yaml
+from attnorm.presets import DATA, DEMOS, INPAINTERS, INPAINTING_SIZES, PRESETS, SYSTEMS, Variant, get_preset
 
 WIDTH = 18  # of the column of names
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", nargs="?", help="print this preset whole")
+    parser.add_argument("--json", action="store_true", help="for a script to read: all presets whole, or this one")
 
 
 def run(args: argparse.Namespace) -> None:
+    if args.json:
+        found = {name: to_dict(preset) for name, preset in PRESETS.items()}
+        print(json.dumps(to_dict(get_preset(args.name)) if args.name else found, indent=1))
+        return
     if args.name:
         print(to_yaml(get_preset(args.name)), end="")
         return
