@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -102,7 +102,7 @@ def test_the_best_weights_are_those_of_the_best_score(run_copy, tmp_path, lowest
     assert card.facts.step == step
     assert f"after step {step}, the best of those that were measured among 6" in str(card)
     assert f"| fd-efficientnet-lite0-90 | {abs(score):.0f} " in str(card)
-    assert "num fake 5000" in str(card)
+    assert "num fake 5000; num real 1797" in str(card)
     stored = load_file(tmp_path / "mine" / "model.safetensors")
     assert torch.equal(stored["stem.bias"], load_file(run_copy / "model" / "model.safetensors")["stem.bias"] * 0.5)
     last = package(run_copy, tmp_path / "last", "last", Wishes(weights="last"))
@@ -117,12 +117,15 @@ def test_a_best_score_that_no_evaluation_has_is_refused(run_copy, tmp_path):
 
 def test_records_from_elsewhere_must_be_of_these_weights(run_copy, tmp_path):
     with_evaluations(run_copy, {2: {"fd": 30.0}, 4: {"fd": 20.0}}, 20.0)
+    unknown = replace(record(run_copy / "best", None).protocol, weights="unknown")  # as `attnorm evaluate` has it
     good, bad, nothing = tmp_path / "good.json", tmp_path / "bad.json", tmp_path / "nothing.json"
-    write_results([record(run_copy / "best", None)], good)
+    write_results([replace(record(run_copy / "best", None), protocol=unknown)], good)
     write_results([record(run_copy, 6)], bad)
     nothing.write_text("[]")
     card = package(run_copy, tmp_path / "mine", "mine", Wishes(results=[good]))
-    assert "12.5" in str(card) and "Measured while it trained" not in str(card)
+    assert "Measured while it trained" not in str(card)
+    [figure] = [figure for measurement in card.measured for figure in measurement.figures]
+    assert (figure.value, figure.protocol["weights"], figure.protocol["step"]) == (12.5, "ema", 4)
     assert "step 6, and not" in refusal(run_copy, tmp_path / "x", "x", Wishes(results=[bad]))
     assert "holds no" in refusal(run_copy, tmp_path / "x", "x", Wishes(results=[nothing]))
     assert "holds no" in refusal(run_copy, tmp_path / "x", "x", Wishes(results=[tmp_path / "none.json"]))
@@ -162,7 +165,8 @@ def test_an_inpainters_folder_completes_and_its_card_has_its_best_evaluation(fin
     assert found["refined.centre.psnr"] == best["refined.centre.psnr"]
     loaded = ModelCard.load(tmp_path / "holes" / "README.md")
     assert loaded.data.pipeline_tag == "image-to-image"
-    assert "10% of the pictures, held out" in loaded.text
+    assert "1797 pictures, 180 of them held out, seed 0" in loaded.text
+    assert "pictures 6; data pictures held out; holes seed 0" in loaded.text
     assert "It invents what is in a hole." in loaded.text
     with Image.open(tmp_path / "holes" / "samples.png") as image:
         assert image.width > 4 * 128

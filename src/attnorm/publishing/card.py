@@ -135,9 +135,11 @@ class Card:
         facts, config = self.facts, self.facts.config
         yield f"    {training_command(config)}"
         weights = "averaged over training (EMA)" if facts.averaged else "as the step left them"
+        count = facts.pictures - len(config.trained_on(facts.pictures))
+        held_out = f", {count} of them held out" if count else ""
         chosen = f", the best of those that were measured among {config.steps}" if facts.best else ""
         yield (
-            f"{facts.pictures} pictures, seed {config.seed}, batch {config.batch_size}, {config.precision}. "
+            f"{facts.pictures} pictures{held_out}, seed {config.seed}, batch {config.batch_size}, {config.precision}. "
             f"The weights are {weights}, after step {facts.step}{chosen}."
         )
         if facts.layout:
@@ -158,9 +160,9 @@ class Card:
             yield "It invents what is in a hole. It does not recover what was there, and is no evidence of it."
             yield (
                 f"Trained on pictures of {config.image_size}×{config.image_size} pixels with holes of kind "
-                f"{config.masks.kind!r}, {low:.0%} to {high:.0%} of the picture: larger holes come out blurred."
+                f"{config.masks.kind!r}, {low:.0%} to {high:.0%} of the picture, and on no others."
             )
-            yield "It knows the kind of picture that it was trained on; elsewhere expect smooth fills at best."
+            yield "How well it does on pictures of another kind was not measured."
             yield f"{self.facts.step} steps of batch {config.batch_size}; the paper trains to convergence, at 256×256."
         else:
             names = class_names(config.generator)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from attnorm.errors import UserError
-from attnorm.metrics.features import INCEPTION
-from attnorm.metrics.inpainting_record import InpaintingRecord, read_record, record_table
-from attnorm.metrics.result import Result, class_table, markdown, read_results, table
+from attnorm.metrics.features import EFFICIENTNET, INCEPTION
+from attnorm.metrics.inpainting_record import InpaintingProtocol, InpaintingRecord, read_record, record_table
+from attnorm.metrics.result import Protocol, Result, class_table, markdown, read_results, table
 from attnorm.publishing.run_facts import RunFacts
 from attnorm.training.class_conditional import ClassConditionalConfig
 from attnorm.training.history import RECORDS
 from attnorm.training.inpainting import InpaintingConfig
 
+Record = InpaintingRecord | list[Result]  # of one evaluation
 NO_FID = "A Fréchet distance with this network is no FID, and compares only with figures of the same protocol."
 
 
@@ -46,10 +47,11 @@ def measurements(facts: RunFacts, results: Sequence[Path] = ()) -> list[Measurem
     Raises:
         UserError: a file of `results` cannot be read, or is about something else.
     """
-    found = [_read(path, facts) for path in results]
+    given = {path.resolve() for path in results}
+    found = [_of_these_weights(path, facts) for path in results]
     for path in sorted((facts.run / RECORDS).glob("*.json")):
-        record = _read(path, None)
-        if _protocol(record).get("step") == facts.step:
+        record = _read(path)
+        if path.resolve() not in given and _protocol_of(record).step == facts.step:
             found.append(record)
     measured = [_of_inpainting(one) if isinstance(one, InpaintingRecord) else _of_generator(one) for one in found]
     if not measured and facts.evaluation:
@@ -57,28 +59,37 @@ def measurements(facts: RunFacts, results: Sequence[Path] = ()) -> list[Measurem
     return measured
 
 
-def _read(path: Path, facts: RunFacts | None) -> InpaintingRecord | list[Result]:
-    """A record of either task; with facts, only if it says that it measured these weights."""
-    record: InpaintingRecord | list[Result]
+def _read(path: Path) -> Record:
     try:
-        record = read_results(path)
+        results = read_results(path)
     except UserError:
-        record = read_record(path)
-    if not isinstance(record, InpaintingRecord) and not record:
+        return read_record(path)
+    if not results:
         raise UserError(f"{path} holds no results")
-    if facts is not None:
-        model, step = _protocol(record)["model"], _protocol(record)["step"]
-        about_weights = Path(model).resolve() == facts.folder.resolve()
-        if not about_weights and not (Path(model).resolve() == facts.run.resolve() and step == facts.step):
-            raise UserError(
-                f"{path} measured {model}, step {step}, and not {facts.folder}, step {facts.step}: "
-                f"run `attnorm evaluate {facts.folder} --data … --out FILE.json`"
-            )
+    return results
+
+
+def _of_these_weights(path: Path, facts: RunFacts) -> Record:
+    """A record that names the folder of the weights, or the run at their step; of the folder, what it could not know
+    is added: which weights they are."""
+    record = _read(path)
+    protocol = _protocol_of(record)
+    measured = Path(protocol.model).resolve()
+    if measured == facts.folder.resolve():
+        known: dict[str, Any] = {"weights": "ema" if facts.averaged else "raw", "step": facts.step}
+        if isinstance(record, InpaintingRecord):
+            return replace(record, protocol=replace(record.protocol, **known))
+        return [replace(one, protocol=replace(one.protocol, **known)) for one in record]
+    if measured != facts.run.resolve() or protocol.step != facts.step:
+        raise UserError(
+            f"{path} measured {protocol.model}, step {protocol.step}, and not {facts.folder}, step {facts.step}: "
+            f"run `attnorm evaluate {facts.folder} --data … --out FILE.json`"
+        )
     return record
 
 
-def _protocol(record: InpaintingRecord | list[Result]) -> dict[str, Any]:
-    return asdict(record.protocol if isinstance(record, InpaintingRecord) else record[0].protocol)
+def _protocol_of(record: Record) -> Protocol | InpaintingProtocol:
+    return record.protocol if isinstance(record, InpaintingRecord) else record[0].protocol
 
 
 def _of_generator(results: list[Result]) -> Measurement:
@@ -121,25 +132,31 @@ def _while_training(facts: RunFacts) -> Measurement:
     """What the run measured itself at the step of the weights; how, its configuration says."""
     config = facts.config
     if isinstance(config, InpaintingConfig):
-        how = {"num": config.val_num, "holes seed": config.val_seed, "data": _held_out(config), "window": "gaussian"}
+        held_out = len(config.held_out(facts.pictures))
+        of = "validation pictures of another set" if config.val_data else "pictures held out"
+        num = config.val_num if config.val_data else min(config.val_num, held_out)
+        how = {"pictures": f"{'at most ' * bool(config.val_data)}{num}", "data": of, "holes_seed": config.val_seed}
+        how |= {"window": "gaussian"}
         named = {name: value for name, value in facts.evaluation.items() if name.startswith("refined.")}
     else:
         measured = config.evaluation
-        how = {"extractor": measured.extractor, "num_fake": measured.num, "num_real": measured.num_real or "all"}
+        real = min(measured.num_real or facts.pictures, facts.pictures)
+        how = {"extractor": _name_of(measured.extractor), "num_fake": measured.num, "num_real": real}
         how |= {"data": "the training pictures", "seed": 0}
         named = facts.evaluation
     how = {**how, "weights": "ema" if facts.averaged else "raw", "step": facts.step}
     rows = [["metric", "value"], *([name, f"{value:.4g}"] for name, value in named.items())]
     said = "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in how.items())
     text = f"{markdown(rows)}\n\nMeasured while it trained: {said}."
-    if isinstance(config, ClassConditionalConfig) and config.evaluation.extractor != INCEPTION:
+    if isinstance(config, ClassConditionalConfig) and _name_of(config.evaluation.extractor) != INCEPTION:
         text += f" {NO_FID}"
     figures = [Figure(_kind(name), name, value, how) for name, value in named.items()]
     return Measurement(text, figures)
 
 
-def _held_out(config: InpaintingConfig) -> str:
-    return "validation pictures" if config.val_data else f"{config.val_fraction:.0%} of the pictures, held out"
+def _name_of(extractor: str) -> str:
+    """Whatever is no name is the path of the Inception file."""
+    return extractor if extractor in (EFFICIENTNET, INCEPTION) else INCEPTION
 
 
 def _kind(name: str) -> str:
