@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -127,7 +128,7 @@ class Card:
         else:
             command = f"attnorm generate {name} --count 8 -o grid.png"
             pipeline = "ClassConditionalPipeline"
-            call = f"pictures = pipe(labels=[{class_names(config)[0]!r}], num_images=8, seed=0)"
+            call = f"pictures = pipe(labels=[{json.dumps(class_names(config)[0])}], num_images=8, seed=0)"
         code = f'from attnorm import {pipeline}\n\npipe = {pipeline}.from_pretrained("{name}")\n{call}'
         return f"    {command}\n\n```python\n{code}\n```"
 
