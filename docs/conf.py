@@ -1,10 +1,11 @@
 """How `make docs` builds the site: Sphinx with MyST pages and the Furo theme, nothing of which asks another host."""
 
+import html
 import re
 from pathlib import Path
 
+import ziamath
 from docutils import nodes
-from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.writers.html5 import HTML5Translator
 
@@ -45,16 +46,30 @@ nitpick_ignore_regex = [
     # And ours that nobody makes or names from outside.
     ("py:.*", r"Box|DecodeError|.*\.(Picture|Pictures|FeatureExtractor|MetricValue)"),
 ]
-html_math_renderer = "mathml"
+
+# Formulas are drawn when the site is built, as outlines: they need no script, no font and no browser that knows MathML.
+html_math_renderer = "outlines"
+ziamath.config.svg2 = False
+ziamath.config.precision = 2
+FORMULA_SIZE = 20
+
+
+def _drawn(formula: str, inline: bool) -> str:
+    """A formula as SVG in the colour and size of the text around it, standing on its line."""
+    picture = ziamath.Latex(formula, size=FORMULA_SIZE, color="currentColor", inline=inline).svg()
+    _, top, width, height = (float(n) / FORMULA_SIZE for n in re.search(r'viewBox="([^"]+)"', picture)[1].split())
+    style = f"width:{width:.3f}em;height:{height:.3f}em;vertical-align:{-(top + height):.3f}em"
+    attributes = f'role="img" aria-label="{html.escape(formula)}" style="{style}"'
+    return re.sub(r'width="[^"]+" height="[^"]+"', lambda _: attributes, picture, count=1)
 
 
 def _inline_math(self: HTML5Translator, node: nodes.math) -> None:
-    self.body.append(convert(node.astext()))
+    self.body.append(_drawn(node.astext(), inline=True))
     raise nodes.SkipNode
 
 
 def _display_math(self: HTML5Translator, node: nodes.math_block) -> None:
-    self.body.append(f'<div class="formula">{convert(node.astext(), display="block")}</div>')
+    self.body.append(f'<div class="formula">{_drawn(node.astext(), inline=False)}</div>')
     raise nodes.SkipNode
 
 
@@ -77,7 +92,7 @@ def _without_unwritten_reports(app: Sphinx, name: str, source: list[str]) -> Non
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    app.add_html_math_renderer("mathml", (_inline_math, None), (_display_math, None))
+    app.add_html_math_renderer("outlines", (_inline_math, None), (_display_math, None))
     app.connect("source-read", _without_unwritten_reports)
     app.connect("autodoc-process-docstring", _as_restructured_text, priority=400)  # before napoleon makes its stars
     return {"parallel_read_safe": True, "parallel_write_safe": True}
