@@ -34,7 +34,7 @@ REPORTS = ("performance", "scale", "reliability")
 
 # Docstrings: sections as Google's, words between single backticks are code.
 default_role = "code"
-napoleon_custom_sections = [("Shapes", "params_style"), ("Shape", "params_style")]
+napoleon_custom_sections = ["Shapes"]
 napoleon_use_rtype = False
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"

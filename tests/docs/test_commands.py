@@ -8,6 +8,7 @@ import re
 from importlib.metadata import metadata
 
 import pytest
+import torch
 
 from attnorm import cli
 from attnorm.config import override
@@ -157,6 +158,17 @@ def test_python_compiles_and_its_imports_exist(text):
                 module = importlib.import_module(node.module)
                 for name in node.names:
                     assert hasattr(module, name.name), f"from {node.module} import {name.name}"
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/guides/own-network.md"])
+def test_the_examples_of_the_layer_run(name, capsys):
+    names = {"x": torch.randn(2, 3, 16, 16), "task_loss": torch.sum}
+    for block in blocks((ROOT / name).read_text(encoding="utf-8")):
+        if block.language == "python":
+            exec(compile(block.text, name, "exec"), names)
+    assert names["loss"].requires_grad
+    assert names["layout"].shape == (2, 16, 16, 16)
+    torch.testing.assert_close(names["layout"].sum(1), torch.ones(2, 16, 16))
 
 
 def test_a_command_that_would_be_refused_is_found(parsed):
