@@ -1,4 +1,4 @@
-"""A small classifier of handwritten digits, three times: with no layer, an instance norm or attentive normalization.
+"""A small classifier of handwritten digits, four times: with no layer, instance norm, attentive normalization or both.
 
     python examples/classifier.py --seeds 0 1 2
 
@@ -6,6 +6,7 @@ It trains on few pictures of the built-in `digits`, tests on the rest, and needs
 """
 
 import argparse
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +16,11 @@ from attnorm import AttentiveNorm2d, orthogonal_loss
 from attnorm.data.builtin import load_builtin
 from attnorm.metrics.layout import layout_usage, record_layouts
 
-LAYERS = {
+LAYERS: dict[str, Callable[[int], nn.Module]] = {
     "none": lambda channels: nn.Identity(),
     "instance norm": lambda channels: nn.InstanceNorm2d(channels, affine=True),
     "attentive norm": lambda channels: AttentiveNorm2d(channels, num_entities=8, temperature=0.3),
+    "both": lambda channels: nn.Sequential(*(LAYERS[name](channels) for name in ("instance norm", "attentive norm"))),
 }
 
 
@@ -49,6 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=1000, help="of training, batch 32 (1000)")
     parser.add_argument("--pictures", type=int, default=300, help="to train on; the rest of 1797 test (300)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="each trains every network once (0)")
+    parser.add_argument("--layers", nargs="+", choices=list(LAYERS), default=list(LAYERS), help="(all)")
     args = parser.parse_args(argv)
 
     digits = load_builtin("digits", size=16)
@@ -58,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
         known, unseen = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tensor_split(
             [args.pictures]
         )
-        for layer in LAYERS:
+        for layer in args.layers:
             torch.manual_seed(seed)
             network = classifier(layer)
             train(network, images[known], labels[known], args.steps, seed)

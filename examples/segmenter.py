@@ -1,4 +1,4 @@
-"""A small segmenter of building fronts, three times: with no layer, an instance norm or attentive normalization.
+"""A small segmenter of building fronts, four times: with no layer, instance norm, attentive normalization or both.
 
     python examples/segmenter.py --seeds 0 1 2
 
@@ -7,6 +7,7 @@ The built-in `facades-synthetic` draws each picture with the true map of its ten
 """
 
 import argparse
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,10 +18,11 @@ from attnorm import AttentiveNorm2d, orthogonal_loss
 from attnorm.data.facades import REGIONS, render_facade
 from attnorm.metrics.layout import layout_usage, record_layouts
 
-LAYERS = {
+LAYERS: dict[str, Callable[[int], nn.Module]] = {
     "none": lambda channels: nn.Identity(),
     "instance norm": lambda channels: nn.InstanceNorm2d(channels, affine=True),
     "attentive norm": lambda channels: AttentiveNorm2d(channels, num_entities=8, temperature=0.3),
+    "both": lambda channels: nn.Sequential(*(LAYERS[name](channels) for name in ("instance norm", "attentive norm"))),
 }
 
 
@@ -64,12 +66,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=500, help="of training, batch 16 (500)")
     parser.add_argument("--pictures", type=int, default=240, help="to train on; half as many others test (240)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="each trains every network once (0)")
+    parser.add_argument("--layers", nargs="+", choices=list(LAYERS), default=list(LAYERS), help="(all)")
     args = parser.parse_args(argv)
 
     images, regions = facades(0, args.pictures)
     unseen, truth = facades(args.pictures, max(1, args.pictures // 2))
     for seed in args.seeds:
-        for layer in LAYERS:
+        for layer in args.layers:
             torch.manual_seed(seed)
             network = segmenter(layer)
             train(network, images, regions, args.steps, seed)
