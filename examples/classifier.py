@@ -16,21 +16,21 @@ from attnorm import AttentiveNorm2d, orthogonal_loss
 from attnorm.data.builtin import load_builtin
 from attnorm.metrics.layout import layout_usage, record_layouts
 
-LAYERS: dict[str, Callable[[int], nn.Module]] = {
-    "none": lambda channels: nn.Identity(),
-    "instance norm": lambda channels: nn.InstanceNorm2d(channels, affine=True),
-    "attentive norm": lambda channels: AttentiveNorm2d(channels, num_entities=8, temperature=0.3),
-    "both": lambda channels: nn.Sequential(*(LAYERS[name](channels) for name in ("instance norm", "attentive norm"))),
+LAYERS: dict[str, Callable[[int, float], nn.Module]] = {
+    "none": lambda channels, temperature: nn.Identity(),
+    "instance norm": lambda channels, temperature: nn.InstanceNorm2d(channels, affine=True),
+    "attentive norm": lambda channels, temperature: AttentiveNorm2d(channels, num_entities=8, temperature=temperature),
+    "both": lambda *given: nn.Sequential(LAYERS["instance norm"](*given), LAYERS["attentive norm"](*given)),
 }
 
 
-def classifier(layer: str, channels: int = 32) -> nn.Sequential:
+def classifier(layer: str, temperature: float = 0.3, channels: int = 32) -> nn.Sequential:
     """(b, 1, 16, 16) -> (b, 10). The convolutions start alike whatever the layer between them is."""
     first, second, third = (nn.Conv2d(c, channels, 3, padding=1) for c in (1, channels, channels))
     head = nn.Linear(channels, 10)
     return nn.Sequential(
         *(first, nn.ReLU(), nn.MaxPool2d(2)),
-        *(second, LAYERS[layer](channels), nn.ReLU()),
+        *(second, LAYERS[layer](channels, temperature), nn.ReLU()),
         *(third, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head),
     )
 
@@ -52,6 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--pictures", type=int, default=300, help="to train on; the rest of 1797 test (300)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="each trains every network once (0)")
     parser.add_argument("--layers", nargs="+", choices=list(LAYERS), default=list(LAYERS), help="(all)")
+    parser.add_argument("--temperature", type=float, default=0.3, help="of attentive normalization (0.3)")
     args = parser.parse_args(argv)
 
     digits = load_builtin("digits", size=16)
@@ -63,7 +64,7 @@ def main(argv: list[str] | None = None) -> None:
         )
         for layer in args.layers:
             torch.manual_seed(seed)
-            network = classifier(layer)
+            network = classifier(layer, args.temperature)
             train(network, images[known], labels[known], args.steps, seed)
             with torch.no_grad(), record_layouts(network.eval()) as layouts:
                 accuracy = (network(images[unseen]).argmax(1) == labels[unseen]).double().mean().item()

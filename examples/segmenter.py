@@ -18,20 +18,20 @@ from attnorm import AttentiveNorm2d, orthogonal_loss
 from attnorm.data.facades import REGIONS, render_facade
 from attnorm.metrics.layout import layout_usage, record_layouts
 
-LAYERS: dict[str, Callable[[int], nn.Module]] = {
-    "none": lambda channels: nn.Identity(),
-    "instance norm": lambda channels: nn.InstanceNorm2d(channels, affine=True),
-    "attentive norm": lambda channels: AttentiveNorm2d(channels, num_entities=8, temperature=0.3),
-    "both": lambda channels: nn.Sequential(*(LAYERS[name](channels) for name in ("instance norm", "attentive norm"))),
+LAYERS: dict[str, Callable[[int, float], nn.Module]] = {
+    "none": lambda channels, temperature: nn.Identity(),
+    "instance norm": lambda channels, temperature: nn.InstanceNorm2d(channels, affine=True),
+    "attentive norm": lambda channels, temperature: AttentiveNorm2d(channels, num_entities=8, temperature=temperature),
+    "both": lambda *given: nn.Sequential(LAYERS["instance norm"](*given), LAYERS["attentive norm"](*given)),
 }
 
 
-def segmenter(layer: str, channels: int = 32) -> nn.Sequential:
+def segmenter(layer: str, temperature: float = 0.3, channels: int = 32) -> nn.Sequential:
     """(b, 3, h, w) -> (b, 10, h, w). The convolutions start alike whatever the layer between them is."""
     convs = [nn.Conv2d(c, channels, 3, padding=1) for c in (3, *[channels] * 4)]
     head = nn.Conv2d(channels, len(REGIONS), 1)
     body = [module for conv in convs for module in (conv, nn.ReLU())]
-    body.insert(5, LAYERS[layer](channels))  # after the third convolution
+    body.insert(5, LAYERS[layer](channels, temperature))  # after the third convolution
     return nn.Sequential(*body, head)
 
 
@@ -67,6 +67,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--pictures", type=int, default=240, help="to train on; half as many others test (240)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="each trains every network once (0)")
     parser.add_argument("--layers", nargs="+", choices=list(LAYERS), default=list(LAYERS), help="(all)")
+    parser.add_argument("--temperature", type=float, default=0.3, help="of attentive normalization (0.3)")
     args = parser.parse_args(argv)
 
     images, regions = facades(0, args.pictures)
@@ -74,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
     for seed in args.seeds:
         for layer in args.layers:
             torch.manual_seed(seed)
-            network = segmenter(layer)
+            network = segmenter(layer, args.temperature)
             train(network, images, regions, args.steps, seed)
             with torch.no_grad(), record_layouts(network.eval()) as layouts:
                 found = network(unseen).argmax(1)
