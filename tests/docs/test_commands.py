@@ -26,7 +26,7 @@ def parsed(monkeypatch):
     def parse(words):
         given = [word for word in words if word != GAP]
         if given and given[0] in cli.COMMANDS:
-            command = importlib.import_module(f"attnorm.cli.{given[0]}")
+            command = importlib.import_module(f"attnorm.cli.{module_of(given[0])}")
             with monkeypatch.context() as patch:
                 patch.setattr(command, "run", _check_preset)
                 if GAP in words:
@@ -35,6 +35,10 @@ def parsed(monkeypatch):
         return cli._dispatch(given)
 
     return parse
+
+
+def module_of(command):
+    return command.replace("-", "_")
 
 
 def _check_preset(args):
@@ -95,7 +99,7 @@ def unknown_words(words):
     name, *rest = words
     if name not in cli.COMMANDS:
         return [] if name.startswith("-") or name.isupper() else [name]
-    command = importlib.import_module(f"attnorm.cli.{name}")
+    command = importlib.import_module(f"attnorm.cli.{module_of(name)}")
     parser = argparse.ArgumentParser()
     command.configure(parser)
     known = {option for each in _parsers(parser) for option in each._option_string_actions}
