@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO ?= runs/demo
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench docs clean
 
 setup: $(STAMP)
 
@@ -37,6 +37,15 @@ lint: setup
 
 bench: setup
 	$(BIN)/attnorm bench layer
+
+# The site in build/site: any warning, a link that leads nowhere and a request to another host fail it.
+docs: $(VENV)/.docs-installed
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env docs build/site
+	$(BIN)/python docs/check_site.py build/site
+
+$(VENV)/.docs-installed: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
 
 clean:
 	rm -rf $(VENV)

@@ -63,10 +63,10 @@ class _Job(NamedTuple):
 
 
 class InpaintingPipeline:
-    """Completes pictures with holes.
+    """Completes pictures with holes::
 
-    pipe = InpaintingPipeline.from_pretrained("runs/facades")
-    picture = pipe(image, mask)
+        pipe = InpaintingPipeline.from_pretrained("runs/facades")
+        picture = pipe(image, mask)
 
     A mode says how much of a picture the network sees at once:
 

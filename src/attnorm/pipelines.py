@@ -45,10 +45,12 @@ class Interpolated(NamedTuple):
 
 
 class ClassConditionalPipeline:
-    """Draws pictures of given classes.
+    """Draws pictures of given classes::
 
-    pipe = ClassConditionalPipeline.from_pretrained("runs/digits")
-    pictures = pipe(labels=["3", 7], num_images=8, seed=0)
+        pipe = ClassConditionalPipeline.from_pretrained("runs/digits")
+        pictures = pipe(labels=["3", 7], num_images=8, seed=0)
+
+    The same labels and seed give the same pictures.
     """
 
     def __init__(self, generator: Generator) -> None:

@@ -33,7 +33,7 @@ class SemanticLayout(nn.Module):
 
     Args:
         num_features: channels c of the feature map.
-        num_entities: n.
+        num_entities: how many, n.
         temperature: tau of eq. 4, which multiplies the logits. The sharpness of the layout follows the product of tau,
             the entities' length and the features' magnitude: watch it with `attnorm.metrics.layout`.
         self_sampling: train with n filters drawn from the keys of each image (eq. 2); never used in eval mode.

@@ -1,0 +1,98 @@
+"""How `make docs` builds the site: Sphinx with MyST pages and the Furo theme, nothing of which asks another host."""
+
+import html
+import re
+from pathlib import Path
+
+import ziamath
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.writers.html5 import HTML5Translator
+
+from attnorm import __version__
+
+project = "attnorm"
+release = version = __version__
+copyright = "the attnorm authors"
+html_title = f"attnorm {release}"
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["attnorm.css"]
+html_copy_source = False
+templates_path: list[str] = []
+
+# Every warning fails the build. Pages are Markdown that GitHub shows as well: formulas between dollars, links to
+# headings by the names that GitHub gives them.
+nitpicky = True
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 4
+myst_dmath_double_inline = True
+# These are in the navigation once they are written.
+REPORTS = ("performance", "scale", "reliability")
+
+# Docstrings: sections as Google's, words between single backticks are code.
+default_role = "code"
+napoleon_custom_sections = ["Shapes"]
+napoleon_use_rtype = False
+autodoc_typehints = "signature"
+autodoc_member_order = "bysource"
+autodoc_class_signature = "mixed"
+python_use_unqualified_type_names = True
+# What other projects document, and whose inventories would have to be fetched.
+nitpick_ignore_regex = [
+    ("py:.*", r"(torch|nn|np|numpy|PIL|pathlib|collections)\b.*"),
+    # And ours that nobody makes or names from outside.
+    ("py:.*", r"Box|DecodeError|.*\.(Picture|Pictures|FeatureExtractor|MetricValue)"),
+]
+
+# Formulas are drawn when the site is built, as outlines: they need no script, no font and no browser that knows MathML.
+html_math_renderer = "outlines"
+ziamath.config.svg2 = False
+ziamath.config.precision = 2
+FORMULA_SIZE = 20
+
+
+def _drawn(formula: str, inline: bool) -> str:
+    """A formula as SVG in the colour and size of the text around it, standing on its line."""
+    picture = ziamath.Latex(formula, size=FORMULA_SIZE, color="currentColor", inline=inline).svg()
+    _, top, width, height = (float(n) / FORMULA_SIZE for n in re.search(r'viewBox="([^"]+)"', picture)[1].split())
+    style = f"width:{width:.3f}em;height:{height:.3f}em;vertical-align:{-(top + height):.3f}em"
+    attributes = f'role="img" aria-label="{html.escape(formula)}" style="{style}"'
+    return re.sub(r'width="[^"]+" height="[^"]+"', lambda _: attributes, picture, count=1)
+
+
+def _inline_math(self: HTML5Translator, node: nodes.math) -> None:
+    self.body.append(_drawn(node.astext(), inline=True))
+    raise nodes.SkipNode
+
+
+def _display_math(self: HTML5Translator, node: nodes.math_block) -> None:
+    self.body.append(f'<div class="formula">{_drawn(node.astext(), inline=False)}</div>')
+    raise nodes.SkipNode
+
+
+def _as_restructured_text(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Docstrings are plain text: bars, stars and final underscores mean themselves, a list may follow its sentence at
+    once, and errors are found by their short name."""
+    found: list[str] = []
+    for line in lines:
+        if line.lstrip().startswith("- ") and found and found[-1].endswith(":"):
+            found.append("")
+        plain = re.sub(r"([|*]|(?<=\w)_(?!\w))", r"\\\1", line)
+        found.append(re.sub(r"^(\s+)UserError:", r"\1~attnorm.errors.UserError:", plain))
+    lines[:] = found
+
+
+def _without_unwritten_reports(app: Sphinx, name: str, source: list[str]) -> None:
+    for report in REPORTS:
+        if name == "index" and not (Path(app.srcdir) / f"{report}.md").exists():
+            source[0] = source[0].replace(f"\n{report}\n", "\n")
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_html_math_renderer("outlines", (_inline_math, None), (_display_math, None))
+    app.connect("source-read", _without_unwritten_reports)
+    app.connect("autodoc-process-docstring", _as_restructured_text, priority=400)  # before napoleon makes its stars
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,87 @@
+"""The examples run, and compare what they say that they compare."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+LAYERS = ["none", "instance norm", "attentive norm", "both"]
+LINE = re.compile(
+    r"seed (\d+)  (none|instance norm|attentive norm|both) +(\d+) parameters  (accuracy|mIoU) (0\.\d{4})(.*)"
+)
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    return example
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return load("classifier")
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    return load("segmenter")
+
+
+def printed(example, capsys, *arguments):
+    capsys.readouterr()
+    example.main(list(arguments))
+    lines = capsys.readouterr().out.splitlines()
+    found = [LINE.fullmatch(line) for line in lines]
+    assert all(found), lines
+    return [match.groups() for match in found]
+
+
+def test_each_network_is_trained_once_a_seed(classifier, capsys):
+    rows = printed(classifier, capsys, "--steps", "2", "--seeds", "0", "3")
+    assert [(seed, layer) for seed, layer, *_ in rows] == [(seed, layer) for seed in "03" for layer in LAYERS]
+    for _, layer, *_, usage in rows:
+        assert bool(re.search(r"sharpness 0\.\d\d, \d\.\d of 8 entities", usage)) == (layer in LAYERS[2:])
+
+
+def test_the_classifier_learns(classifier, capsys):
+    [(*_, accuracy, _)] = printed(classifier, capsys, "--steps", "120", "--layers", "instance norm")
+    assert float(accuracy) > 0.5  # chance is 0.1
+
+
+def test_the_classifier_gives_the_same_figures_again(classifier, capsys):
+    runs = [printed(classifier, capsys, "--steps", "5", "--seeds", "1") for _ in range(2)]
+    assert runs[0] == runs[1]
+
+
+def test_the_segmenter_beats_one_answer_for_all_pixels(segmenter, capsys):
+    rows = printed(segmenter, capsys, "--steps", "12", "--pictures", "12", "--layers", "none", "instance norm")
+    assert [row[1] for row in rows] == LAYERS[:2]
+    # Sky everywhere, the most frequent part, has an IoU of a third there and none in nine others.
+    assert float(rows[1][4]) > 0.1
+
+
+@pytest.mark.parametrize("pair", [("none", "attentive norm"), ("instance norm", "both")])
+@pytest.mark.parametrize(("name", "channels"), [("classifier", 1), ("segmenter", 3)])
+def test_the_networks_begin_alike(name, channels, pair, request):
+    """Without the layer and with it, which starts as the identity: the convolutions are the same."""
+    example = request.getfixturevalue(name)
+    outputs = []
+    for layer in pair:
+        torch.manual_seed(0)
+        network = getattr(example, name)(layer).eval()
+        outputs.append(network(torch.linspace(-1, 1, channels * 256).reshape(1, channels, 16, 16)))
+    torch.testing.assert_close(outputs[0], outputs[1])
+
+
+def test_mean_iou_is_that_of_torchmetrics(segmenter):
+    from torchmetrics.classification import MulticlassJaccardIndex
+
+    parts = len(segmenter.REGIONS)
+    found, true = (torch.randint(parts - 2, (3, 9, 9), generator=torch.Generator().manual_seed(s)) for s in (0, 1))
+    oracle = MulticlassJaccardIndex(parts, average="none")(found, true)[: parts - 2].mean()  # of the parts that occur
+    assert segmenter.mean_iou(found, true) == pytest.approx(oracle.item(), abs=1e-6)
+    assert segmenter.mean_iou(true, true) == 1
