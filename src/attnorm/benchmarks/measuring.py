@@ -33,7 +33,10 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Figure:
-    """What was measured of one contestant: seconds a call, and megabytes beside its inputs; or why it was not."""
+    """What was measured of one contestant: seconds a call, and megabytes beside its inputs; or why it was not.
+
+    times: the seconds of every round, in their order, which the contestants of one run share.
+    """
 
     name: str
     median: float | None = None
@@ -42,6 +45,7 @@ class Figure:
     calls_per_sample: int = 0
     memory: float | None = None
     skipped: str | None = None
+    times: tuple[float, ...] = ()
 
 
 def measure(
@@ -78,7 +82,8 @@ def measure(
         else:
             low, median, high = statistics.quantiles(samples[c.name], n=4) if rounds > 1 else samples[c.name] * 3
             memory = peak_memory(c.call, device)
-            figures.append(Figure(c.name, median, (low, high), rounds, calls[c.name], memory))
+            times = tuple(samples[c.name])
+            figures.append(Figure(c.name, median, (low, high), rounds, calls[c.name], memory, times=times))
     return figures
 
 

@@ -1,0 +1,22 @@
+"""Measure speed and memory on this machine: contestants take turns, and their ratios come from one run."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+BENCHMARKS = {
+    "layer": "the layer and its operator beside instance norm and self-attention, by map size (the paper's Table 5)",
+    "train": "a training step of the class-conditional systems, and where its time goes",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="benchmark", required=True, metavar="{" + ",".join(BENCHMARKS) + "}")
+    for name, summary in BENCHMARKS.items():
+        module = importlib.import_module(f"attnorm.cli.bench.{name}")
+        module.configure(commands.add_parser(name, help=summary, description=module.__doc__))
+
+
+def run(args: argparse.Namespace) -> None:
+    importlib.import_module(f"attnorm.cli.bench.{args.benchmark}").run(args)
