@@ -8,6 +8,9 @@ import importlib
 BENCHMARKS = {
     "layer": "the layer and its operator beside instance norm and self-attention, by map size (the paper's Table 5)",
     "train": "a training step of the class-conditional systems, and where its time goes",
+    "data": "how fast training pictures are read, and raw ones prepared",
+    "generate": "how fast generators draw pictures",
+    "inpaint": "time and memory of inpainting: attentive normalization against contextual attention",
 }
 
 
