@@ -11,6 +11,7 @@ BENCHMARKS = {
     "data": "how fast training pictures are read, and raw ones prepared",
     "generate": "how fast generators draw pictures",
     "inpaint": "time and memory of inpainting: attentive normalization against contextual attention",
+    "report": "the goals and all tables of a folder of records, as one page",
 }
 
 
