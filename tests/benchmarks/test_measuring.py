@@ -10,7 +10,7 @@ import torch
 from attnorm.benchmarks import measuring
 from attnorm.benchmarks.machine import describe_machine, machine
 from attnorm.benchmarks.measuring import Contestant, measure, peak_memory
-from attnorm.benchmarks.report import exponent, table, write_json
+from attnorm.benchmarks.report import exponent, ratio, read_json, table, write_json
 from attnorm.errors import UserError
 
 CPU = torch.device("cpu")
@@ -101,12 +101,37 @@ def test_exponents_are_slopes() -> None:
     assert exponent(sizes[:1], [1.0]) is None
 
 
+def test_a_ratio_is_the_median_over_rounds_that_both_were_in() -> None:
+    ours, base = {"median": 3.0, "times": [2.0, 30.0, 3.0]}, {"median": 1.0, "times": [1.0, 10.0, 1.0]}
+    assert ratio(ours, base) == 3.0
+    assert ratio(ours, {"median": 2.0, "times": ()}) == 1.5
+    assert ratio(ours, {"median": None, "times": ()}) is None
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path) -> None:
+    report = {"benchmark": "layer", "machine": {"torch": "2"}, "figures": [{"median": 0.1}]}
+    write_json(tmp_path / "new" / "a.json", report)
+    assert read_json(tmp_path / "new" / "a.json") == report
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize("text", [None, "{", '{"figures": []}', "[]"])
+def test_what_is_no_record_is_the_users_error(tmp_path, text: str | None) -> None:
+    path = tmp_path / "a.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match=r"a\.json"):
+        read_json(path)
+
+
 def test_tables_are_flush() -> None:
     assert table("title", ["", "a"], [["x", "1.00"], ["longer", "2"]]).splitlines() == [
         "title",
-        "           a",
-        "x       1.00",
-        "longer     2",
+        "",
+        "|        |    a |",
+        "| ------ | ---: |",
+        "| x      | 1.00 |",
+        "| longer |    2 |",
     ]
 
 

@@ -83,6 +83,50 @@ def test_odd_and_tiny_shapes(shape: tuple[int, ...], variance: str) -> None:
     )
 
 
+def second_gradients(out: Tensor, inputs: list[Tensor | None]) -> tuple[Tensor, ...]:
+    """Of the squared length of the first gradients."""
+    leaves = [t for t in inputs if t is not None]
+    first = torch.autograd.grad(out.square().sum(), leaves, create_graph=True)
+    return torch.autograd.grad(sum(g.square().sum() for g in first), leaves)
+
+
+@pytest.mark.parametrize(("backend", "variance"), CASES)
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_every_number_of_regions(backend: str, variance: str, order: torch.memory_format) -> None:
+    """Values, gradients and second gradients; n from 1 to 33, with maps of odd sides."""
+    for n in (*range(1, 18), 31, 32, 33):
+        given = operands(2, 3, n, 3, 5)
+        exact = require_grad(given)
+        maps = [t.contiguous(memory_format=order) for t in given[:2]]
+        ours = require_grad([*maps, *given[2:]])
+        out, expected = (
+            regional_norm(*ours, variance=variance, backend=backend),
+            literal.regional_norm(*exact, variance),
+        )
+        torch.testing.assert_close(out, expected, rtol=1e-10, atol=1e-10)
+        for found, wanted in zip(gradients(out, ours), gradients(expected, exact), strict=True):
+            torch.testing.assert_close(found, wanted, rtol=1e-8, atol=1e-8)
+        if n in (1, 2, 16, 33):
+            out = regional_norm(*ours, variance=variance, backend=backend)
+            expected = literal.regional_norm(*exact, variance)
+            for found, wanted in zip(second_gradients(out, ours), second_gradients(expected, exact), strict=True):
+                torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6 * wanted.abs().max().item())
+
+
+@pytest.mark.parametrize("backend", ON_CPU)
+def test_the_layout_of_half_precision_logits_is_single_precision(backend: str) -> None:
+    """Under autocast too: weights of the softmax in bf16 would be off by up to 4e-3, and with them every mass."""
+    v, _, _, _ = operands(2, 3, 5, 8, 8)
+    logits = 5 * torch.randn(2, 5, 64, generator=torch.Generator().manual_seed(0)).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        _, found = BACKENDS[backend].regional_norm(
+            v.bfloat16().flatten(2), logits, None, None, "weighted", 1e-5, temperature=0.7
+        )
+    expected = (0.7 * logits.double()).softmax(1).sum(-1)
+    assert found.mass.dtype == torch.float32
+    torch.testing.assert_close(found.mass.squeeze(1).double(), expected, rtol=1e-5, atol=0)
+
+
 @pytest.mark.parametrize("variance", VARIANCES)
 def test_many_blocks_give_what_one_block_gives(variance: str, monkeypatch: pytest.MonkeyPatch) -> None:
     one = require_grad(operands(h=9, w=11))
@@ -116,6 +160,32 @@ def test_the_deviation_itself_survives_a_large_mean(backend: str, mean: float) -
     mu = (s64 * v64).sum((-2, -1), keepdim=True) / mass
     sigma = ((s64 * (v64 - mu) ** 2).sum((-2, -1), keepdim=True) / mass).sqrt().squeeze((-2, -1))
     assert ((found.variance.double().sqrt() - sigma) / sigma).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize(("backend", "variance"), CASES)
+@pytest.mark.parametrize("mean", [100.0, 1000.0])
+def test_gradients_survive_a_large_mean(backend: str, variance: str, mean: float) -> None:
+    inputs = [t.float() for t in operands(2, 6, 5, 32, 32, sharpness=2.0)]
+    inputs[0] += mean
+    ours, exact = require_grad(inputs), require_grad([t.double() for t in inputs])
+    found = gradients(regional_norm(*ours, variance=variance, backend=backend), ours)
+    wanted = gradients(literal.regional_norm(*exact, variance), exact)
+    for one, truth in zip(found, wanted, strict=True):
+        assert (one.double() - truth).abs().max() < 2e-4 * truth.abs().max()
+
+
+@pytest.mark.parametrize("backend", ON_CPU)
+@pytest.mark.parametrize("side", [64, 512])  # both are multiples of any stride that divides the number of pixels
+def test_the_features_are_not_shifted_by_their_first_column_alone(backend: str, side: int) -> None:
+    """Zero padding makes the border of a map unlike the rest; a region inside must not lose its digits to that."""
+    v = torch.randn(1, 1, side, side, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    v[..., 0] += 1000
+    border = torch.zeros_like(v)
+    border[..., 0] = 1
+    v32, s = v.float(), torch.cat([border, 1 - border], dim=1).float()
+    _, found = BACKENDS[backend].regional_norm(v32.flatten(2), s.flatten(2), None, None, "weighted", 1e-5)
+    inside = v32.double()[..., 1:].var(correction=0)
+    assert (found.variance[0, 0, 1] - inside).abs() < 2e-3 * inside
 
 
 def test_only_the_weighted_variance_is_blind_to_a_shift() -> None:

@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from attnorm.benchmarks.layer_report import BASE
 from attnorm.benchmarks.literal import LiteralAttentiveNorm, NaiveSelfAttention, literal_regional_norm
 from attnorm.benchmarks.machine import machine
 from attnorm.benchmarks.measuring import Contestant, measure
-from attnorm.benchmarks.report import BASE, exponent
+from attnorm.benchmarks.report import exponent
 from attnorm.layers import AttentiveNorm2d, SelfAttention2d, backend_refusals, regional_norm
 
 PASSES = ("forward", "training")
@@ -48,11 +49,12 @@ class Setting:
 def run(setting: Setting, on_size: Callable[[dict[str, Any]], None] = lambda report: None) -> dict[str, Any]:
     """Measures every size and returns the report, which `on_size` also gets, as far as it has come, after each.
 
-    {"machine", "setting", "figures": [{"size", "pass", "name", "median" (s), "memory" (MB), "skipped", …}],
-    "exponents": {pass: {name: slope of log time over log pixels}}}
+    {"benchmark", "machine", "setting", "figures": [{"size", "pass", "name", "median" (s), "memory" (MB), "skipped",
+    …}], "exponents": {pass: {name: slope of log time over log pixels}}}
     """
     device = torch.device(setting.device)
-    report: dict[str, Any] = {"machine": machine(device), "setting": dataclasses.asdict(setting), "figures": []}
+    report: dict[str, Any] = {"benchmark": "layer", "machine": machine(device)}
+    report |= {"setting": dataclasses.asdict(setting), "figures": []}
     for size in setting.sizes:
         for which in setting.passes:
             print(f"measuring {size} x {size}, {which} …", file=sys.stderr, flush=True)

@@ -24,16 +24,23 @@ Call = Callable[[], object]
 
 @dataclass(frozen=True)
 class Contestant:
-    """A call to measure; bytes_needed is the least memory that it takes, where that is much."""
+    """A call to measure; bytes_needed is the least memory that it takes, where that is much.
+
+    memory: the megabytes that a call takes, where it runs in another process and this one cannot see it.
+    """
 
     name: str
     call: Call
     bytes_needed: int = 0
+    memory: Callable[[], float | None] | None = None
 
 
 @dataclass(frozen=True)
 class Figure:
-    """What was measured of one contestant: seconds a call, and megabytes beside its inputs; or why it was not."""
+    """What was measured of one contestant: seconds a call, and megabytes beside its inputs; or why it was not.
+
+    times: the seconds of every round, in their order, which the contestants of one run share.
+    """
 
     name: str
     median: float | None = None
@@ -42,6 +49,7 @@ class Figure:
     calls_per_sample: int = 0
     memory: float | None = None
     skipped: str | None = None
+    times: tuple[float, ...] = ()
 
 
 def measure(
@@ -77,8 +85,9 @@ def measure(
             figures.append(Figure(c.name, first[c.name], None, 1, 1, None))
         else:
             low, median, high = statistics.quantiles(samples[c.name], n=4) if rounds > 1 else samples[c.name] * 3
-            memory = peak_memory(c.call, device)
-            figures.append(Figure(c.name, median, (low, high), rounds, calls[c.name], memory))
+            memory = peak_memory(c.call, device) if c.memory is None else c.memory()
+            times = tuple(samples[c.name])
+            figures.append(Figure(c.name, median, (low, high), rounds, calls[c.name], memory, times=times))
     return figures
 
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnorm.layers.conditional_norm import ConditionalBatchNorm2d
+from attnorm.layers.pooling import halved
 from attnorm.layers.weights import make_conv
 
 
@@ -77,4 +78,4 @@ class DiscriminatorBlock(nn.Module):
         if not self.downsample:
             return h + self.shortcut(x)
         # Pooling commutes with the 1x1 convolution, which then costs a quarter.
-        return functional.avg_pool2d(h, 2) + self.shortcut(functional.avg_pool2d(x, 2))
+        return halved(h) + self.shortcut(halved(x))

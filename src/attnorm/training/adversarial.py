@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from attnorm.layers.spectral import held_spectral_norm
+from attnorm.training.compilation import check_compiler, compile_network
 from attnorm.training.config import TrainingConfig
 from attnorm.training.ema import EMA
 from attnorm.training.precision import autocast
@@ -35,6 +36,8 @@ class AdversarialTask:
         self.networks: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Adam] = {}
         self._learning_rates: dict[str, float] = {}
+        if config.compile:
+            check_compiler(self.device)
         torch.manual_seed(seed_for(config.seed, "weights"))
 
     def state(self) -> dict[str, Any]:
@@ -52,11 +55,18 @@ class AdversarialTask:
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
 
-    def _trained(self, name: str, network: Network, lr: float, betas: tuple[float, float]) -> Network:
-        """The network on the run's device, with an optimiser of its own."""
+    def _trained(
+        self, name: str, network: Network, lr: float, betas: tuple[float, float], *, compilable: bool = True
+    ) -> Network:
+        """The network on the run's device, with an optimiser of its own, and compiled if the run is to be.
+
+        A network whose gradient is differentiated again is not compilable.
+        """
         network.to(self.device)
         if self.config.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.config.compile and compilable:
+            compile_network(network)
         self.networks[name] = network
         self.optimizers[name] = torch.optim.Adam(network.parameters(), lr=lr, betas=betas, fused=True)
         self._learning_rates[name] = lr

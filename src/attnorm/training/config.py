@@ -42,6 +42,7 @@ class TrainingConfig:
     # "auto": bf16 autocast where the processor multiplies bf16 natively, else float32.
     precision: Precision = "auto"
     channels_last: bool = True
+    compile: bool = False  # torch.compile of the networks: minutes before the first step; needs a C++ compiler
     log_every: int = 50
     sample_every: int = 500
     checkpoint_every: int = 500

@@ -159,7 +159,9 @@ class InpaintingTask(AdversarialTask):
         self.generator = self._trained(
             "generator", InpaintingGenerator(config.generator), config.generator_lr, config.betas
         )
-        self.critic = self._trained("critic", InpaintingCritic(config.critic), config.critic_lr, config.betas)
+        self.critic = self._trained(
+            "critic", InpaintingCritic(config.critic), config.critic_lr, config.betas, compilable=False
+        )
         self.ema = EMA(self.generator, config.ema_half_life, config.ema_ramp_up)
         # What the loss is backpropagated through: with several processes, wrapped to share gradients.
         self._parallel_generator = accelerator.prepare_model(self.generator)

@@ -16,7 +16,7 @@ from attnorm.layers.autocast import without_autocast
 
 # A region that no pixel belongs to has mass 0 and contributes nothing: this only keeps 0 / 0 out.
 SMALLEST_MASS = 1e-30
-# About this many pixels of each channel and image estimate the shift that the moments are taken around.
+# At least half as many pixels of each channel and image estimate the shift that the moments are taken around.
 SHIFT_SAMPLES = 1024
 
 
@@ -34,7 +34,9 @@ def estimate_shift(v: Tensor, dtype: torch.dtype) -> Tensor:
     Moments of v - shift do not cancel in float32 when the mean is large beside the deviation. Any constant gives
     the same moments in exact arithmetic, so no gradient flows through it.
     """
-    step = max(1, v.shape[-1] // SHIFT_SAMPLES)
+    # Odd: an even step through rows of even length would meet some columns only, and the first one of most maps, which
+    # padding makes unlike the others, too often.
+    step = 2 * (v.shape[-1] // (2 * SHIFT_SAMPLES)) + 1
     return v.detach()[..., ::step].to(dtype).mean(-1, keepdim=True)
 
 
@@ -64,20 +66,19 @@ def moments(v: Tensor, s: Tensor, variance: str, eps: float) -> tuple[Moments, S
     if variance == "weighted":
         offset = first / mass
         var = (x * x) @ s_t / mass - offset * offset
-        mean = shift + offset
     else:
-        mean = (first + shift * s.sum(-1).unsqueeze(1)) / mass
-        offset = mean - shift
-        var = algorithm1_variance(x, s, shift, mean, mass)
-    return Moments(mass, mean, var.clamp_min(0)), Shifted(x, offset)
+        offset = (first - eps * shift) / mass  # its mass is eps more than what its sums have
+        var = algorithm1_variance(x, s, shift, offset, mass)
+    return Moments(mass, shift + offset, var.clamp_min(0)), Shifted(x, offset)
 
 
-def algorithm1_variance(x: Tensor, s: Tensor, shift: Tensor, mean: Tensor, mass: Tensor) -> Tensor:
-    """Line 6 of Algorithm 1, sum_p (s v - mean)^2 / mass, from v = x + shift without large intermediate values.
+def algorithm1_variance(x: Tensor, s: Tensor, shift: Tensor, offset: Tensor, mass: Tensor) -> Tensor:
+    """Line 6 of Algorithm 1, sum_p (s v - mean)^2 / mass, from v = x + shift and mean = offset + shift without large
+    intermediate values.
 
-    With d = mean - shift and u = 1 - s each term is s x - shift u - d, whose square is summed here term by term.
+    With d the offset and u = 1 - s each term is s x - shift u - d, whose square is summed here term by term.
     """
-    d, u = mean - shift, 1 - s
+    d, u = offset, 1 - s
     u_sum, uu_sum = u.sum(-1).unsqueeze(1), (u * u).sum(-1).unsqueeze(1)
     total = (
         (x * x) @ (s * s).transpose(1, 2)

@@ -119,10 +119,6 @@ def _backward(
     needed: tuple[bool, ...],
 ) -> tuple[Tensor | None, ...]:
     mass, mean, var = found
-    if variance == "algorithm1":  # not invariant to a shift of the features: its formulas hold for v itself
-        mean, shift = mean + shift, torch.zeros_like(shift)
-    gain, offset = _gain_and_offset(mean, var, weight, bias, eps)
-
     blocks = _Blocks(v, s, shift, grad)
     grad_sum, grad_dot = torch.zeros_like(mean), torch.zeros_like(mean)  # U = G S' and T = (G * X) S'
     for block in blocks:
@@ -131,6 +127,10 @@ def _backward(
         grad_dot += block.grad_x @ s_t
 
     centred = grad_dot - mean * grad_sum
+    if variance == "algorithm1":  # not invariant to a shift of the features: what follows holds for v itself
+        mean = mean + shift
+        blocks = _Blocks(v, s, torch.zeros_like(shift), grad)
+    gain, offset = _gain_and_offset(mean, var, weight, bias, eps)
     sigma = var.sqrt()
     d_weight = (centred / (sigma + eps)).sum(0).t() if needed[2] else None
     d_bias = grad_sum.sum(0).t() if needed[3] else None

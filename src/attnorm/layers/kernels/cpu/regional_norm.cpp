@@ -172,7 +172,9 @@ class Run {
         const auto& map = p_.features;
         const From* from = static_cast<const From*>(map.data) + image * map.image_stride;
         T* to = shift(image);
-        const int64_t step = std::max<int64_t>(1, p_.pixels / shift_samples);
+        // Odd, as in composed.py: an even step would meet the first column of most maps only, which padding makes unlike
+        // the others.
+        const int64_t step = std::max<int64_t>(1, p_.pixels / shift_samples) | 1;
         const int64_t count = (p_.pixels + step - 1) / step;
         std::fill(to, to + p_.channels, T(0));
         for (int64_t k = 0; k < count; ++k) {
