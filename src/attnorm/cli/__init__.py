@@ -30,6 +30,7 @@ COMMANDS = {
     "data": "prepare and inspect picture sets",
     "doctor": "say what this machine has and which extras are missing",
     "reproduce": "train and measure the systems of one of the paper's tables",
+    "app": "serve the web page: inpaint with a brush, generate, look inside",
     "bench": "measure speed and memory on this machine",
 }
 

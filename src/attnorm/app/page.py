@@ -1,0 +1,67 @@
+"""The tabs together, and how they look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from attnorm.app.generate_tab import GenerateTab
+from attnorm.app.inpaint_tab import InpaintTab
+from attnorm.app.interpolate_tab import InterpolateTab
+from attnorm.app.layer_tab import LayerTab
+from attnorm.app.shelf import Shelf
+
+TITLE = "attnorm: Attentive Normalization"
+HEAD = (
+    "# Attentive Normalization\n"
+    "Complete pictures, draw new ones, and see the layout that the layer learns. Everything stays on this machine."
+)
+HOUR = 3600
+WAITING = 32  # visitors in the queue, before others are told to come back later
+
+# Fonts of the visitor's machine: Gradio's own would be fetched, and some of its themes' from Google.
+FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
+MONOSPACED = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
+
+STYLE = """
+.gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
+.hint, .hint p { color: var(--body-text-color-subdued); font-size: var(--text-sm); }
+.empty { padding: 2rem 1rem; text-align: center; }
+.entities { display: flex; flex-wrap: wrap; gap: 6px; padding: 4px 0; }
+.entity { display: inline-flex; align-items: center; gap: 6px; padding: 2px 9px; border-radius: 999px;
+  border: 1px solid var(--border-color-primary); font-size: var(--text-sm); font-variant-numeric: tabular-nums; }
+.entity i { width: 12px; height: 12px; border-radius: 3px; box-shadow: 0 0 0 1px var(--border-color-primary); }
+.entity b { font-weight: 500; color: var(--body-text-color-subdued); }
+"""
+
+
+def look() -> dict[str, Any]:
+    """What makes the page look as it does, as arguments of Gradio's `launch`."""
+    theme = gr.themes.Default(
+        primary_hue=gr.themes.colors.indigo,
+        secondary_hue=gr.themes.colors.indigo,
+        neutral_hue=gr.themes.colors.slate,
+        font=FONTS,
+        font_mono=MONOSPACED,
+    )
+    return {"theme": theme, "css": STYLE}
+
+
+def build_page(shelf: Shelf, examples: Sequence[str]) -> gr.Blocks:
+    """The whole page; `examples` are picture files to try it with."""
+    # Visitors' files are gone after a day, and whatever is left when the server stops.
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as page:
+        gr.Markdown(HEAD, elem_id="head")
+        with gr.Tabs():
+            with gr.Tab("Inpaint", id="inpaint"):
+                InpaintTab(shelf, examples).build()
+            with gr.Tab("Generate", id="generate"):
+                GenerateTab(shelf).build()
+            with gr.Tab("Interpolate", id="interpolate"):
+                InterpolateTab(shelf).build()
+            with gr.Tab("Layer", id="layer"):
+                LayerTab(shelf, examples).build()
+    page.queue(max_size=WAITING)
+    return page
