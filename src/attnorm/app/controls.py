@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from attnorm.app.shelf import Model
+from attnorm.app.shelf import KINDS_EXPLAINED, Model
 
 KEPT = 4 * 3600  # seconds that a visitor's state is kept after it was last changed
 # Everything that uses a network waits in one queue: two at once would take twice the memory and no less time.
@@ -23,7 +22,8 @@ RANDOM_SEED = "() => Math.floor(Math.random() * 1000000)"
 
 def choice_of_model(models: Sequence[Model]) -> gr.Dropdown:
     choices = [(model.title, model.name) for model in models]
-    return gr.Dropdown(choices, value=models[0].name, label="Model", filterable=len(models) > 8)
+    explained = KINDS_EXPLAINED[models[0].task]
+    return gr.Dropdown(choices, value=models[0].name, label="Model", info=explained, filterable=len(models) > 8)
 
 
 def picture_upload() -> gr.File:
@@ -46,7 +46,7 @@ def example_pictures(files: Sequence[str]) -> gr.Dataset:
 def seed_with_dice() -> gr.Number:
     """A seed, and a button that chooses another."""
     with gr.Row(elem_classes="together"):
-        seed = gr.Number(0, label="Seed", precision=0, minimum=0, info="The same seed gives the same pictures.")
+        seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=140)
         dice = gr.Button("Another", size="sm", min_width=90, scale=0)
     dice.click(None, None, seed, js=RANDOM_SEED, **INSIDE)
     return seed
@@ -60,7 +60,3 @@ def no_model(kind: str, command: str) -> None:
         "and `attnorm app PATH …` takes runs and saved models from anywhere.",
         elem_classes="empty",
     )
-
-
-def name_of(path: str) -> str:
-    return Path(path).name

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 
 from attnorm.app.painting import layout_of
-from attnorm.app.pictures import for_screen
+from attnorm.app.pictures import entity_key, figures, for_screen, shares_of
 from attnorm.errors import UserError
 from attnorm.inpainting_pipeline import NATIVE_SIDE, InpaintingPipeline
 from attnorm.metrics.layout import layout_usage
 from attnorm.metrics.regions import RegionSummary, record_regions
 from attnorm.pipelines import ClassConditionalPipeline, Generated
-from attnorm.plots import colour_layout, enlarge, interpolation_frames, label_grid
+from attnorm.plots import colour_layout, enlarge, entity_colours, interpolation_frames, label_grid
 from attnorm.plots.grids import GAP, framed, resize
 from attnorm.plots.interpolation import liveliest_entity
 from attnorm.plots.layouts import grey_map, peak_of
 
 MOST_PICTURES, MOST_EACH = 64, 16
-TILE = 128  # pixels of the longer side of a small picture on the screen
+TILE = 128  # pixels of the longer side that a small picture is enlarged to in a sheet
+TILE_WIDTH, MAP_WIDTH = 84, 120  # pixels on the screen, at least
 FRAMES, FPS = 25, 15  # of an interpolation, both ends among them
 NO_TRUNCATION = 2.0  # this and more is the whole distribution
-
-
-class Tile(NamedTuple):
-    """A picture with its layout below it, (h, w, 3) uint8, and the class that it was drawn for."""
-
-    picture: np.ndarray
-    title: str
 
 
 class Film(NamedTuple):
@@ -42,14 +36,12 @@ class Film(NamedTuple):
 
 
 class LayerView(NamedTuple):
-    """picture: (h, w, 3) uint8 as the network saw it. layout: (n, h', w'). maps: one picture an entity, from 0 (black)
-    to `peak` (white). summary: the statistics of the features by region.
+    """picture: (h, w, 3) uint8 as the network saw it. layout: (n, h', w'). summary: the statistics of the features by
+    region. report: a sentence about the layout.
     """
 
     picture: np.ndarray
     layout: np.ndarray
-    maps: list[np.ndarray]
-    peak: float
     summary: RegionSummary
     report: str
 
@@ -74,25 +66,21 @@ def draw(
     return pipe.draw(wanted, seed=seed, with_layouts=layouts, truncation=limit)
 
 
-def tiles(drawn: Generated, class_names: Sequence[str]) -> list[Tile]:
-    """Each picture, enlarged if it is small, with its layout below it if there are layouts."""
-    pictures = enlarge(drawn.pictures, TILE)
-    titles = [class_names[label] for label in drawn.labels]
-    if not drawn.layouts:
-        return [Tile(picture, title) for picture, title in zip(pictures, titles, strict=True)]
-    [layouts] = drawn.layouts.values()  # a generator has one long-range layer
-    gap = np.full((GAP, *pictures.shape[2:]), 255, np.uint8)
-    found = []
-    for picture, layout, title in zip(pictures, layouts, titles, strict=True):
-        colours = resize(colour_layout(layout), picture.shape[:2])
-        found.append(Tile(np.concatenate([picture, gap, colours]), title))
-    return found
+def shown(drawn: Generated, class_names: Sequence[str]) -> str:
+    """HTML: each picture, its layout below it if there are layouts, and its class."""
+    tiles = [(parts, html.escape(class_names[label])) for parts, label in zip(_parts(drawn), drawn.labels, strict=True)]
+    return figures(tiles, TILE_WIDTH)
 
 
-def sheet(shown: Sequence[Tile], each: int) -> np.ndarray:
-    """All tiles as one picture: a row a class."""
-    names = [tile.title for tile in shown[::each]]
-    return framed(label_grid(np.stack([tile.picture for tile in shown]), names, each))
+def sheet(drawn: Generated, class_names: Sequence[str], each: int) -> np.ndarray:
+    """The same as one picture, a row a class."""
+    tiles = []
+    for parts in _parts(drawn):
+        large = [enlarge(part[None], TILE)[0] for part in parts]
+        gap = np.full((GAP, *large[0].shape[1:]), 255, np.uint8)
+        tiles.append(np.concatenate([large[0], *(piece for part in large[1:] for piece in (gap, part))]))
+    names = [class_names[label] for label in drawn.labels[::each]]
+    return framed(label_grid(np.stack(tiles), names, each))
 
 
 def film(pipe: ClassConditionalPipeline, first: str, second: str, rows: int, seed: int) -> Film:
@@ -107,22 +95,38 @@ def film(pipe: ClassConditionalPipeline, first: str, second: str, rows: int, see
     return Film(list(interpolation_frames(drawn.pictures, drawn.shares.tolist(), names, maps, entity)), entity)
 
 
+def _parts(drawn: Generated) -> list[list[np.ndarray]]:
+    """Each picture, and after it its layout in colour at the same size."""
+    if not drawn.layouts:
+        return [[picture] for picture in drawn.pictures]
+    [layouts] = drawn.layouts.values()  # a generator has one long-range layer
+    return [
+        [picture, resize(colour_layout(layout), picture.shape[:2])]
+        for picture, layout in zip(drawn.pictures, layouts, strict=True)
+    ]
+
+
 def view_layer(pipe: InpaintingPipeline, picture: np.ndarray) -> LayerView:
     """What the layer of an inpainting model sees in a picture (h, w, 3) uint8 without a hole."""
     with record_regions(pipe.generator) as regions:
         layout = layout_of(pipe, picture)
     [moments] = regions.values()
-    peak, small = peak_of(layout), for_screen(picture, NATIVE_SIDE)
-    maps = [resize(grey_map(weights, peak), small.shape[:2]) for weights in layout]
     usage = layout_usage(torch.from_numpy(layout)[None])
     count = len(layout)
     report = (
         f"{count} entities; sharpness {usage.sharpness:.2f} (1 is hard, {1 / count:.2f} uniform); "
         f"{usage.effective_entities:.1f} effective entities"
     )
-    return LayerView(small, layout, maps, peak, moments.summary(), report)
+    return LayerView(for_screen(picture, NATIVE_SIDE), layout, moments.summary(), report)
 
 
-def as_pictures(shown: Sequence[Tile]) -> list[tuple[Image.Image, str]]:
-    """Pictures with their captions, as a gallery takes them."""
-    return [(Image.fromarray(tile.picture), tile.title) for tile in shown]
+def maps(layout: np.ndarray) -> tuple[str, float]:
+    """HTML: the map of each entity of a layout (n, h, w) with its colour and its share of the positions by argmax; and
+    the weight that is white in all of them.
+    """
+    peak, shares, colours = peak_of(layout), shares_of(layout), entity_colours(len(layout))
+    tiles = [
+        ([grey_map(weights, peak)], entity_key(entity, shares[entity], colours[entity]))
+        for entity, weights in enumerate(layout)
+    ]
+    return figures(tiles, MAP_WIDTH), peak

@@ -21,6 +21,7 @@ from attnorm.app.shelf import Model, Shelf
 from attnorm.plots import save_picture
 
 AT_FIRST = 5  # classes that are chosen at the start
+DRAW_FIRST = '<div class="empty">Choose classes and press Draw.</div>'
 
 
 class GenerateTab:
@@ -53,25 +54,16 @@ class GenerateTab:
                 )
                 run = gr.Button("Draw", variant="primary", elem_id="draw")
             with gr.Column(min_width=320, scale=5):
-                gallery = gr.Gallery(
-                    label="Pictures",
-                    format="png",
-                    columns=6,
-                    height="auto",
-                    object_fit="contain",
-                    buttons=["download", "fullscreen"],
-                    interactive=False,
-                    elem_id="drawn",
-                )
+                pictures_shown = gr.HTML(DRAW_FIRST, elem_id="drawn")
                 legend = gr.HTML()
                 sheet = gr.DownloadButton("Download the sheet as PNG", interactive=False, elem_id="sheet")
         model.change(self.choose, model, [labels, layouts], **AT_ONCE)
         run.click(
             told(self.draw),
             [model, labels, each, seed, truncation, layouts],
-            [gallery, legend, sheet],
+            [pictures_shown, legend, sheet],
             api_name="generate",
-            api_description="Draw pictures of classes. Returns the pictures, the layouts' legend as HTML, and a sheet.",
+            api_description="Draw pictures of classes: as HTML, the legend of their layouts as HTML, and a PNG sheet.",
             **MODEL_QUEUE,
         )
 
@@ -95,11 +87,11 @@ class GenerateTab:
         with self._shelf.generator(model) as pipe:
             progress(0.3, desc="drawing")
             drawn = drawing.draw(pipe, labels, int(each), int(seed), truncation, layouts)
-            shown = drawing.tiles(drawn, pipe.class_names)
+            names = pipe.class_names
         file = pictures.file_named(f"{pictures.stem_of(model)}-seed-{int(seed)}.png")
-        save_picture(drawing.sheet(shown, int(each)), file)
+        save_picture(drawing.sheet(drawn, names, int(each)), file)
         legend = pictures.legend(next(iter(drawn.layouts.values()))) if drawn.layouts else ""
-        return drawing.as_pictures(shown), legend, gr.update(value=str(file), interactive=True)
+        return drawing.shown(drawn, names), legend, gr.update(value=str(file), interactive=True)
 
 
 def _classes(model: Model) -> dict[str, Any]:

@@ -26,13 +26,20 @@ from attnorm.app.painting import Canvas, EditorValue
 from attnorm.app.shelf import Shelf
 from attnorm.errors import UserError
 
-STAGES = [("both stages", "refined"), ("coarse stage only", "coarse")]
+STAGES = [("both stages", "refined"), ("coarse only", "coarse")]
 MODES = [
     ("whole picture, or windows around the holes of a large one", "auto"),
     ("whole picture", "native"),
     ("windows around the holes", "crop"),
     ("whole picture, scaled down", "resize"),
 ]
+# Gradio measures the editor while the page is still settling, and then only again when its size changes.
+MEASURE_AGAIN = """() => [100, 1000].forEach(delay => setTimeout(() => {
+    const editor = document.querySelector('#editor');
+    if (!editor) return;
+    editor.style.paddingRight = '1px';
+    setTimeout(() => editor.style.paddingRight = '', 100);
+}, delay))"""
 DOWNLOAD = "() => document.querySelector('#mask-file')?.click()"
 
 
@@ -61,10 +68,14 @@ class InpaintTab:
             with gr.Column(min_width=320):
                 upload = picture_upload()
                 examples = example_pictures(self._examples)
+                gr.Markdown("Paint over what is to be replaced:")
                 editor = gr.ImageEditor(
-                    label="Paint over what is to be replaced",
+                    label="Picture with its mask",
+                    show_label=False,
                     type="pil",
                     format="png",
+                    interactive=True,
+                    height=480,
                     sources=(),
                     transforms=(),
                     layers=False,
@@ -98,7 +109,7 @@ class InpaintTab:
                 with gr.Row():
                     model = choice_of_model(models)
                     stage = gr.Radio(STAGES, value="refined", label="Network")
-                with gr.Accordion("More", open=False):
+                with gr.Accordion("For large pictures", open=False):
                     mode = gr.Dropdown(MODES, value="auto", label="How much the network sees", filterable=False)
                 run = gr.Button("Complete the picture", variant="primary", elem_id="run")
                 compare = gr.ImageSlider(
@@ -108,6 +119,7 @@ class InpaintTab:
                     buttons=["fullscreen"],
                     interactive=False,
                     max_height=640,
+                    show_label=False,
                     elem_id="compare",
                 )
                 report = gr.Markdown(elem_classes="hint", elem_id="report")
@@ -124,18 +136,23 @@ class InpaintTab:
                         format="png",
                         buttons=["download", "fullscreen"],
                         interactive=False,
+                        show_label=False,
                         elem_id="overlay",
                     )
                     legend = gr.HTML()
                     gr.Markdown("A colour is the entity with the largest weight at a pixel.", elem_classes="hint")
         cleared = [compare, report, result, shown, overlay, legend]
         opened = [canvas, editor, *cleared]
-        upload.upload(told(self.open), upload, opened, **INSIDE)
         upload.clear(self.close, None, opened, **INSIDE)
-        examples.click(told(self.open_example), examples, opened, **INSIDE)
-        mask_upload.upload(told(painting.with_mask_file), [canvas, mask_upload], [canvas, editor], **INSIDE)
-        grow.click(told(self.grow), [canvas, editor, amount], [canvas, editor], **INSIDE)
-        shrink.click(told(self.shrink), [canvas, editor, amount], [canvas, editor], **INSIDE)
+        edited, changing = [canvas, editor], [canvas, editor, amount]
+        for loaded in (
+            upload.upload(told(self.open), upload, opened, **INSIDE),
+            examples.click(told(self.open_example), examples, opened, **INSIDE),
+            mask_upload.upload(told(painting.with_mask_file), [canvas, mask_upload], edited, **INSIDE),
+            grow.click(told(self.grow), changing, edited, **INSIDE),
+            shrink.click(told(self.shrink), changing, edited, **INSIDE),
+        ):
+            loaded.then(None, None, None, js=MEASURE_AGAIN, **INSIDE)
         mask_save.click(told(self.save_mask), [canvas, editor], mask_file, **INSIDE).success(
             None, None, None, js=DOWNLOAD, **INSIDE
         )

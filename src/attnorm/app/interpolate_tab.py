@@ -39,10 +39,18 @@ class InterpolateTab:
                 run = gr.Button("Interpolate", variant="primary", elem_id="interpolate")
             with gr.Column(min_width=320, scale=5):
                 share = gr.Slider(0, 100, 50, step=1, label="Share of the second class, %", elem_id="share")
-                still = gr.Image(label="At this share", format="png", buttons=["download"], interactive=False)
-                film = gr.Image(
-                    label="Animation", format="gif", type="filepath", buttons=["fullscreen"], interactive=False
-                )
+                with gr.Row():
+                    still = gr.Image(
+                        label="At this share", format="png", buttons=["download"], interactive=False, min_width=300
+                    )
+                    film = gr.Image(
+                        label="Animation",
+                        format="gif",
+                        type="filepath",
+                        buttons=["fullscreen"],
+                        interactive=False,
+                        min_width=300,
+                    )
                 report = gr.Markdown(elem_classes="hint")
                 file = gr.DownloadButton("Download the animation as GIF", interactive=False, elem_id="film")
         model.change(self.choose, model, [first, second], **AT_ONCE)

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 import numpy as np
-from PIL import Image
 
 from attnorm.app import drawing, pictures
 from attnorm.app.controls import (
@@ -63,7 +62,6 @@ class LayerTab:
                 model = choice_of_model(models)
                 upload = picture_upload()
                 examples = example_pictures(self._examples)
-                preview = gr.Image(label="Picture", format="png", buttons=[], interactive=False, height=220)
                 run = gr.Button("Look inside", variant="primary", elem_id="look")
             with gr.Column(min_width=320, scale=5):
                 overlay = gr.Image(
@@ -71,53 +69,41 @@ class LayerTab:
                     format="png",
                     buttons=["download", "fullscreen"],
                     interactive=False,
+                    show_label=False,
                     elem_id="layer-overlay",
-                    height=360,
                 )
                 opacity = gr.Slider(0, 100, 55, step=1, label="Opacity of the layout, %")
                 legend = gr.HTML()
                 report = gr.Markdown(elem_classes="hint", elem_id="layer-report")
-                maps = gr.Gallery(
-                    label="The weight of each entity",
-                    format="png",
-                    columns=4,
-                    height="auto",
-                    object_fit="contain",
-                    buttons=["download", "fullscreen"],
-                    interactive=False,
-                    elem_id="maps",
-                )
+                maps = gr.HTML(elem_id="maps")
         with gr.Accordion("Statistics of the features in each region", open=True):
             gr.Markdown(EXPLAINED, elem_classes="hint")
-            table = gr.Dataframe(interactive=False, wrap=False, elem_id="statistics", show_label=False)
+            table = gr.Dataframe(interactive=False, wrap=False, max_height=760, elem_id="statistics", show_label=False)
             chart = gr.Image(
                 label="Inside each region against the whole map",
+                show_label=False,
                 format="png",
                 buttons=["download", "fullscreen"],
                 interactive=False,
             )
-        upload.upload(told(self.preview), upload, preview, **INSIDE)
-        upload.clear(lambda: None, None, preview, **INSIDE)
-        picked = examples.click(self.pick, examples, [upload, preview], **INSIDE)
+        look, inputs = told(self.look), [model, upload, opacity]
         outputs = [seen, overlay, legend, report, maps, table, chart]
-        for event in (run.click, picked.then):
-            event(
-                told(self.look),
-                [model, upload, opacity],
-                outputs,
-                api_name="layer" if event == run.click else None,
-                api_visibility="public" if event == run.click else "private",
-                api_description="What the layer of an inpainting model sees in a picture.",
-                **MODEL_QUEUE,
-            )
+        run.click(
+            look,
+            inputs,
+            outputs,
+            api_name="layer",
+            api_description="What the layer of an inpainting model sees in a picture: the layout over it, its legend "
+            "as HTML, a report, the entities' maps as HTML, the statistics of the regions, and a chart of them.",
+            **MODEL_QUEUE,
+        )
+        upload.upload(look, inputs, outputs, **INSIDE, **MODEL_QUEUE)
+        examples.click(self.pick, examples, upload, **INSIDE).then(look, inputs, outputs, **INSIDE, **MODEL_QUEUE)
         opacity.input(self.lay_over, [seen, opacity], overlay, **AT_ONCE)
 
-    def preview(self, path: str | None) -> np.ndarray:
-        return pictures.for_screen(pictures.read_picture(path).rgb)
-
-    def pick(self, index: int) -> tuple[str, str]:
+    def pick(self, index: int) -> str:
         """An example, as if it had been uploaded."""
-        return self._examples[index], self._examples[index]
+        return self._examples[index]
 
     def look(
         self,
@@ -132,11 +118,11 @@ class LayerTab:
         with self._shelf.inpainter(model) as pipe:
             progress(0.3, desc="looking")
             view = drawing.view_layer(pipe, rgb)
-        maps = [(Image.fromarray(tile), f"entity {entity}") for entity, tile in enumerate(view.maps)]
+        maps, peak = drawing.maps(view.layout)
         within = (view.summary.argmax.within, view.summary.weighted.within)
         report = (
             f"{view.report}. Of the variance of the whole map, {within[0]:.0%} is left inside the regions by argmax, "
-            f"{within[1]:.0%} weighted. The maps go from 0 (black) to {view.peak:.2f} (white)."
+            f"{within[1]:.0%} weighted. The maps go from 0 (black) to {peak:.2f} (white)."
         )
         over = pictures.overlaid(view.picture, view.layout, opacity / 100)
         return (

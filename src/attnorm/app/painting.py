@@ -141,7 +141,7 @@ def complete(
     if plan.memory > LIMIT:
         raise UserError(
             f"this would take about {plan.memory / 1e9:.0f} GB of memory, more than the {LIMIT / 1e9:.0f} GB that the "
-            "page allows: choose “scaled down” under “How much the network sees”, or mark less"
+            "page allows: choose “whole picture, scaled down” under “For large pictures”, or mark less"
         )
     start = time.perf_counter()
     [rgb] = pipe.fill([picture.rgb], [hole], cast(Mode, mode), cast(Stage, stage))

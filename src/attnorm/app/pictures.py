@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 import tempfile
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +16,11 @@ from PIL import Image
 from attnorm.data.decode import DecodeError, marked, open_upright
 from attnorm.data.editable import EditablePicture
 from attnorm.errors import UserError
-from attnorm.plots import colour_layout, entity_colours
+from attnorm.plots import colour_layout, enlarge, entity_colours
 from attnorm.plots.grids import resize
 
 SCREEN = 1024  # pixels of the longer side of what is shown and painted on
+LARGE = 640  # pixels of the longer side that a small picture is enlarged to, by a whole factor
 EXAMPLES = (0, 1, 2, 3, 4, 5)  # of facades-synthetic
 EXAMPLE_SEED, EXAMPLE_SIZE = 2, 256  # a seed that no training takes
 
@@ -60,7 +64,10 @@ def screen_size(size: tuple[int, ...], most: int = SCREEN) -> tuple[int, int]:
 
 
 def overlaid(picture: np.ndarray, layout: np.ndarray, opacity: float) -> np.ndarray:
-    """A layout (n, h', w') in its entities' colours over a picture (h, w, 3) uint8; opacity from 0 to 1."""
+    """A layout (n, h', w') in its entities' colours over a picture (h, w, 3) uint8, which is enlarged if it is small;
+    opacity from 0 to 1.
+    """
+    picture = enlarge(picture[None], LARGE)[0]
     colours = resize(colour_layout(layout), picture.shape[:2])
     return np.asarray(Image.blend(Image.fromarray(picture), Image.fromarray(colours), float(np.clip(opacity, 0, 1))))
 
@@ -69,17 +76,37 @@ def legend(layout: np.ndarray) -> str:
     """HTML: each entity's colour, number and share of the pixels of a layout (n, h, w) or (b, n, h, w) by its argmax;
     the largest share first, and entities without a pixel counted at the end.
     """
-    count = layout.shape[-3]
-    shares = np.bincount(layout.argmax(-3).ravel(), minlength=count) / layout.argmax(-3).size
-    colours = entity_colours(count)
-    order = np.argsort(-shares, kind="stable")
-    keys = [
-        f'<span class="entity"><i style="background:rgb({r},{g},{b})"></i>{entity}<b>{shares[entity]:.0%}</b></span>'
-        for entity, (r, g, b) in ((int(e), colours[e]) for e in order if shares[e] > 0)
-    ]
+    shares = shares_of(layout)
+    colours = entity_colours(len(shares))
+    order = np.argsort(-shares, kind="stable").tolist()
+    keys = [entity_key(entity, shares[entity], colours[entity]) for entity in order if shares[entity] > 0]
     unused = int((shares == 0).sum())
     rest = f'<span class="entity">{unused} without a pixel</span>' if unused else ""
     return f'<div class="entities">{"".join(keys)}{rest}</div>'
+
+
+def figures(tiles: Sequence[tuple[Sequence[np.ndarray], str]], smallest: int) -> str:
+    """HTML: a grid of pictures (h, w, 3) uint8, those of one tile below one another, with a caption; as many side by
+    side as have room at `smallest` pixels. Enlarged by repeating pixels, as everywhere in this project.
+    """
+    cells = []
+    for parts, caption in tiles:
+        images = "".join(f'<img src="{_inline(part)}" alt="">' for part in parts)
+        cells.append(f"<figure>{images}<figcaption>{caption}</figcaption></figure>")
+    return f'<div class="figures" style="--smallest:{smallest}px">{"".join(cells)}</div>'
+
+
+def entity_key(entity: int, share: float, colour: np.ndarray) -> str:
+    """HTML: an entity's colour, its number and its share."""
+    red, green, blue = (int(part) for part in colour)
+    patch = f'<i style="background:rgb({red},{green},{blue})"></i>'
+    return f'<span class="entity">{patch}{entity}<b>{share:.0%}</b></span>'
+
+
+def shares_of(layout: np.ndarray) -> np.ndarray:
+    """The share (n,) of the positions of a layout (n, h, w) or (b, n, h, w) that each entity has by argmax."""
+    winners = layout.argmax(-3)
+    return np.bincount(winners.ravel(), minlength=layout.shape[-3]) / winners.size
 
 
 def file_named(name: str) -> Path:
@@ -104,6 +131,13 @@ def example_files(folder: Path) -> list[str]:
         Image.fromarray(facade.image).save(file)
         files.append(str(file))
     return files
+
+
+def _inline(picture: np.ndarray) -> str:
+    """A picture as an address that holds it."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _sent(path: str | Path | None, what: str) -> Path:

@@ -16,11 +16,10 @@ from attnorm.pipelines import ClassConditionalPipeline, find_model
 
 Task = Literal["inpainting", "generation"]
 WITH_LAYOUT = "attentive_norm"
-KINDS = {
-    "attentive_norm": "attentive normalization",
-    "contextual_attention": "contextual attention",
-    "self_attention": "self-attention",
-    "none": "no long-range layer",
+KINDS = {"attentive_norm": "AN", "contextual_attention": "CA", "self_attention": "SA", "none": "plain"}
+KINDS_EXPLAINED = {
+    "inpainting": "AN: attentive normalization, CA: contextual attention, plain: neither",
+    "generation": "AN: attentive normalization, SA: self-attention, plain: neither",
 }
 
 
