@@ -88,7 +88,7 @@ class GenerateTab:
             progress(0.3, desc="drawing")
             drawn = drawing.draw(pipe, labels, int(each), int(seed), truncation, layouts)
             names = pipe.class_names
-        file = pictures.file_named(f"{pictures.stem_of(model)}-seed-{int(seed)}.png")
+        file = pictures.file_named(f"{pictures.as_file_name(model)}-seed-{int(seed)}.png")
         save_picture(drawing.sheet(drawn, names, int(each)), file)
         legend = pictures.legend(next(iter(drawn.layouts.values()))) if drawn.layouts else ""
         return drawing.shown(drawn, names), legend, gr.update(value=str(file), interactive=True)

@@ -22,7 +22,7 @@ def told(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*args, **named)
         except UserError as error:
-            raise gr.Error(sentence(error), title="That did not work", print_exception=False) from error
+            raise gr.Error(sentence(error), print_exception=False) from error
 
     return run
 

@@ -114,9 +114,14 @@ def file_named(name: str) -> Path:
     return Path(tempfile.mkdtemp(dir=_gradio_folder())) / name
 
 
-def stem_of(name: str) -> str:
-    """The name of an uploaded file without its ending and without letters that are trouble in file names."""
-    plain = unicodedata.normalize("NFKC", Path(name).stem)
+def stem_of(path: str) -> str:
+    """The name of an uploaded file without its ending, for the names of files made from it."""
+    return as_file_name(Path(path).stem)
+
+
+def as_file_name(text: str) -> str:
+    """A text without letters that are trouble in file names."""
+    plain = unicodedata.normalize("NFKC", text)
     return re.sub(r"[^\w.-]+", "-", plain).strip("-.")[:80] or "picture"
 
 

@@ -6,6 +6,7 @@ Without models it takes the runs in ./runs. It is served to this machine alone, 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import signal
 import sys
@@ -35,6 +36,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     _check_sharing(args)
+    if importlib.util.find_spec("gradio") is None:
+        raise UserError("the page needs the package 'gradio': pip install 'attnorm[train,app]'")
     # Before the hub's library is imported, which reads it then. A model of the hub must be on this machine already.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from attnorm.app.server import check_free, served
