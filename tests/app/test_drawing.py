@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attnorm.app import drawing
-from attnorm.app.pictures import figures, legend, overlaid, stem_of
+from attnorm.app.pictures import as_file_name, figures, legend, overlaid, stem_of
 from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.pipelines import ClassConditionalPipeline
 from attnorm.plots import colour_layout, entity_colours
@@ -125,3 +125,8 @@ def test_figures_hold_their_pictures(noise):
 )
 def test_downloads_are_named_after_uploads(name, stem):
     assert stem_of(name) == stem
+
+
+def test_a_class_or_a_model_is_no_path():
+    assert as_file_name("cat-to-<b>dog</b>") == "cat-to-b-dog-b"
+    assert as_file_name("../tables/an-gan") == "tables-an-gan"

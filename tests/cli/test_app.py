@@ -76,7 +76,7 @@ def test_it_serves_without_models_and_stops_when_asked(tmp_path):
             with urllib.request.urlopen(address) as answer:
                 assert b"attnorm: Attentive Normalization" in answer.read()
             page.send_signal(signal.SIGTERM)
-            out, err = page.communicate(timeout=30)
+            _, err = page.communicate(timeout=30)
         finally:
             page.kill()
     assert page.returncode == 0

@@ -84,7 +84,7 @@ class InterpolateTab:
             progress(0.3, desc="drawing")
             found = drawing.film(pipe, first, second, int(rows), int(seed))
         progress(0.8, desc="writing the animation")
-        file = pictures.file_named(f"{pictures.stem_of(f'{first}-to-{second}')}.gif")
+        file = pictures.file_named(pictures.as_file_name(f"{first}-to-{second}") + ".gif")
         save_animation(found.frames + found.frames[-2:0:-1], file, drawing.FPS)
         report = "The noise stays the same; the classes' gains and biases are mixed."
         if found.entity is not None:
