@@ -41,7 +41,12 @@ class InterpolateTab:
                 share = gr.Slider(0, 100, 50, step=1, label="Share of the second class, %", elem_id="share")
                 with gr.Row():
                     still = gr.Image(
-                        label="At this share", format="png", buttons=["download"], interactive=False, min_width=300
+                        label="At this share",
+                        format="png",
+                        buttons=["download"],
+                        interactive=False,
+                        show_label=False,
+                        min_width=300,
                     )
                     film = gr.Image(
                         label="Animation",
@@ -49,6 +54,7 @@ class InterpolateTab:
                         type="filepath",
                         buttons=["fullscreen"],
                         interactive=False,
+                        show_label=False,
                         min_width=300,
                     )
                 report = gr.Markdown(elem_classes="hint")

@@ -27,7 +27,7 @@ MONOSPACED = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"
 
 STYLE = """
 .gradio-container { max-width: 1240px !important; margin: 0 auto !important; }
-.hint, .hint p { color: var(--body-text-color-subdued); font-size: var(--text-sm); }
+.gradio-container .hint, .gradio-container .hint p { color: var(--body-text-color-subdued); font-size: var(--text-sm); }
 .empty { padding: 3rem 1rem; text-align: center; color: var(--body-text-color-subdued); }
 .entities { display: flex; flex-wrap: wrap; gap: 6px; padding: 4px 0; }
 .entity { display: inline-flex; align-items: center; gap: 6px; padding: 2px 9px; border-radius: 999px;
@@ -35,16 +35,17 @@ STYLE = """
 .figures { display: grid; gap: 10px; grid-template-columns: repeat(auto-fill, minmax(var(--smallest), 1fr)); }
 .figures figure { margin: 0; max-width: 200px; }
 .figures img { display: block; width: 100%; margin-bottom: 3px; border-radius: 3px; image-rendering: pixelated; }
-.figures figcaption { font-size: var(--text-sm); color: var(--body-text-color-subdued); text-align: center;
+.gradio-container .figures figcaption { font-size: var(--text-sm); color: var(--body-text-color-subdued); text-align: center;
   overflow-wrap: anywhere; }
 .together { align-items: flex-end; }
 .together button { margin-bottom: var(--spacing-lg); height: 40px; }
 #editor { box-sizing: border-box; }
 #editor canvas { display: block; margin-inline: auto; }
+#statistics { max-width: calc(100vw - 56px); }
 footer .divider { display: none; }
 @media (max-width: 640px) {
   .tab-container button { padding: 0 9px !important; }
-  main { padding-inline: 12px !important; }
+  .main.fillable { padding-inline: 12px !important; }
 }
 .entity i { width: 12px; height: 12px; border-radius: 3px; box-shadow: 0 0 0 1px var(--border-color-primary); }
 .entity b { font-weight: 500; color: var(--body-text-color-subdued); }
@@ -60,7 +61,8 @@ def look() -> dict[str, Any]:
         font=FONTS,
         font_mono=MONOSPACED,
     ).set(body_text_color_subdued="*neutral_500", body_text_color_subdued_dark="*neutral_400")
-    return {"theme": theme, "css": STYLE}
+    # In the head and not as Gradio's `css`, which comes later: by then it has measured which tabs fit on a phone.
+    return {"theme": theme, "head": f"<style>{STYLE}</style>"}
 
 
 def build_page(shelf: Shelf, examples: Sequence[str]) -> gr.Blocks:
