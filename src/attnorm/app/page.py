@@ -35,8 +35,8 @@ STYLE = """
 .figures { display: grid; gap: 10px; grid-template-columns: repeat(auto-fill, minmax(var(--smallest), 1fr)); }
 .figures figure { margin: 0; max-width: 200px; }
 .figures img { display: block; width: 100%; margin-bottom: 3px; border-radius: 3px; image-rendering: pixelated; }
-.gradio-container .figures figcaption { font-size: var(--text-sm); color: var(--body-text-color-subdued); text-align: center;
-  overflow-wrap: anywhere; }
+.gradio-container .figures figcaption { font-size: var(--text-sm); text-align: center; overflow-wrap: anywhere;
+  color: var(--body-text-color-subdued); }
 .together { align-items: flex-end; }
 .together button { margin-bottom: var(--spacing-lg); height: 40px; }
 #editor { box-sizing: border-box; }

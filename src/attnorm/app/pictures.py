@@ -122,7 +122,7 @@ def stem_of(path: str) -> str:
 def as_file_name(text: str) -> str:
     """A text without letters that are trouble in file names."""
     plain = unicodedata.normalize("NFKC", text)
-    return re.sub(r"[^\w.-]+", "-", plain).strip("-.")[:80] or "picture"
+    return re.sub(r"[^\w.]+", "-", plain).strip("-.")[:80] or "picture"
 
 
 def example_files(folder: Path) -> list[str]:
