@@ -33,12 +33,12 @@ MODES = [
     ("windows around the holes", "crop"),
     ("whole picture, scaled down", "resize"),
 ]
-# Gradio measures the editor while the page is still settling, and then only again when its size changes.
+# Gradio measures the editor while the page is still settling, and then only again when its size changes by much.
 MEASURE_AGAIN = """() => [100, 1000].forEach(delay => setTimeout(() => {
     const editor = document.querySelector('#editor');
     if (!editor) return;
-    editor.style.paddingRight = '1px';
-    setTimeout(() => editor.style.paddingRight = '', 100);
+    editor.style.width = '90%';
+    setTimeout(() => editor.style.width = '', 200);
 }, delay))"""
 DOWNLOAD = "() => document.querySelector('#mask-file')?.click()"
 

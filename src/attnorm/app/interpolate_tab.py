@@ -43,7 +43,7 @@ class InterpolateTab:
                     still = gr.Image(
                         label="At this share",
                         format="png",
-                        buttons=["download"],
+                        buttons=[],
                         interactive=False,
                         show_label=False,
                         min_width=300,
@@ -52,7 +52,7 @@ class InterpolateTab:
                         label="Animation",
                         format="gif",
                         type="filepath",
-                        buttons=["fullscreen"],
+                        buttons=[],
                         interactive=False,
                         show_label=False,
                         min_width=300,

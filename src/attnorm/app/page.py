@@ -37,9 +37,8 @@ STYLE = """
 .figures img { display: block; width: 100%; margin-bottom: 3px; border-radius: 3px; image-rendering: pixelated; }
 .gradio-container .figures figcaption { font-size: var(--text-sm); text-align: center; overflow-wrap: anywhere;
   color: var(--body-text-color-subdued); }
-.together { align-items: flex-end; }
+.gradio-container .together { align-items: flex-end; }
 .together button { margin-bottom: var(--spacing-lg); height: 40px; }
-#editor { box-sizing: border-box; }
 #editor canvas { display: block; margin-inline: auto; }
 #statistics { max-width: calc(100vw - 56px); }
 footer .divider { display: none; }
