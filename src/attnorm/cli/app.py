@@ -36,8 +36,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     _check_sharing(args)
-    if importlib.util.find_spec("gradio") is None:
-        raise UserError("the page needs the package 'gradio': pip install 'attnorm[train,app]'")
     # Before the hub's library is imported, which reads it then. A model of the hub must be on this machine already.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from attnorm.app.server import check_free, served
@@ -51,6 +49,8 @@ def run(args: argparse.Namespace) -> None:
         models = models_given(args.models)
     else:
         models, complaints = models_in(RUNS)
+    if importlib.util.find_spec("gradio") is None:
+        raise UserError("the page needs the package 'gradio': pip install 'attnorm[train,app]'")
     for complaint in complaints:
         print(f"left out: {complaint}", file=sys.stderr)
     if not models:
