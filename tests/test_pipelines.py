@@ -7,11 +7,12 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from attnorm import pipelines
 from attnorm.errors import UserError
 from attnorm.models.class_conditional import Generator, GeneratorConfig, LongRangeConfig
-from attnorm.pipelines import ClassConditionalPipeline
+from attnorm.pipelines import ClassConditionalPipeline, truncated
 
 NAMES = ("cat", "0", "dog")  # the second one's name is the first one's index
 
@@ -348,3 +349,21 @@ def test_a_stream_gives_the_pictures_of_draw_one_by_one(pipe, monkeypatch):
         assert np.array_equal(picture, drawn.pictures[number])
         assert sum(made) <= number // 4 * 4 + 4  # no more is drawn than is asked for
     assert number == 9
+
+
+def test_truncated_noise_is_the_quantile_of_the_cut_off_normal_distribution():
+    z = torch.randn(4000, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 1.5
+    for limit in (0.1, 0.7, 2.0):
+        wanted = stats.truncnorm.ppf(stats.norm.cdf(z.numpy()), -limit, limit)
+        assert truncated(z, limit).numpy() == pytest.approx(wanted, abs=1e-9)
+    assert truncated(z, 40.0).numpy() == pytest.approx(z.numpy(), abs=1e-9)  # nothing is cut off
+    assert truncated(z.float(), 0.7).dtype == torch.float32
+    assert truncated(z.float(), 0.7).abs().max() <= 0.7
+
+
+def test_truncation_changes_the_pictures_little_by_little(pipe):
+    whole, slightly, much = (pipe.draw(["cat"], 4, truncation=limit).pictures for limit in (None, 4.0, 0.2))
+    assert np.array_equal(whole, pipe.draw(["cat"], 4).pictures)
+    assert np.array_equal(much[0], np.asarray(pipe(["cat"], 4, truncation=0.2)[0]))
+    assert largest_difference(whole, slightly) < largest_difference(whole, much)
+    assert "truncation must be positive, got 0" in refusal(pipe.draw, ["cat"], truncation=0)

@@ -24,6 +24,7 @@ from attnorm.plots import to_uint8
 
 Mode = Literal["auto", "native", "crop", "resize"]
 MODES: tuple[str, ...] = get_args(Mode)
+Stage = Literal["coarse", "refined"]
 SMALLEST_SIDE = 32
 NATIVE_SIDE = 512  # "auto" looks at larger pictures through windows
 
@@ -139,15 +140,20 @@ class InpaintingPipeline:
         raise UserError(f"a picture must be a PIL picture or a tensor, got {type(image).__name__}")
 
     def fill(
-        self, pictures: Sequence[np.ndarray], masks: Sequence[np.ndarray], mode: Mode = "auto"
+        self,
+        pictures: Sequence[np.ndarray],
+        masks: Sequence[np.ndarray],
+        mode: Mode = "auto",
+        stage: Stage = "refined",
     ) -> list[np.ndarray]:
         """Completes pictures (h, w, 3) uint8, each with its mask (h, w) bool; they may differ in size.
 
+        `stage` is the network's whose output goes into the holes: the second one's, or for comparison the first one's.
         Windows of one size go through the network together, up to as many at once as there are pictures.
         """
         # Copies, because arrays that Pillow or a memory map lends cannot be written to.
         given = [torch.tensor(picture).permute(2, 0, 1) for picture in pictures]
-        found = self._complete(given, [torch.tensor(mask) for mask in masks], mode)
+        found = self._complete(given, [torch.tensor(mask) for mask in masks], mode, stage)
         return [picture.permute(1, 2, 0).contiguous().numpy() for picture in found]
 
     def stages(self, pictures: np.ndarray, masks: np.ndarray) -> Stages:
@@ -216,14 +222,17 @@ class InpaintingPipeline:
         return found if images.ndim == 4 else found[0]
 
     @torch.no_grad()
-    def _complete(self, pictures: Sequence[Tensor], holes: Sequence[Tensor], mode: Mode) -> list[Tensor]:
+    def _complete(
+        self, pictures: Sequence[Tensor], holes: Sequence[Tensor], mode: Mode, stage: Stage = "refined"
+    ) -> list[Tensor]:
         """Copies of pictures (3, h, w), uint8 or in [-1, 1], with something found in each hole (h, w) bool."""
         out = [picture.clone() for picture in pictures]
         jobs = self._jobs(pictures, holes, mode)
+        output = get_args(Stage).index(stage)
         for _, same in itertools.groupby(jobs, key=lambda job: job.picture.shape):
             while group := list(itertools.islice(same, max(1, len(pictures)))):
                 x, hole = torch.stack([job.picture for job in group]), torch.stack([job.hole for job in group])
-                found = torch.where(hole, self._run(x, hole)[1], x)
+                found = torch.where(hole, self._run(x, hole)[output], x)
                 for job, completed in zip(group, found, strict=True):
                     if completed.shape[1:] != job.window.size:
                         larger = functional.interpolate(completed[None], job.window.size, mode="bicubic")

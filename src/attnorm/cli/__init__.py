@@ -36,6 +36,7 @@ COMMANDS = {
     "doctor": "say what this machine has and which extras are missing",
     "reproduce": "train and measure the systems of one of the paper's tables",
     "completion": "print a script that completes commands and names in a shell",
+    "app": "serve the web page: inpaint with a brush, generate, look inside",
     "bench": "measure speed and memory on this machine",
 }
 

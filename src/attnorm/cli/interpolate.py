@@ -14,6 +14,7 @@ from attnorm.errors import UserError
 from attnorm.pipelines import ClassConditionalPipeline, Interpolated
 from attnorm.plots import interpolation_frames, interpolation_sheet, save_animation, save_picture
 from attnorm.plots.animation import check_film_name
+from attnorm.plots.interpolation import liveliest_entity
 from attnorm.plots.saving import check_picture_name
 
 FPS = 20
@@ -79,7 +80,7 @@ def _entity(asked: str | None, drawn: Interpolated, model: str) -> int | None:
         return None
     layout = _layout(drawn)
     if asked in (None, AUTO):
-        return int(layout.std((0, 1, 3, 4)).argmax())
+        return liveliest_entity(layout)
     last = layout.shape[2] - 1
     if not asked.isdecimal() or int(asked) > last:
         raise UserError(f"there is no entity {asked}: they are 0 to {last}, or auto")

@@ -7,13 +7,11 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from attnorm.cli import visualize_inpainter
@@ -22,7 +20,7 @@ from attnorm.cli.model_argument import add_model
 from attnorm.errors import UserError
 from attnorm.files import output_file
 from attnorm.metrics.layout import layout_usage
-from attnorm.metrics.regions import RegionSummary, record_regions
+from attnorm.metrics.regions import RegionSummary, record_regions, region_table
 from attnorm.pipelines import ClassConditionalPipeline
 from attnorm.plots import layout_sheet, save_picture
 from attnorm.plots.charts import check_chart_name
@@ -30,7 +28,6 @@ from attnorm.plots.region_chart import save_region_chart
 from attnorm.plots.saving import check_picture_name
 
 COUNT = 8  # pictures, unless told otherwise
-COLUMNS = ("share", "mean", "std")  # of each way to read the regions
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -111,7 +108,7 @@ def _tables_of(chart: Path) -> list[Path]:
 
 def _report_regions(summary: RegionSummary, layer: str, args: argparse.Namespace, labels: Sequence[int]) -> None:
     """The chart, the two files of numbers, and the table on the screen."""
-    names, rows = _table(summary)
+    names, rows = region_table(summary)
     table, record = _tables_of(args.regions)
     save_region_chart(summary, args.regions, f"features that {layer} normalises, {len(labels)} pictures")
     with output_file(table) as partial, partial.open("w", newline="", encoding="utf-8") as file:
@@ -128,17 +125,6 @@ def _report_regions(summary: RegionSummary, layer: str, args: argparse.Namespace
         f"weighted {within['weighted']:.1%}, argmax {within['argmax']:.1%}"
     )
     print(", ".join(map(str, [args.regions, table, record])))
-
-
-def _table(summary: RegionSummary) -> tuple[list[str], list[list[Any]]]:
-    """Names of columns, and a row for the whole map and for each region; None where a region has no pixels."""
-    ways = {"argmax": summary.argmax, "weighted": summary.weighted}
-    names = ["region", *(f"{column}_{way}" for way in ways for column in COLUMNS)]
-    figures = np.stack([getattr(each, column).numpy() for each in ways.values() for column in COLUMNS], axis=1).tolist()
-    rows: list[list[Any]] = [["whole map", *[1.0, summary.mean, summary.std] * len(ways)]]
-    for entity, row in enumerate(figures):
-        rows.append([entity, *(None if math.isnan(figure) else figure for figure in row)])
-    return names, rows
 
 
 def _lines(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from torch.nn import functional
 
 from attnorm.layers import AttentiveNorm2d
 from attnorm.metrics.layout import observed_layers
+
+COLUMNS = ("share", "mean", "std")  # of a table, for each way to read the regions
 
 
 class RegionStatistics(NamedTuple):
@@ -67,6 +69,17 @@ class RegionMoments:
         return RegionSummary(
             _statistics(weighted, whole), _statistics(argmax, whole), mean / mass, math.sqrt(variance / mass)
         )
+
+
+def region_table(summary: RegionSummary) -> tuple[list[str], list[list[Any]]]:
+    """Names of columns, and a row for the whole map and for each region; None where a region has no pixels."""
+    ways = {"argmax": summary.argmax, "weighted": summary.weighted}
+    names = ["region", *(f"{column}_{way}" for way in ways for column in COLUMNS)]
+    figures = torch.stack([getattr(each, column) for each in ways.values() for column in COLUMNS], dim=1).tolist()
+    rows: list[list[Any]] = [["whole map", *[1.0, summary.mean, summary.std] * len(ways)]]
+    for entity, row in enumerate(figures):
+        rows.append([entity, *(None if math.isnan(figure) else figure for figure in row)])
+    return names, rows
 
 
 @contextmanager

@@ -32,6 +32,11 @@ TRACK = (205, 205, 205)
 Names = tuple[str, str]
 
 
+def liveliest_entity(layouts: np.ndarray) -> int:
+    """The entity whose map varies most over everything; layouts (rows, frames, n, h, w)."""
+    return int(layouts.std((0, 1, 3, 4)).argmax())
+
+
 def interpolation_sheet(
     pictures: np.ndarray,
     shares: Sequence[float],

@@ -1,0 +1,132 @@
+"""What the class-conditional models draw for the page, and what a layer's layout is made of."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from attnorm.app.painting import layout_of
+from attnorm.app.pictures import entity_key, figures, for_screen, shares_of
+from attnorm.errors import UserError
+from attnorm.inpainting_pipeline import NATIVE_SIDE, InpaintingPipeline
+from attnorm.metrics.layout import layout_usage
+from attnorm.metrics.regions import RegionSummary, record_regions
+from attnorm.pipelines import ClassConditionalPipeline, Generated
+from attnorm.plots import colour_layout, enlarge, entity_colours, interpolation_frames, label_grid
+from attnorm.plots.grids import GAP, framed, resize
+from attnorm.plots.interpolation import liveliest_entity
+from attnorm.plots.layouts import grey_map, peak_of
+
+MOST_PICTURES, MOST_EACH = 64, 16
+TILE = 128  # pixels of the longer side that a small picture is enlarged to in a sheet
+TILE_WIDTH, MAP_WIDTH = 84, 120  # pixels on the screen, at least
+FRAMES, FPS = 25, 15  # of an interpolation, both ends among them
+NO_TRUNCATION = 2.0  # this and more is the whole distribution
+
+
+class Film(NamedTuple):
+    """frames: (h, w, 3) uint8 of one size, from the first class to the second. entity: whose map is shown, if any."""
+
+    frames: list[np.ndarray]
+    entity: int | None
+
+
+class LayerView(NamedTuple):
+    """picture: (h, w, 3) uint8 as the network saw it. layout: (n, h', w'). summary: the statistics of the features by
+    region. report: a sentence about the layout.
+    """
+
+    picture: np.ndarray
+    layout: np.ndarray
+    summary: RegionSummary
+    report: str
+
+
+def draw(
+    pipe: ClassConditionalPipeline, labels: Sequence[str], each: int, seed: int, truncation: float, layouts: bool
+) -> Generated:
+    """`each` pictures of every label; a truncation of 2 and more is none.
+
+    Raises:
+        UserError: no or an unknown label, more than 64 pictures, or a number that makes no sense.
+    """
+    if not labels:
+        raise UserError("choose at least one class")
+    if each < 1 or len(labels) * each > MOST_PICTURES:
+        raise UserError(
+            f"{len(labels)} classes with {each} pictures each are {len(labels) * each}: "
+            f"the page draws 1 to {MOST_PICTURES} at once"
+        )
+    wanted = [index for index in pipe.indices(list(labels)) for _ in range(each)]
+    limit = None if truncation >= NO_TRUNCATION else truncation
+    return pipe.draw(wanted, seed=seed, with_layouts=layouts, truncation=limit)
+
+
+def shown(drawn: Generated, class_names: Sequence[str]) -> str:
+    """HTML: each picture, its layout below it if there are layouts, and its class."""
+    tiles = [(parts, html.escape(class_names[label])) for parts, label in zip(_parts(drawn), drawn.labels, strict=True)]
+    return figures(tiles, TILE_WIDTH)
+
+
+def sheet(drawn: Generated, class_names: Sequence[str], each: int) -> np.ndarray:
+    """The same as one picture, a row a class."""
+    tiles = []
+    for parts in _parts(drawn):
+        large = [enlarge(part[None], TILE)[0] for part in parts]
+        gap = np.full((GAP, *large[0].shape[1:]), 255, np.uint8)
+        tiles.append(np.concatenate([large[0], *(piece for part in large[1:] for piece in (gap, part))]))
+    names = [class_names[label] for label in drawn.labels[::each]]
+    return framed(label_grid(np.stack(tiles), names, each))
+
+
+def film(pipe: ClassConditionalPipeline, first: str, second: str, rows: int, seed: int) -> Film:
+    """From one class to another with the noises held fixed, and the map below each of the entity that changes most."""
+    drawn = pipe.interpolate(first, second, FRAMES, rows, seed, with_layouts=True)
+    names = pipe.class_names[drawn.labels[0]], pipe.class_names[drawn.labels[1]]
+    entity, maps = None, None
+    if drawn.layouts:
+        [layout] = drawn.layouts.values()
+        entity = liveliest_entity(layout)
+        maps = layout[:, :, entity]
+    return Film(list(interpolation_frames(drawn.pictures, drawn.shares.tolist(), names, maps, entity)), entity)
+
+
+def _parts(drawn: Generated) -> list[list[np.ndarray]]:
+    """Each picture, and after it its layout in colour at the same size."""
+    if not drawn.layouts:
+        return [[picture] for picture in drawn.pictures]
+    [layouts] = drawn.layouts.values()  # a generator has one long-range layer
+    return [
+        [picture, resize(colour_layout(layout), picture.shape[:2])]
+        for picture, layout in zip(drawn.pictures, layouts, strict=True)
+    ]
+
+
+def view_layer(pipe: InpaintingPipeline, picture: np.ndarray) -> LayerView:
+    """What the layer of an inpainting model sees in a picture (h, w, 3) uint8 without a hole."""
+    with record_regions(pipe.generator) as regions:
+        layout = layout_of(pipe, picture)
+    [moments] = regions.values()
+    usage = layout_usage(torch.from_numpy(layout)[None])
+    count = len(layout)
+    report = (
+        f"{count} entities; sharpness {usage.sharpness:.2f} (1 is hard, {1 / count:.2f} uniform); "
+        f"{usage.effective_entities:.1f} effective entities"
+    )
+    return LayerView(for_screen(picture, NATIVE_SIDE), layout, moments.summary(), report)
+
+
+def maps(layout: np.ndarray) -> tuple[str, float]:
+    """HTML: the map of each entity of a layout (n, h, w) with its colour and its share of the positions by argmax; and
+    the weight that is white in all of them.
+    """
+    peak, shares, colours = peak_of(layout), shares_of(layout), entity_colours(len(layout))
+    tiles = [
+        ([grey_map(weights, peak)], entity_key(entity, shares[entity], colours[entity]))
+        for entity, weights in enumerate(layout)
+    ]
+    return figures(tiles, MAP_WIDTH), peak

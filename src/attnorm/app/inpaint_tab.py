@@ -1,0 +1,261 @@
+"""The tab that completes pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from attnorm.app import masks, painting, pictures
+from attnorm.app.controls import (
+    AT_ONCE,
+    INSIDE,
+    KEPT,
+    MODEL_QUEUE,
+    PROGRESS,
+    choice_of_model,
+    example_pictures,
+    no_model,
+    picture_upload,
+)
+from attnorm.app.messages import told
+from attnorm.app.painting import Canvas, EditorValue
+from attnorm.app.shelf import Shelf
+from attnorm.errors import UserError
+
+STAGES = [("both stages", "refined"), ("coarse only", "coarse")]
+MODES = [
+    ("whole picture, or windows around the holes of a large one", "auto"),
+    ("whole picture", "native"),
+    ("windows around the holes", "crop"),
+    ("whole picture, scaled down", "resize"),
+]
+# Gradio measures the editor while the page is still settling, and then only again when its size changes by much.
+MEASURE_AGAIN = """() => [100, 1000].forEach(delay => setTimeout(() => {
+    const editor = document.querySelector('#editor');
+    if (!editor) return;
+    editor.style.width = '90%';
+    setTimeout(() => editor.style.width = '', 200);
+}, delay))"""
+DOWNLOAD = "() => document.querySelector('#mask-file')?.click()"
+
+
+class Shown(NamedTuple):
+    """What the layout is laid over: the completed picture (h, w, 3) uint8 and its hole; the layout once asked for."""
+
+    picture: np.ndarray
+    hole: np.ndarray
+    model: str
+    layout: np.ndarray | None = None
+
+
+class InpaintTab:
+    """Builds the tab inside a page that is being made; the methods are what its buttons do."""
+
+    def __init__(self, shelf: Shelf, examples: Sequence[str]) -> None:
+        self._shelf, self._examples = shelf, list(examples)
+
+    def build(self) -> None:
+        models = self._shelf.models("inpainting")
+        if not models:
+            no_model("inpainting model", "attnorm train demo-inpaint --data facades-synthetic --out runs/facades")
+            return
+        canvas, shown = gr.State(None, time_to_live=KEPT), gr.State(None, time_to_live=KEPT)
+        with gr.Row():
+            with gr.Column(min_width=320):
+                upload = picture_upload()
+                examples = example_pictures(self._examples)
+                gr.Markdown("Paint over what is to be replaced:")
+                editor = gr.ImageEditor(
+                    label="Picture with its mask",
+                    show_label=False,
+                    type="pil",
+                    format="png",
+                    interactive=True,
+                    height=480,
+                    sources=(),
+                    transforms=(),
+                    layers=False,
+                    brush=gr.Brush(
+                        default_size=24,
+                        colors=[(f"rgb{masks.BRUSH}", masks.OPACITY)],
+                        color_mode="fixed",
+                    ),
+                    eraser=gr.Eraser(default_size=24),
+                    buttons=["fullscreen"],
+                    placeholder="Open a picture above, or choose an example",
+                    elem_id="editor",
+                )
+                with gr.Accordion("Mask: grow, shrink, upload, download", open=False):
+                    amount = gr.Slider(1, masks.FURTHEST, 4, step=1, label="Pixels", info="of the original picture")
+                    with gr.Row():
+                        grow = gr.Button("Grow", size="sm", min_width=80)
+                        shrink = gr.Button("Shrink", size="sm", min_width=80)
+                    with gr.Row():
+                        mask_upload = gr.UploadButton(
+                            "Upload a mask", size="sm", file_types=["image"], min_width=120, elem_id="mask-upload"
+                        )
+                        mask_save = gr.Button("Download the mask", size="sm", min_width=120, elem_id="mask-save")
+                    mask_file = gr.DownloadButton(visible="hidden", elem_id="mask-file")
+                    gr.Markdown(
+                        "In an uploaded mask light pixels are missing, or where it is transparent in parts, the opaque "
+                        "ones. It is kept at the picture's full size, and what you paint is added to it.",
+                        elem_classes="hint",
+                    )
+            with gr.Column(min_width=320):
+                with gr.Row():
+                    model = choice_of_model(models)
+                    stage = gr.Radio(STAGES, value="refined", label="Network")
+                with gr.Accordion("For large pictures", open=False):
+                    mode = gr.Dropdown(MODES, value="auto", label="How much the network sees", filterable=False)
+                run = gr.Button("Complete the picture", variant="primary", elem_id="run")
+                compare = gr.ImageSlider(
+                    label="Before and after",
+                    format="png",
+                    type="pil",
+                    buttons=["fullscreen"],
+                    interactive=False,
+                    max_height=640,
+                    show_label=False,
+                    elem_id="compare",
+                )
+                report = gr.Markdown(elem_classes="hint", elem_id="report")
+                result = gr.DownloadButton(
+                    "Download as PNG, full size", interactive=False, elem_id="result", variant="secondary"
+                )
+                with gr.Accordion(
+                    "Layout of the attentive normalization", open=False, visible=models[0].has_layout
+                ) as accordion:
+                    opacity = gr.Slider(0, 100, 55, step=1, label="Opacity of the layout, %", elem_id="opacity")
+                    show = gr.Button("Show the layout", size="sm", elem_id="show-layout")
+                    overlay = gr.Image(
+                        label="Layout over the completed picture",
+                        format="png",
+                        buttons=["download", "fullscreen"],
+                        interactive=False,
+                        show_label=False,
+                        elem_id="overlay",
+                    )
+                    legend = gr.HTML()
+                    gr.Markdown("A colour is the entity with the largest weight at a pixel.", elem_classes="hint")
+        cleared = [compare, report, result, shown, overlay, legend]
+        opened = [canvas, editor, *cleared]
+        upload.clear(self.close, None, opened, **INSIDE)
+        edited, changing = [canvas, editor], [canvas, editor, amount]
+        for loaded in (
+            upload.upload(told(self.open), upload, opened, **INSIDE),
+            examples.click(told(self.open_example), examples, opened, **INSIDE),
+            mask_upload.upload(told(painting.with_mask_file), [canvas, mask_upload], edited, **INSIDE),
+            grow.click(told(self.grow), changing, edited, **INSIDE),
+            shrink.click(told(self.shrink), changing, edited, **INSIDE),
+        ):
+            loaded.then(None, None, None, js=MEASURE_AGAIN, **INSIDE)
+        mask_save.click(told(self.save_mask), [canvas, editor], mask_file, **INSIDE).success(
+            None, None, None, js=DOWNLOAD, **INSIDE
+        )
+        model.change(self.has_layout, model, accordion, **AT_ONCE)
+        inputs = [canvas, editor, model, stage, mode]
+        run.click(told(self.complete), inputs, cleared, **INSIDE, **MODEL_QUEUE)
+        show.click(told(self.find_layout), [shown, opacity], [shown, overlay, legend], **INSIDE, **MODEL_QUEUE)
+        opacity.input(told(self.lay_over), [shown, opacity], overlay, **AT_ONCE)
+        self._build_api(models[0].name)
+
+    def _build_api(self, first: str) -> None:
+        """The same for programs, from a picture and a mask: the editor's strokes are of no use to them."""
+        with gr.Group(visible=False):
+            picture, mask = gr.File(label="picture"), gr.File(label="mask")
+            model = gr.Textbox(first, label="model")
+            stage = gr.Textbox("refined", label="stage: refined or coarse")
+            mode = gr.Textbox("auto", label="mode: auto, native, crop or resize")
+            grow = gr.Number(0, precision=0, label="pixels to grow the mask by, or to shrink it by if negative")
+            result = gr.File(label="PNG of the picture's size; known pixels are untouched")
+            button = gr.Button()
+        described = "Complete a picture where its mask is light."
+        inputs = [picture, mask, model, stage, mode, grow]
+        button.click(told(self.inpaint), inputs, result, api_name="inpaint", api_description=described, **MODEL_QUEUE)
+
+    def open(self, path: str | None) -> tuple[Any, ...]:
+        return (*painting.open_canvas(path), *_nothing())
+
+    def open_example(self, index: int) -> tuple[Any, ...]:
+        return self.open(self._examples[index])
+
+    def close(self) -> tuple[Any, ...]:
+        return (None, None, *_nothing())
+
+    def grow(self, canvas: Canvas | None, value: EditorValue | None, pixels: int) -> tuple[Canvas, EditorValue]:
+        return painting.with_changed_hole(canvas, value, pixels)
+
+    def shrink(self, canvas: Canvas | None, value: EditorValue | None, pixels: int) -> tuple[Canvas, EditorValue]:
+        return painting.with_changed_hole(canvas, value, -pixels)
+
+    def save_mask(self, canvas: Canvas | None, value: EditorValue | None) -> str:
+        """The file of the mask: white where pixels are missing, of the picture's size."""
+        canvas = painting.opened(canvas)
+        hole = painting.hole_of(canvas, value)
+        file = pictures.file_named(f"{pictures.stem_of(canvas.name)}-mask.png")
+        Image.fromarray(hole.astype(np.uint8) * 255).save(file)
+        return str(file)
+
+    def has_layout(self, model: str) -> Any:
+        return gr.update(visible=self._shelf.model(model).has_layout)
+
+    def complete(
+        self,
+        canvas: Canvas | None,
+        value: EditorValue | None,
+        model: str,
+        stage: str,
+        mode: str,
+        progress: gr.Progress = PROGRESS,
+    ) -> tuple[Any, ...]:
+        """The completed picture for the screen and as a file."""
+        canvas = painting.opened(canvas)
+        hole = painting.hole_of(canvas, value)
+        progress(0.1, desc="loading the model")
+        with self._shelf.inpainter(model) as pipe:
+            progress(0.3, desc="completing the picture")
+            done = painting.complete(pipe, canvas, hole, stage, mode)
+        progress(0.9, desc="writing the file")
+        file = _save(done, canvas.name)
+        sides = Image.fromarray(done.before), Image.fromarray(done.after)
+        shown = Shown(done.after, done.hole, model)
+        return sides, done.report, gr.update(value=file, interactive=True), shown, None, ""
+
+    def find_layout(self, shown: Shown | None, opacity: float) -> tuple[Shown, np.ndarray, str]:
+        """The layout over the completed picture, as the network sees it with the hole."""
+        if shown is None:
+            raise UserError("complete a picture first: the layout is shown over it")
+        if shown.layout is None:
+            with self._shelf.inpainter(shown.model) as pipe:
+                shown = shown._replace(layout=painting.layout_of(pipe, shown.picture, shown.hole))
+        assert shown.layout is not None
+        return shown, pictures.overlaid(shown.picture, shown.layout, opacity / 100), pictures.legend(shown.layout)
+
+    def lay_over(self, shown: Shown | None, opacity: float) -> Any:
+        if shown is None or shown.layout is None:
+            return gr.skip()
+        return pictures.overlaid(shown.picture, shown.layout, opacity / 100)
+
+    def inpaint(self, picture: str, mask: str, model: str, stage: str, mode: str, grow: int) -> str:
+        """For programs: the file of the completed picture."""
+        canvas, _ = painting.open_canvas(picture)
+        canvas, _ = painting.with_mask_file(canvas, mask)
+        assert canvas.hole is not None  # it comes from the mask's file
+        hole = painting.changed(canvas.hole, int(grow))
+        with self._shelf.inpainter(model) as pipe:
+            return _save(painting.complete(pipe, canvas, hole, stage, mode), canvas.name)
+
+
+def _nothing() -> tuple[Any, ...]:
+    """Of the comparison, the report, the file, what is shown, the layout and its legend."""
+    return None, "", gr.update(value=None, interactive=False), None, None, ""
+
+
+def _save(done: painting.Completed, name: str) -> str:
+    file = pictures.file_named(f"{pictures.stem_of(name)}-completed.png")
+    done.picture.save(file, icc_profile=done.profile)
+    return str(file)

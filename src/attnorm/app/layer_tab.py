@@ -1,0 +1,156 @@
+"""The tab that looks inside the layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gradio as gr
+import numpy as np
+
+from attnorm.app import drawing, pictures
+from attnorm.app.controls import (
+    AT_ONCE,
+    INSIDE,
+    KEPT,
+    MODEL_QUEUE,
+    PROGRESS,
+    choice_of_model,
+    example_pictures,
+    no_model,
+    picture_upload,
+)
+from attnorm.app.messages import told
+from attnorm.app.shelf import Shelf
+from attnorm.errors import UserError
+from attnorm.metrics.regions import region_table
+from attnorm.plots.region_chart import save_region_chart
+
+EXPLAINED = (
+    "The layer gives every position of its feature map to its entities by weights that sum to 1, and normalises each "
+    "region on its own. **Share**: of all positions. **Mean** and **std**: of the features inside the region, averaged "
+    "over channels; *argmax* counts a position for the entity with the largest weight, *weighted* for each as much as "
+    "its weight says."
+)
+
+
+class Seen(NamedTuple):
+    """What a visitor looks at: the picture (h, w, 3) uint8 and its layout (n, h', w')."""
+
+    picture: np.ndarray
+    layout: np.ndarray
+
+
+class LayerTab:
+    """Builds the tab inside a page that is being made; the methods are what its buttons do."""
+
+    def __init__(self, shelf: Shelf, examples: Sequence[str]) -> None:
+        self._shelf, self._examples = shelf, list(examples)
+
+    def build(self) -> None:
+        models = self._shelf.models("inpainting", with_layout=True)
+        if not models:
+            no_model(
+                "inpainting model with attentive normalization",
+                "attnorm train demo-inpaint --data facades-synthetic --out runs/facades",
+            )
+            return
+        seen = gr.State(None, time_to_live=KEPT)
+        with gr.Row():
+            with gr.Column(min_width=300, scale=2):
+                model = choice_of_model(models)
+                upload = picture_upload()
+                examples = example_pictures(self._examples)
+                run = gr.Button("Look inside", variant="primary", elem_id="look")
+            with gr.Column(min_width=320, scale=5):
+                overlay = gr.Image(
+                    label="Layout over the picture",
+                    format="png",
+                    buttons=["download", "fullscreen"],
+                    interactive=False,
+                    show_label=False,
+                    elem_id="layer-overlay",
+                )
+                opacity = gr.Slider(0, 100, 55, step=1, label="Opacity of the layout, %")
+                legend = gr.HTML()
+                report = gr.Markdown(elem_classes="hint", elem_id="layer-report")
+                maps = gr.HTML(elem_id="maps")
+        with gr.Accordion("Statistics of the features in each region", open=True):
+            gr.Markdown(EXPLAINED, elem_classes="hint")
+            table = gr.Dataframe(interactive=False, wrap=False, max_height=760, elem_id="statistics", show_label=False)
+            chart = gr.Image(
+                label="Inside each region against the whole map",
+                show_label=False,
+                format="png",
+                buttons=["download", "fullscreen"],
+                interactive=False,
+            )
+        look, inputs = told(self.look), [model, upload, opacity]
+        outputs = [seen, overlay, legend, report, maps, table, chart]
+        run.click(
+            look,
+            inputs,
+            outputs,
+            api_name="layer",
+            api_description="What the layer of an inpainting model sees in a picture: the layout over it, its legend "
+            "as HTML, a report, the entities' maps as HTML, the statistics of the regions, and a chart of them.",
+            **MODEL_QUEUE,
+        )
+        upload.upload(look, inputs, outputs, **INSIDE, **MODEL_QUEUE)
+        examples.click(self.pick, examples, upload, **INSIDE).then(look, inputs, outputs, **INSIDE, **MODEL_QUEUE)
+        opacity.input(self.lay_over, [seen, opacity], overlay, **AT_ONCE)
+
+    def pick(self, index: int) -> str:
+        """An example, as if it had been uploaded."""
+        return self._examples[index]
+
+    def look(
+        self,
+        model: str,
+        path: str | None,
+        opacity: float,
+        progress: gr.Progress = PROGRESS,
+    ) -> tuple[Any, ...]:
+        """The layout over the picture, its legend, a report, the entities' maps, and the statistics."""
+        rgb = pictures.read_picture(path).rgb
+        progress(0.1, desc="loading the model")
+        with self._shelf.inpainter(model) as pipe:
+            progress(0.3, desc="looking")
+            view = drawing.view_layer(pipe, rgb)
+        maps, peak = drawing.maps(view.layout)
+        within = (view.summary.argmax.within, view.summary.weighted.within)
+        report = (
+            f"{view.report}. Of the variance of the whole map, {within[0]:.0%} is left inside the regions by argmax, "
+            f"{within[1]:.0%} weighted. The maps go from 0 (black) to {peak:.2f} (white)."
+        )
+        over = pictures.overlaid(view.picture, view.layout, opacity / 100)
+        return (
+            Seen(view.picture, view.layout),
+            over,
+            pictures.legend(view.layout),
+            report,
+            maps,
+            _table(view),
+            _chart(view, model),
+        )
+
+    def lay_over(self, seen: Seen | None, opacity: float) -> Any:
+        return gr.skip() if seen is None else pictures.overlaid(seen.picture, seen.layout, opacity / 100)
+
+
+def _table(view: drawing.LayerView) -> dict[str, Any]:
+    names, rows = region_table(view.summary)
+    cells = [[str(row[0]), *("" if figure is None else f"{figure:.3f}" for figure in row[1:])] for row in rows]
+    return {"headers": [name.replace("_", ", ") for name in names], "data": cells}
+
+
+def _chart(view: drawing.LayerView, model: str) -> str | None:
+    """The same as a chart, or None where the extra that draws charts is missing."""
+    file: Path = pictures.file_named("regions.png")
+    try:
+        save_region_chart(view.summary, file, f"features that the layer of {model} normalises")
+    except UserError as error:
+        gr.Info(f"The chart is left out: {error}")
+        return None
+    return str(file)

@@ -1,0 +1,161 @@
+"""Pictures that visitors send, pictures of a size for the screen, and files for them to keep."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import tempfile
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from attnorm.data.decode import DecodeError, marked, open_upright
+from attnorm.data.editable import EditablePicture
+from attnorm.errors import UserError
+from attnorm.plots import colour_layout, enlarge, entity_colours
+from attnorm.plots.grids import resize
+
+SCREEN = 1024  # pixels of the longer side of what is shown and painted on
+LARGE = 640  # pixels of the longer side that a small picture is enlarged to, by a whole factor
+EXAMPLES = (0, 1, 2, 3, 4, 5)  # of facades-synthetic
+EXAMPLE_SEED, EXAMPLE_SIZE = 2, 256  # a seed that no training takes
+
+
+def read_picture(path: str | Path | None) -> EditablePicture:
+    """An uploaded picture as it was sent.
+
+    Raises:
+        UserError: nothing was sent, or it is no picture, damaged or too large.
+    """
+    try:
+        return EditablePicture(open_upright(_sent(path, "picture")))
+    except DecodeError as error:
+        raise UserError(f"the picture cannot be used: {error}") from error
+
+
+def read_mask(path: str | Path | None) -> np.ndarray:
+    """The pixels that an uploaded mask marks, (h, w) bool, see `attnorm.data.decode.marked`.
+
+    Raises:
+        UserError: as `read_picture`.
+    """
+    try:
+        return marked(open_upright(_sent(path, "mask")))
+    except DecodeError as error:
+        raise UserError(f"the mask cannot be used: {error}") from error
+
+
+def for_screen(rgb: np.ndarray, most: int = SCREEN) -> np.ndarray:
+    """A picture (h, w, 3) uint8, scaled down if a side is longer than `most`."""
+    size = screen_size(rgb.shape[:2], most)
+    if size == rgb.shape[:2]:
+        return rgb
+    return np.asarray(Image.fromarray(rgb).resize(size[::-1], Image.Resampling.LANCZOS))
+
+
+def screen_size(size: tuple[int, ...], most: int = SCREEN) -> tuple[int, int]:
+    """(height, width) of what is shown of a picture of this size."""
+    scale = min(1.0, most / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def overlaid(picture: np.ndarray, layout: np.ndarray, opacity: float) -> np.ndarray:
+    """A layout (n, h', w') in its entities' colours over a picture (h, w, 3) uint8, which is enlarged if it is small;
+    opacity from 0 to 1.
+    """
+    picture = enlarge(picture[None], LARGE)[0]
+    colours = resize(colour_layout(layout), picture.shape[:2])
+    return np.asarray(Image.blend(Image.fromarray(picture), Image.fromarray(colours), float(np.clip(opacity, 0, 1))))
+
+
+def legend(layout: np.ndarray) -> str:
+    """HTML: each entity's colour, number and share of the pixels of a layout (n, h, w) or (b, n, h, w) by its argmax;
+    the largest share first, and entities without a pixel counted at the end.
+    """
+    shares = shares_of(layout)
+    colours = entity_colours(len(shares))
+    order = np.argsort(-shares, kind="stable").tolist()
+    keys = [entity_key(entity, shares[entity], colours[entity]) for entity in order if shares[entity] > 0]
+    unused = int((shares == 0).sum())
+    rest = f'<span class="entity">{unused} without a pixel</span>' if unused else ""
+    return f'<div class="entities">{"".join(keys)}{rest}</div>'
+
+
+def figures(tiles: Sequence[tuple[Sequence[np.ndarray], str]], smallest: int) -> str:
+    """HTML: a grid of pictures (h, w, 3) uint8, those of one tile below one another, with a caption; as many side by
+    side as have room at `smallest` pixels. Enlarged by repeating pixels, as everywhere in this project.
+    """
+    cells = []
+    for parts, caption in tiles:
+        images = "".join(f'<img src="{_inline(part)}" alt="">' for part in parts)
+        cells.append(f"<figure>{images}<figcaption>{caption}</figcaption></figure>")
+    return f'<div class="figures" style="--smallest:{smallest}px">{"".join(cells)}</div>'
+
+
+def entity_key(entity: int, share: float, colour: np.ndarray) -> str:
+    """HTML: an entity's colour, its number and its share."""
+    red, green, blue = (int(part) for part in colour)
+    patch = f'<i style="background:rgb({red},{green},{blue})"></i>'
+    return f'<span class="entity">{patch}{entity}<b>{share:.0%}</b></span>'
+
+
+def shares_of(layout: np.ndarray) -> np.ndarray:
+    """The share (n,) of the positions of a layout (n, h, w) or (b, n, h, w) that each entity has by argmax."""
+    winners = layout.argmax(-3)
+    return np.bincount(winners.ravel(), minlength=layout.shape[-3]) / winners.size
+
+
+def file_named(name: str) -> Path:
+    """A file of this name in a new folder of its own, which Gradio may hand out."""
+    return Path(tempfile.mkdtemp(dir=_gradio_folder())) / name
+
+
+def stem_of(path: str) -> str:
+    """The name of an uploaded file without its ending, for the names of files made from it."""
+    return as_file_name(Path(path).stem)
+
+
+def as_file_name(text: str) -> str:
+    """A text without letters that are trouble in file names."""
+    plain = unicodedata.normalize("NFKC", text)
+    return re.sub(r"[^\w.]+", "-", plain).strip("-.")[:80] or "picture"
+
+
+def example_files(folder: Path) -> list[str]:
+    """Drawn façades to try the page with, as PNG files in `folder`."""
+    from attnorm.data.facades import STYLES, render_facade
+
+    files = []
+    for index in EXAMPLES:
+        facade = render_facade(EXAMPLE_SEED, index, EXAMPLE_SIZE)
+        file = folder / f"{STYLES[facade.style]}.png"
+        Image.fromarray(facade.image).save(file)
+        files.append(str(file))
+    return files
+
+
+def _inline(picture: np.ndarray) -> str:
+    """A picture as an address that holds it."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _sent(path: str | Path | None, what: str) -> Path:
+    if not path:
+        raise UserError(f"choose a {what} first")
+    if not Path(path).is_file():
+        raise UserError(f"the {what} is no longer here: open it again")
+    return Path(path)
+
+
+def _gradio_folder() -> str:
+    from gradio.utils import get_upload_folder
+
+    folder = get_upload_folder()
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,100 @@
+"""The page on a port of this machine."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from attnorm.app.shelf import Model, Shelf
+from attnorm.data.decode import pillow_quiet
+from attnorm.errors import UserError
+
+LARGEST_UPLOAD = 100 << 20  # bytes of a file; how many pixels it may hold is looked at when it is opened
+VISITORS = 200  # whose state is kept at once
+
+
+class Addresses(NamedTuple):
+    """local: on this machine. public: of the tunnel, if there is one."""
+
+    local: str
+    public: str | None
+
+
+@contextmanager
+def served(
+    models: Sequence[Model], host: str = "127.0.0.1", port: int = 7860, device: str = "cpu", share: bool = False
+) -> Iterator[Addresses]:
+    """The page, for the time of the block; its visitors' files are removed with it.
+
+    Raises:
+        UserError: the port is in use, or there is no such host.
+    """
+    check_free(host, port)
+    with tempfile.TemporaryDirectory(prefix="attnorm-page-") as folder, _without_calling_home(folder), pillow_quiet():
+        from attnorm.app.page import build_page, look  # takes seconds, and reads the environment
+        from attnorm.app.pictures import example_files
+
+        page = build_page(Shelf(models, device), example_files(Path(folder)))
+        try:
+            _, local, public = page.launch(
+                server_name=host,
+                server_port=port,
+                share=share,
+                prevent_thread_lock=True,
+                quiet=True,
+                inbrowser=False,
+                max_file_size=LARGEST_UPLOAD,
+                state_session_capacity=VISITORS,
+                allowed_paths=[folder],
+                footer_links=["api"],
+                run_history=False,
+                enable_monitoring=False,
+                ssr_mode=False,
+                mcp_server=False,
+                pwa=False,
+                **look(),
+            )
+            yield Addresses(local, public)
+        finally:
+            page.close(verbose=False)
+
+
+def check_free(host: str, port: int) -> None:
+    """Raises a UserError if the page cannot be served there."""
+    if not 1 <= port <= 65535:
+        raise UserError(f"--port must be from 1 to 65535, got {port}")
+    try:
+        [family, kind, protocol, _, address], *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that stopped a moment ago is none
+            probe.bind(address)
+    except socket.gaierror as error:
+        raise UserError(f"there is no host {host!r}: --host takes an address of this machine") from error
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UserError(f"port {port} of {host} is in use: choose another with --port") from error
+        if error.errno == errno.EACCES:
+            raise UserError(f"port {port} needs more rights than you have: choose one from 1024 with --port") from error
+        raise UserError(f"the page cannot be served at {host}:{port} ({error.strerror}): choose another") from error
+
+
+@contextmanager
+def _without_calling_home(folder: str) -> Iterator[None]:
+    """Gradio without analytics and with its files in `folder`, which it reads from the environment."""
+    wanted = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": folder}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

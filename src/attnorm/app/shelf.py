@@ -1,0 +1,169 @@
+"""The models at hand: found at the start, loaded when first used, and used by one visitor at a time."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from attnorm.errors import UserError
+from attnorm.inpainting_pipeline import InpaintingPipeline
+from attnorm.pipelines import ClassConditionalPipeline, find_model
+
+Task = Literal["inpainting", "generation"]
+WITH_LAYOUT = "attentive_norm"
+KINDS = {"attentive_norm": "AN", "contextual_attention": "CA", "self_attention": "SA", "none": "plain"}
+KINDS_EXPLAINED = {
+    "inpainting": "AN: attentive normalization, CA: contextual attention, plain: neither",
+    "generation": "AN: attentive normalization, SA: self-attention, plain: neither",
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A saved model: what the page calls it, where it is, what it is for, and its configuration as it was saved."""
+
+    name: str
+    source: str
+    task: Task
+    config: Mapping[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """Of its long-range layer, a key of `KINDS`."""
+        layer = self.config.get("branch" if self.task == "inpainting" else "long_range")
+        return str(layer.get("kind", "none")) if isinstance(layer, dict) else "none"
+
+    @property
+    def has_layout(self) -> bool:
+        return self.kind == WITH_LAYOUT
+
+    @property
+    def title(self) -> str:
+        """For a list to choose from."""
+        return f"{self.name} ({KINDS.get(self.kind, self.kind)})"
+
+    @property
+    def class_names(self) -> list[str]:
+        """Of a class-conditional model."""
+        names = self.config.get("class_names") or range(int(self.config.get("num_classes", 0)))
+        return [str(name) for name in names]
+
+
+def model_at(source: str | Path, name: str | None = None) -> Model:
+    """The run or saved model at `source`, or of the hub by its ORGANISATION/NAME.
+
+    Raises:
+        UserError: there is none, or it is damaged or neither a generator nor an inpainter.
+    """
+    found = find_model(source)
+    config = _config_of(found)
+    if "branch" in config:
+        task: Task = "inpainting"
+    elif "latent_dim" in config:
+        task = "generation"
+    else:
+        raise UserError(f"{source} is neither a generator nor an inpainting model, so the page has no use for it")
+    return Model(name or _name_of(source), str(found), task, config)
+
+
+def models_given(sources: Sequence[str]) -> list[Model]:
+    """The models that a person named; those of one name are called by their whole path.
+
+    Raises:
+        UserError: as `model_at`.
+    """
+    sources = list(dict.fromkeys(sources))
+    names = [_name_of(source) for source in sources]
+    return [
+        model_at(source, name if names.count(name) == 1 else source)
+        for source, name in zip(sources, names, strict=True)
+    ]
+
+
+def models_in(folder: Path) -> tuple[list[Model], list[str]]:
+    """The models of the runs in a folder and in its folders, and a sentence for each that is damaged."""
+    found, complaints = [], []
+    depths = ("*/config.json", "*/model/config.json", "*/*/model/config.json")
+    configs = sorted({path for depth in depths for path in folder.glob(depth)})
+    for config in configs:
+        source = config.parent.parent if config.parent.name == "model" else config.parent
+        try:
+            found.append(model_at(source, source.relative_to(folder).as_posix()))
+        except UserError as error:
+            complaints.append(str(error))
+    return found, complaints
+
+
+class Shelf:
+    """The models by name. Each is loaded by its first user; who comes while it is used, waits.
+
+    The lock is needed for more than speed: layouts are recorded by hooks on the network, which would hear whatever
+    anybody else sends through it.
+    """
+
+    def __init__(self, models: Sequence[Model], device: str = "cpu") -> None:
+        self._models = {model.name: model for model in models}
+        self._device = device
+        self._locks = {name: threading.Lock() for name in self._models}
+        self._loaded: dict[str, InpaintingPipeline | ClassConditionalPipeline] = {}
+
+    def models(self, task: Task, with_layout: bool = False) -> list[Model]:
+        """In the order in which they were given."""
+        return [m for m in self._models.values() if m.task == task and (m.has_layout or not with_layout)]
+
+    def model(self, name: str | None) -> Model:
+        """Raises a UserError if there is none of this name."""
+        if name not in self._models:
+            raise UserError(f"there is no model {name!r} here: choose one of {', '.join(self._models) or 'none'}")
+        return self._models[name]
+
+    @contextmanager
+    def inpainter(self, name: str | None) -> Iterator[InpaintingPipeline]:
+        """An inpainting model, for the time of the block for this caller alone.
+
+        Raises:
+            UserError: there is no such model, or its weights are damaged.
+        """
+        with self._held(name, "inpainting", InpaintingPipeline.from_pretrained) as pipe:
+            assert isinstance(pipe, InpaintingPipeline)
+            yield pipe
+
+    @contextmanager
+    def generator(self, name: str | None) -> Iterator[ClassConditionalPipeline]:
+        """As `inpainter`, for a class-conditional model."""
+        with self._held(name, "generation", ClassConditionalPipeline.from_pretrained) as pipe:
+            assert isinstance(pipe, ClassConditionalPipeline)
+            yield pipe
+
+    @contextmanager
+    def _held(self, name: str | None, task: Task, load: Callable[..., Any]) -> Iterator[Any]:
+        model = self.model(name)
+        if model.task != task:
+            raise UserError(f"{model.name} is a model for {model.task}, not for {task}: choose another")
+        with self._locks[model.name]:
+            if model.name not in self._loaded:
+                self._loaded[model.name] = load(model.source, device=self._device)
+            yield self._loaded[model.name]
+
+
+def _config_of(model: str | Path) -> dict[str, Any]:
+    from huggingface_hub import hf_hub_download
+
+    file = model / "config.json" if isinstance(model, Path) else Path(hf_hub_download(model, "config.json"))
+    try:
+        config = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is damaged, save or download the model again") from error
+    return config if isinstance(config, dict) else {}
+
+
+def _name_of(source: str | Path) -> str:
+    """The run's, for its model's folder too."""
+    path = Path(source)
+    resolved = path.resolve()
+    return resolved.parent.name if resolved.name == "model" else resolved.name

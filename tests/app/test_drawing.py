@@ -1,0 +1,132 @@
+"""What the models draw for the page."""
+
+import re
+
+import numpy as np
+import pytest
+
+from attnorm.app import drawing
+from attnorm.app.pictures import as_file_name, figures, legend, overlaid, stem_of
+from attnorm.inpainting_pipeline import InpaintingPipeline
+from attnorm.pipelines import ClassConditionalPipeline
+from attnorm.plots import colour_layout, entity_colours
+
+
+@pytest.fixture(scope="module")
+def generator(runs):
+    return ClassConditionalPipeline.from_pretrained(runs / "an-gan")
+
+
+@pytest.fixture(scope="module")
+def plain(runs):
+    return ClassConditionalPipeline.from_pretrained(runs / "tables" / "plain-gan")
+
+
+def test_pictures_of_each_class_with_their_layouts(generator):
+    drawn = drawing.draw(generator, ["cat", "0"], 2, 5, drawing.NO_TRUNCATION, layouts=True)
+    assert drawn.labels == [0, 0, 2, 2]
+    assert np.array_equal(drawn.pictures, generator.draw([0, 0, 2, 2], seed=5).pictures)
+    html = drawing.shown(drawn, generator.class_names)
+    assert re.findall("<figcaption>(.*?)</figcaption>", html) == ["cat", "cat", "0", "0"]
+    assert html.count("<img") == 8
+    plain = drawing.draw(generator, ["cat"], 1, 0, drawing.NO_TRUNCATION, layouts=False)
+    assert drawing.shown(plain, generator.class_names).count("<img") == 1
+
+
+def test_a_class_name_is_no_html(generator):
+    drawn = drawing.draw(generator, ["<b>dog</b>"], 1, 0, 2, layouts=False)
+    assert "&lt;b&gt;dog&lt;/b&gt;" in drawing.shown(drawn, generator.class_names)
+
+
+def test_the_sheet_holds_every_picture_and_layout(generator):
+    drawn = drawing.draw(generator, ["cat", "0"], 3, 0, 2, layouts=True)
+    sheet = drawing.sheet(drawn, generator.class_names, 3)
+    large = drawn.pictures.repeat(4, axis=1).repeat(4, axis=2)
+    layouts = next(iter(drawn.layouts.values()))
+    top = sheet[8:]
+    for row in range(2):
+        for column in range(3):
+            index = 3 * row + column
+            left = sheet.shape[1] - 8 - (3 - column) * 130 + 2
+            at = row * 260
+            assert np.array_equal(top[at : at + 128, left : left + 128], large[index])
+            assert np.array_equal(
+                top[at + 130 : at + 258, left : left + 128][::4, ::4],
+                np.asarray(colour_layout(layouts[index]))
+                .repeat(32 // layouts.shape[2], 0)
+                .repeat(32 // layouts.shape[3], 1),
+            )
+
+
+def test_truncation_changes_the_pictures_and_a_model_without_layout_draws(generator, plain):
+    whole, cut = (drawing.draw(generator, ["cat"], 2, 0, limit, layouts=False) for limit in (2.0, 0.1))
+    assert not np.array_equal(whole.pictures, cut.pictures)
+    drawn = drawing.draw(plain, ["cat"], 2, 0, 2.0, layouts=True)
+    assert drawing.shown(drawn, plain.class_names).count("<img") == 2
+    assert drawing.sheet(drawn, plain.class_names, 2).ndim == 3
+
+
+def test_mistakes_are_told_in_a_sentence(generator, sentence_of):
+    assert "choose at least one class" in sentence_of(drawing.draw, generator, [], 1, 0, 2, False)
+    assert "are 65: the page draws 1 to 64" in sentence_of(drawing.draw, generator, ["cat"], 65, 0, 2, False)
+    assert "there is no class 'cow'" in sentence_of(drawing.draw, generator, ["cow"], 1, 0, 2, False)
+    assert "seed must be" in sentence_of(drawing.draw, generator, ["cat"], 1, -1, 2, False)
+
+
+def test_a_film_goes_from_one_class_to_the_other(generator, plain):
+    film = drawing.film(generator, "cat", "0", 2, 0)
+    assert len(film.frames) == drawing.FRAMES
+    assert len({frame.shape for frame in film.frames}) == 1
+    assert film.entity in range(4)
+    assert not np.array_equal(film.frames[0], film.frames[-1])
+    assert drawing.film(plain, "cat", "0", 1, 0).entity is None
+
+
+def test_the_layer_is_seen_with_its_statistics(runs, noise):
+    pipe = InpaintingPipeline.from_pretrained(runs / "an")
+    view = drawing.view_layer(pipe, noise(64, 48))
+    assert view.layout.shape == (4, 16, 12)
+    assert view.summary.argmax.share.tolist() == pytest.approx(
+        [(view.layout.argmax(0) == entity).mean() for entity in range(4)]
+    )
+    assert view.report.startswith("4 entities; sharpness 0.")
+    html, peak = drawing.maps(view.layout)
+    assert peak == view.layout.max()
+    assert html.count("<img") == 4
+
+
+def test_an_overlay_goes_from_the_picture_to_the_layout(noise):
+    picture = noise(700, 640)
+    layout = np.random.default_rng(0).random((3, 7, 8))
+    assert np.array_equal(overlaid(picture, layout, 0), picture)
+    whole = overlaid(picture, layout, 1)
+    assert np.array_equal(whole[50::100, 40::80], colour_layout(layout))
+    half = overlaid(picture, layout, 0.5).astype(int)
+    assert np.abs(half - (picture.astype(int) + whole) / 2).max() <= 1
+    assert overlaid(noise(32, 32), layout, 0).shape == (640, 640, 3)  # small ones are enlarged
+
+
+def test_a_legend_names_the_entities_by_their_share():
+    layout = np.zeros((4, 2, 4))
+    layout[2, :, :3], layout[0, :, 3] = 1, 1
+    html = legend(layout)
+    assert re.findall(r"</i>(\d)<b>(\d+%)</b>", html) == [("2", "75%"), ("0", "25%")]
+    assert "2 without a pixel" in html
+    assert "rgb({},{},{})".format(*entity_colours(3)[2]) in html
+
+
+def test_figures_hold_their_pictures(noise):
+    assert figures([([noise(4, 4)], "one")], 50).count("data:image/png;base64,") == 1
+
+
+@pytest.mark.parametrize(
+    "name, stem",
+    [("a photo (1).jpeg", "a-photo-1"), ("../../x.png", "x"), ("...", "picture"), ("Fassade ä.png", "Fassade-ä")],
+)
+def test_downloads_are_named_after_uploads(name, stem):
+    assert stem_of(name) == stem
+
+
+def test_a_class_or_a_model_is_no_path():
+    assert as_file_name("cat-to-<b>dog</b>") == "cat-to-b-dog-b"
+    assert as_file_name("../tables/an-gan") == "tables-an-gan"

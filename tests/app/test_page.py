@@ -1,0 +1,266 @@
+"""The page in a real browser, and its interface for programs."""
+
+import contextlib
+import importlib.util
+import io
+import re
+import shutil
+import socket
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("gradio", reason="the page needs the extra `app`")
+
+from attnorm.app.masks import changed_by
+from attnorm.app.server import served
+from attnorm.app.shelf import models_in
+from attnorm.inpainting_pipeline import InpaintingPipeline
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None or importlib.util.find_spec("playwright") is None,
+    reason="the page is tested with Chromium and the package playwright",
+)
+# No network of its own: what the browser would look for at Google is nothing that the page asks for.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+PATIENCE = 60_000  # milliseconds, on a busy machine
+SIZE = (97, 131)  # no multiple of anything
+
+
+@pytest.fixture(scope="module")
+def address(runs):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with served(models_in(runs)[0], port=port) as addresses:
+        yield addresses.local
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def opened(browser, address):
+    """Opens the page; at the end nothing may be wrong in the console, and nobody else may have been asked."""
+    wrong, elsewhere, pages = [], [], []
+
+    def open_page(viewport=DESKTOP, scheme="light"):
+        page = browser.new_context(viewport=viewport, color_scheme=scheme).new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on(
+            "request",
+            lambda request: (
+                None if request.url.startswith((address, "data:", "blob:")) else elsewhere.append(request.url)
+            ),
+        )
+        pages.append(page)
+        page.goto(address)
+        page.wait_for_selector("#run")
+        return page
+
+    yield open_page
+    for page in pages:
+        page.context.close()
+    assert wrong == []
+    assert elsewhere == []
+
+
+def picture_file(folder):
+    pixels = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "noise.png")
+    return folder / "noise.png", pixels
+
+
+def open_picture(page, file):
+    page.locator(".drop input[type=file]:visible, .drop input[type=file]").first.set_input_files(file)
+    page.wait_for_function("document.querySelector('#editor canvas')?.clientWidth > 0")
+    page.get_by_text(file.name[:4]).first.wait_for()
+
+
+def paint(page):
+    """Draws a stroke with the mouse from left to right across the picture; repeats it until the editor has heard it."""
+    canvas = page.locator("#editor canvas").first
+    canvas.scroll_into_view_if_needed()
+    for _ in range(20):
+        box = canvas.bounding_box()
+        middle = box["y"] + box["height"] / 2
+        page.mouse.move(box["x"] + box["width"] * 0.45, middle)
+        page.mouse.down()
+        for step in range(6):
+            page.mouse.move(box["x"] + box["width"] * (0.45 + 0.02 * step), middle)
+            page.wait_for_timeout(30)
+        page.mouse.up()
+        page.mouse.move(0, 0)  # the brush's outline goes with it
+        page.wait_for_timeout(300)
+        if pinkness(canvas) > 60:
+            return
+    raise AssertionError("the editor did not take a stroke")
+
+
+def pinkness(canvas):
+    """How much more red than green there is in the middle of the editor: about 0 in noise, and 126 under the brush."""
+    shot = np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")).astype(float)
+    height, width = shot.shape[0] // 2, shot.shape[1] // 2
+    red, green, _ = shot[height - 5 : height + 5, width - 5 : width + 5].mean((0, 1))
+    return red - green
+
+
+def download(page, click):
+    with page.expect_download() as waiting:
+        click()
+    found = waiting.value
+    return found.suggested_filename, Image.open(io.BytesIO(Path(found.path()).read_bytes()))
+
+
+def complete(page):
+    page.locator("#run").click()
+    page.wait_for_function("document.querySelector('#report').innerText.includes('replaced')")
+    page.wait_for_function("!document.querySelector('#result').disabled")
+    return download(page, page.locator("#result").click)
+
+
+@needs_browser
+def test_a_stroke_is_replaced_and_nothing_else(opened, tmp_path):
+    file, before = picture_file(tmp_path)
+    page = opened()
+    open_picture(page, file)
+    paint(page)
+    page.get_by_text("Mask: grow, shrink, upload, download").click()
+    name, mask = download(page, page.locator("#mask-save").click)
+    hole = np.asarray(mask) == 255
+    assert (name, mask.mode, mask.size) == ("noise-mask.png", "L", SIZE[::-1])
+    assert 0.01 < hole.mean() < 0.6
+    assert hole[SIZE[0] // 2, SIZE[1] // 2]  # the stroke crosses the middle
+
+    name, result = complete(page)
+    after = np.asarray(result)
+    assert (name, result.format, result.mode, result.size) == ("noise-completed.png", "PNG", "RGB", SIZE[::-1])
+    assert np.array_equal(after[~hole], before[~hole])
+    assert (after[hole] != before[hole]).any(axis=-1).mean() > 0.9
+    assert page.locator("#compare img").count() == 2
+
+    page.get_by_role("button", name="Grow", exact=True).click()
+    grown = hole
+    for _ in range(20):  # nothing tells when the editor shows it
+        page.wait_for_timeout(500)
+        grown = np.asarray(download(page, page.locator("#mask-save").click)[1]) == 255
+        if grown.sum() > hole.sum():
+            break
+    assert np.array_equal(grown, changed_by(4, hole))
+
+    page.get_by_text("Layout of the attentive normalization").click()
+    page.locator("#show-layout").click()
+    page.wait_for_selector("#overlay img")
+    assert page.locator(".entity:visible").count() > 1
+
+
+@needs_browser
+def test_an_uploaded_mask_is_used_to_the_pixel(opened, tmp_path):
+    file, before = picture_file(tmp_path)
+    hole = np.zeros(SIZE, bool)
+    hole[20:50:2, 30:80] = True
+    Image.fromarray(hole.astype(np.uint8) * 255).save(tmp_path / "mask.png")
+    page = opened(PHONE, "dark")
+    open_picture(page, file)
+    page.get_by_text("Mask: grow, shrink, upload, download").click()
+    with page.expect_file_chooser() as chooser:
+        page.locator("#mask-upload").click()
+    chooser.value.set_files(tmp_path / "mask.png")
+    page.wait_for_timeout(2000)
+    _, result = complete(page)
+    after = np.asarray(result)
+    assert np.array_equal(after[~hole], before[~hole])
+    assert (after[hole] != before[hole]).any(axis=-1).mean() > 0.9
+
+
+@needs_browser
+def test_a_mistake_is_told_on_the_page(opened):
+    page = opened()
+    page.locator("#run").click()
+    page.get_by_text("Open a picture first, or choose an example.").wait_for()
+
+
+@needs_browser
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_the_other_tabs_work_and_fit(opened, viewport):
+    page = opened(viewport)
+
+    def fits():
+        return page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+
+    assert fits()
+    page.get_by_role("tab", name="Generate").click()
+    page.locator("#draw").click()
+    page.wait_for_selector("#drawn figure")
+    assert page.locator("#drawn figure").count() == 3 * 4
+    assert page.locator("#drawn img").count() == 2 * 3 * 4
+    assert page.get_by_text("<b>dog</b>").first.is_visible()
+    assert fits()
+    name, sheet = download(page, page.locator("#sheet").click)
+    assert name == "an-gan-seed-0.png"
+    assert sheet.width > 4 * 128
+
+    page.get_by_role("tab", name="Interpolate").click()
+    page.locator("#interpolate").click()
+    page.get_by_text("The noise stays the same").wait_for()
+    name, film = download(page, page.locator("#film").click)
+    assert (name, film.format) == ("cat-to-b-dog-b.gif", "GIF")
+    assert film.n_frames == 48
+    assert fits()
+
+    page.get_by_role("tab", name="Layer").click()
+    page.locator(".examples button:visible, .examples .gallery-item:visible").first.click()
+    page.wait_for_selector("#maps figure")
+    assert page.locator("#maps figure").count() == 4
+    page.get_by_text("whole map").first.wait_for()
+    assert fits()
+
+
+def test_nothing_on_the_page_is_fetched_elsewhere(address):
+    with urllib.request.urlopen(address) as answer:
+        html = answer.read().decode()
+    loaded = re.findall(r"<(?:script|img|iframe)[^>]+src=[\"'](https?:[^\"']+)", html)
+    loaded += re.findall(r"<link[^>]+href=[\"'](https?:[^\"']+)", html)
+    assert [link for link in loaded if not link.startswith(address)] == []
+    with urllib.request.urlopen(f"{address}theme.css") as answer:
+        assert re.findall(r"(?:url\(|@import)\s*[\"']?https?:", answer.read().decode()) == []
+
+
+def test_a_program_gets_what_the_pipeline_gives(address, runs, tmp_path):
+    from gradio_client import Client, handle_file
+
+    file, before = picture_file(tmp_path)
+    hole = np.zeros(SIZE, bool)
+    hole[20:50, 30:80] = True
+    Image.fromarray(hole.astype(np.uint8) * 255).save(tmp_path / "mask.png")
+    with contextlib.closing(Client(address, verbose=False, download_files=str(tmp_path / "got"))) as client:
+        result = client.predict(
+            handle_file(str(file)), handle_file(str(tmp_path / "mask.png")), "ca", api_name="/inpaint"
+        )
+        after = np.asarray(Image.open(result))
+        described = client.view_api(return_format="dict")["named_endpoints"]
+    assert sorted(described) == ["/generate", "/inpaint", "/interpolate", "/layer"]
+    pipe = InpaintingPipeline.from_pretrained(runs / "ca")
+    assert np.array_equal(after, np.asarray(pipe(Image.fromarray(before), Image.fromarray(hole))))

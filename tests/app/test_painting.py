@@ -1,0 +1,160 @@
+"""One visitor's picture: what the editor shows, the hole, and the completed picture."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from attnorm.app import painting
+from attnorm.app.masks import as_layer
+from attnorm.app.painting import complete, hole_of, layout_of, open_canvas, with_changed_hole, with_mask_file
+from attnorm.inpainting_pipeline import InpaintingPipeline
+
+
+@pytest.fixture(scope="module")
+def pipe(runs):
+    return InpaintingPipeline.from_pretrained(runs / "an")
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """Saves an array or a picture; returns its path."""
+
+    def save(picture, name="picture.png", **options):
+        image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+        image.save(tmp_path / name, **options)
+        return str(tmp_path / name)
+
+    return save
+
+
+def box(size, top, left, height, width):
+    mask = np.zeros(size, bool)
+    mask[top : top + height, left : left + width] = True
+    return mask
+
+
+def strokes(mask):
+    """What the editor hands in after a mask was painted in it."""
+    return {"background": None, "layers": [Image.fromarray(as_layer(mask))], "composite": None}
+
+
+def test_a_small_picture_is_shown_as_it_is(saved, noise):
+    picture = noise(40, 50)
+    canvas, value = open_canvas(saved(picture))
+    assert canvas.size == (40, 50)
+    assert np.array_equal(np.asarray(value["background"]), picture)
+    assert value["layers"] == []
+
+
+def test_a_large_picture_is_shown_smaller_and_its_hole_is_of_its_own_size(saved, noise):
+    canvas, value = open_canvas(saved(noise(600, 1400)))
+    assert value["background"].size == (1024, 439)
+    hole = hole_of(canvas, strokes(box((439, 1024), 100, 200, 50, 60)))
+    assert hole.shape == (600, 1400)
+    assert hole.mean() == pytest.approx(50 * 60 / (439 * 1024), rel=0.05)
+    assert hole[600 * 125 // 439, 1400 * 230 // 1024]
+
+
+def test_transparent_pixels_are_the_hole_at_first(saved, noise):
+    hole = box((40, 40), 8, 8, 10, 12)
+    rgba = np.dstack([noise(40, 40), np.where(hole, 0, 255).astype(np.uint8)])
+    canvas, value = open_canvas(saved(rgba))
+    assert np.array_equal(hole_of(canvas, value), hole)
+
+
+def test_an_uploaded_mask_is_kept_at_full_size_except_where_it_is_painted_or_erased(saved, noise):
+    canvas, _ = open_canvas(saved(noise(1500, 2000)))
+    mask = np.random.default_rng(1).random((1500, 2000)) < 0.5  # nothing of it survives the editor's size
+    canvas, value = with_mask_file(canvas, saved(mask.astype(np.uint8) * 255, "mask.png"))
+    assert np.array_equal(hole_of(canvas, value), mask)
+    layer = np.asarray(value["layers"][0]).copy()
+    layer[100:200, 100:300] = 0  # erased, then painted again in part
+    layer[150:160, 100:300] = (255, 0, 0, 255)
+    edited = {"layers": [Image.fromarray(layer)]}
+    hole = hole_of(canvas, edited)
+    shown, scale = canvas.shown, 2000 / 1024
+    inside = np.zeros((1500, 2000), bool)
+    inside[round(100 * scale) : round(200 * scale), round(100 * scale) : round(300 * scale)] = True
+    assert np.array_equal(hole[~inside], mask[~inside])
+    changed = (layer[..., 3] > 76) != shown
+    assert changed.any()
+    assert not np.array_equal(hole[inside], mask[inside])
+
+
+def test_growing_and_shrinking_count_the_pictures_own_pixels(saved, noise):
+    canvas, value = open_canvas(saved(noise(60, 60)))
+    grown, _ = with_changed_hole(canvas, strokes(box((60, 60), 20, 20, 10, 10)), 4)
+    rows, columns = np.flatnonzero(grown.hole.any(1)), np.flatnonzero(grown.hole.any(0))
+    assert (rows[0], rows[-1], columns[0], columns[-1]) == (16, 33, 16, 33)
+    back, value = with_changed_hole(grown, strokes(grown.shown), -4)
+    assert np.array_equal(back.hole, box((60, 60), 20, 20, 10, 10))
+    assert np.array_equal(hole_of(back, value), back.hole)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "I;16"])
+@pytest.mark.parametrize("stage", ["refined", "coarse"])
+def test_known_pixels_come_back_bit_for_bit(pipe, saved, noise, mode, stage):
+    pixels = noise(45, 61)
+    given = {
+        "RGB": Image.fromarray(pixels),
+        "RGBA": Image.fromarray(np.dstack([pixels, pixels[..., 0] | 128])),
+        "L": Image.fromarray(pixels[..., 0]),
+        "I;16": Image.fromarray(pixels[..., 0].astype(np.uint16) * 200 + 7),
+    }[mode]
+    canvas, _ = open_canvas(saved(given))
+    hole = box((45, 61), 10, 15, 20, 25)
+    done = complete(pipe, canvas, hole, stage)
+    before, after = np.asarray(given), np.asarray(done.picture)
+    assert (done.picture.mode, done.picture.size) == (mode, (61, 45))
+    assert np.array_equal(after[~hole], before[~hole])
+    assert (after[hole] != before[hole]).mean() > 0.5
+    assert "61×45 pixels, 18.2% replaced" in done.report
+    assert np.array_equal(done.hole, hole)
+
+
+def test_the_stages_differ_and_are_the_networks(pipe, saved, noise):
+    canvas, _ = open_canvas(saved(noise(48, 48)))
+    hole = box((48, 48), 12, 12, 20, 20)
+    coarse, refined = (np.asarray(complete(pipe, canvas, hole, stage).picture) for stage in ("coarse", "refined"))
+    stages = pipe.stages(noise(48, 48)[None], hole[None])
+    assert np.abs(coarse[hole].astype(int) - stages.coarse[0][hole]).max() <= 1  # rounding
+    assert np.abs(refined[hole].astype(int) - stages.refined[0][hole]).max() <= 1
+    assert not np.array_equal(coarse, refined)
+
+
+def test_the_layout_is_of_the_whole_picture(pipe, noise):
+    layout = layout_of(pipe, noise(48, 64))
+    assert layout.shape == (4, 12, 16)
+    assert layout.sum(0) == pytest.approx(np.ones((12, 16)), abs=1e-5)
+    assert layout_of(pipe, noise(1024, 600)).shape == (4, 128, 75)
+
+
+def test_mistakes_are_told_in_a_sentence(pipe, saved, noise, sentence_of, tmp_path, monkeypatch):
+    canvas, value = open_canvas(saved(noise(40, 60)))
+    small = saved(np.full((20, 20), 255, np.uint8), "small.png")
+    black = saved(np.zeros((40, 60), np.uint8), "black.png")
+    (tmp_path / "text.png").write_text("no picture")
+    hole = box((40, 60), 5, 5, 9, 9)
+    everything = np.ones((40, 60), bool)
+    assert "choose a picture first" in sentence_of(open_canvas, None)
+    assert "not a picture in a known format" in sentence_of(open_canvas, str(tmp_path / "text.png"))
+    assert "open a picture first" in sentence_of(hole_of, None, None)
+    assert "nothing is marked" in sentence_of(hole_of, canvas, value)
+    assert "everything is marked" in sentence_of(hole_of, canvas, strokes(everything))
+    assert "choose a mask first" in sentence_of(with_mask_file, canvas, None)
+    assert "the mask is 20×20 and the picture 60×40" in sentence_of(with_mask_file, canvas, small)
+    assert "marks no pixel" in sentence_of(with_mask_file, canvas, black)
+    assert "shrunk by 9 pixels" in sentence_of(with_changed_hole, canvas, strokes(hole), -9)
+    assert "grown by 60 pixels" in sentence_of(with_changed_hole, canvas, strokes(hole), 60)
+    assert "stage must be one of coarse, refined" in sentence_of(complete, pipe, canvas, hole, "fine")
+    assert "mode must be one of" in sentence_of(complete, pipe, canvas, hole, "refined", "all")
+    monkeypatch.setattr(painting, "LIMIT", 1e5)
+    assert "would take about 0 GB of memory, more than" in sentence_of(complete, pipe, canvas, hole)
+    (tmp_path / "picture.png").unlink()
+    assert "no longer here: open it again" in sentence_of(complete, pipe, canvas, hole)
+
+
+def test_a_decompression_bomb_is_refused(saved, sentence_of, monkeypatch):
+    path = saved(np.zeros((300, 300), np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300 * 300 // 3)
+    assert "bomb" in sentence_of(open_canvas, path)

@@ -1,0 +1,100 @@
+"""The models at hand."""
+
+import json
+import shutil
+import threading
+
+import pytest
+
+from attnorm.app.shelf import Shelf, model_at, models_given, models_in
+from attnorm.inpainting_pipeline import InpaintingPipeline
+
+
+def test_runs_are_found_with_what_they_are_for(runs):
+    found, complaints = models_in(runs)
+    assert [(m.name, m.task, m.title) for m in found] == [
+        ("an", "inpainting", "an (AN)"),
+        ("an-gan", "generation", "an-gan (AN)"),
+        ("ca", "inpainting", "ca (CA)"),
+        ("tables/plain-gan", "generation", "tables/plain-gan (plain)"),
+    ]
+    assert complaints == []
+    assert found[1].class_names == ["cat", "<b>dog</b>", "0"]
+    assert [m.has_layout for m in found] == [True, True, False, False]
+
+
+def test_a_folder_without_runs_has_no_models(tmp_path):
+    assert models_in(tmp_path / "runs") == ([], [])
+
+
+def test_a_damaged_model_among_others_is_left_out_with_a_sentence(tmp_path):
+    for name, text in (("broken", "{"), ("other", json.dumps({"image_size": 3}))):
+        (tmp_path / name / "model").mkdir(parents=True)
+        (tmp_path / name / "model" / "config.json").write_text(text)
+    found, complaints = models_in(tmp_path)
+    assert found == []
+    assert "is damaged" in complaints[0]
+    assert "neither a generator nor an inpainting model" in complaints[1]
+
+
+def test_named_models_are_called_by_their_run(runs):
+    given = models_given([str(runs / "ca"), str(runs / "an" / "model"), str(runs / "ca")])
+    assert [m.name for m in given] == ["ca", "an"]
+
+
+def test_namesakes_are_called_by_their_path(runs, tmp_path):
+    (tmp_path / "an").mkdir()
+    shutil.copytree(runs / "ca" / "model", tmp_path / "an" / "model")
+    sources = [str(runs / "an"), str(runs / "ca"), str(tmp_path / "an")]
+    assert [m.name for m in models_given(sources)] == [sources[0], "ca", sources[2]]
+
+
+def test_a_name_that_is_nothing_is_refused(sentence_of, tmp_path):
+    assert "there is no run or model" in sentence_of(models_given, [str(tmp_path / "nothing")])
+
+
+def test_a_model_is_loaded_once(runs, monkeypatch):
+    loads = []
+    original = InpaintingPipeline.from_pretrained
+    monkeypatch.setattr(InpaintingPipeline, "from_pretrained", lambda *a, **k: (loads.append(a), original(*a, **k))[1])
+    shelf = Shelf(models_in(runs)[0])
+    assert loads == []
+    pipes = []
+    for _ in range(2):
+        with shelf.inpainter("an") as pipe:
+            pipes.append(pipe)
+    assert pipes[0] is pipes[1]
+    assert len(loads) == 1
+
+
+def test_one_visitor_at_a_time_and_the_next_one_after_a_failure(runs):
+    shelf = Shelf(models_in(runs)[0])
+    entered = threading.Event()
+
+    def other():
+        with shelf.inpainter("an"):
+            entered.set()
+
+    with pytest.raises(ZeroDivisionError), shelf.inpainter("an"):
+        visitor = threading.Thread(target=other)
+        visitor.start()
+        assert not entered.wait(0.2)
+        with shelf.inpainter("ca"):  # another model is free
+            pass
+        raise ZeroDivisionError
+    assert entered.wait(10)
+    visitor.join()
+
+
+def test_wrong_names_are_refused(runs, sentence_of):
+    shelf = Shelf(models_in(runs)[0])
+    assert "there is no model 'cat' here: choose one of an, an-gan" in sentence_of(shelf.inpainter("cat").__enter__)
+    assert "an-gan is a model for generation" in sentence_of(shelf.inpainter("an-gan").__enter__)
+    assert "an is a model for inpainting" in sentence_of(shelf.generator("an").__enter__)
+
+
+def test_models_for_a_tab(runs):
+    shelf = Shelf(models_in(runs)[0])
+    assert [m.name for m in shelf.models("inpainting")] == ["an", "ca"]
+    assert [m.name for m in shelf.models("inpainting", with_layout=True)] == ["an"]
+    assert model_at(runs / "ca").name == "ca"

@@ -1,0 +1,86 @@
+"""`attnorm app`: what it refuses before it serves anything."""
+
+import importlib.util
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+import attnorm
+
+needs_gradio = pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="the page needs the extra `app`")
+
+
+@pytest.fixture
+def taken():
+    """A port that somebody listens at."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_a_port_in_use_is_named(refused, taken):
+    assert refused("app", "--port", taken) == f"port {taken} of 127.0.0.1 is in use: choose another with --port"
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536])
+def test_a_port_must_be_one(refused, port):
+    assert f"--port must be from 1 to 65535, got {port}" in refused("app", f"--port={port}")
+
+
+def test_an_unknown_host_is_named(refused):
+    assert "there is no host 'no host'" in refused("app", "--host", "no host", "--port", free_port())
+
+
+def test_sharing_needs_a_second_word(refused):
+    assert "add --public if that is what you want" in refused("app", "--share")
+    assert "--public says yes to --share" in refused("app", "--public")
+
+
+def test_a_model_that_is_none_is_named(refused):
+    assert "there is no run or model at nothing" in refused("app", "nothing", "--port", free_port())
+
+
+def test_a_device_that_is_none_is_named(refused):
+    assert "cannot use the device 'tpu3'" in refused("app", "--device", "tpu3", "--port", free_port())
+
+
+def test_without_gradio_the_extra_is_named(refused, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    assert "pip install 'attnorm[train,app]'" in refused("app", "--port", free_port())
+
+
+@needs_gradio
+def test_it_serves_without_models_and_stops_when_asked(tmp_path):
+    command = [sys.executable, "-m", "attnorm", "app", "--port", str(free_port())]
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(attnorm.__file__).parents[1])}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as page:
+        try:
+            line = page.stdout.readline()
+            [address] = re.findall(r"http://127\.0\.0\.1:\d+/", line)
+            with urllib.request.urlopen(address) as answer:
+                assert b"attnorm: Attentive Normalization" in answer.read()
+            page.send_signal(signal.SIGTERM)
+            _, err = page.communicate(timeout=30)
+        finally:
+            page.kill()
+    assert page.returncode == 0
+    assert "0 models; Ctrl-C stops it" in line
+    assert "no models in runs/: give runs or saved models as arguments" in err
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []  # visitors' files are gone
