@@ -40,6 +40,7 @@ def without_code_generation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compilation, "BACKEND", "aot_eager")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_code_generation")
 def test_compiled_networks_train_as_others_do(tiny_config) -> None:
     config = smaller(tiny_config)
