@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import operator
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -99,6 +100,20 @@ def require_range(name: str, value: int, low: int, high: int) -> None:
     """Raises ValueError, which `from_dict` turns into a UserError, unless low <= value <= high."""
     if not low <= value <= high:
         raise ValueError(f"{name} must be from {low} to {high}, got {value}")
+
+
+def whole_number(name: str, value: Any) -> int:
+    """An argument as an int: one of Python or NumPy, or a tensor of one.
+
+    Raises:
+        UserError: it is anything else, 3.7 and True among it.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except (TypeError, ValueError):
+        raise UserError(f"{name} must be a whole number, got {value!r}") from None
 
 
 def nearest(name: str, known: Any) -> str:

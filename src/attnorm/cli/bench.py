@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
+from attnorm.cli.arguments import file_path
 from attnorm.errors import UserError
+from attnorm.files import check_output
+from attnorm.memory import check_memory
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,14 +41,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="contestants that need longer for a call stay out (10)",
     )
     layer.add_argument("--only", nargs="+", default=[], metavar="NAME", help="these, and instance_norm")
-    layer.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
-    layer.add_argument("--plot", type=Path, metavar="FILE", help="draw a log-log chart here: PNG, SVG or PDF")
+    layer.add_argument("--json", type=file_path, metavar="FILE", help="write the figures here too")
+    layer.add_argument("--plot", type=file_path, metavar="FILE", help="draw a log-log chart here: PNG, SVG or PDF")
 
 
 def run(args: argparse.Namespace) -> None:
     import torch
 
-    from attnorm.benchmarks.chart import check_chart, save_chart
+    from attnorm.benchmarks.chart import save_chart
     from attnorm.benchmarks.layer import Setting, contestant_names
     from attnorm.benchmarks.layer import run as measure_layer
     from attnorm.benchmarks.report import as_text, write_json
@@ -58,7 +60,9 @@ def run(args: argparse.Namespace) -> None:
     if min(args.sizes) < 2 or not args.limit > 0:
         raise UserError("--sizes must be at least 2, and --limit positive")
     if args.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda was asked for, but this PyTorch sees no GPU")
+        raise UserError("--device cuda was asked for, but this PyTorch sees no GPU: use --device cpu")
+    if args.device == "cpu":
+        _check_sizes(args)
     setting = Setting(
         sizes=tuple(sorted(set(args.sizes))),
         passes=tuple(dict.fromkeys(args.passes)),
@@ -82,9 +86,7 @@ def run(args: argparse.Namespace) -> None:
         if args.json is not None:
             write_json(args.json, report)
 
-    keep({"figures": []})  # what cannot be written fails before the work
-    if args.plot is not None:
-        check_chart(args.plot)
+    _check_files(args)
     report = measure_layer(setting, keep)
     print(as_text(report))
     if args.plot is not None:
@@ -92,3 +94,25 @@ def run(args: argparse.Namespace) -> None:
     for path in (args.json, args.plot):
         if path is not None:
             print(path)
+
+
+def _check_sizes(args: argparse.Namespace) -> None:
+    """The inputs alone, and the gradient that comes back, must fit; what a contestant needs beside them, it says."""
+    size = max(args.sizes)
+    values = args.batch * (3 * args.channels + 2 * args.entities) * size**2
+    check_memory(
+        values * (2 if args.dtype == "bfloat16" else 4),
+        f"--sizes {size} with --batch {args.batch}, --channels {args.channels} and --entities {args.entities}",
+        "choose smaller numbers",
+    )
+
+
+def _check_files(args: argparse.Namespace) -> None:
+    """Finds out before the work whether both files can be written."""
+    from attnorm.benchmarks.chart import check_chart
+
+    if args.plot is not None:
+        check_chart(args.plot)
+    for path in (args.json, args.plot):
+        if path is not None:
+            check_output(path, force=True)

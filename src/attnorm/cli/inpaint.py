@@ -19,12 +19,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from attnorm.cli.arguments import file_path, path_or_name
 from attnorm.data.decode import DecodeError, has_sixteen_bit_colour, marked, open_upright, pillow_quiet
 from attnorm.data.editable import EditablePicture, as_marked
 from attnorm.data.progress import track
 from attnorm.data.sources import PARQUET_EXTENSION, list_files
 from attnorm.errors import UserError
-from attnorm.files import output_file
+from attnorm.files import check_folder, output_file
 from attnorm.inpainting_pipeline import MODES, InpaintingPipeline
 
 # Formats that give every pixel back as it was.
@@ -34,16 +35,18 @@ NAMED_SKIPS = 10
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="a run, a saved model's folder, or ORGANISATION/NAME on the hub")
-    parser.add_argument("image", type=Path, metavar="IMAGE", help="a picture, or a folder of pictures")
+    parser.add_argument(
+        "model", type=path_or_name, help="a run, a saved model's folder, or ORGANISATION/NAME on the hub"
+    )
+    parser.add_argument("image", type=file_path, metavar="IMAGE", help="a picture, or a folder of pictures")
     parser.add_argument(
         "mask",
-        type=Path,
+        type=file_path,
         nargs="?",
         metavar="MASK",
         help="a mask for all, or a folder of masks named as the pictures; without, transparent pixels are missing",
     )
-    parser.add_argument("-o", "--out", type=Path, required=True, help="a .png or .tif file, or a folder")
+    parser.add_argument("-o", "--out", type=file_path, required=True, help="a .png or .tif file, or a folder")
     parser.add_argument("--mode", choices=MODES, default="auto", help="how much to look at at once (default auto)")
     parser.add_argument("--resize-mask", action="store_true", help="scale masks of another size to their picture's")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="pictures at once (default 1)")
@@ -168,6 +171,8 @@ def _refuse_overwriting(works: Sequence[Work], force: bool) -> None:
     if taken and not force:
         others = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
         raise UserError(f"{taken[0]}{others} exists already: give --force to overwrite it, or another name")
+    for folder in {work.out.parent for work in works}:
+        check_folder(folder, works[0].out if len(works) == 1 else folder)
 
 
 def _save(picture: Image.Image, path: Path, profile: bytes | None) -> None:

@@ -5,11 +5,12 @@ and a film.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 
+from attnorm.cli.arguments import file_path, path_or_name
 from attnorm.errors import UserError
+from attnorm.files import check_output
 from attnorm.pipelines import ClassConditionalPipeline, Interpolated
 from attnorm.plots import interpolation_frames, interpolation_sheet, save_animation, save_picture
 from attnorm.plots.animation import check_film_name
@@ -20,7 +21,9 @@ AUTO = "auto"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="a run, a saved model's folder, or ORGANISATION/NAME on the hub")
+    parser.add_argument(
+        "model", type=path_or_name, help="a run, a saved model's folder, or ORGANISATION/NAME on the hub"
+    )
     parser.add_argument("--labels", nargs=2, metavar=("A", "B"), required=True, help="class names or indices")
     parser.add_argument("--frames", type=int, default=8, metavar="N", help="pictures from A to B (default 8)")
     parser.add_argument("--rows", type=int, default=4, metavar="N", help="how many noises, a row each (default 4)")
@@ -30,8 +33,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="whose map is shown, or auto (the default, where the model has a layout): the one whose map varies most",
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("-o", "--out", type=Path, required=True, help="the sheet, such as sheet.png")
-    parser.add_argument("--animation", type=Path, metavar="FILM", help="also a film: FILM.gif, or FILM.mp4")
+    parser.add_argument("-o", "--out", type=file_path, required=True, help="the sheet, such as sheet.png")
+    parser.add_argument("--animation", type=file_path, metavar="FILM", help="also a film: FILM.gif, or FILM.mp4")
     parser.add_argument("--seconds", type=float, default=2.0, help="of the film, from A to B (default 2); then back")
     parser.add_argument("--force", action="store_true", help="overwrite existing files")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
@@ -65,9 +68,11 @@ def _check_files(args: argparse.Namespace) -> None:
         check_film_name(args.animation)
         if not 0.1 <= args.seconds <= 60:
             raise UserError(f"--seconds must be from 0.1 to 60, got {args.seconds:g}")
+    if args.out == args.animation:
+        raise UserError(f"-o and --animation are both {args.out}: give them different names")
     for path in (args.out, args.animation):
-        if path is not None and path.exists() and not args.force:
-            raise UserError(f"{path} exists already: give --force to overwrite it, or another name")
+        if path is not None:
+            check_output(path, args.force)
 
 
 def _entity(asked: str | None, drawn: Interpolated, model: str) -> int | None:

@@ -10,6 +10,7 @@ import torch
 from attnorm.data.decode import DecodeError, marked, open_upright, pillow_quiet
 from attnorm.data.editable import EditablePicture, as_marked
 from attnorm.errors import UserError
+from attnorm.files import check_output
 from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.metrics.inpainting import composite
 from attnorm.metrics.layout import layout_usage
@@ -49,8 +50,7 @@ def _check(args: argparse.Namespace) -> None:
     if args.image is None:
         raise UserError(f"{args.model} completes pictures: attnorm visualize MODEL IMAGE MASK -o SHEET.png")
     check_picture_name(args.out)
-    if args.out.exists() and not args.force:
-        raise UserError(f"{args.out} exists already: give --force to overwrite it, or another name")
+    check_output(args.out, args.force)
 
 
 def _read(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:

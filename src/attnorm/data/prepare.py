@@ -20,10 +20,12 @@ from attnorm.data.progress import track
 from attnorm.data.sources import RawPicture, fingerprint, open_source
 from attnorm.data.writer import PreparedWriter
 from attnorm.errors import UserError
+from attnorm.files import check_folder
 
 _CHUNK = 8  # pictures per task: a task per small picture would cost more than decoding it
 _MOST_WORKERS = 16
 _NAMED_SKIPS = 10
+LARGEST_WORKERS = 256
 _LARGEST_SIZE = 4096  # as large as any network here takes
 
 Decoded = tuple[RawPicture, "np.ndarray | str"]  # a picture with its pixels, or with why it has none
@@ -69,8 +71,7 @@ def prepare(
     """
     check_size(size)
     source, out, workers = Path(source), Path(out), default_workers() if workers is None else workers
-    if workers < 1:
-        raise UserError(f"the number of workers must be at least 1, not {workers}")
+    check_workers(workers)
     _check_apart(source, out)
     key = fingerprint(source, size, image_column, label_column)
     if report := find_same(out, key):
@@ -109,6 +110,7 @@ def prepare_builtin(
     """Prepares a built-in set as `prepare` does a raw one; the arguments are those of `load_builtin`."""
     out = Path(out)
     check_size(size)
+    check_workers(workers)
     number, stream = stream_builtin(name, size, count=count, seed=seed, workers=workers)
     key = f"built-in {name} size={size} count={number} seed={seed}"
     if report := find_same(out, key):
@@ -129,12 +131,19 @@ def check_size(size: int) -> None:
         raise UserError(f"the size of the pictures must be at most {_LARGEST_SIZE}, not {size}")
 
 
+def check_workers(workers: int) -> None:
+    """Raises UserError if so many cannot work at once."""
+    if not 1 <= workers <= LARGEST_WORKERS:
+        raise UserError(f"the number of workers must be from 1 to {LARGEST_WORKERS}, not {workers}")
+
+
 def find_same(out: Path, key: str) -> PrepareReport | None:
     """The report of the set already at `out` if it has this fingerprint, or None if `out` is free.
 
-    Raises UserError if anything else is there, or the same set but damaged.
+    Raises UserError if anything else is there, or the same set but damaged, or `out` cannot be made.
     """
     if not os.path.lexists(out):
+        check_folder(out.parent, out)
         return None
     if is_prepared(out) and (info := read_info(out)).fingerprint == key:
         open_prepared(out)  # a damaged set is not the same set

@@ -25,6 +25,7 @@ from attnorm.data.batches import Prefetcher, batch_indices
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.loading import load
 from attnorm.errors import UserError
+from attnorm.files import check_folder
 from attnorm.training import checkpoint
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
 from attnorm.training.config import Evaluation, TrainingConfig
@@ -74,6 +75,7 @@ def begin(config: TrainingConfig, run: Path, workers: int = 1) -> int:
     """
     if (run / CONFIG).exists():
         raise UserError(f"{run} holds a run already: go on with `attnorm resume {run}`, or choose another --out")
+    check_folder(run)
     accelerator = _accelerator(config)
     config = replace(config, precision=resolve_precision(config.precision, accelerator.device))
     dataset = _load_data(config, config.data, run, accelerator, workers)
