@@ -250,7 +250,7 @@ def saved_fields(model: str | Path) -> set[str]:
     the hub, which its loader looks into."""
     try:
         return set(json.loads((Path(model) / "config.json").read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return set()
 
 

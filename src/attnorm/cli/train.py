@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 
 from attnorm.cli.arguments import file_path, path_or_name
-from attnorm.config import derive, override
+from attnorm.config import derive, overridden, override
 from attnorm.data.prepare import default_workers
 from attnorm.errors import UserError
 from attnorm.presets import PRESETS, get_preset
@@ -48,4 +48,5 @@ def arranged(arguments: list[str]) -> list[str]:
 
 def run(args: argparse.Namespace) -> int:
     config = override(get_preset(args.preset), args.overrides)
-    return begin(derive(config, {"data": args.data}), args.out, workers=default_workers())
+    fixed = overridden(args.overrides)
+    return begin(derive(config, {"data": args.data}), args.out, workers=default_workers(), fixed=fixed)

@@ -80,6 +80,8 @@ class GeneratorConfig:
                 f"not image_size {self.image_size}"
             )
         _require_positions("generator", self.long_range, made // 2 ** (len(self.channels) - 2 - self.long_range.block))
+        if len(set(self.class_names)) < len(self.class_names):
+            raise ValueError("generator.class_names has a name twice: names must differ")
         if self.class_names and len(self.class_names) != self.num_classes:
             raise ValueError(f"{len(self.class_names)} class names do not fit num_classes {self.num_classes}")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attnorm.config import require_range
+from attnorm.config import require_count
 from attnorm.data.dataset import ImageDataset
 from attnorm.metrics.evaluation import Evaluator, figures
 from attnorm.metrics.features import EFFICIENTNET, load_extractor
@@ -33,7 +33,7 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         if not self.metrics:
             raise ValueError("evaluation.metrics must name at least one metric")
-        require_range("evaluation.num", self.num, 1, LARGEST_COUNT)
+        require_count("evaluation.num", self.num, LARGEST_COUNT)
         if self.num_real < 0:
             raise ValueError(f"evaluation.num_real must be at least 0, got {self.num_real}")
 
