@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -152,7 +153,8 @@ class ClassConditionalPipeline:
         """Class indices of names or indices; a name that is also an index means the class of that name."""
         if labels is None:
             return list(range(len(self.class_names)))
-        wanted = list(labels) if isinstance(labels, Iterable) and not isinstance(labels, (str, bytes)) else []
+        is_list = isinstance(labels, Iterable) and not isinstance(labels, (str, bytes))
+        wanted = list(islice(labels, LARGEST_COUNT + 1)) if is_list else []
         if not wanted:
             raise UserError(f"labels must be a non-empty list of class names or indices, got {labels!r}")
         check_count(len(wanted))
@@ -223,8 +225,10 @@ def check_count(count: int) -> None:
 def check_device(name: str) -> None:
     """Raises a UserError if PyTorch cannot use a device of this name."""
     try:
+        if not isinstance(name, (str, torch.device)):  # None, for instance, would be PyTorch's default
+            raise RuntimeError(f"{name!r} is no device")
         torch.empty(0, device=name).cpu()
-    except (RuntimeError, AssertionError) as error:  # NotImplementedError is one: "meta" holds no numbers
+    except (RuntimeError, AssertionError, ImportError) as error:  # NotImplementedError is one: "meta" holds no numbers
         raise UserError(f"PyTorch cannot use the device {name!r} here: choose cpu") from error
 
 
@@ -235,6 +239,10 @@ def find_model(source: str | Path) -> str | Path:
         UserError: nothing there is a model.
     """
     path = Path(source)
+    try:
+        path.exists()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise UserError(f"there is no run or model at {_abridged_name(str(source))}: {error.args[-1]}") from error
     for folder in (path / "model", path):
         if (folder / "config.json").is_file():
             return folder

@@ -61,7 +61,7 @@ def _prepare(args: argparse.Namespace) -> None:
             raise UserError(f"--{name.replace('_', '-')} is for {other}: leave it out for {args.source}")
     with _terminating_cleanly():
         report = _prepare_builtin(args) if built_in else _prepare_raw(args)
-    for line in report.skipped_lines():
+    for line in report.notices():
         print(line)
     verb = "already holds" if report.reused else "holds"
     print(f"{args.out} {verb} {report.count} pictures at {args.size}×{args.size}")

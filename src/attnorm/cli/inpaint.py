@@ -20,11 +20,12 @@ import numpy as np
 from PIL import Image
 
 from attnorm.cli.arguments import file_path, path_or_name
-from attnorm.data.decode import DecodeError, has_sixteen_bit_colour, marked, open_upright, pillow_quiet
+from attnorm.cli.pictures import read_mask, read_picture
+from attnorm.data.decode import DecodeError, pillow_quiet
 from attnorm.data.editable import EditablePicture, as_marked
 from attnorm.data.progress import track
 from attnorm.data.sources import PARQUET_EXTENSION, list_files
-from attnorm.errors import UserError
+from attnorm.errors import UserError, one_line
 from attnorm.files import check_folder, output_file
 from attnorm.inpainting_pipeline import MODES, InpaintingPipeline
 
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     works = _folder(args.image, args.mask, args.out, skipped) if many else [_single(args.image, args.mask, args.out)]
     _refuse_overwriting(works, args.force)
     with pillow_quiet():
-        shared = None if args.mask is None or args.mask.is_dir() else _read_mask(args.mask)
+        shared = _shared_mask(args.mask)
         pipe = InpaintingPipeline.from_pretrained(args.model, device=args.device)
         done, memory, reduced = 0, 0, 0
         stream = iter(track(works, "inpainting", len(works), show=many))
@@ -96,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
             found = pipe.fill([item.picture.rgb for item in ready], [item.hole for item in ready], args.mode)
             for item, rgb in zip(ready, found, strict=True):
                 _save(item.picture.filled(rgb, item.hole), item.work.out, item.picture.profile)
-                reduced += has_sixteen_bit_colour(item.work.picture)
+                reduced += item.picture.is_reduced
             done += len(ready)
             memory = max(memory, sum(item.memory for item in ready))
     for line in _notices(skipped, reduced):
@@ -107,22 +108,25 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _read(work: Work, shared: np.ndarray | None, pipe: InpaintingPipeline, args: argparse.Namespace) -> Ready:
-    picture = EditablePicture(open_upright(work.picture))
+    picture = read_picture(work.picture)
     if shared is not None:
         mask = shared
     elif work.mask is not None:
-        mask = _read_mask(work.mask)
+        mask = read_mask(work.mask)
     else:
         mask = picture.transparent()
     hole = as_marked(mask, picture.size, args.resize_mask)
     return Ready(work, picture, hole, pipe.plan(hole, args.mode).memory)
 
 
-def _read_mask(path: Path) -> np.ndarray:
+def _shared_mask(path: Path | None) -> np.ndarray | None:
+    """The one mask of all pictures, if there is one."""
+    if path is None or path.is_dir():
+        return None
     try:
-        return marked(open_upright(path))
+        return read_mask(path)
     except DecodeError as error:
-        raise UserError(f"the mask {path}: {error}") from error
+        raise UserError(str(error)) from error
 
 
 def _single(image: Path, mask: Path | None, out: Path) -> Work:
@@ -183,7 +187,7 @@ def _save(picture: Image.Image, path: Path, profile: bytes | None) -> None:
 def _notices(skipped: Sequence[str], reduced: int) -> Iterator[str]:
     if skipped:
         yield f"skipped {len(skipped)}:"
-        yield from (f"  {sentence}" for sentence in skipped[:NAMED_SKIPS])
+        yield from (one_line(f"  {sentence}") for sentence in skipped[:NAMED_SKIPS])
     if len(skipped) > NAMED_SKIPS:
         yield f"  and {len(skipped) - NAMED_SKIPS} more"
     if reduced:

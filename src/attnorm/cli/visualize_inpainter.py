@@ -7,8 +7,9 @@ import argparse
 import numpy as np
 import torch
 
-from attnorm.data.decode import DecodeError, marked, open_upright, pillow_quiet
-from attnorm.data.editable import EditablePicture, as_marked
+from attnorm.cli.pictures import read_mask, read_picture
+from attnorm.data.decode import DecodeError, pillow_quiet
+from attnorm.data.editable import as_marked
 from attnorm.errors import UserError
 from attnorm.files import check_output
 from attnorm.inpainting_pipeline import InpaintingPipeline
@@ -57,8 +58,8 @@ def _read(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     """The picture (h, w, 3) uint8 and its hole (h, w) bool."""
     with pillow_quiet():
         try:
-            picture = EditablePicture(open_upright(args.image))
-            mask = picture.transparent() if args.mask is None else marked(open_upright(args.mask))
+            picture = read_picture(args.image)
+            mask = picture.transparent() if args.mask is None else read_mask(args.mask)
             return picture.rgb, as_marked(mask, picture.size)
         except DecodeError as error:
             raise UserError(f"{args.image}: {error}") from error

@@ -61,7 +61,7 @@ def check_size_fits(path: str, size: int, needed: int) -> None:
 
 def _open(report: PrepareReport) -> ImageDataset:
     if not report.reused:
-        for line in report.skipped_lines():
+        for line in report.notices():
             print(line, file=sys.stderr)
     return open_prepared(report.path)
 
