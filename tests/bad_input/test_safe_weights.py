@@ -46,7 +46,7 @@ def trace(tmp_path):
 
 @pytest.fixture
 def malicious(trace, tmp_path):
-    """Two malicious files, a plain pickle and one of torch.save, that do what they are meant to where they are opened."""
+    """Two malicious files, a plain pickle and one of torch.save, that run where they are opened without care."""
     plain = pickle.dumps(Malice(trace))
     pickle.loads(plain)
     assert trace.exists()
@@ -159,6 +159,7 @@ def with_state(run, content):
         (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("line", ["resume {} --steps 8", "agreement {} -o out.png"])
 def test_a_training_state_that_is_a_program_does_not_run(line, world, malicious, trace, tmp_path, refused):
     run = shutil.copytree(world / "run", tmp_path / "copy")
@@ -179,6 +180,7 @@ def test_a_model_without_a_run_gives_no_training_state(world, malicious, trace, 
     assert not trace.exists()
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
 def test_a_feature_network_by_path_must_be_the_standard_file(malicious, trace, tmp_path, refused):
     """TorchScript is a program: only the one file whose checksum is known is opened."""
     scripted = tmp_path / "inception.pt"
@@ -229,6 +231,7 @@ def _header(length, text=b""):
 DAMAGE = {
     "another shape": changed_tensors(_other_shape),
     "a tensor is missing": changed_tensors(lambda tensors: tensors.pop(next(iter(tensors)))),
+    "a counter is missing": changed_tensors(lambda tensors: tensors.pop("norm.num_batches_tracked")),
     "a tensor too many": changed_tensors(lambda tensors: tensors.update(more=torch.zeros(1))),
     "no tensor": changed_tensors(dict.clear),
     "empty": lambda path: path.write_bytes(b""),
@@ -319,13 +322,13 @@ def test_the_memory_of_a_network_is_known_without_taking_it(name):
         made = network(config)
         numbers = {key: tensor.nbytes for key, tensor in made.state_dict().items()}
         assert found == sum(size for key, size in numbers.items() if not key.endswith((".0.u", ".0.v")))
-        assert found > 0.97 * sum(numbers.values())
+        assert found > 0.95 * sum(numbers.values())
 
 
 def test_a_training_that_does_not_fit_into_this_machine_is_refused_before_its_data_is_read(
     tiny_config, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(memory, "machine_memory", lambda: 1e6)
+    monkeypatch.setattr(memory, "machine_memory", lambda: 1e4)
     message = refusal(begin, tiny_config, tmp_path / "run")
     assert "more than this machine's 0.0 GB of memory" in message
     assert not any(tmp_path.iterdir())
@@ -340,7 +343,7 @@ def test_a_container_has_no_more_memory_than_its_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "CONTAINER_LIMITS", (tmp_path / "none", tmp_path / "some"))
     assert memory.machine_memory() == 123456
     memory.check_memory(123456, "this", "do that")
-    with pytest.raises(UserError, match="this would take at least 0.0 GB.*do that"):
+    with pytest.raises(UserError, match=r"this would take at least 0.0 GB.*do that"):
         memory.check_memory(123457, "this", "do that")
 
 

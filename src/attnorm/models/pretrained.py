@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from typing_extensions import Self
 
@@ -61,13 +62,13 @@ class PretrainedNetwork(
         if not Path(model_id).is_dir():
             path = Path(hf_hub_download(repo_id=model_id, filename=SAFETENSORS_SINGLE_FILE, **hub))
         try:
-            network.load_state_dict(load_file(path))
+            tensors = load_file(path)
         except (OSError, SafetensorError) as error:
             raise UserError(f"{path} is missing or damaged, save or download the model again: {error}") from error
-        except RuntimeError as error:
-            raise UserError(
-                f"{path} does not hold the weights that its config.json describes: save or download both again"
-            ) from error
+        if misfit := _misfit(network.state_dict(), tensors):
+            what = f"{path} does not hold the weights that its config.json describes"
+            raise UserError(f"{what} ({misfit}): save or download both again")
+        network.load_state_dict(tensors)
         return network.to(map_location).eval()
 
 
@@ -81,6 +82,17 @@ def weight_bytes(network: type[PretrainedNetwork], config: Any) -> int:
     with torch.device("meta"), _Uninitialised():
         made = network(config)
     return sum(tensor.numel() * tensor.element_size() for tensor in (*made.parameters(), *made.buffers()))
+
+
+def _misfit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:
+    """What of the tensors is not as it should be. PyTorch's own look lets the counters of batch norms be missing."""
+    if missing := sorted(wanted.keys() - found.keys()):
+        return f"{missing[0]} is missing"
+    if strange := sorted(found.keys() - wanted.keys()):
+        return f"{strange[0][:60]} has no place in it"
+    shapes = {name: (tuple(tensor.shape), tuple(found[name].shape)) for name, tensor in wanted.items()}
+    differing = [f"{name} is {there}, not {here}" for name, (here, there) in shapes.items() if here != there]
+    return differing[0] if differing else None
 
 
 class _Uninitialised(TorchFunctionMode):
