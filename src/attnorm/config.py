@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import operator
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -17,6 +18,28 @@ from attnorm.errors import UserError
 
 Config = TypeVar("Config")
 
+LONGEST_VALUE, LONGEST_SENTENCE = 100, 400  # letters of what is repeated in an error
+LONGEST_NUMBER = 256  # bits
+LARGEST_FILE = 1 << 24  # bytes of a configuration: the names of 2^20 classes fit in
+# Beside its own errors PyYAML lets through those of Python's dates, numbers of 5000 digits and brackets 1000 deep.
+_UNREADABLE = (OSError, ValueError, OverflowError, RecursionError, yaml.YAMLError)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without what a configuration does not need and a mistake or an attack would use."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("anchors and aliases are not read: write the value out")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        names = [key.value for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.YAMLError(f"{name!r} occurs twice: leave one")
+        return super().construct_mapping(node, deep)
+
 
 def from_dict(kind: type[Config], data: Any, where: str) -> Config:
     """Builds a dataclass from nested dictionaries; `where` names their origin in errors.
@@ -26,6 +49,7 @@ def from_dict(kind: type[Config], data: Any, where: str) -> Config:
     """
     if not isinstance(data, dict):
         raise UserError(f"{where}: expected names and values, got {type(data).__name__}")
+    _require_plain(data, where)
     hooks = dacite.Config(strict=True, type_hooks={float: _as_float, int: _as_int})
     try:
         return dacite.from_dict(kind, _with_tuples(data), hooks)
@@ -34,9 +58,9 @@ def from_dict(kind: type[Config], data: Any, where: str) -> Config:
     except dacite.WrongTypeError as error:
         wanted = f"{error.field_path} must be {_described(error.field_type)}"
         got = _as_written(error.value) if get_origin(error.field_type) is tuple else repr(error.value)
-        raise UserError(f"{where}: {wanted}, got {got}") from error
+        raise UserError(f"{where}: {wanted}, got {_abridged(got)}") from error
     except (dacite.DaciteError, ValueError) as error:
-        raise UserError(f"{where}: {error}") from error
+        raise UserError(f"{where}: {_abridged(str(error), LONGEST_SENTENCE)}") from error
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -53,17 +77,21 @@ def to_yaml(config: Any) -> str:
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file.
+    """The content of a YAML file. Names may not occur twice, and there are no anchors: a few lines of those can stand
+    for more values than fit into memory.
 
     Raises:
         UserError: the file is missing, unreadable or not YAML.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > LARGEST_FILE:
+            raise UserError(f"{path} is no configuration: it has more than {LARGEST_FILE >> 20} MB")
+        return yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
     except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path} is not a readable YAML file: {' '.join(str(error).split())}") from error
+        raise UserError(f"{path} does not exist: give a file that does") from error
+    except _UNREADABLE as error:
+        reason = _abridged(" ".join(str(error).split()), LONGEST_SENTENCE)
+        raise UserError(f"{path} is not a readable YAML file, restore it or write it anew: {reason}") from error
 
 
 def override(config: Config, arguments: list[str]) -> Config:
@@ -88,6 +116,18 @@ def override(config: Config, arguments: list[str]) -> Config:
     return from_dict(type(config), data, "command line")
 
 
+def overridden(arguments: list[str]) -> list[str]:
+    """The dotted names of the fields that `override` would set."""
+    return [name.replace("-", "_") for name, _ in _named_values(arguments)]
+
+
+def field_of(config: Any, name: str) -> Any:
+    """The value of a field by its dotted name."""
+    for part in name.split("."):
+        config = getattr(config, part)
+    return config
+
+
 def derive(config: Config, changes: dict[str, Any]) -> Config:
     """A copy with some fields changed, named by their dotted paths; how one preset is made from another."""
     for path, value in changes.items():
@@ -101,10 +141,50 @@ def require_range(name: str, value: int, low: int, high: int) -> None:
         raise ValueError(f"{name} must be from {low} to {high}, got {value}")
 
 
+def require_count(name: str, value: int, most: int) -> None:
+    """As `require_range` from 1 on, for numbers whose limit only keeps absurd ones away."""
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+    if value > most:
+        raise ValueError(f"{name} must be at most {most}, got {value}")
+
+
+def whole_number(name: str, value: Any) -> int:
+    """An argument as an int: one of Python or NumPy, or a tensor of one.
+
+    Raises:
+        UserError: it is anything else, 3.7 and True among it.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except (TypeError, ValueError):
+        raise UserError(f"{name} must be a whole number, got {value!r}") from None
+
+
 def nearest(name: str, known: Any) -> str:
     """A ', did you mean …?' for the known name closest to a misspelt one, or an empty string."""
     close = difflib.get_close_matches(name, [str(k) for k in known], n=1, cutoff=0.4)
     return f", did you mean {close[0]!r}?" if close else ""
+
+
+def _require_plain(value: Any, where: str) -> None:
+    """Refuses what no field can hold and no message can show: names that are no text, numbers of many digits."""
+    if isinstance(value, dict):
+        for name in value:
+            if not isinstance(name, str):
+                raise UserError(f"{where}: names must be text, got {_abridged(repr(name))}")
+        value = list(value.values())
+    if isinstance(value, list):
+        for each in value:
+            _require_plain(each, where)
+    elif isinstance(value, int) and value.bit_length() > LONGEST_NUMBER:
+        raise UserError(f"{where}: a number has more than {LONGEST_NUMBER} bits: choose a smaller one")
+
+
+def _abridged(text: str, most: int = LONGEST_VALUE) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def _with_field(config: Any, path: list[str], value: Any) -> Any:
@@ -131,9 +211,9 @@ def _named_values(arguments: list[str]) -> list[tuple[str, list[str]]]:
 
 def _parse(name: str, text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"--{name}: {text!r} cannot be read as a value") from error
+        return yaml.load(text, _Loader)
+    except _UNREADABLE as error:
+        raise UserError(f"--{name}: {_abridged(repr(text))} cannot be read as a value: write it as in YAML") from error
 
 
 def _with_tuples(data: Any) -> Any:
@@ -149,7 +229,7 @@ def _as_float(value: Any) -> Any:
         raise dacite.WrongTypeError(float, value)
     try:
         return float(value) if isinstance(value, (str, int)) else value
-    except ValueError:
+    except (ValueError, OverflowError):
         raise dacite.WrongTypeError(float, value) from None
 
 
@@ -178,7 +258,7 @@ def _as_written(value: Any) -> str:
 def _unknown_names(kind: Any, data: dict[str, Any], error: dacite.UnexpectedDataError) -> str:
     known = _field_names(kind)
     names = sorted(error.keys)
-    return f"unknown field {names[0]!r}{nearest(names[0], known)}"
+    return f"unknown field {_abridged(names[0])!r}{nearest(names[0][:LONGEST_VALUE], known)}"
 
 
 def _field_names(kind: Any) -> list[str]:

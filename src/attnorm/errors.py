@@ -7,3 +7,8 @@ class UserError(Exception):
     The command line prints the message without a traceback and exits with code 2; Python callers may
     catch it like any exception.
     """
+
+
+def one_line(text: object) -> str:
+    """A text on one line of a terminal: what cannot be printed, such as a newline in a file's name, is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))

@@ -27,6 +27,33 @@ def written_aside(path: Path) -> Iterator[Path]:
             partial.unlink(missing_ok=True)
 
 
+def check_output(path: Path, force: bool = False) -> None:
+    """Finds out before the work whether a file can be written to `path`.
+
+    Raises:
+        UserError: it is there already and `force` is not given, it is a folder, or it would lie inside a file.
+    """
+    if os.path.lexists(path) and not force:
+        raise UserError(f"{path} exists already: give --force to overwrite it, or another name")
+    if path.is_dir():
+        raise UserError(f"cannot write {path}: it is a folder: choose another name")
+    check_folder(path.parent, path)
+
+
+def check_folder(folder: Path, wanted: Path | None = None) -> None:
+    """Finds out whether `folder` is one that can be written to, or can be made; it is what `wanted` needs.
+
+    Raises:
+        UserError: it is a file or inside of one, or nothing may be written there.
+    """
+    wanted = folder if wanted is None else wanted
+    there = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), Path())
+    if not there.is_dir():
+        raise UserError(f"cannot write {wanted}: {there} is no folder: choose another name")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise UserError(f"cannot write {wanted}: the folder {there} must not be written to: choose another name")
+
+
 @contextmanager
 def output_file(path: Path) -> Iterator[Path]:
     """As `written_aside`, for a file that the user named.

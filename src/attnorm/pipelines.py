@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from PIL import Image
 from torch import Tensor
 
-from attnorm.config import nearest
+from attnorm.config import nearest, whole_number
 from attnorm.data.progress import track
 from attnorm.errors import UserError
 from attnorm.metrics.layout import record_layouts
@@ -23,6 +25,7 @@ from attnorm.shipped import shipped_model, shipped_models
 
 BATCH = 32
 LARGEST_SEED = 1 << 63
+LARGEST_COUNT = 1 << 20  # pictures of one call: their noise is drawn in one piece
 
 
 class Generated(NamedTuple):
@@ -144,10 +147,12 @@ class ClassConditionalPipeline:
         Raises:
             UserError: an unknown label, or a number that makes no sense.
         """
+        frames, rows = whole_number("the number of frames", frames), whole_number("the number of rows", rows)
         if frames < 2:
             raise UserError(f"the number of frames must be at least 2, got {frames}")
         if rows < 1:
             raise UserError(f"the number of rows must be at least 1, got {rows}")
+        check_count(frames * rows)
         labels = self._index(first), self._index(second)
         shares = np.linspace(0, 1, frames)
         mixtures = torch.zeros(frames, len(self.class_names))
@@ -163,34 +168,36 @@ class ClassConditionalPipeline:
         """Class indices of names or indices; a name that is also an index means the class of that name."""
         if labels is None:
             return list(range(len(self.class_names)))
-        if not labels or isinstance(labels, str):
+        is_list = isinstance(labels, Iterable) and not isinstance(labels, (str, bytes))
+        wanted = list(islice(labels, LARGEST_COUNT + 1)) if is_list else []
+        if not wanted:
             raise UserError(f"labels must be a non-empty list of class names or indices, got {labels!r}")
-        return [self._index(label) for label in labels]
+        check_count(len(wanted))
+        return [self._index(label) for label in wanted]
 
     def _wanted(self, labels: Sequence[str | int] | None, num_images: int | None) -> list[int]:
         """The label of each picture."""
         indices = self.indices(labels)
-        count = len(indices) if num_images is None else num_images
-        if count < 1:
-            raise UserError(f"the number of pictures must be at least 1, got {count}")
+        count = len(indices) if num_images is None else whole_number("the number of pictures", num_images)
+        check_count(count)
         return [indices[i % len(indices)] for i in range(count)]
 
     def _index(self, label: str | int) -> int:
         if isinstance(label, str) and label in self.class_names:
             return self.class_names.index(label)
-        try:
-            index = int(label)
-        except ValueError:
+        if isinstance(label, str) and not re.fullmatch("-?[0-9]{1,18}", label):
             raise UserError(
-                f"there is no class {label!r}{nearest(str(label), self.class_names)} "
+                f"there is no class {_abridged_name(label)!r}{nearest(label, self.class_names)} "
                 f"(the model knows {_abridged(self.class_names)})"
-            ) from None
+            )
+        index = int(label) if isinstance(label, str) else whole_number("a label that is no class name", label)
         if not 0 <= index < len(self.class_names):
             raise UserError(f"there is no class {index}: the model's classes are 0 to {len(self.class_names) - 1}")
         return index
 
     def _noise(self, count: int, seed: int) -> Tensor:
         """Comes from the CPU in one piece, so that device and batch size do not change the pictures."""
+        seed = whole_number("seed", seed)
         if not 0 <= seed < LARGEST_SEED:
             raise UserError(f"seed must be from 0 to 2^63 - 1, got {seed}")
         return torch.randn(count, self.generator.config.latent_dim, generator=torch.Generator().manual_seed(seed))
@@ -236,11 +243,24 @@ def truncated(z: Tensor, limit: float) -> Tensor:
     return (-exact.sign() * torch.special.ndtri(below)).clamp(-limit, limit).to(z.dtype)
 
 
+def check_count(count: int) -> None:
+    """Raises UserError if one call cannot draw so many pictures."""
+    if count < 1:
+        raise UserError(f"the number of pictures must be at least 1, got {count}")
+    if count > LARGEST_COUNT:
+        raise UserError(
+            f"the number of pictures must be at most {LARGEST_COUNT} in one call, got {count}: draw fewer, and others "
+            "with another seed"
+        )
+
+
 def check_device(name: str) -> None:
     """Raises a UserError if PyTorch cannot use a device of this name."""
     try:
+        if not isinstance(name, (str, torch.device)):  # None, for instance, would be PyTorch's default
+            raise RuntimeError(f"{name!r} is no device")
         torch.empty(0, device=name).cpu()
-    except (RuntimeError, AssertionError) as error:  # NotImplementedError is one: "meta" holds no numbers
+    except (RuntimeError, AssertionError, ImportError) as error:  # NotImplementedError is one: "meta" holds no numbers
         raise UserError(f"PyTorch cannot use the device {name!r} here: choose cpu") from error
 
 
@@ -251,6 +271,10 @@ def find_model(source: str | Path) -> str | Path:
         UserError: nothing there is a model.
     """
     path = Path(source)
+    try:
+        path.exists()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise UserError(f"there is no run or model at {_abridged_name(str(source))}: {error.args[-1]}") from error
     for folder in (path / "model", path):
         if (folder / "config.json").is_file():
             return folder
@@ -266,7 +290,7 @@ def saved_fields(model: str | Path) -> set[str]:
     the hub, which its loader looks into."""
     try:
         return set(json.loads((Path(model) / "config.json").read_text("utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return set()
 
 
@@ -283,6 +307,10 @@ def _hub_model(name: str) -> str:
     return name
 
 
+def _abridged_name(name: str, most: int = 60) -> str:
+    return name if len(name) <= most else f"{name[:most]}…"
+
+
 def _abridged(names: Sequence[str], most: int = 12) -> str:
-    shown = ", ".join(names[:most])
+    shown = ", ".join(map(_abridged_name, names[:most]))
     return shown if len(names) <= most else f"{shown}, … {len(names)} in all"

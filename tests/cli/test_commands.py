@@ -40,7 +40,7 @@ def test_an_unknown_preset_is_refused_with_the_nearest_name(refused):
         (["an-gan-digits", "--out", "run"], "required: --data (see attnorm train --help)"),
         (["an-gan-digits", "--data", "digits"], "required: --out"),
         (["--data", "digits", "--out", "run"], "required: preset"),
-        (["an-gan-digits", "--data", "", "--out", "run"], "no data was named"),
+        (["an-gan-digits", "--data", "", "--out", "run"], "argument --data: the name is empty"),
         (["an-gan-digits", "--data", "nowhere", "--out", "run"], "there is nothing at nowhere"),
         (["an-gan-digits", "--data", "digit", "--out", "run"], "did you mean 'digits'"),
         (["an-gan-digits", "--data", "digits", "--out", "run", "--step", "5"], "did you mean 'steps'?"),
@@ -76,7 +76,7 @@ def test_train_refuses_what_it_cannot_use_and_makes_no_run(arguments, part, refu
 )
 def test_the_preset_may_follow_options(arguments, monkeypatch):
     begun = []
-    monkeypatch.setattr("attnorm.cli.train.begin", lambda config, run, workers: begun.append(config) or 0)
+    monkeypatch.setattr("attnorm.cli.train.begin", lambda config, run, workers, fixed: begun.append(config) or 0)
     assert main(["train", *arguments]) == 0
     (config,) = begun
     assert config.data == "digits"
@@ -256,7 +256,7 @@ def test_a_missing_extra_is_named_with_the_remedy(refused, monkeypatch):
         if name not in ("attnorm.cli", "attnorm.errors"):
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(builtins, "__import__", without_yaml)
-    assert refused("presets") == "`attnorm presets` needs the package 'yaml': pip install 'attnorm[train,data]'"
+    assert refused("presets") == "`attnorm presets` needs the package 'yaml': pip install 'attnorm[train]'"
 
 
 def test_a_package_that_only_the_data_needs_is_named_too(refused, monkeypatch):
@@ -264,7 +264,7 @@ def test_a_package_that_only_the_data_needs_is_named_too(refused, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)  # as if it were not installed
     message = refused("train", "an-gan-digits", "--data", "digits", "--out", "run")
-    assert message == "`attnorm train` needs the package 'sklearn.datasets': pip install 'attnorm[train,data]'"
+    assert message == "`attnorm train` needs the package 'sklearn.datasets': pip install 'attnorm[data]'"
 
 
 def test_ctrl_c_is_one_line_and_130(monkeypatch, capsys):

@@ -32,7 +32,7 @@ def no_preparing(monkeypatch):
     def fail(*args):
         raise AssertionError("decoded again")
 
-    return lambda: monkeypatch.setattr("attnorm.data.prepare.decode_square", fail)
+    return lambda: monkeypatch.setattr("attnorm.data.prepare.read_square", fail)
 
 
 def test_a_raw_folder_is_prepared_once_into_the_cache(raw, tmp_path, no_preparing):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from attnorm.data import prepare as preparing
 from attnorm.data.dataset import open_prepared
-from attnorm.data.decode import decode_square
+from attnorm.data.decode import Square, decode_square
 from attnorm.data.prepare import prepare, prepare_builtin
 from attnorm.data.sources import RawPicture
 from attnorm.data.writer import PreparedWriter
@@ -69,7 +69,7 @@ def test_the_prepared_set_holds_every_good_picture_in_order(source, tmp_path):
 def test_corrupt_files_are_reported_by_name_and_counted(source, tmp_path):
     report = prepare(source, tmp_path / "out", 16)
     assert [name for name, _ in report.skipped] == ["cat/corrupt.png", "dog/cut.png", "dog/empty.jpg"]
-    lines = report.skipped_lines()
+    lines = report.notices()
     assert lines[0] == "skipped 3 of 53 pictures:" and lines[3] == "  dog/empty.jpg: empty file"
     info = json.loads((tmp_path / "out/dataset.json").read_text())
     assert [name for name, _ in info["skipped"]] == [name for name, _ in report.skipped]
@@ -80,7 +80,7 @@ def test_of_many_skipped_files_the_first_ten_are_named(tmp_path):
     save(tmp_path / "set/good.png", Image.new("RGB", (4, 4)))
     for index in range(12):
         (tmp_path / f"set/bad{index:02}.png").write_bytes(b"x")
-    lines = prepare(tmp_path / "set", tmp_path / "out", 4).skipped_lines()
+    lines = prepare(tmp_path / "set", tmp_path / "out", 4).notices()
     assert "bad09.png" in lines[10] and lines[11].startswith("  and 2 more, all in") and len(lines) == 12
     assert len(json.loads((tmp_path / "out/dataset.json").read_text())["skipped"]) == 12
 
@@ -126,7 +126,7 @@ def test_an_interrupted_prepare_leaves_nothing(source, tmp_path, monkeypatch, in
         if len(seen) > 20:
             assert list(tmp_path.glob("out.partial-*"))  # so the cleaning is of something
             raise interruption
-        return noise(size, size)
+        return Square(noise(size, size), False)
 
     monkeypatch.setattr(preparing, "_decode", decode)
     with pytest.raises(interruption):
@@ -180,7 +180,7 @@ def test_numbers_out_of_range_are_refused(source, tmp_path, options, problem):
 
 def test_an_unwritable_place_is_named(source, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot write .*file/out \("):
+    with pytest.raises(UserError, match=r"cannot write .*file/out: .*file is no folder"):
         prepare(source, tmp_path / "file/out", 16)
 
 

@@ -10,11 +10,13 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import io
 import os
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from attnorm.errors import UserError
+from attnorm.cli.extras import installation_of
+from attnorm.errors import UserError, one_line
 
 COMMANDS = {
     "presets": "list the named configurations, or print one whole",
@@ -42,7 +44,13 @@ COMMANDS = {
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line with the command that explains more."""
+    """An argument parser whose errors are one line with the command that explains more.
+
+    Names of options are not guessed from their beginnings: `--data` and a preset's `--data_…` are different things.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_abbrev": False, **options})
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see {self.prog} --help)")
@@ -56,10 +64,13 @@ def main(argv: list[str] | None = None) -> int:
     # PyTorch's idle threads spin for milliseconds before they sleep. Where other programs run, that takes the processor
     # from the thread that is waited for. This is read when torch is loaded, which comes after.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    for stream in (sys.stdout, sys.stderr):  # a letter that the terminal has not is escaped, and no error
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         return _dispatch(arguments)
     except UserError as error:
-        print(f"attnorm: error: {error}", file=sys.stderr)
+        print(f"attnorm: error: {one_line(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:  # a run in progress stops in its own, orderly way: see training/loop.py
         print("attnorm: interrupted", file=sys.stderr)
@@ -86,9 +97,8 @@ def _dispatch(arguments: list[str]) -> int:
     except ModuleNotFoundError as error:  # at the command's import, or where the work first needs a package
         if (error.name or "attnorm").startswith("attnorm"):
             raise
-        raise UserError(
-            f"`attnorm {name}` needs the package {error.name!r}: pip install 'attnorm[train,data]'"
-        ) from error
+        missing = error.name or ""
+        raise UserError(f"`attnorm {name}` needs the package {missing!r}: {installation_of(missing)}") from error
 
 
 def _run(name: str, rest: list[str]) -> int:

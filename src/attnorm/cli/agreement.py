@@ -18,11 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from attnorm.cli.arguments import file_path
 from attnorm.data.facades import REGIONS, STYLES, Facade, render_facade
 from attnorm.data.facades.render import MAX_SIZE, MIN_SIZE
 from attnorm.data.progress import track
 from attnorm.errors import UserError
-from attnorm.files import output_file
+from attnorm.files import check_output, output_file
 from attnorm.metrics.agreement import Agreement, Score, agreement
 from attnorm.metrics.layout import record_layouts
 from attnorm.models.class_conditional import Discriminator
@@ -31,7 +32,7 @@ from attnorm.plots import agreement_sheet, save_picture
 from attnorm.plots.saving import check_picture_name
 from attnorm.training.restore import load_discriminator
 
-BATCH = 32
+BATCH, MOST = 32, 100_000
 UNSEEN = 1  # the seed of drawings; the built-in set that training uses is drawn from 0
 
 SAID = {
@@ -42,10 +43,12 @@ SAID = {
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, help="a run trained on facades-synthetic")
+    parser.add_argument("run", type=file_path, help="a run trained on facades-synthetic")
     parser.add_argument("--count", type=int, default=240, metavar="N", help="pictures to measure (default 240)")
     parser.add_argument("--seed", type=int, default=UNSEEN, help=f"of the drawings (default {UNSEEN}, not training's)")
-    parser.add_argument("-o", "--out", type=Path, required=True, help="a sheet, such as agreement.png; .json beside it")
+    parser.add_argument(
+        "-o", "--out", type=file_path, required=True, help="a sheet, such as agreement.png; .json beside it"
+    )
     parser.add_argument("--force", action="store_true", help="overwrite existing files")
     parser.add_argument("--json", action="store_true", help="print the record instead of a table, for a script to read")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
@@ -56,8 +59,7 @@ def run(args: argparse.Namespace) -> None:
     _check_numbers(args)
     record = args.out.with_suffix(".json")
     for path in (args.out, record):
-        if path.exists() and not args.force:
-            raise UserError(f"{path} exists already: give --force to overwrite it, or another name")
+        check_output(path, args.force)
     check_device(args.device)
     restored = load_discriminator(args.run, args.device)
     for sentence in restored.complaints:
@@ -98,6 +100,8 @@ def run(args: argparse.Namespace) -> None:
 def _check_numbers(args: argparse.Namespace) -> None:
     if args.count < len(STYLES):
         raise UserError(f"--count must be at least {len(STYLES)}, one of each style, got {args.count}")
+    if args.count > MOST:
+        raise UserError(f"--count must be at most {MOST}, got {args.count}")
     if args.seed < 0:
         raise UserError(f"--seed must not be negative, got {args.seed}")
 

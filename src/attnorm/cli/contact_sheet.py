@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 import numpy as np
 
+from attnorm.cli.arguments import file_path
 from attnorm.cli.model_argument import add_model
 from attnorm.data.facades import render_facade
 from attnorm.data.facades.render import MAX_SIZE, MIN_SIZE
@@ -32,7 +32,7 @@ GAP = 16
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
-    parser.add_argument("-o", "--out", type=Path, required=True, help="the sheet, such as sheet.png")
+    parser.add_argument("-o", "--out", type=file_path, required=True, help="the sheet, such as sheet.png")
     parser.add_argument(
         "--inpainter", metavar="MODEL", help="which completes the front (default: a shipped one, if any)"
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from attnorm.cli.arguments import path_or_name
 from attnorm.data.builtin import BUILTIN
 from attnorm.data.loading import check_exists, check_size_fits
 from attnorm.data.prepare import PrepareReport, default_workers, prepare, prepare_builtin
@@ -27,15 +28,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     sets = f"a folder of class folders, parquet file(s), or a built-in set ({', '.join(BUILTIN)})"
 
     making = commands.add_parser("prepare", help="bring a picture set to one size, ready for training")
-    making.add_argument("source", metavar="SRC", help=sets)
-    making.add_argument("out", metavar="OUT", help="the new folder")
+    making.add_argument("source", type=path_or_name, metavar="SRC", help=sets)
+    making.add_argument("out", type=path_or_name, metavar="OUT", help="the new folder")
     making.add_argument("--size", type=int, required=True, metavar="N", help="side of the pictures in pixels")
     making.add_argument("--workers", type=int, metavar="N", help="how many to work at once (all processors)")
     making.add_argument("--count", type=int, metavar="N", help="pictures to take of a built-in set (all)")
     making.add_argument("--seed", type=int, metavar="N", help="which drawing of a synthetic set (0)")
 
     looking = commands.add_parser("inspect", help="say what a picture set is: its size, classes and counts")
-    looking.add_argument("source", metavar="PATH", help=f"a prepared folder, {sets}")
+    looking.add_argument("source", type=path_or_name, metavar="PATH", help=f"a prepared folder, {sets}")
     looking.add_argument("--size", type=int, metavar="N", help="also check that it suits this size")
     looking.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -60,7 +61,7 @@ def _prepare(args: argparse.Namespace) -> None:
             raise UserError(f"--{name.replace('_', '-')} is for {other}: leave it out for {args.source}")
     with _terminating_cleanly():
         report = _prepare_builtin(args) if built_in else _prepare_raw(args)
-    for line in report.skipped_lines():
+    for line in report.notices():
         print(line)
     verb = "already holds" if report.reused else "holds"
     print(f"{args.out} {verb} {report.count} pictures at {args.size}×{args.size}")

@@ -6,9 +6,10 @@ import argparse
 import json
 import os
 import platform
-import re
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+
+from attnorm.cli.extras import extras
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -37,13 +38,7 @@ def examine() -> dict[str, Any]:
 
 def _extras() -> dict[str, dict[str, str | None]]:
     """By extra, its packages and the version of each that is installed, None where there is none."""
-    extras: dict[str, dict[str, str | None]] = {}
-    for requirement in requires("attnorm") or []:
-        extra = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", requirement)
-        name = re.match(r"[\w.-]+", requirement)
-        if extra and name:
-            extras.setdefault(extra[1], {})[name[0]] = _installed(name[0])
-    return extras
+    return {extra: {name: _installed(name) for name in names} for extra, names in extras().items()}
 
 
 def _installed(package: str) -> str | None:

@@ -7,9 +7,9 @@ pictures with centred and with random holes, beside fills that it has to beat.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from attnorm.cli import evaluate_generator, evaluate_inpainter
+from attnorm.cli.arguments import file_path, path_or_name
 from attnorm.cli.kinds import is_inpainter
 from attnorm.cli.model_argument import add_model
 from attnorm.errors import UserError
@@ -21,7 +21,9 @@ OWN = {"class-conditional": ("num_real", "classes"), "inpainting": ("window",)} 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
-    parser.add_argument("--data", help="the real pictures: whatever attnorm train takes (default: the run's own)")
+    parser.add_argument(
+        "--data", type=path_or_name, help="the real pictures: whatever attnorm train takes (default: the run's own)"
+    )
     parser.add_argument("--split", metavar="NAME", help="what --data is, for the record (default: its file name)")
     parser.add_argument(
         "--metrics",
@@ -39,7 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--num", type=int, metavar="N", help="pictures to generate (default 5000), or to complete (default: all)"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, metavar="FILE.json", help="default: a file in the run's folder metrics/")
+    parser.add_argument(
+        "--out", type=file_path, metavar="FILE.json", help="default: a file in the run's folder metrics/"
+    )
     parser.add_argument("--force", action="store_true", help="overwrite an existing record")
     parser.add_argument("--json", action="store_true", help="print the record instead of tables, for a script to read")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")

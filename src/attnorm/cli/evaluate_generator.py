@@ -16,7 +16,7 @@ from attnorm.errors import UserError
 from attnorm.metrics.evaluation import Evaluator
 from attnorm.metrics.features import load_extractor
 from attnorm.metrics.inception_file import cache_folder
-from attnorm.metrics.pictures import Pictures
+from attnorm.metrics.pictures import LARGEST_COUNT, Pictures
 from attnorm.metrics.processes import first_process_first, launched_group, rank_and_count
 from attnorm.metrics.registry import MetricValue, find_metrics
 from attnorm.metrics.result import Protocol, class_table, make_results, table, write_results
@@ -79,6 +79,8 @@ def run(args: argparse.Namespace) -> None:
 def _check_numbers(args: argparse.Namespace) -> None:
     if args.num < 1:
         raise UserError(f"--num must be at least 1, got {args.num}")
+    if args.num > LARGEST_COUNT:
+        raise UserError(f"--num must be at most {LARGEST_COUNT}, got {args.num}")
     if args.num_real is not None and args.num_real < 0:
         raise UserError(f"--num-real must be at least 1, or 0 for all pictures, got {args.num_real}")
     if not 0 <= args.seed < LARGEST_SEED:

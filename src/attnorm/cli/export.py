@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from attnorm.cli.arguments import file_path
 from attnorm.cli.model_argument import add_model
 from attnorm.errors import UserError
 from attnorm.exporting.files import FORMATS, export
@@ -18,7 +19,7 @@ from attnorm.exporting.program import CHECKED_BATCHES, program_of
 def configure(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     suffixes = " or ".join(f"FILE{kind.suffix}" for kind in FORMATS.values())
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help=suffixes)
+    parser.add_argument("-o", "--out", type=file_path, required=True, metavar="FILE", help=suffixes)
     parser.add_argument("--format", choices=tuple(FORMATS), help="default: as the file's name ends")
     parser.add_argument("--force", action="store_true", help="overwrite an existing file")
 

@@ -19,13 +19,15 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from attnorm.cli.arguments import file_path
 from attnorm.cli.model_argument import add_model
-from attnorm.data.decode import DecodeError, has_sixteen_bit_colour, marked, open_upright, pillow_quiet
+from attnorm.cli.pictures import read_mask, read_picture
+from attnorm.data.decode import DecodeError, pillow_quiet
 from attnorm.data.editable import EditablePicture, as_marked
 from attnorm.data.progress import track
 from attnorm.data.sources import PARQUET_EXTENSION, list_files
-from attnorm.errors import UserError
-from attnorm.files import output_file
+from attnorm.errors import UserError, one_line
+from attnorm.files import check_folder, output_file
 from attnorm.inpainting_pipeline import MODES, InpaintingPipeline
 
 # Formats that give every pixel back as it was.
@@ -36,15 +38,15 @@ NAMED_SKIPS = 10
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
-    parser.add_argument("image", type=Path, metavar="IMAGE", help="a picture, or a folder of pictures")
+    parser.add_argument("image", type=file_path, metavar="IMAGE", help="a picture, or a folder of pictures")
     parser.add_argument(
         "mask",
-        type=Path,
+        type=file_path,
         nargs="?",
         metavar="MASK",
         help="a mask for all, or a folder of masks named as the pictures; without, transparent pixels are missing",
     )
-    parser.add_argument("-o", "--out", type=Path, required=True, help="a .png or .tif file, or a folder")
+    parser.add_argument("-o", "--out", type=file_path, required=True, help="a .png or .tif file, or a folder")
     parser.add_argument("--mode", choices=MODES, default="auto", help="how much to look at at once (default auto)")
     parser.add_argument("--resize-mask", action="store_true", help="scale masks of another size to their picture's")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="pictures at once (default 1)")
@@ -78,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     works = _folder(args.image, args.mask, args.out, skipped) if many else [_single(args.image, args.mask, args.out)]
     _refuse_overwriting(works, args.force)
     with pillow_quiet():
-        shared = None if args.mask is None or args.mask.is_dir() else _read_mask(args.mask)
+        shared = _shared_mask(args.mask)
         pipe = InpaintingPipeline.from_pretrained(args.model, device=args.device)
         done, memory, reduced = 0, 0, 0
         stream = iter(track(works, "inpainting", len(works), show=many))
@@ -94,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
             found = pipe.fill([item.picture.rgb for item in ready], [item.hole for item in ready], args.mode)
             for item, rgb in zip(ready, found, strict=True):
                 _save(item.picture.filled(rgb, item.hole), item.work.out, item.picture.profile)
-                reduced += has_sixteen_bit_colour(item.work.picture)
+                reduced += item.picture.is_reduced
             done += len(ready)
             memory = max(memory, sum(item.memory for item in ready))
     for line in _notices(skipped, reduced):
@@ -105,22 +107,25 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _read(work: Work, shared: np.ndarray | None, pipe: InpaintingPipeline, args: argparse.Namespace) -> Ready:
-    picture = EditablePicture(open_upright(work.picture))
+    picture = read_picture(work.picture)
     if shared is not None:
         mask = shared
     elif work.mask is not None:
-        mask = _read_mask(work.mask)
+        mask = read_mask(work.mask)
     else:
         mask = picture.transparent()
     hole = as_marked(mask, picture.size, args.resize_mask)
     return Ready(work, picture, hole, pipe.plan(hole, args.mode).memory)
 
 
-def _read_mask(path: Path) -> np.ndarray:
+def _shared_mask(path: Path | None) -> np.ndarray | None:
+    """The one mask of all pictures, if there is one."""
+    if path is None or path.is_dir():
+        return None
     try:
-        return marked(open_upright(path))
+        return read_mask(path)
     except DecodeError as error:
-        raise UserError(f"the mask {path}: {error}") from error
+        raise UserError(str(error)) from error
 
 
 def _single(image: Path, mask: Path | None, out: Path) -> Work:
@@ -169,6 +174,8 @@ def _refuse_overwriting(works: Sequence[Work], force: bool) -> None:
     if taken and not force:
         others = f" and {len(taken) - 1} more" if len(taken) > 1 else ""
         raise UserError(f"{taken[0]}{others} exists already: give --force to overwrite it, or another name")
+    for folder in {work.out.parent for work in works}:
+        check_folder(folder, works[0].out if len(works) == 1 else folder)
 
 
 def _save(picture: Image.Image, path: Path, profile: bytes | None) -> None:
@@ -179,7 +186,7 @@ def _save(picture: Image.Image, path: Path, profile: bytes | None) -> None:
 def _notices(skipped: Sequence[str], reduced: int) -> Iterator[str]:
     if skipped:
         yield f"skipped {len(skipped)}:"
-        yield from (f"  {sentence}" for sentence in skipped[:NAMED_SKIPS])
+        yield from (one_line(f"  {sentence}") for sentence in skipped[:NAMED_SKIPS])
     if len(skipped) > NAMED_SKIPS:
         yield f"  and {len(skipped) - NAMED_SKIPS} more"
     if reduced:

@@ -5,12 +5,13 @@ and a film.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 
+from attnorm.cli.arguments import file_path
 from attnorm.cli.model_argument import add_model
 from attnorm.errors import UserError
+from attnorm.files import check_output
 from attnorm.pipelines import ClassConditionalPipeline, Interpolated
 from attnorm.plots import interpolation_frames, interpolation_sheet, save_animation, save_picture
 from attnorm.plots.animation import check_film_name
@@ -32,8 +33,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="whose map is shown, or auto (the default, where the model has a layout): the one whose map varies most",
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("-o", "--out", type=Path, required=True, help="the sheet, such as sheet.png")
-    parser.add_argument("--animation", type=Path, metavar="FILM", help="also a film: FILM.gif, or FILM.mp4")
+    parser.add_argument("-o", "--out", type=file_path, required=True, help="the sheet, such as sheet.png")
+    parser.add_argument("--animation", type=file_path, metavar="FILM", help="also a film: FILM.gif, or FILM.mp4")
     parser.add_argument("--seconds", type=float, default=2.0, help="of the film, from A to B (default 2); then back")
     parser.add_argument("--force", action="store_true", help="overwrite existing files")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
@@ -67,9 +68,11 @@ def _check_files(args: argparse.Namespace) -> None:
         check_film_name(args.animation)
         if not 0.1 <= args.seconds <= 60:
             raise UserError(f"--seconds must be from 0.1 to 60, got {args.seconds:g}")
+    if args.out == args.animation:
+        raise UserError(f"-o and --animation are both {args.out}: give them different names")
     for path in (args.out, args.animation):
-        if path is not None and path.exists() and not args.force:
-            raise UserError(f"{path} exists already: give --force to overwrite it, or another name")
+        if path is not None:
+            check_output(path, args.force)
 
 
 def _entity(asked: str | None, drawn: Interpolated, model: str) -> int | None:

@@ -24,5 +24,5 @@ def is_inpainter(source: str) -> bool:
     file = model / "config.json" if isinstance(model, Path) else hf_hub_download(model, "config.json")
     try:
         return "branch" in json.loads(Path(file).read_text("utf-8"))
-    except (OSError, ValueError, TypeError):  # the loader says what is wrong with it
+    except (OSError, ValueError, TypeError, RecursionError):  # the loader says what is wrong with it
         return False

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 
+from attnorm.cli.arguments import path_or_name
+
 MODEL = "model"  # where the parsed arguments have it
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        MODEL, help="a run, a saved model's folder, a name from `attnorm models`, or ORGANISATION/NAME on the hub"
+        MODEL,
+        type=path_or_name,
+        help="a run, a saved model's folder, a name from `attnorm models`, or ORGANISATION/NAME on the hub",
     )

@@ -5,15 +5,15 @@ records. Its form is that of the Hugging Face hub.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from attnorm.cli.arguments import file_path
 from attnorm.cli.publishing_options import add_options, given_options
 from attnorm.publishing.package import Wishes, package
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, help="a run's folder")
-    parser.add_argument("out", type=Path, metavar="FOLDER", help="the new folder; must not exist yet")
+    parser.add_argument("run", type=file_path, help="a run's folder")
+    parser.add_argument("out", type=file_path, metavar="FOLDER", help="the new folder; must not exist yet")
     parser.add_argument("--name", help="by which others will load the model (default: the folder's)")
     add_options(parser)
 

@@ -8,8 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from attnorm.cli.arguments import file_path
 from attnorm.config import nearest
 from attnorm.errors import UserError
+from attnorm.files import check_output
 from attnorm.plots.charts import check_chart_name
 from attnorm.plots.curves import Curve, save_curves
 from attnorm.training.history import Figure, as_arrays, measured_figures, read_history
@@ -21,8 +23,10 @@ Runs = dict[str, dict[str, Curve]]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="runs' folders, in the order of the legend")
-    parser.add_argument("-o", "--out", type=Path, required=True, help="the chart: curves.png, .svg or .pdf")
+    parser.add_argument(
+        "runs", nargs="+", type=file_path, metavar="RUN", help="runs' folders, in the order of the legend"
+    )
+    parser.add_argument("-o", "--out", type=file_path, required=True, help="the chart: curves.png, .svg or .pdf")
     parser.add_argument(
         "--figures",
         nargs="+",
@@ -42,8 +46,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     check_chart_name(args.out)
-    if args.out.exists() and not args.force:
-        raise UserError(f"{args.out} exists already: give --force to overwrite it, or another name")
+    check_output(args.out, args.force)
     if args.smooth is not None and not 0 <= args.smooth < float("inf"):
         raise UserError(f"--smooth must be 0 or a number of steps, got {args.smooth:g}")
     names = _legend_names(args.runs, args.names)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
+
+from attnorm.cli.arguments import file_path
 
 OPTIONS = ("weights", "dtype", "licence", "limits", "results", "pictures")
 OF_DATA = ("data_id", "data_about", "data_licence", "data_url")
@@ -22,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--limits", nargs="+", metavar="SENTENCE", help="what a user has to know, besides what the run itself says"
     )
     parser.add_argument(
-        "--results", nargs="+", type=Path, metavar="FILE.json", help="records of attnorm evaluate of these weights"
+        "--results", nargs="+", type=file_path, metavar="FILE.json", help="records of attnorm evaluate of these weights"
     )
     parser.add_argument("--pictures", metavar="DATA", help="what an inpainting model's samples complete (drawn fronts)")
     data = parser.add_argument_group("the pictures that the run was trained on, unless they are a built-in set")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attnorm.errors import UserError
+from attnorm.files import check_output
 
 
 def record_path(args: argparse.Namespace, run: Path | None, step: int | None, parts: Sequence[str]) -> Path:
@@ -25,8 +26,7 @@ def record_path(args: argparse.Namespace, run: Path | None, step: int | None, pa
     if out.suffix != ".json":
         raise UserError(f"{out}: the name of the record must end in .json")
     for path in (out, out.with_suffix(".png")):
-        if path.exists() and not args.force:
-            raise UserError(f"{path} exists already: give --force to overwrite it, or another name with --out")
+        check_output(path, args.force)
     return out
 
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
 import sys
 from pathlib import Path
 
+from attnorm.cli.arguments import file_path, path_or_name
+from attnorm.data.builtin import BUILTIN
+from attnorm.data.loading import check_exists
 from attnorm.errors import UserError
-from attnorm.files import output_file
+from attnorm.files import check_folder, output_file
 from attnorm.reproduction.paper import INPAINTING_SCALES, SCALES, TABLES
 from attnorm.reproduction.report import write_report
 from attnorm.reproduction.runs import Reproduction, make_runs
+
+LARGEST_SEED = 1 << 32  # of a run
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,13 +28,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="cpu",
         help="size of networks and training (default cpu)",
     )
-    parser.add_argument("--data", help="pictures to train on (at scale cpu by default facades-synthetic)")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for runs and TABLE.md")
+    parser.add_argument(
+        "--data", type=path_or_name, help="pictures to train on (at scale cpu by default facades-synthetic)"
+    )
+    parser.add_argument("--out", type=file_path, required=True, metavar="FOLDER", help="for runs and TABLE.md")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="default 0")
     parser.add_argument("--steps", type=int, metavar="N", help="steps of every run (default: the presets' own)")
     parser.add_argument("--extractor", help="network of the metrics (default: the scale's)")
     parser.add_argument("--num", type=int, metavar="N", help="pictures to measure with (default: the scale's)")
-    parser.add_argument("--val-data", help="of table3: validation pictures (default: a share of the data held out)")
+    parser.add_argument(
+        "--val-data", type=path_or_name, help="of table3: validation pictures (default: a share of the data held out)"
+    )
     parser.add_argument(
         "--phase-1-steps",
         type=int,
@@ -61,6 +71,13 @@ def run(args: argparse.Namespace) -> int:
             raise UserError(f"--{name} must be at least 1, got {value}")
     if len(set(args.seeds)) < len(args.seeds):
         raise UserError(f"--seeds names a seed twice: {' '.join(map(str, args.seeds))}")
+    for seed in args.seeds:
+        if not 0 <= seed < LARGEST_SEED:
+            raise UserError(f"--seeds must be from 0 to 2^32 - 1, got {seed}")
+    for place in filter(None, (source, args.val_data)):
+        if place not in BUILTIN:
+            check_exists(Path(place))
+    check_folder(args.out)
     plan = Reproduction(
         table=args.table,
         scale=args.scale,
@@ -74,13 +91,23 @@ def run(args: argparse.Namespace) -> int:
         val_source=args.val_data or "",
         phase_1_steps=args.phase_1_steps,
         # Without the dashes torchrun would take our options for abbreviations of its own.
-        launcher=(*shlex.split(args.launcher), "-m", "--") if args.launcher else (sys.executable, "-m"),
+        launcher=(*_launcher(args.launcher), "-m", "--") if args.launcher else (sys.executable, "-m"),
     )
     code = make_runs(plan, lambda sentence: print(sentence, flush=True), lambda: _write(plan))
     _write(plan)
     print(write_report(plan))
     print(_path(plan))
     return code
+
+
+def _launcher(text: str) -> list[str]:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"--launcher {text!r} cannot be read ({error}): close its quotation marks") from error
+    if not words or shutil.which(words[0]) is None:
+        raise UserError(f"--launcher {text!r}: there is no such program here, give one such as torchrun")
+    return words
 
 
 def _path(plan: Reproduction) -> Path:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from attnorm.cli.arguments import file_path
 from attnorm.data.prepare import default_workers
 from attnorm.training.loop import resume
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, help="the run's folder")
+    parser.add_argument("run", type=file_path, help="the run's folder")
     parser.add_argument("--steps", type=int, help="train to this step instead of the one in the run's config.yaml")
 
 

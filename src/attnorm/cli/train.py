@@ -7,9 +7,9 @@ shows them all. Ctrl-C saves a checkpoint and says how to go on.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-from attnorm.config import derive, override
+from attnorm.cli.arguments import file_path, path_or_name
+from attnorm.config import derive, overridden, override
 from attnorm.data.prepare import default_workers
 from attnorm.errors import UserError
 from attnorm.presets import PRESETS, get_preset
@@ -24,9 +24,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data",
         required=True,
+        type=path_or_name,
         help="a folder of pictures, a folder per class, parquet file(s), a prepared or a built-in set",
     )
-    parser.add_argument("--out", required=True, type=Path, help="the run's folder; must not hold a run yet")
+    parser.add_argument("--out", required=True, type=file_path, help="the run's folder; must not hold a run yet")
 
 
 def arranged(arguments: list[str]) -> list[str]:
@@ -47,4 +48,5 @@ def arranged(arguments: list[str]) -> list[str]:
 
 def run(args: argparse.Namespace) -> int:
     config = override(get_preset(args.preset), args.overrides)
-    return begin(derive(config, {"data": args.data}), args.out, workers=default_workers())
+    fixed = overridden(args.overrides)
+    return begin(derive(config, {"data": args.data}), args.out, workers=default_workers(), fixed=fixed)

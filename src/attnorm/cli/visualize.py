@@ -15,13 +15,14 @@ from typing import Any
 import torch
 
 from attnorm.cli import visualize_inpainter
+from attnorm.cli.arguments import file_path
 from attnorm.cli.kinds import is_inpainter
 from attnorm.cli.model_argument import add_model
 from attnorm.errors import UserError
-from attnorm.files import output_file
+from attnorm.files import check_output, output_file
 from attnorm.metrics.layout import layout_usage
 from attnorm.metrics.regions import RegionSummary, record_regions, region_table
-from attnorm.pipelines import ClassConditionalPipeline
+from attnorm.pipelines import ClassConditionalPipeline, check_count
 from attnorm.plots import layout_sheet, save_picture
 from attnorm.plots.charts import check_chart_name
 from attnorm.plots.region_chart import save_region_chart
@@ -32,18 +33,22 @@ COUNT = 8  # pictures, unless told otherwise
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
-    parser.add_argument("image", type=Path, nargs="?", metavar="IMAGE", help="of an inpainting model: a picture")
+    parser.add_argument("image", type=file_path, nargs="?", metavar="IMAGE", help="of an inpainting model: a picture")
     parser.add_argument(
-        "mask", type=Path, nargs="?", metavar="MASK", help="its mask, light where pixels are missing (default: its own)"
+        "mask",
+        type=file_path,
+        nargs="?",
+        metavar="MASK",
+        help="its mask, light where pixels are missing (default: its own)",
     )
     parser.add_argument("--labels", nargs="+", metavar="LABEL", help="class names or indices; default: all classes")
     parser.add_argument("--count", type=int, metavar="N", help="pictures in all (default 8)")
     parser.add_argument("--entities", nargs="+", type=int, metavar="K", help="whose maps the sheet shows; default: all")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("-o", "--out", type=Path, help="the sheet, such as layouts.png")
+    parser.add_argument("-o", "--out", type=file_path, help="the sheet, such as layouts.png")
     parser.add_argument(
         "--regions",
-        type=Path,
+        type=file_path,
         metavar="CHART",
         help="mean and deviation of the features inside each region against the whole map: a chart such as "
         "regions.png, with the numbers as .csv and .json beside it",
@@ -61,6 +66,8 @@ def run(args: argparse.Namespace) -> None:
     if args.image is not None:
         raise UserError(f"{args.model} completes no pictures: leave {args.image} out")
     _check_files(args)
+    if args.count is not None:
+        check_count(args.count)
     pipe = ClassConditionalPipeline.from_pretrained(args.model, device=args.device)
     with ExitStack() as stack:
         regions = {} if args.regions is None else stack.enter_context(record_regions(pipe.generator))
@@ -90,8 +97,7 @@ def _check_files(args: argparse.Namespace) -> None:
         check_chart_name(args.regions)
         paths += [args.regions, *_tables_of(args.regions)]
     for path in paths:
-        if path.exists() and not args.force:
-            raise UserError(f"{path} exists already: give --force to overwrite it, or another name")
+        check_output(path, args.force)
     if args.out is not None and args.out == args.regions:
         raise UserError(f"-o and --regions are both {args.out}: give them different names")
 

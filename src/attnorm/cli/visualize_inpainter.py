@@ -7,9 +7,11 @@ import argparse
 import numpy as np
 import torch
 
-from attnorm.data.decode import DecodeError, marked, open_upright, pillow_quiet
-from attnorm.data.editable import EditablePicture, as_marked
+from attnorm.cli.pictures import read_mask, read_picture
+from attnorm.data.decode import DecodeError, pillow_quiet
+from attnorm.data.editable import as_marked
 from attnorm.errors import UserError
+from attnorm.files import check_output
 from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.metrics.inpainting import composite
 from attnorm.metrics.layout import layout_usage
@@ -49,16 +51,15 @@ def _check(args: argparse.Namespace) -> None:
     if args.image is None:
         raise UserError(f"{args.model} completes pictures: attnorm visualize MODEL IMAGE MASK -o SHEET.png")
     check_picture_name(args.out)
-    if args.out.exists() and not args.force:
-        raise UserError(f"{args.out} exists already: give --force to overwrite it, or another name")
+    check_output(args.out, args.force)
 
 
 def _read(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     """The picture (h, w, 3) uint8 and its hole (h, w) bool."""
     with pillow_quiet():
         try:
-            picture = EditablePicture(open_upright(args.image))
-            mask = picture.transparent() if args.mask is None else marked(open_upright(args.mask))
+            picture = read_picture(args.image)
+            mask = picture.transparent() if args.mask is None else read_mask(args.mask)
             return picture.rgb, as_marked(mask, picture.size)
         except DecodeError as error:
             raise UserError(f"{args.image}: {error}") from error

@@ -7,20 +7,34 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 _SIXTEEN_BIT_MAX = 65535
 OPAQUE, HALF = 255, 128
+REDUCED = "attnorm: 8 of 16 bits"  # a name in Pillow's free-form `info`, of no format's own
 
 
 class DecodeError(Exception):
     """A picture cannot be used; the message is a short reason without the picture's name."""
 
 
+class Square(NamedTuple):
+    """pixels: (size, size, 3) uint8. is_reduced: whether 8 of 16 bits for each colour were left out."""
+
+    pixels: np.ndarray
+    is_reduced: bool
+
+
 def decode_square(source: bytes | Path, size: int) -> np.ndarray:
-    """Decodes a picture, crops its centre to a square and scales that with Lanczos: (size, size, 3) uint8.
+    """The pixels of `read_square`, (size, size, 3) uint8."""
+    return read_square(source, size).pixels
+
+
+def read_square(source: bytes | Path, size: int) -> Square:
+    """Decodes a picture, crops its centre to a square and scales that with Lanczos.
 
     EXIF orientation is applied, transparency is laid over white, 16-bit grey is scaled to 8 bits and an
     animation gives its first frame. `source` is the encoded picture or the file that holds it.
@@ -30,14 +44,15 @@ def decode_square(source: bytes | Path, size: int) -> np.ndarray:
     image = open_upright(source)
     with _reasons():
         square = centre_square(to_rgb(image))
-        return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
+        pixels = np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
+        return Square(pixels, image.info[REDUCED])
 
 
 def decode_mask(source: bytes | Path, size: tuple[int, int]) -> np.ndarray:
     """Which pixels a mask picture marks, at (height, width) = `size`: (height, width) bool, see `marked`.
 
     A mask of other proportions is cropped around its centre; it is scaled without mixing pixels. Raises DecodeError
-    as `decode_square` does.
+    as `read_square` does.
     """
     image = open_upright(source)
     with _reasons():
@@ -46,7 +61,8 @@ def decode_mask(source: bytes | Path, size: tuple[int, int]) -> np.ndarray:
 
 
 def open_upright(source: bytes | Path) -> Image.Image:
-    """A whole decoded picture in its own mode, turned as its EXIF orientation says.
+    """A whole decoded picture in its own mode, turned as its EXIF orientation says; its first frame, if it has several.
+    `info[REDUCED]` says whether Pillow has left out the lower 8 of 16 bits for each colour.
 
     Raises DecodeError if it is empty, damaged or too large.
     """
@@ -56,18 +72,11 @@ def open_upright(source: bytes | Path) -> Image.Image:
             raise DecodeError("empty file")
         with Image.open(io.BytesIO(encoded)) as image:
             _refuse_bomb(image)
+            is_reduced = _has_sixteen_bit_colour(image)
             image.load()
+            image.info[REDUCED] = is_reduced
             ImageOps.exif_transpose(image, in_place=True)
             return image
-
-
-def has_sixteen_bit_colour(source: Path) -> bool:
-    """Whether a picture file has 16 bits for each of several channels, of which Pillow keeps the upper 8."""
-    with _reasons(), Image.open(source) as image:
-        arguments = [tile[3] for tile in image.tile]  # a raw mode such as RGB;16B, alone or before other things
-        return image.mode in ("RGB", "RGBA", "LA") and any(
-            ";16" in str(given if isinstance(given, str) else given and given[0]) for given in arguments
-        )
 
 
 def marked(mask: Image.Image) -> np.ndarray:
@@ -115,6 +124,8 @@ def _reasons() -> Iterator[None]:
         raise
     except UnidentifiedImageError:
         raise DecodeError("not a picture in a known format") from None
+    except Image.DecompressionBombError:  # Pillow's own, of twice the limit that is kept here
+        raise DecodeError(f"more than {Image.MAX_IMAGE_PIXELS} pixels (decompression bomb)") from None
     except Exception as error:  # decoders of damaged files raise nearly anything, struct.error to KeyError
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise DecodeError(reason or type(error).__name__) from error
@@ -142,3 +153,13 @@ def _refuse_bomb(image: Image.Image) -> None:
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
         raise DecodeError(f"{image.width}×{image.height} is more than {limit} pixels (decompression bomb)")
+
+
+def _has_sixteen_bit_colour(image: Image.Image) -> bool:
+    """Whether an opened, not yet decoded picture has 16 bits for each of several channels: Pillow keeps the upper 8."""
+    arguments = [
+        tile[3] for tile in getattr(image, "tile", ())
+    ]  # a raw mode such as RGB;16B, alone or before other things
+    return image.mode in ("RGB", "RGBA", "LA") and any(
+        ";16" in str(given if isinstance(given, str) else given and given[0]) for given in arguments
+    )

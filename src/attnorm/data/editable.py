@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from attnorm.data.decode import HALF, DecodeError, to_rgb
+from attnorm.data.decode import HALF, REDUCED, DecodeError, to_rgb
 
 _KEPT_MODES = ("RGB", "RGBA", "L", "LA")
 _GREY_MODES = ("1", "L", "LA", "La")
@@ -23,6 +23,7 @@ class EditablePicture:
     """
 
     def __init__(self, image: Image.Image) -> None:
+        self.is_reduced: bool = image.info.get(REDUCED, False)  # to 8 of 16 bits for each colour, when it was read
         self._sixteen_bit = image.mode == "I" or image.mode.startswith("I;16")
         self.rgb = np.asarray(to_rgb(image))  # (h, w, 3) uint8, transparent parts over white
         self.profile: bytes | None = image.info.get("icc_profile")
@@ -51,7 +52,7 @@ class EditablePicture:
             DecodeError: the picture has no transparency.
         """
         if self._sixteen_bit or self._own.ndim != 3 or self._own.shape[2] == 3:
-            raise DecodeError("it has no transparent pixels that could be the hole")
+            raise DecodeError("it has no transparent pixels that could be the hole: give a mask")
         return self._own[..., -1] < HALF
 
     def filled(self, rgb: np.ndarray, hole: np.ndarray) -> Image.Image:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from attnorm.data.builtin import BUILTIN, load_builtin
@@ -39,12 +40,14 @@ def load(source: str, size: int, *, cache: Path, workers: int = 1) -> ImageDatas
 
 def check_exists(path: Path) -> None:
     """Raises UserError, with the built-in set that may have been meant, if there is nothing at `path`."""
-    if path.exists():
-        return
+    with suppress(OSError, ValueError):  # a name that no file can have
+        if path.exists():
+            return
     close = difflib.get_close_matches(str(path), BUILTIN, n=1, cutoff=0.5)
     meant = f"did you mean {close[0]!r}, or " if close else "give "
     kinds = f"a folder, parquet file(s) or a built-in set ({', '.join(BUILTIN)})"
-    raise UserError(f"there is nothing at {path}: {meant}{kinds}")
+    shown = str(path) if len(str(path)) < 300 else f"{str(path)[:300]}…"
+    raise UserError(f"there is nothing at {shown}: {meant}{kinds}")
 
 
 def check_size_fits(path: str, size: int, needed: int) -> None:
@@ -58,7 +61,7 @@ def check_size_fits(path: str, size: int, needed: int) -> None:
 
 def _open(report: PrepareReport) -> ImageDataset:
     if not report.reused:
-        for line in report.skipped_lines():
+        for line in report.notices():
             print(line, file=sys.stderr)
     return open_prepared(report.path)
 

@@ -11,42 +11,45 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
-
 from attnorm.data.builtin import BUILTIN, stream_builtin
 from attnorm.data.dataset import is_prepared, open_prepared, read_info
-from attnorm.data.decode import DecodeError, decode_square, pillow_quiet
+from attnorm.data.decode import DecodeError, Square, pillow_quiet, read_square
 from attnorm.data.progress import track
 from attnorm.data.sources import RawPicture, fingerprint, open_source
 from attnorm.data.writer import PreparedWriter
-from attnorm.errors import UserError
+from attnorm.errors import UserError, one_line
+from attnorm.files import check_folder
 
 _CHUNK = 8  # pictures per task: a task per small picture would cost more than decoding it
 _MOST_WORKERS = 16
 _NAMED_SKIPS = 10
+LARGEST_WORKERS = 256
 _LARGEST_SIZE = 4096  # as large as any network here takes
 
-Decoded = tuple[RawPicture, "np.ndarray | str"]  # a picture with its pixels, or with why it has none
+Decoded = tuple[RawPicture, "Square | str"]  # a picture with its pixels, or with why it has none
 
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What a preparation did: pictures written, (name, reason) of each one skipped, and where."""
+    """What a preparation did: pictures written, (name, reason) of each one skipped, where, and how many of those
+    written had 16 bits for each colour, of which 8 are kept."""
 
     count: int
     skipped: list[tuple[str, str]] = field(repr=False)
     path: Path
     reused: bool = False  # the same set was there already and was left untouched
+    reduced: int = 0
 
-    def skipped_lines(self) -> list[str]:
-        """How many pictures were skipped and the first few by name; nothing if none was."""
+    def notices(self) -> list[str]:
+        """How many pictures were skipped, the first few by name, and how many lost bits; nothing if none was or did."""
+        lost = [f"{self.reduced} with 16 bits per colour: the upper 8 of them are kept"] if self.reduced else []
         if not self.skipped:
-            return []
+            return lost
         lines = [f"skipped {len(self.skipped)} of {self.count + len(self.skipped)} pictures:"]
-        lines += [f"  {name}: {reason}" for name, reason in self.skipped[:_NAMED_SKIPS]]
+        lines += [one_line(f"  {name}: {reason}") for name, reason in self.skipped[:_NAMED_SKIPS]]
         if len(self.skipped) > _NAMED_SKIPS:
             lines.append(f"  and {len(self.skipped) - _NAMED_SKIPS} more, all in {self.path / 'dataset.json'}")
-        return lines
+        return lines + lost
 
 
 def prepare(
@@ -69,13 +72,13 @@ def prepare(
     """
     check_size(size)
     source, out, workers = Path(source), Path(out), default_workers() if workers is None else workers
-    if workers < 1:
-        raise UserError(f"the number of workers must be at least 1, not {workers}")
+    check_workers(workers)
     _check_apart(source, out)
     key = fingerprint(source, size, image_column, label_column)
     if report := find_same(out, key):
         return report
     raw = open_source(source, image_column=image_column, label_column=label_column)
+    reduced = 0
     with PreparedWriter(out, size, raw.class_names) as writer:
         decoded = _decode_in_order(raw.read(), size, workers)
         with pillow_quiet(), closing(decoded):
@@ -83,9 +86,10 @@ def prepare(
                 if isinstance(result, str):
                     writer.skip(picture.name, result, picture.label)
                 else:
-                    writer.append(result, picture.label)
+                    writer.append(result.pixels, picture.label)
+                    reduced += result.is_reduced
         writer.commit(source=str(source), fingerprint=key)
-    return PrepareReport(writer.count, writer.skipped, out)
+    return PrepareReport(writer.count, writer.skipped, out, reduced=reduced)
 
 
 def _check_apart(source: Path, out: Path) -> None:
@@ -109,6 +113,7 @@ def prepare_builtin(
     """Prepares a built-in set as `prepare` does a raw one; the arguments are those of `load_builtin`."""
     out = Path(out)
     check_size(size)
+    check_workers(workers)
     number, stream = stream_builtin(name, size, count=count, seed=seed, workers=workers)
     key = f"built-in {name} size={size} count={number} seed={seed}"
     if report := find_same(out, key):
@@ -129,12 +134,21 @@ def check_size(size: int) -> None:
         raise UserError(f"the size of the pictures must be at most {_LARGEST_SIZE}, not {size}")
 
 
+def check_workers(workers: int) -> None:
+    """Raises UserError if so many cannot work at once."""
+    if workers < 1:
+        raise UserError(f"the number of workers must be at least 1, not {workers}")
+    if workers > LARGEST_WORKERS:
+        raise UserError(f"the number of workers must be at most {LARGEST_WORKERS}, not {workers}")
+
+
 def find_same(out: Path, key: str) -> PrepareReport | None:
     """The report of the set already at `out` if it has this fingerprint, or None if `out` is free.
 
-    Raises UserError if anything else is there, or the same set but damaged.
+    Raises UserError if anything else is there, or the same set but damaged, or `out` cannot be made.
     """
     if not os.path.lexists(out):
+        check_folder(out.parent, out)
         return None
     if is_prepared(out) and (info := read_info(out)).fingerprint == key:
         open_prepared(out)  # a damaged set is not the same set
@@ -162,9 +176,9 @@ def _decode_chunk(chunk: list[RawPicture], size: int) -> list[Decoded]:
     return [(picture, _decode(picture, size)) for picture in chunk]
 
 
-def _decode(picture: RawPicture, size: int) -> np.ndarray | str:
+def _decode(picture: RawPicture, size: int) -> Square | str:
     try:
-        return decode_square(picture.encoded, size)
+        return read_square(picture.encoded, size)
     except DecodeError as error:
         return str(error)
 

@@ -38,10 +38,13 @@ class PreparedWriter:
         self._size = size
         self._class_names = class_names
         self._labels: list[int] = []
+        self._made: list[Path] = []  # folders that were not there before, the innermost first
         self._skipped: list[tuple[str, str, int]] = []
 
     def __enter__(self) -> PreparedWriter:
         with self._writing():
+            parents = (self._partial.parent, *self._partial.parent.parents)
+            self._made = [each for each in parents if not each.exists()]
             self._partial.parent.mkdir(parents=True, exist_ok=True)
             self._remove_partial()  # left by a killed process that had our number
             self._partial.mkdir()
@@ -52,6 +55,9 @@ class PreparedWriter:
         with suppress(OSError):  # on a full disk; whatever was committed is flushed already
             self._images.close()
         self._remove_partial()
+        for folder in self._made:
+            with suppress(OSError):  # something is in it, at best what was committed
+                folder.rmdir()
 
     def append(self, image: np.ndarray, label: int) -> None:
         """Adds one picture, (size, size, 3) uint8, of class `label`."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
 from attnorm.layers import fused_norm
 from attnorm.layers.autocast import without_autocast
+from attnorm.layers.checks import require_choice, require_positive, require_whole
 from attnorm.layers.entity_projection import Sampling, draw_pixels, entity_projection
 from attnorm.layers.kernels import composed
 from attnorm.layers.projected_norm import (
@@ -59,18 +58,17 @@ class SemanticLayout(nn.Module):
         spectral_norm: bool = False,
     ) -> None:
         super().__init__()
-        _require_positive(
-            num_features=num_features, num_entities=num_entities, temperature=temperature, pool_size=pool_size
-        )
+        require_whole(num_features=num_features, num_entities=num_entities, pool_size=pool_size)
+        require_positive(temperature=temperature)
         key_channels = max(1, num_features // 8) if key_channels is None else key_channels
-        _require_positive(key_channels=key_channels)
+        require_whole(key_channels=key_channels)
         self.num_features, self.num_entities = num_features, num_entities
         self.temperature, self.self_sampling, self.pool_size = temperature, self_sampling, pool_size
         self.entities = nn.Conv2d(num_features, num_entities, 1, bias=False)
         if entity_std is None:
             nn.init.orthogonal_(self.entities.weight)
         else:
-            _require_positive(entity_std=entity_std)
+            require_positive(entity_std=entity_std)
             nn.init.normal_(self.entities.weight, std=entity_std)
         self.key = make_conv(num_features, key_channels, 1, spectral_norm=spectral_norm)
         self.query = make_conv(num_features, key_channels, 1, spectral_norm=spectral_norm)
@@ -122,8 +120,12 @@ class SemanticLayout(nn.Module):
         )
 
     def _check(self, x: Tensor) -> None:
+        if not isinstance(x, Tensor):
+            raise ValueError(f"x must be a tensor, got {type(x).__name__}")
         if x.ndim != 4 or x.shape[1] != self.num_features:
             raise ValueError(f"x must be (b, {self.num_features}, h, w), got {tuple(x.shape)}")
+        if not x.is_floating_point():
+            raise ValueError(f"x must be floating point, got {x.dtype}")
         if 0 in x.shape[2:]:
             raise ValueError(f"x must have at least one pixel, got {tuple(x.shape)}")
 
@@ -180,10 +182,10 @@ class AttentiveNorm2d(SemanticLayout):
             entity_std=entity_std,
             spectral_norm=spectral_norm,
         )
-        _require_positive(eps=eps)
-        _require_choice("statistics", statistics, STATISTICS)
-        _require_choice("variance", variance, VARIANCES)
-        _require_choice("affine", affine, AFFINES)
+        require_positive(eps=eps)
+        require_choice("statistics", statistics, STATISTICS)
+        require_choice("variance", variance, VARIANCES)
+        require_choice("affine", affine, AFFINES)
         self.statistics, self.variance, self.affine, self.eps = statistics, variance, affine, eps
         self.value = make_conv(num_features, num_features, 1, spectral_norm=spectral_norm)
         shape = (num_entities, num_features) if affine == "entity" else (num_features,)
@@ -263,14 +265,3 @@ def bias_of(conv: nn.Conv2d) -> Tensor:
 def _stack_images(x: Tensor) -> Tensor:
     """(b, c, h, w) -> (1, c, b h, w)."""
     return x.transpose(0, 1).flatten(1, 2).unsqueeze(0)
-
-
-def _require_positive(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 < value < math.inf:
-            raise ValueError(f"{name} must be positive and finite, got {value}")
-
-
-def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {choices}, got {value!r}")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from attnorm.layers.autocast import without_autocast
+from attnorm.layers.checks import require_labels, require_whole
 
 
 class ConditionalBatchNorm2d(nn.Module):
@@ -20,6 +21,7 @@ class ConditionalBatchNorm2d(nn.Module):
 
     def __init__(self, num_features: int, num_classes: int) -> None:
         super().__init__()
+        require_whole(num_features=num_features, num_classes=num_classes)
         self.num_classes = num_classes
         self.norm = nn.BatchNorm2d(num_features, affine=False)
         self.gain = nn.Embedding(num_classes, num_features)
@@ -28,13 +30,12 @@ class ConditionalBatchNorm2d(nn.Module):
         nn.init.zeros_(self.bias.weight)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        require_labels(labels, len(x), self.num_classes, mixtures=True)
         gain, bias = (self._per_image(table, labels).to(x.dtype) for table in (self.gain, self.bias))
         return torch.addcmul(bias[:, :, None, None], self.norm(x), gain[:, :, None, None])
 
     def _per_image(self, table: nn.Embedding, labels: Tensor) -> Tensor:
         if labels.ndim == 2:
-            if labels.shape[1] != self.num_classes:
-                raise ValueError(f"a mixture of labels must be (b, {self.num_classes}), got {tuple(labels.shape)}")
             with without_autocast(labels):
                 return labels.to(table.weight.dtype) @ table.weight
         return table(labels)

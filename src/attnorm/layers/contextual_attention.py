@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from attnorm.layers.autocast import without_autocast
+from attnorm.layers.checks import require_positive, require_whole
 
 SMALLEST_NORM = 1e-4  # below this length a patch is not scaled up to 1
 COVERAGE = 4  # pasted patches of side 2 rate and stride rate cover every pixel so often
@@ -38,13 +39,11 @@ class ContextualAttention2d(nn.Module):
 
     def __init__(self, rate: int = 2, *, patch_size: int = 3, softmax_scale: float = 10.0, fuse_size: int = 3) -> None:
         super().__init__()
-        if rate < 1:
-            raise ValueError(f"rate must be at least 1, got {rate}")
+        require_whole(rate=rate, patch_size=patch_size, fuse_size=fuse_size)
         for name, value in (("patch_size", patch_size), ("fuse_size", fuse_size)):
-            if value < 1 or value % 2 == 0:
+            if value % 2 == 0:
                 raise ValueError(f"{name} must be odd and positive, got {value}")
-        if not softmax_scale > 0:
-            raise ValueError(f"softmax_scale must be positive, got {softmax_scale}")
+        require_positive(softmax_scale=softmax_scale)
         self.rate, self.patch_size, self.softmax_scale, self.fuse_size = rate, patch_size, softmax_scale, fuse_size
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:

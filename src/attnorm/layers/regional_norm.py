@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import ModuleType
 
 import torch
@@ -119,6 +120,8 @@ def regional_norm_with_moments(
         raise ValueError(f"residual {tuple(residual.shape)} must have the shape of v, {tuple(v.shape)}")
     if variance not in VARIANCES:
         raise ValueError(f"variance must be one of {VARIANCES}, got {variance!r}")
+    if not 0 <= eps < math.inf:
+        raise ValueError(f"eps must not be negative nor infinite, got {eps}")
     kernel = BACKENDS[backend_for(v, s, variance=variance, backend=backend)]
     weight, bias = (_per_region(t, s.shape[1]) for t in (weight, bias))
     flat = None if residual is None else residual.flatten(2)

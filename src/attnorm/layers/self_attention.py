@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from attnorm.layers.checks import require_whole
 from attnorm.layers.weights import make_conv
 
 
@@ -21,8 +22,7 @@ class SelfAttention2d(nn.Module):
 
     def __init__(self, num_features: int, *, spectral_norm: bool = False) -> None:
         super().__init__()
-        if num_features < 1:
-            raise ValueError(f"num_features must be positive, got {num_features}")
+        require_whole(num_features=num_features)
         self.num_features = num_features
         narrow, wide = max(1, num_features // 8), max(1, num_features // 2)
 

@@ -42,8 +42,9 @@ class Truths:
 
     def spread_over(self, most: int) -> Truths:
         """At most so many of them, evenly spread."""
-        places = np.arange(most) * self.count // most
-        return self if self.count <= most else replace(self, items=self.items[places])
+        if self.count <= most:
+            return self
+        return replace(self, items=self.items[np.arange(most) * self.count // most])
 
     def read(self, places: slice | np.ndarray) -> np.ndarray:
         """Some of them, (b, size, size, 3) uint8."""

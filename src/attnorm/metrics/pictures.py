@@ -15,6 +15,7 @@ from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
 
 READ_BATCH = 256
+LARGEST_COUNT = 10_000_000  # pictures of a side
 DRAW_BLOCK = 32  # drawn whole, even if fewer are wanted: the last pictures must not depend on how many there are
 
 Draw = Callable[[list[int], int], np.ndarray]  # (labels, seed) -> pictures (b, h, w, 3) uint8
@@ -106,5 +107,6 @@ def drawn_pictures(draw: Draw, classes: np.ndarray, count: int, seed: int) -> Pi
 
 
 def _require_some(count: int, kind: str) -> None:
-    if count < 1:
-        raise UserError(f"the number of {kind} pictures must be at least 1, got {count}")
+    if not 1 <= count <= LARGEST_COUNT:
+        limit = "at least 1" if count < 1 else f"at most {LARGEST_COUNT}"
+        raise UserError(f"the number of {kind} pictures must be {limit}, got {count}")

@@ -13,6 +13,7 @@ from torch.nn import functional
 from attnorm.config import require_range
 from attnorm.layers import SelfAttention2d
 from attnorm.layers.autocast import without_autocast
+from attnorm.layers.checks import require_classes, require_labels
 from attnorm.layers.residual import DiscriminatorBlock, GeneratorBlock
 from attnorm.layers.weights import make_conv, make_embedding, make_linear
 from attnorm.models.attentive_norm import AttentiveNormConfig
@@ -80,6 +81,8 @@ class GeneratorConfig:
                 f"not image_size {self.image_size}"
             )
         _require_positions("generator", self.long_range, made // 2 ** (len(self.channels) - 2 - self.long_range.block))
+        if len(set(self.class_names)) < len(self.class_names):
+            raise ValueError("generator.class_names has a name twice: names must differ")
         if self.class_names and len(self.class_names) != self.num_classes:
             raise ValueError(f"{len(self.class_names)} class names do not fit num_classes {self.num_classes}")
 
@@ -145,6 +148,10 @@ class Generator(PretrainedNetwork, pipeline_tag="unconditional-image-generation"
         self.to_picture = make_conv(channels[-1], 3, 3, spectral_norm=sn)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        if z.ndim != 2 or z.shape[1] != self.config.latent_dim:
+            raise ValueError(f"z must be (b, {self.config.latent_dim}), got {tuple(z.shape)}")
+        require_labels(labels, len(z), self.config.num_classes, mixtures=True)
+        require_classes(labels, self.config.num_classes)
         h = self.stem(z).unflatten(1, (-1, FIRST_MAP, FIRST_MAP))
         for index, block in enumerate(self.blocks):
             h = block(h, labels)
@@ -200,6 +207,8 @@ class Discriminator(PretrainedNetwork):
         size, conditioning = self.config.image_size, self.config.conditioning
         if x.shape[1:] != (3, size, size):
             raise ValueError(f"x must be (b, 3, {size}, {size}), got {tuple(x.shape)}")
+        require_labels(labels, len(x), self.config.num_classes)
+        require_classes(labels, self.config.num_classes)
         h = x
         for index, block in enumerate(self.blocks):
             if conditioning == "concat" and index == self.config.concat_after:

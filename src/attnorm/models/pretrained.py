@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
 from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from typing_extensions import Self
 
-from attnorm.config import from_dict
+from attnorm.config import LARGEST_FILE, from_dict
 from attnorm.errors import UserError
+from attnorm.memory import check_memory
 from attnorm.shipped import shipped_model
 
 
@@ -51,24 +56,62 @@ class PretrainedNetwork(
     ) -> Self:
         if config is None:
             raise UserError(f"{model_id} has no config.json: it is no folder or repository of a saved model")
-        network = cls(from_dict(cls.config_class, config, f"{model_id}/config.json"))
+        settings: Any = from_dict(cls.config_class, config, f"{model_id}/config.json")
+        what = f"the network of {model_id}/config.json"
+        check_memory(weight_bytes(cls, settings), what, "choose a smaller one, or get it again")
+        network = cls(settings)
         path = Path(model_id) / SAFETENSORS_SINGLE_FILE
         if not Path(model_id).is_dir():
             path = Path(hf_hub_download(repo_id=model_id, filename=SAFETENSORS_SINGLE_FILE, **hub))
         try:
-            network.load_state_dict(load_file(path))
+            tensors = load_file(path)
         except (OSError, SafetensorError) as error:
             raise UserError(f"{path} is missing or damaged, save or download the model again: {error}") from error
-        except RuntimeError as error:
-            raise UserError(f"{path} does not hold the weights that its config.json describes") from error
+        if misfit := _misfit(network.state_dict(), tensors):
+            what = f"{path} does not hold the weights that its config.json describes"
+            raise UserError(f"{what} ({misfit}): save or download both again")
+        network.load_state_dict(tensors)
         return network.to(map_location).eval()
+
+
+def weight_bytes(network: type[PretrainedNetwork], config: Any) -> int:
+    """How much memory the weights of a network with this configuration take, found out without taking any.
+
+    Without the vectors of spectral norms, which are few: on the meta device their iterations take long.
+    """
+    if hasattr(config, "spectral_norm"):
+        config = replace(config, spectral_norm=False)
+    with torch.device("meta"), _Uninitialised():
+        made = network(config)
+    return sum(tensor.numel() * tensor.element_size() for tensor in (*made.parameters(), *made.buffers()))
+
+
+def _misfit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:
+    """What of the tensors is not as it should be. PyTorch's own look lets the counters of batch norms be missing."""
+    if missing := sorted(wanted.keys() - found.keys()):
+        return f"{missing[0]} is missing"
+    if strange := sorted(found.keys() - wanted.keys()):
+        return f"{strange[0][:60]} has no place in it"
+    shapes = {name: (tuple(tensor.shape), tuple(found[name].shape)) for name, tensor in wanted.items()}
+    differing = [f"{name} is {there}, not {here}" for name, (here, there) in shapes.items() if here != there]
+    return differing[0] if differing else None
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Leaves new weights as they are: drawing some on the meta device would import much of PyTorch's compiler."""
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(function, "__module__", "") == "torch.nn.init" or function is torch.Tensor.normal_:
+            return args[0] if args else kwargs["tensor"]
+        return function(*args, **(kwargs or {}))
 
 
 def _check_config(path: Path) -> None:
     """The mixin reads the file without a look at what is in it."""
     try:
-        whole = not path.is_file() or isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
-    except (OSError, ValueError):
+        is_small = not path.is_file() or path.stat().st_size <= LARGEST_FILE
+        whole = is_small and (not path.is_file() or isinstance(json.loads(path.read_text(encoding="utf-8")), dict))
+    except (OSError, ValueError, RecursionError):
         whole = False
     if not whole:
         raise UserError(f"{path} is damaged, save or download the model again")

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, distributed, nn
 
-from attnorm.config import derive
+from attnorm.config import derive, require_count
 from attnorm.data.dataset import ImageDataset
 from attnorm.layers import orthogonal_loss
 from attnorm.metrics.layout import record_layouts, usage_figures
@@ -23,6 +23,7 @@ from attnorm.models.class_conditional import (
     GeneratorConfig,
     Judgement,
 )
+from attnorm.models.pretrained import weight_bytes
 from attnorm.plots import label_grid, save_picture, to_uint8
 from attnorm.training.adversarial import AdversarialTask, Figures
 from attnorm.training.augment import Augmentation, augmented
@@ -33,6 +34,7 @@ from attnorm.training.losses import auxiliary_loss, hinge_discriminator_loss, hi
 from attnorm.training.randomness import generator_for, seed_for
 from attnorm.training.standing_statistics import measure_standing_statistics
 
+LARGEST = {"discriminator_steps": 1000, "standing_batches": 10_000, "sample_rows": 100, "sample_columns": 100}
 USAGE_PICTURES = 16  # on so many pictures the layouts' figures are taken
 
 
@@ -72,16 +74,20 @@ class ClassConditionalConfig(TrainingConfig):
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must be in [0, 1), got {self.betas}")
-        for name in ("discriminator_steps", "standing_batches", "sample_rows", "sample_columns"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name, most in LARGEST.items():
+            require_count(name, getattr(self, name), most)
         for name in ("orthogonal_weight", "auxiliary_weight", "ema_half_life", "ema_ramp_up"):
-            if not getattr(self, name) >= 0:  # nor NaN
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < float("inf"):  # nor NaN
+                raise ValueError(f"{name} must not be negative nor infinite, got {getattr(self, name)}")
 
     @property
     def image_size(self) -> int:
         return self.generator.image_size
+
+    def least_memory(self, processes: int) -> int:
+        # Each network has weights, gradients and two moments; the generator an average too. A batch is real and fake.
+        weights = 5 * weight_bytes(Generator, self.generator) + 4 * weight_bytes(Discriminator, self.discriminator)
+        return weights + 2 * self.batch_memory(processes)
 
     def fitted_to(self, dataset: ImageDataset) -> ClassConditionalConfig:
         return self.for_classes(dataset.class_names)

@@ -7,8 +7,10 @@ from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
+from attnorm.config import require_count
 from attnorm.data.dataset import ImageDataset
 
+LARGEST_STEPS = 10**12
 Precision = Literal["auto", "float32", "bf16"]
 Config = TypeVar("Config", bound="TrainingConfig")
 
@@ -52,7 +54,8 @@ class TrainingConfig:
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "accumulation", "log_every", "sample_every", "checkpoint_every"):
+        require_count("steps", self.steps, LARGEST_STEPS)
+        for name in ("batch_size", "accumulation", "log_every", "sample_every", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.keep_checkpoints < 1:
@@ -82,6 +85,16 @@ class TrainingConfig:
     def trained_on(self, count: int) -> np.ndarray:
         """Which of the data's `count` pictures are trained on: int64 indices."""
         return np.arange(count)
+
+    def least_memory(self, processes: int) -> int:
+        """Bytes that a process takes at least: for weights and what an optimiser keeps of them, and for a piece of a
+        batch."""
+        raise NotImplementedError
+
+    def batch_memory(self, processes: int) -> int:
+        """Bytes of the pictures of a piece of a batch, in float32."""
+        pictures = -(-self.batch_size // (processes * self.accumulation))
+        return pictures * self.prepared_size**2 * 3 * 4
 
     def lr_factor(self, step: int) -> float:
         """What every learning rate is multiplied by in step `step`, counted from 0: 1, then linearly down to 0."""

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnorm.config import require_count
 from attnorm.data.dataset import ImageDataset
 from attnorm.metrics.evaluation import Evaluator, figures
 from attnorm.metrics.features import EFFICIENTNET, load_extractor
 from attnorm.metrics.inception_file import cache_folder
+from attnorm.metrics.pictures import LARGEST_COUNT
 from attnorm.models.class_conditional import Generator
 from attnorm.pipelines import ClassConditionalPipeline
 from attnorm.training.config import Evaluation
@@ -31,8 +33,7 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         if not self.metrics:
             raise ValueError("evaluation.metrics must name at least one metric")
-        if self.num < 1:
-            raise ValueError(f"evaluation.num must be at least 1, got {self.num}")
+        require_count("evaluation.num", self.num, LARGEST_COUNT)
         if self.num_real < 0:
             raise ValueError(f"evaluation.num_real must be at least 0, got {self.num_real}")
 

@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from attnorm.config import require_count
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.masks import MaskConfig, Masks
 from attnorm.errors import UserError
@@ -22,12 +23,14 @@ from attnorm.layers import orthogonal_loss
 from attnorm.metrics.inpainting import HOLES, Filled, Truths, composite, measure_fills
 from attnorm.metrics.layout import usage_figures
 from attnorm.models.inpainting import (
+    LARGEST_PICTURE,
     InpaintingCritic,
     InpaintingCriticConfig,
     InpaintingGenerator,
     InpaintingGeneratorConfig,
     crop,
 )
+from attnorm.models.pretrained import weight_bytes
 from attnorm.plots import save_picture
 from attnorm.plots.inpainting import inpainting_sheet, with_holes
 from attnorm.training import inpainting_losses as losses
@@ -36,6 +39,8 @@ from attnorm.training.config import Evaluation, TrainingConfig
 from attnorm.training.ema import EMA
 from attnorm.training.phases import PhaseConfig, Phases
 from attnorm.training.randomness import generator_for, seed_for
+
+LARGEST = {"critic_steps": 1000, "sample_rows": 100}
 
 
 @dataclass(frozen=True)
@@ -82,8 +87,10 @@ class InpaintingConfig(TrainingConfig):
                 f"the generator makes {size} pixels a side and the critic takes {self.critic.image_size}: "
                 "set both image sizes alike"
             )
-        if self.crop_from is not None and self.crop_from < size:
-            raise ValueError(f"crop_from must be at least the image size {size}, got {self.crop_from}")
+        if self.crop_from is not None:
+            require_count("crop_from", self.crop_from, 2 * LARGEST_PICTURE)
+            if self.crop_from < size:
+                raise ValueError(f"crop_from must be at least the image size {size}, got {self.crop_from}")
         if not 0 < self.discount <= 1:
             raise ValueError(f"discount must be above 0 and at most 1, got {self.discount}")
         if not 0 < self.val_fraction < 1:
@@ -95,15 +102,17 @@ class InpaintingConfig(TrainingConfig):
                 raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
         if not all(0 <= beta < 1 for beta in self.betas):
             raise ValueError(f"betas must be in [0, 1), got {self.betas}")
-        for name in ("critic_steps", "val_num", "sample_rows", "evaluate_every"):
+        for name in ("val_num", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name, most in LARGEST.items():
+            require_count(name, getattr(self, name), most)
         for name in (
             *("reconstruction_weight", "adversarial_weight", "penalty_weight", "coarse_weight", "orthogonal_weight"),
             *("ema_half_life", "ema_ramp_up"),
         ):
             if not 0 <= getattr(self, name) < float("inf"):  # nor NaN
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+                raise ValueError(f"{name} must not be negative nor infinite, got {getattr(self, name)}")
 
     @property
     def image_size(self) -> int:
@@ -116,6 +125,13 @@ class InpaintingConfig(TrainingConfig):
     @property
     def evaluation_data(self) -> str:
         return self.val_data
+
+    def least_memory(self, processes: int) -> int:
+        # Each network has weights, gradients and two moments; the generator an average too. A batch is real and fake.
+        weights = 5 * weight_bytes(InpaintingGenerator, self.generator) + 4 * weight_bytes(
+            InpaintingCritic, self.critic
+        )
+        return weights + 2 * self.batch_memory(processes)
 
     def held_out(self, count: int) -> np.ndarray:
         """The validation pictures among `count` of the data: sorted indices, the same for every training seed."""

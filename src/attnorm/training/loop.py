@@ -20,11 +20,13 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from safetensors import SafetensorError
 from torch import Tensor
 
-from attnorm.config import from_dict, read_yaml, to_yaml
+from attnorm.config import field_of, from_dict, read_yaml, to_yaml
 from attnorm.data.batches import Prefetcher, batch_indices
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.loading import load
 from attnorm.errors import UserError
+from attnorm.files import check_folder
+from attnorm.memory import check_memory
 from attnorm.training import checkpoint
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
 from attnorm.training.config import Evaluation, TrainingConfig
@@ -62,22 +64,26 @@ TASKS: dict[str, tuple[type[TrainingConfig], Callable[[Any, Accelerator], Task]]
 }
 
 
-def begin(config: TrainingConfig, run: Path, workers: int = 1) -> int:
+def begin(config: TrainingConfig, run: Path, workers: int = 1, fixed: Sequence[str] = ()) -> int:
     """Starts a run in a new folder and trains it; returns the exit code.
 
     Args:
         workers: processes that render a built-in set; more than one needs a main module that can be imported safely.
+        fixed: dotted names of fields that were chosen, so that the data may not settle them otherwise.
 
     Raises:
-        UserError: the folder holds a run already, the data cannot be read, the settings do not fit together, or the
-            training diverged.
+        UserError: the folder holds a run already, the networks and a batch cannot fit into memory, the data cannot be
+            read, the settings do not fit together, or the training diverged.
     """
     if (run / CONFIG).exists():
         raise UserError(f"{run} holds a run already: go on with `attnorm resume {run}`, or choose another --out")
+    check_folder(run)
     accelerator = _accelerator(config)
     config = replace(config, precision=resolve_precision(config.precision, accelerator.device))
+    _check_memory(config, accelerator)
     dataset = _load_data(config, config.data, run, accelerator, workers)
-    config = config.fitted_to(dataset)
+    config = _fitted(config, dataset, fixed)
+    _check_memory(config, accelerator)
     return _train(config, run, dataset, accelerator, workers, resume=False)
 
 
@@ -100,6 +106,7 @@ def resume(run: Path, steps: int | None = None, workers: int = 1) -> int:
         except ValueError as error:
             raise UserError(f"--steps {steps} does not fit the run: {error}") from error
     accelerator = _accelerator(config)
+    _check_memory(config, accelerator)
     dataset = _load_data(config, config.data, run, accelerator, workers)
     misfit = config.misfit(dataset)
     if misfit is not None:
@@ -226,7 +233,7 @@ def _restore(task: Task, state: dict[str, Any], config: TrainingConfig, pictures
         )
     try:
         task.load_state(state["task"])
-    except (RuntimeError, ValueError, KeyError) as error:
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"the checkpoint of step {step} does not fit {run / CONFIG}: undo its changes") from error
     return step
 
@@ -292,6 +299,28 @@ def _accelerator(config: TrainingConfig) -> Accelerator:
             f"{config.accumulation} pieces each: choose a multiple of {pieces}"
         )
     return accelerator
+
+
+def _check_memory(config: TrainingConfig, accelerator: Accelerator) -> None:
+    """Refuses absurd numbers before memory is taken; what the networks compute on the way takes more than this."""
+    need = config.least_memory(accelerator.num_processes)
+    check_memory(need, "training these networks on this batch", "make channels, classes or batch_size smaller")
+
+
+def _fitted(config: TrainingConfig, dataset: ImageDataset, fixed: Sequence[str]) -> TrainingConfig:
+    """The configuration for these pictures, without a change to what was chosen."""
+    fitted = config.fitted_to(dataset)
+    for name in fixed:
+        chosen, found = field_of(config, name), field_of(fitted, name)
+        if chosen != found:
+            raise UserError(
+                f"--{name} {_plain(chosen)} does not fit {config.data}, which has {_plain(found)}: leave it out"
+            )
+    return fitted
+
+
+def _plain(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _load_data(config: TrainingConfig, source: str, run: Path, accelerator: Accelerator, workers: int) -> ImageDataset:

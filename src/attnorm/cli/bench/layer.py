@@ -7,6 +7,7 @@ import argparse
 
 from attnorm.cli.bench.options import add_common, begin, finish, require_positive
 from attnorm.errors import UserError
+from attnorm.memory import check_memory
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +46,9 @@ def run(args: argparse.Namespace) -> None:
     if min(args.sizes) < 2 or not args.limit > 0:
         raise UserError("--sizes must be at least 2, and --limit positive")
     if args.device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda was asked for, but this PyTorch sees no GPU")
+        raise UserError("--device cuda was asked for, but this PyTorch sees no GPU: use --device cpu")
+    if args.device == "cpu":
+        _check_sizes(args)
     setting = Setting(
         sizes=tuple(sorted(set(args.sizes))),
         passes=tuple(dict.fromkeys(args.passes)),
@@ -64,3 +67,14 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"there is no contestant {unknown[0]!r}: choose from {', '.join(map(repr, names))}")
     report = measure_layer(setting, begin(args))
     finish(args, as_text(report), lambda path: save_lines(report, path))
+
+
+def _check_sizes(args: argparse.Namespace) -> None:
+    """The inputs alone, and the gradient that comes back, must fit; what a contestant needs beside them, it says."""
+    size = max(args.sizes)
+    values = args.batch * (3 * args.channels + 2 * args.entities) * size**2
+    check_memory(
+        values * (2 if args.dtype == "bfloat16" else 4),
+        f"--sizes {size} with --batch {args.batch}, --channels {args.channels} and --entities {args.entities}",
+        "choose smaller numbers",
+    )

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from attnorm.cli.arguments import file_path
 from attnorm.errors import UserError
+from attnorm.files import check_output
 
 Keep = Callable[[dict[str, Any]], None]
 
@@ -17,8 +19,8 @@ def add_common(parser: argparse.ArgumentParser, *, rounds: int) -> None:
     parser.add_argument(
         "--rounds", type=int, default=rounds, metavar="N", help=f"samples of each contestant ({rounds})"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw a chart here: PNG, SVG or PDF")
+    parser.add_argument("--json", type=file_path, metavar="FILE", help="write the figures here too")
+    parser.add_argument("--plot", type=file_path, metavar="FILE", help="draw a chart here: PNG, SVG or PDF")
 
 
 def require_positive(args: argparse.Namespace, *names: str) -> None:
@@ -40,14 +42,13 @@ def begin(args: argparse.Namespace) -> Keep:
     Raises:
         UserError: they cannot.
     """
-    if args.json is not None:
-        from attnorm.benchmarks.report import write_json
-
-        write_json(args.json, {"figures": []})
     if args.plot is not None:
         from attnorm.plots.charts import check_chart_name
 
         check_chart_name(args.plot)
+    for path in (args.json, args.plot):
+        if path is not None:
+            check_output(path, force=True)
     if args.threads is not None:
         import torch
 
@@ -55,6 +56,8 @@ def begin(args: argparse.Namespace) -> Keep:
 
     def keep(report: dict[str, Any]) -> None:
         if args.json is not None:
+            from attnorm.benchmarks.report import write_json
+
             write_json(args.json, report)
 
     return keep

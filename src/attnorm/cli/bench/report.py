@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from attnorm.cli.arguments import file_path
 from attnorm.errors import UserError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, help="where the .json files of the other benchmarks are")
+    parser.add_argument("folder", type=file_path, help="where the .json files of the other benchmarks are")
     parser.add_argument(
-        "-o", "--out", type=Path, metavar="FILE", help="write the page here, instead of printing it; a .md file"
+        "-o", "--out", type=file_path, metavar="FILE", help="write the page here, instead of printing it; a .md file"
     )
 
 

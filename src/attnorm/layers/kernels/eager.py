@@ -180,7 +180,8 @@ class _Blocks:
         self._v, self._s, self._shift, self._grad = v, s, shift, grad
         self._length = v.shape[-1]
         if v.device.type == "cpu":
-            self._length = max(1, BLOCK_BYTES // (v.shape[0] * v.shape[1] * shift.element_size()))
+            pixel_bytes = v.shape[0] * v.shape[1] * shift.element_size()  # 0 for an empty batch
+            self._length = max(1, BLOCK_BYTES // max(1, pixel_bytes))
         self._only = self._block(0) if self._length >= v.shape[-1] else None
 
     def __iter__(self) -> Iterator[_Block]:

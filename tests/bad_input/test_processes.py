@@ -1,0 +1,38 @@
+"""A handful of mistakes as a person makes them: in a shell, with a process of their own."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.bad_input.conftest import snapshot
+
+CASES = [
+    (["trian"], "unknown command 'trian'"),
+    (["resume", "file"], "file is no run"),
+    (["inpaint", "painter", "file", "hole.png", "-o", "out.png"], "file: not a picture in a known format"),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case[0][0])
+def test_a_mistake_in_a_process_is_one_line_and_exit_code_2(case, world):
+    arguments, part = case
+    before = snapshot(world)
+    command = [sys.executable, "-m", "attnorm", *arguments]
+    # In plain ASCII, as on an old terminal: letters that it has not must not be a traceback.
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = subprocess.run(command, cwd=world, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.startswith("attnorm: error: ") and done.stderr.count("\n") == 1, done.stderr
+    assert part in done.stderr
+    assert snapshot(world) == before
+
+
+def test_letters_that_a_terminal_has_not_are_escaped(world):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "attnorm", "data", "inspect", "prepared"]
+    done = subprocess.run(command, cwd=world, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "16\\xd716" in done.stdout
