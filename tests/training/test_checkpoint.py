@@ -7,6 +7,7 @@ import zlib
 import pytest
 import torch
 
+from attnorm import files
 from attnorm.errors import UserError
 from attnorm.training import checkpoint
 
@@ -131,7 +132,7 @@ def test_an_interrupted_write_leaves_what_was_there(moment, folder, monkeypatch)
 
     target = {
         "writing": (torch, "save"),
-        "syncing": (checkpoint.os, "fsync"),
+        "syncing": (files.os, "fsync"),
         "renaming": (checkpoint.Path, "rename"),
     }[moment]
     monkeypatch.setattr(*target, fail)
