@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import kills
+from harness import disks, kills, processes
 
 from attnorm.benchmarks.machine import describe_machine, machine
 
 PARTS: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
-    "kills": lambda folder, args: kills.run(folder, args.kills, args.seed),
+    "kills": lambda folder, args: kills.run(folder, args.kills, args.seed, args.jobs),
+    "disks": lambda folder, args: disks.run(folder),
+    "processes": lambda folder, args: processes.run(folder),
 }
 
 
@@ -30,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (all)")
     parser.add_argument("--kills", type=int, default=100, metavar="N", help="(100)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs to kill at a time (1)")
     parser.add_argument("--folder", type=Path, help="where the runs go; failed ones stay there (a temporary folder)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure here")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the summary here too")
@@ -74,7 +77,21 @@ def _kills(found: dict[str, Any]) -> str:
     )
 
 
-SUMMARIES: dict[str, Callable[[dict[str, Any]], str]] = {"kills": _kills}
+def _cases(found: dict[str, Any]) -> str:
+    skipped = f"; skipped {found['skipped']}" if found["skipped"] else ""
+    return f"{len(found['cases'])} cases{skipped}; {found['seconds'] / 60:.1f} minutes"
+
+
+def _processes(found: dict[str, Any]) -> str:
+    losses = max(apart for name, apart in found["differences"].items() if "evaluation" not in name)
+    figures = max(apart for name, apart in found["differences"].items() if "evaluation" in name)
+    return (
+        f"{_cases(found)}; losses differ by {losses:.1e} at most, evaluations by {figures:.1e}; "
+        f"{max(found['seconds_to_end'].values()):.0f} s until all were gone after one was killed"
+    )
+
+
+SUMMARIES: dict[str, Callable[[dict[str, Any]], str]] = {"kills": _kills, "disks": _cases, "processes": _processes}
 
 if __name__ == "__main__":
     sys.exit(main())

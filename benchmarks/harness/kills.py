@@ -13,6 +13,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -47,14 +48,14 @@ class Kill:
     damaged: str | None = None
 
 
-def run(folder: Path, kills: int, seed: int) -> dict[str, Any]:
-    """Kills at least `kills` times in all, both tasks in turn.
+def run(folder: Path, kills: int, seed: int, jobs: int = 1) -> dict[str, Any]:
+    """Kills at least `kills` times in all, both tasks in turn, `jobs` runs at a time.
 
     Returns:
         {"kills", "kills_inside_a_write", "resumes", "damaged", "runs", "by_aim", "by_hit", "by_task", "failures",
         "seconds", "seed", "every_kill"}. failures: a sentence for each run that did not end as it should.
     """
-    began, chance = time.monotonic(), random.Random(seed)
+    began = time.monotonic()
     references, durations = {}, {}
     for kind in KINDS:
         references[kind.name] = folder / f"undisturbed-{kind.name}"
@@ -63,34 +64,32 @@ def run(folder: Path, kills: int, seed: int) -> dict[str, Any]:
         durations[kind.name] = time.monotonic() - at
         if whole.returncode:
             raise RuntimeError(f"the undisturbed run failed: {whole.stderr}")
-    done: list[Kill] = []
-    failures: list[str] = []
-    runs = resumes = 0
-    while len(done) < kills:
-        kind = KINDS[runs % len(KINDS)]
-        trial = _Trial(kind, folder / f"run-{runs:03d}", runs, durations[kind.name], chance)
-        number = min(chance.randint(1, MOST_KILLS), kills - len(done))
-        failure = trial.disturb(number)
-        if failure is None:
-            failure = "; ".join(differences(trial.path, references[kind.name])) or None
-        if failure is not None:
-            failures.append(f"{trial.path} ({kind.name}): {failure}")
-        else:
-            shutil.rmtree(trial.path)  # a failed one stays, to be looked at
-        done += trial.kills
-        resumes += trial.resumes
-        runs += 1
-        print(
-            f"{len(done)}/{kills} kills, {sum(k.hit is not None for k in done)} inside a write, {runs} runs: "
-            f"{'all as if undisturbed' if not failures else f'{len(failures)} FAILED, {failures[-1]}'}",
-            flush=True,
+
+    def attempt(number: int) -> _Trial:
+        kind = KINDS[number % len(KINDS)]
+        trial = _Trial(
+            kind, folder / f"run-{number:03d}", number, durations[kind.name], random.Random(f"{seed} {number}")
         )
+        trial.disturb(references[kind.name])
+        return trial
+
+    trials: list[_Trial] = []
+    with ThreadPoolExecutor(jobs) as pool:
+        while (number := sum(len(trial.kills) for trial in trials)) < kills:
+            # No more at once than may be needed, at one kill each.
+            for trial in pool.map(attempt, range(len(trials), len(trials) + min(jobs, kills - number))):
+                trials.append(trial)
+                done = [kill for trial in trials for kill in trial.kills]
+                failures = [trial.failure for trial in trials if trial.failure is not None]
+                verdict = f"{len(failures)} FAILED, {failures[-1]}" if failures else "all as if undisturbed"
+                inside = sum(kill.hit is not None for kill in done)
+                print(f"{len(done)}/{kills} kills, {inside} inside a write, {len(trials)} runs: {verdict}", flush=True)
     return {
         "kills": len(done),
-        "kills_inside_a_write": sum(kill.hit is not None for kill in done),
-        "resumes": resumes,
+        "kills_inside_a_write": inside,
+        "resumes": sum(trial.resumes for trial in trials),
         "damaged": sum(kill.damaged is not None for kill in done),
-        "runs": runs,
+        "runs": len(trials),
         "by_aim": dict(Counter(kill.aim for kill in done)),
         "by_hit": dict(Counter(kill.hit or "between writes" for kill in done)),
         "by_task": dict(Counter(kill.task for kill in done)),
@@ -108,11 +107,20 @@ class _Trial:
         self.kind, self.path, self._number, self._duration, self._chance = kind, path, number, duration, chance
         self.kills: list[Kill] = []
         self.resumes = 0
+        self.failure: str | None = None
 
-    def disturb(self, number: int) -> str | None:
-        """Kills `number` times, unless the run is done before, and lets it end; what went wrong, or None."""
+    def disturb(self, reference: Path) -> None:
+        """Kills the run some times, unless it is done before, lets it end, and compares it with the undisturbed one."""
+        wrong = self._kill_and_end() or "; ".join(differences(self.path, reference))
+        if wrong:
+            self.failure = f"{self.path} ({self.kind.name}): {wrong}"  # the folder stays, to be looked at
+        else:
+            shutil.rmtree(self.path)
+
+    def _kill_and_end(self) -> str | None:
+        """What went wrong, or None."""
         damaged = None
-        for _ in range(number):
+        for _ in range(self._chance.randint(1, MOST_KILLS)):
             aim = self._aim()
             before = self._newest()
             hit, ended = self._start_and_kill(aim, damaged)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import math
 from collections.abc import Iterator
 from typing import Any, TypeVar
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from attnorm.layers.spectral import held_spectral_norm
 from attnorm.training.config import TrainingConfig
@@ -59,10 +61,26 @@ class AdversarialTask:
         network.to(self.device)
         if self.config.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            for parameter in network.parameters():
+                if parameter.ndim == 4 and parameter.shape[2:] == (1, 1):  # either order; DDP expects gradients in this
+                    parameter.data = parameter.data.flatten(1)[..., None, None]
         self.networks[name] = network
         self.optimizers[name] = torch.optim.Adam(network.parameters(), lr=lr, betas=betas, fused=True)
         self._learning_rates[name] = lr
         return network
+
+    def _sharing(self, network: nn.Module) -> nn.Module:
+        """What the loss is backpropagated through: with several processes, wrapped to share gradients.
+
+        The running moments and singular vectors of each process are its own: broadcasting them between the forward and
+        the backward pass would change what backward reads.
+        """
+        if self.accelerator.num_processes == 1:
+            return network
+        arguments = inspect.signature(DistributedDataParallel).parameters
+        name = "forward_sync_buffers" if "forward_sync_buffers" in arguments else "broadcast_buffers"
+        devices = None if self.device.type == "cpu" else [self.device]
+        return DistributedDataParallel(network, device_ids=devices, **{name: False})
 
     def _begin_step(self, step: int) -> None:
         self._keep_buffers()
@@ -79,13 +97,11 @@ class AdversarialTask:
         optimizer, several = self.optimizers[name], self.accelerator.num_processes > 1
         gradients = [p.grad for p in self.networks[name].parameters() if p.grad is not None]
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        bad = ~norm.isfinite()
-        if self._skips:
-            bad |= ~torch.stack([*losses.values()]).isfinite().all()
-            if several:  # gradients are alike in all processes, losses are not
-                flag = bad.float()
-                distributed.all_reduce(flag, distributed.ReduceOp.MAX)
-                bad = flag > 0
+        bad = ~(norm.isfinite() & torch.stack([*losses.values()]).isfinite().all())
+        if several and self._skips:  # losses are not alike in all processes; a run that will stop need not agree
+            flag = bad.float()
+            distributed.all_reduce(flag, distributed.ReduceOp.MAX)
+            bad = flag > 0
         optimizer.found_inf = bad.float()  # type: ignore[attr-defined]  # the fused kernel then does nothing
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

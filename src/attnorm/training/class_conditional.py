@@ -110,9 +110,10 @@ class ClassConditionalTask(AdversarialTask):
             "discriminator", Discriminator(config.discriminator), config.discriminator_lr, config.betas
         )
         self.ema = EMA(self.generator, config.ema_half_life, config.ema_ramp_up)
-        # What the loss is backpropagated through: with several processes, wrapped to share gradients.
-        self._parallel_generator = accelerator.prepare_model(self.generator)
-        self._parallel_discriminator = accelerator.prepare_model(self.discriminator)
+        self._parallel_generator, self._parallel_discriminator = (
+            self._sharing(self.generator),
+            self._sharing(self.discriminator),
+        )
         self._shown_real: tuple[Tensor, Tensor] | None = None
         self._evaluation: GeneratorEvaluation | None = None
 

@@ -28,7 +28,8 @@ class Divergence:
         self._run, self._checkpoints, self._skip = run, checkpoints, skip
         self.skipped = 0  # in the whole run
         self._in_a_row = 0
-        self._lines: dict[str, int] = {}  # in a row with a symptom
+        self._lines: dict[str, int] = {}  # in a row with a symptom, by figure
+        self._told: set[str] = set()
 
     def stop_if_diverged(self, line: Line) -> None:
         """Raises UserError if a figure was not finite and such steps are not to be skipped."""
@@ -88,7 +89,8 @@ class Divergence:
         for name, value in means.items():
             advice = _advice(name, value)
             self._lines[name] = self._lines.get(name, 0) + 1 if advice else 0
-            if self._lines[name] == LINES:
+            if self._lines[name] == LINES and name not in self._told:
+                self._told.add(name)
                 yield f"warning: {name} has been {value:.3g} or so for {LINES} lines: {advice}"
 
 

@@ -161,9 +161,7 @@ class InpaintingTask(AdversarialTask):
         )
         self.critic = self._trained("critic", InpaintingCritic(config.critic), config.critic_lr, config.betas)
         self.ema = EMA(self.generator, config.ema_half_life, config.ema_ramp_up)
-        # What the loss is backpropagated through: with several processes, wrapped to share gradients.
-        self._parallel_generator = accelerator.prepare_model(self.generator)
-        self._parallel_critic = accelerator.prepare_model(self.critic)
+        self._parallel_generator, self._parallel_critic = self._sharing(self.generator), self._sharing(self.critic)
         self.phases = Phases(config.phases)
         self._masks = Masks(config.masks, (config.image_size, config.image_size))
         if self._masks.left_out and accelerator.is_main_process:

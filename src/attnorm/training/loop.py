@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
 from safetensors import SafetensorError
 from torch import Tensor, distributed
 
@@ -273,11 +273,7 @@ class _Order:
 
 
 def _accelerator(config: TrainingConfig) -> Accelerator:
-    device = resolve_device(config.device)
-    # The running moments and singular vectors of each process are its own: broadcasting them between the forward and
-    # the backward pass would change what backward reads.
-    kwargs = DistributedDataParallelKwargs(broadcast_buffers=False)
-    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no", kwargs_handlers=[kwargs])
+    accelerator = Accelerator(cpu=resolve_device(config.device).type == "cpu", mixed_precision="no")
     pieces = accelerator.num_processes * config.accumulation
     if config.batch_size % pieces:
         raise UserError(
