@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from harness import disks, kills, processes
+from harness import disks, kills, memory, processes
 
 from attnorm.benchmarks.machine import describe_machine, machine
 
@@ -24,6 +24,7 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
     "kills": lambda folder, args: kills.run(folder, args.kills, args.seed, args.jobs),
     "disks": lambda folder, args: disks.run(folder),
     "processes": lambda folder, args: processes.run(folder),
+    "memory": lambda folder, args: memory.run(folder, args.steps),
 }
 
 
@@ -31,6 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (all)")
     parser.add_argument("--kills", type=int, default=100, metavar="N", help="(100)")
+    parser.add_argument("--steps", type=int, default=10_000, metavar="N", help="of the runs whose memory is watched")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs to kill at a time (1)")
     parser.add_argument("--folder", type=Path, help="where the runs go; failed ones stay there (a temporary folder)")
@@ -91,7 +93,16 @@ def _processes(found: dict[str, Any]) -> str:
     )
 
 
-SUMMARIES: dict[str, Callable[[dict[str, Any]], str]] = {"kills": _kills, "disks": _cases, "processes": _processes}
+def _memory(found: dict[str, Any]) -> str:
+    return f"{'; '.join(found['cases'])}; {found['seconds'] / 60:.1f} minutes"
+
+
+SUMMARIES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "kills": _kills,
+    "disks": _cases,
+    "processes": _processes,
+    "memory": _memory,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -89,7 +89,8 @@ def command(*arguments: str | Path) -> list[str]:
 
 def torchrun(processes: int, *arguments: str | Path) -> list[str]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    return [*launcher, "-m", "attnorm", *map(str, arguments)]
+    # Without the dashes torchrun takes our options for abbreviations of its own.
+    return [*launcher, "-m", "--", "attnorm", *map(str, arguments)]
 
 
 def environment() -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
@@ -61,9 +62,6 @@ class AdversarialTask:
         network.to(self.device)
         if self.config.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            for parameter in network.parameters():
-                if parameter.ndim == 4 and parameter.shape[2:] == (1, 1):  # either order; DDP expects gradients in this
-                    parameter.data = parameter.data.flatten(1)[..., None, None]
         self.networks[name] = network
         self.optimizers[name] = torch.optim.Adam(network.parameters(), lr=lr, betas=betas, fused=True)
         self._learning_rates[name] = lr
@@ -79,6 +77,8 @@ class AdversarialTask:
             return network
         arguments = inspect.signature(DistributedDataParallel).parameters
         name = "forward_sync_buffers" if "forward_sync_buffers" in arguments else "broadcast_buffers"
+        # Where a weight has a side of 1, both orders of its memory are one, and DDP takes them for two.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         devices = None if self.device.type == "cpu" else [self.device]
         return DistributedDataParallel(network, device_ids=devices, **{name: False})
 
