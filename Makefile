@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO ?= runs/demo
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench faults clean
 
 setup: $(STAMP)
 
@@ -36,6 +36,12 @@ lint: setup
 
 bench: setup
 	$(BIN)/attnorm bench layer
+
+# Kills, full disks, dying processes, memory: docs/reliability.md. JOBS runs are disturbed at a time.
+JOBS ?= 1
+faults: setup
+	mkdir -p runs
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/faults.py --jobs $(JOBS) --json runs/faults.json --markdown runs/faults.md
 
 clean:
 	rm -rf $(VENV)

@@ -70,7 +70,7 @@ def run(folder: Path, kills: int, seed: int, jobs: int = 1) -> dict[str, Any]:
         trial = _Trial(
             kind, folder / f"run-{number:03d}", number, durations[kind.name], random.Random(f"{seed} {number}")
         )
-        trial.disturb(references[kind.name])
+        trial.disturb(min(MOST_KILLS, kills), references[kind.name])
         return trial
 
     trials: list[_Trial] = []
@@ -109,18 +109,20 @@ class _Trial:
         self.resumes = 0
         self.failure: str | None = None
 
-    def disturb(self, reference: Path) -> None:
-        """Kills the run some times, unless it is done before, lets it end, and compares it with the undisturbed one."""
-        wrong = self._kill_and_end() or "; ".join(differences(self.path, reference))
+    def disturb(self, most: int, reference: Path) -> None:
+        """Kills the run 1 to `most` times, unless it is done before, lets it end, and compares it with the undisturbed
+        one.
+        """
+        wrong = self._kill_and_end(self._chance.randint(1, most)) or "; ".join(differences(self.path, reference))
         if wrong:
             self.failure = f"{self.path} ({self.kind.name}): {wrong}"  # the folder stays, to be looked at
         else:
             shutil.rmtree(self.path)
 
-    def _kill_and_end(self) -> str | None:
+    def _kill_and_end(self, number: int) -> str | None:
         """What went wrong, or None."""
         damaged = None
-        for _ in range(self._chance.randint(1, MOST_KILLS)):
+        for _ in range(number):
             aim = self._aim()
             before = self._newest()
             hit, ended = self._start_and_kill(aim, damaged)

@@ -157,9 +157,12 @@ LOST = [
 
 
 @pytest.mark.parametrize("error", LOST)
-def test_a_process_that_lost_another_says_so(error, tmp_path):
+@pytest.mark.parametrize(("started", "remedy"), [(True, "go on with: attnorm resume"), (False, "start again")])
+def test_a_process_that_lost_another_says_so(error, started, remedy, tmp_path):
+    if started:
+        (tmp_path / "config.yaml").touch()
     with (
-        pytest.raises(UserError, match=r"process 1 has lost another process of the run.*attnorm resume"),
+        pytest.raises(UserError, match=f"process 1 has lost another process of the run, .* {remedy}"),
         loop._together(Several, tmp_path),
     ):
         raise error

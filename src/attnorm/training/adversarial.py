@@ -79,8 +79,10 @@ class AdversarialTask:
         name = "forward_sync_buffers" if "forward_sync_buffers" in arguments else "broadcast_buffers"
         # Where a weight has a side of 1, both orders of its memory are one, and DDP takes them for two.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
-        devices = None if self.device.type == "cpu" else [self.device]
-        return DistributedDataParallel(network, device_ids=devices, **{name: False})
+        options: dict[str, Any] = {name: False}
+        if self.device.type != "cpu":
+            options["device_ids"] = [self.device]
+        return DistributedDataParallel(network, **options)
 
     def _begin_step(self, step: int) -> None:
         self._keep_buffers()

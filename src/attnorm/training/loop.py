@@ -76,9 +76,10 @@ def begin(config: TrainingConfig, run: Path, workers: int = 1) -> int:
         raise UserError(f"{run} holds a run already: go on with `attnorm resume {run}`, or choose another --out")
     accelerator = _accelerator(config)
     config = replace(config, precision=resolve_precision(config.precision, accelerator.device))
-    dataset = _load_data(config, config.data, run, accelerator, workers)
-    config = config.fitted_to(dataset)
-    return _train(config, run, dataset, accelerator, workers, resume=False)
+    with _together(accelerator, run):
+        dataset = _load_data(config, config.data, run, accelerator, workers)
+        config = config.fitted_to(dataset)
+        return _train(config, run, dataset, accelerator, workers, resume=False)
 
 
 def resume(run: Path, steps: int | None = None, workers: int = 1) -> int:
@@ -100,11 +101,12 @@ def resume(run: Path, steps: int | None = None, workers: int = 1) -> int:
         except ValueError as error:
             raise UserError(f"--steps {steps} does not fit the run: {error}") from error
     accelerator = _accelerator(config)
-    dataset = _load_data(config, config.data, run, accelerator, workers)
-    misfit = config.misfit(dataset)
-    if misfit is not None:
-        raise UserError(f"cannot go on with {run}: {misfit}: restore the data")
-    return _train(config, run, dataset, accelerator, workers, resume=True)
+    with _together(accelerator, run):
+        dataset = _load_data(config, config.data, run, accelerator, workers)
+        misfit = config.misfit(dataset)
+        if misfit is not None:
+            raise UserError(f"cannot go on with {run}: {misfit}: restore the data")
+        return _train(config, run, dataset, accelerator, workers, resume=True)
 
 
 def read_config(run: Path) -> TrainingConfig:
@@ -157,7 +159,6 @@ def _train(
     )
     order = _Order(config, config.trained_on(len(dataset)), accelerator)
     with (
-        _together(accelerator, run),
         journal,
         Prefetcher(dataset, order, task.batches_before(start)) as batches,
         stop_signals(accelerator.num_processes) as stop,
@@ -227,9 +228,10 @@ def _together(accelerator: Accelerator, run: Path) -> Iterator[None]:
         lost = isinstance(error, distributed.DistError) or "gloo" in str(error)
         if accelerator.num_processes == 1 or not lost:
             raise
+        again = f"go on with: attnorm resume {run}" if (run / CONFIG).exists() else "start again"
         raise UserError(
             f"process {accelerator.process_index} has lost another process of the run, which says why if it could; "
-            f"then go on with: attnorm resume {run}, with as many processes or with another number"
+            f"then {again}, with as many processes or with another number"
         ) from error
 
 
