@@ -37,6 +37,12 @@ def test_what_was_saved_comes_back(folder):
     assert state == {"step": 6, "task": {"nested": {"numbers": [1, 2.5, "x"]}}}
 
 
+def test_the_cpu_of_one_of_several_processes_is_the_cpu(folder):
+    """torch.load knows no place called cpu:1, which Accelerate's processes have."""
+    state, complaints = checkpoint.newest(folder, torch.device("cpu:1"))
+    assert (state["step"], complaints) == (6, [])
+
+
 def test_the_last_k_are_kept_by_step_and_not_by_name(tmp_path):
     for step in (8, 9, 10, 11):
         checkpoint.save(tmp_path, step, state_of(step), keep=2)

@@ -58,6 +58,8 @@ def newest(folder: Path, map_location: torch.device) -> tuple[dict[str, Any] | N
     Raises:
         UserError: there are checkpoints, but none is whole.
     """
+    if map_location.type == "cpu":  # with several processes it has a number, which torch.load refuses
+        map_location = torch.device("cpu")
     complaints: list[str] = []
     for path in reversed(_by_age(folder)):
         problem = _problem(path)
