@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEMO ?= runs/demo
 BENCH ?= docs/performance
 
-.PHONY: setup demo test lint bench bench-compile docs clean
+.PHONY: setup demo test lint bench bench-compile faults docs clean
 
 setup: $(STAMP)
 
@@ -65,6 +65,12 @@ docs: $(VENV)/.docs-installed
 $(VENV)/.docs-installed: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
+
+# Kills, full disks, dying processes, memory: docs/reliability.md. JOBS runs are disturbed at a time.
+JOBS ?= 1
+faults: setup
+	mkdir -p runs
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/faults.py --jobs $(JOBS) --json runs/faults.json --markdown runs/faults.md
 
 clean:
 	rm -rf $(VENV)

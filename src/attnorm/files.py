@@ -68,3 +68,21 @@ def output_file(path: Path) -> Iterator[Path]:
         raise UserError(
             f"cannot write {path} ({error.strerror or error}): make room, or choose another name"
         ) from error
+
+
+def sync_file(path: Path) -> None:
+    """Makes what was written to a file durable."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes a rename in a folder durable; not every system can open a folder for this."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,11 +1,13 @@
 """ImageDataset and the checks made when a prepared folder is opened."""
 
 import json
+import os
 
 import numpy as np
 import pytest
 
 from attnorm.data.dataset import ImageDataset, is_prepared, open_prepared
+from attnorm.data.prepare import prepare_builtin
 from attnorm.data.writer import PreparedWriter
 from attnorm.errors import UserError
 
@@ -127,3 +129,19 @@ def test_other_folders_are_not_prepared_ones(tmp_path):
         assert not is_prepared(tmp_path)
     with pytest.raises(UserError, match="not a prepared folder"):
         open_prepared(tmp_path / "nowhere")
+
+
+def test_a_file_cut_short_while_it_is_read_is_a_sentence_and_no_crash(tmp_path):
+    """To read a mapping beyond its file's end would end the process with SIGBUS."""
+    path = prepare_builtin("digits", tmp_path / "digits", 32, count=20, progress=False).path
+    dataset = open_prepared(path)
+    before = dataset.batch(np.array([19, 0]))[0]
+    images = path / "images.u8"
+    whole = images.read_bytes()
+    os.truncate(images, len(whole) // 2)
+    with pytest.raises(UserError, match=f"images.u8 had {len(whole)} bytes and has {len(whole) // 2} now"):
+        dataset.batch(np.array([19]))
+    images.write_bytes(whole)
+    assert np.array_equal(dataset.batch(np.array([19, 0]))[0], before)
+    images.unlink()  # what is mapped stays whole without its name
+    assert np.array_equal(dataset.batch(np.array([19, 0]))[0], before)

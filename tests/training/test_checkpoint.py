@@ -7,6 +7,7 @@ import zlib
 import pytest
 import torch
 
+from attnorm import files
 from attnorm.errors import UserError
 from attnorm.training import checkpoint
 
@@ -34,6 +35,12 @@ def test_what_was_saved_comes_back(folder):
     assert complaints == []
     assert torch.equal(state["task"].pop("weights"), torch.full((50,), 6.0))
     assert state == {"step": 6, "task": {"nested": {"numbers": [1, 2.5, "x"]}}}
+
+
+def test_the_cpu_of_one_of_several_processes_is_the_cpu(folder):
+    """torch.load knows no place called cpu:1, which Accelerate's processes have."""
+    state, complaints = checkpoint.newest(folder, torch.device("cpu:1"))
+    assert (state["step"], complaints) == (6, [])
 
 
 def test_the_last_k_are_kept_by_step_and_not_by_name(tmp_path):
@@ -131,7 +138,7 @@ def test_an_interrupted_write_leaves_what_was_there(moment, folder, monkeypatch)
 
     target = {
         "writing": (torch, "save"),
-        "syncing": (checkpoint.os, "fsync"),
+        "syncing": (files.os, "fsync"),
         "renaming": (checkpoint.Path, "rename"),
     }[moment]
     monkeypatch.setattr(*target, fail)

@@ -78,12 +78,12 @@ def test_the_generators_step_leaves_no_gradients_behind(make):
     seen = {}
     apply = task._apply
 
-    def watched(name):
+    def watched(name, losses):
         seen[name] = {
             network: any(p.grad is not None for p in getattr(task, network).parameters())
             for network in ("generator", "discriminator")
         }
-        apply(name)
+        return apply(name, losses)
 
     task._apply = watched
     task.step(0, [batch_of()])
@@ -105,7 +105,7 @@ def test_the_discriminator_takes_one_update_per_batch(make):
     task = make(discriminator_steps=3)
     updates = []
     apply = task._apply
-    task._apply = lambda name: (updates.append(name), apply(name))
+    task._apply = lambda name, losses: (updates.append(name), apply(name, losses))[1]
     task.step(0, [batch_of(i) for i in range(3)])
     assert updates == ["discriminator"] * 3 + ["generator"]
 
@@ -136,10 +136,11 @@ def kept_gradients(task):
     """Makes `task` keep the discriminator's gradients instead of applying them."""
     found = {}
 
-    def keep(name):
+    def keep(name, losses):
         network = getattr(task, name)
         found[name] = {n: p.grad.clone() for n, p in network.named_parameters() if p.grad is not None}
         network.zero_grad(set_to_none=True)
+        return torch.zeros(())
 
     task._apply = keep
     return found
@@ -283,7 +284,8 @@ def test_a_system_without_attentive_normalization_has_no_usage_and_no_orthogonal
 def test_figures_are_finite_and_the_scores_explain_the_loss(make):
     figures = {name: value.item() for name, value in make().step(0, [batch_of()]).items()}
     assert np.isfinite(list(figures.values())).all()
-    assert set(figures) == {"loss_d", "loss_g", "score_real", "score_fake", "orthogonal_d", "orthogonal_g"}
+    losses = {"loss_d", "loss_g", "score_real", "score_fake", "orthogonal_d", "orthogonal_g"}
+    assert set(figures) == losses | {"gradient_d", "gradient_g"}
     assert figures["loss_d"] >= max(0, 1 - figures["score_real"]) + max(0, 1 + figures["score_fake"])  # Jensen
 
 

@@ -7,6 +7,7 @@ and `dataset.json` (what the two are). `attnorm.data.writer` writes it; this mod
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,13 +29,15 @@ class ImageDataset:
     images: (N, S, S, 3) uint8, 0..255, usually a read-only memory map.
     labels: (N,) int64, 0..num_classes-1.
     class_names: one distinct name per class.
+    file: what `images` maps, if it maps one.
 
-    Raises UserError if the three do not fit together.
+    Raises UserError if they do not fit together.
     """
 
     images: np.ndarray
     labels: np.ndarray
     class_names: tuple[str, ...]
+    file: Path | None = None
 
     def __post_init__(self) -> None:
         shape = self.images.shape
@@ -68,7 +71,16 @@ class ImageDataset:
         return np.bincount(self.labels, minlength=self.num_classes)
 
     def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The pictures (B, S, S, 3) uint8 and labels (B,) int64 at `indices` (B,), as fresh arrays."""
+        """The pictures (B, S, S, 3) uint8 and labels (B,) int64 at `indices` (B,), as fresh arrays.
+
+        Raises UserError if the mapped file has another length by now: to read on would end the process (SIGBUS).
+        One that was removed is whole until it is closed.
+        """
+        if self.file is not None:
+            with suppress(FileNotFoundError):
+                length = self.file.stat().st_size
+                if length != self.images.nbytes:
+                    raise _damaged(self.file, f"had {self.images.nbytes} bytes and has {length} now")
         return self.images[indices], self.labels[indices]
 
 
@@ -145,7 +157,7 @@ def open_prepared(path: str | Path) -> ImageDataset:
     labels = _read_labels(folder / LABELS_FILE, info.count)
     images = _map_images(folder / IMAGES_FILE, info.count, info.size)
     try:
-        return ImageDataset(images, labels, info.class_names)
+        return ImageDataset(images, labels, info.class_names, folder / IMAGES_FILE)
     except UserError as error:
         raise _damaged(folder, f"contradicts itself ({error})") from error
 

@@ -134,7 +134,9 @@ class PreparedWriter:
         try:
             yield
         except OSError as error:
-            raise UserError(f"cannot write {self._out} ({error.strerror}): make room or choose another OUT") from error
+            raise UserError(
+                f"cannot write {self._out} ({error.strerror or error}): make room or choose another OUT"
+            ) from error
 
     def _remove_partial(self) -> None:
         if self._partial.exists():

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
+import math
+import warnings
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from attnorm.layers.spectral import held_spectral_norm
 from attnorm.training.compilation import check_compiler, compile_network
@@ -36,6 +40,7 @@ class AdversarialTask:
         self.networks: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Adam] = {}
         self._learning_rates: dict[str, float] = {}
+        self._buffers: list[tuple[Tensor, Tensor]] = []  # of all networks, each with its value before the update
         if config.compile:
             check_compiler(self.device)
         torch.manual_seed(seed_for(config.seed, "weights"))
@@ -72,14 +77,60 @@ class AdversarialTask:
         self._learning_rates[name] = lr
         return network
 
-    def _set_learning_rates(self, step: int) -> None:
+    def _sharing(self, network: nn.Module) -> nn.Module:
+        """What the loss is backpropagated through: with several processes, wrapped to share gradients.
+
+        The running moments and singular vectors of each process are its own: broadcasting them between the forward and
+        the backward pass would change what backward reads.
+        """
+        if self.accelerator.num_processes == 1:
+            return network
+        arguments = inspect.signature(DistributedDataParallel).parameters
+        name = "forward_sync_buffers" if "forward_sync_buffers" in arguments else "broadcast_buffers"
+        # Where a weight has a side of 1, both orders of its memory are one, and DDP takes them for two.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+        options: dict[str, Any] = {name: False}
+        if self.device.type != "cpu":
+            options["device_ids"] = [self.device]
+        return DistributedDataParallel(network, **options)
+
+    def _begin_step(self, step: int) -> None:
+        self._keep_buffers()
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = self._learning_rates[name] * self.config.lr_factor(step)
 
-    def _apply(self, name: str) -> None:
-        self.optimizers[name].step()
-        self.optimizers[name].zero_grad(set_to_none=True)
+    def _apply(self, name: str, losses: Figures) -> Tensor:
+        """Takes the optimiser's step and returns the norm of its gradient.
+
+        Where the gradient is not finite in any process, or one of the `losses`, the weights and moments stay as they
+        are, the norm is NaN, and the loop stops the run or counts it. All this happens on the device: nothing waits.
+        """
+        optimizer, several = self.optimizers[name], self.accelerator.num_processes > 1
+        gradients = [p.grad for p in self.networks[name].parameters() if p.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        bad = ~(norm.isfinite() & torch.stack([*losses.values()]).isfinite().all())
+        if several and self._skips:  # losses are not alike in all processes; a run that will stop need not agree
+            flag = bad.float()
+            distributed.all_reduce(flag, distributed.ReduceOp.MAX)
+            bad = flag > 0
+        optimizer.found_inf = bad.float()  # type: ignore[attr-defined]  # the fused kernel then does nothing
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        for buffer, before in self._buffers:
+            buffer.copy_(torch.where(bad, before, buffer))
+        self._keep_buffers()
+        return torch.where(bad, math.nan, norm)
+
+    @property
+    def _skips(self) -> bool:
+        return self.config.on_nonfinite == "skip"
+
+    def _keep_buffers(self) -> None:
+        """Moments and singular vectors follow every forward pass, also one whose update is then skipped."""
+        if self._skips:
+            every = [buffer for network in self.networks.values() for buffer in network.buffers()]
+            self._buffers = [(buffer, buffer.clone()) for buffer in every]
 
     @property
     def _first_piece(self) -> int:

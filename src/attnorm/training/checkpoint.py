@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import shutil
 import zlib
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 
 from attnorm.errors import UserError
+from attnorm.files import sync_file, sync_folder
 
 STATE, MANIFEST = "state.pt", "manifest.json"
 CHUNK = 1 << 22
@@ -34,14 +34,14 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
         aside.mkdir()
         with (aside / STATE).open("wb") as file:
             torch.save(state, file)
-            _sync(file)
         manifest = {"step": step, "bytes": (aside / STATE).stat().st_size, "crc32": _crc32(aside / STATE)}
-        with (aside / MANIFEST).open("w") as text:
-            json.dump(manifest, text)
-            _sync(text)
+        (aside / MANIFEST).write_text(json.dumps(manifest))
+        for name in (STATE, MANIFEST):
+            sync_file(aside / name)
+        sync_folder(aside)
         shutil.rmtree(final, ignore_errors=True)
         aside.rename(final)
-        _sync_folder(folder)
+        sync_folder(folder)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
         shutil.rmtree(aside, ignore_errors=True)
         raise UserError(
@@ -58,6 +58,8 @@ def newest(folder: Path, map_location: torch.device) -> tuple[dict[str, Any] | N
     Raises:
         UserError: there are checkpoints, but none is whole.
     """
+    if map_location.type == "cpu":  # with several processes it has a number, which torch.load refuses
+        map_location = torch.device("cpu")
     complaints: list[str] = []
     for path in reversed(_by_age(folder)):
         problem = _problem(path)
@@ -108,20 +110,3 @@ def _crc32(path: Path) -> int:
         while chunk := file.read(CHUNK):
             value = zlib.crc32(chunk, value)
     return value
-
-
-def _sync(file: Any) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the rename itself durable; not every system can open a folder for this."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

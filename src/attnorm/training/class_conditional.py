@@ -116,9 +116,10 @@ class ClassConditionalTask(AdversarialTask):
             "discriminator", Discriminator(config.discriminator), config.discriminator_lr, config.betas
         )
         self.ema = EMA(self.generator, config.ema_half_life, config.ema_ramp_up)
-        # What the loss is backpropagated through: with several processes, wrapped to share gradients.
-        self._parallel_generator = accelerator.prepare_model(self.generator)
-        self._parallel_discriminator = accelerator.prepare_model(self.discriminator)
+        self._parallel_generator, self._parallel_discriminator = (
+            self._sharing(self.generator),
+            self._sharing(self.discriminator),
+        )
         self._shown_real: tuple[Tensor, Tensor] | None = None
         self._evaluation: GeneratorEvaluation | None = None
 
@@ -135,11 +136,11 @@ class ClassConditionalTask(AdversarialTask):
         Returns:
             scalars still on the device, averaged over the pieces of the batch.
         """
-        self._set_learning_rates(step)
+        self._begin_step(step)
         self.generator.train()
         self.discriminator.train().requires_grad_(True)
-        for update, batch in enumerate(batches):
-            figures = self._update_discriminator(step, update, batch)
+        updates = [self._update_discriminator(step, update, batch) for update, batch in enumerate(batches)]
+        figures = updates[-1] | {"gradient_d": torch.stack([found["gradient_d"] for found in updates]).mean()}
         # The generator's step needs no gradient of the discriminator's weights: a third of its backward pass.
         self.discriminator.requires_grad_(False)
         figures |= self._update_generator(step, len(batches[0][1]))
@@ -227,8 +228,7 @@ class ClassConditionalTask(AdversarialTask):
                 orthogonal_d=orthogonal,
                 **auxiliary,
             )
-        self._apply("discriminator")
-        return total
+        return total | {"gradient_d": self._apply("discriminator", total)}
 
     def _update_generator(self, step: int, share: int) -> Figures:
         total: Figures = {}
@@ -246,8 +246,7 @@ class ClassConditionalTask(AdversarialTask):
                 auxiliary = self._auxiliary("g", judgement, labels)
                 self._backward(adversarial, orthogonal, auxiliary)
             self._add(total, loss_g=adversarial, orthogonal_g=orthogonal, **auxiliary)
-        self._apply("generator")
-        return total
+        return total | {"gradient_g": self._apply("generator", total)}
 
     def _pieces(self, batch: tuple[np.ndarray, np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
         """Pictures in [-1, 1] and labels of each piece of this process's share of a batch."""

@@ -49,6 +49,8 @@ class TrainingConfig:
     sample_every: int = 500
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
+    # "stop" where a loss or gradient is not finite; "skip" leaves such a step out and counts it.
+    on_nonfinite: Literal["stop", "skip"] = "stop"
     lr_decay_from: int | None = None  # the step from which learning rates fall linearly, to 0 after the last
     evaluate_every: int = 0  # 0: never; the model that evaluates best is kept in RUN/best
     tensorboard: bool = True

@@ -179,9 +179,7 @@ class InpaintingTask(AdversarialTask):
             "critic", InpaintingCritic(config.critic), config.critic_lr, config.betas, compilable=False
         )
         self.ema = EMA(self.generator, config.ema_half_life, config.ema_ramp_up)
-        # What the loss is backpropagated through: with several processes, wrapped to share gradients.
-        self._parallel_generator = accelerator.prepare_model(self.generator)
-        self._parallel_critic = accelerator.prepare_model(self.critic)
+        self._parallel_generator, self._parallel_critic = self._sharing(self.generator), self._sharing(self.critic)
         self.phases = Phases(config.phases)
         self._masks = Masks(config.masks, (config.image_size, config.image_size))
         if self._masks.left_out and accelerator.is_main_process:
@@ -204,13 +202,14 @@ class InpaintingTask(AdversarialTask):
         Returns:
             scalars still on the device, averaged over the pieces of the batch.
         """
-        self._set_learning_rates(step)
+        self._begin_step(step)
         first, figures = self.batches_before(step), dict[str, Tensor]()
         *for_critics, (own, _) = batches
         self.generator.train()
         self.critic.train().requires_grad_(True)
-        for number, (pictures, _) in enumerate(for_critics, first):
-            figures = self._update_critic(number, pictures)
+        updates = [self._update_critic(number, pictures) for number, (pictures, _) in enumerate(for_critics, first)]
+        if updates:
+            figures = updates[-1] | {"gradient_c": torch.stack([found["gradient_c"] for found in updates]).mean()}
         # The generator's step needs no gradient of the critics' weights.
         self.critic.requires_grad_(False)
         figures |= self._update_generator(first + len(for_critics), own, self.phases.is_adversarial(step))
@@ -290,8 +289,7 @@ class InpaintingTask(AdversarialTask):
                 found = losses.critic_loss(self._parallel_critic, x, fake, hole, mixing, self.config.penalty_weight)
                 (found.loss / self.config.accumulation).backward()
             self._add(total, loss_c=found.loss, wasserstein=found.wasserstein, gradient_penalty=found.penalty)
-        self._apply("critic")
-        return total
+        return total | {"gradient_c": self._apply("critic", total)}
 
     def _update_generator(self, number: int, pictures: np.ndarray, adversarial: bool) -> Figures:
         """One update of the generator on batch `number`."""
@@ -321,8 +319,7 @@ class InpaintingTask(AdversarialTask):
                 saturated_coarse=losses.saturated_fraction(out.coarse_unclipped),
                 saturated_refined=losses.saturated_fraction(out.refined_unclipped),
             )
-        self._apply("generator")
-        return total
+        return total | {"gradient_g": self._apply("generator", total)}
 
     def _pieces(self, number: int, pictures: np.ndarray) -> Iterator[tuple[Tensor, Tensor, slice]]:
         """Pictures (p, 3, s, s) in [-1, 1], holes (p, 1, s, s) bool and rows in the whole batch, of each piece."""

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from attnorm.errors import UserError
+
 
 class Journal:
-    """Records figures by step and shows the rate and the time left; use it as a context manager."""
+    """Records figures by step and shows the rate and the time left; use it as a context manager.
+
+    Raises:
+        UserError: from any method, if the run's folder cannot be written.
+    """
 
     def __init__(self, run: Path, *, start: int, steps: int, batch_size: int, tensorboard: bool, speak: bool) -> None:
         """`speak` is False on all processes but the first, which then record nothing."""
@@ -29,25 +37,32 @@ class Journal:
         )
         self._bar = self._progress.add_task("", total=steps, completed=start, figures="")
         self._clock, self._last_step = time.perf_counter(), start
-        self._log = _continued(run / "log.jsonl", start) if speak else None
-        self._metrics = run / "metrics.jsonl"
-        if speak:
-            _cut(self._metrics, start)
+        self._run, self._metrics = run, run / "metrics.jsonl"
+        self._log: TextIO | None = None
         self._board: Any = None
-        if speak and tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
+        if speak:
+            with self._writing():
+                self._log = _continued(run / "log.jsonl", start)
+                _cut(self._metrics, start)
+                if tensorboard:
+                    from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(run / "tensorboard", purge_step=start + 1)
+                    self._board = SummaryWriter(run / "tensorboard", purge_step=start + 1)
 
     def __enter__(self) -> Journal:
         self._progress.start()
         return self
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self._progress.stop()
-        for sink in (self._log, self._board):
-            if sink is not None:
-                sink.close()
+        try:
+            with self._writing():
+                for sink in (self._log, self._board):
+                    if sink is not None:
+                        sink.close()
+        except UserError:
+            if kind is None:  # else what went wrong before says more
+                raise
 
     def advance(self, step: int) -> None:
         """Moves the bar; `step` steps are done."""
@@ -59,13 +74,14 @@ class Journal:
         rate = (step - self._last_step) / max(now - self._clock, 1e-9)
         self._clock, self._last_step = now, step
         figures = {**figures, "steps_per_second": rate, "images_per_second": rate * self._batch_size}
-        self._write(self._log, step, figures)
+        with self._writing():
+            self._write(self._log, step, figures)
         self._show(step, figures)
 
     def record_evaluation(self, step: int, figures: dict[str, float]) -> None:
         """Writes what an evaluation after `step` steps found; the time it took does not count as training."""
         if self._speak:
-            with self._metrics.open("a", encoding="utf-8") as file:
+            with self._writing(), self._metrics.open("a", encoding="utf-8") as file:
                 self._write(file, step, figures)
         self.say(f"evaluated at step {step}: " + "  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
         self._clock, self._last_step = time.perf_counter(), step
@@ -81,6 +97,16 @@ class Journal:
         if self._board is not None:
             for name, value in figures.items():
                 self._board.add_scalar(name, value, step)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"cannot write the log in {self._run} ({error.strerror or error}): make room, or make the folder "
+                f"writable, then go on with: attnorm resume {self._run}"
+            ) from error
 
     def _show(self, step: int, figures: dict[str, float]) -> None:
         rate = figures["steps_per_second"]

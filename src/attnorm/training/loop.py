@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
-import signal
-import threading
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,24 +12,27 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, distributed
 
 from attnorm.config import field_of, from_dict, read_yaml, to_yaml
 from attnorm.data.batches import Prefetcher, batch_indices
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.loading import load
 from attnorm.errors import UserError
-from attnorm.files import check_folder
+from attnorm.files import check_folder, sync_file, sync_folder
 from attnorm.memory import check_memory
 from attnorm.training import checkpoint
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
 from attnorm.training.config import Evaluation, TrainingConfig
+from attnorm.training.divergence import Divergence
+from attnorm.training.figures import FigureSums
 from attnorm.training.inpainting import InpaintingConfig, InpaintingTask
 from attnorm.training.journal import Journal
 from attnorm.training.precision import resolve_device, resolve_precision
 from attnorm.training.randomness import seed_for
+from attnorm.training.stopping import stop_signals
 
 CONFIG, CHECKPOINTS, SAMPLES, MODEL, BEST = "config.yaml", "checkpoints", "samples", "model", "best"
 
@@ -81,10 +80,11 @@ def begin(config: TrainingConfig, run: Path, workers: int = 1, fixed: Sequence[s
     accelerator = _accelerator(config)
     config = replace(config, precision=resolve_precision(config.precision, accelerator.device))
     _check_memory(config, accelerator)
-    dataset = _load_data(config, config.data, run, accelerator, workers)
-    config = _fitted(config, dataset, fixed)
-    _check_memory(config, accelerator)
-    return _train(config, run, dataset, accelerator, workers, resume=False)
+    with _together(accelerator, run):
+        dataset = _load_data(config, config.data, run, accelerator, workers)
+        config = _fitted(config, dataset, fixed)
+        _check_memory(config, accelerator)
+        return _train(config, run, dataset, accelerator, workers, resume=False)
 
 
 def resume(run: Path, steps: int | None = None, workers: int = 1) -> int:
@@ -107,11 +107,12 @@ def resume(run: Path, steps: int | None = None, workers: int = 1) -> int:
             raise UserError(f"--steps {steps} does not fit the run: {error}") from error
     accelerator = _accelerator(config)
     _check_memory(config, accelerator)
-    dataset = _load_data(config, config.data, run, accelerator, workers)
-    misfit = config.misfit(dataset)
-    if misfit is not None:
-        raise UserError(f"cannot go on with {run}: {misfit}: restore the data")
-    return _train(config, run, dataset, accelerator, workers, resume=True)
+    with _together(accelerator, run):
+        dataset = _load_data(config, config.data, run, accelerator, workers)
+        misfit = config.misfit(dataset)
+        if misfit is not None:
+            raise UserError(f"cannot go on with {run}: {misfit}: restore the data")
+        return _train(config, run, dataset, accelerator, workers, resume=True)
 
 
 def read_config(run: Path) -> TrainingConfig:
@@ -140,11 +141,17 @@ def _train(
         other = config.evaluation_data
         task.prepare_evaluation(_load_data(config, other, run, accelerator, workers) if other else dataset)
     start, best, complaints = 0, float("inf"), list[str]()
+    sums = FigureSums(accelerator.device)
+    divergence = Divergence(run, run / CHECKPOINTS, skip=config.on_nonfinite == "skip")
     if resume:
         # A run that was killed before its first checkpoint starts again: it would do the same steps anyway.
         state, complaints = checkpoint.newest(run / CHECKPOINTS, accelerator.device)
         if state is not None:
             start, best = _restore(task, state, config, len(dataset), run), state["best"]
+            divergence.skipped = state.get("skipped", 0)  # checkpoints of earlier versions have neither
+            sums.load_state(state.get("figures", []))
+    if main:
+        _clear_leftovers(run)
     if main and (not resume or config != read_config(run)):  # a new number of steps holds for the next resume too
         _write_config(config, run)
     accelerator.wait_for_everyone()
@@ -160,33 +167,30 @@ def _train(
     with (
         journal,
         Prefetcher(dataset, order, task.batches_before(start)) as batches,
-        _stop_signals() as stop,
+        stop_signals(accelerator.num_processes) as stop,
     ):
         for sentence in complaints:
             journal.say(f"{sentence}; going on from step {start}")
         journal.say(_describe(config, dataset, accelerator, run))
-        sums: dict[str, Tensor] = {}
-        summed = Counter[str]()
         step = start
         while step < config.steps:
-            share = [batches.next() for _ in range(task.batches_before(step + 1) - task.batches_before(step))]
-            figures = task.step(step, share)
+            share = _read(batches, task.batches_before(step + 1) - task.batches_before(step), run)
+            sums.add(step, task.step(step, share))
             step += 1
             journal.advance(step)
+            last, stopping = step == config.steps, stop.asked()
+            saving = step % config.checkpoint_every == 0 or last or stopping
 
-            # Figures are summed on the device and fetched only here: a fetch each step would wait for the device.
-            sums |= {name: value + sums.get(name, 0) for name, value in figures.items()}
-            summed.update(figures.keys())
-            if step % config.log_every == 0 or step == config.steps:
-                means = {
-                    name: (accelerator.reduce(total, "mean") / summed[name]).item() for name, total in sums.items()
-                }
-                _check_finite(means, step, run)
-                journal.record(step, means | task.usage())
+            if step % config.log_every == 0 or last:
+                line = sums.line(accelerator)
+                for sentence in divergence.judge(line):
+                    journal.say(sentence)
+                journal.record(step, line.means | divergence.figures() | task.usage())
                 sums.clear()
-                summed.clear()
+            elif saving:  # a run that has diverged must not replace a good checkpoint
+                divergence.stop_if_diverged(sums.line(accelerator))
 
-            last, stopping = step == config.steps, stop.asked(accelerator)
+            # All that a step leaves is written before its checkpoint: what a crash cuts short is then done again.
             if main and (step % config.sample_every == 0 or last):
                 task.write_samples(run / SAMPLES / f"step-{step:07d}.png")
             if config.evaluate_every and (step % config.evaluate_every == 0 or last):
@@ -197,11 +201,13 @@ def _train(
                 if main and evaluation.score < best:
                     _save_model(task, run / BEST)
                 best = min(best, evaluation.score)
-            if main and (step % config.checkpoint_every == 0 or last or stopping):
-                _check_finite({name: total.item() for name, total in sums.items()}, step, run)
-                state = {"step": step, "best": best, "pictures": len(dataset), "task": task.state()}
-                checkpoint.save(run / CHECKPOINTS, step, state, config.keep_checkpoints)
-                _save_model(task, run / MODEL)
+            if saving:
+                figures = sums.state(accelerator)
+                if main:
+                    _save_model(task, run / MODEL)
+                    state = {"step": step, "best": best, "pictures": len(dataset), "task": task.state()}
+                    state |= {"figures": figures, "skipped": divergence.skipped}
+                    checkpoint.save(run / CHECKPOINTS, step, state, config.keep_checkpoints)
             if stopping and not last:
                 journal.say(f"stopped at step {step}; go on with: attnorm resume {run}")
                 break
@@ -212,14 +218,37 @@ def _train(
     return 128 + stop.number if step < config.steps else 0
 
 
-def _check_finite(figures: dict[str, float], step: int, run: Path) -> None:
-    """Raises UserError if a figure is infinite or not a number: no later checkpoint would be worth keeping."""
-    for name, value in figures.items():
-        if not math.isfinite(value):
-            raise UserError(
-                f"the training has diverged: {name} is {value} at step {step}; the checkpoints in {run / CHECKPOINTS} "
-                "are from before, but a new run with lower learning rates is the likelier remedy"
-            )
+def _read(batches: Prefetcher, count: int, run: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    try:
+        return [batches.next() for _ in range(count)]
+    except RuntimeError as error:
+        raise UserError(f"{error}; see to the data, then go on with: attnorm resume {run}") from error
+
+
+@contextmanager
+def _together(accelerator: Accelerator, run: Path) -> Iterator[None]:
+    """Where one of several processes ends, the next exchange of the others fails: they end too, with a sentence."""
+    try:
+        yield
+    except RuntimeError as error:
+        lost = isinstance(error, distributed.DistError) or "gloo" in str(error)
+        if accelerator.num_processes == 1 or not lost:
+            raise
+        again = f"go on with: attnorm resume {run}" if (run / CONFIG).exists() else "start again"
+        raise UserError(
+            f"process {accelerator.process_index} has lost another process of the run, which says why if it could; "
+            f"then {again}, with as many processes or with another number"
+        ) from error
+
+
+def _clear_leftovers(run: Path) -> None:
+    """Removes what a killed process was writing when it was killed."""
+    for path in [
+        *run.glob(".*.partial"),
+        *(run / CHECKPOINTS).glob(".*.partial"),
+        *(run / SAMPLES).glob("*.partial-*"),
+    ]:
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _restore(task: Task, state: dict[str, Any], config: TrainingConfig, pictures: int, run: Path) -> int:
@@ -251,47 +280,8 @@ class _Order:
         return self._items[batch_indices(len(self._items), batch, self._config.batch_size, self._seed)[self._share]]
 
 
-class _StopSignals:
-    """Which signal asked the run to stop, if any."""
-
-    number = 0
-
-    def asked(self, accelerator: Accelerator) -> bool:
-        """Whether any process was asked; all get the same answer, so that none waits for another for ever."""
-        if accelerator.num_processes == 1:
-            return self.number != 0
-        asked = accelerator.reduce(torch.tensor(self.number, device=accelerator.device), "sum")
-        self.number = self.number or int(asked.item() > 0) * signal.SIGTERM
-        return self.number != 0
-
-
-@contextmanager
-def _stop_signals() -> Iterator[_StopSignals]:
-    """SIGINT and SIGTERM ask for a checkpoint and an orderly end; a second SIGINT ends at once."""
-    stop = _StopSignals()
-
-    def ask(number: int, frame: object) -> None:
-        if stop.number == signal.SIGINT == number:
-            raise KeyboardInterrupt
-        stop.number = number
-
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-        yield stop
-        return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _accelerator(config: TrainingConfig) -> Accelerator:
-    device = resolve_device(config.device)
-    # The running moments and singular vectors of each process are its own: broadcasting them between the forward and
-    # the backward pass would change what backward reads.
-    kwargs = DistributedDataParallelKwargs(broadcast_buffers=False)
-    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no", kwargs_handlers=[kwargs])
+    accelerator = Accelerator(cpu=resolve_device(config.device).type == "cpu", mixed_precision="no")
     pieces = accelerator.num_processes * config.accumulation
     if config.batch_size % pieces:
         raise UserError(
@@ -347,9 +337,13 @@ def _save_model(task: Task, folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     try:
         task.save_model(aside)
+        for path in aside.iterdir():
+            sync_file(path)
         shutil.rmtree(folder, ignore_errors=True)
         aside.rename(folder)
+        sync_folder(folder.parent)
     except (OSError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
         raise UserError(f"cannot write the model to {folder}: {error}; free some space, then resume") from error
 
 

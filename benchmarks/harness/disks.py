@@ -1,0 +1,219 @@
+"""Full disks and read-only folders, real ones: small tmpfs mounts, which need root. And data that is lost while it is
+read.
+
+Every command must leave with code 2 and one line on stderr, leave what was there as it was and nothing half-written,
+and a run must go on to bitwise the undisturbed end once there is room again.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harness.runs import CLASS_CONDITIONAL, INPAINTING, Kind, call, command, differences, environment
+
+SIZE = 24 << 20  # of the mounts, bytes
+# Free bytes when a run starts, so that different writers meet the end of the disk: the configuration, the log, the
+# sample sheets, the model, the checkpoint, its second and third.
+ROOMS = {CLASS_CONDITIONAL: (0, 4096, 100_000, 500_000, 1_000_000), INPAINTING: (8192, 300_000, 1_800_000, 3_200_000)}
+
+
+class _Report:
+    """What was tried, how many of it failed, and how."""
+
+    def __init__(self) -> None:
+        self.cases: list[str] = []
+        self.failures: list[str] = []
+        self.lines: dict[str, str] = {}
+
+    def case(self, name: str, *failures: str) -> None:
+        self.cases.append(name)
+        self.failures += [f"{name}: {failure}" for failure in failures]
+        print(f"{name}: {'; '.join(failures) or 'as promised'}", flush=True)
+
+    def refused(self, name: str, done: subprocess.CompletedProcess[str]) -> list[str]:
+        """What is wrong with how a command refused; its line is kept."""
+        text = done.stderr.strip()
+        self.lines[name] = text
+        wrong = [] if done.returncode == 2 else [f"left with {done.returncode}: {text or done.stdout.strip()}"]
+        return wrong if text.startswith("attnorm: error: ") and "\n" not in text else [*wrong, f"said {text!r}"]
+
+
+def run(folder: Path) -> dict[str, Any]:
+    """Returns {"cases", "skipped", "failures", "lines", "seconds"}; lines: what each command said."""
+    began, report, skipped = time.monotonic(), _Report(), None
+    folder.mkdir(parents=True, exist_ok=True)
+    references = {kind: _undisturbed(kind, folder / f"undisturbed-{kind.name}") for kind in ROOMS}
+    try:
+        with _mounted(folder / "disk") as disk:
+            for kind, rooms in ROOMS.items():
+                for room in rooms:
+                    for board in ("false", "true") if room == rooms[-1] else ("false",):
+                        _full_while_training(report, kind, disk, room, board, references[kind])
+            _full_outputs(report, disk, references, folder)
+            _read_only(report, disk, references, folder)
+    except _CannotMountError as error:
+        skipped = f"full and read-only disks: {error}"
+        print(f"skipped {skipped}", flush=True)
+    _lost_data(report, folder)
+    return {
+        "cases": report.cases,
+        "skipped": skipped,
+        "failures": report.failures,
+        "lines": report.lines,
+        "seconds": time.monotonic() - began,
+    }
+
+
+def _undisturbed(kind: Kind, run: Path, *more: str) -> Path:
+    done = call(command(*kind.train(run, *more)))
+    if done.returncode:
+        raise RuntimeError(f"the undisturbed run failed: {done.stderr}")
+    return run
+
+
+class _CannotMountError(Exception):
+    """This machine or this user may mount nothing."""
+
+
+@contextmanager
+def _mounted(disk: Path) -> Iterator[Path]:
+    disk.mkdir(exist_ok=True)
+    _mount("-t", "tmpfs", "-o", f"size={SIZE}", "tmpfs", disk)
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", disk], check=False)
+
+
+def _mount(*arguments: str | Path) -> None:
+    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise _CannotMountError(done.stderr.strip())
+
+
+@contextmanager
+def _ballast(disk: Path, room: int) -> Iterator[None]:
+    """Leaves `room` free bytes on the disk."""
+    path = disk / "ballast"
+    status = os.statvfs(disk)
+    with path.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, max(status.f_bavail * status.f_frsize - room, 1))
+    try:
+        yield
+    finally:
+        path.unlink()
+
+
+def _full_while_training(report: _Report, kind: Kind, disk: Path, room: int, board: str, reference: Path) -> None:
+    name = f"full disk, {kind.name}, {room} bytes free" + (", TensorBoard" if board == "true" else "")
+    run = disk / "run"
+    arguments = kind.train(run, "--tensorboard", board)
+    with _ballast(disk, room):
+        wrong = report.refused(name, call(command(*arguments)))
+    again = call(command("resume", run) if (run / "config.yaml").exists() else command(*arguments))
+    wrong += [f"the resume left with {again.returncode}: {again.stderr}"] if again.returncode else []
+    # The configuration says whether there is a board; nothing else may differ.
+    wrong += [found for found in differences(run, reference) if not (board == "true" and found == "config.yaml")]
+    report.case(name, *wrong)
+    shutil.rmtree(run)
+
+
+def _outputs(references: dict[Kind, Path], folder: Path, disk: Path) -> dict[str, list[str]]:
+    """Commands that write to the disk, beside training."""
+    pictures = folder / "pictures"
+    if not pictures.exists():
+        done = call(command("generate", references[CLASS_CONDITIONAL], "--count", "2", "-o", pictures))
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+        from PIL import Image
+
+        Image.new("L", (32, 32)).save(folder / "mask.png")
+        with Image.open(folder / "mask.png") as mask:
+            mask.paste(255, (8, 8, 24, 24))
+            mask.save(folder / "mask.png")
+    first = sorted(pictures.iterdir())[0]
+    return {
+        "generate a grid": command("generate", references[CLASS_CONDITIONAL], "-o", disk / "out" / "grid.png"),
+        "generate files": command("generate", references[CLASS_CONDITIONAL], "-o", disk / "out" / "files"),
+        "inpaint": command("inpaint", references[INPAINTING], first, folder / "mask.png", "-o", disk / "out" / "a.png"),
+        "inpaint a folder": command(
+            "inpaint", references[INPAINTING], pictures, folder / "mask.png", "-o", disk / "out" / "filled"
+        ),
+        "data prepare": command("data", "prepare", pictures, disk / "out" / "prepared", "--size", "64"),
+    }
+
+
+def _full_outputs(report: _Report, disk: Path, references: dict[Kind, Path], folder: Path) -> None:
+    (disk / "out").mkdir()
+    for name, arguments in _outputs(references, folder, disk).items():
+        with _ballast(disk, 4096 if "prepare" in name else 0):
+            wrong = report.refused(f"full disk, {name}", call(arguments))
+        report.case(f"full disk, {name}", *wrong, *_half_written(disk / "out"))
+
+
+def _read_only(report: _Report, disk: Path, references: dict[Kind, Path], folder: Path) -> None:
+    shutil.copytree(references[CLASS_CONDITIONAL], disk / "run")
+    shutil.rmtree(disk / "out")
+    (disk / "out").mkdir()
+    commands = _outputs(references, folder, disk) | {
+        "train": command(*CLASS_CONDITIONAL.train(disk / "new")),
+        "resume": command("resume", disk / "run", "--steps", "14"),
+    }
+    _mount("-o", "remount,ro", disk)
+    try:
+        for name, arguments in commands.items():
+            wrong = report.refused(f"read-only folder, {name}", call(arguments))
+            report.case(f"read-only folder, {name}", *wrong, *_half_written(disk / "out"))
+    finally:
+        _mount("-o", "remount,rw", disk)
+    report.case("read-only folder, the run is as it was", *differences(disk / "run", references[CLASS_CONDITIONAL]))
+
+
+def _half_written(folder: Path) -> list[str]:
+    """Files that are whole pictures may stay: they were written before there was no room."""
+    found = [
+        path for path in folder.rglob("*") if path.is_file() and (".partial" in str(path) or not path.stat().st_size)
+    ]
+    return [f"left {path.relative_to(folder)} half-written" for path in found]
+
+
+def _lost_data(report: _Report, folder: Path) -> None:
+    """A prepared file that is cut short, or removed, while it is read."""
+    data = folder / "data"
+    done = call(command("data", "prepare", "digits", data, "--size", "32"))
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    reference = _undisturbed(CLASS_CONDITIONAL, folder / "undisturbed-prepared", "--data", str(data))
+    images = data / "images.u8"
+    whole = images.read_bytes()
+    for name in ("cut short", "removed"):
+        run = folder / f"run-{name.replace(' ', '-')}"
+        arguments = command(*CLASS_CONDITIONAL.train(run, "--data", str(data)))
+        process = subprocess.Popen(
+            arguments, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        while process.poll() is None and not (run / "log.jsonl").exists():
+            time.sleep(0.002)
+        if name == "removed":
+            images.unlink()
+        else:
+            os.truncate(images, len(whole) // 2)
+        out, err = process.communicate(timeout=600)
+        ended = subprocess.CompletedProcess(arguments, process.returncode, out, err)
+        wrong = []
+        if name == "removed":  # the mapping outlives the name: the run ends well, and only a resume misses the file
+            wrong += [f"left with {ended.returncode}: {err}"] if ended.returncode else []
+            wrong += report.refused(f"data {name}, resume", call(command("resume", run, "--steps", "14")))
+        else:
+            wrong += report.refused(f"data {name}", ended)
+        images.write_bytes(whole)
+        again = call(command("resume", run))
+        wrong += [f"the resume left with {again.returncode}: {again.stderr}"] if again.returncode else []
+        report.case(f"data file {name} while training", *wrong, *differences(run, reference))

@@ -1,0 +1,136 @@
+"""Whether memory grows: with the steps of a training, the pictures of an evaluation, the files of a folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from harness.runs import CLASS_CONDITIONAL, INPAINTING, Kind, call, command, environment
+
+WARM_UP = 0.2  # share of the steps before memory is looked at: allocators fill their pools
+MOST_GROWTH_MB = 1.0  # per 1000 steps
+MOST_DIFFERENCE_MB = 25.0  # between few and many pictures
+FEW, MANY = 8, 96
+SMALLEST = {
+    CLASS_CONDITIONAL: ["--batch_size", "2", "--generator.channels", "4", "4", "4", "4"],
+    INPAINTING: ["--batch_size", "2", "--generator.width", "2", "--phases.at_step", "1"],
+}
+
+
+def run(folder: Path, steps: int) -> dict[str, Any]:
+    """Returns {"cases", "skipped", "failures", "growth", "peaks", "seconds"}.
+
+    growth: MB of resident memory per 1000 steps, with its standard error, by task. peaks: MB with few and many
+    pictures, by command.
+    """
+    began = time.monotonic()
+    found: dict[str, Any] = {"cases": [], "failures": [], "skipped": None, "growth": {}, "peaks": {}}
+    folder.mkdir(parents=True, exist_ok=True)
+    for kind in (CLASS_CONDITIONAL, INPAINTING):
+        slope, error, points = growth(kind, folder / f"long-{kind.name}", steps)
+        found["growth"][kind.name] = {"mb_per_1000_steps": slope, "error": error, "samples": points, "steps": steps}
+        wrong = slope - 3 * error > MOST_GROWTH_MB
+        _case(found, f"{kind.name}: {slope:+.3f} ± {error:.3f} MB per 1000 steps over {steps} steps", wrong)
+    for name, (few, many) in _peaks(folder).items():
+        found["peaks"][name] = {"few": few, "many": many}
+        said = f"{name}: {few:.0f} MB at most with {FEW} pictures, {many:.0f} MB with {MANY}"
+        _case(found, said, many - few > MOST_DIFFERENCE_MB)
+    return found | {"seconds": time.monotonic() - began}
+
+
+def _case(found: dict[str, Any], said: str, wrong: bool) -> None:
+    found["cases"].append(said)
+    found["failures"] += [said] if wrong else []
+    print(said + (" FAILED" if wrong else ""), flush=True)
+
+
+def growth(kind: Kind, run: Path, steps: int) -> tuple[float, float, int]:
+    """MB per 1000 steps of a training, the standard error of that, and the number of samples.
+
+    Resident memory is read each time that the log has a new line, and a line is fitted by least squares.
+    """
+    every = max(steps // 200, 1)
+    often = {"--steps": steps, "--log_every": every, "--sample_every": steps // 10, "--checkpoint_every": steps // 10}
+    settings = [str(part) for pair in often.items() for part in pair]
+    if kind is INPAINTING:
+        settings += ["--evaluate_every", str(steps // 10)]
+    process = subprocess.Popen(
+        command(*kind.train(run, *SMALLEST[kind], *settings)), env=environment(), stdout=subprocess.DEVNULL
+    )
+    log, at, memory = run / "log.jsonl", list[int](), list[float]()
+    while process.poll() is None:
+        done = log.read_bytes().count(b"\n") * every if log.exists() else 0
+        if done > WARM_UP * steps and (not at or done > at[-1]):
+            resident = _resident(process.pid)
+            if resident is not None:
+                at.append(done)
+                memory.append(resident)
+        time.sleep(0.02)
+    if process.returncode:
+        raise RuntimeError(f"the long run left with {process.returncode}")
+    (slope, _), covariance = np.polyfit(np.array(at) / 1000, memory, 1, cov=True)
+    return float(slope), float(np.sqrt(covariance[0, 0])), len(at)
+
+
+def _resident(pid: int) -> float | None:
+    """MB; None where the process has just ended."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def _peaks(folder: Path) -> dict[str, tuple[float, float]]:
+    """The largest resident memory of commands with FEW and with MANY pictures."""
+    runs = {}
+    for kind in (CLASS_CONDITIONAL, INPAINTING):
+        runs[kind] = folder / f"model-{kind.name}"
+        done = call(command(*kind.train(runs[kind], "--steps", "2")))
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+    for name, count in (("few", FEW), ("many", MANY)):
+        _draw(folder / name, count)
+
+    def evaluation(count: int) -> list[str]:
+        out = folder / f"evaluated-{count}.json"
+        numbers = ["--num", str(count), "--num-real", str(FEW)]
+        return command("evaluate", runs[CLASS_CONDITIONAL], "--out", out, *numbers)
+
+    def inpainting(name: str) -> list[str]:
+        return command("inpaint", runs[INPAINTING], folder / name, folder / "mask.png", "-o", folder / f"{name}-filled")
+
+    return {
+        "evaluate": (_peak(evaluation(FEW)), _peak(evaluation(MANY))),
+        "inpaint FOLDER": (_peak(inpainting("few")), _peak(inpainting("many"))),
+    }
+
+
+def _draw(folder: Path, count: int) -> None:
+    """Noise, which takes as much room as any picture; and a mask beside the folder."""
+    from PIL import Image
+
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for number in range(count):
+        Image.fromarray(random.integers(0, 256, (256, 256, 3), dtype=np.uint8)).save(folder / f"{number:03d}.png")
+    mask = np.zeros((256, 256), np.uint8)
+    mask[96:160, 96:160] = 255
+    Image.fromarray(mask).save(folder.parent / "mask.png")
+
+
+def _peak(arguments: list[str]) -> float:
+    """MB, of a command that must succeed."""
+    process = subprocess.Popen(arguments, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(arguments)} left with {process.returncode}")
+    return usage.ru_maxrss * 1024 / 1e6

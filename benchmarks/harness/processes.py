@@ -1,0 +1,228 @@
+"""Several processes on this machine, started by torchrun: the same losses, the same evaluation, one writer, and an
+orderly end when one of them dies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from harness.runs import CLASS_CONDITIONAL, INPAINTING, KINDS, call, command, environment, final_state, lines, torchrun
+
+COUNTS = (1, 2, 4)
+BATCH = 8
+STEPS = 8
+TOLERANCE = 1e-4  # relative, or absolute below 1: of every loss of every step
+# Figures of the networks' layouts are taken from what one process has seen.
+LOSSES = ("loss_", "score_", "orthogonal_", "gradient_", "wasserstein", "l1_", "auxiliary_")
+LOST_SECONDS = 60.0
+POLL_SECONDS = 0.01
+
+
+def run(folder: Path) -> dict[str, Any]:
+    """Returns {"cases", "skipped", "failures", "differences", "seconds_to_end", "lines", "seconds"}.
+
+    differences: the largest of any loss by task and number of processes. seconds_to_end: of all after one was killed.
+    """
+    began = time.monotonic()
+    found: dict[str, Any] = {"cases": [], "failures": [], "skipped": None, "differences": {}, "lines": {}}
+    folder.mkdir(parents=True, exist_ok=True)
+    _same_losses(folder, found)
+    _same_evaluation(folder, found)
+    _one_writer(folder, found)
+    _one_dies(folder, found)
+    _stopped(folder, found)
+    return found | {"seconds": time.monotonic() - began}
+
+
+def _case(found: dict[str, Any], name: str, *failures: str) -> None:
+    found["cases"].append(name)
+    found["failures"] += [f"{name}: {failure}" for failure in failures]
+    print(f"{name}: {'; '.join(failures) or 'as promised'}", flush=True)
+
+
+def _same_losses(folder: Path, found: dict[str, Any]) -> None:
+    """n processes take the steps of one with as many pieces: losses, penalty and gradient norms of every step."""
+    for kind in KINDS:
+        for count in COUNTS:
+            run = folder / f"{kind.name}-{count}"
+            pieces = {"--batch_size": BATCH, "--accumulation": COUNTS[-1] // count, "--steps": STEPS, "--log_every": 1}
+            more = [str(part) for pair in pieces.items() for part in pair]
+            more += ["--phases.at_step", str(STEPS // 2)] if kind is INPAINTING else []
+            done = call(torchrun(count, *kind.train(run, *more)))
+            wrong = [f"left with {done.returncode}: {done.stderr}"] if done.returncode else []
+            if not wrong:
+                apart = _apart(run, folder / f"{kind.name}-{COUNTS[0]}")
+                found["differences"][f"{kind.name}, {count} processes"] = apart
+                wrong = [f"the losses differ by {apart:.1e}"] if apart > TOLERANCE else []
+            if "Warning" in done.stderr:
+                wrong.append(f"warned: {done.stderr.strip()}")
+            _case(found, f"{kind.name} with {count} processes has the losses of one", *wrong)
+
+
+def _apart(run: Path, reference: Path) -> float:
+    """The largest difference of any loss of any step, relative to it where it is above 1."""
+    worst = 0.0
+    got, expected = lines(run / "log.jsonl"), lines(reference / "log.jsonl")
+    if len(got) != len(expected):
+        return float("inf")
+    for ours, theirs in zip(got, expected, strict=True):
+        for name, value in theirs.items():
+            if name.startswith(LOSSES):
+                worst = max(worst, abs(ours[name] - value) / max(1.0, abs(value)))
+    return worst
+
+
+def _same_evaluation(folder: Path, found: dict[str, Any]) -> None:
+    """One model measured by any number of processes: the same figures, to the rounding of a sum's order."""
+    for kind in KINDS:
+        run = folder / f"{kind.name}-1"
+        values: dict[int, dict[str, float]] = {}
+        for count in COUNTS:
+            out = folder / f"{kind.name}-evaluated-{count}.json"
+            more = ["--num", "48", "--num-real", "96"] if kind is CLASS_CONDITIONAL else ["--num", "8"]
+            launch = torchrun(count, "evaluate", run, "--out", out, *more)
+            done = call(launch)
+            if done.returncode:
+                _case(found, f"evaluation of {kind.name} with {count} processes", f"failed: {done.stderr}")
+                continue
+            values[count] = _figures(json.loads(out.read_text()))
+        for count, got in values.items():
+            first = next(iter(values.values()))
+            apart = max(abs(got[name] - value) / max(1.0, abs(value)) for name, value in first.items())
+            found["differences"][f"evaluation of {kind.name}, {count} processes"] = apart
+            wrong = [f"the figures differ by {apart:.1e}"] if apart > TOLERANCE else []
+            _case(found, f"evaluation of {kind.name} with {count} processes has the figures of one", *wrong)
+
+
+def _figures(record: Any) -> dict[str, float]:
+    """Every number in a record by its place, but for those of the clock and the machine."""
+    found: dict[str, float] = {}
+
+    def visit(value: Any, where: str) -> None:
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                if name not in ("protocol", "date", "seconds", "machine"):
+                    visit(inner, f"{where}.{name}")
+        elif isinstance(value, list):
+            for index, inner in enumerate(value):
+                visit(inner, f"{where}.{index}")
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            found[where] = float(value)
+
+    visit(record, "")
+    return found
+
+
+def _one_writer(folder: Path, found: dict[str, Any]) -> None:
+    """The second process sees the run's folder read-only, in a mount namespace of its own, and misses nothing."""
+    run = folder / "one-writer"
+    run.mkdir()
+    seal = f"mount --bind {run} {run} && mount -o remount,bind,ro {run}"
+    if subprocess.run(["unshare", "-m", "sh", "-c", seal], capture_output=True, check=False).returncode:
+        found["skipped"] = "only the first process writes: needs root for a mount of its own"
+        print(f"skipped {found['skipped']}", flush=True)
+        return
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+    ordered = " ".join(command(*CLASS_CONDITIONAL.train(run)))
+    commands = [["sh", "-c", f"exec {ordered}"], ["unshare", "-m", "sh", "-c", f"{seal} && exec {ordered}"]]
+    processes = [
+        subprocess.Popen(
+            arguments,
+            env=environment() | group | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank, arguments in enumerate(commands)
+    ]
+    said = [process.communicate(timeout=600)[1] for process in processes]
+    wrong = [
+        f"process {rank} left with {process.returncode}: {text}"
+        for rank, (process, text) in enumerate(zip(processes, said, strict=True))
+        if process.returncode
+    ]
+    _case(found, "only the first of two processes writes to the run", *wrong)
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _started(run: Path, count: int, steps: int) -> subprocess.Popen[str]:
+    """A run that has done some steps."""
+    settings = ["--batch_size", str(BATCH), "--steps", str(steps), "--log_every", "1"]
+    process = subprocess.Popen(
+        torchrun(count, *CLASS_CONDITIONAL.train(run, *settings)),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while process.poll() is None and len(lines(run / "log.jsonl")) < 4:
+        time.sleep(POLL_SECONDS)
+    return process
+
+
+def _workers(launcher: int) -> list[int]:
+    """The processes that torchrun started, in the order of their ranks."""
+    task = Path(f"/proc/{launcher}/task/{launcher}/children")
+    found = []
+    for pid in map(int, task.read_text().split()):
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        ranks = [int(v.removeprefix(b"RANK=")) for v in variables if v.startswith(b"RANK=")]
+        found += [(rank, pid) for rank in ranks]
+    return [pid for _, pid in sorted(found)]
+
+
+def _one_dies(folder: Path, found: dict[str, Any]) -> None:
+    """One of two processes is killed: the other says so and leaves soon; the run goes on with 2, 1 and 4 processes."""
+    run = folder / "one-dies"
+    for victim in (1, 0):
+        shutil.rmtree(run, ignore_errors=True)
+        process = _started(run, 2, steps=400)
+        os.kill(_workers(process.pid)[victim], signal.SIGKILL)
+        at = time.monotonic()
+        _, err = process.communicate(timeout=600)
+        took = time.monotonic() - at
+        found.setdefault("seconds_to_end", {})[f"process {victim} killed"] = took
+        said = [line for line in err.splitlines() if line.startswith("attnorm: error:")]
+        found["lines"][f"process {victim} of 2 killed"] = said
+        wrong = [f"all were gone after {took:.0f} s only"] if took > LOST_SECONDS else []
+        wrong += [] if process.returncode else ["torchrun left with 0"]
+        wrong += [] if any("has lost another process" in line for line in said) else [f"nobody said so: {err}"]
+        _case(found, f"process {victim} of 2 is killed: the other leaves within {LOST_SECONDS:.0f} s", *wrong)
+    for count in COUNTS:
+        step = final_state(run)["step"]
+        done = call(torchrun(count, "resume", run, "--steps", str(step + 2)))
+        wrong = [f"left with {done.returncode}: {done.stderr}"] if done.returncode else []
+        wrong += [] if final_state(run)["step"] == step + 2 else ["did not get there"]
+        _case(found, f"the run of 2 processes goes on with {count}", *wrong)
+
+
+def _stopped(folder: Path, found: dict[str, Any]) -> None:
+    """SIGTERM to torchrun, and SIGUSR1 to one of its processes: all save at the same step and leave."""
+    for name in ("SIGTERM", "SIGUSR1"):
+        run = folder / f"stopped-{name}"
+        process = _started(run, 2, steps=400)
+        number = getattr(signal, name)
+        os.kill(process.pid if name == "SIGTERM" else _workers(process.pid)[1], number)
+        out, err = process.communicate(timeout=600)
+        step = final_state(run)["step"]
+        wrong = [] if f"stopped at step {step}; go on with" in out else [f"did not say where it stopped: {out} {err}"]
+        wrong += [] if process.returncode else ["torchrun left with 0"]
+        found["lines"][f"{name}, 2 processes"] = f"torchrun left with {process.returncode}"
+        done = call(torchrun(2, "resume", run, "--steps", str(step + 2)))
+        wrong += [f"the resume left with {done.returncode}: {done.stderr}"] if done.returncode else []
+        _case(found, f"{name} with 2 processes: saved, left, resumed", *wrong)

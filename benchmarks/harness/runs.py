@@ -1,0 +1,160 @@
+"""Short runs of both tasks through the real command line, and whether two of them are the same to the bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from attnorm.training import checkpoint
+
+CLOCK = ("time", "steps_per_second", "images_per_second")  # of a line of the log: they depend on the moment
+# What is written aside, to be renamed: a run that is finished must hold none of it.
+ASIDE = re.compile(r"\.partial(-\d+)?$")
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """A task with networks so small that starting the program takes longer than its steps."""
+
+    name: str
+    preset: str
+    settings: Mapping[str, str]
+
+    def train(self, run: Path, *more: str) -> list[str]:
+        """The arguments of `attnorm` that start it; `more` are fields that override these settings."""
+        fields = [part for name, value in self.settings.items() for part in (f"--{name}", *value.split())]
+        return ["train", self.preset, "--data", "digits", "--out", str(run), *fields, *more]
+
+
+_COMMON = {
+    "batch_size": "4",
+    "steps": "12",
+    "log_every": "3",
+    "sample_every": "4",
+    "checkpoint_every": "2",
+    "tensorboard": "false",
+    "device": "cpu",
+    "precision": "float32",
+}
+CLASS_CONDITIONAL = Kind(
+    "class-conditional",
+    "an-gan-digits",
+    {
+        **_COMMON,
+        "generator.channels": "8 8 8 8",
+        "generator.latent_dim": "8",
+        "generator.long_range.num_entities": "4",
+        "discriminator.channels": "8 8 8 8",
+        "discriminator.embedding_dim": "8",
+        "discriminator.long_range.num_entities": "4",
+        "standing_batches": "2",
+        "sample_rows": "3",
+        "sample_columns": "2",
+    },
+)
+INPAINTING = Kind(
+    "inpainting",
+    "inpaint-an-64-cpu",
+    {
+        **_COMMON,
+        "generator.image_size": "32",
+        "generator.width": "4",
+        "generator.branch.num_entities": "4",
+        "critic.image_size": "32",
+        "critic.local_size": "16",
+        "critic.width": "4",
+        "crop_from": "36",
+        "critic_steps": "2",
+        "evaluate_every": "4",
+        "val_num": "6",
+        "sample_rows": "2",
+        "phases.at_step": "6",  # half of the steps in each phase
+    },
+)
+KINDS = (CLASS_CONDITIONAL, INPAINTING)
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "attnorm", *map(str, arguments)]
+
+
+def torchrun(processes: int, *arguments: str | Path) -> list[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    # Without the dashes torchrun takes our options for abbreviations of its own.
+    return [*launcher, "-m", "--", "attnorm", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    """One thread a process, so that sums do not depend on the machine, and no network."""
+    return os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def call(arguments: Sequence[str], seconds: float = 600) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end, in a session of its own; raises TimeoutExpired if that takes longer."""
+    return subprocess.run(arguments, env=environment(), capture_output=True, text=True, timeout=seconds, check=False)
+
+
+def final_state(run: Path) -> dict[str, Any]:
+    """The newest whole checkpoint."""
+    state, _ = checkpoint.newest(run / "checkpoints", torch.device("cpu"))
+    if state is None:
+        raise FileNotFoundError(f"{run} has no checkpoint")
+    return state
+
+
+def differences(run: Path, reference: Path) -> list[str]:
+    """What of a finished run is not, bit for bit, what the undisturbed one has; empty if all is.
+
+    Compared are the checkpoint (weights of all networks, their average, both optimisers, the phase, the step), the
+    published model and the best one, every sample sheet, and the log and the evaluations without what a clock says.
+    What is random is a function of seed and step and is nowhere saved: it shows in all of these.
+    """
+    found = list(_unequal(final_state(run), final_state(reference), "checkpoint"))
+    for pattern in ("model/*", "best/*", "samples/*", "config.yaml"):
+        expected = {path.relative_to(reference): path.read_bytes() for path in reference.glob(pattern)}
+        got = {path.relative_to(run): path.read_bytes() for path in run.glob(pattern)}
+        found += [str(name) for name in sorted(expected.keys() | got.keys()) if expected.get(name) != got.get(name)]
+    for name in ("log.jsonl", "metrics.jsonl"):
+        if lines(run / name) != lines(reference / name):
+            found.append(name)
+    found += [f"left over: {path.relative_to(run)}" for path in run.rglob("*") if ASIDE.search(path.name)]
+    return found
+
+
+def lines(path: Path) -> list[dict[str, float]]:
+    """A log without what depends on the clock; empty where there is none."""
+    if not path.exists():
+        return []
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{name: value for name, value in entry.items() if name not in CLOCK} for entry in entries]
+
+
+def _unequal(got: Any, expected: Any, where: str) -> Iterator[str]:
+    if type(got) is not type(expected):
+        yield where
+    elif isinstance(got, torch.Tensor):
+        if got.dtype != expected.dtype or not torch.equal(got, expected):
+            yield where
+    elif isinstance(got, dict):
+        if got.keys() != expected.keys():
+            yield where
+        else:
+            for name in got:
+                yield from _unequal(got[name], expected[name], f"{where}.{name}")
+    elif isinstance(got, (list, tuple)):
+        if len(got) != len(expected):
+            yield where
+        else:
+            for number, (one, other) in enumerate(zip(got, expected, strict=True)):
+                yield from _unequal(one, other, f"{where}.{number}")
+    elif got != expected:
+        yield where

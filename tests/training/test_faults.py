@@ -1,0 +1,188 @@
+"""What goes wrong around a run, with room, permissions, data, threads, other processes: one line for each, and the run
+goes on to the undisturbed end afterwards.
+"""
+
+import errno
+import os
+import signal
+import threading
+
+import pytest
+from PIL import Image
+from torch import distributed
+
+from attnorm.cli import main
+from attnorm.data.batches import Prefetcher
+from attnorm.data.dataset import ImageDataset
+from attnorm.errors import UserError
+from attnorm.training import loop
+from attnorm.training.class_conditional import ClassConditionalTask
+from attnorm.training.journal import Journal
+from attnorm.training.stopping import stop_signals
+
+DIGITS = ("train", "an-gan-digits", "--data", "digits", "--out")
+NO_ROOM = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+READ_ONLY = OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def same_files(run, reference):
+    """What a run leaves, but for the log, which has times in it, and the checkpoints, which are archives."""
+    for path in ("model/model.safetensors", "samples/step-0000003.png", "samples/step-0000006.png", "config.yaml"):
+        assert (run / path).read_bytes() == (reference / path).read_bytes(), path
+    names = {str(path.relative_to(run)) for path in run.rglob("*")}
+    assert names == {str(path.relative_to(reference)) for path in reference.rglob("*")}
+    counts = [len((each / "log.jsonl").read_text().splitlines()) for each in (run, reference)]
+    assert counts[0] == counts[1]
+
+
+def failing(monkeypatch, target, name, error, *, at, half=None):
+    """Makes the call number `at` of a method fail, after what `half` leaves undone."""
+    original, calls = getattr(target, name), []
+
+    def patched(*args, **kwargs):
+        calls.append(None)
+        if len(calls) == at:
+            if half is not None:
+                half(*args)
+            raise error
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(target, name, patched)
+
+
+def half_a_line(journal, file, step, figures):
+    file.write('{"step": 4, "lo')
+    file.flush()
+
+
+def half_a_model(task, folder):
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"half")
+
+
+def half_a_picture(picture, path, **options):
+    path.write_bytes(b"half")
+
+
+@pytest.mark.parametrize("error", [NO_ROOM, READ_ONLY])
+@pytest.mark.parametrize(
+    ("target", "name", "at", "half", "said"),
+    [
+        (Journal, "_write", 2, half_a_line, "cannot write the log in"),
+        (ClassConditionalTask, "save_model", 2, half_a_model, "cannot write the model to"),
+        (Image.Image, "save", 2, half_a_picture, "cannot write"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_one_line_and_the_run_goes_on_later(
+    error, target, name, at, half, said, finished_run, tiny_arguments, tmp_path, monkeypatch, capsys
+):
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        failing(patch, target, name, error, at=at, half=half)
+        assert main([*DIGITS, str(run), *tiny_arguments]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"attnorm: error: {said}")
+    assert error.strerror in err
+    assert err.count("\n") == 1
+    assert not [path for path in run.rglob("*") if "partial" in path.name]
+    assert main(["resume", str(run)]) == 0
+    same_files(run, finished_run)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tiny_arguments, tmp_path, monkeypatch, capsys):
+    failing(monkeypatch, loop.Path, "mkdir", READ_ONLY, at=1)
+    assert main([*DIGITS, str(tmp_path / "run"), *tiny_arguments]) == 2
+    err = capsys.readouterr().err
+    assert "Read-only file system" in err
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_that_is_lost_is_one_line_and_the_run_goes_on_later(
+    finished_run, tiny_arguments, tmp_path, monkeypatch, capsys
+):
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        failing(patch, ImageDataset, "batch", OSError(errno.EIO, "Input/output error"), at=5)
+        assert main([*DIGITS, str(run), *tiny_arguments]) == 2
+    err = capsys.readouterr().err
+    assert "reading the batch of step 4 failed" in err
+    assert "Input/output error" in err
+    assert f"then go on with: attnorm resume {run}" in err
+    assert err.count("\n") == 1
+    assert main(["resume", str(run)]) == 0
+    same_files(run, finished_run)
+
+
+def test_a_reading_thread_that_dies_is_one_line_and_no_hang(
+    finished_run, tiny_arguments, tmp_path, monkeypatch, capsys
+):
+    run = tmp_path / "run"
+
+    def dying(self, step):
+        for number in range(step, step + 3):
+            self._queue.put(self._dataset.batch(self._indices(number)))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Prefetcher, "_read_ahead", dying)
+        assert main([*DIGITS, str(run), *tiny_arguments]) == 2
+    err = capsys.readouterr().err
+    assert "the thread that reads the pictures has died" in err
+    assert err.count("\n") == 1
+    assert main(["resume", str(run)]) == 0
+    same_files(run, finished_run)
+
+
+def test_what_a_killed_process_was_writing_is_cleared_away(run_copy, finished_run):
+    for name in (".model.partial/model.safetensors", "checkpoints/.step-5.partial/state.pt", ".config.yaml.partial"):
+        (run_copy / name).parent.mkdir(exist_ok=True)
+        (run_copy / name).write_bytes(b"half")
+    (run_copy / "samples" / "step-0000005.png.partial-123").write_bytes(b"half")
+    assert main(["resume", str(run_copy)]) == 0
+    same_files(run_copy, finished_run)
+
+
+class Several:
+    num_processes, process_index = 2, 1
+
+
+class One:
+    num_processes, process_index = 1, 0
+
+
+LOST = [
+    RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:538] Connection closed by peer [127.0.0.1]:1"),
+    distributed.DistBackendError("NCCL communicator was aborted on rank 1."),
+]
+
+
+@pytest.mark.parametrize("error", LOST)
+@pytest.mark.parametrize(("started", "remedy"), [(True, "go on with: attnorm resume"), (False, "start again")])
+def test_a_process_that_lost_another_says_so(error, started, remedy, tmp_path):
+    if started:
+        (tmp_path / "config.yaml").touch()
+    with (
+        pytest.raises(UserError, match=f"process 1 has lost another process of the run, .* {remedy}"),
+        loop._together(Several, tmp_path),
+    ):
+        raise error
+
+
+@pytest.mark.parametrize(("accelerator", "error"), [(Several, RuntimeError("shapes differ")), (One, LOST[0])])
+def test_other_errors_stay_what_they_are(accelerator, error, tmp_path):
+    with pytest.raises(RuntimeError) as caught, loop._together(accelerator, tmp_path):
+        raise error
+    assert caught.value is error
+
+
+def test_signals_are_left_alone_outside_the_main_thread():
+    before, seen = signal.getsignal(signal.SIGTERM), []
+
+    def work():
+        with stop_signals(1) as stop:
+            seen.append((signal.getsignal(signal.SIGTERM), stop.asked()))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [(before, False)]
