@@ -87,6 +87,8 @@ def run(args: argparse.Namespace) -> None:
             write_json(args.json, report)
 
     _check_files(args)
+    if args.json is not None and not args.json.exists():  # figures of an earlier call stay until there are others
+        keep({"figures": []})  # what cannot be written fails before the work
     report = measure_layer(setting, keep)
     print(as_text(report))
     if args.plot is not None:
