@@ -2,7 +2,6 @@
 
 import html
 import re
-from pathlib import Path
 
 import ziamath
 from docutils import nodes
@@ -29,8 +28,6 @@ nitpicky = True
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 myst_dmath_double_inline = True
-# These are in the navigation once they are written.
-REPORTS = ("performance", "scale", "reliability")
 
 # Docstrings: sections as Google's, words between single backticks are code.
 default_role = "code"
@@ -85,14 +82,7 @@ def _as_restructured_text(app: Sphinx, what: str, name: str, obj: object, option
     lines[:] = found
 
 
-def _without_unwritten_reports(app: Sphinx, name: str, source: list[str]) -> None:
-    for report in REPORTS:
-        if name == "index" and not (Path(app.srcdir) / f"{report}.md").exists():
-            source[0] = source[0].replace(f"\n{report}\n", "\n")
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_html_math_renderer("outlines", (_inline_math, None), (_display_math, None))
-    app.connect("source-read", _without_unwritten_reports)
     app.connect("autodoc-process-docstring", _as_restructured_text, priority=400)  # before napoleon makes its stars
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -219,6 +219,7 @@ def test_several_processes_evaluate_as_one_does(tmp_path, finished_run):
 def test_a_launcher_stands_before_every_command(tmp_path, monkeypatch, capsys):
     made = []
     monkeypatch.setattr(runs, "_call", lambda command: (made.append(command), 7)[1])
+    monkeypatch.setattr("attnorm.cli.reproduce.shutil.which", lambda program: f"/bin/{program}")
     arguments = ["--data", "digits", "--out", str(tmp_path), "--launcher", "torchrun --nproc-per-node 2"]
     assert main(["reproduce", "table4", *arguments]) == 7
     assert made[0][:6] == ["torchrun", "--nproc-per-node", "2", "-m", "--", "attnorm"]

@@ -1,6 +1,7 @@
 """Serve the web page: inpaint with a brush, generate, interpolate, and look inside the layer.
 
-Without models it takes the runs in ./runs. It is served to this machine alone, and asks no other one for anything.
+Without models it takes the runs in ./runs and the trained models that come with attnorm. It is served to this machine
+alone, and asks no other one for anything.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "models", nargs="*", metavar="RUN_OR_MODEL", help="runs and saved models; default: the runs in ./runs"
+        "models",
+        nargs="*",
+        metavar="RUN_OR_MODEL",
+        help="runs, saved models and names from `attnorm models`; default: the runs in ./runs and all of those",
     )
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to serve at (default 127.0.0.1, which only this machine reaches)"
@@ -39,8 +43,9 @@ def run(args: argparse.Namespace) -> None:
     # Before the hub's library is imported, which reads it then. A model of the hub must be on this machine already.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from attnorm.app.server import check_free, served
-    from attnorm.app.shelf import models_given, models_in
+    from attnorm.app.shelf import model_at, models_given, models_in
     from attnorm.pipelines import check_device
+    from attnorm.shipped import shipped_models
 
     check_free(args.host, args.port)
     check_device(args.device)
@@ -49,12 +54,12 @@ def run(args: argparse.Namespace) -> None:
         models = models_given(args.models)
     else:
         models, complaints = models_in(RUNS)
+        taken = {model.name for model in models}
+        models += [model_at(path, name) for name, path in shipped_models().items() if name not in taken]
     if importlib.util.find_spec("gradio") is None:
         raise UserError("the page needs the package 'gradio': pip install 'attnorm[train,app]'")
     for complaint in complaints:
         print(f"left out: {complaint}", file=sys.stderr)
-    if not models:
-        print(f"no models in {RUNS}/: give runs or saved models as arguments, or train one first", file=sys.stderr)
     if args.host not in LOOPBACK:
         print(f"served at {args.host}: whoever reaches this machine may use the page", file=sys.stderr)
     stop = threading.Event()

@@ -51,7 +51,7 @@ def partial_moments(
     s += image * stride_sb
 
     # Any constant near the mean will do; pixels from the whole split make it robust against a border of zeros.
-    step = span // block_p
+    step = 2 * (span // (2 * block_p)) + 1  # odd, as in `composed.estimate_shift`
     sample = start + tl.arange(0, block_p) * step
     sampled = _load_map(v, channel, sample, stride_vc, stride_vp, channels, end, compute)
     shift = tl.sum(sampled, 1) / tl.minimum(block_p, (end - start + step - 1) // step)
