@@ -117,7 +117,7 @@ CASES = [
     ("bench layer --device tpu", "invalid choice: 'tpu'"),
     ("bench layer --device cuda", "sees no GPU", "--device cpu"),
     ("bench layer --only batch_norm", "there is no contestant 'batch_norm'", "choose from"),
-    ("bench layer --sizes 4 --plot chart.doc --json figures.json", "choose a name that ends in .png"),
+    ("bench layer --sizes 4 --plot chart.doc --json figures.json", "must end in a format such as .png"),
     ("bench layer --sizes 4 --json file/figures.json", "file is no folder"),
     # doctor, presets
     ("doctor now", "unrecognized arguments: now"),

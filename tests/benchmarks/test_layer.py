@@ -133,7 +133,7 @@ def test_some_contestants_alone(capsys) -> None:
         (["--limit", "0"], "--limit positive"),
         (["--only", "batch_norm"], "no contestant 'batch_norm'"),
         (["--plot", "chart.docx"], "chart.docx: the name of a chart must end in"),
-        (["--json", "/proc/none/bench.json"], "cannot write /proc/none/bench.json"),
+        (["--json", "/dev/null/bench.json"], "cannot write /dev/null/bench.json"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_measured(

@@ -126,7 +126,7 @@ def _marked(step: Step) -> Iterator[None]:
                 handles += _mark_module(module, SPECTRAL)
     places = [
         (task, "_apply", OPTIMISERS),
-        (task, "_set_learning_rates", OPTIMISERS),
+        (task, "_begin_step", OPTIMISERS),
         (task.ema, "update", OPTIMISERS),
         (task, "_pieces", DATA),
         (task, "_flipped", DATA),

@@ -53,6 +53,12 @@ class Setting:
     rounds: int = 7
 
 
+class PlainAdam(torch.optim.Adam):
+    """Adam as it comes. Only the fused one can be told on the device to leave out an update, so this is not told."""
+
+    found_inf = property(lambda self: None, lambda self, value: None)
+
+
 class Step:
     """The training of one system, a step a call."""
 
@@ -78,7 +84,7 @@ class Step:
     def _take_plain_optimizers(self) -> None:
         for name, optimizer in self.task.optimizers.items():
             (group,) = optimizer.param_groups
-            self.task.optimizers[name] = torch.optim.Adam(group["params"], lr=group["lr"], betas=group["betas"])
+            self.task.optimizers[name] = PlainAdam(group["params"], lr=group["lr"], betas=group["betas"])
 
 
 def run(setting: Setting, on_size: Callable[[dict[str, Any]], None] = lambda report: None) -> dict[str, Any]:

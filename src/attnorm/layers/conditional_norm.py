@@ -30,7 +30,7 @@ class ConditionalBatchNorm2d(nn.Module):
         nn.init.zeros_(self.bias.weight)
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
-        require_labels(labels, len(x), self.num_classes, mixtures=True)
+        require_labels(labels, x.shape[0], self.num_classes, mixtures=True)
         gain, bias = (self._per_image(table, labels).to(x.dtype) for table in (self.gain, self.bias))
         return torch.addcmul(bias[:, :, None, None], self.norm(x), gain[:, :, None, None])
 

@@ -150,7 +150,7 @@ class Generator(PretrainedNetwork, pipeline_tag="unconditional-image-generation"
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         if z.ndim != 2 or z.shape[1] != self.config.latent_dim:
             raise ValueError(f"z must be (b, {self.config.latent_dim}), got {tuple(z.shape)}")
-        require_labels(labels, len(z), self.config.num_classes, mixtures=True)
+        require_labels(labels, z.shape[0], self.config.num_classes, mixtures=True)
         require_classes(labels, self.config.num_classes)
         h = self.stem(z).unflatten(1, (-1, FIRST_MAP, FIRST_MAP))
         for index, block in enumerate(self.blocks):
@@ -207,7 +207,7 @@ class Discriminator(PretrainedNetwork):
         size, conditioning = self.config.image_size, self.config.conditioning
         if x.shape[1:] != (3, size, size):
             raise ValueError(f"x must be (b, 3, {size}, {size}), got {tuple(x.shape)}")
-        require_labels(labels, len(x), self.config.num_classes)
+        require_labels(labels, x.shape[0], self.config.num_classes)
         require_classes(labels, self.config.num_classes)
         h = x
         for index, block in enumerate(self.blocks):
