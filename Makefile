@@ -49,7 +49,7 @@ bench: setup
 	$(BENCHMARK) train --plain --profile sn-gan-star sa-gan an-gan --rounds 7 $(call records,train)
 	$(BENCHMARK) data $(call records,data)
 	$(BENCHMARK) generate $(call records,generate)
-	$(BENCHMARK) inpaint --rounds 3 --limit 15 $(call records,inpaint)
+	$(BENCHMARK) inpaint --rounds 3 --limit 60 $(call records,inpaint)
 	$(BENCHMARK) report $(BENCH) -o $(BENCH)/README.md
 
 # What torch.compile makes of the same steps; the compilation itself takes minutes.

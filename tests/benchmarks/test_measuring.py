@@ -54,13 +54,18 @@ def test_contestants_take_turns_and_the_median_is_theirs(clock: Clock) -> None:
     assert clock.calls[4:-2] == ["slow", "quick", "quick"] * 3  # then one of each for its memory
 
 
-def test_a_call_over_the_limit_is_made_once_and_one_that_would_be_is_not_made(clock: Clock) -> None:
-    contestants = [clock.contestant("slow", 7.0), clock.contestant("hopeless", 60.0)]
+def test_a_call_over_the_limit_is_not_made_again_and_one_that_would_be_is_not_made(clock: Clock) -> None:
+    contestants = [clock.contestant("slow", 7.0), clock.contestant("slower", 51.0), clock.contestant("hopeless", 60.0)]
     found = measure(contestants, rounds=5, limit=5, device=CPU, expected={"slow": 0.1, "hopeless": 60.0})
-    assert clock.calls == ["slow"]
-    assert (found[0].samples, found[0].median) == (1, 7.0)
-    assert found[1].median is None
-    assert found[1].skipped == "would take about 60 s a call"
+    assert clock.calls == ["slow", "slow", "slower"]  # the first call of one not far over it may have built something
+    assert [(figure.samples, figure.median) for figure in found[:2]] == [(1, 7.0), (1, 51.0)]
+    assert found[2].median is None
+    assert found[2].skipped == "would take about 60 s a call"
+
+
+def test_a_first_call_that_builds_what_it_needs_does_not_count(clock: Clock) -> None:
+    found = measure([clock.contestant("builds", 7.0, 0.5, 0.5, 0.5)], rounds=2, limit=5, device=CPU)
+    assert found[0].median == pytest.approx(0.5)
 
 
 def test_what_does_not_fit_in_memory_is_left_out_with_its_figure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +85,7 @@ def test_peak_memory_counts_the_result_and_what_was_freed_on_the_way() -> None:
     found = peak_memory(call, CPU)
     if found is None:
         pytest.skip("this system does not tell the peak")
-    assert found == pytest.approx(64, abs=3)
+    assert 61 < found < 80  # the allocator takes some more
 
 
 def test_free_memory_is_some_of_what_there_is() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 SAMPLE_SECONDS = 0.02  # a sample of a quick call is so many calls that it lasts this long
+HOPELESS = 10  # times the limit
 MOST_CALLS = 50
 MEGABYTE = 1 << 20
 MEMORY_SHARE = 0.8  # of what is free may be taken by a call that says how much it needs
@@ -69,7 +70,7 @@ def measure(
     expected = expected or {}
     refused = {c.name: reason for c in contestants if (reason := _refusal(c, expected.get(c.name, 0.0), limit, device))}
     entered = [c for c in contestants if c.name not in refused]
-    first = {c.name: _first_call(c.call, device) for c in entered}
+    first = {c.name: _first_call(c.call, limit, device) for c in entered}
     quick = [c for c in entered if first[c.name] <= limit]
     calls = {c.name: max(1, min(MOST_CALLS, math.ceil(SAMPLE_SECONDS / first[c.name]))) for c in quick}
     samples: dict[str, list[float]] = {c.name: [] for c in quick}
@@ -82,7 +83,8 @@ def measure(
         if c.name in refused:
             figures.append(Figure(c.name, skipped=refused[c.name]))
         elif c.name not in samples:
-            figures.append(Figure(c.name, first[c.name], None, 1, 1, None))
+            memory = None if c.memory is None else c.memory()  # what the first call took is known
+            figures.append(Figure(c.name, first[c.name], None, 1, 1, memory))
         else:
             low, median, high = statistics.quantiles(samples[c.name], n=4) if rounds > 1 else samples[c.name] * 3
             memory = peak_memory(c.call, device) if c.memory is None else c.memory()
@@ -98,10 +100,10 @@ def _refusal(contestant: Contestant, expected: float, limit: float, device: torc
     return f"would take about {expected:,.0f} s a call" if expected > limit else None
 
 
-def _first_call(call: Call, device: torch.device) -> float:
-    """Seconds of a call after one that warms up, or of that one where it is slow."""
+def _first_call(call: Call, limit: float, device: torch.device) -> float:
+    """Seconds of a call after one that warms up, and may build what it needs; of that one where it is hopeless."""
     slow = _seconds(call, 1, device)
-    return slow if slow > 1 else _seconds(call, 1, device)
+    return slow if slow > HOPELESS * limit else _seconds(call, 1, device)
 
 
 def _seconds(call: Call, calls: int, device: torch.device) -> float:
