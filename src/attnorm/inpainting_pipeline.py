@@ -19,7 +19,8 @@ from attnorm.data.editable import EditablePicture, as_marked
 from attnorm.errors import UserError
 from attnorm.metrics.layout import record_layouts
 from attnorm.models.inpainting import InpaintingGenerator
-from attnorm.pipelines import check_device, find_model, saved_fields
+from attnorm.models.saved import find_model, task_of
+from attnorm.pipelines import check_device
 from attnorm.plots import to_uint8
 
 Mode = Literal["auto", "native", "crop", "resize"]
@@ -92,7 +93,7 @@ class InpaintingPipeline:
         """
         check_device(device)
         model = find_model(source)
-        if "latent_dim" in saved_fields(model):  # whose configuration would otherwise be called damaged
+        if task_of(model) == "class-conditional":  # whose configuration would otherwise be called damaged
             raise UserError(f"{source} is a class-conditional model: draw from it with `attnorm generate`")
         return cls(InpaintingGenerator.from_pretrained(str(model), map_location=device))
 

@@ -31,7 +31,7 @@ class GenerateTab:
         self._shelf = shelf
 
     def build(self) -> None:
-        models = self._shelf.models("generation")
+        models = self._shelf.models("class-conditional")
         if not models:
             no_model("class-conditional generator", "attnorm train demo-digits --data digits --out runs/digits")
             return
