@@ -89,9 +89,7 @@ def test_one_visitor_at_a_time_and_the_next_one_after_a_failure(runs):
 def test_wrong_names_are_refused(runs, sentence_of):
     shelf = Shelf(models_in(runs)[0])
     assert "there is no model 'cat' here: choose one of an, an-gan" in sentence_of(shelf.inpainter("cat").__enter__)
-    assert "of the task class-conditional, not inpainting" in sentence_of(
-        shelf.inpainter("an-gan").__enter__
-    )
+    assert "of the task class-conditional, not inpainting" in sentence_of(shelf.inpainter("an-gan").__enter__)
     assert "of the task inpainting, not class-conditional" in sentence_of(shelf.generator("an").__enter__)
 
 
