@@ -273,7 +273,7 @@ class InpaintingPipeline:
         try:
             out = self.generator(x.contiguous(memory_format=torch.channels_last), missing)
         except RuntimeError as error:
-            if "memory" not in str(error):
+            if not _is_out_of_memory(error):
                 raise
             need = len(x) * self.memory((height, width)) / 1e9
             raise UserError(
@@ -281,6 +281,12 @@ class InpaintingPipeline:
                 "choose the mode crop or resize, or a smaller batch"
             ) from error
         return out.coarse[..., :height, :width].cpu(), out.refined[..., :height, :width].cpu()
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Of a device, or of the CPU, whose allocator has no error of its own; not an illegal access to memory."""
+    of_device = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)  # so called since PyTorch 2.5
+    return isinstance(error, of_device) or "DefaultCPUAllocator" in str(error)
 
 
 def _in_unit_range(picture: Tensor) -> Tensor:
