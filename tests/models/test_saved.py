@@ -72,7 +72,7 @@ def test_a_card_is_read_where_there_is_one_and_refused_where_it_is_torn(hub, tmp
     assert licence_of(find_model("an-gan-digits")) == "mit"
     assert licence_of("me/holes") == "cc0-1.0"
     assert licence_of(tmp_path) == "not stated"
-    for head in ("license: [", "- a list"):
+    for head in ("license: [", "- a list", "license: {a: b}"):
         (tmp_path / "README.md").write_text(f"---\n{head}\n---\n")
         with pytest.raises(UserError, match=r"the head of the card .* is not readable"):
             licence_of(tmp_path)

@@ -81,9 +81,12 @@ def licence_of(model: str | Path) -> str:
     if card is None:
         return NOT_STATED
     try:
-        return str(ModelCard.load(card).data.license or NOT_STATED)
+        licence = ModelCard.load(card).data.license
+        if not isinstance(licence, str | None):
+            raise TypeError(f"a licence is text, not {type(licence).__name__}")
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
         raise UserError(f"the head of the card {card} is not readable: mend it, or remove the file") from error
+    return licence or NOT_STATED
 
 
 def abridged_name(name: str) -> str:
