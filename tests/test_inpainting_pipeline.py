@@ -1,6 +1,7 @@
 """A trained inpainting model in, completed pictures out."""
 
 import copy
+import io
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch.nn import functional
 from attnorm.errors import UserError
 from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.models.inpainting import BranchConfig, InpaintingGenerator, InpaintingGeneratorConfig
-from attnorm.pipelines import saved_fields
+from attnorm.models.saved import task_of
 from attnorm.plots import to_uint8
 
 MODES = ("auto", "native", "crop", "resize")
@@ -164,6 +165,16 @@ def test_pil_pictures_keep_their_mode_and_known_pixels(pipe):
     assert pipe(image.convert("CMYK"), hole).mode == "RGB"
 
 
+@pytest.mark.parametrize(("mode", "profile"), [("RGB", b"profile"), ("L", b"profile"), ("CMYK", None), ("RGB", None)])
+def test_a_colour_profile_is_in_a_saved_picture(pipe, mode, profile):
+    picture, mask = picture_and_mask()
+    image = Image.fromarray(picture).convert(mode)
+    image.info["icc_profile"] = b"profile" if mode == "CMYK" else profile
+    file = io.BytesIO()
+    pipe(image, Image.fromarray(mask)).save(file, "PNG")
+    assert Image.open(file).info.get("icc_profile") == profile
+
+
 def test_lists_of_pictures_share_one_mask_or_have_one_each(pipe):
     picture, mask = picture_and_mask()
     images = [Image.fromarray(picture), Image.fromarray(255 - picture)]
@@ -239,19 +250,30 @@ def test_memory_grows_with_pixels_and_with_their_square_for_contextual_attention
     assert pipe.plan(mask, "crop").memory == pipe.plan(mask, "resize").memory == pipe.memory((64, 64))
 
 
-def test_too_little_memory_is_a_sentence(pipe, monkeypatch):
+OUT_OF_MEMORY = [
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes"),
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB"),
+]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["cpu", "cpu of Windows", "gpu"])
+def test_too_little_memory_is_a_sentence(pipe, error, monkeypatch):
     def fail(*_):
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        raise error
 
     monkeypatch.setattr(pipe.generator, "forward", fail)
     message = refusal(pipe.fill, *([t] for t in picture_and_mask()))
     assert "1 picture(s) of 64×64 need about" in message and "choose the mode crop or resize" in message
 
+
+@pytest.mark.parametrize("reason", ["something else", "CUDA error: an illegal memory access was encountered"])
+def test_another_error_is_itself(pipe, reason, monkeypatch):
     def break_down(*_):
-        raise RuntimeError("something else")
+        raise RuntimeError(reason)
 
     monkeypatch.setattr(pipe.generator, "forward", break_down)
-    with pytest.raises(RuntimeError, match="something else"):
+    with pytest.raises(RuntimeError, match=reason):
         pipe.fill(*([t] for t in picture_and_mask()))
 
 
@@ -302,7 +324,7 @@ def test_what_is_no_inpainting_model_is_refused(finished_run, tmp_path):
     assert message == "PyTorch cannot use the device 'banana' here: choose cpu"
     (tmp_path / "config.json").write_text("{")
     assert "is damaged" in refusal(InpaintingPipeline.from_pretrained, tmp_path)
-    assert saved_fields(tmp_path) == set()  # it leaves what it cannot read to the loader
+    assert task_of(tmp_path) is None  # it leaves what it cannot read to the loader
 
 
 def test_training_mode_does_not_change_the_pictures(pipe):

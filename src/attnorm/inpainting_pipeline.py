@@ -19,7 +19,8 @@ from attnorm.data.editable import EditablePicture, as_marked
 from attnorm.errors import UserError
 from attnorm.metrics.layout import record_layouts
 from attnorm.models.inpainting import InpaintingGenerator
-from attnorm.pipelines import check_device, find_model, saved_fields
+from attnorm.models.saved import find_model, task_of
+from attnorm.pipelines import check_device
 from attnorm.plots import to_uint8
 
 Mode = Literal["auto", "native", "crop", "resize"]
@@ -92,7 +93,7 @@ class InpaintingPipeline:
         """
         check_device(device)
         model = find_model(source)
-        if "latent_dim" in saved_fields(model):  # whose configuration would otherwise be called damaged
+        if task_of(model) == "class-conditional":  # whose configuration would otherwise be called damaged
             raise UserError(f"{source} is a class-conditional model: draw from it with `attnorm generate`")
         return cls(InpaintingGenerator.from_pretrained(str(model), map_location=device))
 
@@ -272,7 +273,7 @@ class InpaintingPipeline:
         try:
             out = self.generator(x.contiguous(memory_format=torch.channels_last), missing)
         except RuntimeError as error:
-            if "memory" not in str(error):
+            if not _is_out_of_memory(error):
                 raise
             need = len(x) * self.memory((height, width)) / 1e9
             raise UserError(
@@ -280,6 +281,12 @@ class InpaintingPipeline:
                 "choose the mode crop or resize, or a smaller batch"
             ) from error
         return out.coarse[..., :height, :width].cpu(), out.refined[..., :height, :width].cpu()
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Of a device, or of the CPU, whose allocator has no error of its own; not an illegal access to memory."""
+    of_device = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)  # so called since PyTorch 2.5
+    return isinstance(error, of_device) or "DefaultCPUAllocator" in str(error)
 
 
 def _in_unit_range(picture: Tensor) -> Tensor:

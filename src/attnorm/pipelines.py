@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -11,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from PIL import Image
 from torch import Tensor
 
@@ -20,8 +18,8 @@ from attnorm.data.progress import track
 from attnorm.errors import UserError
 from attnorm.metrics.layout import record_layouts
 from attnorm.models.class_conditional import Generator
+from attnorm.models.saved import abridged_name, find_model, task_of
 from attnorm.plots import to_uint8
-from attnorm.shipped import shipped_model, shipped_models
 
 BATCH = 32
 LARGEST_SEED = 1 << 63
@@ -72,7 +70,7 @@ class ClassConditionalPipeline:
         """
         check_device(device)
         model = find_model(source)
-        if "branch" in saved_fields(model):  # whose configuration would otherwise be called damaged
+        if task_of(model) == "inpainting":  # whose configuration would otherwise be called damaged
             raise UserError(f"{source} is an inpainting model: complete pictures with `attnorm inpaint`")
         return cls(Generator.from_pretrained(str(model), map_location=device))
 
@@ -187,7 +185,7 @@ class ClassConditionalPipeline:
             return self.class_names.index(label)
         if isinstance(label, str) and not re.fullmatch("-?[0-9]{1,18}", label):
             raise UserError(
-                f"there is no class {_abridged_name(label)!r}{nearest(label, self.class_names)} "
+                f"there is no class {abridged_name(label)!r}{nearest(label, self.class_names)} "
                 f"(the model knows {_abridged(self.class_names)})"
             )
         index = int(label) if isinstance(label, str) else whole_number("a label that is no class name", label)
@@ -264,53 +262,6 @@ def check_device(name: str) -> None:
         raise UserError(f"PyTorch cannot use the device {name!r} here: choose cpu") from error
 
 
-def find_model(source: str | Path) -> str | Path:
-    """The model's folder for a run, a saved or a shipped model, or the name of a repository on the hub.
-
-    Raises:
-        UserError: nothing there is a model.
-    """
-    path = Path(source)
-    try:
-        path.exists()
-    except (OSError, ValueError) as error:  # a name that no file can have
-        raise UserError(f"there is no run or model at {_abridged_name(str(source))}: {error.args[-1]}") from error
-    for folder in (path / "model", path):
-        if (folder / "config.json").is_file():
-            return folder
-    if (path / "config.yaml").is_file():
-        raise UserError(f"the run {path} has saved no model yet: it is written with the first checkpoint")
-    if path.exists():
-        raise UserError(f"{path} is neither a run nor a saved model: it has no config.json")
-    return shipped_model(source) or _hub_model(str(source))
-
-
-def saved_fields(model: str | Path) -> set[str]:
-    """The names in a saved model's configuration, which tell what it is for; none of one that is damaged, or of one of
-    the hub, which its loader looks into."""
-    try:
-        return set(json.loads((Path(model) / "config.json").read_text("utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError):
-        return set()
-
-
-def _hub_model(name: str) -> str:
-    from huggingface_hub import hf_hub_download
-
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
-        meant = nearest(name, shipped_models()) or " (`attnorm models` lists those that come with attnorm)"
-        raise UserError(f"there is no run or model at {name}{meant}")
-    try:
-        hf_hub_download(name, "config.json")
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(f"there is no run or model at {name}, and the hub did not give one either") from error
-    return name
-
-
-def _abridged_name(name: str, most: int = 60) -> str:
-    return name if len(name) <= most else f"{name[:most]}…"
-
-
 def _abridged(names: Sequence[str], most: int = 12) -> str:
-    shown = ", ".join(map(_abridged_name, names[:most]))
+    shown = ", ".join(map(abridged_name, names[:most]))
     return shown if len(names) <= most else f"{shown}, … {len(names)} in all"

@@ -7,6 +7,7 @@ from PIL import Image
 from attnorm.app import painting
 from attnorm.app.masks import as_layer
 from attnorm.app.painting import complete, hole_of, layout_of, open_canvas, with_changed_hole, with_mask_file
+from attnorm.app.pictures import for_screen, screen_size
 from attnorm.inpainting_pipeline import InpaintingPipeline
 
 
@@ -127,6 +128,28 @@ def test_the_layout_is_of_the_whole_picture(pipe, noise):
     assert layout.shape == (4, 12, 16)
     assert layout.sum(0) == pytest.approx(np.ones((12, 16)), abs=1e-5)
     assert layout_of(pipe, noise(1024, 600)).shape == (4, 128, 75)
+
+
+def test_the_layout_of_a_long_narrow_picture_keeps_what_the_network_can_see(pipe, noise, sentence_of):
+    assert layout_of(pipe, noise(200, 4000)).shape == (4, 8, 160)  # 32 by 640 pixels
+    assert layout_of(pipe, for_screen(noise(4000, 100))).shape[0] == 4  # as the page keeps a completed picture
+    assert "got 90×20" in sentence_of(layout_of, pipe, noise(20, 90))
+    far = np.broadcast_to(np.uint8(9), (32, 3_000_000, 3))
+    assert "too long and narrow" in sentence_of(layout_of, pipe, far)
+
+
+@pytest.mark.parametrize("size", [(4000, 200), (100, 4000), (600, 1400), (33, 5000), (20, 3000), (40, 50)])
+def test_what_is_shown_has_a_side_that_the_network_can_see(size):
+    height, width = screen_size(size, 512)
+    assert min(height, width) >= min(32, *size)
+    assert height <= size[0] and width <= size[1]
+    assert height / width == pytest.approx(size[0] / size[1], rel=0.02)
+    assert max(height, width) == 512 or min(height, width) == 32 or (height, width) == size
+
+
+def test_a_model_without_layout_says_so(runs, noise, sentence_of):
+    pipe = InpaintingPipeline.from_pretrained(runs / "ca")
+    assert "has no attentive normalization" in sentence_of(layout_of, pipe, noise(40, 40))
 
 
 def test_mistakes_are_told_in_a_sentence(pipe, saved, noise, sentence_of, tmp_path, monkeypatch):

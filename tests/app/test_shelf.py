@@ -14,9 +14,9 @@ def test_runs_are_found_with_what_they_are_for(runs):
     found, complaints = models_in(runs)
     assert [(m.name, m.task, m.title) for m in found] == [
         ("an", "inpainting", "an (AN)"),
-        ("an-gan", "generation", "an-gan (AN)"),
+        ("an-gan", "class-conditional", "an-gan (AN)"),
         ("ca", "inpainting", "ca (CA)"),
-        ("tables/plain-gan", "generation", "tables/plain-gan (plain)"),
+        ("tables/plain-gan", "class-conditional", "tables/plain-gan (plain)"),
     ]
     assert complaints == []
     assert found[1].class_names == ["cat", "<b>dog</b>", "0"]
@@ -89,8 +89,8 @@ def test_one_visitor_at_a_time_and_the_next_one_after_a_failure(runs):
 def test_wrong_names_are_refused(runs, sentence_of):
     shelf = Shelf(models_in(runs)[0])
     assert "there is no model 'cat' here: choose one of an, an-gan" in sentence_of(shelf.inpainter("cat").__enter__)
-    assert "an-gan is a model for generation" in sentence_of(shelf.inpainter("an-gan").__enter__)
-    assert "an is a model for inpainting" in sentence_of(shelf.generator("an").__enter__)
+    assert "of the task class-conditional, not inpainting" in sentence_of(shelf.inpainter("an-gan").__enter__)
+    assert "of the task inpainting, not class-conditional" in sentence_of(shelf.generator("an").__enter__)
 
 
 def test_models_for_a_tab(runs):

@@ -14,6 +14,7 @@ from attnorm import cli
 from attnorm.config import override
 from attnorm.errors import UserError
 from attnorm.presets import get_preset
+from attnorm.publishing.data_sheet import data_sheet
 from tests.docs.pages import PAGES, ROOT, blocks, inline_commands, shell_commands
 
 GAP = "…"  # stands for arguments that do not matter there
@@ -28,7 +29,7 @@ def parsed(monkeypatch):
         if given and given[0] in cli.COMMANDS:
             command = importlib.import_module(f"attnorm.cli.{module_of(given[0])}")
             with monkeypatch.context() as patch:
-                patch.setattr(command, "run", _check_preset)
+                patch.setattr(command, "run", _check_arguments)
                 if GAP in words:
                     patch.setattr(command, "configure", _relaxed(command.configure))
                 return cli._dispatch(given)
@@ -41,9 +42,12 @@ def module_of(command):
     return command.replace("-", "_")
 
 
-def _check_preset(args):
+def _check_arguments(args):
+    """What a command asks of its arguments before it looks at a file."""
     if getattr(args, "preset", None):
         override(get_preset(args.preset), args.overrides)
+    if hasattr(args, "data_id"):  # runs on the pages are of a reader's own pictures
+        data_sheet("pictures/", args.data_id, args.data_about, args.data_licence, args.data_url)
 
 
 def _relaxed(configure):
@@ -69,8 +73,12 @@ def of_attnorm(words):
     """The arguments of attnorm, however it is started; None for another command."""
     if words[0] == "attnorm":
         return words[1:]
-    if "-m" in words and words[words.index("-m") + 1 :][:1] == ["attnorm"]:
-        return words[words.index("-m") + 2 :]
+    if "-m" in words:
+        module = words[words.index("-m") + 1 :]
+        if module[:1] == ["--"]:  # with which torchrun leaves the rest alone
+            del module[0]
+        if module[:1] == ["attnorm"]:
+            return module[1:]
     return None
 
 
@@ -81,7 +89,10 @@ def texts():
 @pytest.mark.parametrize("text", texts())
 def test_commands_in_blocks_are_accepted(text, parsed):
     for words in shell_commands(text):
-        if (arguments := of_attnorm(words)) is not None:
+        arguments = of_attnorm(words)
+        if "torchrun" in words:
+            assert arguments, f"{' '.join(words)}: what it runs is not found"
+        if arguments is not None:
             try:
                 parsed(arguments)
             except UserError as error:
@@ -125,7 +136,8 @@ def test_make_targets_extras_and_scripts_exist(text, monkeypatch):
             for target in (word for word in words[1:] if "=" not in word):
                 assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
         if words[:2] == ["pip", "install"]:
-            named = re.findall(r"(?:attnorm|\.)\[([\w,-]+)\]", " ".join(words))
+            assert not any(word.startswith("attnorm") for word in words), "no registry has it: pip install '.[…]'"
+            named = re.findall(r"\.\[([\w,-]+)\]", " ".join(words))
             assert {extra for names in named for extra in names.split(",")} <= extras, words
         if words[0] == "python" and words[1].endswith(".py") and (ROOT / words[1]).parent != ROOT:
             assert (ROOT / words[1]).is_file(), words
@@ -170,6 +182,8 @@ def test_the_examples_of_the_layer_run(name, capsys):
     for block in blocks((ROOT / name).read_text(encoding="utf-8")):
         if block.language == "python":
             exec(compile(block.text, name, "exec"), names)
+    if "own-network" in name:
+        assert capsys.readouterr().out == "1 0.07 16.0\n"  # as its comment says
     assert names["loss"].requires_grad
     assert names["layout"].shape == (2, 16, 16, 16)
     torch.testing.assert_close(names["layout"].sum(1), torch.ones(2, 16, 16))
@@ -183,6 +197,8 @@ def test_a_command_that_would_be_refused_is_found(parsed):
         ["train", "an-gan-nothing", "--data", "digits", "--out", "run"],
         ["train", "an-gan-digits", "--data", "digits", "--out", "run", "--genrator_lr", "1"],
         ["bench", "layer", "--nonsense", "…"],
+        ["package", "runs/mine", "shared/mine"],
+        ["push", "runs/mine", "ORGANISATION/NAME", "--dry-run"],
     ):
         with pytest.raises(UserError):
             parsed(wrong)
@@ -203,6 +219,7 @@ for system in an sa; do
       --out runs/$system  # a comment
 done
 OMP_NUM_THREADS=1 attnorm presets | head; torchrun --nproc-per-node 2 -m attnorm resume runs/a
+srun torchrun --nproc-per-node 2 -m -- attnorm train an-gan-digits --data digits --out runs/b
 ```
 
     attnorm doctor
@@ -213,5 +230,6 @@ OMP_NUM_THREADS=1 attnorm presets | head; torchrun --nproc-per-node 2 -m attnorm
         ["presets"],
         None,
         ["resume", "runs/a"],
+        ["train", "an-gan-digits", "--data", "digits", "--out", "runs/b"],
         ["doctor"],
     ]

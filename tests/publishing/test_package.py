@@ -15,9 +15,13 @@ from attnorm.config import to_yaml
 from attnorm.errors import UserError
 from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.metrics.result import Protocol, Result, write_results
-from attnorm.models.class_conditional import Generator
+from attnorm.models.class_conditional import Generator, LongRangeConfig
 from attnorm.pipelines import ClassConditionalPipeline
+from attnorm.publishing.card import Card, Storage
+from attnorm.publishing.data_sheet import BUILTIN_SHEETS
+from attnorm.publishing.measurements import measurements
 from attnorm.publishing.package import Wishes, package
+from attnorm.publishing.run_facts import read_run
 from attnorm.training import checkpoint
 from attnorm.training.loop import read_config
 
@@ -31,8 +35,8 @@ def refusal(*arguments):
     return str(caught.value)
 
 
-def record(model, step, value=12.5):
-    protocol = Protocol(str(model), "ema", step, "digits", "digits", 100, 90, "data", 7)
+def record(model, step, value=12.5, data="digits", split="digits"):
+    protocol = Protocol(str(model), "ema", step, data, split, 100, 90, "data", 7)
     return Result(
         "fd-efficientnet-lite0-90", {"distance": value}, "lower", {}, "efficientnet-lite0", "abc", "bilinear", protocol
     )
@@ -85,6 +89,39 @@ def test_the_card_has_the_runs_records_and_tags(run_copy, tmp_path):
     assert "- Small." in text
     assert 'from_pretrained("me/mine")' in text
     assert str(run_copy) not in card.content
+
+
+def test_figures_with_other_pictures_are_not_the_training_sets(run_copy, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = read_config(run_copy)
+    (run_copy / "config.yaml").write_text(to_yaml(type(config)(**{**vars(config), "data": str(tmp_path / "cats")})))
+    for name, data, split in (("a", "cats", "cats-again"), ("b", "/elsewhere/dogs", "dogs-test"), ("c", "digits", "d")):
+        write_results([record(run_copy, 6, data=data, split=split)], run_copy / "metrics" / f"{name}.json")
+    package(run_copy, tmp_path / "mine", "mine", Wishes(**OWN))
+    results = ModelCard.load(tmp_path / "mine" / "README.md").data.eval_results
+    assert [result.dataset_name for result in results] == ["me/cats", "dogs-test", "d"]
+    assert [result.dataset_type for result in results] == ["me/cats", "dogs-test", "d"]
+
+
+def test_a_strange_file_among_the_records_is_left_out_with_a_sentence(run_copy, tmp_path, capsys):
+    write_results([record(run_copy, 6)], run_copy / "metrics" / "a.json")
+    strange = run_copy / "metrics" / "notes.json"
+    for number, content in enumerate(('{"mine": 1}', "[]", "no JSON", '[{"protocol": 3}]')):
+        strange.write_text(content)
+        card = package(run_copy, tmp_path / str(number), "mine", Wishes())
+        assert len(card.measured) == 1
+        assert f"left out of the card: {strange} holds no" in capsys.readouterr().err
+    assert "holds no" in refusal(run_copy, tmp_path / "x", "x", Wishes(results=[strange]))
+
+
+def test_a_plain_generator_is_named_by_its_spectral_norms(run_copy, tmp_path):
+    config = read_config(run_copy)
+    facts = read_run(run_copy)
+    for spectral, system in ((True, "SN-GAN*'s generator"), (False, "SN-GAN's generator")):
+        generator = replace(config.generator, long_range=LongRangeConfig("none"), spectral_norm=spectral)
+        changed = replace(facts, config=replace(config, generator=generator))
+        card = Card("x", changed, BUILTIN_SHEETS["digits"], [], Storage(1, "float32", None), [])
+        assert f"10 classes: {system};" in str(card)
 
 
 def test_without_records_the_card_says_so(finished_run, tmp_path):
@@ -213,3 +250,12 @@ def test_wishes_are_the_options_of_the_command():
     from attnorm.cli.publishing_options import OF_DATA, OPTIONS
 
     assert set(asdict(Wishes())) == {*OPTIONS, *OF_DATA}
+
+
+def test_validation_pictures_of_another_set_are_named_after_it(finished_inpainting_run):
+    facts = read_run(finished_inpainting_run)
+    own = [figure.other_data for measurement in measurements(facts) for figure in measurement.figures]
+    facts = replace(facts, config=replace(facts.config, val_data="/elsewhere/places"))
+    other = [figure.other_data for measurement in measurements(facts) for figure in measurement.figures]
+    assert own and set(own) == {None}
+    assert set(other) == {"places"} and len(other) == len(own)

@@ -1,7 +1,5 @@
 """The trained models that come with the package."""
 
-import json
-
 import numpy as np
 import pytest
 from huggingface_hub import ModelCard
@@ -10,6 +8,7 @@ from PIL import Image
 from attnorm.errors import UserError
 from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.models.class_conditional import Generator
+from attnorm.models.saved import task_of
 from attnorm.pipelines import ClassConditionalPipeline
 from attnorm.plots.grids import enlarge, names_width
 from attnorm.publishing.samples import MOST_CLASSES, PER_CLASS, generator_pictures
@@ -18,13 +17,11 @@ from attnorm.shipped import shipped_model, shipped_models
 LARGEST, LARGEST_IN_ALL = 12e6, 40e6  # bytes
 
 
-def is_inpainter(folder):
-    return "branch" in json.loads((folder / "config.json").read_text())
-
-
 NAMES = sorted(shipped_models())
-GENERATORS = [name for name in NAMES if not is_inpainter(shipped_models()[name])]
-INPAINTERS = [name for name in NAMES if name not in GENERATORS]
+GENERATORS = [name for name in NAMES if task_of(name) == "class-conditional"]
+INPAINTERS = [name for name in NAMES if task_of(name) == "inpainting"]
+# Said in the report of a test run rather than left out of it, until there is one.
+NO_INPAINTER = pytest.param("", marks=pytest.mark.skip(reason="no inpainting model comes with the package yet"))
 
 
 def test_digits_come_with_the_package():
@@ -61,7 +58,7 @@ def test_the_pictures_of_the_card_are_the_models(name):
         assert np.abs(tile - picture).max() <= 2  # other processors round otherwise
 
 
-@pytest.mark.parametrize("name", INPAINTERS)
+@pytest.mark.parametrize("name", INPAINTERS or [NO_INPAINTER])
 def test_an_inpainter_completes_a_picture_and_leaves_what_is_known(name):
     pipe = InpaintingPipeline.from_pretrained(name)
     picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
 from attnorm.app.shelf import KINDS_EXPLAINED, Model
+from attnorm.config import whole_number
+from attnorm.errors import UserError
 
 KEPT = 4 * 3600  # seconds that a visitor's state is kept after it was last changed
 # Everything that uses a network waits in one queue: two at once would take twice the memory and no less time.
@@ -18,6 +21,28 @@ INSIDE: dict[str, Any] = {"api_visibility": "private"}
 AT_ONCE: dict[str, Any] = {**INSIDE, "queue": False, "show_progress": "hidden", "trigger_mode": "always_last"}
 PROGRESS = gr.Progress()  # as a parameter's default: Gradio hands in the bar of the call
 RANDOM_SEED = "() => Math.floor(Math.random() * 1000000)"
+
+
+def whole(name: str, value: Any) -> int:
+    """What a control for whole numbers holds.
+
+    Raises:
+        UserError: it is empty, as a number that was deleted, or no whole number.
+    """
+    exact = number(name, value)  # a slider may send 4.0; a seed may have more digits than that holds
+    return whole_number(name, int(exact) if isinstance(value, float) and exact.is_integer() else value)
+
+
+def number(name: str, value: Any) -> float:
+    """As `whole`, for any finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise UserError(f"{name} is {'empty' if value is None else f'{value!r}'}: give a number")
+    return float(value)
+
+
+def share_of(name: str, value: Any) -> float:
+    """As `number`, for percent, which become a share from 0 to 1."""
+    return min(max(number(name, value) / 100, 0.0), 1.0)
 
 
 def choice_of_model(models: Sequence[Model]) -> gr.Dropdown:

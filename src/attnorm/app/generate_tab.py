@@ -14,7 +14,9 @@ from attnorm.app.controls import (
     PROGRESS,
     choice_of_model,
     no_model,
+    number,
     seed_with_dice,
+    whole,
 )
 from attnorm.app.messages import told
 from attnorm.app.shelf import Model, Shelf
@@ -31,7 +33,7 @@ class GenerateTab:
         self._shelf = shelf
 
     def build(self) -> None:
-        models = self._shelf.models("generation")
+        models = self._shelf.models("class-conditional")
         if not models:
             no_model("class-conditional generator", "attnorm train demo-digits --data digits --out runs/digits")
             return
@@ -83,13 +85,15 @@ class GenerateTab:
         progress: gr.Progress = PROGRESS,
     ) -> tuple[Any, ...]:
         """The pictures with their captions, the legend of their layouts, and the sheet's file."""
+        each, seed = whole("the number of pictures", each), whole("the seed", seed)
+        truncation = number("the truncation", truncation)
         progress(0.1, desc="loading the model")
         with self._shelf.generator(model) as pipe:
             progress(0.3, desc="drawing")
-            drawn = drawing.draw(pipe, labels, int(each), int(seed), truncation, layouts)
+            drawn = drawing.draw(pipe, labels, each, seed, truncation, layouts)
             names = pipe.class_names
-        file = pictures.file_named(f"{pictures.as_file_name(model)}-seed-{int(seed)}.png")
-        save_picture(drawing.sheet(drawn, names, int(each)), file)
+        file = pictures.file_named(f"{pictures.as_file_name(model)}-seed-{seed}.png")
+        save_picture(drawing.sheet(drawn, names, each), file)
         legend = pictures.legend(next(iter(drawn.layouts.values()))) if drawn.layouts else ""
         return drawing.shown(drawn, names), legend, gr.update(value=str(file), interactive=True)
 

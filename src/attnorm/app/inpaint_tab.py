@@ -20,6 +20,8 @@ from attnorm.app.controls import (
     example_pictures,
     no_model,
     picture_upload,
+    share_of,
+    whole,
 )
 from attnorm.app.messages import told
 from attnorm.app.painting import Canvas, EditorValue
@@ -187,10 +189,10 @@ class InpaintTab:
         return (None, None, *_nothing())
 
     def grow(self, canvas: Canvas | None, value: EditorValue | None, pixels: int) -> tuple[Canvas, EditorValue]:
-        return painting.with_changed_hole(canvas, value, pixels)
+        return painting.with_changed_hole(canvas, value, whole("pixels", pixels))
 
     def shrink(self, canvas: Canvas | None, value: EditorValue | None, pixels: int) -> tuple[Canvas, EditorValue]:
-        return painting.with_changed_hole(canvas, value, -pixels)
+        return painting.with_changed_hole(canvas, value, -whole("pixels", pixels))
 
     def save_mask(self, canvas: Canvas | None, value: EditorValue | None) -> str:
         """The file of the mask: white where pixels are missing, of the picture's size."""
@@ -229,23 +231,32 @@ class InpaintTab:
         """The layout over the completed picture, as the network sees it with the hole."""
         if shown is None:
             raise UserError("complete a picture first: the layout is shown over it")
+        if not self._shelf.model(shown.model).has_layout:
+            raise UserError(
+                f"this picture was completed with {shown.model}, which has no layout: complete it again with a model "
+                "that has"
+            )
         if shown.layout is None:
             with self._shelf.inpainter(shown.model) as pipe:
                 shown = shown._replace(layout=painting.layout_of(pipe, shown.picture, shown.hole))
         assert shown.layout is not None
-        return shown, pictures.overlaid(shown.picture, shown.layout, opacity / 100), pictures.legend(shown.layout)
+        return (
+            shown,
+            pictures.overlaid(shown.picture, shown.layout, share_of("opacity", opacity)),
+            pictures.legend(shown.layout),
+        )
 
     def lay_over(self, shown: Shown | None, opacity: float) -> Any:
         if shown is None or shown.layout is None:
             return gr.skip()
-        return pictures.overlaid(shown.picture, shown.layout, opacity / 100)
+        return pictures.overlaid(shown.picture, shown.layout, share_of("opacity", opacity))
 
     def inpaint(self, picture: str, mask: str, model: str, stage: str, mode: str, grow: int) -> str:
         """For programs: the file of the completed picture."""
         canvas, _ = painting.open_canvas(picture)
         canvas, _ = painting.with_mask_file(canvas, mask)
         assert canvas.hole is not None  # it comes from the mask's file
-        hole = painting.changed(canvas.hole, int(grow))
+        hole = painting.changed(canvas.hole, whole("grow", grow))
         with self._shelf.inpainter(model) as pipe:
             return _save(painting.complete(pipe, canvas, hole, stage, mode), canvas.name)
 

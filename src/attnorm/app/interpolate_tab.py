@@ -8,7 +8,17 @@ import gradio as gr
 import numpy as np
 
 from attnorm.app import drawing, pictures
-from attnorm.app.controls import AT_ONCE, KEPT, MODEL_QUEUE, PROGRESS, choice_of_model, no_model, seed_with_dice
+from attnorm.app.controls import (
+    AT_ONCE,
+    KEPT,
+    MODEL_QUEUE,
+    PROGRESS,
+    choice_of_model,
+    no_model,
+    seed_with_dice,
+    share_of,
+    whole,
+)
 from attnorm.app.messages import told
 from attnorm.app.shelf import Model, Shelf
 from attnorm.plots import save_animation
@@ -23,7 +33,7 @@ class InterpolateTab:
         self._shelf = shelf
 
     def build(self) -> None:
-        models = self._shelf.models("generation")
+        models = self._shelf.models("class-conditional")
         if not models:
             no_model("class-conditional generator", "attnorm train demo-digits --data digits --out runs/digits")
             return
@@ -68,7 +78,7 @@ class InterpolateTab:
             api_description="Go from one class to another at fixed noise: a still, the GIF twice, a report.",
             **MODEL_QUEUE,
         )
-        share.input(self.at, [frames, share], still, **AT_ONCE)
+        share.input(told(self.at), [frames, share], still, **AT_ONCE)
 
     def choose(self, name: str) -> tuple[Any, Any]:
         model = self._shelf.model(name)
@@ -85,10 +95,11 @@ class InterpolateTab:
         progress: gr.Progress = PROGRESS,
     ) -> tuple[Any, ...]:
         """The frames, one of them, the film there and back, its file, and a sentence."""
+        rows, seed = whole("the number of pictures", rows), whole("the seed", seed)
         progress(0.1, desc="loading the model")
         with self._shelf.generator(model) as pipe:
             progress(0.3, desc="drawing")
-            found = drawing.film(pipe, first, second, int(rows), int(seed))
+            found = drawing.film(pipe, first, second, rows, seed)
         progress(0.8, desc="writing the animation")
         file = pictures.file_named(pictures.as_file_name(f"{first}-to-{second}") + ".gif")
         save_animation(found.frames + found.frames[-2:0:-1], file, drawing.FPS)
@@ -102,7 +113,7 @@ class InterpolateTab:
         """The frame nearest to a share of the second class in percent."""
         if not frames:
             return gr.skip()
-        return frames[round(share / 100 * (len(frames) - 1))]
+        return frames[round(share_of("the share", share) * (len(frames) - 1))]
 
 
 def _classes(model: Model, number: int) -> dict[str, Any]:

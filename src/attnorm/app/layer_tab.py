@@ -20,6 +20,7 @@ from attnorm.app.controls import (
     example_pictures,
     no_model,
     picture_upload,
+    share_of,
 )
 from attnorm.app.messages import told
 from attnorm.app.shelf import Shelf
@@ -99,7 +100,7 @@ class LayerTab:
         )
         upload.upload(look, inputs, outputs, **INSIDE, **MODEL_QUEUE)
         examples.click(self.pick, examples, upload, **INSIDE).then(look, inputs, outputs, **INSIDE, **MODEL_QUEUE)
-        opacity.input(self.lay_over, [seen, opacity], overlay, **AT_ONCE)
+        opacity.input(told(self.lay_over), [seen, opacity], overlay, **AT_ONCE)
 
     def pick(self, index: int) -> str:
         """An example, as if it had been uploaded."""
@@ -124,7 +125,7 @@ class LayerTab:
             f"{view.report}. Of the variance of the whole map, {within[0]:.0%} is left inside the regions by argmax, "
             f"{within[1]:.0%} weighted. The maps go from 0 (black) to {peak:.2f} (white)."
         )
-        over = pictures.overlaid(view.picture, view.layout, opacity / 100)
+        over = pictures.overlaid(view.picture, view.layout, share_of("opacity", opacity))
         return (
             Seen(view.picture, view.layout),
             over,
@@ -136,7 +137,7 @@ class LayerTab:
         )
 
     def lay_over(self, seen: Seen | None, opacity: float) -> Any:
-        return gr.skip() if seen is None else pictures.overlaid(seen.picture, seen.layout, opacity / 100)
+        return gr.skip() if seen is None else pictures.overlaid(seen.picture, seen.layout, share_of("opacity", opacity))
 
 
 def _table(view: drawing.LayerView) -> dict[str, Any]:

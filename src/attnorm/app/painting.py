@@ -12,6 +12,7 @@ from PIL import Image
 
 from attnorm.app.masks import as_layer, changed_by, painted, reduced, resized
 from attnorm.app.pictures import SCREEN, for_screen, read_mask, read_picture, screen_size
+from attnorm.app.shelf import WITH_LAYOUT
 from attnorm.data.decode import DecodeError
 from attnorm.data.editable import EditablePicture, as_marked
 from attnorm.errors import UserError
@@ -87,7 +88,7 @@ def with_mask_file(canvas: Canvas | None, path: str | None) -> tuple[Canvas, Edi
 def with_changed_hole(canvas: Canvas | None, value: EditorValue | None, pixels: int) -> tuple[Canvas, EditorValue]:
     """The canvas with its hole grown, or shrunk, by so many of the picture's pixels."""
     canvas = opened(canvas)
-    return with_hole(canvas, changed(hole_of(canvas, value), int(pixels)))
+    return with_hole(canvas, changed(hole_of(canvas, value), pixels))
 
 
 def changed(hole: np.ndarray, pixels: int) -> np.ndarray:
@@ -161,10 +162,16 @@ def complete(
 def layout_of(pipe: InpaintingPipeline, picture: np.ndarray, hole: np.ndarray | None = None) -> np.ndarray:
     """The layout (n, h', w') that the network makes of a picture (h, w, 3) uint8 with a hole (h, w) bool; it sees the
     whole of it, scaled down if a side is longer than 512 pixels.
+
+    Raises:
+        UserError: the network has no attentive normalization, or the picture is too small or far too long.
     """
+    if pipe.generator.config.branch.kind != WITH_LAYOUT:
+        raise UserError("this model has no attentive normalization and so no layout: choose one that is marked AN")
     small = for_screen(picture, NATIVE_SIDE)
     missing = np.zeros(small.shape[:2], bool) if hole is None else reduced(hole, small.shape[:2])
-    pipe.plan(missing, "native")  # says what is wrong with the picture's size
+    if pipe.plan(missing, "native").memory > LIMIT:  # which says what else is wrong with the picture's size
+        raise UserError("the picture is too long and narrow for the network to see the whole of it: cut it")
     [layout] = pipe.stages(small[None], missing[None]).layouts.values()  # the branch has one layer
     return layout[0]
 

@@ -16,6 +16,7 @@ from PIL import Image
 from attnorm.data.decode import DecodeError, marked, open_upright
 from attnorm.data.editable import EditablePicture
 from attnorm.errors import UserError
+from attnorm.inpainting_pipeline import SMALLEST_SIDE
 from attnorm.plots import colour_layout, enlarge, entity_colours
 from attnorm.plots.grids import resize
 
@@ -50,7 +51,7 @@ def read_mask(path: str | Path | None) -> np.ndarray:
 
 
 def for_screen(rgb: np.ndarray, most: int = SCREEN) -> np.ndarray:
-    """A picture (h, w, 3) uint8, scaled down if a side is longer than `most`."""
+    """A picture (h, w, 3) uint8, scaled down if a side is longer than `most`, see `screen_size`."""
     size = screen_size(rgb.shape[:2], most)
     if size == rgb.shape[:2]:
         return rgb
@@ -58,9 +59,11 @@ def for_screen(rgb: np.ndarray, most: int = SCREEN) -> np.ndarray:
 
 
 def screen_size(size: tuple[int, ...], most: int = SCREEN) -> tuple[int, int]:
-    """(height, width) of what is shown of a picture of this size."""
-    scale = min(1.0, most / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    """(height, width) of what is shown of a picture of this size; its shorter side is not scaled below what the
+    networks can see.
+    """
+    scale = min(1.0, max(most / max(size), SMALLEST_SIDE / min(size)))
+    return round(size[0] * scale), round(size[1] * scale)
 
 
 def overlaid(picture: np.ndarray, layout: np.ndarray, opacity: float) -> np.ndarray:

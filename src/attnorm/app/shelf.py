@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from attnorm.errors import UserError
 from attnorm.inpainting_pipeline import InpaintingPipeline
-from attnorm.pipelines import ClassConditionalPipeline, find_model
+from attnorm.models.saved import Task, find_model, saved_config, task_of
+from attnorm.pipelines import ClassConditionalPipeline
 
-Task = Literal["inpainting", "generation"]
 WITH_LAYOUT = "attentive_norm"
 KINDS = {"attentive_norm": "AN", "contextual_attention": "CA", "self_attention": "SA", "none": "plain"}
 KINDS_EXPLAINED = {
     "inpainting": "AN: attentive normalization, CA: contextual attention, plain: neither",
-    "generation": "AN: attentive normalization, SA: self-attention, plain: neither",
+    "class-conditional": "AN: attentive normalization, SA: self-attention, plain: neither",
 }
 
 
@@ -61,12 +60,8 @@ def model_at(source: str | Path, name: str | None = None) -> Model:
         UserError: there is none, or it is damaged or neither a generator nor an inpainter.
     """
     found = find_model(source)
-    config = _config_of(found)
-    if "branch" in config:
-        task: Task = "inpainting"
-    elif "latent_dim" in config:
-        task = "generation"
-    else:
+    config, task = saved_config(found), task_of(found)
+    if task is None:
         raise UserError(f"{source} is neither a generator nor an inpainting model, so the page has no use for it")
     return Model(name or _name_of(source), str(found), task, config)
 
@@ -136,7 +131,7 @@ class Shelf:
     @contextmanager
     def generator(self, name: str | None) -> Iterator[ClassConditionalPipeline]:
         """As `inpainter`, for a class-conditional model."""
-        with self._held(name, "generation", ClassConditionalPipeline.from_pretrained) as pipe:
+        with self._held(name, "class-conditional", ClassConditionalPipeline.from_pretrained) as pipe:
             assert isinstance(pipe, ClassConditionalPipeline)
             yield pipe
 
@@ -144,22 +139,11 @@ class Shelf:
     def _held(self, name: str | None, task: Task, load: Callable[..., Any]) -> Iterator[Any]:
         model = self.model(name)
         if model.task != task:
-            raise UserError(f"{model.name} is a model for {model.task}, not for {task}: choose another")
+            raise UserError(f"{model.name} is a model of the task {model.task}, not {task}: choose another")
         with self._locks[model.name]:
             if model.name not in self._loaded:
                 self._loaded[model.name] = load(model.source, device=self._device)
             yield self._loaded[model.name]
-
-
-def _config_of(model: str | Path) -> dict[str, Any]:
-    from huggingface_hub import hf_hub_download
-
-    file = model / "config.json" if isinstance(model, Path) else Path(hf_hub_download(model, "config.json"))
-    try:
-        config = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} is damaged, save or download the model again") from error
-    return config if isinstance(config, dict) else {}
 
 
 def _name_of(source: str | Path) -> str:

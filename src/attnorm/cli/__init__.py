@@ -35,7 +35,7 @@ COMMANDS = {
     "package": "make a folder of a run's model that others can use",
     "export": "write a model as an ONNX file or an exported program of PyTorch",
     "push": "send a run's model to the Hugging Face hub",
-    "doctor": "say what this machine has and which extras are missing",
+    "doctor": "say what this machine has, which backends can run, and which extras are missing",
     "reproduce": "train and measure the systems of one of the paper's tables",
     "completion": "print a script that completes commands and names in a shell",
     "app": "serve the web page: inpaint with a brush, generate, look inside",

@@ -5,7 +5,6 @@ and a building front completed by an inpainting model, if one comes with attnorm
 from __future__ import annotations
 
 import argparse
-import json
 
 import numpy as np
 
@@ -17,12 +16,13 @@ from attnorm.data.masks import Masks
 from attnorm.errors import UserError
 from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.metrics.inpainting import HOLES, composite
+from attnorm.models.saved import task_of
 from attnorm.pipelines import ClassConditionalPipeline
 from attnorm.plots import interpolation_sheet, label_grid, layout_sheet, save_picture
 from attnorm.plots.grids import BACKGROUND, caption, framed, stack
 from attnorm.plots.inpainting import inpainting_layout_sheet, inpainting_sheet, with_holes
 from attnorm.plots.saving import check_picture_name
-from attnorm.shipped import CONFIG_FILE, shipped_models
+from attnorm.shipped import shipped_models
 
 COLUMNS, MOST_CLASSES = 10, 10
 FRAMES, ROWS = 8, 2
@@ -75,7 +75,7 @@ def _beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 def _shipped_inpainter() -> str | None:
     for name, folder in shipped_models().items():
-        if "branch" in json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")):
+        if task_of(folder) == "inpainting":
             return name
     return None
 

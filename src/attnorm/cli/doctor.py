@@ -1,4 +1,6 @@
-"""What this machine has: versions, devices, and which extras are missing with the command that installs them."""
+"""What this machine has: versions, devices, the layer's backends with why one cannot run here, and which extras are
+missing with the command that installs them.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,31 @@ def examine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "vector instructions": torch.backends.cpu.get_cpu_capability(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "backends": _backends(),
         "extras": _extras(),
     }
+
+
+def _backends() -> dict[str, dict[str, Any]]:
+    """By device, the backend that a call in float32 takes, and of each backend why it cannot run one, None if it can.
+
+    Builds the compiled backend if it was not built yet, as the first call of a layer would.
+    """
+    import torch
+
+    from attnorm.layers import backend_for, backend_refusals
+    from attnorm.layers.regional_norm import BACKENDS
+
+    found: dict[str, dict[str, Any]] = {}
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        try:
+            v, s = torch.zeros(1, 8, 4, 4, device=device), torch.full((1, 4, 4, 4), 0.25, device=device)
+        except RuntimeError as error:  # a driver and a PyTorch that do not fit, or a GPU that is full
+            reason = f"PyTorch cannot use the device: {str(error).splitlines()[0]}"
+            found[device] = {"taken": None, "refusals": dict.fromkeys(BACKENDS, reason)}
+            continue
+        found[device] = {"taken": backend_for(v, s), "refusals": backend_refusals(v, s)}
+    return found
 
 
 def _extras() -> dict[str, dict[str, str | None]]:
@@ -53,6 +78,10 @@ def _as_text(found: dict[str, Any]) -> str:
     lines.append(f"{found['machine']}, {found['processors']} processors, {found['threads']} threads")
     lines.append(f"vector instructions: {found['vector instructions']}")
     lines.append(f"GPUs: {', '.join(found['gpus']) or 'none that PyTorch sees'}")
+    for device, backends in found["backends"].items():
+        for name, refusal in backends["refusals"].items():
+            state = refusal or ("taken" if name == backends["taken"] else "can run")
+            lines.append(f"backend {name} on {device}: {state}")
     for extra, packages in found["extras"].items():
         missing = [package for package, number in packages.items() if number is None]
         state = f"lacks {', '.join(missing)}: pip install 'attnorm[{extra}]'" if missing else "complete"

@@ -10,11 +10,11 @@ import argparse
 
 from attnorm.cli import evaluate_generator, evaluate_inpainter
 from attnorm.cli.arguments import file_path, path_or_name
-from attnorm.cli.kinds import is_inpainter
 from attnorm.cli.model_argument import add_model
 from attnorm.errors import UserError
 from attnorm.metrics.features import EFFICIENTNET, INCEPTION
 from attnorm.metrics.registry import known_metrics
+from attnorm.models.saved import task_of
 
 OWN = {"class-conditional": ("num_real", "classes"), "inpainting": ("window",)}  # options of one task
 
@@ -52,7 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    task = "inpainting" if is_inpainter(args.model) else "class-conditional"
+    task = task_of(args.model) or "class-conditional"  # of a damaged one its loader says so
     for other, names in OWN.items():
         for name in names:
             if other != task and getattr(args, name) is not None:

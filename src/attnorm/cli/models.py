@@ -8,7 +8,8 @@ from typing import Any
 
 from attnorm.config import nearest
 from attnorm.errors import UserError
-from attnorm.shipped import CARD_FILE, CONFIG_FILE, shipped_models
+from attnorm.models.saved import saved_config, task_of
+from attnorm.shipped import CARD_FILE, shipped_models
 
 HEADS = ("name", "task", "size", "classes", "data", "metric")
 
@@ -42,11 +43,11 @@ def describe(name: str) -> dict[str, Any]:
     from huggingface_hub import ModelCard
 
     folder = shipped_models()[name]
-    config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    config = saved_config(folder)
     data = ModelCard.load(folder / CARD_FILE).data
     return {
         "name": name,
-        "task": "inpainting" if "branch" in config else "class-conditional",
+        "task": task_of(folder),
         "size": config["image_size"],
         "classes": list(config.get("class_names", [])),
         "data": data.datasets[0],

@@ -91,6 +91,23 @@ fi
 """
 
 
+# Not fish's own __fish_seen_subcommand_from: it finds a name anywhere on the line, such as `train` in `bench train`.
+FISH = """\
+# Completion of attnorm for fish.
+function __attnorm_at # whether the line begins with this command, or with this command of a command
+    set -l words (commandline -opc)
+    set -l last (math 1 + (count $argv))
+    set -l first $words[2..$last]
+    test "$first" = "$argv"
+end
+function __attnorm_next # whether nothing but this command was given
+    set -l words (commandline -opc)
+    set -l given $words[2..-1]
+    test "$given" = "$argv"
+end
+"""
+
+
 def bash(grammar: Grammar) -> str:
     return BASH.format(
         commands=_ansi_quoted(_top(grammar)),
@@ -118,12 +135,12 @@ def zsh(grammar: Grammar) -> str:
 
 
 def fish(grammar: Grammar) -> str:
-    lines = ["# Completion of attnorm for fish."]
+    lines = [FISH.rstrip("\n")]
     for command, words in grammar.items():
         *parents, name = command.split()
-        condition = _seen(parents) if parents else "__fish_use_subcommand"
+        condition = " ".join(["__attnorm_next", *parents])
         lines.append(f"complete -c attnorm -n {_fish(condition)} -f -a {_fish(name)} -d {_fish(words.about)}")
-        here = _fish(_seen(command.split()))
+        here = _fish(f"__attnorm_at {command}")
         others = [word for word in words.following if f"{command} {word}" not in grammar]
         if others:
             lines.append(f"complete -c attnorm -n {here} -a {_fish(' '.join(others))}")
@@ -164,10 +181,6 @@ def _every_word(words: Words) -> list[str]:
 def _ansi_quoted(words: Iterable[str]) -> str:
     """Words in lines of one bash string: `compgen -W` splits at IFS, a newline there."""
     return "$'" + "\\n".join(word.replace("\\", "\\\\").replace("'", "\\'") for word in words) + "'"
-
-
-def _seen(commands: Iterable[str]) -> str:
-    return "; and ".join(f"__fish_seen_subcommand_from {command}" for command in commands)
 
 
 def _fish(text: str) -> str:

@@ -16,12 +16,12 @@ import torch
 
 from attnorm.cli import visualize_inpainter
 from attnorm.cli.arguments import file_path
-from attnorm.cli.kinds import is_inpainter
 from attnorm.cli.model_argument import add_model
 from attnorm.errors import UserError
 from attnorm.files import check_output, output_file
 from attnorm.metrics.layout import layout_usage
 from attnorm.metrics.regions import RegionSummary, record_regions, region_table
+from attnorm.models.saved import task_of
 from attnorm.pipelines import ClassConditionalPipeline, check_count
 from attnorm.plots import layout_sheet, save_picture
 from attnorm.plots.charts import check_chart_name
@@ -60,7 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     if args.out is None and args.regions is None:
         raise UserError("one of these is required: -o/--out for the sheet, --regions for the regions' statistics")
-    if is_inpainter(args.model):
+    if task_of(args.model) == "inpainting":
         visualize_inpainter.run(args)
         return
     if args.image is not None:

@@ -56,7 +56,9 @@ class EditablePicture:
         return self._own[..., -1] < HALF
 
     def filled(self, rgb: np.ndarray, hole: np.ndarray) -> Image.Image:
-        """The picture with the pixels of `hole` (h, w) bool from rgb (h, w, 3) uint8, opaque; all others stay."""
+        """The picture with the pixels of `hole` (h, w) bool from rgb (h, w, 3) uint8, opaque; all others stay. Its
+        colour profile is in `info["icc_profile"]`, from where Pillow writes it into PNG files.
+        """
         if self._own.ndim == 2 or self._own.shape[2] == 2:  # grey
             colour = np.asarray(Image.fromarray(rgb).convert("L"))[..., None]
         else:
@@ -66,7 +68,10 @@ class EditablePicture:
         if self._sixteen_bit:
             colour = colour.astype(np.uint16) * _SIXTEEN_FROM_EIGHT
         out = np.where(hole[..., None], colour, self._own.reshape(*hole.shape, -1))
-        return Image.fromarray(out.reshape(self._own.shape))
+        picture = Image.fromarray(out.reshape(self._own.shape))
+        if self.profile is not None:
+            picture.info["icc_profile"] = self.profile
+        return picture
 
 
 def as_marked(mask: np.ndarray, size: tuple[int, int], resize: bool = False) -> np.ndarray:

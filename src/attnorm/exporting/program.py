@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import ModelCard
 from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn.utils import parametrize
@@ -19,8 +18,7 @@ from attnorm import __version__
 from attnorm.inpainting_pipeline import SMALLEST_SIDE
 from attnorm.models.class_conditional import Generator
 from attnorm.models.inpainting import LARGEST_PICTURE, InpaintingGenerator
-from attnorm.pipelines import find_model, saved_fields
-from attnorm.shipped import CARD_FILE
+from attnorm.models.saved import find_model, licence_of, task_of
 
 CHECKED_BATCHES = (1, 3)
 
@@ -63,9 +61,9 @@ def program_of(source: str | Path) -> Program:
         UserError: there is no model at `source`, or it is damaged.
     """
     model = find_model(source)
-    if "branch" in saved_fields(model):
-        return _inpainter(InpaintingGenerator.from_pretrained(model), _licence(model))
-    return _generator(Generator.from_pretrained(model), _licence(model))
+    if task_of(model) == "inpainting":
+        return _inpainter(InpaintingGenerator.from_pretrained(model), licence_of(model))
+    return _generator(Generator.from_pretrained(model), licence_of(model))
 
 
 def _generator(network: Generator, licence: str) -> Program:
@@ -130,13 +128,6 @@ def _side(name: str, stride: int) -> Any:
 
 def _about(task: str, licence: str) -> dict[str, str]:
     return {"task": task, "licence": licence, "made_with": f"attnorm {__version__}"}
-
-
-def _licence(model: str | Path) -> str:
-    """Of the weights, as their card has it."""
-    card = Path(model) / CARD_FILE
-    stated = ModelCard.load(card).data.license if card.is_file() else None
-    return str(stated or "not stated")
 
 
 def _without_parametrizations(network: Any) -> Any:

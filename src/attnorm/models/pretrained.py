@@ -27,7 +27,6 @@ class PretrainedNetwork(
     nn.Module,
     PyTorchModelHubMixin,
     library_name="attnorm",
-    license="mit",
     paper_url="https://arxiv.org/abs/2004.03828",
     tags=["attentive-normalization"],
 ):

@@ -61,8 +61,8 @@ class Card:
         results = [
             EvalResult(
                 task_type=task,
-                dataset_type=self.data.identifier,
-                dataset_name=self.data.identifier,
+                dataset_type=figure.other_data or self.data.identifier,
+                dataset_name=figure.other_data or self.data.identifier,
                 metric_type=figure.kind,
                 metric_name=figure.name,
                 metric_value=figure.value,
@@ -115,7 +115,7 @@ class Card:
             what = f"completes pictures with holes, in two stages {f'with {branch}' if branch else 'of convolutions'}"
             size = f"trained at {config.image_size}×{config.image_size} pixels, {config.width} channels wide"
         else:
-            what = f"draws pictures of {config.num_classes} classes: {SYSTEMS[config.long_range.kind]}'s generator"
+            what = f"draws pictures of {config.num_classes} classes: {_system(config)}'s generator"
             size = f"{config.image_size}×{config.image_size} pixels"
         parameters = f"{self.storage.parameters:,} parameters".replace(",", " ")
         return f"A network that {what}; {size}, {parameters}. Made with `attnorm`, after {PAPER}."
@@ -178,6 +178,11 @@ class Card:
 
 def class_names(config: GeneratorConfig) -> tuple[str, ...]:
     return config.class_names or tuple(map(str, range(config.num_classes)))
+
+
+def _system(config: GeneratorConfig) -> str:
+    kind = config.long_range.kind
+    return "SN-GAN*" if kind == "none" and config.spectral_norm else SYSTEMS[kind]
 
 
 def _entities(config: GeneratorConfig | InpaintingGeneratorConfig) -> int:

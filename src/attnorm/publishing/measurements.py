@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from attnorm.data.builtin import BUILTIN
 from attnorm.errors import UserError
 from attnorm.metrics.features import EFFICIENTNET, INCEPTION
 from attnorm.metrics.inpainting_record import InpaintingProtocol, InpaintingRecord, read_record, record_table
@@ -22,12 +24,15 @@ NO_FID = "A Fréchet distance with this network is no FID, and compares only wit
 
 @dataclass(frozen=True)
 class Figure:
-    """One number for the hub's table of results. kind: the metric, without the numbers of its protocol."""
+    """One number for the hub's table of results. kind: the metric, without the numbers of its protocol. other_data: the
+    name of the pictures that it was measured with, None for those of the run.
+    """
 
     kind: str
     name: str
     value: float
     protocol: dict[str, Any]
+    other_data: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class Measurement:
 
 
 def measurements(facts: RunFacts, results: Sequence[Path] = ()) -> list[Measurement]:
-    """Every evaluation of the weights that are published, the fullest records first.
+    """Every evaluation of the weights that are published, the fullest records first. What else lies in the run's folder
+    of records is left out with a sentence.
 
     Args:
         results: records of `attnorm evaluate` outside the run's folder, as of RUN/best.
@@ -50,10 +56,18 @@ def measurements(facts: RunFacts, results: Sequence[Path] = ()) -> list[Measurem
     given = {path.resolve() for path in results}
     found = [_of_these_weights(path, facts) for path in results]
     for path in sorted((facts.run / RECORDS).glob("*.json")):
-        record = _read(path)
-        if path.resolve() not in given and _protocol_of(record).step == facts.step:
+        if path.resolve() in given:
+            continue
+        try:
+            record = _read(path)
+        except UserError as error:
+            print(f"left out of the card: {error}", file=sys.stderr)
+            continue
+        if _protocol_of(record).step == facts.step:
             found.append(record)
-    measured = [_of_inpainting(one) if isinstance(one, InpaintingRecord) else _of_generator(one) for one in found]
+    measured = [
+        _of_inpainting(one, facts) if isinstance(one, InpaintingRecord) else _of_generator(one, facts) for one in found
+    ]
     if not measured and facts.evaluation:
         measured.append(_while_training(facts))
     return measured
@@ -92,7 +106,7 @@ def _protocol_of(record: Record) -> Protocol | InpaintingProtocol:
     return record.protocol if isinstance(record, InpaintingRecord) else record[0].protocol
 
 
-def _of_generator(results: list[Result]) -> Measurement:
+def _of_generator(results: list[Result], facts: RunFacts) -> Measurement:
     first = results[0]
     said = [
         f"Network of the features: {first.extractor}, {first.resizer} (fingerprint {first.extractor_fingerprint}).",
@@ -107,6 +121,7 @@ def _of_generator(results: list[Result]) -> Measurement:
             one.metric if number == 0 else f"{one.metric} {name}",
             value,
             {"extractor": one.extractor, "resizer": one.resizer, **_portable(asdict(one.protocol))},
+            _other_data(one.protocol, facts),
         )
         for one in results
         for number, (name, value) in enumerate(one.values.items())
@@ -114,24 +129,35 @@ def _of_generator(results: list[Result]) -> Measurement:
     return Measurement("\n\n".join(parts), figures)
 
 
-def _of_inpainting(record: InpaintingRecord) -> Measurement:
+def _of_inpainting(record: InpaintingRecord, facts: RunFacts) -> Measurement:
     p = record.protocol
     text = (
         f"{record_table(record)}\n\n{p.num} pictures of {p.split}, {p.size} pixels a side; {p.pictures}; "
         f"SSIM with the {p.window} window; holes of seed {p.seed}; mean ± deviation over pictures."
     )
     figures = [
-        Figure(name, f"{name} ({kind} holes)", spread.mean, _portable(asdict(p)))
+        Figure(name, f"{name} ({kind} holes)", spread.mean, _portable(asdict(p)), _other_data(p, facts))
         for kind, ways in record.figures.items()
         for name, spread in ways["refined"].items()
     ]
     return Measurement(text, figures)
 
 
+def _other_data(protocol: Protocol | InpaintingProtocol, facts: RunFacts) -> str | None:
+    """The split's name of a record whose pictures are not those that the run was trained on."""
+    return None if _place(protocol.data) == _place(facts.config.data) else protocol.split
+
+
+def _place(data: str) -> str | Path:
+    """Of a built-in set its name, of pictures on a disk their whole path."""
+    return data if data in BUILTIN else Path(data).resolve()
+
+
 def _while_training(facts: RunFacts) -> Measurement:
     """What the run measured itself at the step of the weights; how, its configuration says."""
-    config = facts.config
+    config, other = facts.config, None
     if isinstance(config, InpaintingConfig):
+        other = Path(config.val_data).stem if config.val_data else None
         held_out = len(config.held_out(facts.pictures))
         of = "validation pictures of another set" if config.val_data else "pictures held out"
         num = config.val_num if config.val_data else min(config.val_num, held_out)
@@ -150,7 +176,7 @@ def _while_training(facts: RunFacts) -> Measurement:
     text = f"{markdown(rows)}\n\nMeasured while it trained: {said}."
     if isinstance(config, ClassConditionalConfig) and _name_of(config.evaluation.extractor) != INCEPTION:
         text += f" {NO_FID}"
-    figures = [Figure(_kind(name), name, value, how) for name, value in named.items()]
+    figures = [Figure(_kind(name), name, value, how, other) for name, value in named.items()]
     return Measurement(text, figures)
 
 

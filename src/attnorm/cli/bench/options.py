@@ -19,8 +19,8 @@ def add_common(parser: argparse.ArgumentParser, *, rounds: int) -> None:
     parser.add_argument(
         "--rounds", type=int, default=rounds, metavar="N", help=f"samples of each contestant ({rounds})"
     )
-    parser.add_argument("--json", type=file_path, metavar="FILE", help="write the figures here too")
-    parser.add_argument("--plot", type=file_path, metavar="FILE", help="draw a chart here: PNG, SVG or PDF")
+    parser.add_argument("--json", type=file_path, metavar="FILE", help="write the figures here too; replaces the file")
+    parser.add_argument("--plot", type=file_path, metavar="FILE", help="draw a PNG, SVG or PDF here; replaces the file")
 
 
 def require_positive(args: argparse.Namespace, *names: str) -> None:

@@ -12,7 +12,11 @@ from attnorm.errors import UserError
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=file_path, help="where the .json files of the other benchmarks are")
     parser.add_argument(
-        "-o", "--out", type=file_path, metavar="FILE", help="write the page here, instead of printing it; a .md file"
+        "-o",
+        "--out",
+        type=file_path,
+        metavar="FILE",
+        help="write the page to this .md file, which it replaces",
     )
 
 

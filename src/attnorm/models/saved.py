@@ -1,0 +1,114 @@
+"""Saved models wherever they are: their place, what they are for, and what their cards say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from huggingface_hub import ModelCard
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from attnorm.config import nearest
+from attnorm.errors import UserError
+from attnorm.shipped import CARD_FILE, CONFIG_FILE, shipped_model, shipped_models
+
+Task = Literal["class-conditional", "inpainting"]
+NOT_STATED = "not stated"
+LONGEST_NAME = 60  # letters of one that is repeated in an error
+
+
+def find_model(source: str | Path) -> str | Path:
+    """The model's folder for a run, a saved or a shipped model, or the name of a repository on the hub.
+
+    Raises:
+        UserError: nothing there is a model.
+    """
+    path = Path(source)
+    try:
+        path.exists()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise UserError(f"there is no run or model at {abridged_name(str(source))}: {error.args[-1]}") from error
+    for folder in (path / "model", path):
+        if (folder / CONFIG_FILE).is_file():
+            return folder
+    if (path / "config.yaml").is_file():
+        raise UserError(f"the run {path} has saved no model yet: it is written with the first checkpoint")
+    if path.exists():
+        raise UserError(f"{path} is neither a run nor a saved model: it has no {CONFIG_FILE}")
+    return shipped_model(source) or _hub_model(str(source))
+
+
+def task_of(source: str | Path) -> Task | None:
+    """What the model of a run, a folder, a shipped name or a repository on the hub is for; None of one that is damaged
+    or something else: whoever loads it says what is wrong.
+
+    Raises:
+        UserError: nothing at `source` is a run or a model.
+    """
+    model = find_model(source)
+    try:
+        config = saved_config(model)
+    except UserError:
+        return None
+    return "inpainting" if "branch" in config else "class-conditional" if "latent_dim" in config else None
+
+
+def saved_config(model: str | Path) -> dict[str, Any]:
+    """The configuration of a model that `find_model` found, as it was saved.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    file = _file_of(model, CONFIG_FILE)
+    try:
+        config = json.loads(file.read_text(encoding="utf-8")) if file else None
+    except (OSError, ValueError, RecursionError):
+        config = None
+    if not isinstance(config, dict):
+        raise UserError(f"{file or f'{model}/{CONFIG_FILE}'} is damaged, save or download the model again")
+    return config
+
+
+def licence_of(model: str | Path) -> str:
+    """Of the weights of a model that `find_model` found, as its card has it; "not stated" if nothing says.
+
+    Raises:
+        UserError: the head of the card cannot be read.
+    """
+    card = _file_of(model, CARD_FILE)
+    if card is None:
+        return NOT_STATED
+    try:
+        licence = ModelCard.load(card).data.license
+        if not isinstance(licence, str | None):
+            raise TypeError(f"a licence is text, not {type(licence).__name__}")
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        raise UserError(f"the head of the card {card} is not readable: mend it, or remove the file") from error
+    return licence or NOT_STATED
+
+
+def abridged_name(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
+
+
+def _file_of(model: str | Path, name: str) -> Path | None:
+    """A file of a model's folder or repository, if it is there."""
+    from huggingface_hub import hf_hub_download
+
+    if isinstance(model, Path):
+        return model / name if (model / name).is_file() else None
+    try:
+        return Path(hf_hub_download(model, name))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError):
+        return None
+
+
+def _hub_model(name: str) -> str:
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        meant = nearest(name, shipped_models()) or " (`attnorm models` lists those that come with attnorm)"
+        raise UserError(f"there is no run or model at {name}{meant}")
+    if _file_of(name, CONFIG_FILE) is None:
+        raise UserError(f"there is no run or model at {name}, and the hub did not give one either")
+    return name

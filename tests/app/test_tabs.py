@@ -1,0 +1,52 @@
+"""What the tabs' buttons do with what a visitor left in the controls."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("gradio")
+
+from attnorm.app.controls import share_of, whole
+from attnorm.app.generate_tab import GenerateTab
+from attnorm.app.inpaint_tab import InpaintTab, Shown
+from attnorm.app.interpolate_tab import InterpolateTab
+from attnorm.app.shelf import Shelf, models_in
+
+
+@pytest.fixture(scope="module")
+def shelf(runs):
+    return Shelf(models_in(runs)[0])
+
+
+def test_the_layout_of_a_picture_that_a_model_without_one_completed(shelf, noise, sentence_of):
+    """As when another model is chosen after the picture was completed: the button is there then."""
+    tab, hole = InpaintTab(shelf, []), np.zeros((40, 40), bool)
+    hole[8:20, 8:20] = True
+    assert sentence_of(tab.find_layout, Shown(noise(40, 40), hole, "ca"), 50) == (
+        "this picture was completed with ca, which has no layout: complete it again with a model that has"
+    )
+    shown, over, _ = tab.find_layout(Shown(noise(40, 40), hole, "an"), 50)
+    assert shown.layout.shape == (4, 10, 10) and over.dtype == np.uint8
+
+
+def test_a_number_that_was_deleted_is_asked_for(shelf, noise, sentence_of, tmp_path):
+    generate, interpolate = GenerateTab(shelf), InterpolateTab(shelf)
+    inpaint = InpaintTab(shelf, [])
+    assert sentence_of(generate.draw, "an-gan", ["cat"], None, 0, 2, True) == (
+        "the number of pictures is empty: give a number"
+    )
+    assert "the seed is empty" in sentence_of(generate.draw, "an-gan", ["cat"], 1, None, 2, True)
+    assert "the truncation is empty" in sentence_of(generate.draw, "an-gan", ["cat"], 1, 0, None, True)
+    assert "the number of pictures is empty" in sentence_of(interpolate.interpolate, "an-gan", "0", "0", None, 0, 50)
+    assert "the seed is empty" in sentence_of(interpolate.interpolate, "an-gan", "0", "0", 1, None, 50)
+    assert "the share is empty" in sentence_of(interpolate.at, [noise(4, 4)], None)
+    assert "pixels is empty" in sentence_of(inpaint.grow, None, None, None)
+    shown = Shown(noise(40, 40), np.zeros((40, 40), bool), "an", np.ones((1, 4, 4), np.float32))
+    assert "opacity is empty" in sentence_of(inpaint.lay_over, shown, None)
+
+
+def test_numbers_as_sliders_and_programs_send_them(sentence_of):
+    assert (whole("n", 4.0), whole("n", 2**62 + 1)) == (4, 2**62 + 1)
+    assert (share_of("n", 55), share_of("n", 300.0)) == (0.55, 1)
+    assert sentence_of(whole, "n", 2.5) == "n must be a whole number, got 2.5"
+    for wrong in (float("nan"), float("inf"), True, "7"):
+        assert "n is " in sentence_of(whole, "n", wrong)

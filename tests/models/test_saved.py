@@ -1,0 +1,84 @@
+"""What a saved model is for and what its card says, wherever it lies."""
+
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import torch
+from huggingface_hub import hub_mixin
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from attnorm.errors import UserError
+from attnorm.exporting.program import program_of
+from attnorm.models import pretrained
+from attnorm.models.class_conditional import Generator, GeneratorConfig
+from attnorm.models.inpainting import InpaintingGenerator, InpaintingGeneratorConfig
+from attnorm.models.saved import find_model, licence_of, task_of
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Saved models `me/holes` and `me/drawn` in one folder, as they would lie on the hub."""
+    folder = tmp_path_factory.mktemp("hub")
+    torch.manual_seed(0)
+    InpaintingGenerator(InpaintingGeneratorConfig(image_size=32, width=4)).save_pretrained(folder / "me" / "holes")
+    small = GeneratorConfig(num_classes=2, channels=(4, 4, 4, 4), latent_dim=8)
+    Generator(small).save_pretrained(folder / "me" / "drawn")
+    for name, licence in (("holes", "cc0-1.0"), ("drawn", None)):
+        head = f"license: {licence}\n" if licence else "library_name: attnorm\n"
+        (folder / "me" / name / "README.md").write_text(f"---\n{head}---\n\n# {name}\n")
+    return folder
+
+
+@pytest.fixture
+def hub(models, monkeypatch):
+    """The hub, which has these models and no others."""
+
+    def download(repo_id, filename, **options):
+        file = models / repo_id / filename
+        if not file.is_file():
+            raise LocalEntryNotFoundError(f"{file} is not there")
+        return str(file)
+
+    for module in (huggingface_hub, hub_mixin, pretrained):
+        monkeypatch.setattr(module, "hf_hub_download", download)
+
+
+def test_the_task_of_runs_folders_shipped_names_and_the_hub(models, hub, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "model").symlink_to(models / "me" / "holes")
+    for source in (run, run / "model", models / "me" / "holes", "me/holes"):
+        assert task_of(source) == "inpainting", source
+    for source in ("an-gan-digits", models / "me" / "drawn", "me/drawn"):
+        assert task_of(source) == "class-conditional", source
+    with pytest.raises(UserError, match="the hub did not give one either"):
+        task_of("me/nothing")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", "[" * 100_000])
+def test_what_is_damaged_or_something_else_has_no_task(content, tmp_path):
+    (tmp_path / "config.json").write_text(content)
+    assert task_of(tmp_path) is None
+
+
+def test_models_of_the_hub_are_exported_by_what_they_are_for(hub):
+    holes, drawn = program_of("me/holes"), program_of("me/drawn")
+    assert (holes.about["task"], holes.about["licence"]) == ("inpainting", "cc0-1.0")
+    assert (drawn.about["task"], drawn.about["licence"]) == ("class-conditional", "not stated")
+
+
+def test_a_card_is_read_where_there_is_one_and_refused_where_it_is_torn(hub, tmp_path):
+    assert licence_of(find_model("an-gan-digits")) == "mit"
+    assert licence_of("me/holes") == "cc0-1.0"
+    assert licence_of(tmp_path) == "not stated"
+    for head in ("license: [", "- a list", "license: {a: b}"):
+        (tmp_path / "README.md").write_text(f"---\n{head}\n---\n")
+        with pytest.raises(UserError, match=r"the head of the card .* is not readable"):
+            licence_of(tmp_path)
+
+
+def test_a_network_that_is_saved_states_no_licence_of_its_weights(models, tmp_path):
+    Generator.from_pretrained(models / "me" / "drawn").save_pretrained(tmp_path / "saved")
+    assert "license" not in Path(tmp_path / "saved" / "README.md").read_text().lower()
+    assert licence_of(tmp_path / "saved") == "not stated"
