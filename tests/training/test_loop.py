@@ -369,7 +369,7 @@ def test_checkpoints_without_their_configuration_are_not_taken_for_the_new_runs(
 
 def test_a_layout_that_one_entity_has_taken_is_warned_of(tiny_arguments, tmp_path, monkeypatch, capsys):
     usage = ClassConditionalTask.usage
-    monkeypatch.setattr(ClassConditionalTask, "usage", lambda task: {name: 1.0 for name in usage(task)})
+    monkeypatch.setattr(ClassConditionalTask, "usage", lambda task: dict.fromkeys(usage(task), 1.0))
     assert main([*DIGITS, str(tmp_path / "run"), *tiny_arguments, "--log_every", "1"]) == 0
     assert "one entity has taken all pixels" in capsys.readouterr().out
 

@@ -20,7 +20,8 @@ class Line(NamedTuple):
     """What the figures were since the last line, over all processes.
 
     steps: how many. means: of the finite values; a name without any is left out. missing: in how many steps a figure
-    was not finite, if in any; with several processes, in the one with the most. first: the step (counted from 0) where that happened first, since the last resume.
+    was not finite, if in any; with several processes, in that with the most. first: the step (counted from 0) where
+    that happened first, since the last resume.
     """
 
     steps: int

@@ -71,8 +71,8 @@ def begin(config: TrainingConfig, run: Path, workers: int = 1, fixed: Sequence[s
         fixed: dotted names of fields that were chosen, so that the data may not settle them otherwise.
 
     Raises:
-        UserError: the folder holds a run or its checkpoints already, the networks and a batch cannot fit into memory, the data cannot be
-            read, the settings do not fit together, or the training diverged.
+        UserError: the folder holds a run or its checkpoints already, the networks and a batch cannot fit into memory,
+            the data cannot be read, the settings do not fit together, or the training diverged.
     """
     accelerator = _accelerator(config)
     config = replace(config, precision=resolve_precision(config.precision, accelerator.device))
@@ -344,7 +344,8 @@ def _accelerator(config: TrainingConfig) -> Accelerator:
 
 def _check_memory(config: TrainingConfig, accelerator: Accelerator) -> None:
     """Refuses absurd numbers before memory is taken; what the networks compute on the way takes more than this."""
-    need = config.least_memory(accelerator.num_processes)
+    held = config.weights_memory if accelerator.device.type == "cpu" else 0  # else they are on the device
+    need = held + 2 * config.batch_memory(accelerator.num_processes)  # a batch is real and fake
     check_memory(need, "training these networks on this batch", "make channels, classes or batch_size smaller")
 
 
