@@ -20,9 +20,22 @@ MOST_DIFFERENCE_MB = 10.0  # between few and many pictures
 # each file. The few fill the batches and buffers that there are at a time.
 EVALUATED = (128, 4096)
 FILES, FILE_SIDE = (4, 64), 512
-SMALLEST = {
-    CLASS_CONDITIONAL: ["--batch_size", "2", "--generator.channels", "4", "4", "4", "4"],
-    INPAINTING: ["--batch_size", "2", "--generator.width", "2", "--phases.at_step", "1"],
+_SMALL = "--generator.image_size 16 --generator.channels 4 4 4 --generator.long_range.block 1"
+_SMALL += " --discriminator.image_size 16 --discriminator.channels 4 4 4"
+SMALLEST = {  # ten thousand steps take minutes
+    CLASS_CONDITIONAL: ["--batch_size", "2", *_SMALL.split()],
+    INPAINTING: [
+        "--batch_size",
+        "2",
+        "--generator.width",
+        "2",
+        "--critic.width",
+        "2",
+        "--critic_steps",
+        "1",
+        "--phases.at_step",
+        "1",
+    ],
 }
 
 
