@@ -19,6 +19,7 @@ import torch
 from harness import disks, kills, memory, processes
 
 from attnorm.benchmarks.machine import describe_machine, machine
+from attnorm.errors import UserError
 
 PARTS: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
     "kills": lambda folder, args: kills.run(folder, args.kills, args.seed, args.jobs),
@@ -45,8 +46,14 @@ def main(argv: list[str] | None = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = {"machine": machine(torch.device("cpu"))}
     for part in args.parts or PARTS:
+        if (folder / part).exists() and any((folder / part).iterdir()):
+            parser.error(f"{folder / part} holds an earlier round: remove it, or choose another --folder")
+    for part in args.parts or PARTS:
         print(f"== {part}", flush=True)
-        report[part] = PARTS[part](folder / part, args)
+        try:
+            report[part] = PARTS[part](folder / part, args)
+        except UserError as error:
+            parser.error(str(error))
         if args.json is not None:
             args.json.write_text(json.dumps(report, indent=1) + "\n")
     text = summary(report)
@@ -85,8 +92,10 @@ def _cases(found: dict[str, Any]) -> str:
 
 
 def _processes(found: dict[str, Any]) -> str:
-    losses = max(apart for name, apart in found["differences"].items() if "evaluation" not in name)
-    figures = max(apart for name, apart in found["differences"].items() if "evaluation" in name)
+    losses = max(
+        (apart for name, apart in found["differences"].items() if "evaluation" not in name), default=float("nan")
+    )
+    figures = max((apart for name, apart in found["differences"].items() if "evaluation" in name), default=float("nan"))
     return (
         f"{_cases(found)}; losses differ by {losses:.1e} at most, evaluations by {figures:.1e}; "
         f"{max(found['seconds_to_end'].values()):.0f} s until all were gone after one was killed"

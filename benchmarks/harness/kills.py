@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from attnorm.errors import UserError
 from harness.runs import KINDS, Kind, call, command, differences, environment
 
 # Where a kill is aimed, with how often, and the name that shows that the moment has come.
@@ -55,6 +56,8 @@ def run(folder: Path, kills: int, seed: int, jobs: int = 1) -> dict[str, Any]:
         {"kills", "kills_inside_a_write", "resumes", "damaged", "runs", "by_aim", "by_hit", "by_task", "failures",
         "seconds", "seed", "every_kill"}. failures: a sentence for each run that did not end as it should.
     """
+    if kills < 1 or jobs < 1:
+        raise UserError(f"--kills and --jobs must be at least 1, got {kills} and {jobs}")
     began = time.monotonic()
     references, durations = {}, {}
     for kind in KINDS:
@@ -131,7 +134,10 @@ class _Trial:
             kill = Kill(self.kind.name, self._number, aim, hit, before, self._newest())
             self.kills.append(kill)
             damaged = kill.damaged = self._damage()
-        last = call(self._next())
+        try:
+            last = call(self._next())
+        except subprocess.TimeoutExpired as hung:
+            return f"did not end within {hung.timeout:.0f} s"
         if last.returncode:
             return f"left with {last.returncode}: {last.stderr.strip()}"
         return self._unnamed(damaged, last.stdout)
@@ -156,13 +162,14 @@ class _Trial:
         with output.open("w") as file:
             process = subprocess.Popen(self._next(), env=environment(), stdout=file, stderr=subprocess.STDOUT)
         try:
-            self._wait(aim, process, old, log, length)
-            process.kill()
-            code = process.wait(PATIENCE_SECONDS)
+            hung = not self._wait(aim, process, old, log, length)
         finally:
             process.kill()
+        code = process.wait()
         text = output.read_text()
         output.unlink()
+        if hung:
+            return None, f"did neither end nor get to {aim} within {PATIENCE_SECONDS:.0f} s: {text.strip()}"
         if code == -signal.SIGKILL:
             new = [name for name, identity in self._aside().items() if old.get(name) != identity]
             return (_what(new[0]) if new else None), None
@@ -170,22 +177,28 @@ class _Trial:
             return None, f"left with {code}: {text.strip()}"
         return None, self._unnamed(damaged, text) or ""
 
-    def _wait(self, aim: str, process: subprocess.Popen[bytes], old: dict[str, Any], log: Path, length: int) -> None:
-        chance, pattern = self._chance, AIMS[aim][1]
+    def _wait(self, aim: str, process: subprocess.Popen[bytes], old: dict[str, Any], log: Path, length: int) -> bool:
+        """Waits for the moment to kill; False if it has not come in time, and the process has not ended either."""
+        chance, pattern, deadline = self._chance, AIMS[aim][1], time.monotonic() + PATIENCE_SECONDS
         if aim == "any moment since the start":
             _sleep(process, chance.uniform(0, self._duration))
         elif pattern is None:
             while process.poll() is None and not (log.exists() and log.stat().st_size > length):
+                if time.monotonic() > deadline:
+                    return False
                 time.sleep(0.005)
             _sleep(process, chance.uniform(0, 0.5 * self._duration))
         else:
             appearances, there, wanted = 0, False, chance.randint(1, 3)
             while process.poll() is None and appearances < wanted:
+                if time.monotonic() > deadline:
+                    return False
                 now = any(old.get(name) != identity for name, identity in self._aside(pattern).items())
                 appearances += now and not there
                 there = now
                 time.sleep(POLL_SECONDS)
             time.sleep(chance.uniform(0, 0.004))
+        return True
 
     def _aside(self, *patterns: str) -> dict[str, Any]:
         """What is being written, by name, with what tells it from one that an earlier kill left."""

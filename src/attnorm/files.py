@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,10 +22,50 @@ def written_aside(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
+        sync_file(partial)  # or the name could outlive a power cut without the content
         partial.replace(path)
+        sync_folder(path.parent)
     finally:
         with suppress(OSError):  # what went wrong before says more
             partial.unlink(missing_ok=True)
+
+
+def swap_in(aside: Path, folder: Path) -> None:
+    """Makes the finished folder `aside` durable and `folder`; what `folder` was before is away only when that is done.
+
+    A crash between the two renames is mended by `put_back`.
+
+    Raises:
+        OSError: a file cannot be synced or a folder renamed; `folder` is then what it was.
+    """
+    for path in aside.iterdir():
+        sync_file(path)
+    sync_folder(aside)
+    old = _old(folder)
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    try:
+        aside.rename(folder)
+    except OSError:
+        put_back(folder)
+        raise
+    sync_folder(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def put_back(folder: Path) -> None:
+    """Gives a folder that `swap_in` had moved away its name again, if nothing has taken its place.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    if not folder.exists() and _old(folder).is_dir():
+        _old(folder).rename(folder)
+
+
+def _old(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old.partial")
 
 
 def check_output(path: Path, force: bool = False) -> None:
@@ -72,7 +113,7 @@ def output_file(path: Path) -> Iterator[Path]:
 
 def sync_file(path: Path) -> None:
     """Makes what was written to a file durable."""
-    with path.open("rb") as file:
+    with path.open("r+b") as file:  # not every system syncs what is open for reading
         os.fsync(file.fileno())
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -61,17 +62,57 @@ def test_every_difference_is_named(change, said, run_copy, finished_run, differe
     assert said in differences(run_copy, finished_run)
 
 
-@pytest.mark.slow
-def test_a_short_round_of_kills(tmp_path):
-    report = tmp_path / "report.json"
-    harness = [sys.executable, str(BENCHMARKS / "faults.py"), "kills", "--kills", "1", "--seed", "1"]
-    done = subprocess.run(
-        [*harness, "--folder", str(tmp_path / "runs"), "--json", str(report)],
+def test_a_process_that_hangs_is_a_failure(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from harness import kills
+
+    monkeypatch.setattr(kills, "PATIENCE_SECONDS", 0.2)
+    trial = kills._Trial(kills.KINDS[0], tmp_path / "run", 0, 1.0, random.Random(0))
+    monkeypatch.setattr(trial, "_next", lambda: [sys.executable, "-c", "import time; time.sleep(60)"])
+    for aim in ("any moment of the training", "a model's write"):
+        hit, wrong = trial._start_and_kill(aim, None)
+        assert hit is None
+        assert wrong.startswith(f"did neither end nor get to {aim} within")
+
+
+def faults(*arguments):
+    return subprocess.run(
+        [sys.executable, str(BENCHMARKS / "faults.py"), *map(str, arguments)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def test_what_the_harness_cannot_do_is_refused_in_a_sentence(tmp_path):
+    (tmp_path / "kills" / "run-000").mkdir(parents=True)
+    for arguments, part in (
+        (("kills", "--folder", tmp_path), "holds an earlier round"),
+        (("kills", "--folder", tmp_path / "new", "--kills", "0"), "--kills and --jobs must be at least 1"),
+    ):
+        done = faults(*arguments)
+        assert done.returncode == 2
+        assert part in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_memory_that_grows_or_cannot_be_told_is_a_failure(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from harness import memory
+
+    slopes = iter([(0.5, 0.1, 50), (0.5, 0.3, 50)])  # surely below the limit of 1; not surely
+    monkeypatch.setattr(memory, "growth", lambda *arguments: next(slopes))
+    peaks = {"evaluate": ((4, 64), (300.0, 309.0)), "inpaint FOLDER": ((4, 64), (300.0, 311.0))}
+    monkeypatch.setattr(memory, "_peaks", lambda folder: peaks)
+    failures = memory.run(tmp_path, 100)["failures"]
+    assert [said.split(":")[0] for said in failures] == ["inpainting", "inpaint FOLDER"]
+
+
+@pytest.mark.slow
+def test_a_short_round_of_kills(tmp_path):
+    report = tmp_path / "report.json"
+    done = faults("kills", "--kills", "1", "--seed", "1", "--folder", tmp_path / "runs", "--json", report)
     assert done.returncode == 0, done.stdout + done.stderr
     found = json.loads(report.read_text())["kills"]
     assert (found["kills"], found["runs"], found["failures"]) == (1, 1, [])

@@ -1,6 +1,10 @@
 """Decoding, and writing a prepared folder: all of it or nothing."""
 
 import json
+import os
+import platform
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -115,6 +119,18 @@ def test_an_error_if_a_class_lost_all_its_pictures(source, tmp_path):
     with pytest.raises(UserError, match=r"class 'dog' has no usable picture: all 27 were skipped.*dog/00\.png"):
         prepare(source, tmp_path / "out", 16)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_killed_prepare_has_left_is_cleared_away(source, tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    names = [f"out.partial-{platform.node()}-{number}" for number in (gone.pid, os.getppid())]
+    names += [f"out.partial-elsewhere-{gone.pid}", f"other.partial-{platform.node()}-{gone.pid}"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "images.u8").write_bytes(b"half")
+    prepare(source, tmp_path / "out", 16)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(["source", "out", *names[1:]])
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, MemoryError])

@@ -50,6 +50,14 @@ def test_the_last_k_are_kept_by_step_and_not_by_name(tmp_path):
     assert checkpoint.newest(tmp_path, CPU)[0]["step"] == 11
 
 
+def test_a_new_checkpoint_takes_the_place_of_later_ones_that_were_passed_over(folder):
+    for step in (8, 10):
+        (folder / f"step-{step}").mkdir()  # damaged, so that the run went on from 6
+    checkpoint.save(folder, 7, state_of(7), keep=2)
+    assert names(folder) == ["step-6", "step-7"]
+    assert checkpoint.newest(folder, CPU)[0]["step"] == 7
+
+
 def test_saving_a_step_again_replaces_it(folder):
     checkpoint.save(folder, 6, state_of(6) | {"again": True}, keep=3)
     assert checkpoint.newest(folder, CPU)[0]["again"]

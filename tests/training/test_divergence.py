@@ -8,14 +8,14 @@ from attnorm.training.figures import Line
 
 
 def judge(of, means=None, *, steps=10, missing=None, first=None):
-    return list(of.judge(Line(steps, means or {}, missing or {}, first or {})))
+    line = Line(steps, means or {}, missing or {}, first or {})
+    of.count(line)
+    return list(of.judge(line))
 
 
 @pytest.fixture
 def make(tmp_path):
-    def make(skip=False, checkpoints=()):
-        for step in checkpoints:
-            (tmp_path / "checkpoints" / f"step-{step}").mkdir(parents=True)
+    def make(skip=False):
         return Divergence(tmp_path, tmp_path / "checkpoints", skip=skip)
 
     return make
@@ -24,8 +24,10 @@ def make(tmp_path):
 def test_step_terms_and_the_last_good_checkpoint_are_named(make, tmp_path):
     bad = {"loss_d": 3, "gradient_d": 3, "loss_g": 2}
     first = {"loss_d": 41, "gradient_d": 41, "loss_g": 42}
+    of = make()
+    of.last_good = 40
     with pytest.raises(UserError) as caught:
-        judge(make(checkpoints=(8, 40, 9)), missing=bad, first=first)
+        judge(of, missing=bad, first=first)
     message = str(caught.value)
     assert "loss_d and gradient_d are not finite in step 42;" in message
     assert f"the last good checkpoint is {tmp_path / 'checkpoints' / 'step-40'};" in message
@@ -70,6 +72,29 @@ def test_a_run_that_only_skips_has_diverged(make):
         judge(of, missing={"gradient_d": 10})
     with pytest.raises(UserError, match="the last 100 steps were all skipped"):
         judge(of, missing={"gradient_d": 10})
+
+
+def test_a_resumed_run_goes_on_counting(make):
+    of = make(skip=True)
+    for _ in range(9):
+        judge(of, missing={"gradient_d": 10})
+    resumed = make(skip=True)
+    resumed.load_state(of.state())
+    assert resumed.figures() == {"skipped_steps": 90}
+    with pytest.raises(UserError, match="the last 100 steps were all skipped"):
+        judge(resumed, missing={"gradient_d": 10})
+
+
+def test_a_checkpoint_of_an_earlier_version_has_no_counts(make):
+    of = make(skip=True)
+    of.load_state({})
+    assert of.state() == {"skipped": 0, "skipped_in_a_row": 0}
+
+
+def test_a_penalty_that_is_not_finite_is_no_skipped_update(make):
+    of = make(skip=True)
+    judge(of, missing={"gradient_penalty": 3, "gradient_c": 1})
+    assert of.skipped == 1
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import signal
 import threading
 
 import pytest
+import torch
 from PIL import Image
 from torch import distributed
 
@@ -15,7 +16,7 @@ from attnorm.cli import main
 from attnorm.data.batches import Prefetcher
 from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
-from attnorm.training import loop
+from attnorm.training import loop, stopping
 from attnorm.training.class_conditional import ClassConditionalTask
 from attnorm.training.journal import Journal
 from attnorm.training.stopping import stop_signals
@@ -150,6 +151,65 @@ class One:
     num_processes, process_index = 1, 0
 
 
+def test_a_model_that_was_moved_away_for_a_new_one_is_put_back(run_copy, finished_run):
+    (run_copy / "model").rename(run_copy / ".model.old.partial")
+    (run_copy / ".model.partial").mkdir()
+    assert main(["resume", str(run_copy)]) == 0
+    same_files(run_copy, finished_run)
+
+
+def test_a_new_model_that_cannot_take_its_place_leaves_the_old_one(run_copy, monkeypatch):
+    class Task:
+        def save_model(self, folder):
+            folder.mkdir()
+            (folder / "model.safetensors").write_bytes(b"new")
+
+    before = (run_copy / "model" / "model.safetensors").read_bytes()
+    with monkeypatch.context() as patch:
+        failing(patch, loop.Path, "rename", READ_ONLY, at=2)
+        with pytest.raises(UserError, match="cannot write the model"):
+            loop._save_model(Task(), run_copy / "model")
+    assert (run_copy / "model" / "model.safetensors").read_bytes() == before
+    assert not list(run_copy.glob(".*"))
+    loop._save_model(Task(), run_copy / "model")
+    assert [path.name for path in (run_copy / "model").iterdir()] == ["model.safetensors"]
+    assert (run_copy / "model" / "model.safetensors").read_bytes() == b"new"
+    assert not list(run_copy.glob(".*"))
+
+
+def test_leftovers_that_cannot_be_removed_are_one_line(run_copy, monkeypatch, capsys):
+    (run_copy / ".config.yaml.partial").write_bytes(b"half")
+    failing(monkeypatch, loop.Path, "unlink", READ_ONLY, at=1)
+    assert main(["resume", str(run_copy)]) == 2
+    err = capsys.readouterr().err
+    assert "cannot clear away what a killed process has left" in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("processes", "meetings"), [("1", 0), ("2", 1)])
+def test_a_process_that_cannot_read_the_run_does_not_keep_the_others_waiting(
+    processes, meetings, tmp_path, monkeypatch
+):
+    met = []
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    monkeypatch.setattr(loop, "Accelerator", lambda **options: met.append(options))
+    with pytest.raises(UserError, match="is no run"):
+        loop.resume(tmp_path)
+    assert len(met) == meetings
+
+
+def test_processes_that_see_different_checkpoints_are_refused(tmp_path):
+    class Apart(Several):
+        device = torch.device("cpu")
+
+        def gather(self, mine):
+            return torch.cat([mine, torch.tensor([4])])
+
+    loop._check_agreed(4, tmp_path, Apart())
+    with pytest.raises(UserError, match=r"different newest checkpoints .* \(of steps 4, 6\)"):
+        loop._check_agreed(6, tmp_path, Apart())
+
+
 LOST = [
     RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:538] Connection closed by peer [127.0.0.1]:1"),
     distributed.DistBackendError("NCCL communicator was aborted on rank 1."),
@@ -186,3 +246,42 @@ def test_signals_are_left_alone_outside_the_main_thread():
     thread.start()
     thread.join()
     assert seen == [(before, False)]
+
+
+def test_a_stop_that_another_process_was_sent_leaves_the_first_ctrl_c_here_a_first(monkeypatch):
+    class Answer:
+        def wait(self):
+            pass
+
+    def all_reduce(number, *rest, **options):
+        number.fill_(max(int(number), signal.SIGINT))  # as the other process was sent
+        return Answer()
+
+    monkeypatch.setattr(stopping.distributed, "new_group", lambda **options: None)
+    monkeypatch.setattr(stopping.distributed, "all_reduce", all_reduce)
+    with stop_signals(2) as stop:
+        assert [stop.asked(), stop.asked()] == [False, True]
+        signal.raise_signal(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert stop.number == signal.SIGINT
+
+
+def test_the_last_answer_is_waited_for_in_every_thread(monkeypatch):
+    waited = []
+
+    class Answer:
+        def wait(self):
+            waited.append(True)
+
+    monkeypatch.setattr(stopping.distributed, "new_group", lambda **options: None)
+    monkeypatch.setattr(stopping.distributed, "all_reduce", lambda *arguments, **options: Answer())
+
+    def work():
+        with stop_signals(2) as stop:
+            stop.asked()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert waited == [True]

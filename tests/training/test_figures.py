@@ -62,3 +62,20 @@ def test_a_state_is_a_copy():
     again.add(1, {"a": torch.tensor(5.0)})
     assert again.line(Alone).means == {"a": 3.0}
     assert state[0]["sums"].tolist() == [[1.0], [1.0]]
+
+
+def test_a_spoilt_step_of_one_of_several_processes_counts_whole(monkeypatch):
+    """The other process has seen nothing but ones."""
+
+    class Both:
+        num_processes = 2
+
+    def all_reduce(mine, operation=None):
+        if operation is None:
+            mine += torch.tensor([[4.0], [4.0]], dtype=mine.dtype)
+        else:
+            mine.copy_(torch.minimum(mine, torch.tensor([[4.0], [INF]], dtype=mine.dtype)))
+
+    monkeypatch.setattr("attnorm.training.figures.distributed.all_reduce", all_reduce)
+    line = sums_of({"a": 1.0}, {"a": NAN}, {"a": NAN}, {"a": NAN}).line(Both)
+    assert line == (4, {"a": 1.0}, {"a": 3}, {"a": 1})

@@ -16,7 +16,7 @@ from attnorm.cli import main
 from attnorm.config import derive, to_dict
 from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
-from attnorm.training import checkpoint, loop
+from attnorm.training import checkpoint, divergence, loop
 from attnorm.training.class_conditional import ClassConditionalTask
 from attnorm.training.stopping import STOP_SIGNALS
 
@@ -358,6 +358,34 @@ def test_a_second_run_into_the_same_folder_is_refused_and_changes_nothing(run_co
     message = refused(capsys, *DIGITS, run_copy, *tiny_arguments)
     assert f"go on with `attnorm resume {run_copy}`" in message
     assert contents(run_copy) == before
+
+
+def test_checkpoints_without_their_configuration_are_not_taken_for_the_new_runs(run_copy, tiny_arguments, capsys):
+    (run_copy / "config.yaml").unlink()
+    before = contents(run_copy)
+    assert "holds the checkpoints of a run" in refused(capsys, *DIGITS, run_copy, *tiny_arguments)
+    assert contents(run_copy) == before
+
+
+def test_a_layout_that_one_entity_has_taken_is_warned_of(tiny_arguments, tmp_path, monkeypatch, capsys):
+    usage = ClassConditionalTask.usage
+    monkeypatch.setattr(ClassConditionalTask, "usage", lambda task: dict.fromkeys(usage(task), 1.0))
+    assert main([*DIGITS, str(tmp_path / "run"), *tiny_arguments, "--log_every", "1"]) == 0
+    assert "one entity has taken all pixels" in capsys.readouterr().out
+
+
+def test_the_line_that_ends_a_run_is_in_its_log(tiny_arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(divergence, "MOST_SKIPPED_IN_A_ROW", 4)
+    step = ClassConditionalTask.step
+
+    def skipping(self, number, batches):
+        return step(self, number, batches) | {"gradient_d": torch.tensor(float("nan"))}
+
+    monkeypatch.setattr(ClassConditionalTask, "step", skipping)
+    run = tmp_path / "run"
+    message = refused(capsys, *DIGITS, run, *tiny_arguments, "--log_every", "2", "--on_nonfinite", "skip")
+    assert "the last 4 steps were all skipped" in message
+    assert [line["skipped_steps"] for line in figures(run)] == [2, 4]
 
 
 def test_a_folder_that_is_a_file_is_refused(tiny_arguments, tmp_path, capsys):

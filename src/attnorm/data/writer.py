@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,7 +28,7 @@ from attnorm.errors import UserError
 
 
 class PreparedWriter:
-    """Appends pictures to `OUT.partial-PID`, which becomes OUT on `commit`.
+    """Appends pictures to `OUT.partial-MACHINE-PID`, which becomes OUT on `commit`.
 
     A context manager: leaving it without a commit, by an exception or not, removes the partial folder.
     """
@@ -34,7 +36,7 @@ class PreparedWriter:
     def __init__(self, out: Path, size: int, class_names: tuple[str, ...]) -> None:
         check_class_names(class_names)
         self._out = out
-        self._partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
+        self._partial = out.with_name(f"{out.name}.partial-{platform.node()}-{os.getpid()}")
         self._size = size
         self._class_names = class_names
         self._labels: list[int] = []
@@ -46,7 +48,7 @@ class PreparedWriter:
             parents = (self._partial.parent, *self._partial.parent.parents)
             self._made = [each for each in parents if not each.exists()]
             self._partial.parent.mkdir(parents=True, exist_ok=True)
-            self._remove_partial()  # left by a killed process that had our number
+            self._remove_leftovers()
             self._partial.mkdir()
             self._images = (self._partial / IMAGES_FILE).open("wb")
         return self
@@ -138,9 +140,30 @@ class PreparedWriter:
                 f"cannot write {self._out} ({error.strerror or error}): make room or choose another OUT"
             ) from error
 
+    def _remove_leftovers(self) -> None:
+        """Removes what killed processes of this machine have left, also one that had our number."""
+        start = f"{self._out.name}.partial-{platform.node()}-"
+        for path in self._partial.parent.glob(f"{glob.escape(start)}*"):
+            number = path.name.removeprefix(start)
+            if path == self._partial or (number.isdigit() and not _alive(int(number))):
+                shutil.rmtree(path)
+
     def _remove_partial(self) -> None:
         if self._partial.exists():
             shutil.rmtree(self._partial)
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process with this number exists; where the system cannot say without harm, it may."""
+    if os.name != "posix":
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _all_skipped(skipped: list[tuple[str, str]]) -> str:

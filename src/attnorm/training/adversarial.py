@@ -56,6 +56,7 @@ class AdversarialTask:
     def load_state(self, state: dict[str, Any]) -> None:
         for name, network in self.networks.items():
             network.load_state_dict(state[name])
+        self._buffers = []
         self.ema.module.load_state_dict(state["ema"])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
@@ -95,7 +96,9 @@ class AdversarialTask:
         return DistributedDataParallel(network, **options)
 
     def _begin_step(self, step: int) -> None:
-        self._keep_buffers()
+        if self._skips and not self._buffers:  # nothing but a step changes them, so each update keeps them for the next
+            every = [buffer for network in self.networks.values() for buffer in network.buffers()]
+            self._buffers = [(buffer, buffer.clone()) for buffer in every]
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = self._learning_rates[name] * self.config.lr_factor(step)
@@ -117,20 +120,15 @@ class AdversarialTask:
         optimizer.found_inf = bad.float()  # type: ignore[attr-defined]  # the fused kernel then does nothing
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        # Moments and singular vectors follow every forward pass, also one whose update is then skipped.
         for buffer, before in self._buffers:
             buffer.copy_(torch.where(bad, before, buffer))
-        self._keep_buffers()
+            before.copy_(buffer)
         return torch.where(bad, math.nan, norm)
 
     @property
     def _skips(self) -> bool:
         return self.config.on_nonfinite == "skip"
-
-    def _keep_buffers(self) -> None:
-        """Moments and singular vectors follow every forward pass, also one whose update is then skipped."""
-        if self._skips:
-            every = [buffer for network in self.networks.values() for buffer in network.buffers()]
-            self._buffers = [(buffer, buffer.clone()) for buffer in every]
 
     @property
     def _first_piece(self) -> int:

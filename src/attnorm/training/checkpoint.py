@@ -12,14 +12,16 @@ from typing import Any
 import torch
 
 from attnorm.errors import UserError
-from attnorm.files import sync_file, sync_folder
+from attnorm.files import swap_in
 
 STATE, MANIFEST = "state.pt", "manifest.json"
 CHUNK = 1 << 22
 
 
 def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
-    """Writes `folder`/step-N and removes all but the newest `keep`.
+    """Writes `folder`/step-N and removes all others but the `keep` - 1 before it.
+
+    One of a later step goes too: a run that saves this step has passed it over as damaged.
 
     Args:
         state: nested dictionaries of tensors and plain values.
@@ -27,7 +29,7 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     Raises:
         UserError: the folder cannot be written; what was there before is intact.
     """
-    final, aside = folder / f"step-{step}", folder / f".step-{step}.partial"
+    final, aside = path_of(folder, step), folder / f".step-{step}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(aside, ignore_errors=True)
@@ -36,20 +38,22 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
             torch.save(state, file)
         manifest = {"step": step, "bytes": (aside / STATE).stat().st_size, "crc32": _crc32(aside / STATE)}
         (aside / MANIFEST).write_text(json.dumps(manifest))
-        for name in (STATE, MANIFEST):
-            sync_file(aside / name)
-        sync_folder(aside)
-        shutil.rmtree(final, ignore_errors=True)
-        aside.rename(final)
-        sync_folder(folder)
+        swap_in(aside, final)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
         shutil.rmtree(aside, ignore_errors=True)
         raise UserError(
             f"cannot write the checkpoint {final}: {error}; free some space or make the folder writable, then resume"
         ) from error
-    for old in _by_age(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)  # the new one is safe; an old one that stays costs only room
+    every = _by_age(folder)
+    upto = every.index(final) + 1
+    for other in [*every[upto:], *every[: max(upto - keep, 0)]]:
+        shutil.rmtree(other, ignore_errors=True)  # the new one is safe; another that stays costs only room
     return final
+
+
+def path_of(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step is."""
+    return folder / f"step-{step}"
 
 
 def newest(folder: Path, map_location: torch.device) -> tuple[dict[str, Any] | None, list[str]]:

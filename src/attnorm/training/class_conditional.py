@@ -84,10 +84,10 @@ class ClassConditionalConfig(TrainingConfig):
     def image_size(self) -> int:
         return self.generator.image_size
 
-    def least_memory(self, processes: int) -> int:
-        # Each network has weights, gradients and two moments; the generator an average too. A batch is real and fake.
-        weights = 5 * weight_bytes(Generator, self.generator) + 4 * weight_bytes(Discriminator, self.discriminator)
-        return weights + 2 * self.batch_memory(processes)
+    @property
+    def weights_memory(self) -> int:
+        # Each network has weights, gradients and two moments; the generator an average too.
+        return 5 * weight_bytes(Generator, self.generator) + 4 * weight_bytes(Discriminator, self.discriminator)
 
     def fitted_to(self, dataset: ImageDataset) -> ClassConditionalConfig:
         return self.for_classes(dataset.class_names)

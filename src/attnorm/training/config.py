@@ -88,9 +88,9 @@ class TrainingConfig:
         """Which of the data's `count` pictures are trained on: int64 indices."""
         return np.arange(count)
 
-    def least_memory(self, processes: int) -> int:
-        """Bytes that a process takes at least: for weights and what an optimiser keeps of them, and for a piece of a
-        batch."""
+    @property
+    def weights_memory(self) -> int:
+        """Bytes of the weights of all networks, their gradients, what the optimisers keep of them, and the average."""
         raise NotImplementedError
 
     def batch_memory(self, processes: int) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from attnorm.errors import UserError
+from attnorm.training import checkpoint
 from attnorm.training.figures import Line
 
-GRADIENT = "gradient"  # how the names of gradient norms begin
+UPDATES = ("gradient_c", "gradient_d", "gradient_g")  # the gradient norms, one for each kind of update
 MOST_SKIPPED_IN_A_ROW = 100  # steps; who never takes one has diverged
 LINES = 5  # of the log in a row, before a symptom is a symptom
 NO_LOSS = 0.01
@@ -19,6 +21,9 @@ MOSTLY_CUT = 0.5
 class Divergence:
     """Judges each line of the log: stops the run where it has diverged, and warns, once of each thing, where it may.
 
+    Each line is first counted, then recorded, then judged, so that the log ends with the line that ended the run.
+    `last_good` is the step of the checkpoint that the run started from or saved last, None without one.
+
     Args:
         skip: whether steps whose gradients or losses are not finite were left out, and are counted; else they are an
             error.
@@ -26,28 +31,42 @@ class Divergence:
 
     def __init__(self, run: Path, checkpoints: Path, *, skip: bool) -> None:
         self._run, self._checkpoints, self._skip = run, checkpoints, skip
+        self.last_good: int | None = None
         self.skipped = 0  # in the whole run
-        self._in_a_row = 0
+        self._in_a_row = 0  # steps of whole lines without any update
+        self._new = 0  # in the line that was counted last
         self._lines: dict[str, int] = {}  # in a row with a symptom, by figure
         self._told: set[str] = set()
+
+    def count(self, line: Line) -> None:
+        """Takes the skipped steps of a new line into account."""
+        self._new = max((line.missing.get(name, 0) for name in UPDATES), default=0)
+        self.skipped += self._new
+        self._in_a_row = self._in_a_row + line.steps if self._new == line.steps else 0
+
+    def judge(self, line: Line) -> Iterator[str]:
+        """Sentences for the person about the line of the log that was counted last.
+
+        Raises:
+            UserError: a figure was not finite; with `skip`, no step was taken for whole lines, 100 steps or more.
+        """
+        self.stop_if_diverged(line)
+        if line.missing:
+            yield self._skips(line)
+        yield from self._symptoms(line.means)
 
     def stop_if_diverged(self, line: Line) -> None:
         """Raises UserError if a figure was not finite and such steps are not to be skipped."""
         if line.missing and not self._skip:
             raise UserError(self._stopped(line))
 
-    def judge(self, line: Line) -> Iterator[str]:
-        """Sentences for the person about a line of the log.
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, so that a resumed run stops where the undisturbed one would."""
+        return {"skipped": self.skipped, "skipped_in_a_row": self._in_a_row}
 
-        Raises:
-            UserError: a figure was not finite; with `skip`, in all of the last 100 steps or more.
-        """
-        self.stop_if_diverged(line)
-        if line.missing:
-            yield self._count(line)
-        else:
-            self._in_a_row = 0
-        yield from self._symptoms(line.means)
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Takes it from a checkpoint; those of earlier versions have none."""
+        self.skipped, self._in_a_row = state.get("skipped", 0), state.get("skipped_in_a_row", 0)
 
     def figures(self) -> dict[str, float]:
         """What the log shows of it."""
@@ -66,24 +85,18 @@ class Divergence:
         )
 
     def _last_good(self) -> str:
-        found = [path for path in self._checkpoints.glob("step-*") if path.name.removeprefix("step-").isdigit()]
-        if not found:
+        if self.last_good is None:
             return "there is no checkpoint from before"
-        newest = max(found, key=lambda path: int(path.name.removeprefix("step-")))
-        return f"the last good checkpoint is {newest}"
+        return f"the last good checkpoint is {checkpoint.path_of(self._checkpoints, self.last_good)}"
 
-    def _count(self, line: Line) -> str:
-        updates = {name: count for name, count in line.missing.items() if name.startswith(GRADIENT)}
-        new = max(updates.values(), default=0)
-        self.skipped += new
-        self._in_a_row = self._in_a_row + line.steps if new == line.steps else 0
+    def _skips(self, line: Line) -> str:
         names = ", ".join(f"{name} {count} times" for name, count in line.missing.items())
         if self._in_a_row >= MOST_SKIPPED_IN_A_ROW:
             raise UserError(
                 f"the training has diverged: the last {self._in_a_row} steps were all skipped ({names} not finite); "
                 f"{self._last_good()}; start again with lower learning rates"
             )
-        return f"skipped {new} of {line.steps} steps, {self.skipped} in all: not finite were {names}"
+        return f"skipped {self._new} of {line.steps} steps, {self.skipped} in all: not finite were {names}"
 
     def _symptoms(self, means: dict[str, float]) -> Iterator[str]:
         for name, value in means.items():

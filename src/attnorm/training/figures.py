@@ -20,7 +20,8 @@ class Line(NamedTuple):
     """What the figures were since the last line, over all processes.
 
     steps: how many. means: of the finite values; a name without any is left out. missing: in how many steps a figure
-    was not finite, if in any. first: the step (counted from 0) where that happened first, since the last resume.
+    was not finite, if in any; with several processes, in that with the most. first: the step (counted from 0) where
+    that happened first, since the last resume.
     """
 
     steps: int
@@ -59,24 +60,23 @@ class FigureSums:
 
     def line(self, accelerator: Accelerator) -> Line:
         """The figures so far. All processes must call it together, and all get the same."""
-        total, first, expected = dict[str, list[float]](), dict[str, int](), dict[str, int]()
+        total, first, missing = dict[str, list[float]](), dict[str, int](), dict[str, int]()
         for names, group in self._groups.items():
             sums = torch.stack([group.sums.double(), group.counts.double()])
-            firsts = group.firsts
+            least = torch.stack([group.counts.double(), group.firsts.double()])
             if accelerator.num_processes > 1:
-                sums, firsts = sums.clone(), firsts.clone()
                 distributed.all_reduce(sums)
-                distributed.all_reduce(firsts, distributed.ReduceOp.MIN)
-            for name, (value, count), step in zip(names, sums.T.tolist(), firsts.tolist(), strict=True):
+                distributed.all_reduce(least, distributed.ReduceOp.MIN)
+            for name, (value, count), (fewest, step) in zip(names, sums.T.tolist(), least.T.tolist(), strict=True):
                 known = total.setdefault(name, [0.0, 0.0])
                 known[0], known[1] = known[0] + value, known[1] + count
-                expected[name] = expected.get(name, 0) + self._steps[names]
+                lost = self._steps[names] - int(fewest)
+                if lost:
+                    missing[name] = missing.get(name, 0) + lost
                 if step != _NEVER:
                     first[name] = min(int(step), first.get(name, int(step)))
-        # One process is enough to spoil a step.
-        missing = {name: expected[name] - int(total[name][1] // accelerator.num_processes) for name in total}
         means = {name: value / count for name, (value, count) in total.items() if count}
-        return Line(sum(self._steps.values()), means, {name: n for name, n in missing.items() if n}, first)
+        return Line(sum(self._steps.values()), means, missing, first)
 
     def clear(self) -> None:
         self._groups.clear()

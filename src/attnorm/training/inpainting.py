@@ -126,12 +126,10 @@ class InpaintingConfig(TrainingConfig):
     def evaluation_data(self) -> str:
         return self.val_data
 
-    def least_memory(self, processes: int) -> int:
-        # Each network has weights, gradients and two moments; the generator an average too. A batch is real and fake.
-        weights = 5 * weight_bytes(InpaintingGenerator, self.generator) + 4 * weight_bytes(
-            InpaintingCritic, self.critic
-        )
-        return weights + 2 * self.batch_memory(processes)
+    @property
+    def weights_memory(self) -> int:
+        # Each network has weights, gradients and two moments; the generator an average too.
+        return 5 * weight_bytes(InpaintingGenerator, self.generator) + 4 * weight_bytes(InpaintingCritic, self.critic)
 
     def held_out(self, count: int) -> np.ndarray:
         """The validation pictures among `count` of the data: sorted indices, the same for every training seed."""

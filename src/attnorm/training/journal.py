@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from attnorm.errors import UserError
+from attnorm.files import sync_file, written_aside
 
 
 class Journal:
@@ -86,6 +87,13 @@ class Journal:
         self.say(f"evaluated at step {step}: " + "  ".join(f"{name} {value:.4g}" for name, value in figures.items()))
         self._clock, self._last_step = time.perf_counter(), step
 
+    def sync(self) -> None:
+        """Makes all lines durable, so that no checkpoint is without those before it."""
+        with self._writing():
+            for path in (self._run / "log.jsonl", self._metrics):
+                if path.exists():
+                    sync_file(path)
+
     def say(self, sentence: str) -> None:
         """A line for the person, above the progress bar."""
         self._console.print(sentence, soft_wrap=True, markup=False)
@@ -129,9 +137,8 @@ def _cut(path: Path, start: int) -> None:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [line for line in lines if _step_of(line) <= start]
         if kept != lines:
-            aside = path.with_name(f".{path.name}.partial")
-            aside.write_text("".join(kept), encoding="utf-8")
-            aside.replace(path)
+            with written_aside(path) as aside:
+                aside.write_text("".join(kept), encoding="utf-8")
 
 
 def _step_of(line: str) -> float:

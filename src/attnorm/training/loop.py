@@ -21,7 +21,7 @@ from attnorm.data.batches import Prefetcher, batch_indices
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.loading import load
 from attnorm.errors import UserError
-from attnorm.files import check_folder, sync_file, sync_folder
+from attnorm.files import check_folder, put_back, swap_in, written_aside
 from attnorm.memory import check_memory
 from attnorm.training import checkpoint
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
@@ -71,16 +71,15 @@ def begin(config: TrainingConfig, run: Path, workers: int = 1, fixed: Sequence[s
         fixed: dotted names of fields that were chosen, so that the data may not settle them otherwise.
 
     Raises:
-        UserError: the folder holds a run already, the networks and a batch cannot fit into memory, the data cannot be
-            read, the settings do not fit together, or the training diverged.
+        UserError: the folder holds a run or its checkpoints already, the networks and a batch cannot fit into memory,
+            the data cannot be read, the settings do not fit together, or the training diverged.
     """
-    if (run / CONFIG).exists():
-        raise UserError(f"{run} holds a run already: go on with `attnorm resume {run}`, or choose another --out")
-    check_folder(run)
     accelerator = _accelerator(config)
     config = replace(config, precision=resolve_precision(config.precision, accelerator.device))
-    _check_memory(config, accelerator)
     with _together(accelerator, run):
+        if accelerator.is_main_process:  # no other writes there
+            _check_new(run)
+        _check_memory(config, accelerator)
         dataset = _load_data(config, config.data, run, accelerator, workers)
         config = _fitted(config, dataset, fixed)
         _check_memory(config, accelerator)
@@ -97,22 +96,39 @@ def resume(run: Path, steps: int | None = None, workers: int = 1) -> int:
     Raises:
         UserError: the folder holds no run, or no whole checkpoint.
     """
-    config = read_config(run)
-    if steps is not None:
-        if steps < 1:
-            raise UserError(f"--steps must be at least 1, got {steps}")
-        try:
-            config = replace(config, steps=steps)
-        except ValueError as error:
-            raise UserError(f"--steps {steps} does not fit the run: {error}") from error
+    with _met():
+        config = _lengthened(read_config(run), steps)
     accelerator = _accelerator(config)
-    _check_memory(config, accelerator)
     with _together(accelerator, run):
+        _check_memory(config, accelerator)
         dataset = _load_data(config, config.data, run, accelerator, workers)
         misfit = config.misfit(dataset)
         if misfit is not None:
             raise UserError(f"cannot go on with {run}: {misfit}: restore the data")
         return _train(config, run, dataset, accelerator, workers, resume=True)
+
+
+def _check_new(run: Path) -> None:
+    """Refuses a folder that a new run must not write to."""
+    if (run / CONFIG).exists():
+        raise UserError(f"{run} holds a run already: go on with `attnorm resume {run}`, or choose another --out")
+    if checkpoint.latest_step(run / CHECKPOINTS) is not None:  # they would be taken for the new run's
+        raise UserError(
+            f"{run} holds the checkpoints of a run, but not its {CONFIG}: restore that, remove {run / CHECKPOINTS}, "
+            "or choose another --out"
+        )
+    check_folder(run)
+
+
+def _lengthened(config: TrainingConfig, steps: int | None) -> TrainingConfig:
+    if steps is None:
+        return config
+    if steps < 1:
+        raise UserError(f"--steps must be at least 1, got {steps}")
+    try:
+        return replace(config, steps=steps)
+    except ValueError as error:
+        raise UserError(f"--steps {steps} does not fit the run: {error}") from error
 
 
 def read_config(run: Path) -> TrainingConfig:
@@ -148,8 +164,10 @@ def _train(
         state, complaints = checkpoint.newest(run / CHECKPOINTS, accelerator.device)
         if state is not None:
             start, best = _restore(task, state, config, len(dataset), run), state["best"]
-            divergence.skipped = state.get("skipped", 0)  # checkpoints of earlier versions have neither
-            sums.load_state(state.get("figures", []))
+            divergence.load_state(state)
+            divergence.last_good = start
+            sums.load_state(state.get("figures", []))  # checkpoints of earlier versions have none
+        _check_agreed(start, run, accelerator)
     if main:
         _clear_leftovers(run)
     if main and (not resume or config != read_config(run)):  # a new number of steps holds for the next resume too
@@ -183,11 +201,13 @@ def _train(
 
             if step % config.log_every == 0 or last:
                 line = sums.line(accelerator)
+                line = line._replace(means=line.means | task.usage())
+                divergence.count(line)
+                journal.record(step, line.means | divergence.figures())
                 for sentence in divergence.judge(line):
                     journal.say(sentence)
-                journal.record(step, line.means | divergence.figures() | task.usage())
                 sums.clear()
-            elif saving:  # a run that has diverged must not replace a good checkpoint
+            elif saving and config.on_nonfinite == "stop":  # a run that has diverged must not replace a good checkpoint
                 divergence.stop_if_diverged(sums.line(accelerator))
 
             # All that a step leaves is written before its checkpoint: what a crash cuts short is then done again.
@@ -205,9 +225,11 @@ def _train(
                 figures = sums.state(accelerator)
                 if main:
                     _save_model(task, run / MODEL)
+                    journal.sync()
                     state = {"step": step, "best": best, "pictures": len(dataset), "task": task.state()}
-                    state |= {"figures": figures, "skipped": divergence.skipped}
+                    state |= {"figures": figures, **divergence.state()}
                     checkpoint.save(run / CHECKPOINTS, step, state, config.keep_checkpoints)
+                divergence.last_good = step
             if stopping and not last:
                 journal.say(f"stopped at step {step}; go on with: attnorm resume {run}")
                 break
@@ -241,14 +263,41 @@ def _together(accelerator: Accelerator, run: Path) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def _met() -> Iterator[None]:
+    """A process that must leave before it has met the others meets them first: they would wait for it, long."""
+    try:
+        yield
+    except UserError:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            Accelerator(cpu=not torch.cuda.is_available())
+        raise
+
+
+def _check_agreed(start: int, run: Path, accelerator: Accelerator) -> None:
+    """Refuses to go on where processes have found different checkpoints. All must call it together."""
+    starts = accelerator.gather(torch.tensor([start], device=accelerator.device)).tolist()
+    if len(set(starts)) > 1:
+        found = ", ".join(str(step) for step in sorted(set(starts)))
+        raise UserError(
+            f"the processes find different newest checkpoints in {run / CHECKPOINTS} (of steps {found}): they must all "
+            f"see the same folder; mount it on every machine, then go on with: attnorm resume {run}"
+        )
+
+
 def _clear_leftovers(run: Path) -> None:
-    """Removes what a killed process was writing when it was killed."""
-    for path in [
-        *run.glob(".*.partial"),
-        *(run / CHECKPOINTS).glob(".*.partial"),
-        *(run / SAMPLES).glob("*.partial-*"),
-    ]:
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+    """Removes what a killed process was writing when it was killed, and puts back what it had moved away."""
+    try:
+        for folder in (run / MODEL, run / BEST):
+            put_back(folder)
+        for pattern in (".*.partial", "*.partial-*", f"{CHECKPOINTS}/.*.partial", f"{SAMPLES}/*.partial-*"):
+            for path in run.glob(pattern):
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"cannot clear away what a killed process has left in {run} ({error.strerror or error}): make the folder "
+            f"writable, then go on with: attnorm resume {run}"
+        ) from error
 
 
 def _restore(task: Task, state: dict[str, Any], config: TrainingConfig, pictures: int, run: Path) -> int:
@@ -281,7 +330,9 @@ class _Order:
 
 
 def _accelerator(config: TrainingConfig) -> Accelerator:
-    accelerator = Accelerator(cpu=resolve_device(config.device).type == "cpu", mixed_precision="no")
+    with _met():
+        device = resolve_device(config.device)
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
     pieces = accelerator.num_processes * config.accumulation
     if config.batch_size % pieces:
         raise UserError(
@@ -293,7 +344,8 @@ def _accelerator(config: TrainingConfig) -> Accelerator:
 
 def _check_memory(config: TrainingConfig, accelerator: Accelerator) -> None:
     """Refuses absurd numbers before memory is taken; what the networks compute on the way takes more than this."""
-    need = config.least_memory(accelerator.num_processes)
+    held = config.weights_memory if accelerator.device.type == "cpu" else 0  # else they are on the device
+    need = held + 2 * config.batch_memory(accelerator.num_processes)  # a batch is real and fake
     check_memory(need, "training these networks on this batch", "make channels, classes or batch_size smaller")
 
 
@@ -321,12 +373,9 @@ def _load_data(config: TrainingConfig, source: str, run: Path, accelerator: Acce
 
 
 def _write_config(config: TrainingConfig, run: Path) -> None:
-    """Writes the configuration aside and renames it, so that a crash never leaves half of one."""
-    aside = run / f".{CONFIG}.partial"
     try:
-        run.mkdir(parents=True, exist_ok=True)
-        aside.write_text(to_yaml(config), encoding="utf-8")
-        aside.replace(run / CONFIG)
+        with written_aside(run / CONFIG) as aside:
+            aside.write_text(to_yaml(config), encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot write {run / CONFIG}: {error}; choose a folder that can be written") from error
 
@@ -337,11 +386,7 @@ def _save_model(task: Task, folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     try:
         task.save_model(aside)
-        for path in aside.iterdir():
-            sync_file(path)
-        shutil.rmtree(folder, ignore_errors=True)
-        aside.rename(folder)
-        sync_folder(folder.parent)
+        swap_in(aside, folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise UserError(f"cannot write the model to {folder}: {error}; free some space, then resume") from error

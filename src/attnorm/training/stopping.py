@@ -19,14 +19,24 @@ STOP_SIGNALS = tuple(
 class StopSignals:
     """Which signal asked the run to stop, if any."""
 
-    number = 0
-    _agreed = False  # whether all processes know of it
-
     def __init__(self, num_processes: int) -> None:
         self._several = num_processes > 1
+        self._received = 0  # by this process: what another was sent must not make a first Ctrl-C here a second
+        self._agreed = 0  # known to all processes
         # A group of its own on the CPU: what it says needs no wait for the device.
         self._group = distributed.new_group(backend="gloo") if self._several else None
         self._asked: tuple[Tensor, distributed.Work] | None = None
+
+    @property
+    def number(self) -> int:
+        """The signal that all processes know of, 0 without one."""
+        return self._agreed if self._several else self._received
+
+    def receive(self, number: int) -> None:
+        """Notes that this process was sent a signal; raises KeyboardInterrupt for a second SIGINT."""
+        if self._received == signal.SIGINT == number:
+            raise KeyboardInterrupt
+        self._received = number
 
     def asked(self) -> bool:
         """Whether any process was asked; all get the same answer in the same step, so that none waits for ever.
@@ -34,14 +44,12 @@ class StopSignals:
         With several processes the answer is that of one step before: the question travels while a step is computed,
         and no step waits for it. All processes must ask after each step.
         """
-        if not self._several:
-            return self.number != 0
         self.settle()
-        if not self._agreed:
-            number = torch.tensor(self.number)
+        if self._several and not self._agreed:
+            number = torch.tensor(self._received)
             work = distributed.all_reduce(number, distributed.ReduceOp.MAX, group=self._group, async_op=True)
             self._asked = number, work
-        return self._agreed
+        return self.number != 0
 
     def settle(self) -> None:
         """Waits for the last answer."""
@@ -49,8 +57,7 @@ class StopSignals:
             number, work = self._asked
             work.wait()
             self._asked = None
-            if number.item():
-                self.number, self._agreed = int(number.item()), True
+            self._agreed = int(number.item())
 
 
 @contextmanager
@@ -59,14 +66,10 @@ def stop_signals(num_processes: int) -> Iterator[StopSignals]:
     stop = StopSignals(num_processes)
 
     def ask(number: int, frame: object) -> None:
-        if stop.number == signal.SIGINT == number:
-            raise KeyboardInterrupt
-        stop.number = number
+        stop.receive(number)
 
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-        yield stop
-        return
-    before = {number: signal.signal(number, ask) for number in STOP_SIGNALS}
+    in_main = threading.current_thread() is threading.main_thread()  # no other thread may set handlers
+    before = {number: signal.signal(number, ask) for number in STOP_SIGNALS} if in_main else {}
     try:
         yield stop
         stop.settle()
