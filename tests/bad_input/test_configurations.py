@@ -60,10 +60,15 @@ def test_a_strange_configuration_is_refused_by_resume(name, strange, refused):
     refused(["resume", strange(content)], "config.yaml", *parts)
 
 
-@pytest.mark.parametrize("command", ["evaluate", "visualize", "agreement"])
-def test_other_commands_that_read_a_run_say_the_same(command, strange, refused):
+def test_another_command_that_reads_the_configuration_says_the_same(strange, refused):
+    run = strange(CONTENTS["unknown field"][0])
+    refused(["agreement", run, "-o", "out.png"], "unknown field 'step'", "did you mean 'steps'?")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "visualize"])
+def test_commands_that_read_the_model_miss_it_first(command, strange, refused):
     options = [] if command == "evaluate" else ["-o", "out.png"]
-    refused([command, strange(CONTENTS["unknown field"][0]), *options], "unknown field 'step'", "did you mean 'steps'?")
+    refused([command, strange(CONTENTS["unknown field"][0]), *options], "has saved no model yet")
 
 
 def test_a_configuration_that_is_a_folder_is_no_run(tmp_path, refused):
