@@ -54,7 +54,7 @@ bench: setup
 
 # What torch.compile makes of the same steps; the compilation itself takes minutes.
 bench-compile: setup
-	$(BENCHMARK) train --sizes 32 64 --systems sn-gan-star an-gan --compile $(call records,train-compiled)
+	$(BENCHMARK) train --sizes 32 --systems sn-gan-star an-gan --compile --rounds 5 $(call records,train-compiled)
 	$(BENCHMARK) report $(BENCH) -o $(BENCH)/README.md
 
 # The site in build/site: any warning, a link that leads nowhere and a request to another host fail it.
