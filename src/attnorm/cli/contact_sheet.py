@@ -13,7 +13,7 @@ from attnorm.cli.model_argument import add_model
 from attnorm.data.facades import render_facade
 from attnorm.data.facades.render import MAX_SIZE, MIN_SIZE
 from attnorm.data.masks import Masks
-from attnorm.errors import UserError
+from attnorm.files import check_output
 from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.metrics.inpainting import HOLES, composite
 from attnorm.models.saved import task_of
@@ -43,8 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     check_picture_name(args.out)
-    if args.out.exists() and not args.force:
-        raise UserError(f"{args.out} exists already: give --force to overwrite it, or another name")
+    check_output(args.out, args.force)
     pipe = ClassConditionalPipeline.from_pretrained(args.model, device=args.device)
     inpainter = args.inpainter or _shipped_inpainter()
     left = [_titled(f"Drawn by {args.model}", _classes(pipe, args.seed))]

@@ -14,6 +14,7 @@ from attnorm.cli.model_argument import add_model
 from attnorm.errors import UserError
 from attnorm.exporting.files import FORMATS, export
 from attnorm.exporting.program import CHECKED_BATCHES, program_of
+from attnorm.files import check_output
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     kind = args.format or _kind_of(args.out)
-    if args.out.exists() and not args.force:
-        raise UserError(f"{args.out} exists already: give --force to overwrite it, or another name")
+    check_output(args.out, args.force)
     program = program_of(args.model)
     difference = export(program, args.out, kind)
     checked = f"batches of {' and '.join(map(str, CHECKED_BATCHES))}"

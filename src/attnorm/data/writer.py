@@ -25,6 +25,7 @@ from attnorm.data.dataset import (
     read_info,
 )
 from attnorm.errors import UserError
+from attnorm.files import sync_folder
 
 
 class PreparedWriter:
@@ -116,7 +117,7 @@ class PreparedWriter:
             except OSError:  # OUT has appeared meanwhile, which is well if another process made the same set
                 if not is_prepared(self._out) or read_info(self._out).fingerprint != fingerprint:
                     raise
-            _sync_folder(self._out.parent)
+            sync_folder(self._out.parent)
 
     def _class_counts(self) -> np.ndarray:
         if not self._labels:
@@ -176,14 +177,3 @@ def _all_skipped(skipped: list[tuple[str, str]]) -> str:
 def _sync(file: IO[Any]) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename in `folder` durable, where the system can sync folders."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -23,6 +23,24 @@ def add_common(parser: argparse.ArgumentParser, *, rounds: int) -> None:
     parser.add_argument("--plot", type=file_path, metavar="FILE", help="draw a PNG, SVG or PDF here; replaces the file")
 
 
+def add_networks(parser: argparse.ArgumentParser) -> None:
+    """Which class-conditional networks are measured."""
+    parser.add_argument("--sizes", type=int, nargs="+", default=[32, 64, 128], choices=[32, 64, 128], metavar="N")
+    parser.add_argument(
+        "--systems",
+        nargs="+",
+        default=["sn-gan-star", "sa-gan", "an-gan"],
+        metavar="SYSTEM",
+        help="the part of a preset's name before the data (sn-gan-star sa-gan an-gan)",
+    )
+    parser.add_argument(
+        "--networks",
+        default="cpu",
+        choices=["cpu", "paper"],
+        help="those of the -cpu presets, or the full-sized ones (cpu)",
+    )
+
+
 def require_positive(args: argparse.Namespace, *names: str) -> None:
     """Of each option that may hold a number or several.
 

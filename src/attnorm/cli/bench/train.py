@@ -5,25 +5,12 @@ from __future__ import annotations
 
 import argparse
 
-from attnorm.cli.bench.options import add_common, begin, check_systems, finish, require_positive
+from attnorm.cli.bench.options import add_common, add_networks, begin, check_systems, finish, require_positive
 from attnorm.errors import UserError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--sizes", type=int, nargs="+", default=[32, 64, 128], choices=[32, 64, 128], metavar="N")
-    parser.add_argument(
-        "--systems",
-        nargs="+",
-        default=["sn-gan-star", "sa-gan", "an-gan"],
-        metavar="SYSTEM",
-        help="the part of a preset's name before the data (sn-gan-star sa-gan an-gan)",
-    )
-    parser.add_argument(
-        "--networks",
-        default="cpu",
-        choices=["cpu", "paper"],
-        help="those of the -cpu presets, or the full-sized ones (cpu)",
-    )
+    add_networks(parser)
     parser.add_argument("--batch", type=int, metavar="N", help="pictures a step (32, at 128 pixels 8)")
     parser.add_argument("--plain", action="store_true", help="the same steps in float32, NCHW and with plain Adam too")
     parser.add_argument("--compile", action="store_true", help="the same steps with compiled networks too")
