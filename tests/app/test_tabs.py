@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("gradio")
 
@@ -25,7 +26,20 @@ def test_the_layout_of_a_picture_that_a_model_without_one_completed(shelf, noise
         "this picture was completed with ca, which has no layout: complete it again with a model that has"
     )
     shown, over, _ = tab.find_layout(Shown(noise(40, 40), hole, "an"), 50)
-    assert shown.layout.shape == (4, 10, 10) and over.dtype == np.uint8
+    assert shown.layout.shape == (4, 10, 10) and Image.open(over).size == (640, 640)
+
+
+def test_a_picture_shown_again_leaves_the_file_that_a_browser_may_still_be_reading(shelf, noise, tmp_path):
+    picture = noise(40, 50)
+    Image.fromarray(picture).save(tmp_path / "noise.png")
+    Image.fromarray(np.eye(40, 50, dtype=np.uint8) * 255).save(tmp_path / "mask.png")
+    tab = InpaintTab(shelf, [])
+    canvas, first, *_ = tab.open(str(tmp_path / "noise.png"))
+    _, second = tab.take_mask(canvas, str(tmp_path / "mask.png"))
+    assert first["background"] != second["background"]
+    for value in (first, second):
+        assert np.array_equal(Image.open(value["background"]), picture)
+    assert (np.asarray(Image.open(second["layers"][0]))[..., 3] > 0).sum() == 40
 
 
 def test_a_number_that_was_deleted_is_asked_for(shelf, noise, sentence_of, tmp_path):

@@ -150,7 +150,7 @@ class InpaintTab:
         for loaded in (
             upload.upload(told(self.open), upload, opened, **INSIDE),
             examples.click(told(self.open_example), examples, opened, **INSIDE),
-            mask_upload.upload(told(painting.with_mask_file), [canvas, mask_upload], edited, **INSIDE),
+            mask_upload.upload(told(self.take_mask), [canvas, mask_upload], edited, **INSIDE),
             grow.click(told(self.grow), changing, edited, **INSIDE),
             shrink.click(told(self.shrink), changing, edited, **INSIDE),
         ):
@@ -180,7 +180,7 @@ class InpaintTab:
         button.click(told(self.inpaint), inputs, result, api_name="inpaint", api_description=described, **MODEL_QUEUE)
 
     def open(self, path: str | None) -> tuple[Any, ...]:
-        return (*painting.open_canvas(path), *_nothing())
+        return (*_edited(*painting.open_canvas(path)), *_nothing())
 
     def open_example(self, index: int) -> tuple[Any, ...]:
         return self.open(self._examples[index])
@@ -189,10 +189,13 @@ class InpaintTab:
         return (None, None, *_nothing())
 
     def grow(self, canvas: Canvas | None, value: EditorValue | None, pixels: int) -> tuple[Canvas, EditorValue]:
-        return painting.with_changed_hole(canvas, value, whole("pixels", pixels))
+        return _edited(*painting.with_changed_hole(canvas, value, whole("pixels", pixels)))
 
     def shrink(self, canvas: Canvas | None, value: EditorValue | None, pixels: int) -> tuple[Canvas, EditorValue]:
-        return painting.with_changed_hole(canvas, value, -whole("pixels", pixels))
+        return _edited(*painting.with_changed_hole(canvas, value, -whole("pixels", pixels)))
+
+    def take_mask(self, canvas: Canvas | None, path: str | None) -> tuple[Canvas, EditorValue]:
+        return _edited(*painting.with_mask_file(canvas, path))
 
     def save_mask(self, canvas: Canvas | None, value: EditorValue | None) -> str:
         """The file of the mask: white where pixels are missing, of the picture's size."""
@@ -223,11 +226,11 @@ class InpaintTab:
             done = painting.complete(pipe, canvas, hole, stage, mode)
         progress(0.9, desc="writing the file")
         file = _save(done, canvas.name)
-        sides = Image.fromarray(done.before), Image.fromarray(done.after)
+        sides = pictures.picture_file(done.before), pictures.picture_file(done.after)
         shown = Shown(done.after, done.hole, model)
         return sides, done.report, gr.update(value=file, interactive=True), shown, None, ""
 
-    def find_layout(self, shown: Shown | None, opacity: float) -> tuple[Shown, np.ndarray, str]:
+    def find_layout(self, shown: Shown | None, opacity: float) -> tuple[Shown, str, str]:
         """The layout over the completed picture, as the network sees it with the hole."""
         if shown is None:
             raise UserError("complete a picture first: the layout is shown over it")
@@ -242,14 +245,14 @@ class InpaintTab:
         assert shown.layout is not None
         return (
             shown,
-            pictures.overlaid(shown.picture, shown.layout, share_of("opacity", opacity)),
+            pictures.overlay_file(shown.picture, shown.layout, share_of("opacity", opacity)),
             pictures.legend(shown.layout),
         )
 
     def lay_over(self, shown: Shown | None, opacity: float) -> Any:
         if shown is None or shown.layout is None:
             return gr.skip()
-        return pictures.overlaid(shown.picture, shown.layout, share_of("opacity", opacity))
+        return pictures.overlay_file(shown.picture, shown.layout, share_of("opacity", opacity))
 
     def inpaint(self, picture: str, mask: str, model: str, stage: str, mode: str, grow: int) -> str:
         """For programs: the file of the completed picture."""
@@ -264,6 +267,12 @@ class InpaintTab:
 def _nothing() -> tuple[Any, ...]:
     """Of the comparison, the report, the file, what is shown, the layout and its legend."""
     return None, "", gr.update(value=None, interactive=False), None, None, ""
+
+
+def _edited(canvas: Canvas, value: EditorValue) -> tuple[Canvas, EditorValue]:
+    """What the editor is given: its pictures as files."""
+    background, layers = pictures.picture_file(value["background"]), value["layers"]
+    return canvas, {**value, "background": background, "layers": [pictures.picture_file(layer) for layer in layers]}
 
 
 def _save(done: painting.Completed, name: str) -> str:

@@ -113,7 +113,7 @@ class InterpolateTab:
         """The frame nearest to a share of the second class in percent."""
         if not frames:
             return gr.skip()
-        return frames[round(share_of("the share", share) * (len(frames) - 1))]
+        return pictures.picture_file(frames[round(share_of("the share", share) * (len(frames) - 1))])
 
 
 def _classes(model: Model, number: int) -> dict[str, Any]:

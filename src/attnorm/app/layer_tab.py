@@ -125,7 +125,7 @@ class LayerTab:
             f"{view.report}. Of the variance of the whole map, {within[0]:.0%} is left inside the regions by argmax, "
             f"{within[1]:.0%} weighted. The maps go from 0 (black) to {peak:.2f} (white)."
         )
-        over = pictures.overlaid(view.picture, view.layout, share_of("opacity", opacity))
+        over = pictures.overlay_file(view.picture, view.layout, share_of("opacity", opacity))
         return (
             Seen(view.picture, view.layout),
             over,
@@ -137,7 +137,11 @@ class LayerTab:
         )
 
     def lay_over(self, seen: Seen | None, opacity: float) -> Any:
-        return gr.skip() if seen is None else pictures.overlaid(seen.picture, seen.layout, share_of("opacity", opacity))
+        return (
+            gr.skip()
+            if seen is None
+            else pictures.overlay_file(seen.picture, seen.layout, share_of("opacity", opacity))
+        )
 
 
 def _table(view: drawing.LayerView) -> dict[str, Any]:

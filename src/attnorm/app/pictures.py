@@ -75,6 +75,11 @@ def overlaid(picture: np.ndarray, layout: np.ndarray, opacity: float) -> np.ndar
     return np.asarray(Image.blend(Image.fromarray(picture), Image.fromarray(colours), float(np.clip(opacity, 0, 1))))
 
 
+def overlay_file(picture: np.ndarray, layout: np.ndarray, opacity: float) -> str:
+    """`overlaid` as a `picture_file`."""
+    return picture_file(overlaid(picture, layout, opacity))
+
+
 def legend(layout: np.ndarray) -> str:
     """HTML: each entity's colour, number and share of the pixels of a layout (n, h, w) or (b, n, h, w) by its argmax;
     the largest share first, and entities without a pixel counted at the end.
@@ -110,6 +115,15 @@ def shares_of(layout: np.ndarray) -> np.ndarray:
     """The share (n,) of the positions of a layout (n, h, w) or (b, n, h, w) that each entity has by argmax."""
     winners = layout.argmax(-3)
     return np.bincount(winners.ravel(), minlength=layout.shape[-3]) / winners.size
+
+
+def picture_file(picture: np.ndarray | Image.Image) -> str:
+    """A PNG to show, in a file of its own. Gradio, given the picture itself, writes it under a name made from its
+    pixels, in place: the same picture shown twice would be cut short for a browser that still reads the first.
+    """
+    file = file_named("picture.png")
+    (Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture).save(file)
+    return str(file)
 
 
 def file_named(name: str) -> Path:
