@@ -7,6 +7,7 @@ import torch
 
 from attnorm.config import to_dict
 from attnorm.errors import UserError
+from attnorm.metrics.layout import layout_usage, record_layouts
 from attnorm.models.class_conditional import Discriminator, Generator
 from attnorm.models.inpainting import InpaintingCritic, InpaintingGenerator
 from attnorm.presets import CLASS_CONDITIONAL, DATA, INPAINTING, SYSTEMS, get_preset
@@ -115,6 +116,20 @@ def test_the_papers_layer_has_16_entities_and_temperature_a_tenth():
     for network in (get_preset("an-gan-imagenet128").generator, get_preset("an-gan-imagenet128").discriminator):
         assert (network.long_range.num_entities, network.long_range.temperature) == (16, 0.1)
         assert (network.long_range.self_sampling, network.long_range.statistics) == (True, "instance")
+
+
+def test_the_layouts_of_a_processors_networks_have_regions_from_the_start():
+    """The paper's temperature leaves them uniform at such widths, where the largest of 16 shares is 0.07."""
+    config = get_preset("an-gan-digits")
+    torch.manual_seed(0)
+    generator, discriminator = Generator(config.generator).train(), Discriminator(config.discriminator).train()
+    labels = torch.arange(16) % 10
+    with record_layouts(generator) as drawn, record_layouts(discriminator) as judged:
+        discriminator(generator(torch.randn(16, config.generator.latent_dim), labels), labels)
+    for layouts in (drawn, judged):
+        [layout] = layouts.values()
+        sharpness, entities = layout_usage(layout)
+        assert sharpness > 0.1 and entities > 8
 
 
 def test_digits_are_never_mirrored():
