@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from attnorm.config import to_dict, to_yaml
-from attnorm.presets import DATA, DEMOS, INPAINTERS, INPAINTING_SIZES, PRESETS, SYSTEMS, Variant, get_preset
+from attnorm.presets import AN_GAN, DATA, DEMOS, INPAINTERS, INPAINTING_SIZES, PRESETS, SYSTEMS, Variant, get_preset
 
 WIDTH = 18  # of the column of names
 
@@ -26,7 +26,10 @@ def run(args: argparse.Namespace) -> None:
         print(to_yaml(get_preset(args.name)), end="")
         return
     print("A preset is SYSTEM-DATA or SYSTEM-SIZE; attnorm presets NAME prints one whole.")
-    _list("Class-conditional generation, for instance an-gan-cifar10-cpu", (("system", SYSTEMS), ("data", DATA)))
+    _list(
+        "Class-conditional generation, for instance an-gan-cifar10-cpu",
+        (("system", SYSTEMS), ("data", DATA), ("an-gan and its ablations with these data", AN_GAN)),
+    )
     _list("Inpainting, for instance inpaint-an-128-cpu", (("system", INPAINTERS), ("size", INPAINTING_SIZES)))
     print("\nalso")
     for name, meant in DEMOS.items():
