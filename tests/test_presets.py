@@ -134,7 +134,7 @@ def test_the_layer_is_in_both_networks_but_for_small_runs_in_colour(data):
     for system in ("an-gan", "an-gan-n8", "an-gan-no-ssr"):
         config = get_preset(f"{system}-{data}")
         assert config.generator.long_range.kind == "attentive_norm"
-        in_both = data not in ("cifar10-cpu", "tiny-imagenet-cpu", "facades-cpu")
+        in_both = data not in ("cifar10-cpu", "tiny-imagenet-cpu")
         assert config.discriminator.long_range.kind == ("attentive_norm" if in_both else "none")
 
 

@@ -138,7 +138,6 @@ AN_GAN = {
     "imagenet128": Variant("the paper's steps for AN", "an-gan", {"steps": 880_000}),
     "cifar10-cpu": GENERATOR_ALONE,
     "tiny-imagenet-cpu": GENERATOR_ALONE,
-    "facades-cpu": GENERATOR_ALONE,
 }
 SIZES = {"imagenet128": (128, 1000), "tiny-imagenet": (64, 200), "cifar10": (32, 10)}
 

@@ -11,6 +11,7 @@ from sklearn.metrics import normalized_mutual_info_score
 from attnorm.config import derive, to_yaml
 from attnorm.data.facades import REGIONS, STYLES, render_facade
 from attnorm.models.class_conditional import Discriminator
+from attnorm.presets import get_preset
 from attnorm.training import checkpoint
 
 COUNT = 7
@@ -25,6 +26,11 @@ def make_run(folder, config, names=STYLES):
     state = {"step": 5, "task": {"discriminator": Discriminator(config.discriminator).state_dict()}}
     checkpoint.save(folder / "checkpoints", 5, state, keep=1)
     return folder
+
+
+@pytest.mark.parametrize("preset", ["demo-facades", "an-gan-facades-cpu"])
+def test_a_discriminator_of_the_presets_for_the_drawn_fronts_has_the_layer_that_is_measured(preset):
+    assert get_preset(preset).discriminator.long_range.kind == "attentive_norm"
 
 
 @pytest.fixture
