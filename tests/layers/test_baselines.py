@@ -183,6 +183,20 @@ def test_generator_block_puts_attentive_norm_between_convolution_and_activation(
     torch.testing.assert_close(block(x, labels), h + reference.shortcut(functional.interpolate(x, scale_factor=2)))
 
 
+def test_generator_block_can_keep_the_batch_norm_before_attentive_norm() -> None:
+    torch.manual_seed(0)
+    norm = AttentiveNorm2d(6, 4, self_sampling=False)
+    nn.init.constant_(norm.residual_gain, 1.0)
+    block = GeneratorBlock(4, 6, 3, spectral_norm=False, norm=norm, keep_batch_norm=True).double()
+    nn.init.normal_(block.norm2.bias.weight)
+    x = torch.randn(2, 4, 5, 5, dtype=torch.float64)
+    for labels in (torch.tensor([0, 2]), torch.tensor([1, 1])):
+        h = block.conv1(functional.interpolate(torch.relu(block.norm1(x, labels)), scale_factor=2))
+        h = block.conv2(torch.relu(norm(block.norm2(h, labels))))
+        expected = h + block.shortcut(functional.interpolate(x, scale_factor=2))
+        torch.testing.assert_close(block(x, labels), expected)
+
+
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("downsample", [True, False])
 def test_discriminator_block_is_the_drawn_one(first: bool, downsample: bool) -> None:

@@ -25,12 +25,12 @@ CLASSES = 10
 
 
 def system_config(system: str, size: int, networks: Networks, **changes: Any) -> ClassConditionalConfig:
-    """The preset of a system at a picture size, for pictures of ten classes, with the long-range layer in both networks
-    as in the paper, and with some fields changed.
+    """The preset of a system at a picture size, for pictures of ten classes, with the long-range layer at the paper's
+    places, and with some fields changed.
     """
     assert system in SYSTEMS
     config = get_preset(f"{system}-{DATA[networks][size]}")
     assert isinstance(config, ClassConditionalConfig)
     narrow = NARROW if networks == "cpu" and size == 128 else {}
-    both = {"discriminator.long_range.kind": config.generator.long_range.kind}
-    return derive(config.for_classes([str(i) for i in range(CLASSES)]), {**both, **narrow, **changes})
+    places = {"discriminator.long_range.kind": config.generator.long_range.kind, "generator.keep_batch_norm": False}
+    return derive(config.for_classes([str(i) for i in range(CLASSES)]), {**places, **narrow, **changes})

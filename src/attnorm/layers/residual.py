@@ -14,7 +14,8 @@ class GeneratorBlock(nn.Module):
     """cBN, ReLU, x2, conv, norm, ReLU, conv, plus the upsampled input through a 1x1 convolution.
 
     The second norm is conditional batch normalisation, or the `norm` given: the paper's block with AN has it there,
-    between convolution and activation (supplementary, Fig. 2). The first one still carries the label.
+    between convolution and activation (supplementary, Fig. 2). The first one still carries the label. With
+    `keep_batch_norm` the one given stands behind conditional batch normalisation.
     """
 
     def __init__(
@@ -25,11 +26,14 @@ class GeneratorBlock(nn.Module):
         *,
         spectral_norm: bool,
         norm: nn.Module | None = None,
+        keep_batch_norm: bool = False,
     ) -> None:
         super().__init__()
+        in_its_place = None if keep_batch_norm else norm
         self.norm1 = ConditionalBatchNorm2d(in_channels, num_classes)
         self.conv1 = make_conv(in_channels, out_channels, 3, spectral_norm=spectral_norm)
-        self.norm2 = ConditionalBatchNorm2d(out_channels, num_classes) if norm is None else norm
+        self.norm2 = in_its_place or ConditionalBatchNorm2d(out_channels, num_classes)
+        self.behind_norm2 = norm if norm is not None and keep_batch_norm else nn.Identity()
         self.conv2 = make_conv(out_channels, out_channels, 3, spectral_norm=spectral_norm)
         self.shortcut = make_conv(in_channels, out_channels, 1, spectral_norm=spectral_norm)
 
@@ -39,7 +43,7 @@ class GeneratorBlock(nn.Module):
         h = functional.relu(self.norm1(x, labels))
         h = self.conv1(functional.interpolate(h, scale_factor=2, mode="nearest"))
         h = self.norm2(h, labels) if isinstance(self.norm2, ConditionalBatchNorm2d) else self.norm2(h)
-        h = self.conv2(functional.relu(h))
+        h = self.conv2(functional.relu(self.behind_norm2(h)))
         # A 1x1 convolution commutes with nearest upsampling and costs a quarter before it.
         return h + functional.interpolate(self.shortcut(x), scale_factor=2, mode="nearest")
 

@@ -60,7 +60,11 @@ class LongRangeConfig(AttentiveNormConfig):
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """A generator: `channels` are those of the 4 x 4 maps and after each doubling block."""
+    """A generator: `channels` are those of the 4 x 4 maps and after each doubling block.
+
+    keep_batch_norm: attentive normalization stands behind the conditional batch norm of its block, so that the label
+    enters there too; False is the paper's, in place of it.
+    """
 
     image_size: int = 32
     num_classes: int = 10
@@ -68,6 +72,7 @@ class GeneratorConfig:
     latent_dim: int = 128
     spectral_norm: bool = True
     long_range: LongRangeConfig = field(default_factory=LongRangeConfig)
+    keep_batch_norm: bool = False
     class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -141,7 +146,16 @@ class Generator(PretrainedNetwork, pipeline_tag="unconditional-image-generation"
         for index, (before, after) in enumerate(itertools.pairwise(channels)):
             here = index == spot.block
             norm = spot.attentive_norm(after, sn) if here and spot.kind == "attentive_norm" else None
-            self.blocks.append(GeneratorBlock(before, after, config.num_classes, spectral_norm=sn, norm=norm))
+            self.blocks.append(
+                GeneratorBlock(
+                    before,
+                    after,
+                    config.num_classes,
+                    spectral_norm=sn,
+                    norm=norm,
+                    keep_batch_norm=config.keep_batch_norm,
+                )
+            )
             if here and spot.kind == "self_attention":
                 self.attention[str(index)] = SelfAttention2d(after, spectral_norm=sn)
         self.norm = nn.BatchNorm2d(channels[-1])
