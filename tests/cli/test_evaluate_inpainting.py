@@ -58,15 +58,18 @@ def test_held_out_pictures_are_measured_beside_simpler_fills(run, output):
 def test_the_figures_of_a_fill_are_those_worked_out_by_hand(run, output, without_opencv):
     _, err = output("evaluate", run, "--num", 12, "--window", "uniform", "--seed", 5, "--out", run / "r.json")
     assert err == "OpenCV is not installed, so Telea's fill is left out: pip install 'attnorm[eval]'\n"
-    figures = read_record(run / "r.json").figures
+    record = read_record(run / "r.json")
+    figures = record.figures
     pictures = load_builtin("digits", 36).images
     held_out = np.sort(np.random.default_rng(0).permutation(1797)[:180])
-    truth = pictures[held_out[np.arange(12) * 180 // 12], 2:34, 2:34]
+    assert record.items == held_out[np.arange(12) * 180 // 12].tolist()
+    truth = pictures[record.items, 2:34, 2:34]
     for kind, holes in HOLES.items():
         masks = Masks(holes, (32, 32)).batch(5, range(12))
         filled = mean_colour(truth, masks)
         expected = reconstruction(truth, filled, masks, "uniform")
         for name, values in expected._asdict().items():
+            assert record.by_picture[kind]["mean colour"][name] == pytest.approx(values.tolist())
             found = figures[kind]["mean colour"][name]
             assert found.mean == pytest.approx(values.mean())
             assert found.deviation == pytest.approx(values.std())

@@ -26,6 +26,7 @@ from attnorm.metrics.inpainting import BATCH, HOLES, Truths, composite, measure_
 from attnorm.metrics.inpainting_record import (
     InpaintingProtocol,
     InpaintingRecord,
+    by_picture_of,
     figures_of,
     record_table,
     write_record,
@@ -89,7 +90,13 @@ def run(args: argparse.Namespace) -> None:
         }
         distances = _distances(args, source, pipe, truths, device, told) if args.metrics else {}
         if is_first:
-            record = InpaintingRecord(figures_of(measured), _protocol(args, source, truths), distances)
+            record = InpaintingRecord(
+                figures_of(measured),
+                _protocol(args, source, truths),
+                distances,
+                items=truths.items.tolist(),
+                by_picture=by_picture_of(measured),
+            )
             write_record(record, out)
             save_picture(_sheet(pipe, truths, args.seed), out.with_suffix(".png"))
             if args.json:
