@@ -97,7 +97,8 @@ def test_records_of_inpainting_are_read(run):
         "figures": {"centre": {"refined": spreads(21.0), "coarse": spreads(None)}},
         "protocol": {**protocol, "holes": {}, "seed": 0, "window": "gaussian"},
         "distances": {"centre": [record("fd-toy-12", 20, {"value": 50})]},
-        **{"date": "2026-01-01", "versions": {}},
+        "date": "2026-01-01",
+        "versions": {},
     }
     (run / "metrics" / "a.json").write_text(json.dumps(entry))
     history = read_history(run)

@@ -39,7 +39,7 @@ def load(source: str, size: int, *, cache: Path, workers: int = 1) -> ImageDatas
 
 
 def place_of(source: str) -> str | Path:
-    """What `source` names, however it is spelled: of a built-in set its name, of pictures on a disk their whole path."""
+    """What `source` names, however it is spelled: a built-in set's name, or the whole path of pictures on a disk."""
     return source if source in BUILTIN else Path(source).resolve()
 
 
