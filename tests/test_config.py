@@ -282,7 +282,8 @@ def test_a_training_value_out_of_range_is_refused(arguments, part):
         (["--phases.at_step", "-1"], "phases.at_step must be at least 0"),
         (["--phases.improvement", "1"], "phases.improvement must be at least 0 and below 1"),
         (["--phases.patience", "0"], "phases.patience must be at least 1"),
-        (["--masks.kind", "folder"], "a mask folder belongs to kind 'folder'"),
+        (["--masks.kind", "folder"], "are read from a folder: give --masks.folder"),
+        (["--generator.branch.statistics", "batch"], "generator.branch.statistics must be 'instance' in inpainting"),
     ],
 )
 def test_an_inpainting_value_out_of_range_is_refused(arguments, part):

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from attnorm import memory
 from attnorm.errors import UserError
 from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.models.inpainting import BranchConfig, InpaintingGenerator, InpaintingGeneratorConfig
@@ -265,6 +266,15 @@ def test_too_little_memory_is_a_sentence(pipe, error, monkeypatch):
     monkeypatch.setattr(pipe.generator, "forward", fail)
     message = refusal(pipe.fill, *([t] for t in picture_and_mask()))
     assert "1 picture(s) of 64×64 need about" in message and "choose the mode crop or resize" in message
+
+
+def test_a_batch_that_cannot_fit_into_memory_is_refused_before_it_runs(pipe, monkeypatch):
+    monkeypatch.setattr(memory, "machine_memory", lambda: 2.5 * pipe.memory((64, 64)))
+    picture, mask = picture_and_mask()
+    assert len(pipe.fill([picture] * 2, [mask] * 2)) == 2
+    monkeypatch.setattr(pipe.generator, "forward", None)
+    message = refusal(pipe.fill, [picture] * 3, [mask] * 3)
+    assert message.startswith("3 picture(s) of 64×64 would take at least") and "a smaller batch" in message
 
 
 @pytest.mark.parametrize("reason", ["something else", "CUDA error: an illegal memory access was encountered"])

@@ -17,6 +17,7 @@ from attnorm.data.crops import Box, windows_of
 from attnorm.data.decode import DecodeError, marked
 from attnorm.data.editable import EditablePicture, as_marked
 from attnorm.errors import UserError
+from attnorm.memory import check_memory
 from attnorm.metrics.layout import record_layouts
 from attnorm.models.inpainting import InpaintingGenerator
 from attnorm.models.saved import find_model, task_of
@@ -269,17 +270,17 @@ class InpaintingPipeline:
         height, width = x.shape[2:]
         stride, device = self.generator.config.stride, next(self.generator.parameters()).device
         margin = (0, -width % stride, 0, -height % stride)
+        need, what = len(x) * self.memory((height, width)), f"{len(x)} picture(s) of {width}×{height}"
+        remedy = "choose the mode crop or resize, or a smaller batch"
+        if device.type == "cpu":  # where a process that takes too much is killed, and cannot say why
+            check_memory(need, what, remedy)
         x, missing = (functional.pad(t.float(), margin, mode="reflect").to(device) for t in (x, hole))
         try:
             out = self.generator(x.contiguous(memory_format=torch.channels_last), missing)
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise
-            need = len(x) * self.memory((height, width)) / 1e9
-            raise UserError(
-                f"{len(x)} picture(s) of {width}×{height} need about {need:.1f} GB, more than there is: "
-                "choose the mode crop or resize, or a smaller batch"
-            ) from error
+            raise UserError(f"{what} need about {need / 1e9:.1f} GB, more than there is: {remedy}") from error
         return out.coarse[..., :height, :width].cpu(), out.refined[..., :height, :width].cpu()
 
 

@@ -106,7 +106,7 @@ def test_a_folder_with_broken_pictures_is_inpainted_but_for_these_with_exit_code
 
 
 MASKS = {
-    "another size": (hole()[:30, :30], "the mask is 30×30 and the picture 40×40", "--resize-mask"),
+    "another size": (hole()[:30, :30], "the mask is 30×30 and the picture 40×40: give one of its size"),
     "nothing": (np.zeros((SIDE, SIDE), np.uint8), "the mask marks no pixel", "light pixels"),
     "everything": (np.full((SIDE, SIDE), 255, np.uint8), "the mask marks every pixel", "nothing known"),
     "too dark": (np.full((SIDE, SIDE), 127, np.uint8), "the mask marks no pixel"),

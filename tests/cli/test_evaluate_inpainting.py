@@ -31,6 +31,13 @@ def without_opencv(monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
 
 
+def noise_pictures(folder, count):
+    folder.mkdir()
+    for i in range(count):
+        noise = np.random.default_rng(i).integers(0, 256, (50, 70, 3), np.uint8)
+        Image.fromarray(noise).save(folder / f"{i}.png")
+
+
 def test_held_out_pictures_are_measured_beside_simpler_fills(run, output):
     pytest.importorskip("cv2")
     out, err = output("evaluate", run, "--num", 12)
@@ -51,15 +58,18 @@ def test_held_out_pictures_are_measured_beside_simpler_fills(run, output):
 def test_the_figures_of_a_fill_are_those_worked_out_by_hand(run, output, without_opencv):
     _, err = output("evaluate", run, "--num", 12, "--window", "uniform", "--seed", 5, "--out", run / "r.json")
     assert err == "OpenCV is not installed, so Telea's fill is left out: pip install 'attnorm[eval]'\n"
-    figures = read_record(run / "r.json").figures
+    record = read_record(run / "r.json")
+    figures = record.figures
     pictures = load_builtin("digits", 36).images
     held_out = np.sort(np.random.default_rng(0).permutation(1797)[:180])
-    truth = pictures[held_out[np.arange(12) * 180 // 12], 2:34, 2:34]
+    assert record.items == held_out[np.arange(12) * 180 // 12].tolist()
+    truth = pictures[record.items, 2:34, 2:34]
     for kind, holes in HOLES.items():
         masks = Masks(holes, (32, 32)).batch(5, range(12))
         filled = mean_colour(truth, masks)
         expected = reconstruction(truth, filled, masks, "uniform")
         for name, values in expected._asdict().items():
+            assert record.by_picture[kind]["mean colour"][name] == pytest.approx(values.tolist())
             found = figures[kind]["mean colour"][name]
             assert found.mean == pytest.approx(values.mean())
             assert found.deviation == pytest.approx(values.std())
@@ -78,13 +88,22 @@ def test_the_same_seed_gives_the_same_figures_and_picture(run, output, without_o
 
 
 def test_other_pictures_and_a_saved_model(run, output, tmp_path, without_opencv):
-    (tmp_path / "pictures").mkdir()
-    for i in range(3):
-        noise = np.random.default_rng(i).integers(0, 256, (50, 70, 3), np.uint8)
-        Image.fromarray(noise).save(tmp_path / "pictures" / f"{i}.png")
+    noise_pictures(tmp_path / "pictures", 3)
     output("evaluate", run / "model", "--data", tmp_path / "pictures", "--out", tmp_path / "r.json")
     protocol = read_record(tmp_path / "r.json").protocol
     assert (protocol.num, protocol.weights, protocol.step, protocol.split) == (3, "unknown", None, "pictures")
+
+
+def test_the_runs_own_pictures_are_held_out_however_they_are_named(run, output, tmp_path, monkeypatch, without_opencv):
+    monkeypatch.chdir(tmp_path)
+    noise_pictures(tmp_path / "pics", 12)
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("data: digits", "data: pics", 1))
+    for number, name in enumerate(("./pics", tmp_path / "pics")):
+        output("evaluate", run, "--data", name, "--out", run / f"{number}.json")
+        protocol = read_record(run / f"{number}.json").protocol
+        assert protocol.num == 1  # a tenth of 12, and none that the network was trained on
+        assert protocol.split.endswith("-held-out")
 
 
 def test_composites_are_measured_as_a_set_by_option(run, output, without_opencv):

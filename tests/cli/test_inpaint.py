@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from attnorm import memory
 from attnorm.cli import main
 from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.models.inpainting import BranchConfig, InpaintingGenerator, InpaintingGeneratorConfig
@@ -230,6 +231,29 @@ def test_a_long_list_of_skipped_pictures_is_abridged(model, tmp_path, capsys):
     _, err = run(capsys, model, "in", "mask.png", "-o", "out", code=1)
     assert err.splitlines()[0] == "skipped 14:"
     assert err.splitlines()[-1] == "  and 4 more"
+
+
+def test_what_is_too_large_for_the_memory_is_refused_or_skipped(model, capsys, refused, monkeypatch):
+    Path("pictures").mkdir()
+    Image.new("RGB", (600, 500)).save("pictures/large.png")
+    Image.new("RGB", (50, 40)).save("pictures/small.png")
+    hole = Image.fromarray(HOLE)
+    monkeypatch.setattr(memory, "machine_memory", lambda: 40e6)
+    arguments = [model, "pictures", "masks", "-o", "out", "--mode", "native"]
+    Path("masks").mkdir()
+    hole.save("masks/small.png")
+    larger = Image.new("1", (600, 500))
+    larger.paste(hole)
+    larger.save("masks/large.png")
+    message = refused(model, "pictures/large.png", "masks/large.png", "-o", "out.png", "--mode", "native")
+    assert "mode native on 600×500 pixels would take at least 0.1 GB" in message
+    assert message.endswith("choose --mode crop or resize")
+    out, err = run(capsys, *arguments, code=1)
+    assert out.startswith("1 pictures in out")
+    assert err.startswith("skipped 1:\n  pictures/large.png: mode native")
+    assert files(Path("out")) == ["small.png"]
+    run(capsys, *arguments[:-1], "crop", "--force")
+    assert files(Path("out")) == ["large.png", "small.png"]
 
 
 def test_existing_pictures_are_overwritten_with_force_only(model, tmp_path, capsys, refused):

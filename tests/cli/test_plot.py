@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 
 import pytest
@@ -55,6 +56,19 @@ def test_a_real_run_is_drawn(finished_run, tmp_path, output):
     assert {"loss_d", "loss_g", f"{LAYOUT}.sharpness"} <= set(panels(out))
     with Image.open(path) as chart:
         assert chart.width > 1400  # three panels
+
+
+def test_of_a_real_inpainting_run_the_metrics_that_tell_most_are_shown(finished_inpainting_run, tmp_path, output):
+    run = shutil.copytree(finished_inpainting_run, tmp_path / "run")
+    output("evaluate", run, "--num", 2)
+    out, err = output("plot", run, "-o", tmp_path / "curves.svg")
+    assert err == ""
+    metrics = [f"refined.{kind}.{figure}" for kind in ("centre", "random") for figure in ("psnr", "ssim")]
+    measured = panels(out)[: 1 + 2 * len(metrics)]
+    assert set(measured) == {"l1", *metrics, *(f"{name}-2" for name in metrics)}
+    assert all("loss" in name or "generator." in name for name in panels(out)[len(measured) :])
+    others = out.splitlines()[1]
+    assert "coarse.centre.psnr, " in others and "mean colour.random.mae-2" in others
 
 
 def test_records_of_evaluate_are_metrics(runs, tmp_path, output):

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from attnorm import memory
 from attnorm.models.inpainting import BranchConfig, InpaintingGenerator, InpaintingGeneratorConfig
 from attnorm.plots.colours import entity_colours
 from attnorm.plots.inpainting import layout_over, with_holes
@@ -46,6 +47,18 @@ def test_a_layout_lies_over_the_pictures_lightness():
             assert found[row, column] == pytest.approx(0.55 * colours[entity] + 0.45 * lightness, abs=0.51)
 
 
+def test_a_picture_that_is_too_large_for_the_memory_is_refused(
+    files, finished_inpainting_run, tmp_path, refused, monkeypatch
+):
+    Image.new("RGB", (1500, 1300)).save(tmp_path / "picture.png")
+    Image.fromarray(files[1]).resize((1500, 1300)).save(tmp_path / "mask.png")
+    monkeypatch.setattr(memory, "machine_memory", lambda: 300e6)
+    arguments = [tmp_path / "picture.png", tmp_path / "mask.png", "-o", tmp_path / "sheet.png"]
+    message = refused("visualize", finished_inpainting_run, *arguments)
+    assert message.startswith("a layout of 1500×1300 pixels would take at least 0.4 GB")
+    assert message.endswith("scale the picture down")
+
+
 @pytest.mark.parametrize("command", ["generate", "interpolate"])
 def test_an_inpainter_draws_no_pictures_of_its_own(command, finished_inpainting_run, tmp_path, refused):
     arguments = ["--labels", "0", "1", "-o", tmp_path / "sheet.png"]
@@ -61,10 +74,11 @@ def test_what_cannot_be_drawn_is_refused(files, finished_inpainting_run, finishe
     assert "required: -o/--out" in refused("visualize", run, picture, mask)
     assert "--regions is for class-cond" in refused("visualize", run, picture, mask, "--regions", tmp_path / "r.png")
     assert "--labels is for class-conditional models" in refused("visualize", run, picture, mask, *out, "--labels", "1")
+    assert "--seed is for class-conditional models" in refused("visualize", run, picture, mask, *out, "--seed", 0)
     assert "there is no entity 4" in refused("visualize", run, picture, mask, *out, "--entities", 4)
     assert "exists already" in refused("visualize", run, picture, mask, "-o", mask)
     Image.new("L", (20, 20)).save(tmp_path / "small.png")
-    assert "small.png" not in refused("visualize", run, picture, tmp_path / "small.png", *out)
+    assert refused("visualize", run, picture, tmp_path / "small.png", *out).endswith(": give one of its size")
     Image.new("L", (150, 130)).save(tmp_path / "nothing.png")
     assert "no pixel" in refused("visualize", run, picture, tmp_path / "nothing.png", *out)
     (tmp_path / "text.png").write_text("text")

@@ -107,8 +107,10 @@ def test_floating_point_pixels_are_refused():
 
 def test_masks_of_another_size_are_refused_unless_scaling_is_allowed():
     assert as_marked(HOLE, (6, 8)) is HOLE
-    with pytest.raises(DecodeError, match=r"the mask is 8×6 and the picture 16×12: .* --resize-mask"):
+    with pytest.raises(DecodeError, match=r"the mask is 8×6 and the picture 16×12: give one of its size$"):
         as_marked(HOLE, (12, 16))
+    with pytest.raises(DecodeError, match=r"16×12: scale it$"):
+        as_marked(HOLE, (12, 16), remedy="scale it")
     expected = HOLE.repeat(2, 0).repeat(2, 1)
     assert np.array_equal(as_marked(HOLE, (12, 16), resize=True), expected)
 

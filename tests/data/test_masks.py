@@ -167,8 +167,8 @@ def test_a_missing_folder_and_one_of_parquet_files_are_refused(tmp_path):
         ({"count": [0, 3]}, "mask count"),
         ({"brush": [0.0, 0.5]}, "mask brush"),
         ({"kind": "circle"}, "kind must be one of"),
-        ({"kind": "folder"}, "a mask folder belongs to kind 'folder'"),
-        ({"folder": "somewhere"}, "a mask folder belongs to kind 'folder'"),
+        ({"kind": "folder"}, "are read from a folder: give --masks.folder"),
+        ({"folder": "somewhere"}, "belongs to kind 'folder', got kind 'rectangle': give --masks.kind folder"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused(fields, part):

@@ -1,6 +1,7 @@
 """The record of an evaluation: what is in the file, and how it reads."""
 
 import json
+import math
 from datetime import datetime, timezone
 
 import pytest
@@ -29,6 +30,15 @@ def by_class(count):
 @pytest.fixture
 def results():
     return make_results(VALUES, Extractor(), PROTOCOL)
+
+
+def test_a_figure_that_is_not_finite_is_null_in_the_file(tmp_path):
+    values = {"fd-toy-4k": MetricValue({"mean": 1.5, "deviation": float("nan")})}
+    write_results(make_results(values, Extractor(), PROTOCOL), tmp_path / "r.json")
+    assert json.loads((tmp_path / "r.json").read_text())[0]["values"] == {"mean": 1.5, "deviation": None}
+    [found] = read_results(tmp_path / "r.json")
+    assert found.values["mean"] == 1.5
+    assert math.isnan(found.values["deviation"])
 
 
 def test_the_record_says_everything_that_a_number_depends_on(results, tmp_path):

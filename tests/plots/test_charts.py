@@ -51,6 +51,19 @@ def test_smoothing_is_drawn_on_top_of_what_was_logged_and_said(tmp_path):
     assert not any("average" in text for text in texts(path))
 
 
+def test_a_figure_that_was_logged_once_is_seen(tmp_path):
+    pixels = []
+    for name, half_life, values in (("none", 0, []), ("one", 0, [1.0]), ("one", 50, [1.0]), ("one", 50, [1.0, np.nan])):
+        path = tmp_path / f"{len(pixels)}.png"
+        once = Curve(np.arange(len(values)) * 100 + 100, np.array(values))
+        save_curves({"run": {"x": once}}, ["x"], path, half_life)
+        picture = np.asarray(Image.open(path).convert("RGB")).astype(int)
+        blue = (picture[..., 2] - picture[..., 0] > 100).sum()
+        pixels.append((name, blue))
+    legend = pixels[0][1]
+    assert all(count > legend + 10 for _, count in pixels[1:])
+
+
 def test_names_are_no_formulas_and_none_is_dropped(tmp_path):
     path = tmp_path / "curves.svg"
     names = ["_hidden", "cost$^2$", "a_b"]

@@ -86,6 +86,32 @@ def test_records_of_evaluations_are_read_and_the_latest_of_a_step_holds(run):
     }
 
 
+def test_records_of_inpainting_are_read(run):
+    def spreads(psnr):
+        return {"psnr": {"mean": psnr, "deviation": 1.0}}
+
+    write(run / "log.jsonl", [{"step": 1, "x": 1}])
+    (run / "metrics").mkdir()
+    protocol = {"model": "r", "weights": "ema", "step": 20, "data": "d", "split": "d", "num": 12, "size": 32}
+    entry = {
+        "figures": {"centre": {"refined": spreads(21.0), "coarse": spreads(None)}},
+        "protocol": {**protocol, "holes": {}, "seed": 0, "window": "gaussian"},
+        "distances": {"centre": [record("fd-toy-12", 20, {"value": 50})]},
+        "date": "2026-01-01",
+        "versions": {},
+    }
+    (run / "metrics" / "a.json").write_text(json.dumps(entry))
+    history = read_history(run)
+    expected = {"refined.centre.psnr-12": {20: 21}, "coarse.centre.psnr-12": {20: float("inf")}}
+    assert measured_figures([history]) == [{**expected, "refined.centre.fd-toy-12": {20: 50}}]
+    assert history.skipped == []
+    entry["protocol"]["window"] = "uniform"
+    (run / "metrics" / "b.json").write_text(json.dumps(entry | {"distances": {}}))
+    assert {"refined.centre.psnr-12, window gaussian", "refined.centre.psnr-12, window uniform"} <= set(
+        measured_figures([read_history(run)])[0]
+    )
+
+
 def test_records_without_a_step_and_files_of_others_are_counted(run):
     write(run / "log.jsonl", [{"step": 1, "x": 1}])
     (run / "metrics").mkdir()

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from attnorm.cli.records import record_path
-from attnorm.data.loading import load
+from attnorm.data.loading import load, place_of
 from attnorm.data.masks import MaskConfig, Masks
 from attnorm.data.progress import report
 from attnorm.errors import UserError
@@ -26,6 +26,7 @@ from attnorm.metrics.inpainting import BATCH, HOLES, Truths, composite, measure_
 from attnorm.metrics.inpainting_record import (
     InpaintingProtocol,
     InpaintingRecord,
+    by_picture_of,
     figures_of,
     record_table,
     write_record,
@@ -89,7 +90,13 @@ def run(args: argparse.Namespace) -> None:
         }
         distances = _distances(args, source, pipe, truths, device, told) if args.metrics else {}
         if is_first:
-            record = InpaintingRecord(figures_of(measured), _protocol(args, source, truths), distances)
+            record = InpaintingRecord(
+                figures_of(measured),
+                _protocol(args, source, truths),
+                distances,
+                items=truths.items.tolist(),
+                by_picture=by_picture_of(measured),
+            )
             write_record(record, out)
             save_picture(_sheet(pipe, truths, args.seed), out.with_suffix(".png"))
             if args.json:
@@ -116,7 +123,7 @@ def _source(args: argparse.Namespace) -> _Source:
             raise UserError(f"{args.model} is no run, so that its data is not known: give --data")
         return _Source(None, args.data, None, args.split or Path(args.data).stem, "unknown", None)
     data = args.data or config.val_data or config.data
-    is_held_out = data == config.data and not config.val_data
+    is_held_out = not config.val_data and place_of(data) == place_of(config.data)
     split = args.split or f"{Path(data).stem}{'-held-out' if is_held_out else ''}"
     weights: Literal["ema", "raw"] = "ema" if config.ema_half_life > 0 else "raw"
     step = latest_step(path / CHECKPOINTS)

@@ -29,9 +29,16 @@ from attnorm.data.sources import PARQUET_EXTENSION, list_files
 from attnorm.errors import UserError, one_line
 from attnorm.files import check_folder, output_file
 from attnorm.inpainting_pipeline import MODES, InpaintingPipeline
+from attnorm.memory import check_memory
 
 # Formats that give every pixel back as it was.
 FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
+# Of a mode that takes too much memory.
+REMEDIES = {
+    "native": "choose --mode crop or resize",
+    "crop": "choose --mode resize",
+    "resize": "scale the picture down",
+}
 SOME_SKIPPED = 1
 NAMED_SKIPS = 10
 
@@ -114,8 +121,12 @@ def _read(work: Work, shared: np.ndarray | None, pipe: InpaintingPipeline, args:
         mask = read_mask(work.mask)
     else:
         mask = picture.transparent()
-    hole = as_marked(mask, picture.size, args.resize_mask)
-    return Ready(work, picture, hole, pipe.plan(hole, args.mode).memory)
+    hole = as_marked(mask, picture.size, args.resize_mask, "give one of its size or --resize-mask")
+    plan = pipe.plan(hole, args.mode)
+    if args.device == "cpu":
+        height, width = picture.size
+        check_memory(plan.memory, f"mode {plan.mode} on {width}×{height} pixels", REMEDIES[plan.mode])
+    return Ready(work, picture, hole, plan.memory)
 
 
 def _shared_mask(path: Path | None) -> np.ndarray | None:

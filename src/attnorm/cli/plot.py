@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from attnorm.cli.arguments import file_path
@@ -16,8 +16,11 @@ from attnorm.plots.charts import check_chart_name
 from attnorm.plots.curves import Curve, save_curves
 from attnorm.training.history import Figure, as_arrays, measured_figures, read_history
 
-# Shown unless --figures asks for others, besides all metrics: what tells whether a run goes well.
+# Shown unless --figures asks for others, besides the metrics: what tells whether a run goes well.
 DEFAULT = ("loss*", "*.effective_entities", "*.sharpness")
+# Measured figures that are not: of inpainting, the fills that are there to compare with, and absolute errors, of which
+# L1 is what training minimises.
+DETAILS = ("phase", "coarse.*", "mean colour.*", "Telea.*", "*.mae*", "*.hole_mae*")
 HALF_LIFE_SHARE = 0.02  # of the longest run, for smoothing
 Runs = dict[str, dict[str, Curve]]
 
@@ -31,8 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--figures",
         nargs="+",
         metavar="NAME",
-        help="names or patterns such as 'score_*', in the order of the panels; default: the metrics, the losses, "
-        "sharpness and effective entities",
+        help="names or patterns such as 'score_*', in the order of the panels; default: the metrics (of inpainting "
+        "L1 and the refined pictures' PSNR and SSIM), the losses, sharpness and effective entities",
     )
     parser.add_argument("--names", nargs="+", metavar="NAME", help="of the runs in the legend; default: their folders'")
     parser.add_argument(
@@ -76,6 +79,8 @@ def _choose(runs: Runs, patterns: Sequence[str] | None) -> list[str]:
     curves = {name: curve for each in runs.values() for name, curve in each.items()}
     if patterns is None:
         metrics = [name for name, curve in curves.items() if curve.measured]
+        details = set(_matching(metrics, DETAILS))
+        metrics = [name for name in metrics if name not in details]
         return list(dict.fromkeys(metrics + _matching(curves, DEFAULT))) or list(curves)
     for pattern in patterns:
         if not _matching(curves, [pattern]):
@@ -85,7 +90,7 @@ def _choose(runs: Runs, patterns: Sequence[str] | None) -> list[str]:
     return _matching(curves, patterns)
 
 
-def _matching(curves: dict[str, Curve], patterns: Sequence[str]) -> list[str]:
+def _matching(curves: Collection[str], patterns: Sequence[str]) -> list[str]:
     """Every figure that a pattern names, once; a figure's whole name means that one, whatever letters are in it."""
     found = ([pattern] if pattern in curves else fnmatch.filter(curves, pattern) for pattern in patterns)
     return list(dict.fromkeys(name for names in found for name in names))

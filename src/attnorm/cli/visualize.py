@@ -44,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", nargs="+", metavar="LABEL", help="class names or indices; default: all classes")
     parser.add_argument("--count", type=int, metavar="N", help="pictures in all (default 8)")
     parser.add_argument("--entities", nargs="+", type=int, metavar="K", help="whose maps the sheet shows; default: all")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, help="of the pictures (default 0)")
     parser.add_argument("-o", "--out", type=file_path, help="the sheet, such as layouts.png")
     parser.add_argument(
         "--regions",
@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> None:
     _check_files(args)
     if args.count is not None:
         check_count(args.count)
+    args.seed = 0 if args.seed is None else args.seed
     pipe = ClassConditionalPipeline.from_pretrained(args.model, device=args.device)
     with ExitStack() as stack:
         regions = {} if args.regions is None else stack.enter_context(record_regions(pipe.generator))

@@ -13,13 +13,14 @@ from attnorm.data.editable import as_marked
 from attnorm.errors import UserError
 from attnorm.files import check_output
 from attnorm.inpainting_pipeline import InpaintingPipeline
+from attnorm.memory import check_memory
 from attnorm.metrics.inpainting import composite
 from attnorm.metrics.layout import layout_usage
 from attnorm.plots import save_picture
 from attnorm.plots.inpainting import inpainting_layout_sheet
 from attnorm.plots.saving import check_picture_name
 
-OF_GENERATORS = ("labels", "count", "regions")
+OF_GENERATORS = ("labels", "count", "seed", "regions")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -28,7 +29,10 @@ def run(args: argparse.Namespace) -> None:
     pipe = InpaintingPipeline.from_pretrained(args.model, device=args.device)
     if pipe.generator.config.branch.kind != "attentive_norm":
         raise UserError(f"{args.model} has no attentive normalization, so there is no layout to draw")
-    pipe.plan(hole)  # says what is wrong with the picture's size
+    plan = pipe.plan(hole, "native")  # a layout is one of the whole picture
+    if args.device == "cpu":
+        height, width = hole.shape
+        check_memory(plan.memory, f"a layout of {width}×{height} pixels", "scale the picture down")
     stages = pipe.stages(picture[None], hole[None])
     [layouts] = stages.layouts.values()  # the branch has one layer
     count = layouts.shape[1]

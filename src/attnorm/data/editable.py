@@ -74,8 +74,12 @@ class EditablePicture:
         return picture
 
 
-def as_marked(mask: np.ndarray, size: tuple[int, int], resize: bool = False) -> np.ndarray:
+def as_marked(
+    mask: np.ndarray, size: tuple[int, int], resize: bool = False, remedy: str = "give one of its size"
+) -> np.ndarray:
     """A mask (h, w) bool for a picture of (height, width) = `size`; scaled without mixing pixels, if that is allowed.
+
+    `remedy` is what a person can do about a mask of another size.
 
     Raises:
         DecodeError: its size differs, or it marks no pixel or every one.
@@ -83,7 +87,7 @@ def as_marked(mask: np.ndarray, size: tuple[int, int], resize: bool = False) -> 
     if mask.shape != size:
         found, wanted = (f"{width}×{height}" for height, width in (mask.shape, size))
         if not resize:
-            raise DecodeError(f"the mask is {found} and the picture {wanted}: give one of its size or --resize-mask")
+            raise DecodeError(f"the mask is {found} and the picture {wanted}: {remedy}")
         mask = np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
     if not mask.any():
         raise DecodeError("the mask marks no pixel: light pixels (128 or more of 255) are the missing ones")

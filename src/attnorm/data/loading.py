@@ -38,6 +38,11 @@ def load(source: str, size: int, *, cache: Path, workers: int = 1) -> ImageDatas
     return _open(prepare(path, cache / f"{path.resolve().stem}-{size}-{key[:_KEY_LENGTH]}", size))
 
 
+def place_of(source: str) -> str | Path:
+    """What `source` names, however it is spelled: a built-in set's name, or the whole path of pictures on a disk."""
+    return source if source in BUILTIN else Path(source).resolve()
+
+
 def check_exists(path: Path) -> None:
     """Raises UserError, with the built-in set that may have been meant, if there is nothing at `path`."""
     with suppress(OSError, ValueError):  # a name that no file can have

@@ -58,8 +58,13 @@ class MaskConfig:
             raise ValueError(f"mask count must be a range inside 1 to 1000, got {self.count[0]} to {self.count[1]}")
         if not 0 < self.brush[0] <= self.brush[1] <= 1:
             raise ValueError(f"mask brush must be a range inside 0 to 1, got {self.brush[0]} to {self.brush[1]}")
-        if bool(self.folder) != (self.kind == "folder"):
-            raise ValueError(f"a mask folder belongs to kind 'folder', got kind {self.kind!r} and {self.folder!r}")
+        if self.kind == "folder" and not self.folder:
+            raise ValueError("masks of kind 'folder' are read from a folder: give --masks.folder")
+        if self.folder and self.kind != "folder":
+            raise ValueError(
+                f"a mask folder belongs to kind 'folder', got kind {self.kind!r}: give --masks.kind folder, or leave "
+                f"{self.folder} out"
+            )
 
 
 Draw = Callable[[np.random.Generator], np.ndarray]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from attnorm.errors import UserError
 from attnorm.files import output_file
 from attnorm.metrics.inpainting import Filled
 from attnorm.metrics.reconstruction import Spread, Window
-from attnorm.metrics.result import Result, markdown, now, versions
+from attnorm.metrics.result import Result, as_json, markdown, now, versions
 
 HEADS = {"psnr": "PSNR ↑", "ssim": "SSIM ↑", "mae": "MAE ↓", "hole_mae": "hole MAE ↓"}
 DIGITS = {"psnr": 2}  # after the point; of the others, 4
@@ -45,6 +46,10 @@ class InpaintingProtocol:
 class InpaintingRecord:
     """figures: by kind of hole and way to fill, mean and deviation over pictures of each figure of `Reconstruction`.
     distances: other metrics of the composites, by kind of hole.
+    items: the index in the data of each picture, in the order of by_picture.
+    by_picture: what `figures` are the means of, one number a picture.
+
+    Records of earlier versions have neither of the last two.
     """
 
     figures: dict[str, dict[str, dict[str, Spread]]]
@@ -52,6 +57,8 @@ class InpaintingRecord:
     distances: dict[str, list[Result]] = field(default_factory=dict)
     date: str = field(default_factory=now)
     versions: dict[str, str] = field(default_factory=versions)
+    items: list[int] = field(default_factory=list)
+    by_picture: dict[str, dict[str, dict[str, list[float]]]] = field(default_factory=dict)
 
 
 def figures_of(measured: Mapping[str, Mapping[str, Filled]]) -> dict[str, dict[str, dict[str, Spread]]]:
@@ -59,8 +66,19 @@ def figures_of(measured: Mapping[str, Mapping[str, Filled]]) -> dict[str, dict[s
     return {kind: {way: filled.spread for way, filled in ways.items()} for kind, ways in measured.items()}
 
 
+def by_picture_of(measured: Mapping[str, Mapping[str, Filled]]) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """The figures of every picture in what `measure_fills` returned for each kind of hole."""
+    return {
+        kind: {
+            way: {name: values.tolist() for name, values in filled.composite._asdict().items()}
+            for way, filled in ways.items()
+        }
+        for kind, ways in measured.items()
+    }
+
+
 def write_record(record: InpaintingRecord, path: Path) -> None:
-    """Writes it as JSON, aside and renamed.
+    """Writes it as JSON, aside and renamed; the infinite PSNR of a fill that equals the truth becomes null.
 
     Raises:
         UserError: the file cannot be written.
@@ -71,7 +89,7 @@ def write_record(record: InpaintingRecord, path: Path) -> None:
         for kind, ways in record.figures.items()
     }
     with output_file(path) as partial:
-        partial.write_text(json.dumps(plain, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        partial.write_text(as_json(plain), "utf-8")
 
 
 def read_record(path: Path) -> InpaintingRecord:
@@ -83,11 +101,19 @@ def read_record(path: Path) -> InpaintingRecord:
     try:
         entry = json.loads(path.read_text("utf-8"))
         figures = {
-            kind: {way: {name: Spread(**spread) for name, spread in found.items()} for way, found in ways.items()}
+            kind: {way: {name: _spread(**spread) for name, spread in found.items()} for way, found in ways.items()}
             for kind, ways in entry["figures"].items()
         }
+        by_picture = {
+            kind: {
+                way: {name: [_or_infinite(value) for value in values] for name, values in found.items()}
+                for way, found in ways.items()
+            }
+            for kind, ways in entry.get("by_picture", {}).items()
+        }
         protocol = InpaintingProtocol(**entry["protocol"])
-        return InpaintingRecord(figures, protocol, {}, entry["date"], entry["versions"])
+        about = (entry["date"], entry["versions"], entry.get("items", []))
+        return InpaintingRecord(figures, protocol, {}, *about, by_picture)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path} holds no inpainting results of attnorm evaluate: give such a file's name") from error
 
@@ -99,6 +125,15 @@ def record_table(record: InpaintingRecord) -> str:
         for way, figures in ways.items():
             rows.append([kind, way, *(shown(name, figures[name]) for name in HEADS)])
     return markdown(rows)
+
+
+def _spread(mean: float | None, deviation: float | None) -> Spread:
+    return Spread(_or_infinite(mean), math.nan if deviation is None else deviation)
+
+
+def _or_infinite(value: float | None) -> float:
+    """Null in a record is an infinite PSNR: no other figure can be anything but finite."""
+    return math.inf if value is None else value
 
 
 def shown(name: str, spread: Spread) -> str:

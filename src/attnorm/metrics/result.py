@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -86,7 +87,12 @@ def write_results(results: Sequence[Result], path: Path) -> None:
         UserError: the file cannot be written.
     """
     with output_file(path) as partial:
-        partial.write_text(json.dumps([asdict(one) for one in results], indent=1, ensure_ascii=False) + "\n", "utf-8")
+        partial.write_text(as_json([asdict(one) for one in results]), "utf-8")
+
+
+def as_json(record: Any) -> str:
+    """A record as text that every reader of JSON takes: null stands for a number that is not finite."""
+    return json.dumps(_with_nulls(record), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_results(path: Path) -> list[Result]:
@@ -97,8 +103,8 @@ def read_results(path: Path) -> list[Result]:
     """
     try:
         entries = json.loads(path.read_text("utf-8"))
-        return [Result(**{**entry, "protocol": Protocol(**entry["protocol"])}) for entry in entries]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        return [_result(entry) for entry in entries]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(f"{path} holds no results of attnorm evaluate: give the name of such a file") from error
 
 
@@ -136,6 +142,19 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)
+
+
+def _result(entry: dict[str, Any]) -> Result:
+    values = {name: math.nan if value is None else value for name, value in entry["values"].items()}
+    return Result(**{**entry, "values": values, "protocol": Protocol(**entry["protocol"])})
+
+
+def _with_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _with_nulls(one) for name, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_with_nulls(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _figures(values: Mapping[str, float]) -> str:

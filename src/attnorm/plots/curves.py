@@ -98,7 +98,7 @@ def wants_log_scale(curves: Sequence[np.ndarray]) -> bool:
 def _draw_panel(panel: Axes, title: str, shown: Sequence[tuple[Curve, Look]], half_life: float) -> None:
     set_title(panel, title)
     for curve, look in shown:
-        if curve.measured:
+        if curve.measured or np.isfinite(curve.values).sum() == 1:  # of one point no line would be seen
             panel.plot(curve.steps, curve.values, marker="o", markersize=4, **look)
         elif half_life > 0:
             panel.plot(curve.steps, curve.values, linewidth=0.7, alpha=0.35, **look)

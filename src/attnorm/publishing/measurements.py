@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from attnorm.data.builtin import BUILTIN
+from attnorm.data.loading import place_of
 from attnorm.errors import UserError
 from attnorm.metrics.features import EFFICIENTNET, INCEPTION
 from attnorm.metrics.inpainting_record import InpaintingProtocol, InpaintingRecord, read_record, record_table
@@ -145,12 +145,7 @@ def _of_inpainting(record: InpaintingRecord, facts: RunFacts) -> Measurement:
 
 def _other_data(protocol: Protocol | InpaintingProtocol, facts: RunFacts) -> str | None:
     """The split's name of a record whose pictures are not those that the run was trained on."""
-    return None if _place(protocol.data) == _place(facts.config.data) else protocol.split
-
-
-def _place(data: str) -> str | Path:
-    """Of a built-in set its name, of pictures on a disk their whole path."""
-    return data if data in BUILTIN else Path(data).resolve()
+    return None if place_of(protocol.data) == place_of(facts.config.data) else protocol.split
 
 
 def _while_training(facts: RunFacts) -> Measurement:

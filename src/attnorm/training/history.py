@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attnorm.errors import UserError
+from attnorm.metrics.inpainting_record import read_record
 
 LOG, EVALUATIONS, RECORDS = "log.jsonl", "metrics.jsonl", "metrics"
 BOOKKEEPING = ("step", "time")  # of a line, and no figures
@@ -18,7 +19,7 @@ BOOKKEEPING = ("step", "time")  # of a line, and no figures
 
 # What of an evaluation's protocol makes its figures another measurement. Its metric's name says the network and the
 # number of pictures; the model and the data are the run's.
-PROTOCOL = ("split", "num_real", "frequencies", "weights", "seed")
+PROTOCOL = ("split", "num_real", "frequencies", "weights", "seed", "window")
 
 Figure = dict[int, float]  # values by step
 
@@ -120,9 +121,14 @@ def _read_lines(path: Path, skipped: list[str]) -> dict[str, Figure]:
 def _read_records(folder: Path, skipped: list[str]) -> list[Record]:
     records, strange = list[Record](), 0
     for path in sorted(folder.glob("*.json")):
+        text = _text(path)
         try:
-            records += [record for entry in json.loads(_text(path)) for record in _records_of(entry)]
-        except (ValueError, KeyError, TypeError, AttributeError):
+            found = json.loads(text)
+            if isinstance(found, dict):
+                records += _of_inpainting(path, found)
+            else:
+                records += [record for entry in found for record in _records_of(entry)]
+        except (UserError, ValueError, KeyError, TypeError, AttributeError):
             strange += 1
     if strange:
         skipped.append(f"{folder}: {strange} file(s) hold no records of attnorm evaluate and are left out")
@@ -130,6 +136,28 @@ def _read_records(folder: Path, skipped: list[str]) -> list[Record]:
     if stepless:
         skipped.append(f"{folder}: {stepless} figure(s) say no step of training and are left out")
     return sorted(records, key=lambda record: record.date)
+
+
+def _of_inpainting(path: Path, entry: dict[str, Any]) -> list[Record]:
+    """The mean figures of an inpainting evaluation under WAY.HOLES.FIGURE, as in metrics.jsonl, with the number of
+    pictures; and the distances of its refined composites.
+    """
+    record = read_record(path)
+    p = record.protocol
+    settings = tuple(getattr(p, name, None) for name in PROTOCOL)
+    means = [
+        Record(record.date, f"{way}.{kind}.{name}-{p.num}", p.step, spread.mean, settings)
+        for kind, ways in record.figures.items()
+        for way, figures in ways.items()
+        for name, spread in figures.items()
+    ]
+    distances = [
+        one._replace(name=f"refined.{kind}.{one.name}")
+        for kind, results in entry["distances"].items()
+        for result in results
+        for one in _records_of(result)
+    ]
+    return means + distances
 
 
 def _records_of(entry: dict[str, Any]) -> list[Record]:

@@ -87,6 +87,10 @@ class InpaintingConfig(TrainingConfig):
                 f"the generator makes {size} pixels a side and the critic takes {self.critic.image_size}: "
                 "set both image sizes alike"
             )
+        statistics = self.generator.branch.statistics
+        if statistics != "instance":
+            # The averaged generator has no moments of its own, and nothing here measures them anew for its weights.
+            raise ValueError(f"generator.branch.statistics must be 'instance' in inpainting, got {statistics!r}")
         if self.crop_from is not None:
             require_count("crop_from", self.crop_from, 2 * LARGEST_PICTURE)
             if self.crop_from < size:
