@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from attnorm.config import to_dict
+from attnorm.config import differences, to_dict
 from attnorm.metrics.inpainting import HOLES
 from attnorm.metrics.inpainting_record import HEADS, InpaintingRecord
 from attnorm.metrics.result import Result, markdown
@@ -127,7 +127,8 @@ def _differences(plan: Reproduction) -> list[str]:
         ours, paper = plan.config(system, 0), get_preset(f"{system}-{plan.paper.scales['paper'].data}")
         per_system[system] = [
             f"`{name}` {_plain(ours_value)} instead of {_plain(paper_value)}"
-            for name, ours_value, paper_value in _leaves(to_dict(ours), to_dict(paper))
+            for name, ours_value, paper_value in differences(to_dict(ours), to_dict(paper))
+            if name not in IMMATERIAL
         ]
     common = [one for one in next(iter(per_system.values())) if all(one in lines for lines in per_system.values())]
     lines = [f"data: `{plan.source}` instead of {plan.paper.pictures}"] if plan.scale != "paper" else []
@@ -172,15 +173,6 @@ def _class_count(plan: Reproduction) -> int | None:
         if isinstance(config, ClassConditionalConfig):
             return config.generator.num_classes
     return None
-
-
-def _leaves(ours: dict[str, Any], paper: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """The fields that differ, by dotted name."""
-    for name, value in ours.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, paper[name], f"{prefix}{name}.")
-        elif value != paper[name] and prefix + name not in IMMATERIAL:
-            yield prefix + name, value, paper[name]
 
 
 def _plain(value: Any) -> str:
