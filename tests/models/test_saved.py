@@ -94,7 +94,7 @@ def test_a_missing_run_in_a_folder_that_is_here_is_refused_without_the_hub(hub, 
         UserError, match=r"no run or model at me/digit, did you mean 'me/digits'.* the hub is not asked"
     ):
         find_model("me/digit")
-    with pytest.raises(UserError, match=r"no run or model at me/drawn.* there is a folder me here"):
+    with pytest.raises(UserError, match=r"no run or model at me/drawn.*there is a folder me here"):
         find_model("me/drawn")
 
 
