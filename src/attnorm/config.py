@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import operator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -69,6 +70,15 @@ def to_dict(config: Any) -> dict[str, Any]:
         config, dict_factory=lambda items: {k: list(v) if isinstance(v, tuple) else v for k, v in items}
     )
     return plain
+
+
+def differences(ours: dict[str, Any], other: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The fields in which two configurations of one class, as `to_dict` gives them, differ: name, ours, other."""
+    for name, value in ours.items():
+        if isinstance(value, dict):
+            yield from differences(value, other[name], f"{prefix}{name}.")
+        elif value != other[name]:
+            yield prefix + name, value, other[name]
 
 
 def to_yaml(config: Any) -> str:

@@ -11,7 +11,7 @@ from PIL import Image
 from attnorm import __version__
 from attnorm.cli import COMMANDS, main
 from attnorm.config import from_dict, to_yaml
-from attnorm.presets import PRESETS, get_preset
+from attnorm.presets import INPAINTING_SIZES, PRESETS, get_preset
 from attnorm.training.class_conditional import ClassConditionalConfig
 
 
@@ -205,12 +205,24 @@ def test_generate_with_force_replaces_the_pictures_of_an_earlier_call_and_nothin
 
 def test_presets_lists_every_system_and_kind_of_data_with_its_difference_from_its_parent(capsys):
     text = printed(capsys, "presets")
-    after = {line.split()[0]: following.strip() for line, following in pairwise(text.splitlines()) if line[2:3].strip()}
+    pairs = reversed(list(pairwise(text.splitlines())))  # of a name that stands twice, the first counts
+    after = {line.split()[0]: following.strip() for line, following in pairs if line[2:3].strip()}
     assert {f"{system}-{data}" for system in after for data in after} | after.keys() >= set(PRESETS) - {"demo-inpaint"}
     assert after["inpaint-ca"] == "inpaint-plain with generator.branch.kind contextual_attention"
     assert after["an-gan-no-ssr"] == "an-gan with long_range.self_sampling False"  # of both networks, named once
     assert after["sn-gan"].startswith("sn-gan-star with generator.spectral_norm False, generator_lr 0.0002")
     assert "batch_size 256" in after["imagenet128"]
+    for data, changes in {
+        "imagenet128": ["image_size 128", "num_classes 1000", "generator.channels 1024 1024 512 256 128 64"],
+        "digits": ["cifar10-cpu with ", "channels 32 32 32 32", "horizontal_flip False"],
+        "256": ["the defaults with ", "crop_from 288"],
+        "128": ["256 with ", "image_size 128", "critic.local_size 64", "crop_from 144"],
+        "64-cpu": ["128-cpu with ", "image_size 64", "critic.local_size 32", "crop_from 72", "steps 5000"],
+    }.items():
+        for change in changes:
+            assert change in after[data]
+    assert "width 16" in after["128-cpu"] and "generator.width" not in after["128-cpu"]
+    assert not any("branch.kind" in after[size] for size in INPAINTING_SIZES)  # a system's, not a size's
 
 
 def test_presets_prints_one_whole_as_yaml(capsys):

@@ -9,11 +9,14 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from attnorm.cli import main
 from attnorm.metrics import inception_file
 from attnorm.metrics.result import read_results
+from attnorm.models.class_conditional import Generator
+from attnorm.training import checkpoint
 
 NAME = "step-0000006-digits-kid-efficientnet-lite0-n12-seed0"
 KID = ("--num", "12", "--metrics", "kid")  # the quickest
@@ -132,7 +135,7 @@ def test_other_data_can_be_given_and_classes_drawn_alike(run_copy, evaluate, ref
 
 
 def test_a_saved_model_is_measured_too_but_does_not_know_its_data(run_copy, evaluate, refused, tmp_path):
-    model = run_copy / "model"
+    model = shutil.copytree(run_copy / "model", tmp_path / "elsewhere" / "model")
     assert "is no run, so that its data is not known: give --data" in refused(model, "--out", "r.json")
     assert "is no run to keep the record in: give --out FILE.json" in refused(model, "--data", "digits")
     assert evaluate(model, "--data", "digits", *KID, "--out", "r.json")[0] == 0
@@ -140,6 +143,58 @@ def test_a_saved_model_is_measured_too_but_does_not_know_its_data(run_copy, eval
     (of_model,), (of_run,) = (read_results(path) for path in (tmp_path / "r.json", run_copy / f"metrics/{NAME}.json"))
     assert of_model.values == of_run.values
     assert (of_model.protocol.weights, of_model.protocol.step) == ("unknown", None)
+
+
+def test_the_last_and_the_best_folder_of_a_run_are_measured_as_parts_of_it(run_copy, evaluate, refused):
+    name = NAME.replace("step-0000006", "step-0000004-best")
+    with_best(run_copy, step=4)
+    for folder in ("model", "best"):
+        assert evaluate(run_copy / folder, *KID)[0] == 0
+    (of_model,), (of_best,) = (read_results(run_copy / "metrics" / f"{stem}.json") for stem in (NAME, name))
+    assert (of_model.protocol.weights, of_model.protocol.step, of_model.protocol.data) == ("ema", 6, "digits")
+    assert (of_best.protocol.weights, of_best.protocol.step, of_best.protocol.data) == ("ema", 4, "digits")
+    assert of_best.protocol.model == str(run_copy / "best")
+    assert of_model.values != of_best.values
+    (run_copy / "metrics.jsonl").unlink()
+    assert "none of the evaluations" in refused(run_copy / "best", *KID, "--force")
+
+
+def test_the_weights_without_averaging_are_measured_by_option(run_copy, evaluate):
+    assert evaluate(run_copy, *KID)[0] == 0
+    assert evaluate(run_copy, *KID, "--weights", "ema", "--force")[0] == 0
+    code, out, _ = evaluate(run_copy, *KID, "--weights", "raw")
+    assert code == 0 and "| raw     | 6 " in out
+    (averaged,) = read_results(run_copy / "metrics" / f"{NAME}.json")
+    (raw,) = read_results(run_copy / "metrics" / f"{NAME.replace('-digits', '-raw-digits')}.json")
+    assert (raw.protocol.weights, raw.protocol.step) == ("raw", 6)
+    assert (averaged.protocol.weights, averaged.protocol.step) == ("ema", 6)
+    assert raw.values != averaged.values
+
+
+def test_weights_that_are_not_there_are_refused(run_copy, refused, tmp_path):
+    elsewhere = shutil.copytree(run_copy / "model", tmp_path / "elsewhere" / "model")
+    raw = (*KID, "--data", "digits", "--out", "r.json", "--weights", "raw")
+    assert "--weights chooses among those of a run" in refused(elsewhere, *raw)
+    assert f"the raw ones are in the checkpoints: give {run_copy}" in refused(run_copy / "model", *raw)
+    (run_copy / "checkpoints" / "step-6" / "state.pt").write_bytes(b"")
+    assert f"write it anew with `attnorm resume {run_copy}`" in refused(run_copy, *raw)
+    shutil.rmtree(run_copy / "checkpoints")
+    assert "has no checkpoint, where its raw weights would be" in refused(run_copy, *raw)
+    config = (run_copy / "config.yaml").read_text()
+    (run_copy / "config.yaml").write_text(config.replace("ema_half_life: 10000.0", "ema_half_life: 0.0"))
+    assert "has no averaged weights: leave --weights out" in refused(run_copy, *KID, "--weights", "ema")
+
+
+def with_best(run, step):
+    """Gives a run the averaged weights of a checkpoint as its best, with the evaluation that chose them."""
+    state = torch.load(run / "checkpoints" / "step-6" / "state.pt", weights_only=True)
+    checkpoint.save(run / "checkpoints", 6, {**state, "best": 3.5}, 2)
+    lines = [{"step": 2, "fd-x": 9.0}, {"step": step, "fd-x": 3.5}, {"step": 6, "fd-x": 4.0}]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    generator = Generator.from_pretrained(run / "model")
+    earlier = torch.load(run / "checkpoints" / f"step-{step}" / "state.pt", weights_only=True)
+    generator.load_state_dict(earlier["task"]["ema"])
+    generator.save_pretrained(run / "best")
 
 
 def test_a_run_without_averaging_or_checkpoints_says_so(run_copy, evaluate):

@@ -89,7 +89,8 @@ def test_the_same_seed_gives_the_same_figures_and_picture(run, output, without_o
 
 def test_other_pictures_and_a_saved_model(run, output, tmp_path, without_opencv):
     noise_pictures(tmp_path / "pictures", 3)
-    output("evaluate", run / "model", "--data", tmp_path / "pictures", "--out", tmp_path / "r.json")
+    model = shutil.copytree(run / "model", tmp_path / "elsewhere" / "model")
+    output("evaluate", model, "--data", tmp_path / "pictures", "--out", tmp_path / "r.json")
     protocol = read_record(tmp_path / "r.json").protocol
     assert (protocol.num, protocol.weights, protocol.step, protocol.split) == (3, "unknown", None, "pictures")
 
@@ -106,6 +107,25 @@ def test_the_runs_own_pictures_are_held_out_however_they_are_named(run, output, 
         assert protocol.split.endswith("-held-out")
 
 
+def test_the_best_model_and_the_weights_without_averaging_are_measured_with_their_step(run, output, without_opencv):
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    best = max(lines, key=lambda line: line["refined.centre.psnr"] + line["refined.random.psnr"])
+    output("evaluate", run / "best", "--num", 6)
+    output("evaluate", run, "--num", 6, "--weights", "raw")
+    output("evaluate", run, "--num", 6)
+    names = {"best": f"step-{best['step']:07d}-best", "raw": "step-0000006-raw", "ema": "step-0000006"}
+    found = {
+        key: read_record(run / "metrics" / f"{name}-digits-held-out-n6-gaussian-seed0.json")
+        for key, name in names.items()
+    }
+    protocols = {key: (record.protocol.weights, record.protocol.step) for key, record in found.items()}
+    assert protocols == {"best": ("ema", best["step"]), "raw": ("raw", 6), "ema": ("ema", 6)}
+    # The same pictures and holes as while it trained.
+    shown = found["best"].figures["centre"]["refined"]["psnr"].mean
+    assert shown == pytest.approx(best["refined.centre.psnr"], rel=1e-6)
+    assert found["raw"].figures["centre"] != found["ema"].figures["centre"]
+
+
 def test_composites_are_measured_as_a_set_by_option(run, output, without_opencv):
     out, _ = output("evaluate", run, "--num", 10, "--metrics", "fd", "--out", run / "r.json")
     assert out.count("| fd-efficientnet-lite0-10 ↓ |") == 2
@@ -120,8 +140,9 @@ def test_what_cannot_be_measured_is_refused(run, finished_run, tmp_path, refused
     assert "intra compares classes" in refused("evaluate", run, "--metrics", "intra")
     assert "--num must be at least 1, got 0" in refused("evaluate", run, "--num", 0)
     assert "--num asks for 181 pictures, and digits-held-out has 180" in refused("evaluate", run, "--num", 181)
-    assert "give --data" in refused("evaluate", run / "model", "--out", tmp_path / "r.json")
-    assert "no run to keep the record in" in refused("evaluate", run / "model", "--data", "digits")
+    model = shutil.copytree(run / "model", tmp_path / "elsewhere" / "model")
+    assert "give --data" in refused("evaluate", model, "--out", tmp_path / "r.json")
+    assert "no run to keep the record in" in refused("evaluate", model, "--data", "digits")
     assert "must end in .json" in refused("evaluate", run, "--out", tmp_path / "r.txt")
     assert "there is no run or model at none" in refused("evaluate", "none")
     (run / "metrics").mkdir()

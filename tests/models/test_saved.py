@@ -1,5 +1,6 @@
 """What a saved model is for and what its card says, wherever it lies."""
 
+import logging
 from pathlib import Path
 
 import huggingface_hub
@@ -82,3 +83,41 @@ def test_a_network_that_is_saved_states_no_licence_of_its_weights(models, tmp_pa
     Generator.from_pretrained(models / "me" / "drawn").save_pretrained(tmp_path / "saved")
     assert "license" not in Path(tmp_path / "saved" / "README.md").read_text().lower()
     assert licence_of(tmp_path / "saved") == "not stated"
+
+
+def test_a_missing_run_in_a_folder_that_is_here_is_refused_without_the_hub(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_model("me/drawn") == "me/drawn"
+    (tmp_path / "me" / "digits").mkdir(parents=True)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *asked: pytest.fail("the hub was asked"))
+    with pytest.raises(
+        UserError, match=r"no run or model at me/digit, did you mean 'me/digits'.* the hub is not asked"
+    ):
+        find_model("me/digit")
+    with pytest.raises(UserError, match=r"no run or model at me/drawn.*there is a folder me here"):
+        find_model("me/drawn")
+
+
+def test_the_hubs_client_says_nothing_of_its_attempts(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    client, said = logging.getLogger("huggingface_hub.utils._http"), []
+
+    class Listening(logging.Handler):
+        def emit(self, record):
+            said.append(record.getMessage())
+
+    def download(*asked):
+        client.warning("Retrying in 1s [Retry 1/5].")
+        raise LocalEntryNotFoundError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    listener = Listening()
+    client.addHandler(listener)
+    try:
+        with pytest.raises(UserError, match="the hub did not give one either"):
+            find_model("me/nothing")
+        assert said == []
+        client.warning("of somebody else")
+        assert said == ["of somebody else"]
+    finally:
+        client.removeHandler(listener)

@@ -69,6 +69,8 @@ def test_a_generators_folder_loads_and_draws_what_the_run_draws(finished_run, tm
 def test_the_card_has_the_runs_records_and_tags(run_copy, tmp_path):
     write_results([record(run_copy, 6)], run_copy / "metrics" / "a.json")
     write_results([record(run_copy, 4, 99.5)], run_copy / "metrics" / "b.json")  # of other weights
+    raw = record(run_copy, 6, 88.5)
+    write_results([replace(raw, protocol=replace(raw.protocol, weights="raw"))], run_copy / "metrics" / "c.json")
     package(run_copy, tmp_path / "mine", "me/mine", Wishes(licence="cc0-1.0", limits=["Small."]))
     card = ModelCard.load(tmp_path / "mine" / "README.md")
     config = read_config(run_copy)
@@ -78,7 +80,7 @@ def test_the_card_has_the_runs_records_and_tags(run_copy, tmp_path):
     [result] = card.data.eval_results
     assert (result.metric_type, result.metric_name, result.metric_value) == ("fd", "fd-efficientnet-lite0-90", 12.5)
     assert result.metric_args["num_real"] == 100 and result.metric_args["extractor"] == "efficientnet-lite0"
-    assert "99.5" not in card.content
+    assert "99.5" not in card.content and "88.5" not in card.content
     text = card.text
     assert f"attnorm train an-gan-digits --data digits --out RUN --steps {config.steps}" in text
     assert "1797 pictures, seed 0, batch 4, float32." in text
@@ -148,22 +150,25 @@ def test_the_best_weights_are_those_of_the_best_score(run_copy, tmp_path, lowest
 
 def test_a_best_score_that_no_evaluation_has_is_refused(run_copy, tmp_path):
     with_evaluations(run_copy, {2: {"fd": 30.0}}, 19.0)
-    assert "resume the run to its end, or publish its last weights" in refusal(run_copy, tmp_path / "x", "x", Wishes())
+    assert "resume the run to its end, or take its last weights" in refusal(run_copy, tmp_path / "x", "x", Wishes())
     assert not (tmp_path / "x").exists()
 
 
 def test_records_from_elsewhere_must_be_of_these_weights(run_copy, tmp_path):
     with_evaluations(run_copy, {2: {"fd": 30.0}, 4: {"fd": 20.0}}, 20.0)
-    unknown = replace(record(run_copy / "best", None).protocol, weights="unknown")  # as `attnorm evaluate` has it
-    good, bad, nothing = tmp_path / "good.json", tmp_path / "bad.json", tmp_path / "nothing.json"
+    unknown = replace(record(run_copy / "best", None).protocol, weights="unknown")  # as earlier versions had it
+    good, bad, raw, nothing = (tmp_path / f"{name}.json" for name in ("good", "bad", "raw", "nothing"))
+    good_one = record(run_copy / "best", 4)
     write_results([replace(record(run_copy / "best", None), protocol=unknown)], good)
     write_results([record(run_copy, 6)], bad)
+    write_results([replace(good_one, protocol=replace(good_one.protocol, weights="raw"))], raw)
     nothing.write_text("[]")
     card = package(run_copy, tmp_path / "mine", "mine", Wishes(results=[good]))
     assert "Measured while it trained" not in str(card)
     [figure] = [figure for measurement in card.measured for figure in measurement.figures]
     assert (figure.value, figure.protocol["weights"], figure.protocol["step"]) == (12.5, "ema", 4)
-    assert "step 6, and not" in refusal(run_copy, tmp_path / "x", "x", Wishes(results=[bad]))
+    assert "step 4, raw weights, and not" in refusal(run_copy, tmp_path / "x", "x", Wishes(results=[raw]))
+    assert "step 6, ema weights, and not" in refusal(run_copy, tmp_path / "x", "x", Wishes(results=[bad]))
     assert "holds no" in refusal(run_copy, tmp_path / "x", "x", Wishes(results=[nothing]))
     assert "holds no" in refusal(run_copy, tmp_path / "x", "x", Wishes(results=[tmp_path / "none.json"]))
 

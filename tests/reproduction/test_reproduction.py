@@ -15,7 +15,7 @@ from attnorm.metrics.result import Protocol, Result, write_results
 from attnorm.reproduction import runs
 from attnorm.reproduction.paper import CLASSES, NAMES, SCALES, TABLES
 from attnorm.reproduction.report import write_report
-from attnorm.reproduction.runs import Reproduction, make_runs
+from attnorm.reproduction.runs import Reproduction, commands, make_runs
 
 NAMES_OF_CLASSES = ("cat", "dog")
 
@@ -167,6 +167,51 @@ def test_table_2_shows_the_papers_classes_where_they_are_imagenets(plan):
     rows = [line for line in write_report(by_class).splitlines() if line.startswith("| class ")][1:]
     assert [row.split("|")[1].strip() for row in rows] == [f"class {number}" for number in CLASSES]
     assert [cell.strip() for cell in rows[0].split("|")[2:8]] == ["49.3", "57.5", "34.16", "825", "825", "825"]
+
+
+def test_at_the_papers_scale_generators_are_measured_as_in_the_papers(plan):
+    paper = Reproduction("table2", "paper", plan.out, "imagenet/", (0,), None, "inception", 50_000, "cpu")
+    measuring = [line for line in commands(paper) if line.startswith("attnorm evaluate")]
+    assert len(measuring) == 3
+    assert all("--extractor inception --num 50000 --num-real 0 --classes uniform --out" in line for line in measuring)
+    assert all("intra-inception-n50000-real-all-uniform.json --force" in line for line in measuring)
+    lines = write_report(paper).splitlines()
+    assert any(line.startswith("- generated pictures: 50000, as many of each class; ") for line in lines)
+    assert any(line.startswith("- real pictures: all; ") for line in lines)
+    assert any(line.startswith("- weights: averaged; ") for line in lines)
+    _, _, run = next(paper.runs())
+    run.mkdir()
+    (run / "config.yaml").write_text(to_yaml(paper.config("sn-gan", 0)))
+    assert "- generated pictures: 50000, 50 of each of 1000 classes; " in write_report(paper)
+
+
+def test_the_report_says_how_it_was_measured(plan, pretended):
+    assert "- real pictures: 40; " in write_report(plan)
+    make_runs(plan, lambda sentence: None, lambda: None)
+    text = write_report(plan)
+    of_two_classes = "each class as often as in the data, 20 on average; "
+    assert f"- generated pictures: 40 instead of 50000, {of_two_classes}" in text
+    assert "- network of the metrics: efficientnet-lite0 instead of Inception" in text
+    assert "--num-real" not in text and "--classes" not in text
+
+
+@pytest.mark.parametrize(
+    ("extractor", "sentence"), [("nope", "unknown extractor 'nope'"), ("gone.pt", "cannot read gone.pt")]
+)
+def test_a_network_of_the_metrics_that_is_not_there_is_refused_before_any_training(
+    extractor, sentence, plan, pretended, capsys
+):
+    made, _ = pretended
+    options = ["--data", "digits", "--seeds", "0", "1", "--steps", "5", "--num", "40", "--device", "cpu"]
+    command = ["reproduce", "table4", *options, "--out", str(plan.out), "--extractor", extractor]
+    assert main(command) == 2
+    assert sentence in capsys.readouterr().err
+    assert made == [] and list(plan.out.iterdir()) == []
+    make_runs(plan, lambda sentence: None, lambda: None)
+    measured = replace(plan, extractor=extractor)
+    for _, _, run in measured.runs():
+        write_results(results_of(measured, (2.0, 30.0)), measured.record_path(run))
+    assert main(command) == 0  # where all is measured, nothing needs it
 
 
 def test_every_table_names_systems_that_exist():

@@ -10,6 +10,7 @@ import argparse
 
 from attnorm.cli import evaluate_generator, evaluate_inpainter
 from attnorm.cli.arguments import file_path, path_or_name
+from attnorm.cli.measured_model import add_weights
 from attnorm.cli.model_argument import add_model
 from attnorm.errors import UserError
 from attnorm.metrics.features import EFFICIENTNET, INCEPTION
@@ -21,6 +22,7 @@ OWN = {"class-conditional": ("num_real", "classes"), "inpainting": ("window",)} 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
+    add_weights(parser)
     parser.add_argument(
         "--data", type=path_or_name, help="the real pictures: whatever attnorm train takes (default: the run's own)"
     )

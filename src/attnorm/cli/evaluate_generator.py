@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
 import numpy as np
 
+from attnorm.cli.measured_model import MeasuredModel, measured_model
 from attnorm.cli.records import record_path
 from attnorm.data.loading import load
 from attnorm.data.progress import report
@@ -21,11 +21,10 @@ from attnorm.metrics.processes import first_process_first, launched_group, rank_
 from attnorm.metrics.registry import MetricValue, find_metrics
 from attnorm.metrics.result import Protocol, class_table, make_results, table, write_results
 from attnorm.models.saved import find_model
-from attnorm.pipelines import LARGEST_SEED, ClassConditionalPipeline
+from attnorm.pipelines import LARGEST_SEED, ClassConditionalPipeline, check_device
 from attnorm.plots import enlarge, grid, save_picture
-from attnorm.training.checkpoint import latest_step
 from attnorm.training.class_conditional import ClassConditionalConfig
-from attnorm.training.loop import CHECKPOINTS, CONFIG, read_config
+from attnorm.training.restore import load_raw_generator
 
 SHOWN, COLUMNS = 64, 8
 NUM = 5000  # pictures to generate
@@ -40,15 +39,12 @@ def configure(parser: argparse._ArgumentGroup) -> None:
     )
 
 
-@dataclass(frozen=True)
-class _Source:
-    """What is known of the model without looking into it."""
+class _Source(NamedTuple):
+    """What is measured, and the real pictures that it is measured against."""
 
-    run: Path | None
+    model: MeasuredModel
     data: str
     split: str
-    weights: Literal["ema", "raw", "unknown"]
-    step: int | None
 
 
 def run(args: argparse.Namespace) -> None:
@@ -59,9 +55,10 @@ def run(args: argparse.Namespace) -> None:
     find_model(args.model)
     source = _source(args)
     how = [*args.metrics, Path(args.extractor).stem, f"n{args.num}", f"seed{args.seed}"]
-    out = record_path(args, source.run, source.step, [source.split, *how])
+    model = source.model
+    out = record_path(args, model.run, model.step, [*filter(None, [model.name]), source.split, *how])
     with launched_group(args.device) as device:
-        pipe = ClassConditionalPipeline.from_pretrained(args.model, device=device)
+        pipe = _pipeline(args.model, model, device)
         evaluator = _evaluator(args, source, pipe, device)
         is_first = rank_and_count()[0] == 0
 
@@ -89,22 +86,29 @@ def _check_numbers(args: argparse.Namespace) -> None:
 
 
 def _source(args: argparse.Namespace) -> _Source:
-    path, data = Path(args.model), args.data
-    if not (path / CONFIG).is_file():
-        if data is None:
-            raise UserError(f"{args.model} is no run, so that its data is not known: give --data")
-        return _Source(None, data, args.split or Path(data).stem, "unknown", None)
-    config = read_config(path)
-    if not isinstance(config, ClassConditionalConfig):
-        raise UserError(f"{path} is a run of the task {config.task}, and this measures class-conditional ones")
-    data = config.data if data is None else data
-    weights: Literal["ema", "raw"] = "ema" if config.ema_half_life > 0 else "raw"
-    return _Source(path, data, args.split or Path(data).stem, weights, latest_step(path / CHECKPOINTS))
+    model = measured_model(args.model, args.weights)
+    data: str | None = args.data
+    if model.config is not None:
+        if not isinstance(model.config, ClassConditionalConfig):
+            raise UserError(
+                f"{args.model} is a run of the task {model.config.task}, and this measures class-conditional ones"
+            )
+        data = model.config.data if data is None else data
+    if data is None:
+        raise UserError(f"{args.model} is no run, so that its data is not known: give --data")
+    return _Source(model, data, args.split or Path(data).stem)
+
+
+def _pipeline(name: str, model: MeasuredModel, device: str) -> ClassConditionalPipeline:
+    if model.in_checkpoint and model.run is not None and isinstance(model.config, ClassConditionalConfig):
+        check_device(device)
+        return ClassConditionalPipeline(load_raw_generator(model.run, model.config, device))
+    return ClassConditionalPipeline.from_pretrained(name, device=device)
 
 
 def _evaluator(args: argparse.Namespace, source: _Source, pipe: ClassConditionalPipeline, device: str) -> Evaluator:
     # A run's neighbours share the pictures that were prepared for it.
-    prepared = (cache_folder() if source.run is None else source.run.resolve().parent) / "prepared-data"
+    prepared = (cache_folder() if source.model.run is None else source.model.run.resolve().parent) / "prepared-data"
     with first_process_first(), report() as progress:
         extractor = load_extractor(args.extractor, device, progress)
     with first_process_first():
@@ -128,8 +132,8 @@ def _write(
 ) -> None:
     protocol = Protocol(
         model=str(args.model),
-        weights=source.weights,
-        step=source.step,
+        weights=source.model.weights,
+        step=source.model.step,
         data=source.data,
         split=source.split,
         num_real=evaluator.real.count,

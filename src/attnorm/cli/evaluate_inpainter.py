@@ -6,12 +6,13 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from attnorm.cli.measured_model import MeasuredModel, measured_model
 from attnorm.cli.records import record_path
 from attnorm.data.loading import load, place_of
 from attnorm.data.masks import MaskConfig, Masks
@@ -36,11 +37,11 @@ from attnorm.metrics.processes import first_process_first, launched_group, rank_
 from attnorm.metrics.reconstruction import Window
 from attnorm.metrics.registry import MetricValue, Options, find_metrics
 from attnorm.metrics.result import Protocol, Result, make_results, table
+from attnorm.pipelines import check_device
 from attnorm.plots import save_picture
 from attnorm.plots.inpainting import inpainting_sheet, with_holes
-from attnorm.training.checkpoint import latest_step
 from attnorm.training.inpainting import InpaintingConfig
-from attnorm.training.loop import CHECKPOINTS, CONFIG, read_config
+from attnorm.training.restore import load_raw_inpainter
 
 SHOWN = 8  # pictures of the sheet for each kind of hole
 OWN_WAYS = ("refined", "coarse")
@@ -55,14 +56,12 @@ def configure(parser: argparse._ArgumentGroup) -> None:
 
 
 class _Source(NamedTuple):
-    """What is measured, and what is known of the model without looking into it."""
+    """What is measured, and the pictures that it completes."""
 
-    run: Path | None
+    model: MeasuredModel
     data: str
     config: InpaintingConfig | None  # whose held-out pictures are measured; None for all of `data`
     split: str
-    weights: Literal["ema", "raw", "unknown"]
-    step: int | None
 
 
 def run(args: argparse.Namespace) -> None:
@@ -74,9 +73,10 @@ def run(args: argparse.Namespace) -> None:
     _check_metrics(args)
     source = _source(args)
     how = [*(args.metrics or ()), f"n{args.num or 'all'}", args.window, f"seed{args.seed}"]
-    out = record_path(args, source.run, source.step, [source.split, *how])
+    model = source.model
+    out = record_path(args, model.run, model.step, [*filter(None, [model.name]), source.split, *how])
     with launched_group(args.device) as device, report() as progress:
-        pipe = InpaintingPipeline.from_pretrained(args.model, device=device)
+        pipe = _pipeline(args.model, model, device)
         is_first = rank_and_count()[0] == 0
         truths = _truths(args, source, pipe.generator.config.image_size)
         if is_first and not has_opencv():
@@ -116,25 +116,30 @@ def _check_metrics(args: argparse.Namespace) -> None:
 
 
 def _source(args: argparse.Namespace) -> _Source:
-    path = Path(args.model)
-    config = read_config(path) if (path / CONFIG).is_file() else None
+    model = measured_model(args.model, args.weights)
+    config = model.config
     if not isinstance(config, InpaintingConfig):
         if args.data is None:
             raise UserError(f"{args.model} is no run, so that its data is not known: give --data")
-        return _Source(None, args.data, None, args.split or Path(args.data).stem, "unknown", None)
+        return _Source(model, args.data, None, args.split or Path(args.data).stem)
     data = args.data or config.val_data or config.data
     is_held_out = not config.val_data and place_of(data) == place_of(config.data)
     split = args.split or f"{Path(data).stem}{'-held-out' if is_held_out else ''}"
-    weights: Literal["ema", "raw"] = "ema" if config.ema_half_life > 0 else "raw"
-    step = latest_step(path / CHECKPOINTS)
-    return _Source(path, data, config if is_held_out else None, split, weights, step)
+    return _Source(model, data, config if is_held_out else None, split)
+
+
+def _pipeline(name: str, model: MeasuredModel, device: str) -> InpaintingPipeline:
+    if model.in_checkpoint and model.run is not None and isinstance(model.config, InpaintingConfig):
+        check_device(device)
+        return InpaintingPipeline(load_raw_inpainter(model.run, model.config, device))
+    return InpaintingPipeline.from_pretrained(name, device=device)
 
 
 def _truths(args: argparse.Namespace, source: _Source, side: int) -> Truths:
     # A run's neighbours share the pictures that were prepared for it; held-out ones are those of the run's own set.
-    prepared = (cache_folder() if source.run is None else source.run.resolve().parent) / "prepared-data"
-    run = read_config(source.run) if source.run is not None else None
-    size = side if run is None else run.prepared_size
+    run = source.model.run
+    prepared = (cache_folder() if run is None else run.resolve().parent) / "prepared-data"
+    size = side if source.model.config is None else source.model.config.prepared_size
     with first_process_first():
         dataset = load(source.data, size, cache=prepared)
     if source.config is None:
@@ -173,8 +178,8 @@ def _distances(
     options = Options(args.seed, "cpu", ())
     protocol = Protocol(
         model=str(args.model),
-        weights=source.weights,
-        step=source.step,
+        weights=source.model.weights,
+        step=source.model.step,
         data=source.data,
         split=source.split,
         num_real=truths.count,
@@ -217,8 +222,8 @@ def _as_tensor(pictures: np.ndarray) -> Tensor:
 def _protocol(args: argparse.Namespace, source: _Source, truths: Truths) -> InpaintingProtocol:
     return InpaintingProtocol(
         model=str(args.model),
-        weights=source.weights,
-        step=source.step,
+        weights=source.model.weights,
+        step=source.model.step,
         data=source.data,
         split=source.split,
         num=truths.count,

@@ -23,4 +23,4 @@ def run(args: argparse.Namespace) -> None:
     size = sum(path.stat().st_size for path in args.out.iterdir()) / 1e6
     print(f"{args.out}: the model of step {card.facts.step}, {size:.1f} MB; read its README.md before you share it")
     if not card.measured:
-        print(f"nothing has measured these weights: attnorm evaluate {card.facts.run}, then again, fills the table")
+        print(f"nothing has measured these weights: attnorm evaluate {card.facts.folder}, then again, fills the table")

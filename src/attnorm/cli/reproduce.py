@@ -11,8 +11,10 @@ from pathlib import Path
 from attnorm.cli.arguments import file_path, path_or_name
 from attnorm.data.builtin import BUILTIN
 from attnorm.data.loading import check_exists
+from attnorm.data.progress import report
 from attnorm.errors import UserError
 from attnorm.files import check_folder, output_file
+from attnorm.metrics.features import load_extractor
 from attnorm.reproduction.paper import INPAINTING_SCALES, SCALES, TABLES
 from attnorm.reproduction.report import write_report
 from attnorm.reproduction.runs import Reproduction, make_runs
@@ -93,6 +95,11 @@ def run(args: argparse.Namespace) -> int:
         # Without the dashes torchrun would take our options for abbreviations of its own.
         launcher=(*_launcher(args.launcher), "-m", "--") if args.launcher else (sys.executable, "-m"),
     )
+    if plan.extractor and not all(
+        plan.is_measured(run, plan.config(name, seed).steps) for name, seed, run in plan.runs()
+    ):
+        with report() as progress:  # what is wrong with the network shows now, not after days of training
+            load_extractor(plan.extractor, progress=progress)
     code = make_runs(plan, lambda sentence: print(sentence, flush=True), lambda: _write(plan))
     _write(plan)
     print(write_report(plan))

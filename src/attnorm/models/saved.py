@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 from huggingface_hub import ModelCard
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.utils import logging as hub_logging
 
 from attnorm.config import nearest
 from attnorm.errors import UserError
@@ -100,15 +103,33 @@ def _file_of(model: str | Path, name: str) -> Path | None:
     if isinstance(model, Path):
         return model / name if (model / name).is_file() else None
     try:
-        return Path(hf_hub_download(model, name))
+        with _hub_silent():
+            return Path(hf_hub_download(model, name))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError):
         return None
+
+
+@contextmanager
+def _hub_silent() -> Iterator[None]:
+    """Its client would print a line for each attempt without a network; what became of them is said in one."""
+    before = hub_logging.get_verbosity()
+    hub_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        hub_logging.set_verbosity(before)
 
 
 def _hub_model(name: str) -> str:
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         meant = nearest(name, shipped_models()) or " (`attnorm models` lists those that come with attnorm)"
         raise UserError(f"there is no run or model at {name}{meant}")
+    folder = Path(name).parts[0]
+    if Path(folder).is_dir():  # a misspelt run of it is likelier than an organisation of that name
+        meant = nearest(name, [path.as_posix() for path in Path(folder).glob("*/")])
+        raise UserError(
+            f"there is no run or model at {name}{meant} (there is a folder {folder} here, so the hub is not asked)"
+        )
     if _file_of(name, CONFIG_FILE) is None:
         raise UserError(f"there is no run or model at {name}, and the hub did not give one either")
     return name

@@ -48,7 +48,7 @@ def measurements(facts: RunFacts, results: Sequence[Path] = ()) -> list[Measurem
     of records is left out with a sentence.
 
     Args:
-        results: records of `attnorm evaluate` outside the run's folder, as of RUN/best.
+        results: records of `attnorm evaluate` outside the run's folder.
 
     Raises:
         UserError: a file of `results` cannot be read, or is about something else.
@@ -63,7 +63,7 @@ def measurements(facts: RunFacts, results: Sequence[Path] = ()) -> list[Measurem
         except UserError as error:
             print(f"left out of the card: {error}", file=sys.stderr)
             continue
-        if _protocol_of(record).step == facts.step:
+        if _is_of_these_weights(_protocol_of(record), facts):
             found.append(record)
     measured = [
         _of_inpainting(one, facts) if isinstance(one, InpaintingRecord) else _of_generator(one, facts) for one in found
@@ -84,22 +84,26 @@ def _read(path: Path) -> Record:
 
 
 def _of_these_weights(path: Path, facts: RunFacts) -> Record:
-    """A record that names the folder of the weights, or the run at their step; of the folder, what it could not know
-    is added: which weights they are."""
+    """A record that names the folder of the weights, or the run at their step; to one of the folder that does not say
+    which weights they are, as earlier versions left, it is added."""
     record = _read(path)
     protocol = _protocol_of(record)
     measured = Path(protocol.model).resolve()
-    if measured == facts.folder.resolve():
-        known: dict[str, Any] = {"weights": "ema" if facts.averaged else "raw", "step": facts.step}
+    if measured == facts.folder.resolve() and protocol.weights == "unknown":
+        known: dict[str, Any] = {"weights": facts.weights, "step": facts.step}
         if isinstance(record, InpaintingRecord):
             return replace(record, protocol=replace(record.protocol, **known))
         return [replace(one, protocol=replace(one.protocol, **known)) for one in record]
-    if measured != facts.run.resolve() or protocol.step != facts.step:
+    if measured not in (facts.run.resolve(), facts.folder.resolve()) or not _is_of_these_weights(protocol, facts):
         raise UserError(
-            f"{path} measured {protocol.model}, step {protocol.step}, and not {facts.folder}, step {facts.step}: "
-            f"run `attnorm evaluate {facts.folder} --data … --out FILE.json`"
+            f"{path} measured {protocol.model}, step {protocol.step}, {protocol.weights} weights, and not "
+            f"{facts.folder}, step {facts.step}, {facts.weights}: run `attnorm evaluate {facts.folder}`"
         )
     return record
+
+
+def _is_of_these_weights(protocol: Protocol | InpaintingProtocol, facts: RunFacts) -> bool:
+    return (protocol.step, protocol.weights) == (facts.step, facts.weights)
 
 
 def _protocol_of(record: Record) -> Protocol | InpaintingProtocol:
@@ -165,7 +169,7 @@ def _while_training(facts: RunFacts) -> Measurement:
         how = {"extractor": _name_of(measured.extractor), "num_fake": measured.num, "num_real": real}
         how |= {"data": "the training pictures", "seed": 0}
         named = facts.evaluation
-    how = {**how, "weights": "ema" if facts.averaged else "raw", "step": facts.step}
+    how = {**how, "weights": facts.weights, "step": facts.step}
     rows = [["metric", "value"], *([name, f"{value:.4g}"] for name, value in named.items())]
     said = "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in how.items())
     text = f"{markdown(rows)}\n\nMeasured while it trained: {said}."

@@ -44,6 +44,10 @@ class RunFacts:
     def averaged(self) -> bool:
         return self.config.ema_half_life > 0
 
+    @property
+    def weights(self) -> Literal["ema", "raw"]:
+        return "ema" if self.averaged else "raw"
+
 
 def read_run(run: Path, choice: Choice | None = None) -> RunFacts:
     """The facts of a run's best weights where it measured while it trained, else of its last; `choice` says which.
@@ -84,7 +88,7 @@ def _best_step(run: Path, config: PublishedConfig, evaluations: Sequence[dict[st
             return int(line["step"])
     raise UserError(
         f"none of the evaluations in {run / EVALUATIONS} has the best score that its checkpoint knows: "
-        "resume the run to its end, or publish its last weights"
+        "resume the run to its end, or take its last weights"
     )
 
 

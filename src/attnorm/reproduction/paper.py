@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from attnorm.metrics.evaluation import Frequencies
+
 NAMES = {
     "ac-gan": "AC-GAN",
     "sn-gan": "SN-GAN",
@@ -25,13 +27,16 @@ class Scale(NamedTuple):
     """At what size a table is reproduced: the presets' kind of data, and how it is measured by default.
 
     extractor: of the metrics; empty where none is needed. num: pictures to measure with, 0 for all that there are.
-    source: what is trained on if nothing is named; None: it has to be named.
+    source: what is trained on if nothing is named; None: it has to be named. num_real: real pictures to compare
+    generated ones with, 0 for all, None for as many as are generated. classes: how often each is generated.
     """
 
     data: str
     extractor: str
     num: int
     source: str | None
+    num_real: int | None = None
+    classes: Frequencies = "data"
 
 
 class PaperTable(NamedTuple):
@@ -115,7 +120,8 @@ CLASSES = {
 
 
 SCALES = {
-    "paper": Scale("imagenet128", "inception", 50_000, None),
+    # The field's protocol of the tables: all training pictures, classes all alike (docs/evaluation.md).
+    "paper": Scale("imagenet128", "inception", 50_000, None, num_real=0, classes="uniform"),
     "cifar10": Scale("cifar10", "inception", 50_000, None),
     "cpu": Scale("cifar10-cpu", "efficientnet-lite0", 5_000, "facades-synthetic"),
 }

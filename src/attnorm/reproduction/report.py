@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from attnorm.config import to_dict
+from attnorm.config import differences, to_dict
 from attnorm.metrics.inpainting import HOLES
 from attnorm.metrics.inpainting_record import HEADS, InpaintingRecord
 from attnorm.metrics.result import Result, markdown
 from attnorm.presets import CLASS_CONDITIONAL, get_preset
 from attnorm.reproduction.paper import CLASSES, NAMES
 from attnorm.reproduction.runs import Reproduction, commands
+from attnorm.training.class_conditional import ClassConditionalConfig
+from attnorm.training.loop import CONFIG, read_config
 
 # Fields that say how a run is watched or where it is, not what is trained.
 IMMATERIAL = (
@@ -125,28 +127,52 @@ def _differences(plan: Reproduction) -> list[str]:
         ours, paper = plan.config(system, 0), get_preset(f"{system}-{plan.paper.scales['paper'].data}")
         per_system[system] = [
             f"`{name}` {_plain(ours_value)} instead of {_plain(paper_value)}"
-            for name, ours_value, paper_value in _leaves(to_dict(ours), to_dict(paper))
+            for name, ours_value, paper_value in differences(to_dict(ours), to_dict(paper))
+            if name not in IMMATERIAL
         ]
     common = [one for one in next(iter(per_system.values())) if all(one in lines for lines in per_system.values())]
     lines = [f"data: `{plan.source}` instead of {plan.paper.pictures}"] if plan.scale != "paper" else []
     if plan.paper.task == "inpainting":
         count = "all" if not plan.num else str(plan.num)
         lines.append(f"measured on {count} validation pictures with centred and with random square holes of a quarter")
-    elif plan.num != 50_000 or plan.extractor != "inception":
-        lines.append(f"measured with {plan.num} pictures and {plan.extractor} instead of 50000 and Inception")
+    else:
+        lines += _protocol(plan)
     lines += common
     for system, own in per_system.items():
         lines += [f"{NAMES[system]}: {one}" for one in own if one not in common]
-    return lines or ["Nothing that is known: the paper does not give λ_o, and the data's preparation is ours."]
+    return lines
 
 
-def _leaves(ours: dict[str, Any], paper: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """The fields that differ, by dotted name."""
-    for name, value in ours.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, paper[name], f"{prefix}{name}.")
-        elif value != paper[name] and prefix + name not in IMMATERIAL:
-            yield prefix + name, value, paper[name]
+def _protocol(plan: Reproduction) -> list[str]:
+    """How the generators are measured: the paper states the number of pictures only, its sources some of the rest."""
+    measured = next((results[0].protocol for runs in _found(plan).values() for results in runs), None)
+    if measured is not None:
+        real: str | int = measured.num_real
+    else:
+        real = "all" if plan.size.num_real == 0 else plan.num if plan.size.num_real is None else plan.size.num_real
+    count = _class_count(plan)
+    each = "as many of each class" if count is None else f"{plan.num / count:g} of each of {count} classes"
+    if plan.size.classes == "data":
+        each = f"each class as often as in the data{'' if count is None else f', {plan.num / count:g} on average'}"
+    lines = [
+        f"generated pictures: {plan.num}{'' if plan.num == 50_000 else ' instead of 50000'}, {each}; how many of each "
+        "an intra-FID takes, the paper does not say",
+        f"real pictures: {real}; the paper does not say, the papers before it usually take all of the training set",
+        "weights: averaged; the paper does not say, SN-GAN's and SA-GAN's are not",
+        "λ_o and the data's preparation, which the paper does not give, are ours",
+    ]
+    if plan.extractor != "inception":
+        lines.append(f"network of the metrics: {plan.extractor} instead of Inception")
+    return lines
+
+
+def _class_count(plan: Reproduction) -> int | None:
+    """Of the data, once a run has seen them."""
+    for _, _, run in plan.runs():
+        config = read_config(run) if (run / CONFIG).is_file() else None
+        if isinstance(config, ClassConditionalConfig):
+            return config.generator.num_classes
+    return None
 
 
 def _plain(value: Any) -> str:

@@ -82,8 +82,10 @@ class Reproduction:
         """Where a run's figures are; the name tells tables that share a run apart."""
         if self.paper.task == "inpainting":
             return run / "metrics" / f"inpainting-n{self.num or 'all'}.json"
-        extractor = Path(self.extractor).stem
-        return run / "metrics" / f"{'-'.join(self.paper.metrics)}-{extractor}-n{self.num}.json"
+        real = [] if self.size.num_real is None else [f"real-{self.size.num_real or 'all'}"]
+        classes = [] if self.size.classes == "data" else [self.size.classes]
+        parts = [*self.paper.metrics, Path(self.extractor).stem, f"n{self.num}", *real, *classes]
+        return run / "metrics" / f"{'-'.join(parts)}.json"
 
     def results(self, run: Path, steps: int) -> list[Result] | None:
         """The figures of a finished run in the order of the table's metrics, None if they are not there yet."""
@@ -158,7 +160,9 @@ def _evaluate(plan: Reproduction, run: Path) -> list[str]:
     if plan.paper.task == "inpainting":  # its figures are always measured
         return ["evaluate", str(run), *(["--num", str(plan.num)] if plan.num else []), *out, *device]
     how = ["--extractor", plan.extractor, "--num", str(plan.num)]
-    return ["evaluate", str(run), "--metrics", *plan.paper.metrics, *how, *out, *device]
+    real = [] if plan.size.num_real is None else ["--num-real", str(plan.size.num_real)]
+    classes = [] if plan.size.classes == "data" else ["--classes", plan.size.classes]
+    return ["evaluate", str(run), "--metrics", *plan.paper.metrics, *how, *real, *classes, *out, *device]
 
 
 def _check_settings(plan: Reproduction, system: str, seed: int, run: Path) -> None:

@@ -31,6 +31,7 @@ from attnorm.training.config import Evaluation, TrainingConfig
 from attnorm.training.ema import EMA
 from attnorm.training.evaluation import EvaluationConfig, GeneratorEvaluation
 from attnorm.training.losses import auxiliary_loss, hinge_discriminator_loss, hinge_generator_loss
+from attnorm.training.precision import autocast
 from attnorm.training.randomness import generator_for, seed_for
 from attnorm.training.standing_statistics import measure_standing_statistics
 
@@ -190,14 +191,7 @@ class ClassConditionalTask(AdversarialTask):
     def sampling_generator(self) -> Generator:
         """A copy of the averaged generator with standing statistics, in eval mode."""
         generator = copy.deepcopy(self.ema.module)
-        share = max(2, self.config.batch_size // (self.accelerator.num_processes * self.config.accumulation))
-
-        def forward(index: int) -> None:
-            z, labels = self._draw(share, "standing statistics", index)
-            with self._autocast():
-                generator(z, labels)
-
-        measure_standing_statistics(generator, forward, self.config.standing_batches)
+        prepare_for_sampling(generator, self.config, self.accelerator.num_processes)
         return generator
 
     def _update_discriminator(self, step: int, update: int, batch: tuple[np.ndarray, np.ndarray]) -> Figures:
@@ -267,11 +261,7 @@ class ClassConditionalTask(AdversarialTask):
         return augmented(x, self.config.augment, generator_for(self.device, self.config.seed, *purpose, "augment"))
 
     def _draw(self, count: int, *purpose: int | str) -> tuple[Tensor, Tensor]:
-        """Noise (count, latent_dim) and uniformly drawn labels (count,)."""
-        config = self.config.generator
-        generator = generator_for(self.device, self.config.seed, *purpose, "noise")
-        z = torch.randn(count, config.latent_dim, generator=generator, device=self.device)
-        return z, torch.randint(config.num_classes, (count,), generator=generator, device=self.device)
+        return draw_inputs(self.config, self.device, count, *purpose)
 
     def _fixed_inputs(self) -> tuple[Tensor, Tensor]:
         """The noise and labels of every sample grid: `sample_rows` classes, evenly spread, `sample_columns` each."""
@@ -291,6 +281,31 @@ class ClassConditionalTask(AdversarialTask):
         for value in auxiliary.values():
             loss = loss + self.config.auxiliary_weight * value
         (loss / self.config.accumulation).backward()
+
+
+def prepare_for_sampling(generator: Generator, config: ClassConditionalConfig, processes: int = 1) -> None:
+    """Puts a trained or averaged generator into eval mode, with standing statistics of batches of its own pictures.
+
+    `processes` share a batch of the training: its moments are of one process's piece.
+    """
+    device = next(generator.parameters()).device
+    share = max(2, config.batch_size // (processes * config.accumulation))
+
+    def forward(index: int) -> None:
+        z, labels = draw_inputs(config, device, share, "standing statistics", index)
+        with autocast(device, config.precision):
+            generator(z, labels)
+
+    measure_standing_statistics(generator, forward, config.standing_batches)
+
+
+def draw_inputs(
+    config: ClassConditionalConfig, device: torch.device, count: int, *purpose: int | str
+) -> tuple[Tensor, Tensor]:
+    """Noise (count, latent_dim) and uniformly drawn labels (count,)."""
+    generator = generator_for(device, config.seed, *purpose, "noise")
+    z = torch.randn(count, config.generator.latent_dim, generator=generator, device=device)
+    return z, torch.randint(config.generator.num_classes, (count,), generator=generator, device=device)
 
 
 def _usage_of(

@@ -1,0 +1,77 @@
+"""Which weights `attnorm evaluate` measures, and what the run that they are a part of says of them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from attnorm.errors import UserError
+from attnorm.publishing.run_facts import read_run
+from attnorm.shipped import CONFIG_FILE
+from attnorm.training.checkpoint import latest_step
+from attnorm.training.class_conditional import ClassConditionalConfig
+from attnorm.training.config import TrainingConfig
+from attnorm.training.inpainting import InpaintingConfig
+from attnorm.training.loop import BEST, CHECKPOINTS, CONFIG, MODEL, read_config
+
+WEIGHTS = ("ema", "raw")
+
+
+def add_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--weights",
+        choices=WEIGHTS,
+        help="of a run: averaged (default, unless the run kept no average), or raw, as its newest checkpoint has them",
+    )
+
+
+class MeasuredModel(NamedTuple):
+    """run, config: of which it is a part; None of a model from elsewhere, whose weights and step are not known.
+    in_checkpoint: the weights are in the run's newest checkpoint only. name: of such weights in a record's file name,
+    empty for those that every other command takes.
+    """
+
+    run: Path | None
+    config: TrainingConfig | None
+    weights: Literal["ema", "raw", "unknown"]
+    step: int | None
+    in_checkpoint: bool = False
+    name: str = ""
+
+
+def measured_model(source: str, choice: Literal["ema", "raw"] | None) -> MeasuredModel:
+    """What is known of a run, of its folder `best` or `model`, or of a model from elsewhere.
+
+    Raises:
+        UserError: the weights chosen are not there, or the run's records do not say which step the best ones are of.
+    """
+    path = Path(source)
+    run = _run_of(path)
+    if run is None:
+        if choice is not None:
+            raise UserError(f"--weights chooses among those of a run, and {source} is none: leave it out")
+        return MeasuredModel(None, None, "unknown", None)
+    config = read_config(run)
+    averaged = isinstance(config, ClassConditionalConfig | InpaintingConfig) and config.ema_half_life > 0
+    if choice == "ema" and not averaged:
+        raise UserError(f"{run} was trained with ema_half_life 0 and has no averaged weights: leave --weights out")
+    if choice == "raw" and averaged:
+        if path != run:
+            raise UserError(f"{source} holds averaged weights only; the raw ones are in the checkpoints: give {run}")
+        step = latest_step(run / CHECKPOINTS)
+        if step is None:
+            raise UserError(f"{run} has no checkpoint, where its raw weights would be: leave --weights out")
+        return MeasuredModel(run, config, "raw", step, in_checkpoint=True, name="raw")
+    weights: Literal["ema", "raw"] = "ema" if averaged else "raw"
+    if path != run and path.name == BEST:
+        return MeasuredModel(run, config, weights, read_run(run, "best").step, name=BEST)
+    return MeasuredModel(run, config, weights, latest_step(run / CHECKPOINTS))
+
+
+def _run_of(path: Path) -> Path | None:
+    """The run itself, or that of a folder of its weights."""
+    if (path / CONFIG).is_file():
+        return path
+    is_part = path.name in (BEST, MODEL) and (path / CONFIG_FILE).is_file() and (path.parent / CONFIG).is_file()
+    return path.parent if is_part else None
