@@ -35,6 +35,11 @@ from attnorm.training.randomness import seed_for
 from attnorm.training.stopping import stop_signals
 
 CONFIG, CHECKPOINTS, SAMPLES, MODEL, BEST = "config.yaml", "checkpoints", "samples", "model", "best"
+PREPARED = "prepared-data"
+# What a start that came to nothing may leave in the run's folder: pictures, where that is the working folder itself, and
+# a configuration whose writing was killed.
+BEFORE_A_RUN = (PREPARED, f"{CONFIG}.partial-*")
+LEFTOVERS = (".*.partial", "*.partial-*", f"{CHECKPOINTS}/.*.partial", f"{SAMPLES}/*.partial-*")
 
 
 class Task(Protocol):
@@ -64,14 +69,14 @@ TASKS: dict[str, tuple[type[TrainingConfig], Callable[[Any, Accelerator], Task]]
 
 
 def begin(config: TrainingConfig, run: Path, workers: int = 1, fixed: Sequence[str] = ()) -> int:
-    """Starts a run in a new folder and trains it; returns the exit code.
+    """Starts a run in a new or empty folder and trains it; returns the exit code.
 
     Args:
         workers: processes that render a built-in set; more than one needs a main module that can be imported safely.
         fixed: dotted names of fields that were chosen, so that the data may not settle them otherwise.
 
     Raises:
-        UserError: the folder holds a run or its checkpoints already, the networks and a batch cannot fit into memory,
+        UserError: the folder holds a run or anything else already, the networks and a batch cannot fit into memory,
             the data cannot be read, the settings do not fit together, or the training diverged.
     """
     accelerator = _accelerator(config)
@@ -118,6 +123,17 @@ def _check_new(run: Path) -> None:
             "or choose another --out"
         )
     check_folder(run)
+    try:
+        others = (
+            sorted(path for path in run.iterdir() if not any(map(path.match, BEFORE_A_RUN))) if run.exists() else []
+        )
+    except OSError as error:
+        raise UserError(f"cannot read {run} ({error.strerror}): choose another --out") from error
+    if others:  # a run replaces and removes files of its own names: they must not be someone's
+        raise UserError(
+            f"{run} is not empty ({others[0].name}{f' and {len(others) - 1} more' if len(others) > 1 else ''}): a run writes and removes files there, so choose a new or empty "
+            "folder for --out"
+        )
 
 
 def _lengthened(config: TrainingConfig, steps: int | None) -> TrainingConfig:
@@ -169,7 +185,7 @@ def _train(
             sums.load_state(state.get("figures", []))  # checkpoints of earlier versions have none
         _check_agreed(start, run, accelerator)
     if main:
-        _clear_leftovers(run)
+        _clear_leftovers(run, LEFTOVERS if resume else BEFORE_A_RUN[1:])
     if main and (not resume or config != read_config(run)):  # a new number of steps holds for the next resume too
         _write_config(config, run)
     accelerator.wait_for_everyone()
@@ -285,12 +301,12 @@ def _check_agreed(start: int, run: Path, accelerator: Accelerator) -> None:
         )
 
 
-def _clear_leftovers(run: Path) -> None:
+def _clear_leftovers(run: Path, patterns: Sequence[str]) -> None:
     """Removes what a killed process was writing when it was killed, and puts back what it had moved away."""
     try:
         for folder in (run / MODEL, run / BEST):
             put_back(folder)
-        for pattern in (".*.partial", "*.partial-*", f"{CHECKPOINTS}/.*.partial", f"{SAMPLES}/*.partial-*"):
+        for pattern in patterns:
             for path in run.glob(pattern):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     except OSError as error:
@@ -369,7 +385,7 @@ def _load_data(config: TrainingConfig, source: str, run: Path, accelerator: Acce
     if not source:
         raise UserError("no data was named: give --data a folder, parquet file(s) or a built-in set such as digits")
     with accelerator.main_process_first():  # one process prepares what the others then open
-        return load(source, config.prepared_size, cache=run.parent / "prepared-data", workers=workers)
+        return load(source, config.prepared_size, cache=run.parent / PREPARED, workers=workers)
 
 
 def _write_config(config: TrainingConfig, run: Path) -> None:
