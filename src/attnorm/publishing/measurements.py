@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -97,7 +98,7 @@ def _of_these_weights(path: Path, facts: RunFacts) -> Record:
     if measured != facts.run.resolve() or protocol.step != facts.step:
         raise UserError(
             f"{path} measured {protocol.model}, step {protocol.step}, and not {facts.folder}, step {facts.step}: "
-            f"run `attnorm evaluate {facts.folder} --data … --out FILE.json`"
+            f"run `attnorm evaluate {shlex.quote(str(facts.folder))} --data … --out FILE.json`"
         )
     return record
 

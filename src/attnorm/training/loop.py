@@ -29,15 +29,15 @@ from attnorm.training.config import Evaluation, TrainingConfig
 from attnorm.training.divergence import Divergence
 from attnorm.training.figures import FigureSums
 from attnorm.training.inpainting import InpaintingConfig, InpaintingTask
-from attnorm.training.journal import Journal
+from attnorm.training.journal import Journal, resume_command
 from attnorm.training.precision import resolve_device, resolve_precision
 from attnorm.training.randomness import seed_for
 from attnorm.training.stopping import stop_signals
 
 CONFIG, CHECKPOINTS, SAMPLES, MODEL, BEST = "config.yaml", "checkpoints", "samples", "model", "best"
 PREPARED = "prepared-data"
-# What a start that came to nothing may leave in the run's folder: pictures, where that is the working folder itself, and
-# a configuration whose writing was killed.
+# What a start that came to nothing may leave in the run's folder: pictures, where that is the working folder, and a
+# configuration whose writing was killed.
 BEFORE_A_RUN = (PREPARED, f"{CONFIG}.partial-*")
 LEFTOVERS = (".*.partial", "*.partial-*", f"{CHECKPOINTS}/.*.partial", f"{SAMPLES}/*.partial-*")
 
@@ -116,7 +116,7 @@ def resume(run: Path, steps: int | None = None, workers: int = 1) -> int:
 def _check_new(run: Path) -> None:
     """Refuses a folder that a new run must not write to."""
     if (run / CONFIG).exists():
-        raise UserError(f"{run} holds a run already: go on with `attnorm resume {run}`, or choose another --out")
+        raise UserError(f"{run} holds a run already: go on with `{resume_command(run)}`, or choose another --out")
     if checkpoint.latest_step(run / CHECKPOINTS) is not None:  # they would be taken for the new run's
         raise UserError(
             f"{run} holds the checkpoints of a run, but not its {CONFIG}: restore that, remove {run / CHECKPOINTS}, "
@@ -124,14 +124,14 @@ def _check_new(run: Path) -> None:
         )
     check_folder(run)
     try:
-        others = (
-            sorted(path for path in run.iterdir() if not any(map(path.match, BEFORE_A_RUN))) if run.exists() else []
-        )
+        found = sorted(run.iterdir()) if run.exists() else []
     except OSError as error:
         raise UserError(f"cannot read {run} ({error.strerror}): choose another --out") from error
+    others = [path.name for path in found if not any(map(path.match, BEFORE_A_RUN))]
     if others:  # a run replaces and removes files of its own names: they must not be someone's
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         raise UserError(
-            f"{run} is not empty ({others[0].name}{f' and {len(others) - 1} more' if len(others) > 1 else ''}): a run writes and removes files there, so choose a new or empty "
+            f"{run} is not empty ({others[0]}{more}): a run writes and removes files there, so choose a new or empty "
             "folder for --out"
         )
 
@@ -247,7 +247,7 @@ def _train(
                     checkpoint.save(run / CHECKPOINTS, step, state, config.keep_checkpoints)
                 divergence.last_good = step
             if stopping and not last:
-                journal.say(f"stopped at step {step}; go on with: attnorm resume {run}")
+                journal.say(f"stopped at step {step}; go on with: {resume_command(run)}")
                 break
         else:
             journal.say(f"done: {step} steps; samples in {run / SAMPLES}, the model in {run / MODEL}")
@@ -260,7 +260,7 @@ def _read(batches: Prefetcher, count: int, run: Path) -> list[tuple[np.ndarray, 
     try:
         return [batches.next() for _ in range(count)]
     except RuntimeError as error:
-        raise UserError(f"{error}; see to the data, then go on with: attnorm resume {run}") from error
+        raise UserError(f"{error}; see to the data, then go on with: {resume_command(run)}") from error
 
 
 @contextmanager
@@ -272,7 +272,7 @@ def _together(accelerator: Accelerator, run: Path) -> Iterator[None]:
         lost = isinstance(error, distributed.DistError) or "gloo" in str(error)
         if accelerator.num_processes == 1 or not lost:
             raise
-        again = f"go on with: attnorm resume {run}" if (run / CONFIG).exists() else "start again"
+        again = f"go on with: {resume_command(run)}" if (run / CONFIG).exists() else "start again"
         raise UserError(
             f"process {accelerator.process_index} has lost another process of the run, which says why if it could; "
             f"then {again}, with as many processes or with another number"
@@ -297,7 +297,7 @@ def _check_agreed(start: int, run: Path, accelerator: Accelerator) -> None:
         found = ", ".join(str(step) for step in sorted(set(starts)))
         raise UserError(
             f"the processes find different newest checkpoints in {run / CHECKPOINTS} (of steps {found}): they must all "
-            f"see the same folder; mount it on every machine, then go on with: attnorm resume {run}"
+            f"see the same folder; mount it on every machine, then go on with: {resume_command(run)}"
         )
 
 
@@ -312,7 +312,7 @@ def _clear_leftovers(run: Path, patterns: Sequence[str]) -> None:
     except OSError as error:
         raise UserError(
             f"cannot clear away what a killed process has left in {run} ({error.strerror or error}): make the folder "
-            f"writable, then go on with: attnorm resume {run}"
+            f"writable, then go on with: {resume_command(run)}"
         ) from error
 
 
