@@ -54,6 +54,8 @@ def main(argv: list[str] | None = None) -> int:
             report[part] = PARTS[part](folder / part, args)
         except UserError as error:
             parser.error(str(error))
+        except (OSError, LookupError, RuntimeError) as error:  # what it builds on is not there; other parts may be well
+            report[part] = {"failures": [f"broken off: {error}"]}
         if args.json is not None:
             args.json.write_text(json.dumps(report, indent=1) + "\n")
     text = summary(report)
@@ -71,7 +73,8 @@ def summary(report: dict[str, Any]) -> str:
         if part in report:
             failures = report[part]["failures"]
             verdict = f"**{len(failures)} failed**" if failures else "as promised"
-            rows.append(f"| {part} | {verdict}: {SUMMARIES[part](report[part])} |")
+            said = SUMMARIES[part](report[part]) if "seconds" in report[part] else "broken off"
+            rows.append(f"| {part} | {verdict}: {said} |")
     rows += [f"\nFAILED {part}: {line}" for part in PARTS for line in report.get(part, {}).get("failures", [])]
     return "\n".join(rows) + "\n"
 
@@ -98,7 +101,7 @@ def _processes(found: dict[str, Any]) -> str:
     figures = max((apart for name, apart in found["differences"].items() if "evaluation" in name), default=float("nan"))
     return (
         f"{_cases(found)}; losses differ by {losses:.1e} at most, evaluations by {figures:.1e}; "
-        f"{max(found['seconds_to_end'].values()):.0f} s until all were gone after one was killed"
+        f"{max(found['seconds_to_end'].values(), default=float('nan')):.0f} s until all were gone after one was killed"
     )
 
 

@@ -16,7 +16,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness.runs import CLASS_CONDITIONAL, INPAINTING, Kind, call, command, differences, environment
+from harness.runs import (
+    CLASS_CONDITIONAL,
+    INPAINTING,
+    LONGEST_SECONDS,
+    Kind,
+    call,
+    command,
+    differences,
+    finish,
+    start,
+    wait_for,
+)
 
 SIZE = 24 << 20  # of the mounts, bytes
 # Free bytes when a run starts, so that different writers meet the end of the disk: the configuration, the log, the
@@ -61,7 +72,10 @@ def run(folder: Path) -> dict[str, Any]:
     except _CannotMountError as error:
         skipped = f"full and read-only disks: {error}"
         print(f"skipped {skipped}", flush=True)
-    _lost_data(report, folder)
+    try:
+        _lost_data(report, folder)
+    except (OSError, RuntimeError) as error:
+        report.case("lost data, to its end", f"broken off: {error}")
     return {
         "cases": report.cases,
         "skipped": skipped,
@@ -196,16 +210,13 @@ def _lost_data(report: _Report, folder: Path) -> None:
     for name in ("cut short", "removed"):
         run = folder / f"run-{name.replace(' ', '-')}"
         arguments = command(*CLASS_CONDITIONAL.train(run, "--data", str(data)))
-        process = subprocess.Popen(
-            arguments, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        while process.poll() is None and not (run / "log.jsonl").exists():
-            time.sleep(0.002)
+        process = start(arguments)
+        wait_for((run / "log.jsonl").exists, process, LONGEST_SECONDS, pause=0.002)
         if name == "removed":
             images.unlink()
         else:
             os.truncate(images, len(whole) // 2)
-        out, err = process.communicate(timeout=600)
+        out, err = finish(process)
         ended = subprocess.CompletedProcess(arguments, process.returncode, out, err)
         wrong = []
         if name == "removed":  # the mapping outlives the name: the run ends well, and only a resume misses the file

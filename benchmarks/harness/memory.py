@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import numpy as np
 
-from harness.runs import CLASS_CONDITIONAL, INPAINTING, Kind, call, command, environment
+from harness.runs import CLASS_CONDITIONAL, INPAINTING, LONGEST_SECONDS, Kind, call, command, end, environment
 
 WARM_UP = 1 / 3  # share of the steps before memory is looked at: allocators fill their pools
 MOST_GROWTH_MB = 1.0  # per 1000 steps, with twice the standard error
@@ -49,11 +51,20 @@ def run(folder: Path, steps: int) -> dict[str, Any]:
     found: dict[str, Any] = {"cases": [], "failures": [], "skipped": None, "growth": {}, "peaks": {}}
     folder.mkdir(parents=True, exist_ok=True)
     for kind in (CLASS_CONDITIONAL, INPAINTING):
-        slope, error, points = growth(kind, folder / f"long-{kind.name}", steps)
+        try:
+            slope, error, points = growth(kind, folder / f"long-{kind.name}", steps)
+        except RuntimeError as failed:
+            _case(found, f"{kind.name}: {failed}", True)
+            continue
         found["growth"][kind.name] = {"mb_per_1000_steps": slope, "error": error, "samples": points, "steps": steps}
         wrong = slope + 2 * error > MOST_GROWTH_MB
         _case(found, f"{kind.name}: {slope:+.3f} ± {error:.3f} MB per 1000 steps over {steps} steps", wrong)
-    for name, (counts, (few, many)) in _peaks(folder).items():
+    try:
+        peaks = _peaks(folder)
+    except RuntimeError as failed:
+        _case(found, f"memory by pictures: {failed}", True)
+        peaks = {}
+    for name, (counts, (few, many)) in peaks.items():
         found["peaks"][name] = {"counts": counts, "few": few, "many": many}
         said = f"{name}: {few:.0f} MB at most with {counts[0]} pictures, {many:.0f} MB with {counts[1]}"
         _case(found, said, many - few > MOST_DIFFERENCE_MB)
@@ -70,6 +81,9 @@ def growth(kind: Kind, run: Path, steps: int) -> tuple[float, float, int]:
     """MB per 1000 steps of a training, the standard error of that, and the number of samples.
 
     Resident memory is read each time that the log has a new line, and a line is fitted by least squares.
+
+    Raises:
+        RuntimeError: the training failed, or its log had no new line for too long; it is then killed.
     """
     every = max(steps // 200, 1)
     often = {"--steps": steps, "--log_every": every, "--sample_every": steps // 10, "--checkpoint_every": steps // 10}
@@ -80,8 +94,14 @@ def growth(kind: Kind, run: Path, steps: int) -> tuple[float, float, int]:
         command(*kind.train(run, *SMALLEST[kind], *settings)), env=environment(), stdout=subprocess.DEVNULL
     )
     log, at, memory = run / "log.jsonl", list[int](), list[float]()
+    last, deadline = 0, time.monotonic() + LONGEST_SECONDS
     while process.poll() is None:
         done = log.read_bytes().count(b"\n") * every if log.exists() else 0
+        if done > last:
+            last, deadline = done, time.monotonic() + LONGEST_SECONDS
+        elif time.monotonic() > deadline:
+            end(process)
+            raise RuntimeError(f"the long run stood still at step {last} for {LONGEST_SECONDS:.0f} s and was killed")
         if done > WARM_UP * steps and (not at or done > at[-1]):
             resident = _resident(process.pid)
             if resident is not None:
@@ -148,7 +168,12 @@ def _draw(folder: Path, count: int) -> None:
 def _peak(arguments: list[str]) -> float:
     """MB, of a command that must succeed."""
     process = subprocess.Popen(arguments, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
+    clock = Timer(LONGEST_SECONDS, os.kill, (process.pid, signal.SIGKILL))
+    clock.start()
+    try:
+        _, status, usage = os.wait4(process.pid, 0)  # this wait has no time limit of its own
+    finally:
+        clock.cancel()
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{' '.join(arguments)} left with {process.returncode}")

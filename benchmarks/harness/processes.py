@@ -13,7 +13,22 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness.runs import CLASS_CONDITIONAL, INPAINTING, KINDS, call, command, environment, final_state, lines, torchrun
+from harness.runs import (
+    CLASS_CONDITIONAL,
+    INPAINTING,
+    KINDS,
+    LONGEST_SECONDS,
+    call,
+    command,
+    end,
+    environment,
+    final_state,
+    finish,
+    lines,
+    start,
+    torchrun,
+    wait_for,
+)
 
 COUNTS = (1, 2, 4)
 BATCH = 8
@@ -32,12 +47,13 @@ def run(folder: Path) -> dict[str, Any]:
     """
     began = time.monotonic()
     found: dict[str, Any] = {"cases": [], "failures": [], "skipped": None, "differences": {}, "lines": {}}
+    found["seconds_to_end"] = {}
     folder.mkdir(parents=True, exist_ok=True)
-    _same_losses(folder, found)
-    _same_evaluation(folder, found)
-    _one_writer(folder, found)
-    _one_dies(folder, found)
-    _stopped(folder, found)
+    for part in (_same_losses, _same_evaluation, _one_writer, _one_dies, _stopped):
+        try:
+            part(folder, found)
+        except (OSError, LookupError, RuntimeError) as error:  # what the rest of it builds on is not there
+            _case(found, f"{part.__name__.strip('_').replace('_', ' ')}, to its end", f"broken off: {error}")
     return found | {"seconds": time.monotonic() - began}
 
 
@@ -142,10 +158,15 @@ def _one_writer(folder: Path, found: dict[str, Any]) -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
         for rank, arguments in enumerate(commands)
     ]
-    said = [process.communicate(timeout=600)[1] for process in processes]
+    try:
+        said = [finish(process)[1] for process in processes]
+    finally:
+        for process in processes:
+            end(process)
     wrong = [
         f"process {rank} left with {process.returncode}: {text}"
         for rank, (process, text) in enumerate(zip(processes, said, strict=True))
@@ -163,18 +184,16 @@ def _free_port() -> int:
 
 
 def _started(run: Path, count: int, steps: int) -> subprocess.Popen[str]:
-    """A run that has done some steps."""
+    """A run that has done some steps.
+
+    Raises:
+        RuntimeError: it has ended, or got no further in time.
+    """
     settings = ["--batch_size", str(BATCH), "--steps", str(steps), "--log_every", "1"]
-    process = subprocess.Popen(
-        torchrun(count, *CLASS_CONDITIONAL.train(run, *settings)),
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    while process.poll() is None and len(lines(run / "log.jsonl")) < 4:
-        time.sleep(POLL_SECONDS)
+    process = start(torchrun(count, *CLASS_CONDITIONAL.train(run, *settings)))
+    wait_for(lambda: len(lines(run / "log.jsonl")) >= 4, process, LONGEST_SECONDS, POLL_SECONDS)
+    if process.poll() is not None:
+        raise RuntimeError(f"{run} left with {process.returncode} before it was disturbed: {finish(process)[1]}")
     return process
 
 
@@ -189,17 +208,26 @@ def _workers(launcher: int) -> list[int]:
     return [pid for _, pid in sorted(found)]
 
 
+def _signal(launcher: subprocess.Popen[str], rank: int | None, number: int) -> None:
+    """Sends a signal to torchrun, or to its process of a rank; where that is not to be found, everything is ended."""
+    try:
+        os.kill(launcher.pid if rank is None else _workers(launcher.pid)[rank], number)
+    except BaseException:
+        end(launcher)
+        raise
+
+
 def _one_dies(folder: Path, found: dict[str, Any]) -> None:
     """One of two processes is killed: the other says so and leaves soon; the run goes on with 2, 1 and 4 processes."""
     run = folder / "one-dies"
     for victim in (1, 0):
         shutil.rmtree(run, ignore_errors=True)
         process = _started(run, 2, steps=400)
-        os.kill(_workers(process.pid)[victim], signal.SIGKILL)
+        _signal(process, victim, signal.SIGKILL)
         at = time.monotonic()
-        _, err = process.communicate(timeout=600)
+        _, err = finish(process)
         took = time.monotonic() - at
-        found.setdefault("seconds_to_end", {})[f"process {victim} killed"] = took
+        found["seconds_to_end"][f"process {victim} killed"] = took
         said = [line for line in err.splitlines() if line.startswith("attnorm: error:")]
         found["lines"][f"process {victim} of 2 killed"] = said
         wrong = [f"all were gone after {took:.0f} s only"] if took > LOST_SECONDS else []
@@ -219,9 +247,8 @@ def _stopped(folder: Path, found: dict[str, Any]) -> None:
     for name in ("SIGTERM", "SIGUSR1"):
         run = folder / f"stopped-{name}"
         process = _started(run, 2, steps=400)
-        number = getattr(signal, name)
-        os.kill(process.pid if name == "SIGTERM" else _workers(process.pid)[1], number)
-        out, err = process.communicate(timeout=600)
+        _signal(process, None if name == "SIGTERM" else 1, getattr(signal, name))
+        out, err = finish(process)
         step = final_state(run)["step"]
         wrong = [] if f"stopped at step {step}; go on with" in out else [f"did not say where it stopped: {out} {err}"]
         wrong += [] if process.returncode else ["torchrun left with 0"]

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,8 @@ import torch
 from attnorm.training import checkpoint
 
 CLOCK = ("time", "steps_per_second", "images_per_second")  # of a line of the log: they depend on the moment
+LONGEST_SECONDS = 600.0  # of a command here; one that takes longer hangs
+PATIENCE_SECONDS = 30.0  # for what has been killed to be gone
 # What is written aside, to be renamed: a run that is finished must hold none of it.
 ASIDE = re.compile(r"\.partial(-\d+)?$")
 
@@ -98,9 +103,72 @@ def environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
-def call(arguments: Sequence[str], seconds: float = 600) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end, in a session of its own; raises TimeoutExpired if that takes longer."""
-    return subprocess.run(arguments, env=environment(), capture_output=True, text=True, timeout=seconds, check=False)
+def start(arguments: Sequence[str]) -> subprocess.Popen[str]:
+    """Starts a command in a session of its own, so that signals for the harness do not reach it."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        arguments, env=environment(), stdout=pipe, stderr=pipe, text=True, errors="replace", start_new_session=True
+    )
+
+
+def finish(process: subprocess.Popen[str], seconds: float = LONGEST_SECONDS) -> tuple[str, str]:
+    """What a command says until it ends, on stdout and stderr. One that takes longer is killed with all that it has
+    started: its exit code is then that of the kill, and stderr ends with a line that says so.
+    """
+    try:
+        return process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        end(process)
+        process.returncode = -signal.SIGKILL  # also where it had ended, and only what it had started was left
+        try:
+            out, err = process.communicate(timeout=PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            out, err = "", "something that it left behind could not be ended; "
+        return out, f"{err}did not end within {seconds:.0f} s and was killed"
+    except BaseException:  # Ctrl-C, for one
+        end(process)
+        raise
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """Kills a process with all that it has started, also what torchrun has put into sessions of their own."""
+    for pid in [process.pid, *_descendants(process.pid)] if process.poll() is None else ():
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+def _descendants(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):  # it has just ended
+            for child in map(int, task.read_text().split()):
+                found += [child, *_descendants(child)]
+    return found
+
+
+def wait_for(happened: Callable[[], bool], process: subprocess.Popen[Any], seconds: float, pause: float) -> None:
+    """Returns when something has happened or the process has ended.
+
+    Raises:
+        RuntimeError: neither has come in time; the process is killed.
+    """
+    deadline = time.monotonic() + seconds
+    try:
+        while process.poll() is None and not happened():
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"what was waited for did not happen within {seconds:.0f} s; the process was killed")
+            time.sleep(pause)
+    except BaseException:  # Ctrl-C too, which does not reach the process
+        end(process)
+        raise
+
+
+def call(arguments: Sequence[str], seconds: float = LONGEST_SECONDS) -> subprocess.CompletedProcess[str]:
+    """Runs a command to its end, as `finish` has it."""
+    process = start(arguments)
+    out, err = finish(process, seconds)
+    return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
 def final_state(run: Path) -> dict[str, Any]:

@@ -1,11 +1,14 @@
 """A handful of mistakes as a person makes them: in a shell, with a process of their own."""
 
+import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from attnorm import cli
 from tests.bad_input.conftest import snapshot
 
 CASES = [
@@ -36,3 +39,19 @@ def test_letters_that_a_terminal_has_not_are_escaped(world):
     done = subprocess.run(command, cwd=world, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert "16\\xd716" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [["models", "--json"], ["completion", "bash"], ["--help"]], ids=" ".join)
+def test_an_output_that_cannot_be_written_is_one_line_and_exit_code_2(arguments):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "attnorm", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == f"attnorm: error: cannot write to the standard output: {os.strerror(errno.ENOSPC)}\n"
+
+
+def test_an_error_about_something_else_than_the_output_stays_one(monkeypatch):
+    monkeypatch.setattr(cli, "_dispatch", lambda arguments: Path("/nowhere/at/all").stat())
+    with pytest.raises(FileNotFoundError):
+        cli.main([])

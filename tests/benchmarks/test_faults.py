@@ -4,8 +4,10 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -73,6 +75,76 @@ def test_a_process_that_hangs_is_a_failure(tmp_path, monkeypatch):
         hit, wrong = trial._start_and_kill(aim, None)
         assert hit is None
         assert wrong.startswith(f"did neither end nor get to {aim} within")
+
+
+CHILD_AND_HANG = """
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+print(child.pid, flush=True)
+time.sleep(60)
+"""  # as torchrun does
+
+
+def test_a_command_that_hangs_is_killed_with_all_that_it_started(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from harness import runs
+
+    process = runs.start([sys.executable, "-c", CHILD_AND_HANG])
+    child = int(process.stdout.readline())
+    err = runs.finish(process, seconds=0.2)[1]
+    assert process.returncode == -signal.SIGKILL
+    assert err.endswith("did not end within 0 s and was killed")
+    deadline = time.monotonic() + 30
+    while is_alive(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def is_alive(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"  # killed, and nobody has asked for its exit code
+
+
+def test_what_does_not_happen_in_time_is_an_error_and_the_process_is_killed(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    from harness import runs
+
+    process = runs.start([sys.executable, "-c", "import time; time.sleep(60)"])
+    with pytest.raises(RuntimeError, match="did not happen within 0 s"):
+        runs.wait_for(lambda: False, process, 0.2, pause=0.01)
+    assert process.poll() == -signal.SIGKILL
+    process.communicate()
+
+
+def test_a_part_that_cannot_go_on_is_a_failure_and_the_others_are_still_tried(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import faults as program
+    from harness import processes
+
+    def lost(folder, found):
+        raise FileNotFoundError("no checkpoint")
+
+    tried = []
+    for name in ("_same_losses", "_same_evaluation", "_one_writer", "_one_dies", "_stopped"):
+        monkeypatch.setattr(processes, name, lambda folder, found, name=name: tried.append(name))
+    lost.__name__ = "_one_dies"
+    monkeypatch.setattr(processes, "_one_dies", lost)
+    found = processes.run(tmp_path / "processes")
+    assert found["failures"] == ["one dies, to its end: broken off: no checkpoint"]
+    assert tried == ["_same_losses", "_same_evaluation", "_one_writer", "_stopped"]
+
+    def broken(folder, args):
+        raise RuntimeError("the undisturbed run failed")
+
+    monkeypatch.setattr(program, "PARTS", {"disks": broken, "processes": lambda folder, args: found})
+    report = tmp_path / "report.md"
+    assert program.main(["--folder", str(tmp_path / "round"), "--markdown", str(report)]) == 1
+    text = report.read_text()
+    assert "FAILED disks: broken off: the undisturbed run failed" in text
+    assert "FAILED processes: one dies, to its end" in text
 
 
 def faults(*arguments):

@@ -1,6 +1,7 @@
 """One encoded picture to one square RGB array."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -105,6 +106,14 @@ def test_unusable_pictures_have_a_reason(encoded, reason):
 def test_a_missing_file_has_a_reason(tmp_path):
     with pytest.raises(DecodeError, match="No such file"):
         decode_square(tmp_path / "a.png", 8)
+
+
+def test_a_pipe_that_nobody_writes_to_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(DecodeError, match="a pipe or device, not a regular file"):
+        decode_square(tmp_path / "a.png", 8)
+    with pytest.raises(DecodeError, match="Is a directory"):
+        decode_square(tmp_path, 8)
 
 
 def test_a_mask_marks_its_light_pixels():

@@ -1,6 +1,7 @@
 """Exported files do what the network does, for batches and sizes other than those that they were traced with."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -170,6 +171,24 @@ def test_a_missing_package_is_named_with_its_extra(inpainter, tmp_path, monkeypa
     with pytest.raises(UserError, match=r"need the package '(onnx|onnxscript)': pip install 'attnorm\[export\]'"):
         files.export(program_of(inpainter), tmp_path / "holes.onnx", "onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_without_room_is_one_sentence_and_leaves_nothing(inpainter, tmp_path):
+    """A limit on the length of files stands for the full disk; in a process of its own, for torch used to abort it."""
+    code = (
+        "import resource, sys; from attnorm.cli import main;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, resource.RLIM_INFINITY));"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    path = tmp_path / "holes.pt2"
+    command = [sys.executable, "-c", code, "export", str(inpainter), "-o", str(path)]
+    # The kernel's build, should there be none yet, is longer than that too.
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"ATTNORM_CPU_KERNEL": "off"}
+    )
+    assert (done.returncode, list(tmp_path.iterdir())) == (2, []), done.stderr
+    assert done.stderr.startswith(f"attnorm: error: cannot write {path} (File too large)")
+    assert done.stderr.count("\n") == 1
 
 
 def test_what_cannot_be_exported_is_refused(inpainter, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import subprocess
@@ -76,6 +77,20 @@ def test_without_a_compiler_layers_work_and_one_line_says_why_they_are_slow(
         ValueError, match="'cpp' cannot run this call: its library is missing: there is no C\\+\\+ compil"
     ):
         regional_norm(V, S, backend="cpp")
+
+
+@needs_compiler
+def test_where_the_cache_has_no_room_layers_work_and_one_line_says_why(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(**options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(library.tempfile, "TemporaryDirectory", full)
+    assert backend_for(V, S) == "eager"
+    assert AttentiveNorm2d(8, 4).eval()(torch.randn(1, 8, 6, 6)).shape == (1, 8, 6, 6)
+    (line,) = caplog.messages
+    assert os.strerror(errno.ENOSPC) in line
 
 
 def test_it_can_be_switched_off_in_silence(

@@ -1,6 +1,9 @@
 """A run becomes a folder that others can load, and its card says what the run's own records say."""
 
+import errno
 import json
+import os
+import resource
 import shutil
 from dataclasses import asdict, replace
 
@@ -192,6 +195,28 @@ def test_rounded_weights_are_smaller_and_the_card_says_what_that_changed(finishe
     said = f"by {difference.mean():.3f} grey levels of 255 on average, and {difference.max()} at most"
     assert said in str(card)
     assert f"stored as {dtype}" in str(card) and "stored as" not in str(full)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_disk_without_room_is_a_sentence_about_the_folder_that_was_asked_for(finished_run, tmp_path, dtype):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # of any file; the system treats it as a full disk
+    try:
+        message = refusal(finished_run, tmp_path / "mine", "mine", Wishes(dtype=dtype))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert message.startswith(f"cannot write {tmp_path / 'mine'} (")
+    assert "File too large" in message and ".mine." not in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sheet_without_room_does_not_name_the_temporary_folder(finished_run, tmp_path, monkeypatch):
+    def full(picture, path, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    message = refusal(finished_run, tmp_path / "mine", "mine", Wishes())
+    assert message.startswith(f"cannot write {tmp_path / 'mine'} ({os.strerror(errno.ENOSPC)})")
 
 
 def test_an_inpainters_folder_completes_and_its_card_has_its_best_evaluation(finished_inpainting_run, tmp_path):

@@ -2,12 +2,14 @@
 
 import json
 import re
+import shlex
 import time
 
 import pytest
 
+from attnorm.errors import UserError
 from attnorm.training import journal as journal_module
-from attnorm.training.journal import Journal
+from attnorm.training.journal import Journal, resume_command
 
 
 @pytest.fixture
@@ -64,6 +66,24 @@ def test_a_resumed_run_drops_what_it_does_again_and_what_a_crash_cut_short(tmp_p
     with journal_of(tmp_path, start=100) as journal:
         journal.record(150, {"loss_g": -1.0})
     assert [(line["step"], line["loss_g"]) for line in lines(tmp_path)] == [(50, 50.0), (100, 100.0), (150, -1.0)]
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "metrics.jsonl"])
+@pytest.mark.parametrize("damage", [b'{"step": 5, "x\xff\xfe', b'{"step": 5, "x\xff": 1}\n', b"\x00\x80\n"])
+def test_a_line_that_is_no_text_is_dropped(name, damage, tmp_path):
+    good = b'{"step": 50, "loss_g": 1.0}\n'
+    (tmp_path / name).write_bytes(good + damage)
+    with journal_of(tmp_path, start=100):
+        assert (tmp_path / name).read_bytes() == good
+
+
+def test_the_command_that_goes_on_can_be_typed_as_it_is_printed(tmp_path):
+    run = tmp_path / "my long rün's"
+    assert shlex.split(resume_command(run)) == ["attnorm", "resume", str(run)]
+    run.mkdir()
+    with pytest.raises(UserError) as caught, journal_of(run) as journal, journal._writing():
+        raise OSError("no room")
+    assert str(caught.value).endswith(f"go on with: {resume_command(run)}")
 
 
 def test_without_a_terminal_a_record_is_one_plain_line_with_step_rate_and_time_left(tmp_path, clock, capsys):

@@ -360,6 +360,32 @@ def test_a_second_run_into_the_same_folder_is_refused_and_changes_nothing(run_co
     assert contents(run_copy) == before
 
 
+@pytest.mark.parametrize(
+    "name", ["model/thesis.txt", "log.jsonl", ".notes.partial", "data.partial-old/a.png", "samples/step-0000002.png"]
+)
+def test_a_folder_with_anything_else_in_it_is_refused_and_keeps_it(name, tmp_path, tiny_arguments, capsys):
+    mine = tmp_path / "project" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    message = refused(capsys, *DIGITS, tmp_path / "project", *tiny_arguments)
+    assert f"{tmp_path / 'project'} is not empty ({name.split('/')[0]})" in message
+    assert "choose a new or empty folder" in message
+    assert [path for path in (tmp_path / "project").rglob("*") if path.is_file()] == [mine]
+    assert mine.read_text() == "mine"
+
+
+def test_what_a_start_that_came_to_nothing_left_does_not_stop_the_next(tmp_path):
+    loop._check_new(tmp_path / "new")
+    loop._check_new(tmp_path)
+    (tmp_path / "prepared-data").mkdir()
+    (tmp_path / "config.yaml.partial-123").write_text("half")
+    loop._check_new(tmp_path)
+    (tmp_path / "one").touch()
+    (tmp_path / "two").touch()
+    with pytest.raises(UserError, match=r"is not empty \(one and 1 more\)"):
+        loop._check_new(tmp_path)
+
+
 def test_checkpoints_without_their_configuration_are_not_taken_for_the_new_runs(run_copy, tiny_arguments, capsys):
     (run_copy / "config.yaml").unlink()
     before = contents(run_copy)

@@ -68,6 +68,25 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
+        try:
+            return _answer(arguments)
+        finally:
+            print(end="", flush=True)  # what cannot be written shows here, and not when the interpreter is leaving
+    except BrokenPipeError:  # the reader of our output (head, less) has seen enough
+        _drop_output()
+        return 0
+    except OSError:
+        try:
+            print(flush=True)  # an error does not say whose it is; where one more line can be written, it is another's
+        except OSError as error:
+            _drop_output()
+            print(f"attnorm: error: cannot write to the standard output: {error.strerror or error}", file=sys.stderr)
+            return 2
+        raise
+
+
+def _answer(arguments: list[str]) -> int:
+    try:
         return _dispatch(arguments)
     except UserError as error:
         print(f"attnorm: error: {one_line(error)}", file=sys.stderr)
@@ -75,9 +94,11 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:  # a run in progress stops in its own, orderly way: see training/loop.py
         print("attnorm: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output (head, less) has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+
+
+def _drop_output() -> None:
+    """Sends what is still to be written nowhere: the interpreter would try again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(arguments: list[str]) -> int:

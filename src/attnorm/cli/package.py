@@ -5,6 +5,7 @@ records. Its form is that of the Hugging Face hub.
 from __future__ import annotations
 
 import argparse
+import shlex
 
 from attnorm.cli.arguments import file_path
 from attnorm.cli.publishing_options import add_options, given_options
@@ -23,4 +24,5 @@ def run(args: argparse.Namespace) -> None:
     size = sum(path.stat().st_size for path in args.out.iterdir()) / 1e6
     print(f"{args.out}: the model of step {card.facts.step}, {size:.1f} MB; read its README.md before you share it")
     if not card.measured:
-        print(f"nothing has measured these weights: attnorm evaluate {card.facts.folder}, then again, fills the table")
+        command = shlex.join(["attnorm", "evaluate", str(card.facts.folder)])
+        print(f"nothing has measured these weights: {command}, then again, fills the table")

@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=path_or_name,
         help="a folder of pictures, a folder per class, parquet file(s), a prepared or a built-in set",
     )
-    parser.add_argument("--out", required=True, type=file_path, help="the run's folder; must not hold a run yet")
+    parser.add_argument("--out", required=True, type=file_path, help="the run's folder; must be new or empty")
 
 
 def arranged(arguments: list[str]) -> list[str]:

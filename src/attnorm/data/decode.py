@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,7 +68,7 @@ def open_upright(source: bytes | Path) -> Image.Image:
     Raises DecodeError if it is empty, damaged or too large.
     """
     with _reasons():
-        encoded = source if isinstance(source, bytes) else source.read_bytes()
+        encoded = source if isinstance(source, bytes) else _content(source)
         if not encoded:
             raise DecodeError("empty file")
         with Image.open(io.BytesIO(encoded)) as image:
@@ -77,6 +78,14 @@ def open_upright(source: bytes | Path) -> Image.Image:
             image.info[REDUCED] = is_reduced
             ImageOps.exif_transpose(image, in_place=True)
             return image
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file; what is read without an end, as a pipe that nobody writes to, is refused."""
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # of a folder, the system says that it is one
+        raise DecodeError("a pipe or device, not a regular file")
+    return path.read_bytes()
 
 
 def marked(mask: Image.Image) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import warnings
@@ -66,7 +67,9 @@ def _traced(program: Program) -> torch.export.ExportedProgram:
 
 
 def _write_torch(program: Program, path: Path) -> None:
-    torch.export.save(_traced(program), path, extra_files={METADATA: json.dumps(program.about)})
+    encoded = io.BytesIO()  # given a path, torch ends the whole process where the disk is full
+    torch.export.save(_traced(program), encoded, extra_files={METADATA: json.dumps(program.about)})
+    path.write_bytes(encoded.getbuffer())
 
 
 def _open_torch(program: Program, path: Path) -> Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -97,7 +98,8 @@ def _of_these_weights(path: Path, facts: RunFacts) -> Record:
     if measured not in (facts.run.resolve(), facts.folder.resolve()) or not _is_of_these_weights(protocol, facts):
         raise UserError(
             f"{path} measured {protocol.model}, step {protocol.step}, {protocol.weights} weights, and not "
-            f"{facts.folder}, step {facts.step}, {facts.weights}: run `attnorm evaluate {facts.folder}`"
+            f"{facts.folder}, step {facts.step}, {facts.weights}: "
+            f"run `attnorm evaluate {shlex.quote(str(facts.folder))}`"
         )
     return record
 

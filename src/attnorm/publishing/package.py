@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from huggingface_hub.constants import SAFETENSORS_SINGLE_FILE
+from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -20,7 +22,6 @@ from attnorm.metrics.inpainting import composite
 from attnorm.models.class_conditional import Generator
 from attnorm.models.inpainting import InpaintingGenerator
 from attnorm.pipelines import ClassConditionalPipeline
-from attnorm.plots import save_picture
 from attnorm.publishing.card import Card, Storage
 from attnorm.publishing.data_sheet import data_sheet
 from attnorm.publishing.measurements import measurements
@@ -74,13 +75,14 @@ def package(run: Path, folder: Path, name: str, wishes: Wishes) -> Card:
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
             aside = Path(temporary) / folder.name
             sheets, storage = _write_model(facts, aside, wishes)
-            for file, sheet in sheets.items():
-                save_picture(sheet, aside / file)
+            for file, sheet in sheets.items():  # not plots.save_picture: its errors would name the temporary folder
+                Image.fromarray(sheet).save(aside / file)
             card = Card(name, facts, data, measured, storage, list(sheets), wishes.licence, wishes.limits)
             (aside / CARD_FILE).write_text(str(card), encoding="utf-8")
             aside.rename(folder)
-    except OSError as error:
-        raise UserError(f"cannot write {folder} ({error.strerror or error}): choose another place") from error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot write {folder} ({reason}): make room, or choose another place") from error
     return card
 
 
@@ -88,7 +90,9 @@ def _write_model(facts: RunFacts, folder: Path, wishes: Wishes) -> tuple[dict[st
     """Writes the weights and their configuration; returns the sample sheets that they make."""
     dtype = DTYPES[wishes.dtype]
     original = _load(facts, facts.folder)
-    shutil.copytree(facts.folder, folder)
+    folder.mkdir()
+    for path in filter(Path.is_file, facts.folder.iterdir()):  # not copytree, whose error is a list
+        shutil.copyfile(path, folder / path.name)
     weights = folder / SAFETENSORS_SINGLE_FILE
     if dtype != torch.float32:
         save_file(_rounded(original.generator, dtype), weights, metadata={"format": "pt"})

@@ -6,6 +6,7 @@ its record is done. So a table can be stopped at any moment and asked for again.
 
 from __future__ import annotations
 
+import shlex
 import signal
 import subprocess
 import sys
@@ -117,7 +118,7 @@ def make_runs(plan: Reproduction, say: Say, after_each: Callable[[], None]) -> i
     for system, seed, run in plan.runs():
         config = plan.config(system, seed)
         for command in _missing(plan, system, config, run):
-            say(f"$ attnorm {' '.join(command)}")
+            say(f"$ attnorm {shlex.join(command)}")
             code = _call([*plan.launcher, "attnorm", *command])
             if code:
                 say(f"stopped with exit code {code}; the same command goes on from here")
@@ -130,7 +131,7 @@ def commands(plan: Reproduction) -> list[str]:
     """Every command of the table, as a person would type it."""
     lines = []
     for system, seed, run in plan.runs():
-        lines += [f"attnorm {' '.join(part)}" for part in (_train(plan, system, seed, run), _evaluate(plan, run))]
+        lines += [f"attnorm {shlex.join(part)}" for part in (_train(plan, system, seed, run), _evaluate(plan, run))]
     return lines
 
 

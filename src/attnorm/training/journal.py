@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from attnorm.errors import UserError
 from attnorm.files import sync_file, written_aside
+
+
+def resume_command(run: Path) -> str:
+    """What goes on with a run, to be typed into a shell."""
+    return f"attnorm resume {shlex.quote(str(run))}"
 
 
 class Journal:
@@ -113,7 +119,7 @@ class Journal:
         except OSError as error:
             raise UserError(
                 f"cannot write the log in {self._run} ({error.strerror or error}): make room, or make the folder "
-                f"writable, then go on with: attnorm resume {self._run}"
+                f"writable, then go on with: {resume_command(self._run)}"
             ) from error
 
     def _show(self, step: int, figures: dict[str, float]) -> None:
@@ -134,16 +140,16 @@ def _continued(path: Path, start: int) -> TextIO:
 def _cut(path: Path, start: int) -> None:
     """Removes the lines of steps after `start`: a resumed run does those again."""
     if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        lines = path.read_bytes().splitlines(keepends=True)  # a damaged line may be no text
         kept = [line for line in lines if _step_of(line) <= start]
         if kept != lines:
             with written_aside(path) as aside:
-                aside.write_text("".join(kept), encoding="utf-8")
+                aside.write_bytes(b"".join(kept))
 
 
-def _step_of(line: str) -> float:
-    """The step of a line of the log, infinite for one that a crash cut short."""
+def _step_of(line: bytes) -> float:
+    """The step of a line of the log, infinite for one that a crash cut short or that cannot be read."""
     try:
-        return float(json.loads(line)["step"]) if line.endswith("\n") else float("inf")
+        return float(json.loads(line)["step"]) if line.endswith(b"\n") else float("inf")
     except (ValueError, KeyError, TypeError):
         return float("inf")

@@ -29,12 +29,17 @@ from attnorm.training.config import Evaluation, TrainingConfig
 from attnorm.training.divergence import Divergence
 from attnorm.training.figures import FigureSums
 from attnorm.training.inpainting import InpaintingConfig, InpaintingTask
-from attnorm.training.journal import Journal
+from attnorm.training.journal import Journal, resume_command
 from attnorm.training.precision import resolve_device, resolve_precision
 from attnorm.training.randomness import seed_for
 from attnorm.training.stopping import stop_signals
 
 CONFIG, CHECKPOINTS, SAMPLES, MODEL, BEST = "config.yaml", "checkpoints", "samples", "model", "best"
+PREPARED = "prepared-data"
+# What a start that came to nothing may leave in the run's folder: pictures, where that is the working folder, and a
+# configuration whose writing was killed.
+BEFORE_A_RUN = (PREPARED, f"{CONFIG}.partial-*")
+LEFTOVERS = (".*.partial", "*.partial-*", f"{CHECKPOINTS}/.*.partial", f"{SAMPLES}/*.partial-*")
 
 
 class Task(Protocol):
@@ -64,14 +69,14 @@ TASKS: dict[str, tuple[type[TrainingConfig], Callable[[Any, Accelerator], Task]]
 
 
 def begin(config: TrainingConfig, run: Path, workers: int = 1, fixed: Sequence[str] = ()) -> int:
-    """Starts a run in a new folder and trains it; returns the exit code.
+    """Starts a run in a new or empty folder and trains it; returns the exit code.
 
     Args:
         workers: processes that render a built-in set; more than one needs a main module that can be imported safely.
         fixed: dotted names of fields that were chosen, so that the data may not settle them otherwise.
 
     Raises:
-        UserError: the folder holds a run or its checkpoints already, the networks and a batch cannot fit into memory,
+        UserError: the folder holds a run or anything else already, the networks and a batch cannot fit into memory,
             the data cannot be read, the settings do not fit together, or the training diverged.
     """
     accelerator = _accelerator(config)
@@ -111,13 +116,24 @@ def resume(run: Path, steps: int | None = None, workers: int = 1) -> int:
 def _check_new(run: Path) -> None:
     """Refuses a folder that a new run must not write to."""
     if (run / CONFIG).exists():
-        raise UserError(f"{run} holds a run already: go on with `attnorm resume {run}`, or choose another --out")
+        raise UserError(f"{run} holds a run already: go on with `{resume_command(run)}`, or choose another --out")
     if checkpoint.latest_step(run / CHECKPOINTS) is not None:  # they would be taken for the new run's
         raise UserError(
             f"{run} holds the checkpoints of a run, but not its {CONFIG}: restore that, remove {run / CHECKPOINTS}, "
             "or choose another --out"
         )
     check_folder(run)
+    try:
+        found = sorted(run.iterdir()) if run.exists() else []
+    except OSError as error:
+        raise UserError(f"cannot read {run} ({error.strerror}): choose another --out") from error
+    others = [path.name for path in found if not any(map(path.match, BEFORE_A_RUN))]
+    if others:  # a run replaces and removes files of its own names: they must not be someone's
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise UserError(
+            f"{run} is not empty ({others[0]}{more}): a run writes and removes files there, so choose a new or empty "
+            "folder for --out"
+        )
 
 
 def _lengthened(config: TrainingConfig, steps: int | None) -> TrainingConfig:
@@ -169,7 +185,7 @@ def _train(
             sums.load_state(state.get("figures", []))  # checkpoints of earlier versions have none
         _check_agreed(start, run, accelerator)
     if main:
-        _clear_leftovers(run)
+        _clear_leftovers(run, LEFTOVERS if resume else BEFORE_A_RUN[1:])
     if main and (not resume or config != read_config(run)):  # a new number of steps holds for the next resume too
         _write_config(config, run)
     accelerator.wait_for_everyone()
@@ -231,7 +247,7 @@ def _train(
                     checkpoint.save(run / CHECKPOINTS, step, state, config.keep_checkpoints)
                 divergence.last_good = step
             if stopping and not last:
-                journal.say(f"stopped at step {step}; go on with: attnorm resume {run}")
+                journal.say(f"stopped at step {step}; go on with: {resume_command(run)}")
                 break
         else:
             journal.say(f"done: {step} steps; samples in {run / SAMPLES}, the model in {run / MODEL}")
@@ -244,7 +260,7 @@ def _read(batches: Prefetcher, count: int, run: Path) -> list[tuple[np.ndarray, 
     try:
         return [batches.next() for _ in range(count)]
     except RuntimeError as error:
-        raise UserError(f"{error}; see to the data, then go on with: attnorm resume {run}") from error
+        raise UserError(f"{error}; see to the data, then go on with: {resume_command(run)}") from error
 
 
 @contextmanager
@@ -256,7 +272,7 @@ def _together(accelerator: Accelerator, run: Path) -> Iterator[None]:
         lost = isinstance(error, distributed.DistError) or "gloo" in str(error)
         if accelerator.num_processes == 1 or not lost:
             raise
-        again = f"go on with: attnorm resume {run}" if (run / CONFIG).exists() else "start again"
+        again = f"go on with: {resume_command(run)}" if (run / CONFIG).exists() else "start again"
         raise UserError(
             f"process {accelerator.process_index} has lost another process of the run, which says why if it could; "
             f"then {again}, with as many processes or with another number"
@@ -281,22 +297,22 @@ def _check_agreed(start: int, run: Path, accelerator: Accelerator) -> None:
         found = ", ".join(str(step) for step in sorted(set(starts)))
         raise UserError(
             f"the processes find different newest checkpoints in {run / CHECKPOINTS} (of steps {found}): they must all "
-            f"see the same folder; mount it on every machine, then go on with: attnorm resume {run}"
+            f"see the same folder; mount it on every machine, then go on with: {resume_command(run)}"
         )
 
 
-def _clear_leftovers(run: Path) -> None:
+def _clear_leftovers(run: Path, patterns: Sequence[str]) -> None:
     """Removes what a killed process was writing when it was killed, and puts back what it had moved away."""
     try:
         for folder in (run / MODEL, run / BEST):
             put_back(folder)
-        for pattern in (".*.partial", "*.partial-*", f"{CHECKPOINTS}/.*.partial", f"{SAMPLES}/*.partial-*"):
+        for pattern in patterns:
             for path in run.glob(pattern):
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"cannot clear away what a killed process has left in {run} ({error.strerror or error}): make the folder "
-            f"writable, then go on with: attnorm resume {run}"
+            f"writable, then go on with: {resume_command(run)}"
         ) from error
 
 
@@ -369,7 +385,7 @@ def _load_data(config: TrainingConfig, source: str, run: Path, accelerator: Acce
     if not source:
         raise UserError("no data was named: give --data a folder, parquet file(s) or a built-in set such as digits")
     with accelerator.main_process_first():  # one process prepares what the others then open
-        return load(source, config.prepared_size, cache=run.parent / "prepared-data", workers=workers)
+        return load(source, config.prepared_size, cache=run.parent / PREPARED, workers=workers)
 
 
 def _write_config(config: TrainingConfig, run: Path) -> None:

@@ -79,7 +79,7 @@ def _load_once() -> tuple[ctypes.CDLL | None, str | None]:
         return None, "ATTNORM_CPU_KERNEL switches it off"
     try:
         return _load_or_build(), None
-    except _CannotBuildError as error:
+    except (_CannotBuildError, OSError) as error:  # a full disk, for one: nothing that may end the user's work
         _log.warning(
             "attnorm: no CPU kernel, so layers run on PyTorch's own operations, several times slower: %s "
             "(ATTNORM_CPU_KERNEL=off silences this)",
