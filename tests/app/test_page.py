@@ -99,7 +99,7 @@ def open_picture(page, file):
     page.get_by_text(file.name[:4]).first.wait_for()
 
 
-def paint(page):
+def paint(page, taken=lambda canvas: pinkness(canvas) > 60):
     """Draws a stroke with the mouse from left to right across the picture; repeats it until the editor has heard it."""
     canvas = page.locator("#editor canvas").first
     canvas.scroll_into_view_if_needed()
@@ -114,17 +114,48 @@ def paint(page):
         page.mouse.up()
         page.mouse.move(0, 0)  # the brush's outline goes with it
         page.wait_for_timeout(300)
-        if pinkness(canvas) > 60:
+        if taken(canvas):
             return
     raise AssertionError("the editor did not take a stroke")
 
 
-def pinkness(canvas):
-    """How much more red than green there is in the middle of the editor: about 0 in noise, and 126 under the brush."""
+def erase(page):
+    """As `paint`, with the eraser."""
+    use(page, "Erase")
+    paint(page, lambda canvas: pinkness(canvas) < 60)
+    use(page, "Brush")
+
+
+def use(page, tool, becomes=lambda canvas: True):
+    """Presses one of the editor's buttons and waits until its canvas shows it."""
+    page.locator("#editor").get_by_label(tool, exact=True).click()
+    page.mouse.move(0, 0)
+    canvas = page.locator("#editor canvas").first
+    for _ in range(60):
+        page.wait_for_timeout(500)
+        if becomes(canvas):
+            return
+    raise AssertionError(f"{tool} did nothing")
+
+
+def middle_of(canvas, reach=5):
+    """So many pixels to each side of the editor's middle, (2 reach, 2 reach, 3)."""
     shot = np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB")).astype(float)
     height, width = shot.shape[0] // 2, shot.shape[1] // 2
-    red, green, _ = shot[height - 5 : height + 5, width - 5 : width + 5].mean((0, 1))
+    return shot[height - reach : height + reach, width - reach : width + reach]
+
+
+def pinkness(canvas):
+    """How much more red than green there is in the middle of the editor: about 0 in noise, and 126 under the brush."""
+    red, green, _ = middle_of(canvas).mean((0, 1))
     return red - green
+
+
+def saved_mask(page):
+    """The hole that the page takes the paint for, (h, w) bool."""
+    if not page.locator("#mask-save").is_visible():
+        page.get_by_text("Mask: grow, shrink, upload, download").click()
+    return np.asarray(download(page, page.locator("#mask-save").click)[1]) == 255
 
 
 def download(page, click):
@@ -174,6 +205,76 @@ def test_a_stroke_is_replaced_and_nothing_else(opened, tmp_path):
     page.locator("#show-layout").click()
     page.wait_for_selector("#overlay img")
     assert page.locator(".entity:visible").count() > 1
+
+
+@needs_browser
+def test_the_editors_buttons_take_paint_away_and_leave_the_picture(opened, tmp_path):
+    page = opened()
+    open_picture(page, picture_file(tmp_path)[0])
+    paint(page)
+    use(page, "Undo", lambda canvas: pinkness(canvas) < 60)
+    use(page, "Redo", lambda canvas: pinkness(canvas) > 60)
+    erase(page)
+    paint(page)
+    once = saved_mask(page)
+    # Empty it would be white, or of one colour.
+    use(page, "Clear canvas", lambda canvas: pinkness(canvas) < 60 and middle_of(canvas, 40).std() > 30)
+    page.locator("#run").click()
+    page.get_by_text("Nothing is marked").wait_for()
+    paint(page)
+    again = saved_mask(page)
+    assert again.shape == SIZE and again[SIZE[0] // 2, SIZE[1] // 2]
+    assert again.sum() < 2 * once.sum()  # of the picture and not of a canvas of another size
+
+
+@needs_browser
+def test_the_controls_of_the_first_tab_do_what_they_say(opened):
+    page = opened()
+    page.locator(".examples button:visible, .examples .gallery-item:visible").first.click()
+    page.wait_for_function("document.querySelector('#editor canvas')?.clientWidth > 0")
+
+    def marked(canvas):
+        return page.locator("#editor").get_by_label("Undo", exact=True).is_enabled()
+
+    use(page, "Brush Size")
+    page.locator("#editor input[type=range]:visible").first.fill("8")
+    use(page, "Brush")
+    paint(page, marked)
+    small = saved_mask(page)
+    use(page, "Brush Size")
+    page.locator("#editor input[type=range]:visible").first.fill("60")
+    use(page, "Brush")
+    paint(page, lambda canvas: saved_mask(page).sum() > small.sum())
+    hole = saved_mask(page)
+    assert hole[small].all() and hole.sum() > 2 * small.sum()
+
+    def completed():
+        shown = "[...document.querySelectorAll('#compare img')].map(each => each.src).join()"
+        before = page.evaluate(shown)
+        page.locator("#run").click()
+        page.wait_for_function(f"before => ({shown}) !== before", arg=before)
+        page.wait_for_function("!document.querySelector('#result').disabled")
+        return np.asarray(download(page, page.locator("#result").click)[1])
+
+    def differ_in_the_hole_alone(one, other):
+        return (one[hole] != other[hole]).any() and np.array_equal(one[~hole], other[~hole])
+
+    refined = completed()
+    layout = page.get_by_text("Layout of the attentive normalization")
+    layout.click()
+    page.locator("#show-layout").click()
+    page.wait_for_selector("#overlay img")
+    over = page.locator("#overlay img").first.get_attribute("src")
+    page.locator("#opacity input[type=number]").fill("5")
+    page.wait_for_function("before => document.querySelector('#overlay img')?.src !== before", arg=over)
+
+    page.get_by_label("coarse only").check()
+    assert differ_in_the_hole_alone(refined, completed())
+    page.get_by_label("Model", exact=True).locator("visible=true").click()
+    page.get_by_role("option", name="ca (CA)").click()
+    layout.wait_for(state="hidden")
+    page.get_by_label("both stages").check()
+    assert differ_in_the_hole_alone(refined, completed())
 
 
 @needs_browser

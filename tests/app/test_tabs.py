@@ -6,6 +6,8 @@ from PIL import Image
 
 pytest.importorskip("gradio")
 
+import gradio as gr
+
 from attnorm.app.controls import share_of, whole
 from attnorm.app.generate_tab import GenerateTab
 from attnorm.app.inpaint_tab import InpaintTab, Shown
@@ -40,6 +42,19 @@ def test_a_picture_shown_again_leaves_the_file_that_a_browser_may_still_be_readi
     for value in (first, second):
         assert np.array_equal(Image.open(value["background"]), picture)
     assert (np.asarray(Image.open(second["layers"][0]))[..., 3] > 0).sum() == 40
+
+
+def test_clearing_the_editor_leaves_the_picture_and_nothing_of_the_mask(shelf, noise, sentence_of, tmp_path):
+    picture = noise(40, 50)
+    Image.fromarray(picture).save(tmp_path / "noise.png")
+    Image.fromarray(np.eye(40, 50, dtype=np.uint8) * 255).save(tmp_path / "mask.png")
+    tab = InpaintTab(shelf, [])
+    canvas, *_ = tab.open(str(tmp_path / "noise.png"))
+    canvas, _ = tab.take_mask(canvas, str(tmp_path / "mask.png"))
+    canvas, value = tab.clear(canvas)
+    assert np.array_equal(Image.open(value["background"]), picture) and value["layers"] == []
+    assert "nothing is marked" in sentence_of(tab.save_mask, canvas, value)
+    assert tab.clear(None) == gr.skip()
 
 
 def test_a_number_that_was_deleted_is_asked_for(shelf, noise, sentence_of, tmp_path):

@@ -1,5 +1,6 @@
 """Pushing to the hub, against a client that only writes down what it is asked."""
 
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from attnorm.cli import main
 from attnorm.publishing import hub
+from attnorm.shipped import shipped_model
 
 httpx = sys.modules[HfHubHTTPError.__bases__[0].__module__.partition(".")[0]]  # whichever one the client is built on
 FILES = {"README.md", "config.json", "layouts.png", "model.safetensors", "samples.png"}
@@ -30,8 +32,12 @@ def asked(monkeypatch):
         def repo_info(self, repository):
             return SimpleNamespace(private=calls.private)
 
-        def upload_folder(self, *, repo_id, folder_path, commit_message):
-            calls.uploaded[repo_id] = {path.name: path.read_bytes() for path in Path(folder_path).iterdir()}
+        def create_commit(self, repository, operations, *, commit_message):
+            contents = {each.path_in_repo: each.path_or_fileobj for each in operations}
+            calls.uploaded[repository] = {
+                name: content if isinstance(content, bytes) else Path(content).read_bytes()
+                for name, content in contents.items()
+            }
 
     monkeypatch.setattr(hub, "HfApi", Client)
     monkeypatch.setattr(hub, "get_token", lambda: "hf_token")
@@ -58,9 +64,44 @@ def test_a_run_is_packaged_under_its_name_on_the_hub(finished_run, asked, capsys
     assert files["model.safetensors"] == (finished_run / "model" / "model.safetensors").read_bytes()
 
 
-def test_a_shipped_model_goes_as_it_is(asked, capsys):
+def test_a_shipped_model_goes_with_its_card_under_the_new_name(asked, capsys):
     assert pushed(capsys, "an-gan-digits", "me/digits")[0] == 0
-    assert set(asked.uploaded["me/digits"]) == FILES
+    files, shipped = asked.uploaded["me/digits"], shipped_model("an-gan-digits")
+    assert set(files) == FILES
+    assert files["model.safetensors"] == (shipped / "model.safetensors").read_bytes()
+    card, before = ModelCard(files["README.md"].decode()), ModelCard.load(shipped / "README.md")
+    assert card.text.lstrip().startswith("# me/digits\n")
+    assert "attnorm generate me/digits " in card.text and 'from_pretrained("me/digits")' in card.text
+    assert card.data.model_name == "me/digits"
+    assert card.data.eval_results == before.data.eval_results
+    assert len(card.text.splitlines()) == len(before.text.splitlines())
+
+
+@pytest.fixture
+def packaged(tmp_path):
+    """The folder of a shipped model, as another one's would be that was packaged."""
+    return shutil.copytree(shipped_model("an-gan-digits"), tmp_path / "mödel")
+
+
+def test_what_a_dry_run_lists_is_what_goes(packaged, asked, capsys):
+    (packaged / "sub" / "deep").mkdir(parents=True)
+    (packaged / "sub" / "deep" / "notes.txt").write_text("four")
+    (packaged / ".git").mkdir()
+    (packaged / ".git" / "config").write_text("mine")
+    code, out, _ = pushed(capsys, packaged, "me/digits", "--dry-run")
+    listed = {line.split()[-1]: line.split()[0] for line in out.splitlines()[:-1]}
+    assert code == 0 and pushed(capsys, packaged, "me/digits")[0] == 0
+    assert set(listed) == set(asked.uploaded["me/digits"]) == FILES | {"sub/deep/notes.txt"}
+    for name, content in asked.uploaded["me/digits"].items():
+        assert listed[name] == f"{len(content) / 1e6:.3f}"
+
+
+@pytest.mark.parametrize("card", [b"---\nlicense: [\n---\n", b"---\nlicense: caf\xe9\n---\n"], ids=["yaml", "latin-1"])
+def test_a_card_that_cannot_be_read_is_a_sentence(card, packaged, asked, capsys):
+    (packaged / "README.md").write_bytes(card)
+    code, _, err = pushed(capsys, packaged, "me/digits", "--dry-run")
+    assert code == 2 and "README.md is not readable" in err
+    assert not asked.created
 
 
 def test_a_dry_run_lists_the_files_and_asks_nobody(finished_run, asked, capsys):

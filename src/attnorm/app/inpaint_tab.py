@@ -153,6 +153,7 @@ class InpaintTab:
             mask_upload.upload(told(self.take_mask), [canvas, mask_upload], edited, **INSIDE),
             grow.click(told(self.grow), changing, edited, **INSIDE),
             shrink.click(told(self.shrink), changing, edited, **INSIDE),
+            editor.clear(told(self.clear), canvas, edited, **INSIDE),
         ):
             loaded.then(None, None, None, js=MEASURE_AGAIN, **INSIDE)
         mask_save.click(told(self.save_mask), [canvas, editor], mask_file, **INSIDE).success(
@@ -193,6 +194,10 @@ class InpaintTab:
 
     def shrink(self, canvas: Canvas | None, value: EditorValue | None, pixels: int) -> tuple[Canvas, EditorValue]:
         return _edited(*painting.with_changed_hole(canvas, value, -whole("pixels", pixels)))
+
+    def clear(self, canvas: Canvas | None) -> Any:
+        """The picture with nothing painted: Gradio's button takes it out of the editor as well."""
+        return gr.skip() if canvas is None else _edited(*painting.with_nothing_marked(canvas))
 
     def take_mask(self, canvas: Canvas | None, path: str | None) -> tuple[Canvas, EditorValue]:
         return _edited(*painting.with_mask_file(canvas, path))

@@ -70,6 +70,11 @@ def with_hole(canvas: Canvas, hole: np.ndarray, picture: EditablePicture | None 
     return replace(canvas, hole=hole, shown=shown), _value(picture or read_picture(canvas.path), shown)
 
 
+def with_nothing_marked(canvas: Canvas) -> tuple[Canvas, EditorValue]:
+    """The canvas without its hole: nothing of what was painted or came from a file is left."""
+    return replace(canvas, hole=None, shown=None), _value(read_picture(canvas.path), None)
+
+
 def with_mask_file(canvas: Canvas | None, path: str | None) -> tuple[Canvas, EditorValue]:
     """The canvas with an uploaded mask; one of another size but the same proportions is scaled to the picture."""
     canvas = opened(canvas)

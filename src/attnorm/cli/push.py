@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import argparse
 
+from attnorm.cli.arguments import path_or_name
 from attnorm.cli.publishing_options import add_options, given_options
 from attnorm.publishing.hub import push
 from attnorm.publishing.package import Wishes
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="RUN", help="a run, a folder from `attnorm package`, or a shipped model")
+    parser.add_argument(
+        "source", type=path_or_name, metavar="RUN", help="a run, a folder from `attnorm package`, or a shipped model"
+    )
     parser.add_argument("repository", metavar="REPO", help="ORGANISATION/NAME; made if it does not exist yet")
     parser.add_argument("--private", action="store_true", help="only for the owner's eyes")
-    parser.add_argument("--dry-run", action="store_true", help="make the folder and list its files, but send nothing")
+    parser.add_argument("--dry-run", action="store_true", help="list the files that would go, but send nothing")
     add_options(parser)
 
 

@@ -27,7 +27,7 @@ def launched_group(device: str) -> Iterator[str]:
     """Joins the processes that torchrun started, if it did, and gives the device of this one.
 
     Raises:
-        UserError: there is no CUDA to share.
+        UserError: there is no CUDA to share, or another process has ended, after which the next exchange fails.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or not distributed.is_available():
         yield device
@@ -42,8 +42,20 @@ def launched_group(device: str) -> Iterator[str]:
     try:
         yield device
         distributed.barrier()  # who leaves early breaks the connections of the others
+    except RuntimeError as error:
+        if not lost_another(error):
+            raise
+        raise UserError(
+            f"process {distributed.get_rank()} has lost another one of its group, which says why if it could; then "
+            "start again, with as many processes or with another number"
+        ) from error
     finally:
         distributed.destroy_process_group()
+
+
+def lost_another(error: RuntimeError) -> bool:
+    """Whether an exchange failed because another process of the group has ended."""
+    return isinstance(error, distributed.DistError) or "gloo" in str(error)
 
 
 @contextmanager

@@ -83,13 +83,27 @@ def licence_of(model: str | Path) -> str:
     card = _file_of(model, CARD_FILE)
     if card is None:
         return NOT_STATED
-    try:
-        licence = ModelCard.load(card).data.license
-        if not isinstance(licence, str | None):
-            raise TypeError(f"a licence is text, not {type(licence).__name__}")
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-        raise UserError(f"the head of the card {card} is not readable: mend it, or remove the file") from error
+    licence = card_at(card).data.license
+    if not isinstance(licence, str | None):
+        raise UserError(
+            f"the head of the card {card} is not readable: its licence is no text: mend it, or remove the file"
+        )
     return licence or NOT_STATED
+
+
+def card_at(file: Path) -> ModelCard:
+    """Raises a UserError if the card, or its head, cannot be read."""
+    try:
+        return ModelCard.load(file)
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        raise UserError(f"the head of the card {file} is not readable: mend it, or remove the file") from error
+
+
+def name_of(source: str | Path) -> str:
+    """What a model is called: as its run, its folder, or its repository without the organisation."""
+    path = Path(source)
+    resolved = path.resolve()
+    return resolved.parent.name if resolved.name == "model" else resolved.name
 
 
 def abridged_name(name: str) -> str:

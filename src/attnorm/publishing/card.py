@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from attnorm.models.class_conditional import GeneratorConfig
 from attnorm.models.inpainting import InpaintingGeneratorConfig
@@ -174,6 +175,20 @@ class Card:
                 "at most; the paper's network has 1024 and trains 880 000 steps of batch 256."
             )
             yield "Whether it repeats pictures that it was trained on was not measured."
+
+
+def renamed(card: ModelCard, name: str) -> str:
+    """The text of a card that a `Card` was the start of, with another name wherever it has the model's: in the title,
+    in the lines of its use, and in the table of results.
+    """
+    title = re.search(r"^# (.+)$", card.text, re.MULTILINE)
+    if title is not None:
+        old = re.escape(title[1].strip())
+        uses = rf'^(# ){old}(?=\s*$)|(attnorm (?:inpaint|generate) ){old}(?= )|(from_pretrained\("){old}(?="\))'
+        card.text = re.sub(uses, lambda use: f"{use[use.lastindex or 0]}{name}", card.text, flags=re.MULTILINE)
+    if card.data.eval_results:
+        card.data.model_name = name
+    return str(card)
 
 
 def class_names(config: GeneratorConfig) -> tuple[str, ...]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from huggingface_hub import HfApi, ModelCard, get_token
+from huggingface_hub import CommitOperationAdd, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
 
 from attnorm.errors import UserError
+from attnorm.models.saved import card_at
+from attnorm.publishing.card import renamed
 from attnorm.publishing.package import Wishes, package
 from attnorm.shipped import CARD_FILE, CONFIG_FILE, shipped_model
 from attnorm.training.loop import CONFIG
@@ -32,6 +34,8 @@ class Pushed(NamedTuple):
 def push(source: str, repository: str, wishes: Wishes, *, private: bool = False, dry_run: bool = False) -> Pushed:
     """Makes the folder of a run, or takes one that `attnorm package` made, and uploads it to ORGANISATION/NAME.
 
+    Everything in the folder and its folders goes, except what is hidden; the card goes under the new name.
+
     Args:
         private: only for the owner's eyes; a repository that is public already is left alone.
         dry_run: do everything but talk to the hub.
@@ -41,8 +45,9 @@ def push(source: str, repository: str, wishes: Wishes, *, private: bool = False,
     """
     _check_name(repository)
     with _model_folder(source, repository, wishes) as folder:
-        files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
-        return Pushed(None if dry_run else _upload(folder, repository, private), files)
+        files = _contents(folder, repository)
+        sizes = {name: len(file) if isinstance(file, bytes) else file.stat().st_size for name, file in files.items()}
+        return Pushed(None if dry_run else _upload(files, repository, private), sizes)
 
 
 def _check_name(repository: str) -> None:
@@ -70,12 +75,21 @@ def _model_folder(source: str, repository: str, wishes: Wishes) -> Iterator[Path
         raise UserError(f"there is no run, packaged folder or shipped model at {source}")
     if wishes != Wishes():
         raise UserError(f"{source} is no run, and its card is written already: edit its {CARD_FILE} instead")
-    if not (folder / CARD_FILE).is_file() or not ModelCard.load(folder / CARD_FILE).data.datasets:
+    if not (folder / CARD_FILE).is_file() or not card_at(folder / CARD_FILE).data.datasets:
         raise UserError(f"the card of {source} does not say what the model is: push its run, or `attnorm package` it")
     yield folder
 
 
-def _upload(folder: Path, repository: str, private: bool) -> str:
+def _contents(folder: Path, repository: str) -> dict[str, Path | bytes]:
+    """What goes to the hub, by its name there."""
+    found = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    files: dict[str, Path | bytes] = {
+        name: path for name, path in found.items() if not any(part.startswith(".") for part in Path(name).parts)
+    }
+    return {**files, CARD_FILE: renamed(card_at(folder / CARD_FILE), repository).encode()}
+
+
+def _upload(files: Mapping[str, Path | bytes], repository: str, private: bool) -> str:
     if get_token() is None:
         raise UserError("the hub wants to know who you are: log in with `hf auth login`, or set HF_TOKEN")
     api = HfApi()
@@ -83,7 +97,8 @@ def _upload(folder: Path, repository: str, private: bool) -> str:
         url = str(api.create_repo(repository, private=private or None, exist_ok=True))
         if private and not api.repo_info(repository).private:
             raise UserError(f"{url} is public already: make it private there, or choose another name")
-        api.upload_folder(repo_id=repository, folder_path=folder, commit_message="Upload with attnorm push")
+        added = [CommitOperationAdd(name, file) for name, file in files.items()]
+        api.create_commit(repository, added, commit_message="Upload with attnorm push")
     except HUB_ERRORS as error:
         raise UserError(f"the hub did not take {repository}: {_sentence(error)}") from error
     return url

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from safetensors import SafetensorError
-from torch import Tensor, distributed
+from torch import Tensor
 
 from attnorm.config import field_of, from_dict, read_yaml, to_yaml
 from attnorm.data.batches import Prefetcher, batch_indices
@@ -23,6 +23,7 @@ from attnorm.data.loading import load
 from attnorm.errors import UserError
 from attnorm.files import check_folder, put_back, swap_in, written_aside
 from attnorm.memory import check_memory
+from attnorm.metrics.processes import lost_another
 from attnorm.training import checkpoint
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
 from attnorm.training.config import Evaluation, TrainingConfig
@@ -269,8 +270,7 @@ def _together(accelerator: Accelerator, run: Path) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        lost = isinstance(error, distributed.DistError) or "gloo" in str(error)
-        if accelerator.num_processes == 1 or not lost:
+        if accelerator.num_processes == 1 or not lost_another(error):
             raise
         again = f"go on with: {resume_command(run)}" if (run / CONFIG).exists() else "start again"
         raise UserError(
