@@ -1,12 +1,13 @@
 """A handful of mistakes as a person makes them: in a shell, with a process of their own."""
 
+import json
 import os
 import subprocess
 import sys
 
 import pytest
 
-from tests.bad_input.conftest import snapshot
+from tests.bad_input.conftest import picture, save, snapshot
 
 CASES = [
     (["trian"], "unknown command 'trian'"),
@@ -36,3 +37,14 @@ def test_letters_that_a_terminal_has_not_are_escaped(world):
     done = subprocess.run(command, cwd=world, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert "16\\xd716" in done.stdout
+
+
+def test_json_is_json_whatever_letters_the_terminal_has(tmp_path):
+    save(picture(), tmp_path / "pictures" / "klasse-ß" / "1.png")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "attnorm", "data", "inspect", "pictures", "--json"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(json.loads(done.stdout)["classes"]) == ["klasse-ß"]
