@@ -1,7 +1,10 @@
 """A file that is written aside: whole, or not there."""
 
+import os
+
 import pytest
 
+from attnorm.data.writer import PreparedWriter
 from attnorm.errors import UserError
 from attnorm.files import output_file, written_aside
 
@@ -13,6 +16,21 @@ def test_the_file_appears_when_it_is_whole(tmp_path):
         assert not path.exists()
     assert path.read_text() == "some"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_cache_is_made_for_its_owner_alone_and_other_folders_are_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("ATTNORM_CACHE", str(tmp_path / "home" / "cache"))
+    old = os.umask(0o022)
+    try:
+        for folder in ("home/cache/reference", "elsewhere"):
+            with written_aside(tmp_path / folder / "file") as partial:
+                partial.write_text("some")
+        with PreparedWriter(tmp_path / "home" / "cache" / "prepared-data" / "set", 8, ("one",)):
+            pass
+    finally:
+        os.umask(old)
+    modes = {name: (tmp_path / name).stat().st_mode & 0o777 for name in ("home", "home/cache", "elsewhere")}
+    assert modes == {"home": 0o755, "home/cache": 0o700, "elsewhere": 0o755}
 
 
 def test_a_failure_leaves_what_was_there(tmp_path):

@@ -11,6 +11,26 @@ from pathlib import Path
 from attnorm.errors import UserError
 
 
+def cache_folder() -> Path:
+    """Where downloads and reference statistics are kept: $ATTNORM_CACHE, or attnorm/ in the user's cache folder."""
+    own = os.environ.get("ATTNORM_CACHE")
+    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnorm"
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder, and those that it lies in, where they are not there yet. The cache is made for its owner alone: a
+    program is loaded from it, see docs/safe-weights.md.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    with suppress(RuntimeError):  # a user without a home
+        cache = cache_folder()
+        if cache in (folder, *folder.parents):
+            cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; it becomes `path` at the end, and nothing of it is left after a failure.
@@ -20,7 +40,7 @@ def written_aside(path: Path) -> Iterator[Path]:
     """
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         yield partial
         sync_file(partial)  # or the name could outlive a power cut without the content
         partial.replace(path)

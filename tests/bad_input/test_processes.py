@@ -1,6 +1,7 @@
 """A handful of mistakes as a person makes them: in a shell, with a process of their own."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from attnorm import cli
-from tests.bad_input.conftest import snapshot
+from tests.bad_input.conftest import picture, save, snapshot
 
 CASES = [
     (["trian"], "unknown command 'trian'"),
@@ -55,3 +56,14 @@ def test_an_error_about_something_else_than_the_output_stays_one(monkeypatch):
     monkeypatch.setattr(cli, "_dispatch", lambda arguments: Path("/nowhere/at/all").stat())
     with pytest.raises(FileNotFoundError):
         cli.main([])
+
+
+def test_json_is_json_whatever_letters_the_terminal_has(tmp_path):
+    save(picture(), tmp_path / "pictures" / "klasse-ß" / "1.png")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "attnorm", "data", "inspect", "pictures", "--json"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert list(json.loads(done.stdout)["classes"]) == ["klasse-ß"]

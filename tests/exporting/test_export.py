@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from attnorm.cli import export as export_command
 from attnorm.cli import main
 from attnorm.errors import UserError
 from attnorm.exporting import files
@@ -73,6 +74,19 @@ def test_an_onnx_generator_draws_what_the_network_draws(generator_file, batch):
     [found] = session_of(generator_file).run(None, {"noise": noise.numpy(), "labels": labels.numpy()})
     assert np.abs(found - expected).max() <= TOLERANCE
     assert expected.std() > 0.1
+
+
+def test_a_file_without_a_name_is_called_as_the_model(inpainter, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(export_command, "export", lambda program, path, kind: path.write_bytes(b"made") and 0.0)
+    assert main(["export", "an-gan-digits", "--format", "onnx"]) == 0
+    assert main(["export", str(inpainter), "--format", "torch-export"]) == 0  # in a folder model/, as a run has it
+    named = f"{inpainter.parent.name}.pt2"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["an-gan-digits.onnx", named]
+    assert capsys.readouterr().out.startswith("an-gan-digits.onnx: onnx, ")
+    assert main(["export", "an-gan-digits", "--format", "onnx"]) == 2
+    assert "an-gan-digits.onnx exists already" in capsys.readouterr().err
+    assert main(["export", "an-gan-digits", "--format", "onnx", "--force"]) == 0
 
 
 def test_its_metadata_says_what_a_program_needs(generator_file):

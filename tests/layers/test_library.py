@@ -135,6 +135,14 @@ def test_a_damaged_build_is_built_again(cache: Path) -> None:
     assert file.stat().st_size > 10_000
 
 
+def test_a_library_in_a_cache_that_everybody_may_write_to_is_not_loaded(cache: Path) -> None:
+    cache.mkdir()
+    cache.chmod(0o777)
+    (cache / f"regional_norm-{library._key(library._openmp_runtime())}.so").write_bytes(b"no library")
+    reason = library.refusal()
+    assert reason is not None and str(cache) in reason and "everybody may write" in reason
+
+
 @needs_compiler
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can write everywhere")
 def test_a_cache_that_cannot_be_written(cache: Path) -> None:

@@ -7,8 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from attnorm.errors import UserError
+from attnorm.files import cache_folder
 from attnorm.metrics import inception_file
-from attnorm.metrics.inception_file import cache_folder, fetch
+from attnorm.metrics.inception_file import fetch
 
 CONTENT = bytes(range(256)) * 12_000  # three megabytes
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -11,7 +11,7 @@ from typing import Any
 
 from attnorm.errors import UserError
 from attnorm.inpainting_pipeline import InpaintingPipeline
-from attnorm.models.saved import Task, find_model, saved_config, task_of
+from attnorm.models.saved import Task, find_model, name_of, saved_config, task_of
 from attnorm.pipelines import ClassConditionalPipeline
 
 WITH_LAYOUT = "attentive_norm"
@@ -63,7 +63,7 @@ def model_at(source: str | Path, name: str | None = None) -> Model:
     config, task = saved_config(found), task_of(found)
     if task is None:
         raise UserError(f"{source} is neither a generator nor an inpainting model, so the page has no use for it")
-    return Model(name or _name_of(source), str(found), task, config)
+    return Model(name or name_of(source), str(found), task, config)
 
 
 def models_given(sources: Sequence[str]) -> list[Model]:
@@ -73,7 +73,7 @@ def models_given(sources: Sequence[str]) -> list[Model]:
         UserError: as `model_at`.
     """
     sources = list(dict.fromkeys(sources))
-    names = [_name_of(source) for source in sources]
+    names = [name_of(source) for source in sources]
     return [
         model_at(source, name if names.count(name) == 1 else source)
         for source, name in zip(sources, names, strict=True)
@@ -144,10 +144,3 @@ class Shelf:
             if model.name not in self._loaded:
                 self._loaded[model.name] = load(model.source, device=self._device)
             yield self._loaded[model.name]
-
-
-def _name_of(source: str | Path) -> str:
-    """The run's, for its model's folder too."""
-    path = Path(source)
-    resolved = path.resolve()
-    return resolved.parent.name if resolved.name == "model" else resolved.name

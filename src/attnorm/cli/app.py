@@ -14,6 +14,7 @@ import sys
 import threading
 from pathlib import Path
 
+from attnorm.cli.arguments import path_or_name
 from attnorm.errors import UserError
 
 RUNS = Path("runs")
@@ -24,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "models",
         nargs="*",
+        type=path_or_name,
         metavar="RUN_OR_MODEL",
         help="runs, saved models and names from `attnorm models`; default: the runs in ./runs and all of those",
     )

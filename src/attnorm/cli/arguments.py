@@ -12,6 +12,13 @@ def file_path(text: str) -> Path:
     return Path(path_or_name(text))
 
 
+def stated(text: str) -> str:
+    """A text that says something."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty: is a variable of the shell not set?")
+    return text
+
+
 def path_or_name(text: str) -> str:
     """As `file_path`, where the name may be another thing too: a built-in set, or a model of the hub."""
     if not text.strip():

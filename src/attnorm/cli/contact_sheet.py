@@ -8,7 +8,7 @@ import argparse
 
 import numpy as np
 
-from attnorm.cli.arguments import file_path
+from attnorm.cli.arguments import file_path, path_or_name
 from attnorm.cli.model_argument import add_model
 from attnorm.data.facades import render_facade
 from attnorm.data.facades.render import MAX_SIZE, MIN_SIZE
@@ -34,7 +34,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     parser.add_argument("-o", "--out", type=file_path, required=True, help="the sheet, such as sheet.png")
     parser.add_argument(
-        "--inpainter", metavar="MODEL", help="which completes the front (default: a shipped one, if any)"
+        "--inpainter",
+        type=path_or_name,
+        metavar="MODEL",
+        help="which completes the front (default: a shipped one, if any)",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--force", action="store_true", help="overwrite an existing sheet")

@@ -90,7 +90,7 @@ def _inspect(args: argparse.Namespace) -> None:
     if args.size is not None and summary.size is not None:
         check_size_fits(args.source, summary.size, args.size)
     if args.json:
-        print(json.dumps(asdict(summary), ensure_ascii=False))
+        print(json.dumps(asdict(summary)))
         return
     for line in _describe(summary):
         print(line)

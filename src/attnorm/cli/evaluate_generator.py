@@ -13,9 +13,9 @@ from attnorm.cli.records import record_path
 from attnorm.data.loading import load
 from attnorm.data.progress import report
 from attnorm.errors import UserError
+from attnorm.files import cache_folder
 from attnorm.metrics.evaluation import Evaluator
 from attnorm.metrics.features import load_extractor
-from attnorm.metrics.inception_file import cache_folder
 from attnorm.metrics.pictures import LARGEST_COUNT, Pictures
 from attnorm.metrics.processes import first_process_first, launched_group, rank_and_count
 from attnorm.metrics.registry import MetricValue, find_metrics

@@ -18,11 +18,12 @@ from attnorm.data.loading import load, place_of
 from attnorm.data.masks import MaskConfig, Masks
 from attnorm.data.progress import report
 from attnorm.errors import UserError
+from attnorm.files import cache_folder
 from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.metrics.evaluation import evaluate
 from attnorm.metrics.features import load_extractor
 from attnorm.metrics.fills import has_opencv, mean_colour, telea
-from attnorm.metrics.inception_file import Progress, cache_folder
+from attnorm.metrics.inception_file import Progress
 from attnorm.metrics.inpainting import BATCH, HOLES, Truths, composite, measure_fills
 from attnorm.metrics.inpainting_record import (
     InpaintingProtocol,

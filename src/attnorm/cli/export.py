@@ -15,25 +15,30 @@ from attnorm.errors import UserError
 from attnorm.exporting.files import FORMATS, export
 from attnorm.exporting.program import CHECKED_BATCHES, program_of
 from attnorm.files import check_output
+from attnorm.models.saved import name_of
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     suffixes = " or ".join(f"FILE{kind.suffix}" for kind in FORMATS.values())
-    parser.add_argument("-o", "--out", type=file_path, required=True, metavar="FILE", help=suffixes)
+    named = f"{suffixes} (default with --format: the model's name, in this folder)"
+    parser.add_argument("-o", "--out", type=file_path, metavar="FILE", help=named)
     parser.add_argument("--format", choices=tuple(FORMATS), help="default: as the file's name ends")
     parser.add_argument("--force", action="store_true", help="overwrite an existing file")
 
 
 def run(args: argparse.Namespace) -> None:
+    if args.out is None and args.format is None:
+        raise UserError("there is no saying what to write: give -o FILE, or --format for a file of the model's name")
     kind = args.format or _kind_of(args.out)
-    check_output(args.out, args.force)
+    out = args.out or Path(name_of(args.model) + FORMATS[kind].suffix)
+    check_output(out, args.force)
     program = program_of(args.model)
-    difference = export(program, args.out, kind)
+    difference = export(program, out, kind)
     checked = f"batches of {' and '.join(map(str, CHECKED_BATCHES))}"
     if "picture" in program.inputs:
         checked += " pictures of " + " and ".join(f"{width}×{height}" for height, width in program.shapes)
-    print(f"{args.out}: {kind}, {args.out.stat().st_size / 1e6:.1f} MB")
+    print(f"{out}: {kind}, {out.stat().st_size / 1e6:.1f} MB")
     print(f"largest difference from the network: {difference:.1e} of [-1, 1], in {checked}")
     for name, about in program.about.items():
         print(f"  {name}: {about}")

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
             return
     found = [describe(name) for name in shipped_models() if args.name in (None, name)]
     if args.json:
-        print(json.dumps(found[0] if args.name else found, indent=1, ensure_ascii=False))
+        print(json.dumps(found[0] if args.name else found, indent=1))
         return
     rows = [HEADS, *(_row(model) for model in found)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 import shlex
 
-from attnorm.cli.arguments import file_path
+from attnorm.cli.arguments import file_path, stated
 from attnorm.cli.publishing_options import add_options, given_options
 from attnorm.publishing.package import Wishes, package
 
@@ -15,7 +15,7 @@ from attnorm.publishing.package import Wishes, package
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=file_path, help="a run's folder")
     parser.add_argument("out", type=file_path, metavar="FOLDER", help="the new folder; must not exist yet")
-    parser.add_argument("--name", help="by which others will load the model (default: the folder's)")
+    parser.add_argument("--name", type=stated, help="by which others will load the model (default: the folder's)")
     add_options(parser)
 
 

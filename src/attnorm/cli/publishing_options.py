@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from attnorm.cli.arguments import file_path
+from attnorm.cli.arguments import file_path, path_or_name, stated
 
 OPTIONS = ("weights", "dtype", "licence", "limits", "results", "pictures")
 OF_DATA = ("data_id", "data_about", "data_licence", "data_url")
@@ -18,14 +18,21 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=("float32", "bfloat16", "float16"), help="of the stored weights (default float32)"
     )
-    parser.add_argument("--licence", metavar="ID", help="of the weights, as the hub names it (default mit)")
+    parser.add_argument(
+        "--licence", type=stated, metavar="ID", help="of the weights, as the hub names it (default mit)"
+    )
     parser.add_argument(
         "--limits", nargs="+", metavar="SENTENCE", help="what a user has to know, besides what the run itself says"
     )
     parser.add_argument(
         "--results", nargs="+", type=file_path, metavar="FILE.json", help="records of attnorm evaluate of these weights"
     )
-    parser.add_argument("--pictures", metavar="DATA", help="what an inpainting model's samples complete (drawn fronts)")
+    parser.add_argument(
+        "--pictures",
+        type=path_or_name,
+        metavar="DATA",
+        help="what an inpainting model's samples complete (drawn fronts)",
+    )
     data = parser.add_argument_group("the pictures that the run was trained on, unless they are a built-in set")
     data.add_argument("--data-id", metavar="ID", help="their name on the hub, or a short name")
     data.add_argument("--data-about", metavar="SENTENCE", help="what they are")

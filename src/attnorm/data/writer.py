@@ -25,7 +25,7 @@ from attnorm.data.dataset import (
     read_info,
 )
 from attnorm.errors import UserError
-from attnorm.files import sync_folder
+from attnorm.files import make_folder, sync_folder
 
 
 class PreparedWriter:
@@ -48,7 +48,7 @@ class PreparedWriter:
         with self._writing():
             parents = (self._partial.parent, *self._partial.parent.parents)
             self._made = [each for each in parents if not each.exists()]
-            self._partial.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._partial.parent)
             self._remove_leftovers()
             self._partial.mkdir()
             self._images = (self._partial / IMAGES_FILE).open("wb")

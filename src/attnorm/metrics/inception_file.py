@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import urllib.request
 from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 
 from attnorm.errors import UserError
-from attnorm.files import written_aside
+from attnorm.files import cache_folder, written_aside
 
 NAME = "inception-2015-12-05.pt"
 URL = f"https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/{NAME}"
@@ -21,12 +20,6 @@ CHUNK = 1 << 20
 TIMEOUT_SECONDS = 30  # without a byte
 
 Progress = Callable[[str, int, int], None]  # (what, how much is done, how much in all)
-
-
-def cache_folder() -> Path:
-    """Where downloads and reference statistics are kept: $ATTNORM_CACHE, or attnorm/ in the user's cache folder."""
-    own = os.environ.get("ATTNORM_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnorm"
 
 
 def fetch(url: str = URL, sha256: str = SHA256, progress: Progress | None = None) -> Path:

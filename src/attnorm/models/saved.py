@@ -83,7 +83,7 @@ def licence_of(model: str | Path) -> str:
     card = _file_of(model, CARD_FILE)
     if card is None:
         return NOT_STATED
-    licence = card_at(card).data.license
+    licence = card_at(card).data.get("license")
     if not isinstance(licence, str | None):
         raise UserError(
             f"the head of the card {card} is not readable: its licence is no text: mend it, or remove the file"

@@ -186,8 +186,8 @@ def renamed(card: ModelCard, name: str) -> str:
         old = re.escape(title[1].strip())
         uses = rf'^(# ){old}(?=\s*$)|(attnorm (?:inpaint|generate) ){old}(?= )|(from_pretrained\("){old}(?="\))'
         card.text = re.sub(uses, lambda use: f"{use[use.lastindex or 0]}{name}", card.text, flags=re.MULTILINE)
-    if card.data.eval_results:
-        card.data.model_name = name
+    if card.data.get("eval_results"):
+        card.data["model_name"] = name
     return str(card)
 
 

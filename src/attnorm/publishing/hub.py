@@ -75,7 +75,7 @@ def _model_folder(source: str, repository: str, wishes: Wishes) -> Iterator[Path
         raise UserError(f"there is no run, packaged folder or shipped model at {source}")
     if wishes != Wishes():
         raise UserError(f"{source} is no run, and its card is written already: edit its {CARD_FILE} instead")
-    if not (folder / CARD_FILE).is_file() or not card_at(folder / CARD_FILE).data.datasets:
+    if not (folder / CARD_FILE).is_file() or not card_at(folder / CARD_FILE).data.get("datasets"):
         raise UserError(f"the card of {source} does not say what the model is: push its run, or `attnorm package` it")
     yield folder
 

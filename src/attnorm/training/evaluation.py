@@ -8,9 +8,9 @@ import numpy as np
 
 from attnorm.config import require_count
 from attnorm.data.dataset import ImageDataset
+from attnorm.files import cache_folder
 from attnorm.metrics.evaluation import Evaluator, figures
 from attnorm.metrics.features import EFFICIENTNET, load_extractor
-from attnorm.metrics.inception_file import cache_folder
 from attnorm.metrics.pictures import LARGEST_COUNT
 from attnorm.models.class_conditional import Generator
 from attnorm.pipelines import ClassConditionalPipeline

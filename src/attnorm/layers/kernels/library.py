@@ -23,6 +23,7 @@ import os
 import platform
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -93,6 +94,8 @@ def _load_or_build() -> ctypes.CDLL:
         raise _CannotBuildError(f"it is not built on {platform.system()}")
     runtime = _openmp_runtime()
     name, cache = f"regional_norm-{_key(runtime)}.so", _cache_folder()
+    if cache is not None and cache.is_dir() and cache.stat().st_mode & stat.S_IWOTH:
+        raise _CannotBuildError(f"everybody may write to the cache {cache}, and what lies there would be run")
     if cache is not None and (cache / name).is_file():
         try:
             return ctypes.CDLL(str(cache / name))
