@@ -333,7 +333,7 @@ def test_pictures_are_rendered_by_as_many_workers_as_were_asked_for(tiny_config,
 
 def test_two_processes_take_the_steps_of_one_with_two_pieces(tiny_arguments, tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "attnorm"]
-    arguments = [*tiny_arguments, "--steps", "4", "--log_every", "1", "--sample_every", "4"]
+    arguments = [*tiny_arguments, "--steps", "20", "--log_every", "1", "--sample_every", "20"]
     both = subprocess.run(
         [*command, *DIGITS, str(tmp_path / "two"), *arguments],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -343,7 +343,7 @@ def test_two_processes_take_the_steps_of_one_with_two_pieces(tiny_arguments, tmp
     assert both.returncode == 0, both.stderr
     assert main([*DIGITS, str(tmp_path / "one"), *arguments, "--accumulation", "2"]) == 0
     one, two = figures(tmp_path / "one"), figures(tmp_path / "two")
-    assert len(one) == len(two) == 4
+    assert len(one) == len(two) == 20
     for first, second in zip(one, two, strict=True):
         for name in ("loss_d", "loss_g", "score_real", "score_fake", "orthogonal_d", "orthogonal_g"):
             assert first[name] == pytest.approx(second[name], abs=1e-5), (first["step"], name)
