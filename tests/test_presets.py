@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from attnorm.config import to_dict
+from attnorm.config import differences, to_dict
 from attnorm.errors import UserError
 from attnorm.metrics.layout import layout_usage, record_layouts
 from attnorm.models.class_conditional import Discriminator, Generator
@@ -13,19 +13,9 @@ from attnorm.models.inpainting import InpaintingCritic, InpaintingGenerator
 from attnorm.presets import CLASS_CONDITIONAL, DATA, INPAINTING, SYSTEMS, get_preset
 
 
-def differences(first, second, prefix=""):
-    """The dotted names of the fields in which two nested dictionaries differ."""
-    found = set()
-    for name in first:
-        if isinstance(first[name], dict):
-            found |= differences(first[name], second[name], f"{prefix}{name}.")
-        elif first[name] != second[name]:
-            found.add(prefix + name)
-    return found
-
-
 def differing(first, second):
-    return differences(to_dict(get_preset(first)), to_dict(get_preset(second)))
+    """The dotted names of the fields in which two presets differ."""
+    return {name for name, *_ in differences(to_dict(get_preset(first)), to_dict(get_preset(second)))}
 
 
 @pytest.fixture(autouse=True)

@@ -107,12 +107,10 @@ def _pipeline(name: str, model: MeasuredModel, device: str) -> ClassConditionalP
 
 
 def _evaluator(args: argparse.Namespace, source: _Source, pipe: ClassConditionalPipeline, device: str) -> Evaluator:
-    # A run's neighbours share the pictures that were prepared for it.
-    prepared = (cache_folder() if source.model.run is None else source.model.run.resolve().parent) / "prepared-data"
     with first_process_first(), report() as progress:
         extractor = load_extractor(args.extractor, device, progress)
     with first_process_first():
-        dataset = load(source.data, pipe.generator.config.image_size, cache=prepared)
+        dataset = load(source.data, pipe.generator.config.image_size, cache=source.model.prepared)
     return Evaluator(
         dataset,
         pipe.class_names,

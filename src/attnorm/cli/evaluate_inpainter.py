@@ -18,7 +18,6 @@ from attnorm.data.loading import load, place_of
 from attnorm.data.masks import MaskConfig, Masks
 from attnorm.data.progress import report
 from attnorm.errors import UserError
-from attnorm.files import cache_folder
 from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.metrics.evaluation import evaluate
 from attnorm.metrics.features import load_extractor
@@ -137,12 +136,9 @@ def _pipeline(name: str, model: MeasuredModel, device: str) -> InpaintingPipelin
 
 
 def _truths(args: argparse.Namespace, source: _Source, side: int) -> Truths:
-    # A run's neighbours share the pictures that were prepared for it; held-out ones are those of the run's own set.
-    run = source.model.run
-    prepared = (cache_folder() if run is None else run.resolve().parent) / "prepared-data"
     size = side if source.model.config is None else source.model.config.prepared_size
     with first_process_first():
-        dataset = load(source.data, size, cache=prepared)
+        dataset = load(source.data, size, cache=source.model.prepared)  # held-out ones are those of the run's own set
     if source.config is None:
         truths = Truths(dataset, np.arange(len(dataset)), side)
     else:

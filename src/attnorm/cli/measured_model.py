@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from attnorm.errors import UserError
+from attnorm.files import cache_folder
 from attnorm.publishing.run_facts import read_run
 from attnorm.shipped import CONFIG_FILE
 from attnorm.training.checkpoint import latest_step
 from attnorm.training.class_conditional import ClassConditionalConfig
 from attnorm.training.config import TrainingConfig
 from attnorm.training.inpainting import InpaintingConfig
-from attnorm.training.loop import BEST, CHECKPOINTS, CONFIG, MODEL, read_config
+from attnorm.training.loop import BEST, CHECKPOINTS, CONFIG, MODEL, PREPARED, read_config
 
 WEIGHTS = ("ema", "raw")
 
@@ -38,6 +39,11 @@ class MeasuredModel(NamedTuple):
     step: int | None
     in_checkpoint: bool = False
     name: str = ""
+
+    @property
+    def prepared(self) -> Path:
+        """Where prepared pictures are: a run's neighbours share those that were prepared for it."""
+        return (cache_folder() if self.run is None else self.run.resolve().parent) / PREPARED
 
 
 def measured_model(source: str, choice: Literal["ema", "raw"] | None) -> MeasuredModel:

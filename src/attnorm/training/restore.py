@@ -15,6 +15,7 @@ from attnorm.training import checkpoint
 from attnorm.training.class_conditional import ClassConditionalConfig, prepare_for_sampling
 from attnorm.training.config import TrainingConfig
 from attnorm.training.inpainting import InpaintingConfig
+from attnorm.training.journal import resume_command
 from attnorm.training.loop import CHECKPOINTS, CONFIG, read_config
 
 
@@ -80,7 +81,7 @@ def _newest_whole(run: Path, config: TrainingConfig, device: str) -> dict[str, A
     """The newest checkpoint: an older one in its place would have other weights than the step says."""
     state, complaints = _newest(run, config, device)
     if complaints:
-        raise UserError(f"{complaints[0]}: write it anew with `attnorm resume {run}`")
+        raise UserError(f"{complaints[0]}: write it anew with `{resume_command(run)}`")
     return state
 
 
