@@ -14,7 +14,7 @@ from attnorm.layers.projected_norm import (
     Options,
     Weights,
     normalise_and_add,
-    project,
+    project_to_logits,
     projected_norm,
     value_and_logits,
 )
@@ -88,7 +88,8 @@ class SemanticLayout(nn.Module):
             ValueError: x has the wrong shape, or, where positions are drawn, fewer than n pixels.
         """
         self._check(x)
-        logits = project(x, *entity_projection(x, self.entities.weight.flatten(1), self._sampling(x, generator)))
+        matrix, offset = entity_projection(x, self.entities.weight.flatten(1), self._sampling(x, generator))
+        logits = project_to_logits(x, matrix, offset)
         return composed.layout_of(logits, self.temperature, composed.compute_dtype(logits, x))
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:

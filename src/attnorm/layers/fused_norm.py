@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attnorm.layers.autocast import without_autocast
+from attnorm.layers.autocast import autocast_dtype, without_autocast
 from attnorm.layers.entity_projection import Sampling, is_channels_last, pick_pixels, row_numbers
 from attnorm.layers.kernels import cpp
 from attnorm.layers.projected_norm import Options, Weights, projected_norm
@@ -56,37 +56,39 @@ class _FusedNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, options: Options, x: Tensor, *tensors: Tensor | None) -> Tensor:
         weights, sampling = _split(tensors)
-        ctx.options, ctx.autocast = options, _autocast_dtype(x)
-        dtype, (c, n) = _product_dtype(x), (x.shape[1], len(weights.entities))
+        ctx.options, ctx.autocast = options, autocast_dtype(x)
+        dtype, c = _product_dtype(x), x.shape[1]
         arithmetic = torch.float64 if x.dtype == torch.float64 else torch.float32
         flat = x.flatten(2)
         with without_autocast(x):
             picked = keys = choice = offset = None
-            if sampling is None:
-                matrix = torch.cat([weights.value, weights.entities]).to(dtype)
-            else:
+            projection = weights.entities
+            if sampling is not None:
                 picked = pick_pixels(x, sampling.pixels.flatten(1)).to(arithmetic)
                 every_key = picked @ sampling.key.t().to(arithmetic) + sampling.key_bias
                 keys, choice = every_key.unflatten(1, sampling.pixels.shape[1:]).max(2)
                 filters = sampling.gain.unsqueeze(1) * keys
                 offset = (filters @ sampling.query_bias.to(arithmetic)).contiguous()
-                matrix = x.new_empty((len(x), c + n, c), dtype=dtype)
-                matrix[:, :c] = weights.value
-                matrix[:, c:] = weights.entities + filters @ sampling.query.to(arithmetic)
+                projection = projection + filters @ sampling.query.to(arithmetic)
             # The value goes without its bias: a normalised map does not know its mean.
-            joint = _multiply(flat.to(dtype), matrix)
-            parts, affine = (joint[:, :c], joint[:, c:]), _affine(weights, arithmetic)
+            if ctx.autocast is None:
+                joint = _multiply(flat, _stacked(weights.value, projection, dtype))
+                value, logits = joint[:, :c], joint[:, c:]
+            else:
+                value = _multiply(flat.to(dtype), weights.value.to(dtype))
+                logits = cpp.project(flat, projection.to(arithmetic))
+            affine = _affine(weights, arithmetic)
             out = cpp.empty_like(flat, x.dtype)
-            moments = cpp.empty_moments(*parts)
-            call = cpp.Call(*parts, *affine, options.temperature, options.eps, offset)
+            moments = cpp.empty_moments(value, logits)
+            call = cpp.Call(value, logits, *affine, options.temperature, options.eps, offset)
             cpp.solve_forward(call, flat, out, moments)
-        ctx.save_for_backward(x, *tensors, joint, matrix, *moments, picked, keys, choice, offset)
+        ctx.save_for_backward(x, *tensors, value, logits, projection, *moments, picked, keys, choice, offset)
         return out.unflatten(2, x.shape[2:])
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         x, *saved = ctx.saved_tensors
-        tensors, (joint, matrix, *moments, picked, keys, choice, offset) = saved[:11], saved[11:]
+        tensors, (value, logits, projection, *moments, picked, keys, choice, offset) = saved[:11], saved[11:]
         (grad,), needed = grads, _Needed(*ctx.needs_input_grad[1:7])
         if torch.is_grad_enabled():
             return None, *_gradients_as_graph(ctx, x, tensors, grad)
@@ -97,14 +99,16 @@ class _FusedNorm(torch.autograd.Function):
         with without_autocast(x):
             affine = _affine(weights, arithmetic)
             flat, upstream = x.flatten(2), grad.flatten(2)
-            d_joint = cpp.empty_like(joint, joint.dtype)
+            # Gradients of values and logits are of one type, that of products with x, for one product with both.
+            d_joint = cpp.empty_like(value, value.dtype, channels=c + logits.shape[1])
             d_weight, d_bias = (
                 torch.zeros_like(t) if t is not None and need else None
                 for t, need in zip(affine, (needed.weight, needed.bias), strict=True)
             )
-            call = cpp.Call(joint[:, :c], joint[:, c:], *affine, ctx.options.temperature, ctx.options.eps, offset)
+            call = cpp.Call(value, logits, *affine, ctx.options.temperature, ctx.options.eps, offset)
             cpp.solve_backward(call, upstream, moments, (d_joint[:, :c], d_joint[:, c:], d_weight, d_bias))
             if needed.x:
+                matrix = _stacked(weights.value, projection, d_joint.dtype)
                 d_flat = _multiply(d_joint, matrix.transpose(-2, -1)).to(upstream.dtype).add_(upstream)
                 d_x = d_flat.unflatten(2, x.shape[2:])
             # A frozen layer hands gradients on through its keys, but needs none of its value's weights.
@@ -179,6 +183,11 @@ def _affine(weights: Weights, dtype: torch.dtype) -> tuple[Tensor | None, Tensor
     return weight, bias
 
 
+def _stacked(value: Tensor, projection: Tensor, dtype: torch.dtype) -> Tensor:
+    """The matrix of both products, (c + n, c), or (b, c + n, c) where each image has its own projection (b, n, c)."""
+    return torch.cat([value.expand(*projection.shape[:-2], -1, -1), projection], dim=-2).to(dtype)
+
+
 def _multiply(flat: Tensor, matrix: Tensor) -> Tensor:
     """matrix (m, c) or (b, m, c) times the features flat (b, c, p) of every pixel; (b, m, p) in the order of flat."""
     if cpp.channels_side_by_side(flat):
@@ -186,11 +195,5 @@ def _multiply(flat: Tensor, matrix: Tensor) -> Tensor:
     return torch.bmm(matrix.expand(flat.shape[0], -1, -1), flat)
 
 
-def _autocast_dtype(x: Tensor) -> torch.dtype | None:
-    """The dtype that autocast gives to products with x on the CPU, or None where it leaves them alone."""
-    enabled = torch.is_autocast_enabled("cpu") and x.dtype != torch.float64
-    return torch.get_autocast_dtype("cpu") if enabled else None
-
-
 def _product_dtype(x: Tensor) -> torch.dtype:
-    return _autocast_dtype(x) or x.dtype
+    return autocast_dtype(x) or x.dtype

@@ -6,14 +6,15 @@ else, and for compilers, exporters and second derivatives, it is done step by st
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from attnorm.layers.autocast import autocast_dtype, without_autocast
 from attnorm.layers.entity_projection import Sampling, entity_projection, is_channels_last
 from attnorm.layers.kernels.composed import Moments
-from attnorm.layers.regional_norm import regional_norm_with_moments
+from attnorm.layers.regional_norm import is_tracing, regional_norm_with_moments
 
 
 class Weights(NamedTuple):
@@ -42,15 +43,20 @@ def projected_norm(x: Tensor, weights: Weights, sampling: Sampling | None, optio
 
 
 def value_and_logits(x: Tensor, weights: Weights, sampling: Sampling | None) -> tuple[Tensor, Tensor]:
-    """(b, c, h, w) and (b, n, h, w) from one product with x; views of one tensor in the memory format of x."""
-    logits, offset = entity_projection(x, weights.entities, sampling)
-    batch = logits.shape[:-2]
+    """(b, c, h, w) and (b, n, h, w), in the memory format of x.
+
+    Views of one product with x; under autocast of two, for the logits stay in float32.
+    """
+    matrix, offset = entity_projection(x, weights.entities, sampling)
+    if autocast_dtype(x) is not None:
+        return project(x, weights.value, weights.value_bias), project_to_logits(x, matrix, offset)
+    batch = matrix.shape[:-2]
     if offset is None:
-        offset = logits.new_zeros(logits.shape[:-1])
-    matrix = torch.cat([weights.value.expand(*batch, -1, -1), logits], dim=-2)
-    joint = project(x, matrix, torch.cat([weights.value_bias.expand(*batch, -1), offset], dim=-1))
-    first, second = joint.split((x.shape[1], logits.shape[-2]), dim=1)
-    return first, second
+        offset = matrix.new_zeros(matrix.shape[:-1])
+    both = torch.cat([weights.value.expand(*batch, -1, -1), matrix], dim=-2)
+    joint = project(x, both, torch.cat([weights.value_bias.expand(*batch, -1), offset], dim=-1))
+    value, logits = joint.split((x.shape[1], matrix.shape[-2]), dim=1)
+    return value, logits
 
 
 def normalise_and_add(
@@ -66,6 +72,37 @@ def normalise_and_add(
         temperature=options.temperature,
         residual=x,
     )
+
+
+def project_to_logits(x: Tensor, matrix: Tensor, offset: Tensor | None) -> Tensor:
+    """`project`, in float32 under autocast: a temperature multiplies what is rounded here."""
+    if autocast_dtype(x) is None:
+        return project(x, matrix, offset)
+    with without_autocast(x):
+        if is_tracing():
+            return project(x.float(), matrix, offset)
+        logits: Tensor = _Float32Product.apply(x, matrix.float())
+        return logits if offset is None else logits + offset.view(*offset.shape, 1, 1)
+
+
+class _Float32Product(torch.autograd.Function):
+    """`project(x.float(), matrix)` that keeps x as it is, not a copy twice its size, for the backward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, matrix: Tensor) -> Tensor:
+        ctx.save_for_backward(x, matrix)
+        return project(x.float(), matrix)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, Tensor | None]:
+        (x, matrix), (grad,) = ctx.saved_tensors, grads
+        d_x = d_matrix = None
+        with without_autocast(x):
+            if ctx.needs_input_grad[0]:
+                d_x = project(grad, matrix.transpose(-2, -1)).to(x.dtype)
+            if ctx.needs_input_grad[1]:
+                d_matrix = torch.bmm(grad.flatten(2), x.float().flatten(2).transpose(1, 2)).sum_to_size(matrix.shape)
+        return d_x, d_matrix
 
 
 def project(x: Tensor, matrix: Tensor, offset: Tensor | None = None) -> Tensor:

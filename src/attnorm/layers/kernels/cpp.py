@@ -217,6 +217,29 @@ def solve_backward(call: Call, grad: Tensor, moments: Sequence[Tensor], results:
     _solve(library.library().attnorm_regional_norm_backward, problem)
 
 
+def project(x: Tensor, matrix: Tensor) -> Tensor:
+    """matrix (n, c), or one per image (b, n, c), times x (b, c, p): (b, n, p) in float32, in the order of x.
+
+    x is float32 or bfloat16, the matrix float32; what is multiplied and summed is float32.
+    """
+    x, matrix = _ordered(x, like=x), matrix.contiguous()
+    out = empty_like(x, torch.float32, channels=matrix.shape[-2])
+    (b, c, p), n = x.shape, out.shape[1]
+    problem = _Projection(
+        images=b,
+        channels=c,
+        regions=n,
+        pixels=p,
+        threads=torch.get_num_threads(),
+        features=_map(x),
+        out=_map(out),
+        matrix=_address(matrix),
+        matrix_image_stride=0 if matrix.ndim == 2 else n * c,
+    )
+    _solve(library.library().attnorm_projection, problem)
+    return out
+
+
 class _Map(ctypes.Structure):
     """attnorm_map of interface.h."""
 
@@ -238,6 +261,17 @@ class _Problem(ctypes.Structure):
         *((name, _Map) for name in ("features", "layout", "residual", "out", "grad", "d_features", "d_layout")),
         *((name, ctypes.c_void_p) for name in ("weight", "bias", "logit_offset")),
         *((name, ctypes.c_void_p) for name in ("mass", "mean", "variance", "shift", "d_weight", "d_bias")),
+    )
+
+
+class _Projection(ctypes.Structure):
+    """attnorm_projection_problem of interface.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("images", "channels", "regions", "pixels", "threads")),
+        *((name, _Map) for name in ("features", "out")),
+        ("matrix", ctypes.c_void_p),
+        ("matrix_image_stride", ctypes.c_int64),
     )
 
 
@@ -274,7 +308,7 @@ def _map(t: Tensor | None) -> _Map:
     return _Map() if t is None else _Map(t.data_ptr(), STORAGE[t.dtype], *t.stride())
 
 
-def _solve(function: Any, problem: _Problem) -> None:
+def _solve(function: Any, problem: _Problem | _Projection) -> None:
     if problem.images and function(ctypes.byref(problem)):
         raise MemoryError("no memory for the scratch space of regional_norm")
 
@@ -287,9 +321,10 @@ def channels_side_by_side(t: Tensor) -> bool:
     return t.stride(1) == 1 and t.shape[1] > 1
 
 
-def empty_like(t: Tensor, dtype: torch.dtype) -> Tensor:
-    """Fresh memory for a (b, c, p) map, in the order of t and without gaps."""
+def empty_like(t: Tensor, dtype: torch.dtype, channels: int | None = None) -> Tensor:
+    """Fresh memory for a (b, c, p) map, or one of so many channels, in the order of t and without gaps."""
     b, c, p = t.shape
+    c = c if channels is None else channels
     if channels_side_by_side(t):
         return t.new_empty((b, p, c), dtype=dtype).transpose(1, 2)
     return t.new_empty((b, c, p), dtype=dtype)

@@ -1,4 +1,4 @@
-// What the Python side hands over: `_Map` and `_Problem` of cpp.py, field by field.
+// What the Python side hands over: `_Map`, `_Problem` and `_Projection` of cpp.py, field by field.
 #pragma once
 
 #include <cstdint>
@@ -26,5 +26,14 @@ struct attnorm_problem {
     // those of the features less the shift, which is a constant near them.
     void *mass, *mean, *variance, *shift;
     void *d_weight, *d_bias;  // (regions, channels), or null where not needed
+};
+
+// out = matrix features, pixel by pixel.
+struct attnorm_projection_problem {
+    int64_t images, channels, regions, pixels, threads;
+    attnorm_map features;  // float32 or bfloat16
+    attnorm_map out;  // (images, regions, pixels), float32
+    const float* matrix;  // (regions, channels), contiguous
+    int64_t matrix_image_stride;  // 0: one for all images
 };
 }

@@ -10,11 +10,12 @@
 #include "interface.h"
 #include "maps.h"
 #include "products.h"
+#include "projection.h"
+#include "scratch.h"
 #include "vectors.h"
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -29,29 +30,7 @@ double at_least_zero(double value) { return 0.5 * (value + std::abs(value)); }
 constexpr double smallest_mass = 1e-30;  // as in composed.py
 constexpr int64_t shift_samples = 64;  // pixels that estimate the shift: it need only be near the mean
 constexpr int64_t most_chunks = 64;  // an image is split into at most so many units of work
-constexpr int64_t tile_bytes = 192 << 10;  // of scratch a tile: fits the second-level cache of any current processor
 constexpr int64_t resident_bytes = 768 << 10;  // an image of so much scratch stays in the cache between two passes
-
-int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
-
-// Scratch memory of one thread, kept between calls: fresh pages would cost more than the work on small maps.
-template <class T>
-class Scratch {
-  public:
-    ~Scratch() { std::free(data_); }
-    T* take(int64_t count) {
-        if (count > count_) {
-            std::free(data_);
-            data_ = static_cast<T*>(std::aligned_alloc(64, round_up(count * int64_t(sizeof(T)), 64)));
-            count_ = data_ ? count : 0;
-        }
-        return data_;
-    }
-
-  private:
-    T* data_ = nullptr;
-    int64_t count_ = 0;
-};
 
 template <class T>
 class Run {
@@ -459,6 +438,7 @@ int solve(const attnorm_problem* problem, bool backward) {
 }  // namespace
 }  // namespace attnorm
 
-// Both return 0, or 1 where memory ran out.
+// All return 0, or 1 where memory ran out.
 extern "C" int attnorm_regional_norm_forward(const attnorm_problem* problem) { return attnorm::solve(problem, false); }
 extern "C" int attnorm_regional_norm_backward(const attnorm_problem* problem) { return attnorm::solve(problem, true); }
+extern "C" int attnorm_projection(const attnorm_projection_problem* problem) { return attnorm::project(*problem) ? 0 : 1; }

@@ -1,0 +1,34 @@
+// Memory for tiles.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+
+namespace attnorm {
+namespace {
+
+constexpr int64_t tile_bytes = 192 << 10;  // of scratch a tile: fits the second-level cache of any current processor
+
+inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+// Scratch memory of one thread, kept between calls: fresh pages would cost more than the work on small maps.
+template <class T>
+class Scratch {
+  public:
+    ~Scratch() { std::free(data_); }
+    T* take(int64_t count) {
+        if (count > count_) {
+            std::free(data_);
+            data_ = static_cast<T*>(std::aligned_alloc(64, round_up(count * int64_t(sizeof(T)), 64)));
+            count_ = data_ ? count : 0;
+        }
+        return data_;
+    }
+
+  private:
+    T* data_ = nullptr;
+    int64_t count_ = 0;
+};
+
+}  // namespace
+}  // namespace attnorm

@@ -1,0 +1,203 @@
+"""Under autocast the layout is float32 from the features on: against float64, where a rounded logit would show.
+
+With weight 0, the rows of the identity as bias and a residual gain of 1 the layer adds the layout itself to its input, in
+the first n channels. These are 0 here, and the features that the layout is made of are large and lie in the others.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from attnorm import AttentiveNorm2d
+from attnorm.layers import fused_norm
+from attnorm.layers.projected_norm import value_and_logits
+from tests.layers import literal
+
+CHANNELS, ENTITIES, TEMPERATURE, SCALE, SEED = 48, 16, 30.0, 8.0, 5
+ROUNDED = 2.0**-9 + 1e-3  # what rounding a share of 1 to bf16 may add, as some backends do with what they normalise
+ORDERS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
+BACKENDS = ["fused", "cpp", "eager", "composed"]
+CASES = {
+    "eval": {"training": False},
+    "train": {"self_sampling": False},
+    "self-sampling": {},
+    "algorithm1": {"variance": "algorithm1"},
+    "batch": {"statistics": "batch"},
+    "batch-eval": {"statistics": "batch", "training": False},
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_way_through_the_layer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that the test's parameter `way` names: the fused function, or the steps with one backend."""
+    callspec = getattr(request.node, "callspec", None)
+    way = None if callspec is None else callspec.params.get("way")
+    if way in ("fused", "cpp"):
+        request.getfixturevalue("cpp_library")
+    if way in ("cpp", "eager", "composed"):
+        monkeypatch.setattr(fused_norm, "refusal", lambda *_: "the test says so")
+        operator = sys.modules["attnorm.layers.regional_norm"]  # its name in the package is the function's
+        monkeypatch.setattr(operator, "PREFERENCE", (way, "eager"))
+
+
+def layout_layer(*, training: bool = True, **options: object) -> AttentiveNorm2d:
+    """Entities that bf16 cannot hold, and an output that is the input plus the layout."""
+    torch.manual_seed(0)
+    layer = AttentiveNorm2d(CHANNELS, ENTITIES, temperature=TEMPERATURE, **options).train(training)
+    with torch.no_grad():
+        layer.entities.weight.add_(0.1 * torch.randn_like(layer.entities.weight))
+        layer.key.bias.normal_()
+        layer.query.bias.normal_()
+        layer.sampling_gain.uniform_(0.05, 0.15)
+        layer.weight.zero_()
+        layer.bias.copy_(torch.eye(ENTITIES, CHANNELS))
+        layer.residual_gain.fill_(1)
+    return layer
+
+
+def features(order: str, dtype: torch.dtype = torch.float32) -> Tensor:
+    """(3, c, 9, 12), all of them numbers that bf16 holds."""
+    x = SCALE * torch.randn(3, CHANNELS, 9, 12, generator=torch.Generator().manual_seed(1))
+    x[:, :ENTITIES] = 0
+    return x.bfloat16().to(dtype).contiguous(memory_format=ORDERS[order])
+
+
+def exact_layout(layer: AttentiveNorm2d, x: Tensor) -> Tensor:
+    """Equations 2 to 4 in float64, with the positions that a generator seeded with SEED draws."""
+    twin, x = copy.deepcopy(layer).double(), x.detach().double()
+    entities = twin.entities.weight.flatten(1)
+    if not (layer.training and layer.self_sampling):
+        return _softmax_of(torch.einsum("nc,bchw->bnhw", entities, x))
+    pooled = nn.functional.max_pool2d(literal.conv1x1(x, twin.key.weight, twin.key.bias), 2).flatten(2)
+    scores = torch.rand(len(x), 1, pooled.shape[2], generator=torch.Generator().manual_seed(SEED))
+    positions = scores.topk(ENTITIES, dim=2).indices[:, 0]
+    keys = torch.stack([image[:, at] for image, at in zip(pooled, positions, strict=True)])
+    query = literal.conv1x1(x, twin.query.weight, twin.query.bias)
+    correlation = torch.einsum("bkn,bkhw->bnhw", keys, query)
+    return _softmax_of(torch.einsum("nc,bchw->bnhw", entities, x) + twin.sampling_gain[:, None, None] * correlation)
+
+
+def _softmax_of(logits: Tensor) -> Tensor:
+    return torch.softmax(TEMPERATURE * logits, 1)  # not literal.layout: exp(30 x 30) is infinite
+
+
+def layout_error(layer: AttentiveNorm2d, x: Tensor, out: Tensor) -> float:
+    return float((out[:, :ENTITIES] - exact_layout(layer, x)).abs().max())
+
+
+def autocast() -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16)
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(SEED)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("way", BACKENDS)
+def test_the_layout_that_normalises(way: str, case: str, order: str) -> None:
+    layer, x = layout_layer(**CASES[case]), features(order)
+    with autocast():
+        out = layer(x, generator())
+    assert out.dtype == torch.float32
+    assert layout_error(layer, x, out) < ROUNDED
+    if layer.statistics == "instance":
+        assert out.is_contiguous(memory_format=ORDERS[order])
+
+
+@pytest.mark.parametrize("way", BACKENDS)
+@pytest.mark.parametrize("case", CASES)
+def test_the_layout_of_bf16_features(way: str, case: str) -> None:
+    layer, x = layout_layer(**CASES[case]), features("channels_last", torch.bfloat16)
+    with autocast():
+        out = layer(x, generator())
+    assert out.dtype == torch.bfloat16
+    assert layout_error(layer, x, out) < ROUNDED
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("case", ["eval", "self-sampling"])
+def test_the_layout_that_is_shown(case: str, dtype: torch.dtype) -> None:
+    layer, x = layout_layer(**CASES[case]), features("nchw", dtype)
+    with autocast():
+        layout = layer.layout(x, generator())
+    assert layout.dtype == torch.float32
+    assert layout_error(layer, x, layout) < 1e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("case", ["train", "self-sampling"])
+@pytest.mark.parametrize("way", BACKENDS)
+def test_gradients_of_the_layout(way: str, case: str, order: str, dtype: torch.dtype) -> None:
+    """To the rounding of gradients to bf16: with rounded logits their error was that of another layout's."""
+    layer = layout_layer(**CASES[case])
+    x = features(order, dtype).requires_grad_()
+    with autocast():
+        layer(x, generator())[:, :ENTITIES].float().sin().sum(1).square().sum().backward()
+    names = [name for name, p in layer.named_parameters() if p.grad is not None and name.startswith(("entities", "key"))]
+    twin, exact_x = copy.deepcopy(layer).double(), x.detach().double().requires_grad_()
+    out = twin(exact_x, generator())
+    wanted = torch.autograd.grad(
+        out[:, :ENTITIES].sin().sum(1).square().sum(), [exact_x, *(twin.get_parameter(name) for name in names)]
+    )
+    assert torch.isfinite(x.grad).all()
+    for name, found, exact in zip(
+        ["x", *names], [x.grad, *(layer.get_parameter(name).grad for name in names)], wanted, strict=True
+    ):
+        assert (found.double() - exact).norm() < 2e-2 * exact.norm(), name
+    assert x.grad.is_contiguous(memory_format=ORDERS[order])
+
+
+@pytest.mark.parametrize(
+    ("backend", "case"),
+    [("aot_eager", "eval"), ("aot_eager", "self-sampling"), ("inductor", "train")],  # inductor draws its own numbers
+)
+def test_the_layout_of_a_compiled_layer(backend: str, case: str) -> None:
+    torch._dynamo.reset()
+    layer, x = layout_layer(**CASES[case]), features("channels_last")
+    compiled = torch.compile(layer, fullgraph=True, backend=backend)
+    with autocast():
+        torch.manual_seed(SEED)  # of the global generator: a compiled layer takes no other
+        out = compiled(x)
+    assert layout_error(layer, x, out) < ROUNDED
+
+
+def test_the_layout_of_an_exported_layer() -> None:
+    layer, x = layout_layer(training=False), features("nchw")
+    with autocast():
+        program = torch.export.export(layer, (x,)).module()
+        out = program(x)
+    assert layout_error(layer, x, out) < ROUNDED
+
+
+def test_no_large_tensor_is_kept_beside_input_values_and_logits() -> None:
+    """The float32 features of the product are not: they would be twice the input."""
+    layer, x = layout_layer(), features("channels_last", torch.bfloat16).requires_grad_()
+    saved: list[Tensor] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t), autocast():
+        layer(x, generator())
+    pixels = x.shape[0] * x.shape[2] * x.shape[3]
+    large = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in saved if t.numel() >= ENTITIES * pixels}
+    assert sorted(large.values()) == sorted([2 * pixels * CHANNELS, 2 * pixels * CHANNELS, 4 * pixels * ENTITIES])
+
+
+@pytest.mark.parametrize("sampling", [False, True])
+def test_outside_autocast_values_and_logits_are_one_product(sampling: bool) -> None:
+    """To the bit what it has always been: convolutions stacked to one."""
+    layer, x = layout_layer(self_sampling=sampling), features("channels_last")
+    weights = layer._weights(layer.weight, layer.bias)
+    value, logits = value_and_logits(x, weights, layer._sampling(x, generator()))
+    assert value.untyped_storage().data_ptr() == logits.untyped_storage().data_ptr()
+    if not sampling:
+        matrix = torch.cat([weights.value, weights.entities])
+        joint = x.permute(0, 2, 3, 1).flatten(1, 2) @ matrix.t()
+        bias = torch.cat([weights.value_bias, torch.zeros(ENTITIES)])
+        wanted = (joint + bias).transpose(1, 2).unflatten(2, x.shape[2:])
+        assert torch.equal(torch.cat([value, logits], 1), wanted)
