@@ -1,7 +1,7 @@
 """Under autocast the layout is float32 from the features on: against float64, where a rounded logit would show.
 
-With weight 0, the rows of the identity as bias and a residual gain of 1 the layer adds the layout itself to its input, in
-the first n channels. These are 0 here, and the features that the layout is made of are large and lie in the others.
+With weight 0, the rows of the identity as bias and a residual gain of 1 the layer adds the layout itself to its input,
+in the first n channels. These are 0 here, and the features that the layout is made of are large and lie in the others.
 """
 
 from __future__ import annotations
@@ -141,7 +141,9 @@ def test_gradients_of_the_layout(way: str, case: str, order: str, dtype: torch.d
     x = features(order, dtype).requires_grad_()
     with autocast():
         layer(x, generator())[:, :ENTITIES].float().sin().sum(1).square().sum().backward()
-    names = [name for name, p in layer.named_parameters() if p.grad is not None and name.startswith(("entities", "key"))]
+    names = [
+        name for name, p in layer.named_parameters() if p.grad is not None and name.startswith(("entities", "key"))
+    ]
     twin, exact_x = copy.deepcopy(layer).double(), x.detach().double().requires_grad_()
     out = twin(exact_x, generator())
     wanted = torch.autograd.grad(
@@ -177,14 +179,17 @@ def test_the_layout_of_an_exported_layer() -> None:
     assert layout_error(layer, x, out) < ROUNDED
 
 
-def test_no_large_tensor_is_kept_beside_input_values_and_logits() -> None:
+@pytest.mark.parametrize("way", ["fused", "cpp"])
+def test_no_large_tensor_is_kept_beside_input_values_and_logits(way: str) -> None:
     """The float32 features of the product are not: they would be twice the input."""
-    layer, x = layout_layer(), features("channels_last", torch.bfloat16).requires_grad_()
+    layer, x = layout_layer(self_sampling=False), features("channels_last", torch.bfloat16).requires_grad_()
     saved: list[Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t), autocast():
         layer(x, generator())
     pixels = x.shape[0] * x.shape[2] * x.shape[3]
-    large = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in saved if t.numel() >= ENTITIES * pixels}
+    large = {
+        t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in saved if t.numel() >= ENTITIES * pixels
+    }
     assert sorted(large.values()) == sorted([2 * pixels * CHANNELS, 2 * pixels * CHANNELS, 4 * pixels * ENTITIES])
 
 

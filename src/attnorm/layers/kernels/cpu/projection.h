@@ -20,8 +20,8 @@ template <class T>
 void mix_channels_of(const T* x, const T* matrix, T* out, int64_t stride, int64_t channels, int64_t padded_regions,
                      int64_t pixels) {
     constexpr int lanes = Lanes<T>::count;
-    for (int64_t i = 0; i < padded_regions; i += gather_regions) {
-        for (int64_t p = 0; p < pixels; p += gather_pixels * lanes) {
+    for (int64_t p = 0; p < pixels; p += gather_pixels * lanes) {  // few pixels stay in the first-level cache for all i
+        for (int64_t i = 0; i < padded_regions; i += gather_regions) {
             Vector<T> sum[gather_regions][gather_pixels] = {};
             for (int64_t c = 0; c < channels; ++c) {
                 const T* weights = matrix + c * padded_regions + i;
