@@ -8,13 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from attnorm.cache import cache_folder
 from attnorm.errors import UserError
-
-
-def cache_folder() -> Path:
-    """Where downloads and reference statistics are kept: $ATTNORM_CACHE, or attnorm/ in the user's cache folder."""
-    own = os.environ.get("ATTNORM_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnorm"
 
 
 def make_folder(folder: Path) -> None:

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from attnorm.cache import cache_folder
 from attnorm.errors import UserError
-from attnorm.files import cache_folder
 from attnorm.publishing.run_facts import read_run
 from attnorm.shipped import CONFIG_FILE
 from attnorm.training.checkpoint import latest_step
