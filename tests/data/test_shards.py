@@ -197,7 +197,10 @@ DAMAGES = {
         lambda f: [shutil.rmtree(shard(f, n)) for n in (0, 1)],
         r"lacks shard 0 of 3 \(and 1 more\): make it with `",
     ),
-    "cut short": (_cut, r"shard-00001-of-00003/images\.u8 has 50 bytes, not the 192 .*: remove \S*shard-00001-of-00003 "),
+    "cut short": (
+        _cut,
+        r"shard-00001-of-00003/images\.u8 has 50 bytes, not the 192 .*: remove \S*shard-00001-of-00003 ",
+    ),
     "lost labels": (lambda f: (shard(f, 1) / "labels.npy").unlink(), r"00001-of-00003/labels\.npy is missing: remove"),
     "lost description": (lambda f: (shard(f, 1) / "dataset.json").unlink(), r"dataset\.json is missing: remove"),
     "another size": (
