@@ -142,7 +142,7 @@ def test_a_saved_model_is_measured_too_but_does_not_know_its_data(run_copy, eval
     assert evaluate(run_copy, *KID)[0] == 0
     (of_model,), (of_run,) = (read_results(path) for path in (tmp_path / "r.json", run_copy / f"metrics/{NAME}.json"))
     assert of_model.values == of_run.values
-    assert (of_model.protocol.weights, of_model.protocol.step) == ("unknown", None)
+    assert (of_model.protocol.weights, of_model.protocol.step) == ("unknown", 6)
 
 
 def test_the_last_and_the_best_folder_of_a_run_are_measured_as_parts_of_it(run_copy, evaluate, refused):
