@@ -11,7 +11,6 @@ from attnorm.errors import UserError
 from attnorm.training import journal as journal_module
 from attnorm.training.journal import Journal, resume_command
 
-
 FILES = ("log.jsonl", "metrics.jsonl")
 
 
