@@ -1,5 +1,5 @@
-"""Several processes on this machine, started by torchrun: the same losses, the same evaluation, one writer, and an
-orderly end when one of them dies.
+"""Several processes on this machine, started by torchrun: the same losses, also after an interruption, the same
+evaluation, one writer, and an orderly end when one of them dies.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from attnorm.training.checkpoint import latest_step
 from harness.runs import (
     CLASS_CONDITIONAL,
     INPAINTING,
     KINDS,
     LONGEST_SECONDS,
+    Kind,
     call,
     command,
     end,
@@ -37,6 +39,7 @@ TOLERANCE = 1e-4  # relative, or absolute below 1: of every loss of every step
 # Figures of the networks' layouts are taken from what one process has seen.
 LOSSES = ("loss_", "score_", "orthogonal_", "gradient_", "wasserstein", "l1_", "auxiliary_")
 LOST_SECONDS = 60.0
+TRIES = 5  # to interrupt a run of few steps before it is done
 POLL_SECONDS = 0.01
 
 
@@ -49,7 +52,7 @@ def run(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {"cases": [], "failures": [], "skipped": None, "differences": {}, "lines": {}}
     found["seconds_to_end"] = {}
     folder.mkdir(parents=True, exist_ok=True)
-    for part in (_same_losses, _same_evaluation, _one_writer, _one_dies, _stopped):
+    for part in (_same_losses, _interrupted, _same_evaluation, _one_writer, _one_dies, _stopped):
         try:
             part(folder, found)
         except (OSError, LookupError, RuntimeError) as error:  # what the rest of it builds on is not there
@@ -68,10 +71,7 @@ def _same_losses(folder: Path, found: dict[str, Any]) -> None:
     for kind in KINDS:
         for count in COUNTS:  # the first is what the others are compared with
             run = folder / f"{kind.name}-{count}"
-            pieces = {"--batch_size": BATCH, "--accumulation": COUNTS[-1] // count, "--steps": STEPS, "--log_every": 1}
-            more = [str(part) for pair in pieces.items() for part in pair]
-            more += ["--phases.at_step", str(STEPS // 2)] if kind is INPAINTING else []
-            done = call(torchrun(count, *kind.train(run, *more)))
+            done = call(_launch(kind, run, count))
             wrong = [f"left with {done.returncode}: {done.stderr}"] if done.returncode else []
             if count != COUNTS[0] and not wrong:
                 apart = _apart(run, folder / f"{kind.name}-{COUNTS[0]}")
@@ -85,6 +85,14 @@ def _same_losses(folder: Path, found: dict[str, Any]) -> None:
                 _case(found, f"{kind.name} with one process", *wrong)
 
 
+def _launch(kind: Kind, run: Path, count: int) -> list[str]:
+    """The command of a run in as many pieces as every other of its kind."""
+    pieces = {"--batch_size": BATCH, "--accumulation": COUNTS[-1] // count, "--steps": STEPS, "--log_every": 1}
+    more = [str(part) for pair in pieces.items() for part in pair]
+    more += ["--phases.at_step", str(STEPS // 2)] if kind is INPAINTING else []
+    return torchrun(count, *kind.train(run, *more))
+
+
 def _apart(run: Path, reference: Path) -> float:
     """The largest difference of any loss of any step, relative to it where it is above 1."""
     worst = 0.0
@@ -96,6 +104,51 @@ def _apart(run: Path, reference: Path) -> float:
             if name.startswith(LOSSES):
                 worst = max(worst, abs(ours[name] - value) / max(1.0, abs(value)))
     return worst
+
+
+def _interrupted(folder: Path, found: dict[str, Any]) -> None:
+    """Two processes that are stopped or killed, all of them, and resumed: the losses of two that nothing disturbed."""
+    for kind in KINDS:
+        for name in ("SIGTERM", "SIGKILL"):
+            run = folder / f"{kind.name}-interrupted-{name}"
+            _disturbed(kind, run, name)
+            at = final_state(run)["step"]
+            done = call(torchrun(2, "resume", run))
+            wrong = [f"the resume left with {done.returncode}: {done.stderr}"] if done.returncode else []
+            if not wrong:
+                apart = _apart(run, folder / f"{kind.name}-2")
+                found["differences"][f"{kind.name}, 2 processes, {name} and resume"] = apart
+                wrong = [f"the losses differ by {apart:.1e}"] if apart > TOLERANCE else []
+            found["lines"][f"{kind.name}, {name} to all of 2 processes"] = f"resumed from step {at} of {STEPS}"
+            _case(
+                found,
+                f"{kind.name}: {name} to all of 2 processes, and a resume, has the losses of no interruption",
+                *wrong,
+            )
+
+
+def _disturbed(kind: Kind, run: Path, name: str) -> None:
+    """A run of two processes that a signal has ended between its first checkpoint and its last step.
+
+    Raises:
+        RuntimeError: it failed, or was done before the signal came, time and again.
+    """
+    checkpoints = run / "checkpoints"
+    for _ in range(TRIES):
+        shutil.rmtree(run, ignore_errors=True)
+        process = start(_launch(kind, run, 2))
+        wait_for(lambda: latest_step(checkpoints) is not None, process, LONGEST_SECONDS, POLL_SECONDS)
+        if process.poll() is None:
+            if name == "SIGKILL":
+                end(process)
+            else:
+                _signal(process, None, getattr(signal, name))
+        _, err = finish(process)
+        if latest_step(checkpoints) is None:
+            raise RuntimeError(f"{run} left with {process.returncode} before it was disturbed: {err}")
+        if final_state(run)["step"] < STEPS:
+            return
+    raise RuntimeError(f"{run} was done before {name} came, {TRIES} times")
 
 
 def _same_evaluation(folder: Path, found: dict[str, Any]) -> None:

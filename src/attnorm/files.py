@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from attnorm.cache import cache_folder
 from attnorm.errors import UserError
 
-
-def cache_folder() -> Path:
-    """Where downloads and reference statistics are kept: $ATTNORM_CACHE, or attnorm/ in the user's cache folder."""
-    own = os.environ.get("ATTNORM_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attnorm"
+_CHUNK = 1 << 22
 
 
 def make_folder(folder: Path) -> None:
@@ -147,3 +145,16 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def crc32_of(path: Path) -> int:
+    """The checksum of a file's content.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    value = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            value = zlib.crc32(chunk, value)
+    return value

@@ -52,6 +52,41 @@ def test_preparing_again_says_so(raw, capsys):
     assert "out already holds 4 pictures at 8×8" in capsys.readouterr().out
 
 
+def test_shards_by_two_commands_and_what_inspect_says_of_them(raw, capsys):
+    command = ["data", "prepare", "raw", "out", "--size", "8", "--shards", "2"]
+    assert main([*command, "--shard", "1"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "skipped 1 of 3 pictures:",
+        "  dog/bad.png: not a picture in a known format",
+        "out/shard-00001-of-00002 holds 2 pictures at 8×8",
+        "still missing: shard 0 of 2",
+    ]
+    assert "out lacks shard 0 of 2: make it with `attnorm data prepare raw out" in refusal(capsys, "inspect", "out")
+    assert main([*command, "--shard", "0"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "out/shard-00000-of-00002 holds 2 pictures at 8×8",
+        "out has all its 2 shards now",
+        "next: attnorm train PRESET --data out",
+    ]
+    assert main(command) == 0
+    assert "out already holds 4 pictures at 8×8 in 2 shards" in capsys.readouterr().out
+    assert main(["data", "inspect", "out", "--verify"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "out: prepared folder, 4 pictures at 8×8, classes: 2"
+    assert lines[3:] == [
+        "shards: 2",
+        "  shard 0: 2 pictures",
+        "  shard 1: 2 pictures, 1 skipped",
+        "skipped when it was prepared: 1",
+        "  dog/bad.png: not a picture in a known format",
+        "its files are what was written: every checksum is right",
+        "next: attnorm train PRESET --data out",
+    ]
+    main(["data", "inspect", "out", "--json"])
+    shards = json.loads(capsys.readouterr().out)["shards"]
+    assert shards == [{"count": 2, "skipped": 0}, {"count": 2, "skipped": 1}]
+
+
 def test_prepare_a_built_in_set(tmp_path, capsys):
     out = str(tmp_path / "out")
     command = ["data", "prepare", "facades-synthetic", out, "--size", "16"]
@@ -86,6 +121,7 @@ def test_inspect_as_json(raw, capsys):
         "size": None,
         "classes": {"cat": 2, "dog": 3},
         "skipped": [],
+        "shards": [],
     }
 
 

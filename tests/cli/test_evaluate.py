@@ -142,7 +142,7 @@ def test_a_saved_model_is_measured_too_but_does_not_know_its_data(run_copy, eval
     assert evaluate(run_copy, *KID)[0] == 0
     (of_model,), (of_run,) = (read_results(path) for path in (tmp_path / "r.json", run_copy / f"metrics/{NAME}.json"))
     assert of_model.values == of_run.values
-    assert (of_model.protocol.weights, of_model.protocol.step) == ("unknown", None)
+    assert (of_model.protocol.weights, of_model.protocol.step) == ("unknown", 6)
 
 
 def test_the_last_and_the_best_folder_of_a_run_are_measured_as_parts_of_it(run_copy, evaluate, refused):
@@ -197,15 +197,29 @@ def with_best(run, step):
     generator.save_pretrained(run / "best")
 
 
-def test_a_run_without_averaging_or_checkpoints_says_so(run_copy, evaluate):
+@pytest.mark.parametrize("says_step, step, name", [(True, 6, "step-0000006"), (False, None, "model")])
+def test_a_run_without_averaging_or_checkpoints_says_so(run_copy, evaluate, says_step, step, name):
+    """The saved model of an earlier version does not say of which step it is."""
+    if not says_step:
+        (run_copy / "model/training.json").unlink()
     config = (run_copy / "config.yaml").read_text()
     (run_copy / "config.yaml").write_text(config.replace("ema_half_life: 10000.0", "ema_half_life: 0.0"))
     shutil.rmtree(run_copy / "checkpoints")
     assert evaluate(run_copy, *KID)[0] == 0
     (record,) = (run_copy / "metrics").glob("*.json")
-    assert record.name == "model-digits-kid-efficientnet-lite0-n12-seed0.json"
+    assert record.name == f"{name}-digits-kid-efficientnet-lite0-n12-seed0.json"
     protocol = json.loads(record.read_text())[0]["protocol"]
-    assert (protocol["weights"], protocol["step"]) == ("raw", None)
+    assert (protocol["weights"], protocol["step"]) == ("raw", step)
+
+
+def test_the_step_is_that_of_the_model_and_not_of_the_checkpoint_before_it(run_copy, tmp_path, evaluate):
+    """As a process leaves it that is killed between the two; and wherever the model's folder goes."""
+    shutil.rmtree(run_copy / "checkpoints/step-6")
+    shutil.copytree(run_copy / "model", tmp_path / "elsewhere")
+    for place in (run_copy, run_copy / "model", tmp_path / "elsewhere"):
+        out = tmp_path / "record.json"
+        assert evaluate(place, *KID, "--data", "digits", "--out", str(out), "--force")[0] == 0
+        assert json.loads(out.read_text())[0]["protocol"]["step"] == 6
 
 
 @pytest.mark.parametrize(

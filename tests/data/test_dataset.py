@@ -6,7 +6,8 @@ import os
 import numpy as np
 import pytest
 
-from attnorm.data.dataset import ImageDataset, is_prepared, open_prepared
+from attnorm.data.dataset import ImageDataset, open_prepared
+from attnorm.data.manifest import is_prepared
 from attnorm.data.prepare import prepare_builtin
 from attnorm.data.writer import PreparedWriter
 from attnorm.errors import UserError

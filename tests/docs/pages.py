@@ -11,6 +11,7 @@ from markdown_it import MarkdownIt
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SHELLS = {"sh", "bash", "shell", "console"}
+ARRAY_TASK = ("$SLURM_ARRAY_TASK_ID", "0")  # a number, which the scheduler sets
 LOOP = re.compile(r"\bfor (\w+) in ([^;\n]+?)\s*[;\n]\s*do\b(.*?)\bdone\b", re.DOTALL)
 
 
@@ -63,7 +64,7 @@ def shell_commands(text):
     found = []
     for block in blocks(text):
         if block.language in SHELLS or not block.language:
-            script = LOOP.sub(_unrolled, block.text.replace("\\\n", " "))
+            script = LOOP.sub(_unrolled, block.text.replace("\\\n", " ")).replace(*ARRAY_TASK)
             for line in script.splitlines():
                 found += _split(line)
     return found

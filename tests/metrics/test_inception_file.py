@@ -6,8 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from attnorm.cache import cache_folder
 from attnorm.errors import UserError
-from attnorm.files import cache_folder
 from attnorm.metrics import inception_file
 from attnorm.metrics.inception_file import fetch
 

@@ -14,7 +14,7 @@ from attnorm.exporting.program import program_of
 from attnorm.models import pretrained
 from attnorm.models.class_conditional import Generator, GeneratorConfig
 from attnorm.models.inpainting import InpaintingGenerator, InpaintingGeneratorConfig
-from attnorm.models.saved import find_model, licence_of, task_of
+from attnorm.models.saved import find_model, licence_of, step_of, task_of, write_step
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +121,19 @@ def test_the_hubs_client_says_nothing_of_its_attempts(monkeypatch, tmp_path):
         assert said == ["of somebody else"]
     finally:
         client.removeHandler(listener)
+
+
+def test_the_step_of_a_model_is_read_wherever_it_lies(models, hub, monkeypatch):
+    assert step_of("me/holes") is None and step_of(models / "me" / "holes") is None  # of an earlier version
+    write_step(models / "me" / "drawn", 1200)
+    assert step_of("me/drawn") == step_of(models / "me" / "drawn") == 1200
+    assert Generator.from_pretrained(models / "me" / "drawn").config.latent_dim == 8
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "null", "{}", '{"step": "9"}', '{"step": true}', '{"step": -1}', "[" * 10**5]
+)
+def test_a_damaged_step_is_a_sentence(tmp_path, text):
+    (tmp_path / "training.json").write_text(text)
+    with pytest.raises(UserError, match=r"training\.json does not say which step the model is of: save or download"):
+        step_of(tmp_path)

@@ -58,7 +58,7 @@ def test_a_run_is_packaged_under_its_name_on_the_hub(finished_run, asked, capsys
     assert out.endswith("https://huggingface.co/me/digits\n")
     assert asked.created == [("me/digits", None, True)]
     files = asked.uploaded["me/digits"]
-    assert set(files) == FILES
+    assert set(files) == FILES | {"training.json"}
     card = ModelCard(files["README.md"].decode())
     assert 'from_pretrained("me/digits")' in card.text and "- Only small." in card.text
     assert files["model.safetensors"] == (finished_run / "model" / "model.safetensors").read_bytes()
@@ -107,7 +107,7 @@ def test_a_card_that_cannot_be_read_is_a_sentence(card, packaged, asked, capsys)
 def test_a_dry_run_lists_the_files_and_asks_nobody(finished_run, asked, capsys):
     code, out, _ = pushed(capsys, finished_run, "me/digits", "--dry-run")
     assert code == 0
-    assert {line.split()[-1] for line in out.splitlines()[:-1]} == FILES
+    assert {line.split()[-1] for line in out.splitlines()[:-1]} == FILES | {"training.json"}
     assert "nothing was sent" in out
     assert not asked.created and not asked.uploaded
 

@@ -19,6 +19,7 @@ from attnorm.data.builtin import load_builtin
 from attnorm.data.masks import Masks
 from attnorm.metrics.inpainting import HOLES
 from attnorm.metrics.reconstruction import reconstruction
+from attnorm.models.saved import step_of
 from attnorm.training import checkpoint
 from attnorm.training.inpainting import InpaintingTask
 from attnorm.training.loop import read_config
@@ -183,6 +184,8 @@ def test_the_best_model_has_the_highest_mean_psnr(finished_inpainting_run):
     scores = [-(line["refined.centre.psnr"] + line["refined.random.psnr"]) / 2 for line in lines]
     assert final_state(finished_inpainting_run)["best"] == min(scores)
     assert (finished_inpainting_run / "best" / "model.safetensors").is_file()
+    assert step_of(finished_inpainting_run / "model") == 6
+    assert step_of(finished_inpainting_run / "best") == lines[scores.index(min(scores))]["step"]
 
 
 def test_samples_show_input_both_stages_truth_and_layout(finished_inpainting_run):

@@ -11,6 +11,8 @@ from attnorm.errors import UserError
 from attnorm.training import journal as journal_module
 from attnorm.training.journal import Journal, resume_command
 
+FILES = ("log.jsonl", "metrics.jsonl")
+
 
 @pytest.fixture
 def clock(monkeypatch):
@@ -39,6 +41,17 @@ def test_every_record_is_a_line_of_json_with_rates(tmp_path, clock):
     assert (first["step"], first["loss_g"], first["steps_per_second"], first["images_per_second"]) == (50, 1.25, 5, 40)
     assert (second["step"], second["loss_g"], second["steps_per_second"]) == (100, -0.5, 10)
     assert before <= first["time"] <= second["time"] <= time.time()
+
+
+def test_figures_that_json_has_no_number_for_are_null(tmp_path):
+    def strict(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    with journal_of(tmp_path) as journal:
+        journal.record(1, {"loss_g": float("nan"), "gradient_g": 2.0})
+        journal.record_evaluation(1, {"refined.centre.psnr": float("inf")})
+    log, found = (json.loads((tmp_path / name).read_text(), parse_constant=strict) for name in FILES)
+    assert (log["loss_g"], log["gradient_g"], found["refined.centre.psnr"]) == (None, 2.0, None)
 
 
 def test_a_line_is_on_disk_as_soon_as_it_is_recorded(tmp_path):

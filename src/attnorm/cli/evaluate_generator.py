@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from attnorm.cache import cache_folder
 from attnorm.cli.measured_model import MeasuredModel, measured_model
 from attnorm.cli.records import record_path
 from attnorm.data.loading import load
 from attnorm.data.progress import report
 from attnorm.errors import UserError
-from attnorm.files import cache_folder
 from attnorm.metrics.evaluation import Evaluator
 from attnorm.metrics.features import load_extractor
 from attnorm.metrics.pictures import LARGEST_COUNT, Pictures

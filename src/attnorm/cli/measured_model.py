@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from attnorm.cache import cache_folder
 from attnorm.errors import UserError
-from attnorm.files import cache_folder
+from attnorm.models.saved import find_model, step_of
 from attnorm.publishing.run_facts import read_run
 from attnorm.shipped import CONFIG_FILE
 from attnorm.training.checkpoint import latest_step
@@ -28,7 +29,8 @@ def add_weights(parser: argparse.ArgumentParser) -> None:
 
 
 class MeasuredModel(NamedTuple):
-    """run, config: of which it is a part; None of a model from elsewhere, whose weights and step are not known.
+    """run, config: of which it is a part; None of a model from elsewhere, of whose weights it is not known whether they
+    are averaged. step: of training, None if nothing says.
     in_checkpoint: the weights are in the run's newest checkpoint only. name: of such weights in a record's file name,
     empty for those that every other command takes.
     """
@@ -57,7 +59,7 @@ def measured_model(source: str, choice: Literal["ema", "raw"] | None) -> Measure
     if run is None:
         if choice is not None:
             raise UserError(f"--weights chooses among those of a run, and {source} is none: leave it out")
-        return MeasuredModel(None, None, "unknown", None)
+        return MeasuredModel(None, None, "unknown", step_of(find_model(source)))
     config = read_config(run)
     averaged = isinstance(config, ClassConditionalConfig | InpaintingConfig) and config.ema_half_life > 0
     if choice == "ema" and not averaged:
@@ -70,9 +72,11 @@ def measured_model(source: str, choice: Literal["ema", "raw"] | None) -> Measure
             raise UserError(f"{run} has no checkpoint, where its raw weights would be: leave --weights out")
         return MeasuredModel(run, config, "raw", step, in_checkpoint=True, name="raw")
     weights: Literal["ema", "raw"] = "ema" if averaged else "raw"
-    if path != run and path.name == BEST:
-        return MeasuredModel(run, config, weights, read_run(run, "best").step, name=BEST)
-    return MeasuredModel(run, config, weights, latest_step(run / CHECKPOINTS))
+    best = path != run and path.name == BEST
+    step = step_of(run / (BEST if best else MODEL))
+    if step is None:  # saved by an earlier version
+        step = read_run(run, "best").step if best else latest_step(run / CHECKPOINTS)
+    return MeasuredModel(run, config, weights, step, name=BEST if best else "")
 
 
 def _run_of(path: Path) -> Path | None:

@@ -1,40 +1,46 @@
-"""A labelled picture set in memory or in a memory map, and opening a prepared folder.
+"""A labelled picture set in memory or in memory maps, and opening a prepared folder.
 
 A prepared folder holds `images.u8` (count·size·size·3 raw bytes, row-major RGB), `labels.npy` (count int64)
-and `dataset.json` (what the two are). `attnorm.data.writer` writes it; this module reads it.
+and `dataset.json` (what the two are), or a folder of these three for each of its shards.
+`attnorm.data.writer` writes it; this module reads it.
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from attnorm.data.manifest import (
+    IMAGES_FILE,
+    LABELS_FILE,
+    DamagedError,
+    PreparedInfo,
+    check_class_names,
+    check_no_class_lost,
+    read_set,
+    remade,
+)
 from attnorm.errors import UserError
-
-FORMAT = "attnorm-images"
-VERSION = 1
-IMAGES_FILE = "images.u8"
-LABELS_FILE = "labels.npy"
-INFO_FILE = "dataset.json"
 
 
 @dataclass(frozen=True, eq=False)
 class ImageDataset:
     """N square RGB pictures with one class each.
 
-    images: (N, S, S, 3) uint8, 0..255, usually a read-only memory map.
+    images: (N, S, S, 3) uint8, 0..255, usually a read-only memory map; of shards, something that is read by rows.
     labels: (N,) int64, 0..num_classes-1.
     class_names: one distinct name per class.
-    file: what `images` maps, if it maps one.
+    file: what `images` maps, if it is one map.
 
     Raises UserError if they do not fit together.
     """
 
-    images: np.ndarray
+    images: np.ndarray | JoinedImages
     labels: np.ndarray
     class_names: tuple[str, ...]
     file: Path | None = None
@@ -78,99 +84,91 @@ class ImageDataset:
         """
         if self.file is not None:
             with suppress(FileNotFoundError):
-                length = self.file.stat().st_size
-                if length != self.images.nbytes:
-                    raise _damaged(self.file, f"had {self.images.nbytes} bytes and has {length} now")
+                expected, length = len(self) * self.size**2 * 3, self.file.stat().st_size
+                if length != expected:
+                    raise DamagedError(self.file, f"had {expected} bytes and has {length} now")
         return self.images[indices], self.labels[indices]
 
 
-@dataclass(frozen=True)
-class PreparedInfo:
-    """What `dataset.json` says about the files beside it.
+class JoinedImages:
+    """The pictures of several sets, one set after another, as one (N, S, S, 3) uint8 that is read by rows.
 
-    skipped: (name, reason) of each picture that preparing the set left out.
-    fingerprint: a text that differs if the set was made from other files or in another way.
+    Only the sets that some of the rows are in are touched.
     """
 
-    size: int
-    count: int
-    class_names: tuple[str, ...]
-    skipped: list[tuple[str, str]]
-    fingerprint: str
+    def __init__(self, parts: Sequence[ImageDataset]) -> None:
+        self._parts = parts
+        self._ends = np.cumsum([len(part) for part in parts])
+        self.shape: tuple[int, ...] = (int(self._ends[-1]), parts[0].size, parts[0].size, 3)
+        self.dtype = np.dtype(np.uint8)
 
-
-def check_class_names(names: tuple[str, ...]) -> None:
-    """Raises UserError if there is no class or two classes share a name."""
-    if not names:
-        raise UserError("a picture set needs at least one class")
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise UserError(f"class names must differ, but {repeated[0]!r} is used {names.count(repeated[0])} times")
-
-
-def is_prepared(path: Path) -> bool:
-    """Whether `path` is, or was meant to be, a prepared folder.
-
-    A damaged one counts too, so that opening it names the damage instead of taking it for raw pictures.
-    """
-    if (path / IMAGES_FILE).exists():
-        return True
-    try:
-        return json.loads((path / INFO_FILE).read_text("utf-8"))["format"] == FORMAT
-    except (OSError, ValueError, LookupError, TypeError):  # no such file, no JSON, or another program's
-        return False
-
-
-def read_info(path: Path) -> PreparedInfo:
-    """The contents of a prepared folder's `dataset.json`; UserError if they are not usable."""
-    file = path / INFO_FILE
-    try:
-        info = json.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        raise _damaged(file, "is missing") from None
-    except (OSError, ValueError) as error:
-        raise _damaged(file, f"cannot be read ({error})") from error
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
-        raise _damaged(file, "does not describe a prepared picture set")
-    if info.get("version") != VERSION:
-        raise _damaged(file, f"has version {info.get('version')} and this attnorm reads version {VERSION}")
-    try:
-        skipped = [(str(name), str(reason)) for name, reason in info["skipped"]]
-        names = tuple(map(str, info["class_names"]))
-        size, count = int(info["size"]), int(info["count"])
-        if min(size, count) < 1:
-            raise ValueError(f"{count} pictures of side {size}")
-        return PreparedInfo(size, count, names, skipped, str(info["fingerprint"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(file, f"lacks something or holds nonsense ({error})") from error
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """The pictures (B, S, S, 3) at `rows` (B,), each in 0..N-1, as a fresh array; UserError as in `batch`."""
+        rows = np.asarray(rows)
+        if rows.size and not 0 <= rows.min() <= rows.max() < self.shape[0]:
+            raise IndexError(f"rows {rows.min()} to {rows.max()} of {self.shape[0]} pictures")
+        images = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        numbers = np.searchsorted(self._ends, rows, side="right")
+        for number in np.unique(numbers):
+            part, here = self._parts[number], numbers == number
+            images[here], _ = part.batch(rows[here] - (self._ends[number] - len(part)))
+        return images
 
 
 def open_prepared(path: str | Path) -> ImageDataset:
-    """Opens a prepared folder as a read-only memory map.
+    """Opens a prepared folder as read-only memory maps: one of each shard, or the one of a set without shards.
+
+    The pictures and their order do not depend on the number of shards.
 
     Raises UserError, naming the file and the remedy, if anything is missing, cut short or contradictory.
     """
     folder = Path(path)
     if not folder.is_dir():
         raise UserError(f"{folder} is not a prepared folder: make one with attnorm data prepare")
-    info = read_info(folder)
-    labels = _read_labels(folder / LABELS_FILE, info.count)
-    images = _map_images(folder / IMAGES_FILE, info.count, info.size)
+    infos = read_set(folder)
+    parts = list(map(open_part, infos))
+    if len(parts) == 1:
+        return parts[0]
+    labels = np.concatenate([part.labels for part in parts])
+    labels.setflags(write=False)
+    names = infos[0].class_names
+    skipped = [one for info in infos for one in info.skipped]
+    of = [label for info in infos for label in info.skipped_labels]
+    check_no_class_lost(folder, names, np.bincount(labels, minlength=len(names)), skipped, of)
+    return ImageDataset(JoinedImages(parts), labels, names)
+
+
+def open_part(info: PreparedInfo) -> ImageDataset:
+    """The pictures of one shard, or of a set without shards.
+
+    Raises UserError, naming the file, the remedy and in a sharded set the command, if they are damaged.
+    """
     try:
-        return ImageDataset(images, labels, info.class_names, folder / IMAGES_FILE)
+        return _map(info)
+    except DamagedError as error:
+        if info.share.of == 1:
+            raise
+        raise remade(error, info.folder.parent, info.share, info) from error
+
+
+def _map(info: PreparedInfo) -> ImageDataset:
+    labels = _read_labels(info.folder / LABELS_FILE, info.count)
+    images = _map_images(info.folder / IMAGES_FILE, info.count, info.size)
+    try:
+        return ImageDataset(images, labels, info.class_names, info.folder / IMAGES_FILE)
     except UserError as error:
-        raise _damaged(folder, f"contradicts itself ({error})") from error
+        raise DamagedError(info.folder, f"contradicts itself ({error})") from error
 
 
 def _read_labels(file: Path, count: int) -> np.ndarray:
     try:
         labels = np.load(file, allow_pickle=False)
     except FileNotFoundError:
-        raise _damaged(file, "is missing") from None
+        raise DamagedError(file, "is missing") from None
     except (OSError, ValueError, EOFError) as error:
-        raise _damaged(file, f"cannot be read ({error})") from error
+        raise DamagedError(file, f"cannot be read ({error})") from error
     if labels.dtype != np.int64 or labels.shape != (count,):
-        raise _damaged(file, f"holds {labels.shape} {labels.dtype} labels, not {count} of int64")
+        raise DamagedError(file, f"holds {labels.shape} {labels.dtype} labels, not {count} of int64")
     labels.setflags(write=False)
     return labels
 
@@ -181,12 +179,10 @@ def _map_images(file: Path, count: int, size: int) -> np.ndarray:
     try:
         length = file.stat().st_size
     except FileNotFoundError:
-        raise _damaged(file, "is missing") from None
+        raise DamagedError(file, "is missing") from None
     if length != expected:
-        raise _damaged(file, f"has {length} bytes, not the {expected} of {count} pictures at {size}×{size}")
+        raise DamagedError(file, f"has {length} bytes, not the {expected} of {count} pictures at {size}×{size}")
+    if count == 0:  # of a shard: an empty file cannot be mapped
+        return np.empty(shape, dtype=np.uint8)
     # A plain view: indexing a np.memmap would make every batch a np.memmap too, at a cost per batch.
     return np.asarray(np.memmap(file, dtype=np.uint8, mode="r", shape=shape))
-
-
-def _damaged(file: Path, problem: str) -> UserError:
-    return UserError(f"{file} {problem}: remove the folder and prepare the set again")

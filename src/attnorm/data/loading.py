@@ -8,7 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from attnorm.data.builtin import BUILTIN, load_builtin
-from attnorm.data.dataset import ImageDataset, is_prepared, open_prepared
+from attnorm.data.dataset import ImageDataset, open_prepared
+from attnorm.data.manifest import is_prepared
 from attnorm.data.prepare import PrepareReport, check_size, prepare, prepare_builtin
 from attnorm.data.sources import fingerprint
 from attnorm.errors import UserError

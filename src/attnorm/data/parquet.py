@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,11 +47,14 @@ def open_parquet(
     return RawSource("parquet", names, labels, partial(_stream, files, image, labels))
 
 
-def _stream(files: Sequence[Path], image: str, labels: np.ndarray) -> Iterator[RawPicture]:
-    label = iter(labels.tolist())
+def _stream(files: Sequence[Path], image: str, labels: np.ndarray, rows: range) -> Iterator[RawPicture]:
+    before = 0  # rows of the files before
     for file in files:
-        for row, cell in enumerate(_read_column(file, image, _PICTURES_AT_ONCE)):
-            yield RawPicture(f"{file.name} row {row}", _encoded(cell, file), next(label))
+        count = _count_rows(file)
+        wanted = range(max(rows.start - before, 0), min(rows.stop - before, count))
+        for row, cell in _read_rows(file, image, wanted) if wanted else ():
+            yield RawPicture(f"{file.name} row {row}", _encoded(cell, file), int(labels[before + row]))
+        before += count
 
 
 def _read_schema(file: Path) -> pa.Schema:
@@ -138,17 +142,37 @@ def _hugging_face_names(schema: pa.Schema, label: str) -> tuple[str, ...] | None
 
 
 def _read_labels(file: Path, label: str | None) -> list[Any]:
-    if label is not None:
-        return list(_read_column(file, label, rows_at_once=_LABELS_AT_ONCE))
-    with _opened(file) as parquet:
-        return [None] * parquet.metadata.num_rows
+    count = _count_rows(file)
+    if label is None:
+        return [None] * count
+    return [value for _, value in _read_rows(file, label, range(count), _LABELS_AT_ONCE)]
 
 
-def _read_column(file: Path, column: str, rows_at_once: int) -> Iterator[Any]:
-    """The cells of one column as Python values, a few rows in memory at a time."""
+def _count_rows(file: Path) -> int:
     with _opened(file) as parquet:
-        for batch in parquet.iter_batches(batch_size=rows_at_once, columns=[column]):
-            yield from batch.column(0).to_pylist()
+        return int(parquet.metadata.num_rows)
+
+
+def _read_rows(file: Path, column: str, rows: range, at_once: int = _PICTURES_AT_ONCE) -> Iterator[tuple[int, Any]]:
+    """A stretch of rows with their cell of one column as a Python value, `at_once` of them in memory at a time.
+
+    The file's row groups outside of the stretch are not read.
+    """
+    with _opened(file) as parquet:
+        lengths = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
+        starts = [0, *accumulate(lengths)][:-1]
+        groups = [
+            group
+            for group, (start, length) in enumerate(zip(starts, lengths, strict=True))
+            if start < rows.stop and rows.start < start + length
+        ]
+        first = starts[groups[0]] if groups else 0
+        for batch in parquet.iter_batches(batch_size=at_once, row_groups=groups, columns=[column]):
+            if first >= rows.stop:
+                return
+            skip = max(rows.start - first, 0)
+            yield from enumerate(batch.column(0)[skip : rows.stop - first].to_pylist(), first + skip)
+            first += len(batch)
 
 
 @contextmanager

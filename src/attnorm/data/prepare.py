@@ -1,10 +1,10 @@
-"""Turns a raw picture set into a prepared folder: decode in parallel, keep the order, write once."""
+"""Turns a raw picture set into a prepared folder or shards of one: decode in parallel, keep the order, write once."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -12,10 +12,12 @@ from itertools import islice
 from pathlib import Path
 
 from attnorm.data.builtin import BUILTIN, stream_builtin
-from attnorm.data.dataset import is_prepared, open_prepared, read_info
+from attnorm.data.dataset import open_part, open_prepared
 from attnorm.data.decode import DecodeError, Square, pillow_quiet, read_square
+from attnorm.data.manifest import is_prepared, missing_shares, read_present
 from attnorm.data.progress import track
-from attnorm.data.sources import RawPicture, fingerprint, open_source
+from attnorm.data.shards import SHARD_PATTERN, WHOLE, Share, chosen_shares
+from attnorm.data.sources import RawPicture, RawSource, fingerprint, open_source
 from attnorm.data.writer import PreparedWriter
 from attnorm.errors import UserError, one_line
 from attnorm.files import check_folder
@@ -32,13 +34,20 @@ Decoded = tuple[RawPicture, "Square | str"]  # a picture with its pixels, or wit
 @dataclass(frozen=True)
 class PrepareReport:
     """What a preparation did: pictures written, (name, reason) of each one skipped, where, and how many of those
-    written had 16 bits for each colour, of which 8 are kept."""
+    written had 16 bits for each colour, of which 8 are kept.
+
+    shards: the reports of the shards that it was about, if the set is sharded.
+    missing: the shards that the set still lacks.
+    """
 
     count: int
     skipped: list[tuple[str, str]] = field(repr=False)
     path: Path
     reused: bool = False  # the same set was there already and was left untouched
     reduced: int = 0
+    share: Share = WHOLE
+    shards: tuple[PrepareReport, ...] = ()
+    missing: tuple[Share, ...] = ()
 
     def notices(self) -> list[str]:
         """How many pictures were skipped, the first few by name, and how many lost bits; nothing if none was or did."""
@@ -48,7 +57,11 @@ class PrepareReport:
         lines = [f"skipped {len(self.skipped)} of {self.count + len(self.skipped)} pictures:"]
         lines += [one_line(f"  {name}: {reason}") for name, reason in self.skipped[:_NAMED_SKIPS]]
         if len(self.skipped) > _NAMED_SKIPS:
-            lines.append(f"  and {len(self.skipped) - _NAMED_SKIPS} more, all in {self.path / 'dataset.json'}")
+            folder = self.path / SHARD_PATTERN if len(self.shards) > 1 else self.path
+            lines.append(f"  and {len(self.skipped) - _NAMED_SKIPS} more, all in {folder / 'dataset.json'}")
+        if len(self.shards) > 1:
+            by_shard = [f"{len(one.skipped)} of shard {one.share.number}" for one in self.shards if one.skipped]
+            lines.append(f"  these are {', '.join(by_shard)}")
         return lines + lost
 
 
@@ -59,6 +72,8 @@ def prepare(
     *,
     image_column: str | None = None,
     label_column: str | None = None,
+    shards: int = 1,
+    shard: int | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> PrepareReport:
@@ -68,28 +83,68 @@ def prepare(
     (threads; by default one per processor). An `out` prepared from the same files in the same way is left
     untouched and reported as `reused`.
 
+    With several `shards`, `out` has a folder for each: the k-th, counted from 0, holds what is usable of the k-th of
+    that many equal stretches of the source. The set is the same as without. With `shard` only that one is written,
+    so that several processes, also on several machines that see the same folders, can write one each.
+
     Raises UserError if `out` is something else, if `source` is not usable, or if no picture is left.
     """
     check_size(size)
+    shares = chosen_shares(shards, shard)
     source, out, workers = Path(source), Path(out), default_workers() if workers is None else workers
     check_workers(workers)
     _check_apart(source, out)
+    options = {"image_column": image_column, "label_column": label_column}
     key = fingerprint(source, size, image_column, label_column)
-    if report := find_same(out, key):
-        return report
-    raw = open_source(source, image_column=image_column, label_column=label_column)
+    done = find_same(out, key, shards)
+    raw = None
+    for share in shares:
+        if share not in done:
+            raw = raw or open_source(source, image_column=image_column, label_column=label_column)
+            if len(raw) < shards:
+                raise UserError(
+                    f"{source} has {len(raw)} pictures, too few for {shards} shards: ask for at most {len(raw)}"
+                )
+            with PreparedWriter(out, size, raw.class_names, share) as writer:
+                reduced = _write(raw, share, source, writer, workers, progress)
+                writer.commit(source=str(source), fingerprint=key, options=options)
+            done[share] = PrepareReport(writer.count, writer.skipped, share.folder(out), False, reduced, share)
+    return _together(out, [done[share] for share in shares])
+
+
+def _write(raw: RawSource, share: Share, source: Path, writer: PreparedWriter, workers: int, progress: bool) -> int:
+    """Decodes the pictures of one share and hands them to the writer; returns how many of them lost bits."""
     reduced = 0
-    with PreparedWriter(out, size, raw.class_names) as writer:
-        decoded = _decode_in_order(raw.read(), size, workers)
-        with pillow_quiet(), closing(decoded):
-            for picture, result in track(decoded, f"preparing {source.name}", len(raw), show=progress):
-                if isinstance(result, str):
-                    writer.skip(picture.name, result, picture.label)
-                else:
-                    writer.append(result.pixels, picture.label)
-                    reduced += result.is_reduced
-        writer.commit(source=str(source), fingerprint=key)
-    return PrepareReport(writer.count, writer.skipped, out, reduced=reduced)
+    rows = share.rows(len(raw))
+    title = f"preparing {source.name}{f', {share}' if share.of > 1 else ''}"
+    decoded = _decode_in_order(raw.read(rows), writer.size, workers)
+    with pillow_quiet(), closing(decoded):
+        for picture, result in track(decoded, title, len(rows), show=progress):
+            if isinstance(result, str):
+                writer.skip(picture.name, result, picture.label)
+            else:
+                writer.append(result.pixels, picture.label)
+                reduced += result.is_reduced
+    return reduced
+
+
+def _together(out: Path, reports: Sequence[PrepareReport]) -> PrepareReport:
+    """The report about all shards asked for. A set that is complete now is opened, to find out whether it is whole."""
+    if reports[0].share == WHOLE:
+        return reports[0]
+    missing = missing_shares(read_present(out))
+    if not missing:
+        open_prepared(out)
+    return PrepareReport(
+        count=sum(one.count for one in reports),
+        skipped=[skip for one in reports for skip in one.skipped],
+        path=out if len(reports) > 1 else reports[0].path,
+        reused=all(one.reused for one in reports),
+        reduced=sum(one.reduced for one in reports),
+        share=reports[0].share,
+        shards=tuple(reports),
+        missing=tuple(missing),
+    )
 
 
 def _check_apart(source: Path, out: Path) -> None:
@@ -116,13 +171,13 @@ def prepare_builtin(
     check_workers(workers)
     number, stream = stream_builtin(name, size, count=count, seed=seed, workers=workers)
     key = f"built-in {name} size={size} count={number} seed={seed}"
-    if report := find_same(out, key):
+    if report := find_same(out, key).get(WHOLE):
         return report
     with PreparedWriter(out, size, BUILTIN[name].class_names()) as writer:
         with closing(stream):
             for image, label in track(stream, f"rendering {name}", number, show=progress):
                 writer.append(image, label)
-        writer.commit(source=name, fingerprint=key)
+        writer.commit(source=name, fingerprint=key, options={"count": number, "seed": seed})
     return PrepareReport(writer.count, writer.skipped, out)
 
 
@@ -142,18 +197,32 @@ def check_workers(workers: int) -> None:
         raise UserError(f"the number of workers must be at most {LARGEST_WORKERS}, not {workers}")
 
 
-def find_same(out: Path, key: str) -> PrepareReport | None:
-    """The report of the set already at `out` if it has this fingerprint, or None if `out` is free.
+def find_same(out: Path, key: str, shards: int = 1) -> dict[Share, PrepareReport]:
+    """The reports of what is already at `out` of the set with this fingerprint; none if `out` is free.
 
     Raises UserError if anything else is there, or the same set but damaged, or `out` cannot be made.
     """
     if not os.path.lexists(out):
         check_folder(out.parent, out)
-        return None
-    if is_prepared(out) and (info := read_info(out)).fingerprint == key:
-        open_prepared(out)  # a damaged set is not the same set
-        return PrepareReport(info.count, info.skipped, out, reused=True)
-    raise UserError(f"{out} exists and holds something else: remove it or choose another OUT")
+        return {}
+    found: dict[Share, PrepareReport] = {}
+    if is_prepared(out):
+        for info in read_present(out):
+            if info.share.of != shards:
+                raise UserError(
+                    f"{out} exists with {_shards(info.share.of)}, not {_shards(shards)}: choose another OUT"
+                )
+            if info.fingerprint != key:
+                raise UserError(f"{info.folder} exists and holds something else: remove it or choose another OUT")
+            open_part(info)  # a damaged set is not the same set
+            found[info.share] = PrepareReport(info.count, info.skipped, info.folder, reused=True, share=info.share)
+    elif shards == 1 or not out.is_dir() or not all(path.match(SHARD_PATTERN) for path in out.iterdir()):
+        raise UserError(f"{out} exists and holds something else: remove it or choose another OUT")
+    return found
+
+
+def _shards(number: int) -> str:
+    return f"{number} shards" if number > 1 else "no shards"
 
 
 def _decode_in_order(pictures: Iterable[RawPicture], size: int, workers: int) -> Generator[Decoded]:

@@ -27,18 +27,23 @@ class RawPicture(NamedTuple):
 
 @dataclass(frozen=True)
 class RawSource:
-    """A raw picture set: what it is made of, its classes, and `read()` to stream its pictures in order.
+    """A raw picture set: what it is made of, its classes, and `read` to stream its pictures.
 
     labels: (N,) int64, the class of each picture, known before any picture is read.
+    stream: gives the pictures of a stretch of 0..N-1, in order.
     """
 
     kind: str
     class_names: tuple[str, ...]
     labels: np.ndarray
-    read: Callable[[], Iterator[RawPicture]]
+    stream: Callable[[range], Iterator[RawPicture]]
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def read(self, rows: range | None = None) -> Iterator[RawPicture]:
+        """The pictures in order, all or those of a stretch of 0..N-1."""
+        return self.stream(range(len(self)) if rows is None else rows)
 
 
 def open_source(path: str | Path, *, image_column: str | None = None, label_column: str | None = None) -> RawSource:
@@ -103,11 +108,11 @@ def _open_folder(path: Path, files: list[Path]) -> RawSource:
 
 
 def _labelled(path: Path, files: list[Path], class_names: tuple[str, ...], labels: list[int]) -> RawSource:
-    def read() -> Iterator[RawPicture]:
-        for file, label in zip(files, labels, strict=True):
-            yield RawPicture(file.relative_to(path).as_posix(), file, label)
+    def stream(rows: range) -> Iterator[RawPicture]:
+        for row in rows:
+            yield RawPicture(files[row].relative_to(path).as_posix(), files[row], labels[row])
 
-    return RawSource("folder of pictures", class_names, np.array(labels, dtype=np.int64), read)
+    return RawSource("folder of pictures", class_names, np.array(labels, dtype=np.int64), stream)
 
 
 def _walk(path: Path) -> Iterator[Path]:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from attnorm.data.builtin import BUILTIN
-from attnorm.data.dataset import is_prepared, open_prepared, read_info
+from attnorm.data.dataset import open_prepared
 from attnorm.data.loading import check_exists
+from attnorm.data.manifest import PreparedInfo, is_prepared, read_set
 from attnorm.data.sources import open_source
+
+
+@dataclass(frozen=True)
+class ShardSummary:
+    """count: how many pictures are in it. skipped: how many preparing it left out."""
+
+    count: int
+    skipped: int
 
 
 @dataclass(frozen=True)
@@ -21,6 +31,7 @@ class Summary:
     size: the side of the pictures in pixels, or None if they are not at one size yet.
     classes: how many pictures each class has, in class order.
     skipped: (name, reason) of each picture that preparing it left out.
+    shards: those of a prepared folder, in order; none of one that is not sharded.
     """
 
     path: str
@@ -29,6 +40,7 @@ class Summary:
     size: int | None
     classes: dict[str, int]
     skipped: list[tuple[str, str]]
+    shards: list[ShardSummary]
 
 
 def summarise(source: str, *, image_column: str | None = None, label_column: str | None = None) -> Summary:
@@ -44,8 +56,7 @@ def summarise(source: str, *, image_column: str | None = None, label_column: str
     check_exists(path)
     if is_prepared(path):
         dataset = open_prepared(path)
-        skipped = read_info(path).skipped
-        return _summary(source, "prepared folder", dataset.size, dataset.labels, dataset.class_names, skipped)
+        return _summary(source, "prepared folder", dataset.size, dataset.labels, dataset.class_names, read_set(path))
     raw = open_source(path, image_column=image_column, label_column=label_column)
     return _summary(source, raw.kind, None, raw.labels, raw.class_names)
 
@@ -56,8 +67,9 @@ def _summary(
     size: int | None,
     labels: np.ndarray,
     names: tuple[str, ...],
-    skipped: list[tuple[str, str]] | None = None,
+    parts: Sequence[PreparedInfo] = (),
 ) -> Summary:
     counts = np.bincount(labels, minlength=len(names)).tolist()
-    classes = dict(zip(names, counts, strict=True))
-    return Summary(path, kind, len(labels), size, classes, skipped or [])
+    skipped = [skip for part in parts for skip in part.skipped]
+    shards = [ShardSummary(part.count, len(part.skipped)) for part in parts] if len(parts) > 1 else []
+    return Summary(path, kind, len(labels), size, dict(zip(names, counts, strict=True)), skipped, shards)

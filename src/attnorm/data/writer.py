@@ -1,46 +1,52 @@
-"""Writes a prepared folder: all of it or nothing."""
+"""Writes a prepared folder, or one shard of it: all of it or nothing."""
 
 from __future__ import annotations
 
 import glob
+import io
 import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from attnorm.data.dataset import (
+from attnorm.data.manifest import (
     FORMAT,
     IMAGES_FILE,
     INFO_FILE,
     LABELS_FILE,
     VERSION,
     check_class_names,
+    check_no_class_lost,
     is_prepared,
     read_info,
 )
+from attnorm.data.shards import WHOLE, Share
 from attnorm.errors import UserError
 from attnorm.files import make_folder, sync_folder
 
 
 class PreparedWriter:
-    """Appends pictures to `OUT.partial-MACHINE-PID`, which becomes OUT on `commit`.
+    """Appends pictures to `OUT.partial-MACHINE-PID`, which becomes OUT on `commit`; of a shard, inside of OUT.
 
     A context manager: leaving it without a commit, by an exception or not, removes the partial folder.
     """
 
-    def __init__(self, out: Path, size: int, class_names: tuple[str, ...]) -> None:
+    def __init__(self, out: Path, size: int, class_names: tuple[str, ...], share: Share = WHOLE) -> None:
         check_class_names(class_names)
-        self._out = out
+        self._share = share
+        self._out = out = share.folder(out)
         self._partial = out.with_name(f"{out.name}.partial-{platform.node()}-{os.getpid()}")
-        self._size = size
+        self.size = size
         self._class_names = class_names
         self._labels: list[int] = []
+        self._images_crc32 = 0
         self._made: list[Path] = []  # folders that were not there before, the innermost first
         self._skipped: list[tuple[str, str, int]] = []
 
@@ -64,10 +70,12 @@ class PreparedWriter:
 
     def append(self, image: np.ndarray, label: int) -> None:
         """Adds one picture, (size, size, 3) uint8, of class `label`."""
-        if image.shape != (self._size, self._size, 3) or image.dtype != np.uint8:
-            raise ValueError(f"not a picture of side {self._size}: {image.shape} {image.dtype}")
+        if image.shape != (self.size, self.size, 3) or image.dtype != np.uint8:
+            raise ValueError(f"not a picture of side {self.size}: {image.shape} {image.dtype}")
+        pixels = np.ascontiguousarray(image).data
         with self._writing():
-            self._images.write(np.ascontiguousarray(image).data)
+            self._images.write(pixels)
+        self._images_crc32 = zlib.crc32(pixels, self._images_crc32)
         self._labels.append(label)
 
     def skip(self, name: str, reason: str, label: int) -> None:
@@ -84,30 +92,42 @@ class PreparedWriter:
         """The name of each picture that could not be used, with the reason."""
         return [(name, reason) for name, reason, _ in self._skipped]
 
-    def commit(self, source: str, fingerprint: str) -> None:
-        """Makes the set durable under its name.
+    def commit(self, source: str, fingerprint: str, options: Mapping[str, object] | None = None) -> None:
+        """Makes the set, or the shard, durable under its name.
 
         source: what it was made from, for people to read.
-        fingerprint: differs if the set was made from other files or in another way.
+        fingerprint: differs if the set was made from other files or in another way; all shards of a set have one.
+        options: of the command line that makes it again, without those that are None.
 
-        Raises UserError if no picture is left, or none of a class that had some.
+        Raises UserError if no picture is left, or none of a class that had some; of shards, opening the set finds out.
         """
+        counts = np.bincount(np.array(self._labels, dtype=np.int64), minlength=len(self._class_names))
+        skipped_labels = [label for _, _, label in self._skipped]
+        if self._share == WHOLE:
+            check_no_class_lost(self._out, self._class_names, counts, self.skipped, skipped_labels)
+        labels = io.BytesIO()
+        np.save(labels, np.array(self._labels, dtype=np.int64))
         info = {
             "format": FORMAT,
             "version": VERSION,
-            "size": self._size,
+            "shard": self._share.number,
+            "shards": self._share.of,
+            "size": self.size,
             "count": self.count,
             "class_names": self._class_names,
-            "class_counts": self._class_counts().tolist(),
+            "class_counts": counts.tolist(),
             "source": source,
+            "options": {name: str(value) for name, value in (options or {}).items() if value is not None},
             "fingerprint": fingerprint,
+            "crc32": {IMAGES_FILE: self._images_crc32, LABELS_FILE: zlib.crc32(labels.getbuffer())},
             "skipped": self.skipped,
+            "skipped_labels": skipped_labels,
         }
         with self._writing():
             _sync(self._images)
             self._images.close()
             with (self._partial / LABELS_FILE).open("wb") as file:
-                np.save(file, np.array(self._labels, dtype=np.int64))
+                file.write(labels.getbuffer())
                 _sync(file)
             with (self._partial / INFO_FILE).open("w", encoding="utf-8") as text:
                 json.dump(info, text, indent=1, ensure_ascii=False)
@@ -118,19 +138,6 @@ class PreparedWriter:
                 if not is_prepared(self._out) or read_info(self._out).fingerprint != fingerprint:
                     raise
             sync_folder(self._out.parent)
-
-    def _class_counts(self) -> np.ndarray:
-        if not self._labels:
-            raise UserError(f"no usable picture for {self._out}: {_all_skipped(self.skipped)}")
-        counts = np.bincount(self._labels, minlength=len(self._class_names))
-        for label in sorted({label for _, _, label in self._skipped}):
-            if counts[label] == 0:
-                lost = [(name, reason) for name, reason, of in self._skipped if of == label]
-                raise UserError(
-                    f"class {self._class_names[label]!r} has no usable picture: {_all_skipped(lost)};"
-                    " replace its pictures or remove the class"
-                )
-        return counts
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -165,13 +172,6 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         pass
     return True
-
-
-def _all_skipped(skipped: list[tuple[str, str]]) -> str:
-    if not skipped:
-        return "there was none to begin with"
-    name, reason = skipped[0]
-    return f"all {len(skipped)} were skipped, the first being {name} ({reason})"
 
 
 def _sync(file: IO[Any]) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 
+from attnorm.cache import cache_folder
 from attnorm.errors import UserError
-from attnorm.files import cache_folder, written_aside
+from attnorm.files import written_aside
 
 NAME = "inception-2015-12-05.pt"
 URL = f"https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/{NAME}"

@@ -92,7 +92,7 @@ def write_results(results: Sequence[Result], path: Path) -> None:
 
 def as_json(record: Any) -> str:
     """A record as text that every reader of JSON takes: null stands for a number that is not finite."""
-    return json.dumps(_with_nulls(record), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(with_nulls(record), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_results(path: Path) -> list[Result]:
@@ -149,11 +149,12 @@ def _result(entry: dict[str, Any]) -> Result:
     return Result(**{**entry, "values": values, "protocol": Protocol(**entry["protocol"])})
 
 
-def _with_nulls(value: Any) -> Any:
+def with_nulls(value: Any) -> Any:
+    """The same with null, which JSON has, for every number that is not finite, which it has not."""
     if isinstance(value, dict):
-        return {name: _with_nulls(one) for name, one in value.items()}
+        return {name: with_nulls(one) for name, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_with_nulls(one) for one in value]
+        return [with_nulls(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -15,7 +15,7 @@ from huggingface_hub.utils import logging as hub_logging
 
 from attnorm.config import nearest
 from attnorm.errors import UserError
-from attnorm.shipped import CARD_FILE, CONFIG_FILE, shipped_model, shipped_models
+from attnorm.shipped import CARD_FILE, CONFIG_FILE, TRAINING_FILE, shipped_model, shipped_models
 
 Task = Literal["class-conditional", "inpainting"]
 NOT_STATED = "not stated"
@@ -72,6 +72,34 @@ def saved_config(model: str | Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise UserError(f"{file or f'{model}/{CONFIG_FILE}'} is damaged, save or download the model again")
     return config
+
+
+def write_step(folder: Path, step: int) -> None:
+    """Notes beside saved weights after how many steps of training they were saved.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    (folder / TRAINING_FILE).write_text(json.dumps({"step": step}) + "\n", encoding="utf-8")
+
+
+def step_of(model: str | Path) -> int | None:
+    """After how many steps of training the weights of a model that `find_model` found were saved; None of those that do
+    not say, being of an earlier version, from elsewhere, or not there.
+
+    Raises:
+        UserError: what is beside them is damaged.
+    """
+    file = _file_of(model, TRAINING_FILE)
+    if file is None:
+        return None
+    try:
+        step = json.loads(file.read_text(encoding="utf-8"))["step"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        step = None
+    if type(step) is not int or step < 0:
+        raise UserError(f"{file} does not say which step the model is of: save or download the model again")
+    return step
 
 
 def licence_of(model: str | Path) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 
 from attnorm.errors import UserError
+from attnorm.models.saved import step_of
 from attnorm.shipped import CONFIG_FILE
 from attnorm.training import checkpoint
 from attnorm.training.class_conditional import ClassConditionalConfig
@@ -67,7 +68,9 @@ def read_run(run: Path, choice: Choice | None = None) -> RunFacts:
     if state is None or complaints:
         raise UserError(f"{complaints[0] if complaints else f'{run} has no checkpoint'}: resume the run first")
     evaluations = list(_lines(run / EVALUATIONS))
-    step = _best_step(run, config, evaluations, state["best"]) if best else state["step"]
+    step = step_of(folder)  # a process killed before its checkpoint leaves a model newer than that
+    if step is None:  # saved by an earlier version
+        step = _best_step(run, config, evaluations, state["best"]) if best else int(state["step"])
     evaluation = next((line for line in evaluations if line["step"] == step), {})
     return RunFacts(
         run=run,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 HOME = Path(__file__).parent
 CONFIG_FILE, CARD_FILE = "config.json", "README.md"
+TRAINING_FILE = "training.json"  # of which step of its training the weights are
 
 
 def shipped_models() -> dict[str, Path]:

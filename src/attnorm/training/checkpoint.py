@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
-import zlib
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from attnorm.errors import UserError
-from attnorm.files import swap_in
+from attnorm.files import crc32_of, swap_in
 
 STATE, MANIFEST = "state.pt", "manifest.json"
-CHUNK = 1 << 22
 
 
 def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
@@ -36,7 +34,7 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
         aside.mkdir()
         with (aside / STATE).open("wb") as file:
             torch.save(state, file)
-        manifest = {"step": step, "bytes": (aside / STATE).stat().st_size, "crc32": _crc32(aside / STATE)}
+        manifest = {"step": step, "bytes": (aside / STATE).stat().st_size, "crc32": crc32_of(aside / STATE)}
         (aside / MANIFEST).write_text(json.dumps(manifest))
         swap_in(aside, final)
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
@@ -93,7 +91,7 @@ def _problem(path: Path) -> str | None:
         size = (path / STATE).stat().st_size
         if size != manifest["bytes"]:
             return f"{STATE} has {size} of {manifest['bytes']} bytes"
-        if _crc32(path / STATE) != manifest["crc32"]:
+        if crc32_of(path / STATE) != manifest["crc32"]:
             return f"the checksum of {STATE} is wrong"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
@@ -106,11 +104,3 @@ def _by_age(folder: Path) -> list[Path]:
     """Complete checkpoint folders, oldest step first."""
     found = [path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdigit()]
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
-
-
-def _crc32(path: Path) -> int:
-    value = 0
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            value = zlib.crc32(chunk, value)
-    return value

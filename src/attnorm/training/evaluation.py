@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from attnorm.cache import cache_folder
 from attnorm.config import require_count
 from attnorm.data.dataset import ImageDataset
-from attnorm.files import cache_folder
 from attnorm.metrics.evaluation import Evaluator, figures
 from attnorm.metrics.features import EFFICIENTNET, load_extractor
 from attnorm.metrics.pictures import LARGEST_COUNT

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from attnorm.errors import UserError
 from attnorm.files import sync_file, written_aside
+from attnorm.metrics.result import with_nulls
 
 
 def resume_command(run: Path) -> str:
@@ -106,7 +107,8 @@ class Journal:
 
     def _write(self, file: TextIO | None, step: int, figures: dict[str, float]) -> None:
         if file is not None:
-            file.write(json.dumps({"step": step, "time": time.time(), **figures}) + "\n")
+            line = {"step": step, "time": time.time(), **figures}
+            file.write(json.dumps(with_nulls(line), allow_nan=False) + "\n")
             file.flush()
         if self._board is not None:
             for name, value in figures.items():

@@ -24,6 +24,7 @@ from attnorm.errors import UserError
 from attnorm.files import check_folder, put_back, swap_in, written_aside
 from attnorm.memory import check_memory
 from attnorm.metrics.processes import lost_another
+from attnorm.models.saved import write_step
 from attnorm.training import checkpoint
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
 from attnorm.training.config import Evaluation, TrainingConfig
@@ -236,12 +237,12 @@ def _train(
                 if evaluation.notice is not None:
                     journal.say(evaluation.notice)
                 if main and evaluation.score < best:
-                    _save_model(task, run / BEST)
+                    _save_model(task, run / BEST, step)
                 best = min(best, evaluation.score)
             if saving:
                 figures = sums.state(accelerator)
                 if main:
-                    _save_model(task, run / MODEL)
+                    _save_model(task, run / MODEL, step)
                     journal.sync()
                     state = {"step": step, "best": best, "pictures": len(dataset), "task": task.state()}
                     state |= {"figures": figures, **divergence.state()}
@@ -396,12 +397,13 @@ def _write_config(config: TrainingConfig, run: Path) -> None:
         raise UserError(f"cannot write {run / CONFIG}: {error}; choose a folder that can be written") from error
 
 
-def _save_model(task: Task, folder: Path) -> None:
-    """Writes the model aside and swaps it in, so that a reader never meets half a model."""
+def _save_model(task: Task, folder: Path, step: int) -> None:
+    """Writes the model of a step aside and swaps it in, so that a reader never meets half a model."""
     aside = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     try:
         task.save_model(aside)
+        write_step(aside, step)
         swap_in(aside, folder)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)

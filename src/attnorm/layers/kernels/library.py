@@ -33,6 +33,8 @@ from pathlib import Path
 
 import torch
 
+from attnorm.cache import cache_folder
+
 SOURCES = Path(__file__).parent / "cpu"
 COMPILE_SECONDS = 300.0  # a compiler that takes longer hangs
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fno-math-errno", "-ffp-contract=fast", "-Wno-psabi")
@@ -93,7 +95,7 @@ def _load_or_build() -> ctypes.CDLL:
     if os.name != "posix":
         raise _CannotBuildError(f"it is not built on {platform.system()}")
     runtime = _openmp_runtime()
-    name, cache = f"regional_norm-{_key(runtime)}.so", _cache_folder()
+    name, cache = f"regional_norm-{_key(runtime)}.so", _cache()
     if cache is not None and cache.is_dir() and cache.stat().st_mode & stat.S_IWOTH:
         raise _CannotBuildError(f"everybody may write to the cache {cache}, and what lies there would be run")
     if cache is not None and (cache / name).is_file():
@@ -127,16 +129,11 @@ def _vector_flags() -> tuple[str, ...]:
     return VECTOR_FLAGS.get(_capability(), ())
 
 
-def _cache_folder() -> Path | None:
-    if chosen := os.environ.get("ATTNORM_CACHE"):
-        return Path(chosen)
+def _cache() -> Path | None:
     try:
-        home = Path.home()
+        return cache_folder()
     except RuntimeError:  # a user without a home
         return None
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "attnorm"
-    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "attnorm"
 
 
 @contextlib.contextmanager

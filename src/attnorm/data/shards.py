@@ -1,0 +1,57 @@
+"""The parts that a prepared set may be written in, by several jobs at a time. One without shards has one part."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from attnorm.errors import UserError
+
+MOST_SHARDS = 512  # each is a mapped file that stays open, and a process may often open no more than 1024
+
+_NAME = re.compile(r"shard-(\d{5})-of-(\d{5})")
+SHARD_PATTERN = "shard-*-of-*"  # finished or being written
+
+
+class Share(NamedTuple):
+    """Part `number`, counted from 0, of the `of` parts of a set."""
+
+    number: int = 0
+    of: int = 1
+
+    def __str__(self) -> str:
+        return f"shard {self.number} of {self.of}"
+
+    def rows(self, count: int) -> range:
+        """Which of the `count` pictures of a raw set, in their order, it is made of: parts are stretches of it."""
+        return range(count * self.number // self.of, count * (self.number + 1) // self.of)
+
+    def folder(self, out: Path) -> Path:
+        """Where it is in the folder of the set: that folder itself, or one inside."""
+        return out if self.of == 1 else out / f"shard-{self.number:05}-of-{self.of:05}"
+
+
+WHOLE = Share()
+
+
+def shares_in(folder: Path) -> list[Share]:
+    """The finished shards in the folder of a set, by their names, in order."""
+    names = [_NAME.fullmatch(path.name) for path in folder.glob(SHARD_PATTERN)]
+    return sorted(Share(int(name[1]), int(name[2])) for name in names if name)
+
+
+def chosen_shares(shards: int, shard: int | None) -> list[Share]:
+    """All shards of a set, or the one with the number `shard`.
+
+    Raises:
+        UserError: there cannot be so many, or there is none with that number.
+    """
+    if not 1 <= shards <= MOST_SHARDS:
+        limit = "at least 1" if shards < 1 else f"at most {MOST_SHARDS}"
+        raise UserError(f"the number of shards must be {limit}, not {shards}")
+    if shard is None:
+        return [Share(number, shards) for number in range(shards)]
+    if not 0 <= shard < shards:
+        raise UserError(f"there is no shard {shard} of {shards}: they are counted from 0, so the last is {shards - 1}")
+    return [Share(shard, shards)]
