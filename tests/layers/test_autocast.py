@@ -87,7 +87,7 @@ def _softmax_of(logits: Tensor) -> Tensor:
 
 
 def layout_error(layer: AttentiveNorm2d, x: Tensor, out: Tensor) -> float:
-    return float((out[:, :ENTITIES] - exact_layout(layer, x)).abs().max())
+    return float((out[:, :ENTITIES] - exact_layout(layer, x)).detach().abs().max())
 
 
 def autocast() -> torch.autocast:
