@@ -131,7 +131,8 @@ DATA = {
 
 # The paper has the layer in both networks. In a narrow discriminator under spectral norm it lifts features with a
 # deviation near 0.05 to 1, which undoes the bound that the norm keeps, and the generator falls behind. In the generator
-# the paper has it in place of a conditional batch norm, whose label is missed (docs/results.md).
+# the paper has it in place of a conditional batch norm, whose label is missed (docs/results.md). digits and facades-cpu keep
+# the paper's places: their runs end before that shows, and `attnorm agreement` needs the layout of real pictures, D's.
 SMALL = Variant(
     "in the generator alone, behind conditional batch norm",
     "an-gan",
