@@ -131,8 +131,9 @@ DATA = {
 
 # The paper has the layer in both networks. In a narrow discriminator under spectral norm it lifts features with a
 # deviation near 0.05 to 1, which undoes the bound that the norm keeps, and the generator falls behind. In the generator
-# the paper has it in place of a conditional batch norm, whose label is missed (docs/results.md). digits and facades-cpu keep
-# the paper's places: their runs end before that shows, and `attnorm agreement` needs the layout of real pictures, D's.
+# the paper has it in place of a conditional batch norm, whose label is missed (docs/results.md).
+# digits and facades-cpu keep the paper's places: their runs end before that shows, and `attnorm agreement` needs the
+# layout of real pictures, D's.
 SMALL = Variant(
     "in the generator alone, behind conditional batch norm",
     "an-gan",
@@ -175,8 +176,9 @@ INPAINTING_SIZES = {
         {"generator.width": 16, "critic.width": 16, "batch_size": 4}
         | {"steps": 10_000, "log_every": 50, "evaluate_every": 500, "sample_every": 500, "checkpoint_every": 500}
         # At so few steps an error that falls by less than 1 % in 2500 has converged; four times the paper's learning
-        # rate comes further in them; the paper's temperature of 0.1 leaves the layout of so narrow a network uniform, as
-        # does 1; and with a tenth of the weight on the coarse stage the refined one ends better (docs/results.md).
+        # rate comes further in them; the paper's temperature of 0.1 leaves the layout of so narrow a network
+        # uniform, as does 1; and with a tenth of the weight on the coarse stage the refined one ends better
+        # (docs/results.md).
         | {"generator_lr": 4e-4, "generator.branch.temperature": 10.0, "coarse_weight": 0.1},
     ),
     "64-cpu": Variant(

@@ -50,12 +50,10 @@ def test_a_model_without_layouts_gets_a_sheet_without_them(output, contains, pla
     assert (way == 255).all()
 
 
-def test_without_an_inpainting_model_the_front_is_left_out_and_that_is_said(output, monkeypatch, tmp_path):
-    from attnorm.cli import contact_sheet
-
-    monkeypatch.setattr(contact_sheet, "shipped_models", dict)
-    said = output("contact-sheet", "an-gan-digits", "-o", tmp_path / "sheet.png").out
-    assert "without a completed front: no inpainting model comes with attnorm" in said
+def test_the_front_is_completed_by_the_model_that_comes_with_the_package(output, contains, tmp_path):
+    output("contact-sheet", "an-gan-digits", "-o", tmp_path / "sheet.png")
+    front = render_facade(0, 0, 128).image
+    assert contains(read(tmp_path / "sheet.png"), front[:32, :32])
 
 
 def test_what_it_cannot_draw_is_refused(refused, inpainter, tmp_path):

@@ -1,5 +1,5 @@
 """One sheet of what a trained generator does: pictures of its classes, the way from one class to another, and layouts;
-and a building front completed by an inpainting model, if one comes with attnorm.
+and a building front completed by an inpainting model.
 """
 
 from __future__ import annotations
@@ -16,14 +16,13 @@ from attnorm.data.masks import Masks
 from attnorm.files import check_output
 from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.metrics.inpainting import HOLES, composite
-from attnorm.models.saved import task_of
 from attnorm.pipelines import ClassConditionalPipeline
 from attnorm.plots import interpolation_sheet, label_grid, layout_sheet, save_picture
 from attnorm.plots.grids import BACKGROUND, caption, framed, stack
 from attnorm.plots.inpainting import inpainting_layout_sheet, inpainting_sheet, with_holes
 from attnorm.plots.saving import check_picture_name
-from attnorm.shipped import shipped_models
 
+INPAINTER = "an-inpaint-facades"
 COLUMNS, MOST_CLASSES = 10, 10
 FRAMES, ROWS = 8, 2
 LAYOUTS, ENTITIES, FRONT_ENTITIES = 8, 6, 2  # rows, and how many of the entities with the largest shares
@@ -36,8 +35,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--inpainter",
         type=path_or_name,
+        default=INPAINTER,
         metavar="MODEL",
-        help="which completes the front (default: a shipped one, if any)",
+        help=f"which completes the front (default {INPAINTER}, which comes with attnorm)",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--force", action="store_true", help="overwrite an existing sheet")
@@ -48,17 +48,15 @@ def run(args: argparse.Namespace) -> None:
     check_picture_name(args.out)
     check_output(args.out, args.force)
     pipe = ClassConditionalPipeline.from_pretrained(args.model, device=args.device)
-    inpainter = args.inpainter or _shipped_inpainter()
     left = [_titled(f"Drawn by {args.model}", _classes(pipe, args.seed))]
     right = [_titled("From one class to another", _way(pipe, args.seed))]
     layouts = _layouts(pipe, args.seed)
     if layouts is not None:
         right.append(_titled("The layouts that its attentive normalization made", layouts))
-    if inpainter is not None:
-        front = _front(InpaintingPipeline.from_pretrained(inpainter, device=args.device), args.seed)
-        left.append(_titled(f"A drawn building front, completed by {inpainter}", front))
+    front = _front(InpaintingPipeline.from_pretrained(args.inpainter, device=args.device), args.seed)
+    left.append(_titled(f"A drawn building front, completed by {args.inpainter}", front))
     save_picture(framed(_beside(stack(left, gap=GAP), stack(right, gap=GAP))), args.out)
-    print(args.out if inpainter else f"{args.out} (without a completed front: no inpainting model comes with attnorm)")
+    print(args.out)
 
 
 def _titled(title: str, sheet: np.ndarray) -> np.ndarray:
@@ -73,13 +71,6 @@ def _beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:
         for sheet, gap in ((left, GAP), (right, 0))
     ]
     return np.concatenate(padded, axis=1)
-
-
-def _shipped_inpainter() -> str | None:
-    for name, folder in shipped_models().items():
-        if task_of(folder) == "inpainting":
-            return name
-    return None
 
 
 def _classes(pipe: ClassConditionalPipeline, seed: int) -> np.ndarray:
