@@ -63,7 +63,7 @@ class InpaintTab:
     def build(self) -> None:
         models = self._shelf.models("inpainting")
         if not models:
-            no_model("inpainting model", "attnorm train demo-inpaint --data facades-synthetic --out runs/facades")
+            no_model("inpainting")
             return
         canvas, shown = gr.State(None, time_to_live=KEPT), gr.State(None, time_to_live=KEPT)
         with gr.Row():
