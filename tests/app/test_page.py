@@ -37,7 +37,14 @@ ARGUMENTS = [
 ]
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 PATIENCE = 60_000  # milliseconds, on a busy machine
+RENDERER = re.compile("/WebGL.*Renderer")  # the last script that the editor loads
 SIZE = (97, 131)  # no multiple of anything
+# What Gradio's own scripts and the browser warn of, and nothing on this page can change.
+KNOWN_WARNINGS = (
+    r"\s+at \w+\.\w+ \(http",  # PixiJS, which the editor draws with, says where it was called in an old way
+    r"Method not implemented\.",  # Gradio's client, at the start
+    r"\[\.WebGL-\w+\]GL Driver Message",  # Chromium without a graphics card
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +68,20 @@ def browser():
 
 @pytest.fixture
 def opened(browser, address):
-    """Opens the page; at the end nothing may be wrong in the console, and nobody else may have been asked."""
+    """Opens the page; at the end no error and no unknown warning may be in the console, and nobody else may have been
+    asked. `before` gets the page when it is still empty.
+    """
     wrong, elsewhere, pages = [], [], []
 
-    def open_page(viewport=DESKTOP, scheme="light"):
+    def heard(message):
+        known = message.type == "warning" and any(re.match(each, message.text) for each in KNOWN_WARNINGS)
+        if message.type in ("error", "warning") and not known:
+            wrong.append(message.text)
+
+    def open_page(viewport=DESKTOP, scheme="light", before=lambda page: None):
         page = browser.new_context(viewport=viewport, color_scheme=scheme).new_page()
         page.set_default_timeout(PATIENCE)
-        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+        page.on("console", heard)
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on(
             "request",
@@ -76,6 +90,7 @@ def opened(browser, address):
             ),
         )
         pages.append(page)
+        before(page)
         page.goto(address)
         page.wait_for_selector("#run")
         return page
@@ -99,20 +114,26 @@ def open_picture(page, file):
     page.get_by_text(file.name[:4]).first.wait_for()
 
 
-def paint(page, taken=lambda canvas: pinkness(canvas) > 60):
-    """Draws a stroke with the mouse from left to right across the picture; repeats it until the editor has heard it."""
+def stroke(page):
+    """Draws once with the mouse from left to right across the middle of the editor."""
     canvas = page.locator("#editor canvas").first
     canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.45, middle)
+    page.mouse.down()
+    for step in range(6):
+        page.mouse.move(box["x"] + box["width"] * (0.45 + 0.02 * step), middle)
+        page.wait_for_timeout(30)
+    page.mouse.up()
+    page.mouse.move(0, 0)  # the brush's outline goes with it
+
+
+def paint(page, taken=lambda canvas: pinkness(canvas) > 60):
+    """Repeats a stroke until the editor has heard it."""
+    canvas = page.locator("#editor canvas").first
     for _ in range(20):
-        box = canvas.bounding_box()
-        middle = box["y"] + box["height"] / 2
-        page.mouse.move(box["x"] + box["width"] * 0.45, middle)
-        page.mouse.down()
-        for step in range(6):
-            page.mouse.move(box["x"] + box["width"] * (0.45 + 0.02 * step), middle)
-            page.wait_for_timeout(30)
-        page.mouse.up()
-        page.mouse.move(0, 0)  # the brush's outline goes with it
+        stroke(page)
         page.wait_for_timeout(300)
         if taken(canvas):
             return
@@ -170,6 +191,45 @@ def complete(page):
     page.wait_for_function("document.querySelector('#report').innerText.includes('replaced')")
     page.wait_for_function("!document.querySelector('#result').disabled")
     return download(page, page.locator("#result").click)
+
+
+def margins(page):
+    """Pixels to the left and to the right of a blue picture in the editor's box, or None if it is not there."""
+    box = page.locator("#editor canvas").first.locator("..")
+    shot = np.asarray(Image.open(io.BytesIO(box.screenshot())).convert("RGB")).astype(int)
+    columns = np.flatnonzero((shot[..., 2] - shot[..., 0] > 150).mean(0) > 0.3)
+    return (columns[0], shot.shape[1] - 1 - columns[-1]) if len(columns) else None
+
+
+@needs_browser
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_picture_fills_the_editor_however_late_that_is_ready_and_takes_the_first_stroke(opened, tmp_path, viewport):
+    """As on a busy machine: the picture is opened, and seconds go by, before the editor's renderer is there."""
+    Image.new("RGB", (300, 200), (0, 0, 255)).save(tmp_path / "blue.png")
+    held = []
+    page = opened(viewport, before=lambda page: page.route(RENDERER, lambda route: held.append(route)))
+    page.locator(".drop input[type=file]").first.set_input_files(tmp_path / "blue.png")
+    page.get_by_text("blue").first.wait_for()
+    page.wait_for_timeout(3000)
+    assert held  # or the renderer has another name
+    for route in held:
+        route.continue_()
+    page.locator("#editor canvas").first.wait_for()
+    found = None
+    for _ in range(60):  # nothing tells when the editor shows it
+        page.wait_for_timeout(500)
+        found = margins(page)
+        if found is not None and max(found) < 40:
+            break
+    assert found is not None and max(found) < 40 and abs(found[0] - found[1]) <= 3, found
+    canvas = page.locator("#editor canvas").first
+    stroke(page)
+    for _ in range(60):
+        if pinkness(canvas) > 60:
+            break
+        page.wait_for_timeout(500)
+    hole = saved_mask(page)
+    assert hole.shape == (200, 300) and hole[100, 150] and hole.mean() < 0.3
 
 
 @needs_browser

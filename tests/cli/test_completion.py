@@ -125,6 +125,14 @@ def test_every_command_is_known_with_its_options(found):
     assert {"--data", "--out", "--steps", "--generator.long_range.num_entities", "--masks.kind"} <= names
 
 
+def test_the_help_has_a_line_for_each_shells_recipe(capsys):
+    with pytest.raises(SystemExit):
+        main(["completion", "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    for shell in SHELLS:
+        assert sum(line.startswith(f"{shell}:") for line in lines) == 1
+
+
 def test_the_command_prints_a_script(found, capsys):
     assert main(["completion", "bash"]) == 0
     assert capsys.readouterr().out == SHELLS["bash"](found)

@@ -23,7 +23,7 @@ def test_a_sheet_with_the_maps_of_an_entity(finished_run, tmp_path, output, cont
 def test_auto_chooses_the_entity_whose_map_varies_most(finished_run, tmp_path, output):
     layout = ClassConditionalPipeline.from_pretrained(finished_run).interpolate("3", "7", 3, 2, with_layouts=True)
     [maps] = layout.layouts.values()
-    spreads = [np.std(maps[:, :, entity]) for entity in range(4)]
+    spreads = [np.prod([np.std(row[:, entity], dtype=float) for row in maps]) for entity in range(4)]
     for number, entity in enumerate(([], ["--entity", "auto"])):
         path = tmp_path / f"{number}.png"
         out = output(

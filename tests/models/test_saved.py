@@ -6,14 +6,19 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 import torch
-from huggingface_hub import hub_mixin
+from huggingface_hub import ModelCard, hub_mixin
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from attnorm.errors import UserError
 from attnorm.exporting.program import program_of
 from attnorm.models import pretrained
 from attnorm.models.class_conditional import Generator, GeneratorConfig
-from attnorm.models.inpainting import InpaintingGenerator, InpaintingGeneratorConfig
+from attnorm.models.inpainting import (
+    InpaintingCritic,
+    InpaintingCriticConfig,
+    InpaintingGenerator,
+    InpaintingGeneratorConfig,
+)
 from attnorm.models.saved import find_model, licence_of, step_of, task_of, write_step
 
 
@@ -55,6 +60,26 @@ def test_the_task_of_runs_folders_shipped_names_and_the_hub(models, hub, tmp_pat
         assert task_of(source) == "class-conditional", source
     with pytest.raises(UserError, match="the hub did not give one either"):
         task_of("me/nothing")
+
+
+def test_the_note_beside_saved_weights_is_true_and_says_how_they_are_loaded(tmp_path):
+    torch.manual_seed(0)
+    small = GeneratorConfig(num_classes=2, channels=(4, 4, 4, 4), latent_dim=8)
+    critic = InpaintingCriticConfig(image_size=32, local_size=16, width=4)
+    inpainter = InpaintingGenerator(InpaintingGeneratorConfig(image_size=32, width=4))
+    for network in (Generator(small), inpainter, InpaintingCritic(critic)):
+        folder = tmp_path / type(network).__name__
+        network.save_pretrained(folder)
+        card = ModelCard.load(folder / "README.md")
+        assert "More Information Needed" not in card.text and "PyTorchModelHubMixin" not in card.text
+        assert card.data.library_name == "attnorm"
+        assert ("attnorm package" in card.text) == isinstance(network, Generator | InpaintingGenerator)
+        code = card.text.split("```python")[1].split("```")[0].replace("FOLDER", folder.as_posix())
+        found = {}
+        exec(code, found)
+        assert type(found["network"]) is type(network)
+        for name, weights in network.state_dict().items():
+            assert torch.equal(found["network"].state_dict()[name], weights)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", "[" * 100_000])

@@ -5,6 +5,7 @@ import pytest
 
 from attnorm import plots
 from attnorm.plots import grids
+from attnorm.plots.interpolation import liveliest_entity
 
 ROWS, FRAMES = 2, 3
 PICTURES = np.arange(10, 10 + ROWS * FRAMES, dtype=np.uint8).reshape(ROWS, FRAMES, 1, 1, 1).repeat(64, 2).repeat(64, 3)
@@ -60,3 +61,15 @@ def test_the_knob_of_a_film_moves_from_the_first_name_to_the_second():
     first, middle, last = (np.argwhere(frame[8:28].min(-1) < 60)[:, 1] for frame in frames)
     assert np.median(first) < np.median(last)
     assert first.mean() < middle.mean() < last.mean()
+
+
+def test_one_lively_row_does_not_choose_the_entity_that_all_rows_show():
+    chance = np.random.default_rng(0)
+    # Columns are entities: black but for one row; lively everywhere; nearly as lively, but black in one row.
+    scales = np.array([[1.0, 0.2, 0.3], [0.0, 0.2, 0.3], [0.0, 0.2, 0.3], [0.0, 0.2, 0.0]])
+    layouts = scales[:, None, :, None, None] * chance.random((4, 3, 3, 5, 5))
+    assert liveliest_entity(layouts) == 1
+    layouts[2] = 1 / 3  # a row that says nothing of any entity
+    assert liveliest_entity(layouts.astype(np.float32)) == 1
+    layouts[:, :, 1] = 0.5
+    assert liveliest_entity(layouts[:1]) == 0  # of a single row, the one that varies most

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import resource
+import shlex
 import shutil
 from dataclasses import asdict, replace
 
@@ -14,6 +15,7 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file
 
+from attnorm.cli import main
 from attnorm.config import to_yaml
 from attnorm.errors import UserError
 from attnorm.inpainting_pipeline import InpaintingPipeline
@@ -68,6 +70,33 @@ def test_a_generators_folder_loads_and_draws_what_the_run_draws(finished_run, tm
         *("README.md", "config.json", "model.safetensors", "training.json", "samples.png", "layouts.png")
     }
     assert all(path.stat().st_mode & 0o044 == 0o044 for path in (tmp_path / "mine").iterdir())  # all may read them
+
+
+def test_what_else_lies_beside_the_weights_is_not_published(run_copy, tmp_path):
+    (run_copy / "model" / "notes.txt").write_text("for myself alone")
+    (run_copy / "model" / ".secret").write_text("for myself alone")
+    card = package(run_copy, tmp_path / "mine", "mine", Wishes())
+    assert {p.name for p in (tmp_path / "mine").iterdir()} == {
+        *("README.md", "config.json", "model.safetensors", "training.json", "samples.png", "layouts.png")
+    }
+    assert "attnorm package" in (run_copy / "model" / "README.md").read_text()  # the note of the run's own folder
+    written = (tmp_path / "mine" / "README.md").read_text(encoding="utf-8")
+    assert written == str(card) and "## Training" in written and "attnorm package" not in written
+
+
+def test_the_advice_for_an_unmeasured_run_can_be_followed(run_copy, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    packaging = ["package", str(run_copy), "mine"]
+    assert main(packaging) == 0
+    advice = capsys.readouterr().out.splitlines()[-1]
+    assert advice.startswith("nothing has measured these weights: run attnorm evaluate ")
+    evaluating = shlex.split(advice.partition("run attnorm ")[2].partition(", remove mine, then package again")[0])
+    assert main([*evaluating, "--num", "12", "--metrics", "kid"]) == 0
+    shutil.rmtree("mine")
+    capsys.readouterr()
+    assert main(packaging) == 0
+    assert "nothing has measured" not in capsys.readouterr().out
+    assert ModelCard.load("mine/README.md").data.eval_results
 
 
 def test_the_card_has_the_runs_records_and_tags(run_copy, tmp_path):

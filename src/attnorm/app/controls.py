@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from attnorm.app.shelf import KINDS_EXPLAINED, Model
+from attnorm.app.shelf import KINDS_EXPLAINED, Model, Task
 from attnorm.config import whole_number
 from attnorm.errors import UserError
 
@@ -19,6 +19,14 @@ MODEL_QUEUE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1
 INSIDE: dict[str, Any] = {"api_visibility": "private"}
 # Quick things: beside the queue, without a sign of progress, and of many in a row only the last.
 AT_ONCE: dict[str, Any] = {**INSIDE, "queue": False, "show_progress": "hidden", "trigger_mode": "always_last"}
+# Of each task, what its models are called and how a first one is trained.
+FIRST_MODELS: dict[Task, tuple[str, str]] = {
+    "class-conditional": (
+        "class-conditional generator",
+        "attnorm train demo-digits --data digits --out runs/digits",
+    ),
+    "inpainting": ("inpainting model", "attnorm train demo-inpaint --data facades-synthetic --out runs/facades"),
+}
 PROGRESS = gr.Progress()  # as a parameter's default: Gradio hands in the bar of the call
 RANDOM_SEED = "() => Math.floor(Math.random() * 1000000)"
 
@@ -77,10 +85,11 @@ def seed_with_dice() -> gr.Number:
     return seed
 
 
-def no_model(kind: str, command: str) -> None:
-    """What a tab says that has no model to work with."""
+def no_model(task: Task, which: str = "") -> None:
+    """What a tab says that has no model of a task to work with, or none that has what it needs besides."""
+    kind, command = FIRST_MODELS[task]
     gr.Markdown(
-        f"### No {kind} here yet\n"
+        f"### No {kind}{which} here yet\n"
         f"Train one with `{command}` and start the page again: `attnorm app` finds what is in `runs/`, "
         "and `attnorm app PATH …` takes runs and saved models from anywhere.",
         elem_classes="empty",

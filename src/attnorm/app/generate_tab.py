@@ -35,7 +35,7 @@ class GenerateTab:
     def build(self) -> None:
         models = self._shelf.models("class-conditional")
         if not models:
-            no_model("class-conditional generator", "attnorm train demo-digits --data digits --out runs/digits")
+            no_model("class-conditional")
             return
         with gr.Row():
             with gr.Column(min_width=300, scale=2):

@@ -35,13 +35,23 @@ MODES = [
     ("windows around the holes", "crop"),
     ("whole picture, scaled down", "resize"),
 ]
-# Gradio measures the editor while the page is still settling, and then only again when its size changes by much.
-MEASURE_AGAIN = """() => [100, 1000].forEach(delay => setTimeout(() => {
+# Gradio's editor is deaf to its size until its renderer is loaded, and so may stay as narrow as the page was while that
+# was settling, with the picture small and beside the middle. Two changes of the width make it measure and fit anew: the
+# first waits for the canvas, the second for a frame in which the canvas has followed, however late that is.
+MEASURE_AGAIN = """() => {
     const editor = document.querySelector('#editor');
-    if (!editor) return;
-    editor.style.width = '90%';
-    setTimeout(() => editor.style.width = '', 200);
-}, delay))"""
+    const followed = () => {
+        const canvas = editor.querySelector('canvas');
+        return canvas && Math.abs(canvas.clientWidth - canvas.parentElement.clientWidth) <= 1;
+    };
+    const soon = (condition, then) => requestAnimationFrame(() => {
+        if (editor?.isConnected) condition() ? then() : soon(condition, then);
+    });
+    soon(() => editor.querySelector('canvas'), () => {
+        editor.style.width = '90%';
+        soon(followed, () => editor.style.width = '');
+    });
+}"""
 DOWNLOAD = "() => document.querySelector('#mask-file')?.click()"
 
 
@@ -63,7 +73,7 @@ class InpaintTab:
     def build(self) -> None:
         models = self._shelf.models("inpainting")
         if not models:
-            no_model("inpainting model", "attnorm train demo-inpaint --data facades-synthetic --out runs/facades")
+            no_model("inpainting")
             return
         canvas, shown = gr.State(None, time_to_live=KEPT), gr.State(None, time_to_live=KEPT)
         with gr.Row():

@@ -35,7 +35,7 @@ class InterpolateTab:
     def build(self) -> None:
         models = self._shelf.models("class-conditional")
         if not models:
-            no_model("class-conditional generator", "attnorm train demo-digits --data digits --out runs/digits")
+            no_model("class-conditional")
             return
         frames = gr.State(None, time_to_live=KEPT)
         with gr.Row():

@@ -52,10 +52,7 @@ class LayerTab:
     def build(self) -> None:
         models = self._shelf.models("inpainting", with_layout=True)
         if not models:
-            no_model(
-                "inpainting model with attentive normalization",
-                "attnorm train demo-inpaint --data facades-synthetic --out runs/facades",
-            )
+            no_model("inpainting", " with attentive normalization")
             return
         seen = gr.State(None, time_to_live=KEPT)
         with gr.Row():

@@ -40,6 +40,7 @@ STYLE = """
 .gradio-container .together { align-items: flex-end; }
 .together button { margin-bottom: var(--spacing-lg); height: 40px; }
 #editor canvas { display: block; margin-inline: auto; }
+#editor .toolbar-wrap { left: 0; }  /* in the margin of the picture and not over it */
 #statistics { max-width: calc(100vw - 56px); }
 footer .divider { display: none; }
 @media (max-width: 640px) {

@@ -25,6 +25,7 @@ from attnorm.shipped import shipped_models
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter  # a recipe a line
     parser.add_argument("shell", choices=tuple(SHELLS))
 
 

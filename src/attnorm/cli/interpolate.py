@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--entity",
         metavar="K",
-        help="whose map is shown, or auto (the default, where the model has a layout): the one whose map varies most",
+        help="whose map is shown, or auto (the default, where there is a layout): the one that varies most in all rows",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--out", type=file_path, required=True, help="the sheet, such as sheet.png")

@@ -25,4 +25,4 @@ def run(args: argparse.Namespace) -> None:
     print(f"{args.out}: the model of step {card.facts.step}, {size:.1f} MB; read its README.md before you share it")
     if not card.measured:
         command = shlex.join(["attnorm", "evaluate", str(card.facts.folder)])
-        print(f"nothing has measured these weights: {command}, then again, fills the table")
+        print(f"nothing has measured these weights: run {command}, remove {args.out}, then package again")

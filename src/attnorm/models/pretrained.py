@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin, hf_hub_download
+from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
 from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -22,6 +22,27 @@ from attnorm.errors import UserError
 from attnorm.memory import check_memory
 from attnorm.shipped import shipped_model
 
+# What save_pretrained says of weights that nobody has described yet; "pipeline_tag" is of the networks that draw.
+NOTE = """\
+---
+{{ card_data }}
+---
+
+Weights and configuration of `{{ network }}`, a network of `attnorm`, after
+[Attentive Normalization for Conditional Image Generation]({{ paper_url }}) (CVPR 2020). To load it from this folder:
+
+```python
+from {{ module }} import {{ network }}
+
+network = {{ network }}.from_pretrained("FOLDER")
+```
+{% if pipeline_tag %}
+The commands and pipelines of `attnorm` take the folder as it is, or the run that it is in.
+
+This note is no model card: it does not know the data, the training or the quality. `attnorm package RUN FOLDER` and
+`attnorm push RUN ORGANISATION/NAME` write a full card from the run's records.
+{% endif %}"""
+
 
 class PretrainedNetwork(
     nn.Module,
@@ -29,6 +50,7 @@ class PretrainedNetwork(
     library_name="attnorm",
     paper_url="https://arxiv.org/abs/2004.03828",
     tags=["attentive-normalization"],
+    model_card_template=NOTE,
 ):
     """A network built from one configuration dataclass; `save_pretrained` and `from_pretrained` keep the two together.
 
@@ -71,6 +93,11 @@ class PretrainedNetwork(
             raise UserError(f"{what} ({misfit}): save or download both again")
         network.load_state_dict(tensors)
         return network.to(map_location).eval()
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """The note that `save_pretrained` leaves beside the weights where there is no card yet."""
+        names = {"network": type(self).__name__, "module": type(self).__module__}
+        return super().generate_model_card(*args, **{**names, **kwargs})
 
 
 def weight_bytes(network: type[PretrainedNetwork], config: Any) -> int:

@@ -29,12 +29,18 @@ from attnorm.plots.grids import (
 from attnorm.plots.layouts import LARGE_TILE, grey_map, peak_of
 
 TRACK = (205, 205, 205)
+STILL = 1e-6  # of the weights' standard deviation: no more than rounding
 Names = tuple[str, str]
 
 
 def liveliest_entity(layouts: np.ndarray) -> int:
-    """The entity whose map varies most over everything; layouts (rows, frames, n, h, w)."""
-    return int(layouts.std((0, 1, 3, 4)).argmax())
+    """The entity whose map varies most in all of the rows; layouts (rows, frames, n, h, w).
+
+    By the geometric mean of the rows' standard deviations: one black row counts against an entity whatever the others
+    do, and a row that is flat for every entity counts against none.
+    """
+    spreads = layouts.std((1, 3, 4), dtype=np.float64)
+    return int(np.log(spreads + STILL).mean(0).argmax())
 
 
 def interpolation_sheet(

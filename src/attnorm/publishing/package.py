@@ -33,10 +33,11 @@ from attnorm.publishing.samples import (
     inpainter_holes,
     inpainter_sheets,
 )
-from attnorm.shipped import CARD_FILE
+from attnorm.shipped import CARD_FILE, CONFIG_FILE, TRAINING_FILE
 from attnorm.training.inpainting import InpaintingConfig
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+MODEL_FILES = (CONFIG_FILE, SAFETENSORS_SINGLE_FILE, TRAINING_FILE)  # the last is not of every version
 READABLE = 0o644  # safetensors writes files that only their owner may read
 
 Pipeline = ClassConditionalPipeline | InpaintingPipeline
@@ -91,8 +92,9 @@ def _write_model(facts: RunFacts, folder: Path, wishes: Wishes) -> tuple[dict[st
     dtype = DTYPES[wishes.dtype]
     original = _load(facts, facts.folder)
     folder.mkdir()
-    for path in filter(Path.is_file, facts.folder.iterdir()):  # not copytree, whose error is a list
-        shutil.copyfile(path, folder / path.name)
+    for name in MODEL_FILES:  # by name, so that nobody publishes what else lies there
+        if (facts.folder / name).is_file():
+            shutil.copyfile(facts.folder / name, folder / name)
     weights = folder / SAFETENSORS_SINGLE_FILE
     if dtype != torch.float32:
         save_file(_rounded(original.generator, dtype), weights, metadata={"format": "pt"})
