@@ -283,6 +283,7 @@ def test_everything_is_where_it_should_be(finished_run):
         "model/config.json",
         "model/model.safetensors",
         "model/README.md",
+        "model/training.json",
     }
 
 
