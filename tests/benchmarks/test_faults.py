@@ -128,13 +128,13 @@ def test_a_part_that_cannot_go_on_is_a_failure_and_the_others_are_still_tried(tm
         raise FileNotFoundError("no checkpoint")
 
     tried = []
-    for name in ("_same_losses", "_same_evaluation", "_one_writer", "_one_dies", "_stopped"):
+    for name in ("_same_losses", "_interrupted", "_same_evaluation", "_one_writer", "_one_dies", "_stopped"):
         monkeypatch.setattr(processes, name, lambda folder, found, name=name: tried.append(name))
     lost.__name__ = "_one_dies"
     monkeypatch.setattr(processes, "_one_dies", lost)
     found = processes.run(tmp_path / "processes")
     assert found["failures"] == ["one dies, to its end: broken off: no checkpoint"]
-    assert tried == ["_same_losses", "_same_evaluation", "_one_writer", "_stopped"]
+    assert tried == ["_same_losses", "_interrupted", "_same_evaluation", "_one_writer", "_stopped"]
 
     def broken(folder, args):
         raise RuntimeError("the undisturbed run failed")

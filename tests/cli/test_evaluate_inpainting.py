@@ -92,7 +92,7 @@ def test_other_pictures_and_a_saved_model(run, output, tmp_path, without_opencv)
     model = shutil.copytree(run / "model", tmp_path / "elsewhere" / "model")
     output("evaluate", model, "--data", tmp_path / "pictures", "--out", tmp_path / "r.json")
     protocol = read_record(tmp_path / "r.json").protocol
-    assert (protocol.num, protocol.weights, protocol.step, protocol.split) == (3, "unknown", None, "pictures")
+    assert (protocol.num, protocol.weights, protocol.step, protocol.split) == (3, "unknown", 6, "pictures")
 
 
 def test_the_runs_own_pictures_are_held_out_however_they_are_named(run, output, tmp_path, monkeypatch, without_opencv):

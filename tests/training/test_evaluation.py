@@ -73,9 +73,9 @@ def test_the_best_model_is_kept_whichever_way_better_goes(train, monkeypatch, be
     )
     original = loop._save_model
 
-    def watched(task, folder):
+    def watched(task, folder, step):
         saved.append(folder.name)
-        original(task, folder)
+        original(task, folder, step)
 
     monkeypatch.setattr(loop, "_save_model", watched)
     run = train("run", "--evaluate_every", "2", "--checkpoint_every", "2")

@@ -168,11 +168,11 @@ def test_a_new_model_that_cannot_take_its_place_leaves_the_old_one(run_copy, mon
     with monkeypatch.context() as patch:
         failing(patch, loop.Path, "rename", READ_ONLY, at=2)
         with pytest.raises(UserError, match="cannot write the model"):
-            loop._save_model(Task(), run_copy / "model")
+            loop._save_model(Task(), run_copy / "model", 6)
     assert (run_copy / "model" / "model.safetensors").read_bytes() == before
     assert not list(run_copy.glob(".*"))
-    loop._save_model(Task(), run_copy / "model")
-    assert [path.name for path in (run_copy / "model").iterdir()] == ["model.safetensors"]
+    loop._save_model(Task(), run_copy / "model", 6)
+    assert {path.name for path in (run_copy / "model").iterdir()} == {"model.safetensors", "training.json"}
     assert (run_copy / "model" / "model.safetensors").read_bytes() == b"new"
     assert not list(run_copy.glob(".*"))
 
