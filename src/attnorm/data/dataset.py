@@ -23,7 +23,7 @@ from attnorm.data.manifest import (
     check_class_names,
     check_no_class_lost,
     read_set,
-    remade,
+    with_remedy,
 )
 from attnorm.errors import UserError
 
@@ -143,12 +143,8 @@ def open_part(info: PreparedInfo) -> ImageDataset:
 
     Raises UserError, naming the file, the remedy and in a sharded set the command, if they are damaged.
     """
-    try:
+    with with_remedy(info):
         return _map(info)
-    except DamagedError as error:
-        if info.share.of == 1:
-            raise
-        raise remade(error, info.folder.parent, info.share, info) from error
 
 
 def _map(info: PreparedInfo) -> ImageDataset:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,17 @@ def remade(error: DamagedError, path: Path, share: Share, like: PreparedInfo | N
     """The error with the remedy for one shard of the set at `path`; `like` is a whole one, if there is any."""
     folder, command = share.folder(path), command_for(path, share, like)
     return UserError(f"{error.problem}: remove {folder} and make it again with `{command}`")
+
+
+@contextmanager
+def with_remedy(info: PreparedInfo) -> Iterator[None]:
+    """Adds to the damage of a part, where that is a shard, how to make it again: the rest of the set is whole."""
+    try:
+        yield
+    except DamagedError as error:
+        if info.share.of == 1:
+            raise
+        raise remade(error, info.folder.parent, info.share, info) from error
 
 
 def command_for(path: Path, share: Share, like: PreparedInfo | None) -> str:
