@@ -1,5 +1,6 @@
 """Every command from the outside: what it prints, what it writes, and how it refuses."""
 
+import importlib
 import shutil
 from itertools import pairwise
 
@@ -22,6 +23,11 @@ def printed(capsys, *arguments):
     out, err = capsys.readouterr()
     assert err == ""
     return out
+
+
+def paragraphs(text):
+    """Without the ends of lines, which depend on the terminal."""
+    return [" ".join(paragraph.split()) for paragraph in text.strip().split("\n\n")]
 
 
 def test_an_unknown_command_is_refused_with_the_nearest_name(refused):
@@ -251,6 +257,8 @@ def test_every_command_explains_itself(name, capsys):
     assert stop.value.code == 0
     assert out.startswith(f"usage: attnorm {name} ")
     assert len(out.splitlines()) > 4  # a description and its arguments
+    described = importlib.import_module(f"attnorm.cli.{name.replace('-', '_')}").__doc__
+    assert set(paragraphs(described)) <= set(paragraphs(out))
 
 
 def test_a_missing_extra_is_named_with_the_remedy(refused, monkeypatch):

@@ -43,6 +43,14 @@ COMMANDS = {
 }
 
 
+class ParagraphFormatter(argparse.HelpFormatter):
+    """Keeps the paragraphs of a description, which argparse runs together, and fills the lines of each."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        paragraphs = text.strip().split("\n\n")
+        return "\n\n".join(super(ParagraphFormatter, self)._fill_text(each, width, indent) for each in paragraphs)
+
+
 class OneLineParser(argparse.ArgumentParser):
     """An argument parser whose errors are one line with the command that explains more.
 
@@ -50,7 +58,7 @@ class OneLineParser(argparse.ArgumentParser):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"allow_abbrev": False, **options})
+        super().__init__(**{"allow_abbrev": False, "formatter_class": ParagraphFormatter, **options})
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see {self.prog} --help)")
