@@ -159,6 +159,12 @@ def require_count(name: str, value: int, most: int) -> None:
         raise ValueError(f"{name} must be at most {most}, got {value}")
 
 
+def require_weight(name: str, value: float) -> None:
+    """For factors and durations that may be 0: raises ValueError for those below, and for infinity and NaN."""
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{name} must not be negative nor infinite, got {value}")
+
+
 def whole_number(name: str, value: Any) -> int:
     """An argument as an int: one of Python or NumPy, or a tensor of one.
 

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, distributed, nn
 
-from attnorm.config import derive, require_count
+from attnorm.config import derive, require_count, require_weight
 from attnorm.data.dataset import ImageDataset
 from attnorm.layers import orthogonal_loss
 from attnorm.metrics.layout import record_layouts, usage_figures
@@ -78,8 +78,7 @@ class ClassConditionalConfig(TrainingConfig):
         for name, most in LARGEST.items():
             require_count(name, getattr(self, name), most)
         for name in ("orthogonal_weight", "auxiliary_weight", "ema_half_life", "ema_ramp_up"):
-            if not 0 <= getattr(self, name) < float("inf"):  # nor NaN
-                raise ValueError(f"{name} must not be negative nor infinite, got {getattr(self, name)}")
+            require_weight(name, getattr(self, name))
 
     @property
     def image_size(self) -> int:

@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from attnorm.config import require_count
+from attnorm.config import require_count, require_weight
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.masks import MaskConfig, Masks
 from attnorm.errors import UserError
@@ -115,8 +115,7 @@ class InpaintingConfig(TrainingConfig):
             *("reconstruction_weight", "adversarial_weight", "penalty_weight", "coarse_weight", "orthogonal_weight"),
             *("ema_half_life", "ema_ramp_up"),
         ):
-            if not 0 <= getattr(self, name) < float("inf"):  # nor NaN
-                raise ValueError(f"{name} must not be negative nor infinite, got {getattr(self, name)}")
+            require_weight(name, getattr(self, name))
 
     @property
     def image_size(self) -> int:
