@@ -19,8 +19,10 @@ WARM_UP = 1 / 3  # share of the steps before memory is looked at: allocators fil
 MOST_GROWTH_MB = 1.0  # per 1000 steps, with twice the standard error
 MOST_DIFFERENCE_MB = 10.0  # between few and many pictures
 # To keep the many would take at least twice that: features of 1280 float32 of each generated picture, or the pixels of
-# each file. The few fill the batches and buffers that there are at a time.
-EVALUATED = (128, 4096)
+# each file. The few fill the batches and buffers that there are at a time; and they are more pictures than features, so
+# that the covariance of either has the same rank, and its square root the same size.
+EVALUATED = (2048, 6144)
+NUM_REAL = 128
 FILES, FILE_SIDE = (4, 64), 512
 _SMALL = "--generator.image_size 16 --generator.channels 4 4 4 --generator.long_range.block 1"
 _SMALL += " --discriminator.image_size 16 --discriminator.channels 4 4 4"
@@ -136,7 +138,7 @@ def _peaks(folder: Path) -> dict[str, tuple[tuple[int, int], tuple[float, float]
 
     def evaluation(count: int) -> float:
         out = folder / f"evaluated-{count}.json"
-        numbers = ["--num", str(count), "--num-real", str(EVALUATED[0])]
+        numbers = ["--num", str(count), "--num-real", str(NUM_REAL)]
         return _peak(command("evaluate", runs[CLASS_CONDITIONAL], "--out", out, *numbers))
 
     def inpainting(count: int) -> float:
