@@ -26,6 +26,19 @@ Figures = dict[str, Tensor]
 Network = TypeVar("Network", bound=nn.Module)
 
 
+@contextlib.contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Inside this context no parameter of the network gets a gradient; afterwards those do that did before."""
+    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    try:
+        for parameter in trainable:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+
+
 class AdversarialTask:
     """A generator, its opponent, their optimisers and the averaged generator.
 

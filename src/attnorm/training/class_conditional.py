@@ -25,7 +25,7 @@ from attnorm.models.class_conditional import (
 )
 from attnorm.models.pretrained import weight_bytes
 from attnorm.plots import label_grid, save_picture, to_uint8
-from attnorm.training.adversarial import AdversarialTask, Figures
+from attnorm.training.adversarial import AdversarialTask, Figures, frozen
 from attnorm.training.augment import Augmentation, augmented
 from attnorm.training.config import Evaluation, TrainingConfig
 from attnorm.training.ema import EMA
@@ -138,12 +138,12 @@ class ClassConditionalTask(AdversarialTask):
         """
         self._begin_step(step)
         self.generator.train()
-        self.discriminator.train().requires_grad_(True)
+        self.discriminator.train()
         updates = [self._update_discriminator(step, update, batch) for update, batch in enumerate(batches)]
         figures = updates[-1] | {"gradient_d": torch.stack([found["gradient_d"] for found in updates]).mean()}
         # The generator's step needs no gradient of the discriminator's weights: a third of its backward pass.
-        self.discriminator.requires_grad_(False)
-        figures |= self._update_generator(step, len(batches[0][1]))
+        with frozen(self.discriminator):
+            figures |= self._update_generator(step, len(batches[0][1]))
         batch_size = self.config.batch_size
         self.ema.update(self.generator, (step + 1) * batch_size, batch_size)
         return figures

@@ -34,7 +34,7 @@ from attnorm.models.pretrained import weight_bytes
 from attnorm.plots import save_picture
 from attnorm.plots.inpainting import inpainting_sheet, with_holes
 from attnorm.training import inpainting_losses as losses
-from attnorm.training.adversarial import AdversarialTask, Figures
+from attnorm.training.adversarial import AdversarialTask, Figures, frozen
 from attnorm.training.config import Evaluation, TrainingConfig
 from attnorm.training.ema import EMA
 from attnorm.training.phases import PhaseConfig, Phases
@@ -207,13 +207,13 @@ class InpaintingTask(AdversarialTask):
         first, figures = self.batches_before(step), dict[str, Tensor]()
         *for_critics, (own, _) = batches
         self.generator.train()
-        self.critic.train().requires_grad_(True)
+        self.critic.train()
         updates = [self._update_critic(number, pictures) for number, (pictures, _) in enumerate(for_critics, first)]
         if updates:
             figures = updates[-1] | {"gradient_c": torch.stack([found["gradient_c"] for found in updates]).mean()}
         # The generator's step needs no gradient of the critics' weights.
-        self.critic.requires_grad_(False)
-        figures |= self._update_generator(first + len(for_critics), own, self.phases.is_adversarial(step))
+        with frozen(self.critic):
+            figures |= self._update_generator(first + len(for_critics), own, self.phases.is_adversarial(step))
         batch_size = self.config.batch_size
         self.ema.update(self.generator, (step + 1) * batch_size, batch_size)
         return figures
