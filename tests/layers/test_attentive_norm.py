@@ -183,8 +183,51 @@ def test_second_derivatives_of_the_whole_layer() -> None:
 
 @pytest.mark.parametrize("side", [(1, 16), (2, 2), (3, 3), (5, 4), (17, 31)])
 def test_any_map_with_enough_pixels_can_be_trained_on(side: tuple[int, int]) -> None:
-    layer = make_layer().train()
-    assert torch.isfinite(layer(features(2, 16, *side))).all()
+    layer, x = make_layer().train(), features(2, 16, *side).requires_grad_()
+    out = layer(x, torch.Generator().manual_seed(5))
+    expected = literal_forward(layer, x, layer.layout(x, torch.Generator().manual_seed(5)))
+    torch.testing.assert_close(out, expected)
+    inputs = [x, *layer.parameters()]
+    upstream = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape)
+    found, wanted = (torch.autograd.grad(t, inputs, upstream, materialize_grads=True) for t in (out, expected))
+    for one, truth in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, truth, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("statistics", ["instance", "batch"])
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+def test_the_memory_format_is_kept(training: bool, statistics: str, order: torch.memory_format) -> None:
+    layer = make_layer(statistics=statistics).train(training)
+    assert layer(features(2, 16, 6, 5).contiguous(memory_format=order)).is_contiguous(memory_format=order)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_layer_that_is_called_twice(backward: bool) -> None:
+    """Each parameter is an input of both calls: a graph of gradients must count no path twice."""
+    layer, x = make_layer(8, 3).train(), features(2, 8, 6, 5).requires_grad_()
+
+    def twice(call) -> Tensor:
+        return call(call(x, 1), 2)
+
+    def literally(t: Tensor, seed: int) -> Tensor:
+        return literal_forward(layer, t, layer.layout(t, torch.Generator().manual_seed(seed)))
+
+    inputs = [x, *layer.parameters()]
+    found = torch.autograd.grad(
+        twice(lambda t, seed: layer(t, torch.Generator().manual_seed(seed))).sin().sum(), inputs, create_graph=backward
+    )
+    wanted = torch.autograd.grad(twice(literally).sin().sum(), inputs)
+    for one, truth in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, truth, rtol=1e-6, atol=1e-8)
+
+
+def test_the_orthogonal_loss_of_a_layer_in_half_precision_is_float32() -> None:
+    layer = make_layer().bfloat16()
+    w = layer.entities.weight.detach().flatten(1).double()
+    expected = (w @ w.t() - torch.eye(4)).square().sum()
+    assert layer.orthogonal_loss().dtype == torch.float32
+    torch.testing.assert_close(layer.orthogonal_loss().double(), expected, rtol=1e-5, atol=0)
 
 
 def test_pooling_shrinks_until_n_positions_are_left() -> None:

@@ -81,6 +81,19 @@ def test_spectral_norm_stays_in_float32_under_autocast() -> None:
         assert torch.equal(layer.weight, plain)
 
 
+def test_spectral_norm_of_a_module_in_half_precision_is_computed_in_float32() -> None:
+    torch.manual_seed(0)
+    low = spectral_norm(nn.Linear(512, 512)).bfloat16().train()
+    exact = copy.deepcopy(low).float()
+    for _ in range(30):  # each access iterates
+        found, wanted = low.weight, exact.weight
+    assert found.dtype == torch.bfloat16
+    original = low.parametrizations.weight.original.float()
+    # The quotient's own rounding averages out of the factor between the two.
+    sigmas = [(original.square().sum() / (original * t).sum()).item() for t in (found.float(), wanted)]
+    assert sigmas[0] == pytest.approx(sigmas[1], rel=1e-3)
+
+
 def test_two_forwards_before_one_backward() -> None:
     """A critic is called on real and fake before the loss is known; u and v move in between."""
     layer = spectral_norm(nn.Linear(4, 4))

@@ -64,6 +64,33 @@ def test_gradcheck_and_gradgradcheck(backend: str, variance: str, affine: str) -
     assert torch.autograd.gradgradcheck(function, inputs)
 
 
+@pytest.mark.parametrize(("backend", "variance"), CASES)
+def test_a_graph_of_gradients_counts_what_the_inputs_share_once(backend: str, variance: str) -> None:
+    """v is computed from the weight, and the weight is an input too: no path from one to the result counts twice."""
+    _, s, weight, bias = operands()
+    leaves = [t.clone().requires_grad_() for t in (weight, bias, s)]
+    features = operands()[0].flatten(2)
+
+    def function(shared_weight: Tensor, shared_bias: Tensor, layout: Tensor, norm) -> Tensor:
+        v = (features * shared_weight.mean(0).view(1, -1, 1)).unflatten(2, s.shape[2:])
+        once = norm(v, layout, shared_weight, shared_bias) + v
+        return norm(once, layout * once.mean(1, keepdim=True).sigmoid(), shared_weight, shared_bias)
+
+    def ours(*args: Tensor) -> Tensor:
+        return regional_norm(*args, variance=variance, backend=backend)
+
+    def theirs(*args: Tensor) -> Tensor:
+        return literal.regional_norm(*args, variance)
+
+    found, wanted = function(*leaves, ours), function(*leaves, theirs)
+    upstream = torch.linspace(-1, 1, found.numel(), dtype=torch.float64).view(found.shape)
+    expected = torch.autograd.grad(wanted, leaves, upstream)
+    for create_graph in (False, True):
+        first = torch.autograd.grad(found, leaves, upstream, retain_graph=True, create_graph=create_graph)
+        for one, truth in zip(first, expected, strict=True):
+            torch.testing.assert_close(one, truth, rtol=1e-8, atol=1e-8)
+
+
 @pytest.mark.parametrize("needed", [(True, False), (False, True)])
 def test_second_derivatives_when_one_input_needs_none(needed: tuple[bool, bool]) -> None:
     v, s, _, _ = operands(affine="none")
@@ -162,6 +189,24 @@ def test_the_deviation_itself_survives_a_large_mean(backend: str, mean: float) -
     assert ((found.variance.double().sqrt() - sigma) / sigma).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("backend", ON_CPU)
+@pytest.mark.parametrize(("mean", "deviation"), [(1.0, 0.1), (10.0, 0.1), (30.0, 0.1), (10.0, 0.01)])
+def test_regions_far_apart_lose_what_the_documentation_says(backend: str, mean: float, deviation: float) -> None:
+    """Hard regions at -mean and mean: the channel's shift lies between them, so that sigma^2 is a difference of squares
+    of ratio (mean / deviation)^2. docs/layer.md has the bound."""
+    torch.manual_seed(0)
+    half = torch.arange(64 * 64).view(1, 1, 64, 64) < 32 * 64
+    s = torch.cat([half, ~half], dim=1).float()
+    v = (deviation * torch.randn(1, 3, 64, 64) + torch.where(half, -mean, mean)).float()
+    _, found = BACKENDS[backend].regional_norm(v.flatten(2), s.flatten(2), None, None, "weighted", 1e-5)
+    regions = v.double().flatten(2)[..., half.flatten()], v.double().flatten(2)[..., ~half.flatten()]
+    sigma = torch.stack([region.std(-1, correction=0) for region in regions], dim=-1)
+    error = ((found.variance.double().sqrt() - sigma) / sigma).abs().max().item()
+    assert error < 4 * (mean / deviation) ** 2 * 2**-24 + 1e-5
+    double = BACKENDS[backend].regional_norm(v.double().flatten(2), s.flatten(2), None, None, "weighted", 1e-5)[1]
+    torch.testing.assert_close(double.variance.sqrt(), sigma, rtol=1e-6, atol=0)
+
+
 @pytest.mark.parametrize(("backend", "variance"), CASES)
 @pytest.mark.parametrize("mean", [100.0, 1000.0])
 def test_gradients_survive_a_large_mean(backend: str, variance: str, mean: float) -> None:
@@ -240,6 +285,17 @@ def test_half_precision_is_as_good_as_the_rounding_of_its_input(backend: str, dt
     assert error <= 2 * rounding + 1e-4
 
 
+@pytest.mark.parametrize(("backend", "variance"), CASES)
+def test_a_float64_weight_goes_with_float32_features(backend: str, variance: str) -> None:
+    v, s, weight, bias = operands()
+    leaves = [v.float().requires_grad_(), s.float(), weight.requires_grad_(), bias.requires_grad_()]
+    out = regional_norm(*leaves, variance=variance, backend=backend)
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(out.double(), literal.regional_norm(v, s, weight, bias, variance), rtol=1e-3, atol=1e-3)
+    out.square().sum().backward()
+    assert [t.grad.dtype for t in leaves if t.requires_grad] == [torch.float32, torch.float64, torch.float64]
+
+
 @pytest.mark.parametrize("backend", ON_CPU)
 def test_channels_last_keeps_its_format_and_its_values(backend: str) -> None:
     v, s, weight, bias = operands(2, 8, 5, 6, 7)
@@ -247,8 +303,7 @@ def test_channels_last_keeps_its_format_and_its_values(backend: str) -> None:
     v_last, s_last = (t.to(memory_format=torch.channels_last) for t in (v, s))
     out = regional_norm(v_last, s_last, weight, bias, backend=backend)
     torch.testing.assert_close(out, expected)
-    if backend == "eager":
-        assert out.is_contiguous(memory_format=torch.channels_last)
+    assert out.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_an_expanded_upstream_gradient() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from attnorm.layers import fused_norm
 from attnorm.layers.autocast import without_autocast
 from attnorm.layers.checks import require_choice, require_positive, require_whole
-from attnorm.layers.entity_projection import Sampling, draw_pixels, entity_projection
+from attnorm.layers.entity_projection import Sampling, draw_pixels, entity_projection, is_channels_last
 from attnorm.layers.kernels import composed
 from attnorm.layers.projected_norm import (
     Options,
@@ -96,8 +96,12 @@ class SemanticLayout(nn.Module):
         return self.layout(x, generator)
 
     def orthogonal_loss(self) -> Tensor:
-        """||W W^T - I||_F^2 of the entities W (n, c), unweighted (eq. 1); at least n - c where n > c."""
+        """||W W^T - I||_F^2 of the entities W (n, c), unweighted (eq. 1); at least n - c where n > c.
+
+        float32, or float64 for a layer in float64.
+        """
         weight = self.entities.weight.flatten(1)
+        weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
         with without_autocast(weight):
             gram = weight @ weight.t()
             return (gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)).square().sum()
@@ -236,7 +240,8 @@ class AttentiveNorm2d(SemanticLayout):
         with torch.no_grad():
             self.running_mean.lerp_(found.mean[0].to(self.running_mean.dtype), self.momentum)
             self.running_variance.lerp_(found.variance[0].to(self.running_variance.dtype), self.momentum)
-        return out.unflatten(2, (batch, height)).squeeze(0).transpose(0, 1)
+        out = out.unflatten(2, (batch, height)).squeeze(0).transpose(0, 1)
+        return out.contiguous(memory_format=torch.channels_last if is_channels_last(x) else torch.contiguous_format)
 
     def _normalise_by_running_estimates(self, value: Tensor, logits: Tensor) -> Tensor:
         dtype = composed.compute_dtype(value, logits)

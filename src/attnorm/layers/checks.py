@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from attnorm.layers.onlookers import is_tracing, is_transformed
+
 
 def require_whole(**values: object) -> None:
     """Each must be a whole number of at least 1."""
@@ -50,7 +52,7 @@ def require_classes(labels: Tensor, num_classes: int) -> None:
     """Integer labels on the CPU must be from 0 to num_classes - 1. A GPU would have to be waited for, and a compiler or
     a fake tensor has no values."""
     is_known = type(labels) is Tensor and labels.device.type == "cpu" and labels.numel() > 0
-    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None or not is_known:
+    if is_tracing() or is_transformed() or not is_known:
         return
     if labels.ndim == 1 and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
         raise ValueError(f"labels must be from 0 to {num_classes - 1}, got {int(labels.min())} to {int(labels.max())}")

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnorm.layers.autocast import without_autocast
+from attnorm.layers.onlookers import is_transformed
 
 
 class Sampling(NamedTuple):
@@ -74,4 +75,7 @@ def row_numbers(index: Tensor, x: Tensor) -> Tensor:
 
 
 def is_channels_last(x: Tensor) -> bool:
+    """Whether a pixel's channels lie side by side; False under transforms, which do not say."""
+    if is_transformed():
+        return False
     return x.stride(1) == 1 and x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last)

@@ -15,15 +15,17 @@ from torch import Tensor
 
 from attnorm.layers.autocast import autocast_dtype, without_autocast
 from attnorm.layers.entity_projection import Sampling, is_channels_last, pick_pixels, row_numbers
-from attnorm.layers.kernels import cpp
+from attnorm.layers.kernels import composed, cpp
+from attnorm.layers.onlookers import is_dispatched, is_tracing
 from attnorm.layers.projected_norm import Options, Weights, projected_norm
-from attnorm.layers.regional_norm import is_tracing
 
 
 def refusal(x: Tensor, weights: Weights, options: Options) -> str | None:
     """Why this function cannot take a call, or None."""
     if is_tracing():
         return "the operations of the call are being recorded"
+    if is_dispatched(x, *weights):
+        return "a dispatch mode or a subclass of Tensor must see every operation"
     if reason := cpp.refusal(x, x, options.variance):
         return reason
     product, parameter = _product_dtype(x), _product_dtype(weights.entities)
@@ -164,6 +166,7 @@ def _add_pixels(d_x: Tensor, pixels: Tensor, values: Tensor) -> None:
 
 def _gradients_as_graph(ctx: Any, x: Tensor, tensors: list[Tensor | None], grad: Tensor) -> tuple[Tensor | None, ...]:
     """The gradients of x and the tensors, to be differentiated again: from the steps one by one."""
+    x, *tensors = composed.aliases(x, *tensors)
     weights, sampling = _split(tensors)
     with torch.autocast("cpu", dtype=ctx.autocast, enabled=ctx.autocast is not None):
         out, _ = projected_norm(x, weights, sampling, ctx.options)

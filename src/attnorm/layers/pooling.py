@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from attnorm.layers.onlookers import is_transformed
+
 
 def halved(x: Tensor) -> Tensor:
     """`avg_pool2d(x, 2)` for x (b, c, h, w) with even h and w, to the last bit, and with a quicker backward pass.
@@ -15,7 +17,8 @@ def halved(x: Tensor) -> Tensor:
     PyTorch's fills the gradient with zeros and adds to it pixel by pixel; without overlap it is the upstream gradient,
     a quarter of it, repeated.
     """
-    if x.shape[2] % 2 or x.shape[3] % 2 or torch.compiler.is_compiling() or not torch.is_grad_enabled():
+    plain = x.shape[2] % 2 or x.shape[3] % 2 or not torch.is_grad_enabled()
+    if plain or torch.compiler.is_compiling() or is_transformed():
         return functional.avg_pool2d(x, 2)
     out: Tensor = _Halved.apply(x)
     return out

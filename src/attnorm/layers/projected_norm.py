@@ -14,7 +14,8 @@ from torch import Tensor
 from attnorm.layers.autocast import autocast_dtype, without_autocast
 from attnorm.layers.entity_projection import Sampling, entity_projection, is_channels_last
 from attnorm.layers.kernels.composed import Moments
-from attnorm.layers.regional_norm import is_tracing, regional_norm_with_moments
+from attnorm.layers.onlookers import is_tracing, is_transformed
+from attnorm.layers.regional_norm import regional_norm_with_moments
 
 
 class Weights(NamedTuple):
@@ -79,7 +80,7 @@ def project_to_logits(x: Tensor, matrix: Tensor, offset: Tensor | None) -> Tenso
     if autocast_dtype(x) is None:
         return project(x, matrix, offset)
     with without_autocast(x):
-        if is_tracing():
+        if is_tracing() or is_transformed():
             return project(x.float(), matrix, offset)
         logits: Tensor = _Float32Product.apply(x, matrix.float())
         return logits if offset is None else logits + offset.view(*offset.shape, 1, 1)

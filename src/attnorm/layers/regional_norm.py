@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from attnorm.layers.kernels import composed, cpp, eager, triton_gpu
-from attnorm.layers.kernels.composed import Moments
+from attnorm.layers.kernels.composed import Moments, compute_dtype
+from attnorm.layers.onlookers import is_exporting
 
 VARIANCES = ("weighted", "algorithm1")
 BACKENDS: dict[str, ModuleType] = {"cpp": cpp, "triton": triton_gpu, "eager": eager, "composed": composed}
@@ -21,7 +22,8 @@ def backend_for(v: Tensor, s: Tensor, *, variance: str = "weighted", backend: st
     """The name of the backend that `regional_norm(v, s, …, variance=variance, backend=backend)` takes here and now.
 
     "auto" is the compiled one that can run the call, else "eager"; while torch.export, an ONNX exporter or a tracer
-    looks on it is "composed", which leaves only PyTorch's own operations in the graph. Asking builds the library of the
+    looks on, a transform of torch.func or forward-mode differentiation it is "composed", which has only PyTorch's own
+    operations. Asking builds the library of the
     "cpp" backend where this machine has none yet, as the call itself would.
 
     Raises:
@@ -42,7 +44,7 @@ def backend_refusals(v: Tensor, s: Tensor, *, variance: str = "weighted") -> dic
 
 
 def _automatic(v: Tensor, s: Tensor, variance: str) -> str:
-    if _is_exporting():
+    if is_exporting():
         return "composed"
     compiling = torch.compiler.is_compiling()
     for name in PREFERENCE:
@@ -50,18 +52,6 @@ def _automatic(v: Tensor, s: Tensor, variance: str) -> str:
         if (name != "eager" or not compiling) and BACKENDS[name].refusal(v, s, variance) is None:
             return name
     raise AssertionError("the composed form runs everywhere")
-
-
-def is_tracing() -> bool:
-    """Whether a compiler, exporter or tracer records the operations of this call."""
-    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
-
-
-def _is_exporting() -> bool:
-    compiler = torch.compiler
-    # Before 2.7 PyTorch could not tell an export from a compilation.
-    exporting = compiler.is_exporting() if hasattr(compiler, "is_exporting") else compiler.is_compiling()
-    return exporting or torch._C._get_tracing_state() is not None
 
 
 def regional_norm(
@@ -123,7 +113,7 @@ def regional_norm_with_moments(
     if not 0 <= eps < math.inf:
         raise ValueError(f"eps must not be negative nor infinite, got {eps}")
     kernel = BACKENDS[backend_for(v, s, variance=variance, backend=backend)]
-    weight, bias = (_per_region(t, s.shape[1]) for t in (weight, bias))
+    weight, bias = (_per_region(t, s.shape[1], compute_dtype(v, s)) for t in (weight, bias))
     flat = None if residual is None else residual.flatten(2)
     out, found = kernel.regional_norm(v.flatten(2), s.flatten(2), weight, bias, variance, eps, temperature, flat)
     return out.unflatten(2, v.shape[2:]), found
@@ -145,5 +135,6 @@ def check_operands(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | N
             raise ValueError(f"{name} must be ({n}, {c}) per region or ({c},) shared, got {tuple(parameter.shape)}")
 
 
-def _per_region(parameter: Tensor | None, n: int) -> Tensor | None:
-    return parameter.expand(n, -1) if parameter is not None and parameter.ndim == 1 else parameter
+def _per_region(parameter: Tensor | None, n: int, dtype: torch.dtype) -> Tensor | None:
+    """(n, c) in the dtype of the computation."""
+    return None if parameter is None else parameter.to(dtype).expand(n, -1)

@@ -1,7 +1,7 @@
 """Spectral normalisation in float32 (Miyato et al. 2018), as a parametrisation of a module's weight.
 
 PyTorch's own runs its matrix-vector products in the autocast dtype, where the largest singular value of a bf16 product
-is off by up to half a percent; this one computes it in float32 always, and warms up when it is attached.
+is off by up to half a percent; this one computes it in float32 at least, and warms up when it is attached.
 """
 
 from __future__ import annotations
@@ -38,17 +38,19 @@ class SpectralNorm(nn.Module):
 
     @torch.no_grad()
     def _iterate(self, matrix: Tensor) -> None:
-        self.u.copy_(functional.normalize(torch.mv(matrix, self.v), dim=0, eps=EPS))
-        self.v.copy_(functional.normalize(torch.mv(matrix.t(), self.u), dim=0, eps=EPS))
+        u = functional.normalize(torch.mv(matrix, self.v.to(matrix.dtype)), dim=0, eps=EPS)
+        self.u.copy_(u)
+        self.v.copy_(functional.normalize(torch.mv(matrix.t(), u), dim=0, eps=EPS))
 
     def forward(self, weight: Tensor) -> Tensor:
         with without_autocast(weight):
-            matrix = weight.flatten(1)
+            exact = weight.to(torch.promote_types(weight.dtype, torch.float32))
+            matrix = exact.flatten(1)
             if self.training:
                 self._iterate(matrix)
             # Copies, because the next forward overwrites u and v before this one's backward pass has read them.
-            u, v = self.u.clone(), self.v.clone()
-            return weight / torch.dot(u, torch.mv(matrix, v))
+            u, v = (t.to(matrix.dtype, copy=True) for t in (self.u, self.v))
+            return (exact / torch.dot(u, torch.mv(matrix, v))).to(weight.dtype)
 
 
 def spectral_norm(module: Module) -> Module:

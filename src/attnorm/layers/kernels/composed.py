@@ -7,7 +7,7 @@ Four thin matrix products instead of the (b, c, n, h, w) tensor of the paper's A
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +18,8 @@ from attnorm.layers.autocast import without_autocast
 SMALLEST_MASS = 1e-30
 # At least half as many pixels of each channel and image estimate the shift that the moments are taken around.
 SHIFT_SAMPLES = 1024
+# Why a backend with a backward pass of its own refuses a call that this one runs.
+NO_TRANSFORMS = "it has no rule for transforms of torch.func and forward-mode differentiation"
 
 
 class Moments(NamedTuple):
@@ -142,13 +144,13 @@ def regional_norm(
 ) -> tuple[Tensor, Moments]:
     """Normalises v (b, c, p) inside the regions s (b, n, p); returns the result and the moments.
 
-    With a temperature s holds logits, and the layout is softmax(temperature s) over n. The result has v's dtype; with a
-    residual (b, c, p) it is their sum in the residual's dtype.
+    weight and bias (n, c) are in the dtype of the computation, see `compute_dtype`. With a temperature s holds logits,
+    and the layout is softmax(temperature s) over n. The result has v's dtype; with a residual (b, c, p) it is their sum
+    in the residual's dtype.
     """
     dtype = compute_dtype(v, s)
     with without_autocast(v):
         x, layout = v.to(dtype), layout_of(s, temperature, dtype)
-        weight, bias = (None if t is None else t.to(dtype) for t in (weight, bias))
         found, shifted = moments(x, layout, variance, eps)
         out = _apply(shifted, layout, found.variance, weight, bias, eps)
         return add_residual(out, residual, v.dtype), found
@@ -181,10 +183,18 @@ def gradients(
     The statistics are computed again from the inputs: to autograd those that a backend saved are constants, and second
     derivatives taken through them would be silently wrong.
     """
+    v, s, weight, bias = aliases(v, s, weight, bias)
     inputs = [t for t, need in zip((v, s, weight, bias), needed, strict=True) if need and t is not None]
     out, _ = regional_norm(v, s, weight, bias, variance, eps, temperature)
     found = iter(torch.autograd.grad(out, inputs, grad.to(out.dtype), create_graph=True))
     return tuple(next(found) if need else None for need in needed)
+
+
+def aliases(*tensors: Tensor | None) -> list[Any]:
+    """Views, to differentiate with respect to: of two tensors one may have been computed from the other, and its
+    gradient would then hold what reaches it through the other as well, which autograd adds by itself.
+    """
+    return [None if t is None else t.view_as(t) for t in tensors]
 
 
 def compute_dtype(v: Tensor, s: Tensor) -> torch.dtype:

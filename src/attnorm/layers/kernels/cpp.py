@@ -16,13 +16,16 @@ from torch import Tensor
 
 from attnorm.layers.autocast import without_autocast
 from attnorm.layers.kernels import composed, library
-from attnorm.layers.kernels.composed import Moments
+from attnorm.layers.kernels.composed import NO_TRANSFORMS, Moments
+from attnorm.layers.onlookers import is_transformed
 
 STORAGE = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}
 
 
 def refusal(v: Tensor, s: Tensor, variance: str) -> str | None:
     """Why this backend cannot run a call, or None. The first time, this builds or loads the library."""
+    if is_transformed():
+        return NO_TRANSFORMS
     if v.device.type != "cpu":
         return f"the features are on {v.device.type}, not on the CPU"
     if unknown := next((t.dtype for t in (v, s) if t.dtype not in STORAGE), None):
@@ -58,7 +61,7 @@ def regional_norm(
     if dtype == torch.float64:  # arithmetic in float64 reads and writes nothing else
         v, s = v.to(dtype), s.to(dtype)
         residual = None if residual is None else residual.to(dtype)
-    weight, bias = (None if t is None else t.to(dtype).contiguous() for t in (weight, bias))
+    weight, bias = (None if t is None else t.contiguous() for t in (weight, bias))
     out, mass, mean, var, shift = _forward(v, s, weight, bias, residual, temperature or 0.0, eps)
     return out.to(result_dtype), Moments(mass, mean + shift.unsqueeze(2), var)
 

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from attnorm.layers.autocast import without_autocast
 from attnorm.layers.kernels import composed
-from attnorm.layers.kernels.composed import Moments
+from attnorm.layers.kernels.composed import NO_TRANSFORMS, Moments
+from attnorm.layers.onlookers import is_transformed
 
 # Scratch per block on the CPU. Blocks that fit the second-level cache lose more to starting parallel regions than they
 # win; whole 512 x 512 maps lose to page faults on fresh memory.
@@ -56,8 +57,9 @@ class RegionalNorm(torch.autograd.Function):
         return (*result, None, None)
 
 
-def refusal(v: Tensor, s: Tensor, variance: str) -> None:
-    """This backend runs every call."""
+def refusal(v: Tensor, s: Tensor, variance: str) -> str | None:
+    """Why this backend cannot run a call, or None. Every device, dtype and variance runs."""
+    return NO_TRANSFORMS if is_transformed() else None
 
 
 def regional_norm(

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from attnorm.layers.autocast import without_autocast
 from attnorm.layers.kernels import composed
-from attnorm.layers.kernels.composed import Moments
+from attnorm.layers.kernels.composed import NO_TRANSFORMS, Moments
 from attnorm.layers.kernels.triton_gpu import launches
 from attnorm.layers.kernels.triton_gpu.launches import Gradients, Launch, Options, Statistics
+from attnorm.layers.onlookers import is_transformed
 
 STORAGE = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 MAX_REGIONS = 64  # a block holds all regions of a pixel in registers
@@ -25,6 +26,8 @@ SMALLEST_CAPABILITY = (8, 0)  # TF32 and bfloat16 on the tensor cores
 
 def refusal(v: Tensor, s: Tensor, variance: str) -> str | None:
     """Why this backend cannot run a call, or None. Both variances run."""
+    if is_transformed():
+        return NO_TRANSFORMS
     if v.device.type != "cuda" and not (v.device.type == "cpu" and _interprets()):
         return f"the features are on {v.device.type}, not on a CUDA device"
     if s.device != v.device:
