@@ -165,6 +165,12 @@ def require_weight(name: str, value: float) -> None:
         raise ValueError(f"{name} must not be negative nor infinite, got {value}")
 
 
+def require_rate(name: str, value: float) -> None:
+    """For learning rates: raises ValueError unless 0 < value < 1."""
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must be between 0 and 1, got {value}")
+
+
 def whole_number(name: str, value: Any) -> int:
     """An argument as an int: one of Python or NumPy, or a tensor of one.
 

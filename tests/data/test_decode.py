@@ -11,9 +11,9 @@ from attnorm.data.decode import (
     REDUCED,
     DecodeError,
     decode_mask,
-    decode_square,
     open_upright,
     pillow_quiet,
+    read_square,
 )
 
 
@@ -31,27 +31,27 @@ def encode(image, kind="png", **options):
 def test_centre_crop_and_lanczos_match_pillow(width, height, box):
     image = Image.fromarray(noise(width, height))
     expected = image.crop(box).resize((16, 16), Image.Resampling.LANCZOS)
-    np.testing.assert_array_equal(decode_square(encode(image), 16), np.asarray(expected))
+    np.testing.assert_array_equal(read_square(encode(image), 16).pixels, np.asarray(expected))
 
 
 def test_a_picture_of_the_right_size_is_left_as_it_is(tmp_path):
     pixels = noise(16, 16)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(decode_square(tmp_path / "a.png", 16), pixels)
+    np.testing.assert_array_equal(read_square(tmp_path / "a.png", 16).pixels, pixels)
 
 
 def test_exif_orientation_is_applied():
     image = Image.fromarray(noise(12, 12))
     exif = Image.Exif()
     exif[0x0112] = 6  # rotate by 90° clockwise to view
-    turned = decode_square(encode(image, exif=exif), 12)
+    turned = read_square(encode(image, exif=exif), 12).pixels
     np.testing.assert_array_equal(turned, np.rot90(np.asarray(image), -1))
 
 
 def test_transparency_is_laid_over_white():
     pixels = noise(4, 4, 4)
     pixels[0, 0], pixels[0, 1] = (10, 20, 30, 0), (10, 20, 30, 255)
-    flat = decode_square(encode(Image.fromarray(pixels)), 4)
+    flat = read_square(encode(Image.fromarray(pixels)), 4).pixels
     alpha = pixels[..., 3:].astype(float) / 255
     np.testing.assert_allclose(flat, pixels[..., :3] * alpha + 255 * (1 - alpha), atol=1.01)
     assert flat[0, 0].tolist() == [255, 255, 255] and flat[0, 1].tolist() == [10, 20, 30]
@@ -61,22 +61,22 @@ def test_a_transparent_palette_entry_is_white():
     image = Image.new("P", (4, 4), 1)
     image.putpalette([0, 0, 0, 200, 10, 10])
     image.putpixel((0, 0), 0)
-    flat = decode_square(encode(image, transparency=0), 4)
+    flat = read_square(encode(image, transparency=0), 4).pixels
     assert flat[0, 0].tolist() == [255, 255, 255] and flat[1, 1].tolist() == [200, 10, 10]
 
 
 def test_sixteen_bit_grey_is_scaled():
     image = Image.fromarray(np.array([[0, 257 * 100], [257 * 200, 65535]], dtype=np.uint16))
-    np.testing.assert_array_equal(decode_square(encode(image), 2)[..., 1], [[0, 100], [200, 255]])
+    np.testing.assert_array_equal(read_square(encode(image), 2).pixels[..., 1], [[0, 100], [200, 255]])
 
 
 @pytest.mark.parametrize("mode, colour, expected", [("L", 77, 77), ("1", 1, 255), ("LA", (9, 255), 9)])
 def test_grey_becomes_three_equal_channels(mode, colour, expected):
-    assert (decode_square(encode(Image.new(mode, (5, 5), colour)), 5) == expected).all()
+    assert (read_square(encode(Image.new(mode, (5, 5), colour)), 5).pixels == expected).all()
 
 
 def test_cmyk_becomes_rgb():
-    red = decode_square(encode(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "jpeg", quality=100), 8)
+    red = read_square(encode(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "jpeg", quality=100), 8).pixels
     np.testing.assert_allclose(red[4, 4], [255, 0, 0], atol=6)
 
 
@@ -84,7 +84,7 @@ def test_cmyk_becomes_rgb():
 def test_an_animation_gives_its_first_frame(kind):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
     options = {"lossless": True} if kind == "webp" else {}
-    first = decode_square(encode(frames[0], kind, save_all=True, append_images=frames[1:], **options), 8)
+    first = read_square(encode(frames[0], kind, save_all=True, append_images=frames[1:], **options), 8).pixels
     assert first[3, 3].tolist() == [255, 0, 0]
 
 
@@ -100,20 +100,20 @@ def test_an_animation_gives_its_first_frame(kind):
 )
 def test_unusable_pictures_have_a_reason(encoded, reason):
     with pytest.raises(DecodeError, match=reason):
-        decode_square(encoded, 8)
+        read_square(encoded, 8)
 
 
 def test_a_missing_file_has_a_reason(tmp_path):
     with pytest.raises(DecodeError, match="No such file"):
-        decode_square(tmp_path / "a.png", 8)
+        read_square(tmp_path / "a.png", 8)
 
 
 def test_a_pipe_that_nobody_writes_to_is_refused_and_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.png")
     with pytest.raises(DecodeError, match="a pipe or device, not a regular file"):
-        decode_square(tmp_path / "a.png", 8)
+        read_square(tmp_path / "a.png", 8)
     with pytest.raises(DecodeError, match="Is a directory"):
-        decode_square(tmp_path, 8)
+        read_square(tmp_path, 8)
 
 
 def test_a_mask_marks_its_light_pixels():

@@ -15,7 +15,7 @@ from PIL import Image
 
 from attnorm.data import prepare as preparing
 from attnorm.data.dataset import open_prepared
-from attnorm.data.decode import Square, decode_square
+from attnorm.data.decode import Square, read_square
 from attnorm.data.prepare import prepare, prepare_builtin
 from attnorm.data.sources import RawPicture
 from attnorm.data.writer import PreparedWriter
@@ -65,7 +65,7 @@ def test_the_prepared_set_holds_every_good_picture_in_order(source, tmp_path):
     report = prepare(source, tmp_path / "out", 16)
     dataset = open_prepared(report.path)
     good = sorted((source / "cat").glob("[0-9]*.png")) + sorted((source / "dog").glob("[0-9]*.png"))
-    np.testing.assert_array_equal(dataset.images, np.stack([decode_square(file, 16) for file in good]))
+    np.testing.assert_array_equal(dataset.images, np.stack([read_square(file, 16).pixels for file in good]))
     np.testing.assert_array_equal(dataset.labels, [0] * 25 + [1] * 25)
     assert dataset.class_names == ("cat", "dog") and report.count == 50 and not report.reused
 

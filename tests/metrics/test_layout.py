@@ -8,6 +8,7 @@ from torch import nn
 
 from attnorm.layers import AttentiveNorm2d
 from attnorm.metrics.layout import layout_usage, record_layouts
+from attnorm.metrics.regions import record_regions
 
 
 def one_hot(entities, n=8):
@@ -66,6 +67,14 @@ def test_layouts_are_recorded_by_module_name(model):
     features = model["body"][0](x)
     torch.testing.assert_close(layouts["body.1"], model["body"][1].layout(features))
     torch.testing.assert_close(layouts["tail"], model["tail"].layout(model["body"](x)))
+
+
+def test_layers_that_are_called_by_keyword_are_observed_too():
+    layer, x = AttentiveNorm2d(8, 4).eval(), torch.randn(2, 8, 6, 6)
+    with record_layouts(layer) as layouts, record_regions(layer) as regions:
+        layer(x=x)
+    torch.testing.assert_close(layouts[""], layer.layout(x))
+    assert regions[""].summary().mean == pytest.approx(layer.value(x).mean().item(), abs=1e-6)
 
 
 def test_recorded_layouts_carry_no_graph(model):

@@ -147,9 +147,11 @@ def test_every_weight_of_the_discriminator_has_spectral_norm_the_embedding_too()
             assert torch.nn.utils.parametrize.is_parametrized(module), name
 
 
-def test_projection_adds_the_inner_product_with_the_embedded_label() -> None:
+@pytest.mark.parametrize("blocks", [1, 2, 4])
+def test_projection_adds_the_inner_product_with_the_embedded_label(blocks: int) -> None:
     torch.manual_seed(0)
-    network = Discriminator(replace(SMALL_D, conditioning="projection")).eval()
+    config = replace(SMALL_D, channels=(8,) * blocks, downsamples=1, conditioning="projection")
+    network = Discriminator(config).eval()
     x, labels = torch.randn(3, 3, 32, 32), torch.tensor([0, 1, 2])
     h = x
     for block in network.blocks:
@@ -169,9 +171,11 @@ def test_the_label_changes_the_score(conditioning: str) -> None:
     assert judgement.class_logits is None
 
 
-def test_an_auxiliary_classifier_tells_the_class_and_does_not_see_the_label() -> None:
+@pytest.mark.parametrize("blocks", [1, 2, 4])
+def test_an_auxiliary_classifier_tells_the_class_and_does_not_see_the_label(blocks: int) -> None:
     torch.manual_seed(0)
-    network = Discriminator(replace(SMALL_D, conditioning="auxiliary")).eval()
+    config = replace(SMALL_D, channels=(8,) * blocks, downsamples=1, conditioning="auxiliary")
+    network = Discriminator(config).eval()
     x = torch.randn(2, 3, 32, 32)
     first, second = network(x, torch.tensor([0, 1])), network(x, torch.tensor([2, 2]))
     assert torch.equal(first.score, second.score)
@@ -263,6 +267,8 @@ def test_a_pickle_beside_the_config_is_not_opened(saved: Path) -> None:
         (GeneratorConfig, {"long_range": LongRangeConfig("attentive_norm", 3)}, "block must be from 0 to 2, got 3"),
         (DiscriminatorConfig, {"image_size": 30}, "cannot be halved 2 times"),
         (DiscriminatorConfig, {"concat_after": 4}, "concat_after must be from 1 to 3"),
+        (DiscriminatorConfig, {"channels": (), "downsamples": 0}, "channels must have 1 to"),
+        (DiscriminatorConfig, {"channels": (8,), "downsamples": 1}, "at least 2 numbers with .* 'concat'"),
         (DiscriminatorConfig, {"channels": (8, 0, 8, 8)}, "must be from 1 to"),
     ],
 )

@@ -181,6 +181,25 @@ def test_the_best_weights_are_those_of_the_best_score(run_copy, tmp_path, lowest
     assert last.facts.step == 6 and not last.measured
 
 
+def test_of_a_step_that_was_done_twice_the_later_line_holds(run_copy):
+    def write(name, *entries):
+        (run_copy / name).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+
+    layout = "generator.blocks.2.norm2"
+    write("metrics.jsonl", {"step": 4, "fd": 9.0}, {"step": 6, "fd": 8.0}, {"step": 6, "time": 1.0, "fd": 7.0})
+    write("log.jsonl", *({"step": 4, f"{layout}.sharpness": sharpness} for sharpness in (0.5, 0.25)))
+    facts = read_run(run_copy, "last")
+    assert (facts.step, facts.evaluation, facts.layout) == (6, {"fd": 7.0}, {"sharpness": 0.25})
+    write("metrics.jsonl", {"step": 6, "fd": 8.0}, {"step": 4, "fd": 7.0})  # a resume has not come to step 6 yet
+    assert read_run(run_copy, "last").evaluation == {}
+
+
+def test_a_figure_that_was_not_finite_is_none_of_the_facts(run_copy):
+    with_evaluations(run_copy, {2: {"fd": None, "kid": 0.5}, 4: {"fd": 20.0, "kid": None}}, 20.0)
+    facts = read_run(run_copy)
+    assert (facts.step, facts.evaluation) == (4, {"fd": 20.0})
+
+
 def test_a_best_score_that_no_evaluation_has_is_refused(run_copy, tmp_path):
     with_evaluations(run_copy, {2: {"fd": 30.0}}, 19.0)
     assert "resume the run to its end, or take its last weights" in refusal(run_copy, tmp_path / "x", "x", Wishes())

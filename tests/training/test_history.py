@@ -32,21 +32,6 @@ def test_a_finished_run_is_read(finished_run):
     assert (history.metrics, history.skipped) == ({}, [])
 
 
-def test_the_later_line_of_a_step_holds_and_what_the_first_attempt_did_beyond_it_is_gone(run):
-    write(run / "log.jsonl", [{"step": s, "x": s} for s in (10, 20, 30, 40)] + [{"step": 20, "x": -20}])
-    assert read_history(run).log == {"x": {10: 10, 20: -20}}
-    write(run / "log.jsonl", [{"step": s, "x": s} for s in (10, 20, 30)] + [{"step": s, "x": -s} for s in (15, 25)])
-    assert read_history(run).log == {"x": {10: 10, 15: -15, 25: -25}}
-
-
-@pytest.mark.parametrize("tail", ['{"step": 30, "x"', '{"step": 30', "{", '{"step": 30, "x": 3}'])
-def test_a_torn_last_line_is_no_complaint(tail, run):
-    write(run / "log.jsonl", [{"step": 10, "x": 1}, {"step": 20, "x": 2}], tail)
-    history = read_history(run)
-    assert {10: 1, 20: 2}.items() <= history.log["x"].items()
-    assert history.skipped == []
-
-
 def test_lines_that_cannot_be_read_are_counted(run):
     text = (
         '{"step": 1, "x": 1}\nnonsense\n\n[1]\n{"x": 5}\n{"step": "?", "x": 1}\n{"step": 1e999}\n{"step": 2, "x": 2}\n'
@@ -55,15 +40,6 @@ def test_lines_that_cannot_be_read_are_counted(run):
     history = read_history(run)
     assert history.log == {"x": {1: 1, 2: 2}}
     assert history.skipped == [f"{run / 'log.jsonl'}: 5 of 7 lines cannot be read and are left out"]
-
-
-def test_only_numbers_are_figures(run):
-    write(
-        run / "log.jsonl", [{"step": 1, "time": 5, "x": 1, "name": "a", "yes": True, "list": [1], "bad": float("nan")}]
-    )
-    log = read_history(run).log
-    assert set(log) == {"x", "bad"}
-    assert np.isnan(log["bad"][1])
 
 
 def test_evaluations_in_lines_may_come_one_figure_a_line(run):

@@ -51,6 +51,7 @@ def test_distances_are_those_of_a_search_over_all_pixels(density):
         known = (picture == 0).nonzero()
         steps = (rows[..., None] - known[:, 0]).abs() + (columns[..., None] - known[:, 1]).abs()
         assert torch.equal(found, steps.amin(-1).float())
+    assert (distance_to_known(torch.ones(1, 1, 9, 13)) == 9 + 13).all()  # no pixel is known
 
 
 def test_a_squares_discount_is_the_distance_to_its_side():

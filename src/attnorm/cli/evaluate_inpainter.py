@@ -44,7 +44,6 @@ from attnorm.training.inpainting import InpaintingConfig
 from attnorm.training.restore import load_raw_inpainter
 
 SHOWN = 8  # pictures of the sheet for each kind of hole
-OWN_WAYS = ("refined", "coarse")
 
 
 def configure(parser: argparse._ArgumentGroup) -> None:

@@ -12,14 +12,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from attnorm.cli import visualize_inpainter
 from attnorm.cli.arguments import file_path
+from attnorm.cli.layouts import check_entities, drawn_usage, no_layout
 from attnorm.cli.model_argument import add_model
 from attnorm.errors import UserError
 from attnorm.files import check_output, output_file
-from attnorm.metrics.layout import layout_usage
 from attnorm.metrics.regions import RegionSummary, record_regions, region_table
 from attnorm.models.saved import task_of
 from attnorm.pipelines import ClassConditionalPipeline, check_count
@@ -74,17 +72,13 @@ def run(args: argparse.Namespace) -> None:
         regions = {} if args.regions is None else stack.enter_context(record_regions(pipe.generator))
         drawn = pipe.draw(args.labels, COUNT if args.count is None else args.count, args.seed, with_layouts=True)
     if not drawn.layouts:
-        raise UserError(f"{args.model} has no attentive normalization, so there is no layout to draw")
+        raise no_layout(args.model)
     [(layer, layouts)] = drawn.layouts.items()  # a generator has one long-range layer
-    _check_entities(args.entities, layouts.shape[1])
+    check_entities(args.entities, layouts)
     if args.out is not None:
         titles = [pipe.class_names[label] for label in drawn.labels]
         save_picture(layout_sheet(drawn.pictures, layouts, titles, args.entities), args.out)
-        usage = layout_usage(torch.from_numpy(layouts))
-        print(
-            f"{args.out}: {layouts.shape[1]} entities, sharpness {usage.sharpness:.3f} (1 is hard, "
-            f"{1 / layouts.shape[1]:.3f} uniform), {usage.effective_entities:.1f} effective entities"
-        )
+        print(drawn_usage(args.out, layouts))
     if args.regions is not None:
         _report_regions(regions[layer].summary(), layer, args, drawn.labels)
 
@@ -101,12 +95,6 @@ def _check_files(args: argparse.Namespace) -> None:
         check_output(path, args.force)
     if args.out is not None and args.out == args.regions:
         raise UserError(f"-o and --regions are both {args.out}: give them different names")
-
-
-def _check_entities(entities: Sequence[int] | None, count: int) -> None:
-    for entity in entities or ():
-        if not 0 <= entity < count:
-            raise UserError(f"there is no entity {entity}: the model's entities are 0 to {count - 1}")
 
 
 def _tables_of(chart: Path) -> list[Path]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-import torch
 
+from attnorm.cli.layouts import check_entities, drawn_usage, no_layout
 from attnorm.cli.pictures import read_mask, read_picture
 from attnorm.data.decode import DecodeError, pillow_quiet
 from attnorm.data.editable import as_marked
@@ -15,7 +15,6 @@ from attnorm.files import check_output
 from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.memory import check_memory
 from attnorm.metrics.inpainting import composite
-from attnorm.metrics.layout import layout_usage
 from attnorm.plots import save_picture
 from attnorm.plots.inpainting import inpainting_layout_sheet
 from attnorm.plots.saving import check_picture_name
@@ -28,24 +27,17 @@ def run(args: argparse.Namespace) -> None:
     picture, hole = _read(args)
     pipe = InpaintingPipeline.from_pretrained(args.model, device=args.device)
     if pipe.generator.config.branch.kind != "attentive_norm":
-        raise UserError(f"{args.model} has no attentive normalization, so there is no layout to draw")
+        raise no_layout(args.model)
     plan = pipe.plan(hole, "native")  # a layout is one of the whole picture
     if args.device == "cpu":
         height, width = hole.shape
         check_memory(plan.memory, f"a layout of {width}×{height} pixels", "scale the picture down")
     stages = pipe.stages(picture[None], hole[None])
     [layouts] = stages.layouts.values()  # the branch has one layer
-    count = layouts.shape[1]
-    for entity in args.entities or ():
-        if not 0 <= entity < count:
-            raise UserError(f"there is no entity {entity}: the model's entities are 0 to {count - 1}")
+    check_entities(args.entities, layouts)
     completed = composite(picture[None], stages.refined, hole[None])[0]
     save_picture(inpainting_layout_sheet(picture, hole, completed, layouts[0], args.entities or ()), args.out)
-    usage = layout_usage(torch.from_numpy(layouts))
-    print(
-        f"{args.out}: {count} entities, sharpness {usage.sharpness:.3f} (1 is hard, {1 / count:.3f} uniform), "
-        f"{usage.effective_entities:.1f} effective entities"
-    )
+    print(drawn_usage(args.out, layouts))
 
 
 def _check(args: argparse.Namespace) -> None:

@@ -125,7 +125,11 @@ def open_prepared(path: str | Path) -> ImageDataset:
     folder = Path(path)
     if not folder.is_dir():
         raise UserError(f"{folder} is not a prepared folder: make one with attnorm data prepare")
-    infos = read_set(folder)
+    return open_set(folder, read_set(folder))
+
+
+def open_set(folder: Path, infos: Sequence[PreparedInfo]) -> ImageDataset:
+    """As `open_prepared`, of the parts that `read_set` found in the folder."""
     parts = list(map(open_part, infos))
     if len(parts) == 1:
         return parts[0]

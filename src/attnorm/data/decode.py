@@ -29,11 +29,6 @@ class Square(NamedTuple):
     is_reduced: bool
 
 
-def decode_square(source: bytes | Path, size: int) -> np.ndarray:
-    """The pixels of `read_square`, (size, size, 3) uint8."""
-    return read_square(source, size).pixels
-
-
 def read_square(source: bytes | Path, size: int) -> Square:
     """Decodes a picture, crops its centre to a square and scales that with Lanczos.
 

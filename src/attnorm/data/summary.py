@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from attnorm.data.builtin import BUILTIN
-from attnorm.data.dataset import open_prepared
+from attnorm.data.dataset import open_set
 from attnorm.data.loading import check_exists
 from attnorm.data.manifest import PreparedInfo, is_prepared, read_set
 from attnorm.data.sources import open_source
@@ -55,8 +55,9 @@ def summarise(source: str, *, image_column: str | None = None, label_column: str
     path = Path(source)
     check_exists(path)
     if is_prepared(path):
-        dataset = open_prepared(path)
-        return _summary(source, "prepared folder", dataset.size, dataset.labels, dataset.class_names, read_set(path))
+        parts = read_set(path)
+        dataset = open_set(path, parts)
+        return _summary(source, "prepared folder", dataset.size, dataset.labels, dataset.class_names, parts)
     raw = open_source(path, image_column=image_column, label_column=label_column)
     return _summary(source, raw.kind, None, raw.labels, raw.class_names)
 

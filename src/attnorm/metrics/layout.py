@@ -65,14 +65,14 @@ def observed_layers(model: nn.Module, observe: Callable[[str, AttentiveNorm2d, T
     """
 
     def observer(name: str) -> Any:
-        def hook(layer: AttentiveNorm2d, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        def hook(layer: AttentiveNorm2d, args: tuple[Tensor, ...], kwargs: dict[str, Any], output: Tensor) -> None:
             with torch.no_grad():
-                observe(name, layer, inputs[0])
+                observe(name, layer, args[0] if args else kwargs["x"])
 
         return hook
 
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, AttentiveNorm2d)]
-    handles = [module.register_forward_hook(observer(name)) for name, module in layers]
+    handles = [module.register_forward_hook(observer(name), with_kwargs=True) for name, module in layers]
     try:
         yield
     finally:

@@ -116,7 +116,13 @@ class DiscriminatorConfig:
         require_range("discriminator.num_classes", self.num_classes, 1, LARGEST["num_classes"])
         require_range("discriminator.embedding_dim", self.embedding_dim, 1, LARGEST["channels"])
         require_range("discriminator.downsamples", self.downsamples, 0, len(self.channels))
-        require_range("discriminator.concat_after", self.concat_after, 1, len(self.channels) - 1)
+        if self.conditioning == "concat":
+            if len(self.channels) == 1:
+                raise ValueError(
+                    "discriminator.channels must have at least 2 numbers with conditioning 'concat', which joins the "
+                    "label between two blocks: got 1"
+                )
+            require_range("discriminator.concat_after", self.concat_after, 1, len(self.channels) - 1)
         require_range("discriminator.image_size", self.image_size, 2**self.downsamples, LARGEST["image_size"])
         if self.image_size % 2**self.downsamples:
             raise ValueError(

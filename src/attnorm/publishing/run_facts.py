@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -16,8 +14,8 @@ from attnorm.models.saved import step_of
 from attnorm.shipped import CONFIG_FILE
 from attnorm.training import checkpoint
 from attnorm.training.class_conditional import ClassConditionalConfig
-from attnorm.training.history import EVALUATIONS, LOG
 from attnorm.training.inpainting import InpaintingConfig
+from attnorm.training.log_lines import EVALUATIONS, LOG, read_lines
 from attnorm.training.loop import BEST, CHECKPOINTS, MODEL, read_config
 
 Choice = Literal["best", "last"]
@@ -67,11 +65,10 @@ def read_run(run: Path, choice: Choice | None = None) -> RunFacts:
     state, complaints = checkpoint.newest(run / CHECKPOINTS, torch.device("cpu"))
     if state is None or complaints:
         raise UserError(f"{complaints[0] if complaints else f'{run} has no checkpoint'}: resume the run first")
-    evaluations = list(_lines(run / EVALUATIONS))
+    evaluations = _figures(run / EVALUATIONS)
     step = step_of(folder)  # a process killed before its checkpoint leaves a model newer than that
     if step is None:  # saved by an earlier version
         step = _best_step(run, config, evaluations, state["best"]) if best else int(state["step"])
-    evaluation = next((line for line in evaluations if line["step"] == step), {})
     return RunFacts(
         run=run,
         config=config,
@@ -79,50 +76,40 @@ def read_run(run: Path, choice: Choice | None = None) -> RunFacts:
         step=step,
         best=best,
         pictures=state["pictures"],
-        evaluation={name: value for name, value in evaluation.items() if name not in ("step", "time")},
+        evaluation=evaluations.get(step, {}),
         layout=_layout(run, step),
     )
 
 
-def _best_step(run: Path, config: PublishedConfig, evaluations: Sequence[dict[str, Any]], score: float) -> int:
+def _figures(path: Path) -> dict[int, dict[str, float]]:
+    return read_lines(path).by_step if path.is_file() else {}
+
+
+def _best_step(run: Path, config: PublishedConfig, evaluations: dict[int, dict[str, float]], score: float) -> int:
     """The step of the score that the checkpoint knows as the best."""
-    for line in evaluations:
-        if math.isclose(abs(_main_figure(config, line)), abs(score), rel_tol=1e-9):
-            return int(line["step"])
+    for step, figures in evaluations.items():
+        if math.isclose(abs(_main_figure(config, figures)), abs(score), rel_tol=1e-9):
+            return step
     raise UserError(
         f"none of the evaluations in {run / EVALUATIONS} has the best score that its checkpoint knows: "
         "resume the run to its end, or take its last weights"
     )
 
 
-def _main_figure(config: PublishedConfig, line: dict[str, Any]) -> float:
+def _main_figure(config: PublishedConfig, figures: dict[str, float]) -> float:
     """What the best model was chosen by: the first figure of a generator's evaluation; of inpainting the mean PSNR."""
-    figures = {name: value for name, value in line.items() if name not in ("step", "time")}
     if isinstance(config, InpaintingConfig):
         refined = [value for name, value in figures.items() if name.startswith("refined.") and name.endswith(".psnr")]
         return sum(refined) / max(len(refined), 1)
-    return float(next(iter(figures.values()), math.nan))
+    return next(iter(figures.values()), math.nan)
 
 
 def _layout(run: Path, step: int) -> dict[str, float]:
     found: dict[str, float] = {}
-    for line in _lines(run / LOG):
-        if line["step"] <= step:
-            for name, value in line.items():
+    for recorded, figures in _figures(run / LOG).items():
+        if recorded <= step:
+            for name, value in figures.items():
                 figure = name.rpartition(".")[2]
                 if name.startswith("generator.") and figure in LAYOUT:
                     found[figure] = value
     return found
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines of a log, in order; of the last one a crash may have left half."""
-    if not path.is_file():
-        return
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(entry, dict) and isinstance(entry.get("step"), int):
-            yield entry

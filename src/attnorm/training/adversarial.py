@@ -7,6 +7,7 @@ import inspect
 import math
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from accelerate import Accelerator
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from attnorm.config import require_count, require_rate, require_weight
 from attnorm.layers.spectral import held_spectral_norm
 from attnorm.training.compilation import check_compiler, compile_network
 from attnorm.training.config import TrainingConfig
@@ -24,6 +26,30 @@ from attnorm.training.randomness import seed_for
 
 Figures = dict[str, Tensor]
 Network = TypeVar("Network", bound=nn.Module)
+
+MOST_ROWS = 100  # of a sheet of samples
+
+
+@dataclass(frozen=True)
+class AdversarialConfig(TrainingConfig):
+    """The loop's settings, and those of training a generator against an opponent, whatever the two are."""
+
+    generator_lr: float = 1e-4
+    betas: tuple[float, float] = (0.0, 0.999)
+    orthogonal_weight: float = 1e-3  # lambda_o of eq. 1
+    horizontal_flip: bool = True
+    ema_half_life: float = 10_000  # in pictures
+    ema_ramp_up: float = 0.05  # half-life as a share of the pictures seen, at most
+    sample_rows: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_rate("generator_lr", self.generator_lr)
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas must be in [0, 1), got {self.betas}")
+        for name in ("orthogonal_weight", "ema_half_life", "ema_ramp_up"):
+            require_weight(name, getattr(self, name))
+        require_count("sample_rows", self.sample_rows, MOST_ROWS)
 
 
 @contextlib.contextmanager
@@ -45,10 +71,10 @@ class AdversarialTask:
     A subclass makes its networks with `_trained`, one after another, and then `ema`.
     """
 
-    config: TrainingConfig
+    config: AdversarialConfig
     ema: EMA[Any]
 
-    def __init__(self, config: TrainingConfig, accelerator: Accelerator) -> None:
+    def __init__(self, config: AdversarialConfig, accelerator: Accelerator) -> None:
         self.config, self.accelerator, self.device = config, accelerator, accelerator.device
         self.networks: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Adam] = {}
@@ -74,9 +100,7 @@ class AdversarialTask:
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
 
-    def _trained(
-        self, name: str, network: Network, lr: float, betas: tuple[float, float], *, compilable: bool = True
-    ) -> Network:
+    def _trained(self, name: str, network: Network, lr: float, *, compilable: bool = True) -> Network:
         """The network on the run's device, with an optimiser of its own, and compiled if the run is to be.
 
         A network whose gradient is differentiated again is not compilable.
@@ -87,7 +111,7 @@ class AdversarialTask:
         if self.config.compile and compilable:
             compile_network(network)
         self.networks[name] = network
-        self.optimizers[name] = torch.optim.Adam(network.parameters(), lr=lr, betas=betas, fused=True)
+        self.optimizers[name] = torch.optim.Adam(network.parameters(), lr=lr, betas=self.config.betas, fused=True)
         self._learning_rates[name] = lr
         return network
 

@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, distributed, nn
 
-from attnorm.config import derive, require_count, require_weight
+from attnorm.config import derive, require_count, require_rate, require_weight
 from attnorm.data.dataset import ImageDataset
 from attnorm.layers import orthogonal_loss
 from attnorm.metrics.layout import record_layouts, usage_figures
@@ -25,9 +25,9 @@ from attnorm.models.class_conditional import (
 )
 from attnorm.models.pretrained import weight_bytes
 from attnorm.plots import label_grid, save_picture, to_uint8
-from attnorm.training.adversarial import AdversarialTask, Figures, frozen
+from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Figures, frozen
 from attnorm.training.augment import Augmentation, augmented
-from attnorm.training.config import Evaluation, TrainingConfig
+from attnorm.training.config import Evaluation
 from attnorm.training.ema import EMA
 from attnorm.training.evaluation import EvaluationConfig, GeneratorEvaluation
 from attnorm.training.losses import auxiliary_loss, hinge_discriminator_loss, hinge_generator_loss
@@ -35,29 +35,22 @@ from attnorm.training.precision import autocast
 from attnorm.training.randomness import generator_for, seed_for
 from attnorm.training.standing_statistics import measure_standing_statistics
 
-LARGEST = {"discriminator_steps": 1000, "standing_batches": 10_000, "sample_rows": 100, "sample_columns": 100}
+LARGEST = {"discriminator_steps": 1000, "standing_batches": 10_000, "sample_columns": 100}
 USAGE_PICTURES = 16  # on so many pictures the layouts' figures are taken
 
 
 @dataclass(frozen=True)
-class ClassConditionalConfig(TrainingConfig):
+class ClassConditionalConfig(AdversarialConfig):
     """The loop's settings, the two networks and how they are trained against each other (paper, §4)."""
 
     task: str = "class-conditional"
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-    generator_lr: float = 1e-4
     discriminator_lr: float = 4e-4
-    betas: tuple[float, float] = (0.0, 0.999)
     discriminator_steps: int = 1  # per generator step
-    orthogonal_weight: float = 1e-3  # lambda_o of eq. 1
     auxiliary_weight: float = 1.0  # of the classification loss, where the discriminator tells the class
-    horizontal_flip: bool = True
     augment: tuple[Augmentation, ...] = ()  # DiffAugment: any of color, translation, cutout
-    ema_half_life: float = 10_000  # in pictures
-    ema_ramp_up: float = 0.05  # half-life as a share of the pictures seen, at most
     standing_batches: int = 16  # batches that measure the batch norms of the averaged generator
-    sample_rows: int = 10
     sample_columns: int = 10
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
 
@@ -70,15 +63,10 @@ class ClassConditionalConfig(TrainingConfig):
                 f"the generator makes {self.generator.image_size} pixels a side and the discriminator takes "
                 f"{self.discriminator.image_size}: set both image sizes alike"
             )
-        for name in ("generator_lr", "discriminator_lr"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas must be in [0, 1), got {self.betas}")
+        require_rate("discriminator_lr", self.discriminator_lr)
+        require_weight("auxiliary_weight", self.auxiliary_weight)
         for name, most in LARGEST.items():
             require_count(name, getattr(self, name), most)
-        for name in ("orthogonal_weight", "auxiliary_weight", "ema_half_life", "ema_ramp_up"):
-            require_weight(name, getattr(self, name))
 
     @property
     def image_size(self) -> int:
@@ -111,9 +99,9 @@ class ClassConditionalTask(AdversarialTask):
 
     def __init__(self, config: ClassConditionalConfig, accelerator: Accelerator) -> None:
         super().__init__(config, accelerator)
-        self.generator = self._trained("generator", Generator(config.generator), config.generator_lr, config.betas)
+        self.generator = self._trained("generator", Generator(config.generator), config.generator_lr)
         self.discriminator = self._trained(
-            "discriminator", Discriminator(config.discriminator), config.discriminator_lr, config.betas
+            "discriminator", Discriminator(config.discriminator), config.discriminator_lr
         )
         self.ema = EMA(self.generator, config.ema_half_life, config.ema_ramp_up)
         self._parallel_generator, self._parallel_discriminator = (

@@ -12,10 +12,9 @@ import numpy as np
 
 from attnorm.errors import UserError
 from attnorm.metrics.inpainting_record import read_record
+from attnorm.training.log_lines import EVALUATIONS, LOG, is_figure, read_lines
 
-LOG, EVALUATIONS, RECORDS = "log.jsonl", "metrics.jsonl", "metrics"
-BOOKKEEPING = ("step", "time")  # of a line, and no figures
-
+RECORDS = "metrics"
 
 # What of an evaluation's protocol makes its figures another measurement. Its metric's name says the network and the
 # number of pictures; the model and the data are the run's.
@@ -49,10 +48,7 @@ class History:
 
 
 def read_history(run: Path) -> History:
-    """Everything that `run` recorded so far; it may still be training.
-
-    Where a step occurs twice, as in a log that goes on after a resume, the later line holds, and so it does for the
-    steps that the first attempt had done beyond it. The last line may be torn.
+    """Everything that `run` recorded so far; it may still be training. `read_lines` says which lines hold.
 
     Raises:
         UserError: the run has no log, or one that cannot be read or has no figures yet.
@@ -61,11 +57,11 @@ def read_history(run: Path) -> History:
     if not path.is_file():
         raise UserError(f"{run} has no {LOG}: give the folder of a run")
     history = History()
-    history.log = _read_lines(path, history.skipped)
+    history.log = _figures(path, history.skipped)
     if not history.log:
         raise UserError(f"{path} has no figures yet: wait for the run's first record, or leave it out")
     if (run / EVALUATIONS).is_file():
-        history.metrics = _read_lines(run / EVALUATIONS, history.skipped)
+        history.metrics = _figures(run / EVALUATIONS, history.skipped)
     history.records = _read_records(run / RECORDS, history.skipped)
     return history
 
@@ -95,26 +91,13 @@ def as_arrays(figure: Figure) -> tuple[np.ndarray, np.ndarray]:
     return np.array(steps, np.int64), np.array([figure[step] for step in steps], np.float64)
 
 
-def _read_lines(path: Path, skipped: list[str]) -> dict[str, Figure]:
-    figures: dict[str, Figure] = {}
-    lines, bad = [line for line in _text(path).splitlines(keepends=True) if line.strip()], 0
-    for number, line in enumerate(lines, 1):
-        try:
-            entry = json.loads(line)
-            step = int(entry["step"])
-        except (ValueError, KeyError, TypeError, OverflowError):
-            torn = number == len(lines) and not line.endswith("\n")  # being written at this moment
-            bad += 0 if torn else 1
-            continue
-        for name, value in entry.items():
-            if name not in BOOKKEEPING and _is_figure(value):
-                known = figures.setdefault(name, {})
-                if known and step <= next(reversed(known)):
-                    for later in [old for old in known if old >= step]:
-                        del known[later]
-                known[step] = float(value)
-    if bad:
-        skipped.append(f"{path}: {bad} of {len(lines)} lines cannot be read and are left out")
+def _figures(path: Path, skipped: list[str]) -> dict[str, Figure]:
+    lines, figures = read_lines(path), dict[str, Figure]()
+    for step, values in lines.by_step.items():
+        for name, value in values.items():
+            figures.setdefault(name, {})[step] = value
+    if lines.unreadable:
+        skipped.append(f"{path}: {lines.unreadable} of {lines.total} lines cannot be read and are left out")
     return figures
 
 
@@ -168,7 +151,7 @@ def _records_of(entry: dict[str, Any]) -> list[Record]:
     return [
         Record(date, entry["metric"] + (f" {name}" if number else ""), step, float(value), settings)
         for number, (name, value) in enumerate(entry["values"].items())
-        if _is_figure(value)
+        if is_figure(value)
     ]
 
 
@@ -179,10 +162,6 @@ def _full_name(record: Record, protocols: set[tuple[Any, ...]]) -> str:
         f"{name} {value}" for name, value, differs in zip(PROTOCOL, record.protocol, differing, strict=True) if differs
     ]
     return ", ".join([record.name, *said])
-
-
-def _is_figure(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _text(path: Path) -> str:

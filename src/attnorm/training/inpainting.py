@@ -14,7 +14,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from attnorm.config import require_count, require_weight
+from attnorm.config import require_count, require_rate, require_weight
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.masks import MaskConfig, Masks
 from attnorm.errors import UserError
@@ -34,17 +34,17 @@ from attnorm.models.pretrained import weight_bytes
 from attnorm.plots import save_picture
 from attnorm.plots.inpainting import inpainting_sheet, with_holes
 from attnorm.training import inpainting_losses as losses
-from attnorm.training.adversarial import AdversarialTask, Figures, frozen
-from attnorm.training.config import Evaluation, TrainingConfig
+from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Figures, frozen
+from attnorm.training.config import Evaluation
 from attnorm.training.ema import EMA
 from attnorm.training.phases import PhaseConfig, Phases
 from attnorm.training.randomness import generator_for, seed_for
 
-LARGEST = {"critic_steps": 1000, "sample_rows": 100}
+MOST_CRITIC_STEPS = 1000
 
 
 @dataclass(frozen=True)
-class InpaintingConfig(TrainingConfig):
+class InpaintingConfig(AdversarialConfig):
     """The loop's settings, the two networks, the holes, and how they are trained: eq. 9 and 10 in two phases.
 
     Pictures need no classes: where there are some, they are not used.
@@ -57,7 +57,6 @@ class InpaintingConfig(TrainingConfig):
     phases: PhaseConfig = field(default_factory=PhaseConfig)
     batch_size: int = 16
     evaluate_every: int = 1000  # measures the validation pictures, which the phases, samples and RUN/best need
-    generator_lr: float = 1e-4
     critic_lr: float = 1e-4
     betas: tuple[float, float] = (0.5, 0.9)
     critic_steps: int = 5  # per generator step, in phase 2
@@ -66,16 +65,12 @@ class InpaintingConfig(TrainingConfig):
     penalty_weight: float = 10.0  # lambda_gp of eq. 10
     coarse_weight: float = 1.0  # of the first stage's reconstruction
     discount: float = 1.0  # of the reconstruction inside the hole, by distance; CA takes 0.9
-    orthogonal_weight: float = 1e-3  # of the attentive normalization's entities
-    horizontal_flip: bool = True
     crop_from: int | None = None  # pictures are prepared at this side and cut at random; None: no crops
     val_data: str = ""  # validation pictures, as `data`; empty: a share of the data is held out
     val_fraction: float = 0.1
     val_seed: int = 0  # of the choice of held-out pictures and of the holes in them
     val_num: int = 100  # so many of them are measured, all if there are no more
     sample_rows: int = 8
-    ema_half_life: float = 10_000  # in pictures
-    ema_ramp_up: float = 0.05  # half-life as a share of the pictures seen, at most
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -101,20 +96,12 @@ class InpaintingConfig(TrainingConfig):
             raise ValueError(f"val_fraction must be between 0 and 1, got {self.val_fraction}")
         if not 0 <= self.val_seed < 1 << 32:
             raise ValueError(f"val_seed must be from 0 to 2^32 - 1, got {self.val_seed}")
-        for name in ("generator_lr", "critic_lr"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} must be between 0 and 1, got {getattr(self, name)}")
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas must be in [0, 1), got {self.betas}")
+        require_rate("critic_lr", self.critic_lr)
         for name in ("val_num", "evaluate_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name, most in LARGEST.items():
-            require_count(name, getattr(self, name), most)
-        for name in (
-            *("reconstruction_weight", "adversarial_weight", "penalty_weight", "coarse_weight", "orthogonal_weight"),
-            *("ema_half_life", "ema_ramp_up"),
-        ):
+        require_count("critic_steps", self.critic_steps, MOST_CRITIC_STEPS)
+        for name in ("reconstruction_weight", "adversarial_weight", "penalty_weight", "coarse_weight"):
             require_weight(name, getattr(self, name))
 
     @property
@@ -173,12 +160,8 @@ class InpaintingTask(AdversarialTask):
 
     def __init__(self, config: InpaintingConfig, accelerator: Accelerator) -> None:
         super().__init__(config, accelerator)
-        self.generator = self._trained(
-            "generator", InpaintingGenerator(config.generator), config.generator_lr, config.betas
-        )
-        self.critic = self._trained(
-            "critic", InpaintingCritic(config.critic), config.critic_lr, config.betas, compilable=False
-        )
+        self.generator = self._trained("generator", InpaintingGenerator(config.generator), config.generator_lr)
+        self.critic = self._trained("critic", InpaintingCritic(config.critic), config.critic_lr, compilable=False)
         self.ema = EMA(self.generator, config.ema_half_life, config.ema_ramp_up)
         self._parallel_generator, self._parallel_critic = self._sharing(self.generator), self._sharing(self.critic)
         self.phases = Phases(config.phases)

@@ -65,7 +65,7 @@ def discount_weights(mask: Tensor, discount: float) -> Tensor:
 
 
 def distance_to_known(mask: Tensor) -> Tensor:
-    """Steps up, down, left or right to the nearest known pixel, (b, 1, h, w) float32; h + w and more without one.
+    """Steps up, down, left or right to the nearest known pixel, (b, 1, h, w) float32; h + w where there is none.
 
     In a rectangle that is the distance to its nearest side, which CA discounts by. Two sweeps along each axis, because
     the nearest pixel by steps is the nearest of a row's nearest ones.

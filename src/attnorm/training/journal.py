@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from attnorm.errors import UserError
 from attnorm.files import sync_file, written_aside
 from attnorm.metrics.result import with_nulls
+from attnorm.training.log_lines import EVALUATIONS, LOG, parse_line
 
 
 def resume_command(run: Path) -> str:
@@ -45,12 +46,12 @@ class Journal:
         )
         self._bar = self._progress.add_task("", total=steps, completed=start, figures="")
         self._clock, self._last_step = time.perf_counter(), start
-        self._run, self._metrics = run, run / "metrics.jsonl"
+        self._run, self._metrics = run, run / EVALUATIONS
         self._log: TextIO | None = None
         self._board: Any = None
         if speak:
             with self._writing():
-                self._log = _continued(run / "log.jsonl", start)
+                self._log = _continued(run / LOG, start)
                 _cut(self._metrics, start)
                 if tensorboard:
                     from torch.utils.tensorboard import SummaryWriter
@@ -97,7 +98,7 @@ class Journal:
     def sync(self) -> None:
         """Makes all lines durable, so that no checkpoint is without those before it."""
         with self._writing():
-            for path in (self._run / "log.jsonl", self._metrics):
+            for path in (self._run / LOG, self._metrics):
                 if path.exists():
                     sync_file(path)
 
@@ -140,18 +141,10 @@ def _continued(path: Path, start: int) -> TextIO:
 
 
 def _cut(path: Path, start: int) -> None:
-    """Removes the lines of steps after `start`: a resumed run does those again."""
+    """Removes the lines of steps after `start`, which a resumed run does again, and those that cannot be read."""
     if path.exists():
-        lines = path.read_bytes().splitlines(keepends=True)  # a damaged line may be no text
-        kept = [line for line in lines if _step_of(line) <= start]
+        lines = path.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if (parsed := parse_line(line)) is not None and parsed.step <= start]
         if kept != lines:
             with written_aside(path) as aside:
                 aside.write_bytes(b"".join(kept))
-
-
-def _step_of(line: bytes) -> float:
-    """The step of a line of the log, infinite for one that a crash cut short or that cannot be read."""
-    try:
-        return float(json.loads(line)["step"]) if line.endswith(b"\n") else float("inf")
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
