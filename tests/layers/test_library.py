@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import mmap
 import os
 import subprocess
 import sys
@@ -191,6 +192,15 @@ def test_importing_neither_builds_nor_loads(tmp_path: Path) -> None:
     environment = {**os.environ, "ATTNORM_CACHE": str(tmp_path / "cache")}
     subprocess.run([sys.executable, "-c", "import sys\n" + code], env=environment, check=True)
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not list what is mapped, nor take such names")
+def test_a_mapped_file_may_have_a_name_that_is_no_text(tmp_path: Path) -> None:
+    """A prepared set in a folder with a Latin-1 name, for one: its pictures are mapped while the layer looks."""
+    path = tmp_path / os.fsdecode(b"caf\xe9.u8")
+    path.write_bytes(bytes(4096))
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
+        assert path in library._loaded_files()
 
 
 @needs_compiler

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -449,6 +450,43 @@ def test_a_batch_that_cannot_be_shared_is_refused_before_anything_is_written(tin
     message = refused(capsys, *DIGITS, tmp_path / "run", *tiny_arguments, "--accumulation", "3")
     assert "choose a multiple of 3" in message
     assert list(tmp_path.iterdir()) == []
+
+
+def test_another_end_is_refused_once_learning_rates_fall(tiny_arguments, tmp_path, capsys):
+    run = tmp_path / "run"
+    options = (*tiny_arguments, "--checkpoint_every", "1", "--keep_checkpoints", "4", "--lr_decay_from", "2")
+    assert main([*DIGITS, str(run), *options, "--steps", "4"]) == 0
+    before = contents(run)
+    message = refused(capsys, "resume", run, "--steps", "8")
+    assert "learning rates fall from step 2 on to 0 at step 4, and it is at step 4" in message
+    assert contents(run) == before
+    for step in (3, 4):  # where they have not begun to fall, a longer run is the run that it would have been
+        shutil.rmtree(run / "checkpoints" / f"step-{step}", ignore_errors=True)
+    assert checkpoint.latest_step(run / "checkpoints") == 2
+    assert main(["resume", str(run), "--steps", "6"]) == 0
+    whole = tmp_path / "whole"
+    assert main([*DIGITS, str(whole), *options, "--steps", "6"]) == 0
+    assert (run / "model" / "model.safetensors").read_bytes() == (whole / "model" / "model.safetensors").read_bytes()
+
+
+def test_other_pictures_of_the_same_number_and_classes_are_named_at_resume(tiny_arguments, tmp_path, capsys):
+    def draw(colour: int) -> None:
+        for name in ("cat/1", "cat/2", "dog/1", "dog/2"):
+            path = tmp_path / "raw" / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (40, 40), (colour, 9, 9)).save(path)
+
+    draw(60)
+    run = tmp_path / "runs" / "pets"
+    training = ["train", "an-gan-digits", "--data", str(tmp_path / "raw"), "--out", str(run)]
+    assert main([*training, *tiny_arguments, "--steps", "2"]) == 0
+    capsys.readouterr()
+    assert main(["resume", str(run), "--steps", "3"]) == 0
+    assert "other pictures" not in capsys.readouterr().out
+    draw(200)
+    assert main(["resume", str(run), "--steps", "4"]) == 0
+    sentence = f"{tmp_path / 'raw'} holds other pictures than those that {run} was trained on until now; going on from"
+    assert f"{sentence} step 3" in capsys.readouterr().out
 
 
 def test_changed_classes_are_refused_at_resume(tiny_arguments, tmp_path, capsys):

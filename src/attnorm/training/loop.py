@@ -104,7 +104,7 @@ def resume(run: Path, steps: int | None = None, workers: int = 1) -> int:
         UserError: the folder holds no run, or no whole checkpoint.
     """
     with _met():
-        config = _lengthened(read_config(run), steps)
+        config = _lengthened(read_config(run), steps, run)
     accelerator = _accelerator(config)
     with _together(accelerator, run):
         _check_memory(config, accelerator)
@@ -138,11 +138,17 @@ def _check_new(run: Path) -> None:
         )
 
 
-def _lengthened(config: TrainingConfig, steps: int | None) -> TrainingConfig:
-    if steps is None:
+def _lengthened(config: TrainingConfig, steps: int | None, run: Path) -> TrainingConfig:
+    if steps is None or steps == config.steps:
         return config
     if steps < 1:
         raise UserError(f"--steps must be at least 1, got {steps}")
+    done = checkpoint.latest_step(run / CHECKPOINTS) or 0
+    if config.lr_decay_from is not None and done > config.lr_decay_from:
+        raise UserError(
+            f"--steps {steps} does not fit the run: its learning rates fall from step {config.lr_decay_from} on to 0 at"
+            f" step {config.steps}, and it is at step {done}: with another end they would jump: start a new run"
+        )
     try:
         return replace(config, steps=steps)
     except ValueError as error:
@@ -174,7 +180,7 @@ def _train(
     if config.evaluate_every:  # what is wrong with it shows now, not after hours
         other = config.evaluation_data
         task.prepare_evaluation(_load_data(config, other, run, accelerator, workers) if other else dataset)
-    start, best, complaints = 0, float("inf"), list[str]()
+    start, best, complaints, checksum = 0, float("inf"), list[str](), dataset.checksum()
     sums = FigureSums(accelerator.device)
     divergence = Divergence(run, run / CHECKPOINTS, skip=config.on_nonfinite == "skip")
     if resume:
@@ -182,6 +188,8 @@ def _train(
         state, complaints = checkpoint.newest(run / CHECKPOINTS, accelerator.device)
         if state is not None:
             start, best = _restore(task, state, config, len(dataset), run), state["best"]
+            if state.get("checksum", checksum) != checksum:  # checkpoints of earlier versions have none
+                complaints.append(f"{config.data} holds other pictures than those that {run} was trained on until now")
             divergence.load_state(state)
             divergence.last_good = start
             sums.load_state(state.get("figures", []))  # checkpoints of earlier versions have none
@@ -245,7 +253,7 @@ def _train(
                     _save_model(task, run / MODEL, step)
                     journal.sync()
                     state = {"step": step, "best": best, "pictures": len(dataset), "task": task.state()}
-                    state |= {"figures": figures, **divergence.state()}
+                    state |= {"checksum": checksum, "figures": figures, **divergence.state()}
                     checkpoint.save(run / CHECKPOINTS, step, state, config.keep_checkpoints)
                 divergence.last_good = step
             if stopping and not last:

@@ -165,7 +165,8 @@ def _loaded_files() -> list[Path]:
     """The shared libraries in this process, or where that is not to be known, those that come with PyTorch."""
     maps = Path("/proc/self/maps")
     if maps.exists():
-        paths = {line.split(maxsplit=5)[-1] for line in maps.read_text().splitlines() if "/" in line}
+        lines = os.fsdecode(maps.read_bytes()).split("\n")  # of any file that is mapped, whatever its name
+        paths = {line.split(maxsplit=5)[-1] for line in lines if "/" in line}
         return [Path(path) for path in sorted(paths) if Path(path).is_file()]
     return sorted((Path(torch.__file__).parent / "lib").iterdir())
 
