@@ -446,6 +446,12 @@ def test_a_folder_that_is_a_file_is_refused(tiny_arguments, tmp_path, capsys):
     assert contents(tmp_path) == {tmp_path / "file": b"mine"}
 
 
+def test_a_folder_whose_name_is_no_text_is_refused(tiny_arguments, tmp_path, capsys):
+    message = refused(capsys, *DIGITS, tmp_path / os.fsdecode(b"caf\xe9"), *tiny_arguments)
+    assert "a name that is not UTF-8: choose another --out" in message
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_batch_that_cannot_be_shared_is_refused_before_anything_is_written(tiny_arguments, tmp_path, capsys):
     message = refused(capsys, *DIGITS, tmp_path / "run", *tiny_arguments, "--accumulation", "3")
     assert "choose a multiple of 3" in message

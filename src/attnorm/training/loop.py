@@ -117,6 +117,10 @@ def resume(run: Path, steps: int | None = None, workers: int = 1) -> int:
 
 def _check_new(run: Path) -> None:
     """Refuses a folder that a new run must not write to."""
+    try:
+        str(run).encode()
+    except UnicodeEncodeError as error:  # safetensors would write there, and not find it again
+        raise UserError(f"weights cannot be kept in {run}, a name that is not UTF-8: choose another --out") from error
     if (run / CONFIG).exists():
         raise UserError(f"{run} holds a run already: go on with `{resume_command(run)}`, or choose another --out")
     if checkpoint.latest_step(run / CHECKPOINTS) is not None:  # they would be taken for the new run's
