@@ -121,6 +121,51 @@ def test_what_is_left_out_is_said(runs, tmp_path, output):
     assert err == f"{runs[0] / 'log.jsonl'}: 1 of 6 lines cannot be read and are left out\n"
 
 
+def line_of(path, colour="#0072b2"):
+    """The commands of the one curve in a chart: M where the line begins anew, L where it goes on."""
+    [line] = [
+        text
+        for text, style in re.findall(r'<path d="([^"]*)" clip-path[^>]* style="([^"]*)"', path.read_text())
+        if f"stroke: {colour}" in style
+    ]
+    return "".join(re.findall("[ML]", line))
+
+
+def test_the_line_has_a_gap_where_a_figure_was_not_finite(tmp_path, output):
+    for name, values, drawn in (
+        ("gap", ("1", "2", "null", "2", "3"), "MLML"),
+        ("end", ("1", "2", "3", "null", "null"), "MLL"),
+        ("older", ("1", "2", "NaN", "Infinity", "4", "5"), "MLML"),
+    ):
+        (tmp_path / name).mkdir()
+        lines = [f'{{"step": {step}, "loss_d": {value}}}\n' for step, value in enumerate(values)]
+        (tmp_path / name / "log.jsonl").write_text("".join(lines))
+        path = tmp_path / f"{name}.svg"
+        assert output("plot", tmp_path / name, "--smooth", "0", "-o", path).err == ""
+        assert line_of(path) == drawn
+
+
+def test_a_log_of_nulls_alone_has_its_panels(tmp_path, output):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "log.jsonl").write_text('{"step": 1, "loss_d": null}\n{"step": 2, "loss_d": null}\n')
+    for smooth in ("0", "5"):
+        path = tmp_path / f"{smooth}.svg"
+        assert panels(output("plot", tmp_path / "run", "--smooth", smooth, "-o", path).out) == ["loss_d"]
+
+
+@pytest.mark.parametrize(
+    "spoilt", ['{"step": 1' + "0" * 400 + "}", '{"step": 1' + "0" * 30 + ', "loss_d": 1}', "[" * 100_000]
+)
+def test_numbers_beyond_measure_and_deep_json_are_left_out(spoilt, runs, tmp_path, output):
+    with (runs[0] / "log.jsonl").open("a") as log:
+        log.write(spoilt + "\n")
+    (runs[0] / "metrics").mkdir()
+    (runs[0] / "metrics" / "a.json").write_text(spoilt)
+    err = output("plot", *runs, "-o", tmp_path / "c.svg").err.splitlines()
+    assert err[0] == f"{runs[0] / 'log.jsonl'}: 1 of 4 lines cannot be read and are left out"
+    assert err[1:] == [f"{runs[0] / 'metrics'}: 1 file(s) hold no records of attnorm evaluate and are left out"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [

@@ -2,11 +2,13 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from attnorm.data.dataset import ImageDataset
+from attnorm.errors import UserError
 from attnorm.metrics.inpainting import HOLES, Truths, measure_fills
 from attnorm.metrics.inpainting_record import (
     InpaintingProtocol,
@@ -71,3 +73,44 @@ def test_records_of_earlier_versions_are_read(record, tmp_path):
     assert (found.items, found.by_picture) == ([], {})
     assert found.figures["random"]["black"] == record.figures["random"]["black"]
     assert found.figures["centre"]["truth"]["psnr"].mean == math.inf
+
+
+WRONG = [
+    {"figures": []},
+    {"figures": {"centre": {"black": {"psnr": {"mean": "high", "deviation": 1.0}}}}},
+    {"figures": {"centre": {"black": {"psnr": 20.0}}}},
+    {"by_picture": {"centre": {"black": {"psnr": ["high"]}}}},
+    {"by_picture": {"centre": []}},
+    {"items": ["a"]},
+    {"items": 3},
+    {"date": None},
+    {"versions": []},
+    {"protocol": {"data": None}},
+    {"protocol": {"data": "a\0b"}},
+    {"protocol": {"num": "many"}},
+    {"protocol": {"holes": None}},
+    {"protocol": {"step": 10**400}},
+]
+
+
+@pytest.mark.parametrize("change", WRONG, ids=lambda change: repr(change)[:50])
+def test_a_record_with_values_of_a_wrong_kind_is_refused(change, record, tmp_path):
+    path = tmp_path / "r.json"
+    write_record(record, path)
+    entry = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**entry, **change, "protocol": {**entry["protocol"], **change.get("protocol", {})}}))
+    with pytest.raises(UserError, match=r"r\.json holds no inpainting results of attnorm evaluate"):
+        read_record(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"date": 1' + "0" * 400 + "}"], ids=["deep", "large"])
+def test_what_json_cannot_say_is_refused(text, tmp_path):
+    (tmp_path / "r.json").write_text(text)
+    with pytest.raises(UserError, match=r"r\.json holds no inpainting results"):
+        read_record(tmp_path / "r.json")
+
+
+def test_the_lists_of_the_protocol_stay_lists(record, tmp_path):
+    holes = {"centre": {"fraction": [0.25, 0.25]}}
+    write_record(replace(record, protocol=replace(PROTOCOL, holes=holes)), tmp_path / "r.json")
+    assert read_record(tmp_path / "r.json").protocol == replace(PROTOCOL, holes=holes)

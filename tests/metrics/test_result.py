@@ -123,3 +123,53 @@ def test_a_record_that_cannot_be_written_is_a_sentence(results, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write .*record.json"):
         write_results(results, tmp_path / "file" / "record.json")
+
+
+def test_a_class_whose_figure_is_not_finite_is_read_and_shown_last(tmp_path):
+    one = by_class(100)
+    one.details["by_class"]["c0"] = float("nan")
+    write_results([one], tmp_path / "r.json")
+    [found] = read_results(tmp_path / "r.json")
+    assert math.isnan(found.details["by_class"]["c0"])
+    lines = class_table(found).splitlines()
+    assert [cell.strip() for cell in lines[-1].split("|")[1:3]] == ["c0", "nan"]
+    assert lines[2].split("|")[2].strip() == "1"
+
+
+WRONG = [
+    {"metric": None},
+    {"details": []},
+    {"details": {"by_class": [1.0]}},
+    {"details": {"by_class": {"cat": "good"}}},
+    {"values": "high"},
+    {"values": {"distance": "high"}},
+    {"values": {}},
+    {"better": "sideways"},
+    {"date": 3},
+    {"versions": [1]},
+    {"extractor": ["a"]},
+    {"more": 1},
+    *({"protocol": {name: None}} for name in ("data", "model", "weights", "num_real", "seed")),
+    {"protocol": {"data": "a\0b"}},
+    {"protocol": {"model": "\ud800"}},
+    {"protocol": {"step": "6"}},
+    {"protocol": {"step": 10**400}},
+    {"protocol": {"seed": 1.5}},
+]
+
+
+@pytest.mark.parametrize("change", WRONG, ids=lambda change: repr(change)[:50])
+def test_a_record_with_values_of_a_wrong_kind_is_refused(change, results, tmp_path):
+    path = tmp_path / "record.json"
+    write_results(results, path)
+    entries = json.loads(path.read_text("utf-8"))
+    protocol = {**entries[0]["protocol"], **change.get("protocol", {})}
+    path.write_text(json.dumps([{**entries[0], **change, "protocol": protocol}]))
+    with pytest.raises(UserError, match=r"record.json holds no results of attnorm evaluate"):
+        read_results(path)
+
+
+def test_a_record_that_may_not_be_read_is_another_sentence(results, tmp_path):
+    (tmp_path / "record.json").mkdir()
+    with pytest.raises(UserError, match=r"cannot read .*record.json \(Is a directory\)"):
+        read_results(tmp_path / "record.json")

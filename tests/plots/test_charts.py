@@ -11,7 +11,7 @@ from PIL import Image
 from attnorm.errors import UserError
 from attnorm.metrics.regions import RegionMoments
 from attnorm.plots.charts import check_chart_name
-from attnorm.plots.curves import Curve, save_curves, smoothed, wants_log_scale
+from attnorm.plots.curves import Curve, lonely, save_curves, smoothed, wants_log_scale
 from attnorm.plots.region_chart import save_region_chart
 
 STEPS = np.arange(0, 1000, 100)
@@ -49,6 +49,12 @@ def test_smoothing_is_drawn_on_top_of_what_was_logged_and_said(tmp_path):
     save_curves({"run": {"fid": curve(9, True)}}, ["fid"], path, half_life=250)
     assert len(lines(path)) == 1
     assert not any("average" in text for text in texts(path))
+
+
+def test_a_value_between_two_that_are_not_finite_is_a_dot():
+    nan, inf = np.nan, np.inf
+    for values, expected in (([], []), ([1], [1]), ([1, 2], [0, 0]), ([1, nan, 2, inf, 3, 4], [1, 0, 1, 0, 0, 0])):
+        assert lonely(np.array(values, float)).tolist() == [bool(one) for one in expected]
 
 
 def test_a_figure_that_was_logged_once_is_seen(tmp_path):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import resource
 import shlex
@@ -21,6 +22,7 @@ from attnorm.errors import UserError
 from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.metrics.result import Protocol, Result, write_results
 from attnorm.models.class_conditional import Generator, LongRangeConfig
+from attnorm.models.saved import write_step
 from attnorm.pipelines import ClassConditionalPipeline
 from attnorm.publishing.card import Card, Storage
 from attnorm.publishing.data_sheet import BUILTIN_SHEETS
@@ -28,6 +30,7 @@ from attnorm.publishing.measurements import measurements
 from attnorm.publishing.package import Wishes, package
 from attnorm.publishing.run_facts import read_run
 from attnorm.training import checkpoint
+from attnorm.training.journal import Journal
 from attnorm.training.loop import read_config
 
 OWN = {"data_id": "me/cats", "data_about": "My cats", "data_licence": "CC0", "data_url": "https://example.org/cats"}
@@ -141,7 +144,26 @@ def test_figures_with_other_pictures_are_not_the_training_sets(run_copy, tmp_pat
 def test_a_strange_file_among_the_records_is_left_out_with_a_sentence(run_copy, tmp_path, capsys):
     write_results([record(run_copy, 6)], run_copy / "metrics" / "a.json")
     strange = run_copy / "metrics" / "notes.json"
-    for number, content in enumerate(('{"mine": 1}', "[]", "no JSON", '[{"protocol": 3}]')):
+    good = json.loads((run_copy / "metrics" / "a.json").read_text())[0]
+    changed = [
+        json.dumps([{**good, **change}])
+        for change in (
+            {"metric": None},
+            {"details": []},
+            {"values": "high"},
+            {"protocol": {**good["protocol"], "data": None}},
+            {"protocol": {**good["protocol"], "data": "a\0b"}},
+        )
+    ]
+    way = {"psnr": {"mean": 20.0, "deviation": 1.0}}
+    protocol = {"model": "r", "weights": "ema", "step": 6, "data": "d", "split": "d", "num": 12, "size": 32}
+    protocol |= {"holes": {}, "seed": 0, "window": "gaussian"}
+    incomplete = [
+        json.dumps({"figures": {"centre": ways}, "protocol": protocol, "date": "", "versions": {}})
+        for ways in ({"refined": way}, {"coarse": dict.fromkeys(("psnr", "ssim", "mae", "hole_mae"), way["psnr"])})
+    ]
+    strange_ones = ('{"mine": 1}', "[]", "no JSON", '[{"protocol": 3}]', "[" * 10**5, f"[1{'0' * 400}]")
+    for number, content in enumerate((*strange_ones, *changed, *incomplete)):
         strange.write_text(content)
         card = package(run_copy, tmp_path / str(number), "mine", Wishes())
         assert len(card.measured) == 1
@@ -198,6 +220,43 @@ def test_a_figure_that_was_not_finite_is_none_of_the_facts(run_copy):
     with_evaluations(run_copy, {2: {"fd": None, "kid": 0.5}, 4: {"fd": 20.0, "kid": None}}, 20.0)
     facts = read_run(run_copy)
     assert (facts.step, facts.evaluation) == (4, {"fd": 20.0})
+
+
+def test_nulls_of_the_journal_leave_the_other_figures_and_the_last_layout(run_copy, tmp_path):
+    with Journal(run_copy, start=6, steps=20, batch_size=4, tensorboard=False, speak=True) as journal:
+        journal.record(8, {"loss_d": math.nan, "generator.blocks.2.norm2.sharpness": 0.75})
+        journal.record(10, {"loss_d": math.inf, "generator.blocks.2.norm2.sharpness": math.nan})
+        journal.record_evaluation(10, {"fd": math.nan, "kid": 0.5})
+        journal.record_evaluation(12, {"fd": math.nan})
+    assert '"fd": null' in (run_copy / "metrics.jsonl").read_text()
+    write_step(run_copy / "model", 10)
+    card = package(run_copy, tmp_path / "mine", "mine", Wishes(weights="last"))
+    assert card.facts.layout["sharpness"] == 0.75
+    [result] = ModelCard.load(tmp_path / "mine" / "README.md").data.eval_results
+    assert (result.metric_name, result.metric_value) == ("kid", 0.5)
+    write_step(run_copy / "model", 12)
+    card = package(run_copy, tmp_path / "none", "mine", Wishes(weights="last"))
+    assert not card.measured and "Not measured." in str(card)
+
+
+def test_a_main_figure_that_was_not_finite_is_not_taken_for_the_next_one(run_copy):
+    with_evaluations(run_copy, {2: {"fd": None, "kid": 20.0}, 4: {"fd": 20.0}}, 20.0)
+    assert read_run(run_copy).step == 4
+
+
+def test_of_a_record_the_hubs_table_has_the_finite_figures_alone(run_copy, tmp_path):
+    of_classes = {"values": {"mean": math.nan}, "details": {"by_class": {"3": math.nan, "7": 2.0}}}
+    one = record(run_copy, 6)
+    write_results([one, replace(one, metric="intra-fd-90", **of_classes)], run_copy / "metrics" / "a.json")
+    assert "null" in (run_copy / "metrics" / "a.json").read_text()
+    package(run_copy, tmp_path / "mine", "mine", Wishes())
+    card = ModelCard.load(tmp_path / "mine" / "README.md")
+    assert [result.metric_value for result in card.data.eval_results] == [12.5]
+    assert ".nan" not in card.content
+    assert "| intra-fd-90 ↓ " in card.text.replace("  ", " ") and "| nan" in card.text
+    write_results([replace(one, values={"distance": math.inf})], run_copy / "metrics" / "a.json")
+    package(run_copy, tmp_path / "none", "mine", Wishes())
+    assert not ModelCard.load(tmp_path / "none" / "README.md").data.eval_results
 
 
 def test_a_best_score_that_no_evaluation_has_is_refused(run_copy, tmp_path):

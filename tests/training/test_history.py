@@ -48,6 +48,21 @@ def test_evaluations_in_lines_may_come_one_figure_a_line(run):
     assert read_history(run).metrics == {"fd": {10: 9, 20: 8}, "kid": {10: 1}}
 
 
+def test_null_is_a_gap_and_the_later_line_holds_with_null_too(run):
+    write(run / "log.jsonl", [{"step": s, "x": x} for s, x in ((1, 1.0), (2, None), (3, 2.0), (3, None))])
+    write(run / "metrics.jsonl", [{"step": 2, "fd": None}])
+    history = read_history(run)
+    np.testing.assert_equal(history.log, {"x": {1: 1.0, 2: np.nan, 3: np.nan}})
+    np.testing.assert_equal(history.metrics, {"fd": {2: np.nan}})
+
+
+def test_null_in_a_later_record_of_a_step_holds(run):
+    write(run / "log.jsonl", [{"step": 1, "x": 1}])
+    both = [record("fd", 20, {"value": value}, f"2026-01-0{day}") for day, value in ((1, 50.0), (2, None))]
+    write(run / "metrics" / "a.json", [both])
+    np.testing.assert_equal(measured_figures([read_history(run)]), [{"fd": {20: np.nan}}])
+
+
 def test_records_of_evaluations_are_read_and_the_latest_of_a_step_holds(run):
     write(run / "log.jsonl", [{"step": 1, "x": 1}])
     (run / "metrics").mkdir()
@@ -96,14 +111,22 @@ def test_records_without_a_step_and_files_of_others_are_counted(run):
         "b.json": {"other": 1},
         "c.json": [3],
         "d.json": [{"metric": "fd", "values": 3, "protocol": {}}],
+        "f.json": [record("fd", 10**13, {"value": 1})],
+        "g.json": [record("fd", float("inf"), {"value": 1})],
+        "h.json": [record("fd", 5, {"value": 10**400})],
+        "i.json": [record("fd", 5, {"value": "high"})],
+        "j.json": [record(None, 5, {"value": 1, "other": 2})],
+        "k.json": [record("f\0d", 5, {"value": 1})],
+        "l.json": [record("fd", 5, {"value": 1}) | {"protocol": {"step": 5, "seed": [1]}}],
     }.items():
         (run / "metrics" / name).write_text(json.dumps(content))
     (run / "metrics" / "e.json").write_text("{")
+    (run / "metrics" / "m.json").write_text("[" * 100_000)
     history = read_history(run)
     assert measured_figures([history]) == [{"fd": {5: 2}}]
     folder = run / "metrics"
     assert history.skipped == [
-        f"{folder}: 4 file(s) hold no records of attnorm evaluate and are left out",
+        f"{folder}: 12 file(s) hold no records of attnorm evaluate and are left out",
         f"{folder}: 1 figure(s) say no step of training and are left out",
     ]
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from attnorm.config import from_dict
 from attnorm.errors import UserError
 from attnorm.files import output_file
+from attnorm.json_records import check_texts, figure_of, read_json
 from attnorm.metrics.inpainting import Filled
 from attnorm.metrics.reconstruction import Spread, Window
 from attnorm.metrics.result import Result, as_json, markdown, now, versions
@@ -96,10 +97,11 @@ def read_record(path: Path) -> InpaintingRecord:
     """The record in a file of `write_record`, without its `distances`.
 
     Raises:
-        UserError: there is no such file, or something else is in it.
+        UserError: there is no such file, it cannot be read, or something else is in it.
     """
     try:
-        entry = json.loads(path.read_text("utf-8"))
+        entry = read_json(path)
+        check_texts(entry)
         figures = {
             kind: {way: {name: _spread(**spread) for name, spread in found.items()} for way, found in ways.items()}
             for kind, ways in entry["figures"].items()
@@ -111,11 +113,16 @@ def read_record(path: Path) -> InpaintingRecord:
             }
             for kind, ways in entry.get("by_picture", {}).items()
         }
-        protocol = InpaintingProtocol(**entry["protocol"])
-        about = (entry["date"], entry["versions"], entry.get("items", []))
-        return InpaintingRecord(figures, protocol, {}, *about, by_picture)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        about = {name: entry[name] for name in ("protocol", "date", "versions")}
+        record = from_dict(InpaintingRecord, {"figures": {}, **about}, "a record")
+        holes = dict(entry["protocol"]["holes"].items())  # of which `from_dict` makes tuples
+        protocol = replace(record.protocol, holes=holes)
+        items = [int(item) for item in entry.get("items", [])]
+        return replace(record, figures=figures, protocol=protocol, items=items, by_picture=by_picture)
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError, OverflowError, UserError) as error:
         raise UserError(f"{path} holds no inpainting results of attnorm evaluate: give such a file's name") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror or error})") from error
 
 
 def record_table(record: InpaintingRecord) -> str:
@@ -128,12 +135,12 @@ def record_table(record: InpaintingRecord) -> str:
 
 
 def _spread(mean: float | None, deviation: float | None) -> Spread:
-    return Spread(_or_infinite(mean), math.nan if deviation is None else deviation)
+    return Spread(_or_infinite(mean), figure_of(deviation))
 
 
 def _or_infinite(value: float | None) -> float:
     """Null in a record is an infinite PSNR: no other figure can be anything but finite."""
-    return math.inf if value is None else value
+    return math.inf if value is None else figure_of(value)
 
 
 def shown(name: str, spread: Spread) -> str:

@@ -6,7 +6,7 @@ import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -14,8 +14,10 @@ from typing import Any, Literal
 
 import torch
 
+from attnorm.config import from_dict
 from attnorm.errors import UserError
 from attnorm.files import output_file
+from attnorm.json_records import check_texts, figure_of, read_json
 from attnorm.metrics.evaluation import Frequencies
 from attnorm.metrics.features import FeatureExtractor
 from attnorm.metrics.registry import MetricValue
@@ -99,13 +101,16 @@ def read_results(path: Path) -> list[Result]:
     """The records in a file of `write_results`.
 
     Raises:
-        UserError: there is no such file, or something else is in it.
+        UserError: there is no such file, it cannot be read, or something else is in it.
     """
     try:
-        entries = json.loads(path.read_text("utf-8"))
+        entries = read_json(path)
+        check_texts(entries)
         return [_result(entry) for entry in entries]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError, UserError) as error:
         raise UserError(f"{path} holds no results of attnorm evaluate: give the name of such a file") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror or error})") from error
 
 
 def table(results: Sequence[Result]) -> str:
@@ -128,7 +133,8 @@ def class_table(result: Result) -> str | None:
         return None
     rows = [[name, f"{value:.{SHOWN_DIGITS}g}"] for name, value in by_class.items()]
     if len(rows) > SHOWN_CLASSES:
-        rows = [[name, f"{by_class[name]:.{SHOWN_DIGITS}g}"] for name in sorted(by_class, key=by_class.__getitem__)]
+        ordered = sorted(by_class, key=lambda name: (math.isnan(by_class[name]), by_class[name]))
+        rows = [[name, f"{by_class[name]:.{SHOWN_DIGITS}g}"] for name in ordered]
         left_out = len(rows) - SHOWN_CLASSES
         rows[SHOWN_CLASSES // 2 : -SHOWN_CLASSES // 2] = [[f"… {left_out} classes between", ""]]
     return markdown([["class", result.metric], *rows])
@@ -145,8 +151,17 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _result(entry: dict[str, Any]) -> Result:
-    values = {name: math.nan if value is None else value for name, value in entry["values"].items()}
-    return Result(**{**entry, "values": values, "protocol": Protocol(**entry["protocol"])})
+    if not entry["values"]:
+        raise ValueError("a metric without a figure")
+    details = dict(entry["details"].items())
+    if "by_class" in details:
+        details["by_class"] = _figures_of(details["by_class"])
+    whole = {**entry, "values": _figures_of(entry["values"]), "details": {}}
+    return replace(from_dict(Result, whole, "a record"), details=details)  # which would make tuples of their lists
+
+
+def _figures_of(values: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: figure_of(value) for name, value in values.items()}
 
 
 def with_nulls(value: Any) -> Any:

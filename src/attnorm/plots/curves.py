@@ -88,6 +88,12 @@ def smoothed(steps: np.ndarray, values: np.ndarray, half_life: float) -> np.ndar
     return out
 
 
+def lonely(values: np.ndarray) -> np.ndarray:
+    """Which values are finite between two that are not, or that are not there: of those no line would be seen."""
+    finite = np.pad(np.isfinite(values), 1)
+    return finite[1:-1] & ~finite[:-2] & ~finite[2:]
+
+
 def wants_log_scale(curves: Sequence[np.ndarray]) -> bool:
     """Whether the finite values of all curves together are positive and span orders of magnitude."""
     values = np.concatenate(list(curves))
@@ -98,13 +104,16 @@ def wants_log_scale(curves: Sequence[np.ndarray]) -> bool:
 def _draw_panel(panel: Axes, title: str, shown: Sequence[tuple[Curve, Look]], half_life: float) -> None:
     set_title(panel, title)
     for curve, look in shown:
-        if curve.measured or np.isfinite(curve.values).sum() == 1:  # of one point no line would be seen
-            panel.plot(curve.steps, curve.values, marker="o", markersize=4, **look)
-        elif half_life > 0:
+        dots: Look = {"marker": "o", "markersize": 4}
+        if curve.measured:
+            panel.plot(curve.steps, curve.values, **dots, **look)
+            continue
+        dots["markevery"] = np.flatnonzero(lonely(curve.values)).tolist()
+        if half_life > 0:
             panel.plot(curve.steps, curve.values, linewidth=0.7, alpha=0.35, **look)
-            panel.plot(curve.steps, smoothed(curve.steps, curve.values, half_life), linewidth=1.8, **look)
+            panel.plot(curve.steps, smoothed(curve.steps, curve.values, half_life), linewidth=1.8, **dots, **look)
         else:
-            panel.plot(curve.steps, curve.values, linewidth=1.4, **look)
+            panel.plot(curve.steps, curve.values, linewidth=1.4, **dots, **look)
     if wants_log_scale([curve.values for curve, _ in shown]):
         panel.set_yscale("log")
     else:

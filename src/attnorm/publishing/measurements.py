@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 from attnorm.data.loading import place_of
 from attnorm.errors import UserError
 from attnorm.metrics.features import EFFICIENTNET, INCEPTION
-from attnorm.metrics.inpainting_record import InpaintingProtocol, InpaintingRecord, read_record, record_table
+from attnorm.metrics.inpainting_record import HEADS, InpaintingProtocol, InpaintingRecord, read_record, record_table
 from attnorm.metrics.result import Protocol, Result, class_table, markdown, read_results, table
 from attnorm.publishing.run_facts import RunFacts
 from attnorm.training.class_conditional import ClassConditionalConfig
@@ -38,7 +39,8 @@ class Figure:
 
 @dataclass(frozen=True)
 class Measurement:
-    """text: Markdown, a table and how it was measured. figures: its main ones."""
+    """text: Markdown, a table and how it was measured. figures: its main ones, without those that are not finite: the
+    hub's table of results has no word for them."""
 
     text: str
     figures: list[Figure]
@@ -69,7 +71,7 @@ def measurements(facts: RunFacts, results: Sequence[Path] = ()) -> list[Measurem
     measured = [
         _of_inpainting(one, facts) if isinstance(one, InpaintingRecord) else _of_generator(one, facts) for one in found
     ]
-    if not measured and facts.evaluation:
+    if not measured and _named(facts):
         measured.append(_while_training(facts))
     return measured
 
@@ -78,7 +80,14 @@ def _read(path: Path) -> Record:
     try:
         results = read_results(path)
     except UserError:
-        return read_record(path)
+        record = read_record(path)
+        wanted = [
+            "refined" in ways and all(HEADS.keys() <= figures.keys() for figures in ways.values())
+            for ways in record.figures.values()
+        ]
+        if not all(wanted):
+            raise UserError(f"{path} holds no inpainting results of attnorm evaluate: figures are missing") from None
+        return record
     if not results:
         raise UserError(f"{path} holds no results")
     return results
@@ -131,6 +140,7 @@ def _of_generator(results: list[Result], facts: RunFacts) -> Measurement:
         )
         for one in results
         for number, (name, value) in enumerate(one.values.items())
+        if math.isfinite(value)
     ]
     return Measurement("\n\n".join(parts), figures)
 
@@ -145,6 +155,7 @@ def _of_inpainting(record: InpaintingRecord, facts: RunFacts) -> Measurement:
         Figure(name, f"{name} ({kind} holes)", spread.mean, _portable(asdict(p)), _other_data(p, facts))
         for kind, ways in record.figures.items()
         for name, spread in ways["refined"].items()
+        if math.isfinite(spread.mean)
     ]
     return Measurement(text, figures)
 
@@ -164,13 +175,12 @@ def _while_training(facts: RunFacts) -> Measurement:
         num = config.val_num if config.val_data else min(config.val_num, held_out)
         how = {"pictures": f"{'at most ' * bool(config.val_data)}{num}", "data": of, "holes_seed": config.val_seed}
         how |= {"window": "gaussian"}
-        named = {name: value for name, value in facts.evaluation.items() if name.startswith("refined.")}
     else:
         measured = config.evaluation
         real = min(measured.num_real or facts.pictures, facts.pictures)
         how = {"extractor": _name_of(measured.extractor), "num_fake": measured.num, "num_real": real}
         how |= {"data": "the training pictures", "seed": 0}
-        named = facts.evaluation
+    named = _named(facts)
     how = {**how, "weights": facts.weights, "step": facts.step}
     rows = [["metric", "value"], *([name, f"{value:.4g}"] for name, value in named.items())]
     said = "; ".join(f"{name.replace('_', ' ')} {value}" for name, value in how.items())
@@ -179,6 +189,12 @@ def _while_training(facts: RunFacts) -> Measurement:
         text += f" {NO_FID}"
     figures = [Figure(_kind(name), name, value, how, other) for name, value in named.items()]
     return Measurement(text, figures)
+
+
+def _named(facts: RunFacts) -> dict[str, float]:
+    """The figures of its evaluation that a card has: of inpainting those of the whole generator."""
+    prefix = "refined." if isinstance(facts.config, InpaintingConfig) else ""
+    return {name: value for name, value in facts.evaluation.items() if name.startswith(prefix)}
 
 
 def _name_of(extractor: str) -> str:

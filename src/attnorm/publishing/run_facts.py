@@ -27,7 +27,7 @@ LAYOUT = ("sharpness", "effective_entities")
 class RunFacts:
     """folder: the weights', in the form of `save_pretrained`. step: theirs. best: whether a metric chose them.
     pictures: how many the run was given. evaluation: what it measured at that step, by name. layout: the figures of the
-    generator's layout in the log at that step, or at the last one before.
+    generator's layout in the log at that step, or at the last one before where they were finite.
     """
 
     run: Path
@@ -76,7 +76,7 @@ def read_run(run: Path, choice: Choice | None = None) -> RunFacts:
         step=step,
         best=best,
         pictures=state["pictures"],
-        evaluation=evaluations.get(step, {}),
+        evaluation={name: value for name, value in evaluations.get(step, {}).items() if math.isfinite(value)},
         layout=_layout(run, step),
     )
 
@@ -110,6 +110,6 @@ def _layout(run: Path, step: int) -> dict[str, float]:
         if recorded <= step:
             for name, value in figures.items():
                 figure = name.rpartition(".")[2]
-                if name.startswith("generator.") and figure in LAYOUT:
+                if name.startswith("generator.") and figure in LAYOUT and math.isfinite(value):
                     found[figure] = value
     return found

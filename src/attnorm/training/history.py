@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from attnorm.errors import UserError
+from attnorm.json_records import check_texts, figure_of, is_step, read_json
 from attnorm.metrics.inpainting_record import read_record
-from attnorm.training.log_lines import EVALUATIONS, LOG, is_figure, read_lines
+from attnorm.training.log_lines import EVALUATIONS, LOG, read_lines
 
 RECORDS = "metrics"
 
@@ -104,13 +104,15 @@ def _figures(path: Path, skipped: list[str]) -> dict[str, Figure]:
 def _read_records(folder: Path, skipped: list[str]) -> list[Record]:
     records, strange = list[Record](), 0
     for path in sorted(folder.glob("*.json")):
-        text = _text(path)
         try:
-            found = json.loads(text)
+            found = read_json(path)
+            check_texts(found)
             if isinstance(found, dict):
                 records += _of_inpainting(path, found)
             else:
                 records += [record for entry in found for record in _records_of(entry)]
+        except OSError as error:
+            raise UserError(f"cannot read {path} ({error.strerror or error})") from error
         except (UserError, ValueError, KeyError, TypeError, AttributeError):
             strange += 1
     if strange:
@@ -127,9 +129,9 @@ def _of_inpainting(path: Path, entry: dict[str, Any]) -> list[Record]:
     """
     record = read_record(path)
     p = record.protocol
-    settings = tuple(getattr(p, name, None) for name in PROTOCOL)
+    step, settings = _step(p.step), tuple(getattr(p, name, None) for name in PROTOCOL)
     means = [
-        Record(record.date, f"{way}.{kind}.{name}-{p.num}", p.step, spread.mean, settings)
+        Record(record.date, f"{way}.{kind}.{name}-{p.num}", step, spread.mean, settings)
         for kind, ways in record.figures.items()
         for way, figures in ways.items()
         for name, spread in figures.items()
@@ -146,13 +148,18 @@ def _of_inpainting(path: Path, entry: dict[str, Any]) -> list[Record]:
 def _records_of(entry: dict[str, Any]) -> list[Record]:
     """The figures of an entry: the main one bears the metric's name, the others theirs behind it."""
     protocol, date = entry["protocol"], str(entry.get("date", ""))
-    step = None if protocol.get("step") is None else int(protocol["step"])
-    settings = tuple(protocol.get(name) for name in PROTOCOL)
+    step, settings = _step(protocol.get("step")), tuple(protocol.get(name) for name in PROTOCOL)
+    hash(settings)  # a TypeError of a list among them; figures are told apart by them
     return [
-        Record(date, entry["metric"] + (f" {name}" if number else ""), step, float(value), settings)
+        Record(date, entry["metric"] + (f" {name}" if number else ""), step, figure_of(value), settings)
         for number, (name, value) in enumerate(entry["values"].items())
-        if is_figure(value)
     ]
+
+
+def _step(step: object) -> int | None:
+    if step is not None and not is_step(step):
+        raise ValueError(f"{step!r} is no step")
+    return cast("int | None", step)
 
 
 def _full_name(record: Record, protocols: set[tuple[Any, ...]]) -> str:
@@ -162,10 +169,3 @@ def _full_name(record: Record, protocols: set[tuple[Any, ...]]) -> str:
         f"{name} {value}" for name, value, differs in zip(PROTOCOL, record.protocol, differing, strict=True) if differs
     ]
     return ", ".join([record.name, *said])
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error}") from error

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 from attnorm.errors import UserError
+from attnorm.json_records import figure_of, is_figure, is_step, parse_json
 
 LOG, EVALUATIONS = "log.jsonl", "metrics.jsonl"
 BOOKKEEPING = ("step", "time")  # of a line, and no figures
 
 
 class Line(NamedTuple):
-    """The figures of a step by name; None for what is no number, as one that was not finite."""
+    """The figures of a step by name; NaN for null, which is written for those that are not finite."""
 
     step: int
-    figures: dict[str, float | None]
+    figures: dict[str, float]
 
 
 class Lines(NamedTuple):
-    """by_step: the figures that hold, with their steps in order. total: how many lines. unreadable: how many of those
-    cannot be read, a torn last one apart.
+    """by_step: the figures that hold, NaN among them, with their steps in order. total: how many lines. unreadable: how
+    many of those cannot be read, a torn last one apart.
     """
 
     by_step: dict[int, dict[str, float]]
@@ -36,15 +36,12 @@ def parse_line(line: bytes) -> Line | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        entry = json.loads(line)
-        if type(entry["step"]) is not int:
-            return None
-        figures = {
-            name: float(value) if is_figure(value) else None for name, value in entry.items() if name not in BOOKKEEPING
-        }
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        entry = parse_json(line)
+    except ValueError:
         return None
-    return Line(entry["step"], figures)
+    if not isinstance(entry, dict) or not is_step(entry.get("step")):
+        return None
+    return Line(entry["step"], {name: figure_of(value) for name, value in entry.items() if _is_of_a_step(name, value)})
 
 
 def read_lines(path: Path) -> Lines:
@@ -59,8 +56,8 @@ def read_lines(path: Path) -> Lines:
     try:
         lines = [line for line in path.read_bytes().splitlines(keepends=True) if line.strip()]
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-    found: dict[int, dict[str, float | None]] = {}
+        raise UserError(f"cannot read {path} ({error.strerror or error})") from error
+    found: dict[int, dict[str, float]] = {}
     unreadable = 0
     for text in lines:
         line = parse_line(text)
@@ -70,12 +67,8 @@ def read_lines(path: Path) -> Lines:
         while found and next(reversed(found)) > line.step:
             found.popitem()
         found.setdefault(line.step, {}).update(line.figures)  # a step's figures may come in several lines
-    by_step = {
-        step: {name: value for name, value in figures.items() if value is not None} for step, figures in found.items()
-    }
-    return Lines(by_step, len(lines), unreadable)
+    return Lines(found, len(lines), unreadable)
 
 
-def is_figure(value: object) -> bool:
-    """Whether a value of JSON is a number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+def _is_of_a_step(name: str, value: object) -> bool:
+    return name not in BOOKKEEPING and (value is None or is_figure(value))
