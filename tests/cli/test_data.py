@@ -132,6 +132,27 @@ def test_inspect_a_built_in_set(capsys):
     assert lines[-1] == "next: attnorm train PRESET --data digits"
 
 
+def test_names_that_are_not_utf8_or_not_printable_are_escaped(raw, tmp_path, capsys):
+    names = {"dog/bad.png": b"dog/\x1b[31mb\xe4d\n.png", "dog": b"d\x1bg\xfc"}
+    try:
+        for old, new in names.items():
+            (raw / old).rename(raw / os.fsdecode(new))
+    except OSError:
+        pytest.skip("this file system has names in UTF-8 alone")
+    source = Path(os.fsdecode(b"r\xe4w"))
+    raw.rename(source)
+    assert main(["data", "prepare", str(source), "out", "--size", "8"]) == 0
+    named = r"  d\x1bg\udcfc/\x1b[31mb\udce4d\n.png: not a picture in a known format"
+    assert capsys.readouterr().out.splitlines()[1] == named
+    for arguments in (["inspect", "out", "--verify"], ["inspect", str(source)]):
+        assert main(["data", *arguments]) == 0
+        out = capsys.readouterr().out
+        assert "\x1b" not in out and r"  d\x1bg\udcfc  " in out
+        assert (named in out.splitlines()) == (arguments[1] == "out")
+    assert main(["data", "inspect", "out", "--json"]) == 0
+    assert os.fsdecode(b"d\x1bg\xfc") in json.loads(capsys.readouterr().out)["classes"]
+
+
 def test_many_classes_are_cut_short(tmp_path, capsys):
     for number in range(25):
         (tmp_path / f"c{number:02}").mkdir()
