@@ -250,6 +250,25 @@ def test_two_that_prepare_the_same_set_at_once_both_have_it(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_all_that_is_written_is_synced_before_it_has_its_name(tmp_path, monkeypatch):
+    """A power cut after the rename must not leave a name without its content."""
+    synced, fsync = {}, os.fsync
+
+    def noted(descriptor):
+        status = os.fstat(descriptor)
+        synced[status.st_ino] = (status.st_size, (tmp_path / "out").exists())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with PreparedWriter(tmp_path / "out", 2, ("a",)) as writer:
+        writer.append(noise(2, 2), 0)
+        writer.commit(source="", fingerprint="")
+    for name in ("images.u8", "labels.npy", "dataset.json"):
+        status = (tmp_path / "out" / name).stat()
+        assert synced[status.st_ino] == (status.st_size, False), name
+    assert synced[tmp_path.stat().st_ino][1]
+
+
 def test_the_writer_takes_only_pictures_of_its_size(tmp_path):
     with PreparedWriter(tmp_path / "out", 2, ("a",)) as writer, pytest.raises(ValueError, match="side 2"):
         writer.append(noise(3, 3), 0)

@@ -14,9 +14,9 @@ from pathlib import Path
 from attnorm.data.builtin import BUILTIN, stream_builtin
 from attnorm.data.dataset import open_part, open_prepared
 from attnorm.data.decode import DecodeError, Square, pillow_quiet, read_square
-from attnorm.data.manifest import is_prepared, missing_shares, read_present
+from attnorm.data.manifest import LARGEST_SIZE, is_prepared, missing_shares, read_present
 from attnorm.data.progress import track
-from attnorm.data.shards import SHARD_PATTERN, WHOLE, Share, chosen_shares
+from attnorm.data.shards import SHARD_PATTERN, WHOLE, Share, chosen_shares, parts_in
 from attnorm.data.sources import RawPicture, RawSource, fingerprint, open_source
 from attnorm.data.writer import PreparedWriter
 from attnorm.errors import UserError, one_line
@@ -26,7 +26,6 @@ _CHUNK = 8  # pictures per task: a task per small picture would cost more than d
 _MOST_WORKERS = 16
 _NAMED_SKIPS = 10
 LARGEST_WORKERS = 256
-_LARGEST_SIZE = 4096  # as large as any network here takes
 
 Decoded = tuple[RawPicture, "Square | str"]  # a picture with its pixels, or with why it has none
 
@@ -185,8 +184,8 @@ def check_size(size: int) -> None:
     """Raises UserError if pictures cannot have this side."""
     if size < 1:
         raise UserError(f"the size of the pictures must be at least 1, not {size}")
-    if size > _LARGEST_SIZE:
-        raise UserError(f"the size of the pictures must be at most {_LARGEST_SIZE}, not {size}")
+    if size > LARGEST_SIZE:
+        raise UserError(f"the size of the pictures must be at most {LARGEST_SIZE}, not {size}")
 
 
 def check_workers(workers: int) -> None:
@@ -216,7 +215,7 @@ def find_same(out: Path, key: str, shards: int = 1) -> dict[Share, PrepareReport
                 raise UserError(f"{info.folder} exists and holds something else: remove it or choose another OUT")
             open_part(info)  # a damaged set is not the same set
             found[info.share] = PrepareReport(info.count, info.skipped, info.folder, reused=True, share=info.share)
-    elif shards == 1 or not out.is_dir() or not all(path.match(SHARD_PATTERN) for path in out.iterdir()):
+    elif shards == 1 or not out.is_dir() or {path for _, path in parts_in(out)} != set(out.iterdir()):
         raise UserError(f"{out} exists and holds something else: remove it or choose another OUT")
     return found
 

@@ -6,12 +6,13 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from attnorm.data.reading import unreadable
 from attnorm.errors import UserError
 
 MOST_SHARDS = 512  # each is a mapped file that stays open, and a process may often open no more than 1024
 
-_NAME = re.compile(r"shard-(\d{5})-of-(\d{5})")
-SHARD_PATTERN = "shard-*-of-*"  # finished or being written
+SHARD_PATTERN = "shard-*-of-*"  # for people; what is a shard is decided by its whole name
+_NAME = re.compile(r"shard-([0-9]{5})-of-([0-9]{5})(\.partial-.*)?", re.DOTALL)
 
 
 class Share(NamedTuple):
@@ -35,10 +36,26 @@ class Share(NamedTuple):
 WHOLE = Share()
 
 
+def parts_in(folder: Path) -> list[tuple[Share, Path]]:
+    """Which shards, finished or being written, the folder of a set holds, and where, in order; none if it is no folder.
+
+    Raises:
+        UserError: it may not be read.
+    """
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise unreadable(folder, error) from error
+    matches = filter(None, map(_NAME.fullmatch, names))
+    parts = [(Share(int(match[1]), int(match[2])), folder / match[0]) for match in matches]
+    return sorted((share, path) for share, path in parts if share.number < share.of and 1 < share.of <= MOST_SHARDS)
+
+
 def shares_in(folder: Path) -> list[Share]:
     """The finished shards in the folder of a set, by their names, in order."""
-    names = [_NAME.fullmatch(path.name) for path in folder.glob(SHARD_PATTERN)]
-    return sorted(Share(int(name[1]), int(name[2])) for name in names if name)
+    return [share for share, path in parts_in(folder) if path == share.folder(folder)]
 
 
 def chosen_shares(shards: int, shard: int | None) -> list[Share]:
