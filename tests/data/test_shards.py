@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from attnorm.cli import main
+from attnorm.data import prepare as preparing
 from attnorm.data.dataset import open_prepared
 from attnorm.data.loading import load
 from attnorm.data.manifest import is_prepared, read_set
@@ -170,6 +171,25 @@ def test_a_folder_holds_one_number_of_shards(source, sharded, tmp_path):
     prepare(source, tmp_path / "plain", SIZE)
     with pytest.raises(UserError, match="exists with no shards, not 3 shards"):
         prepare(source, tmp_path / "plain", SIZE, shards=3)
+
+
+@pytest.mark.parametrize("shards, other", [(1, "no shards"), (2, "2 shards")])
+@pytest.mark.parametrize("started", [True, False])
+def test_what_others_write_in_another_number_of_shards_is_left_to_them(
+    source, tmp_path, monkeypatch, shards, other, started
+):
+    """It is refused before anything is decoded, and with no advice to remove the folder of the set."""
+    monkeypatch.setattr(preparing, "_decode", None)
+    theirs = tmp_path / "out/shard-00001-of-00003.partial-elsewhere-5"
+    theirs.mkdir(parents=True)
+    if started:
+        (theirs / "images.u8").write_bytes(b"half")
+    problem = rf"out is where a set of 3 shards is being written, not of {other}: .* or remove {theirs} if no job"
+    with pytest.raises(UserError, match=problem):
+        prepare(source, tmp_path / "out", SIZE, shards=shards)
+    assert theirs.exists()
+    monkeypatch.undo()
+    assert prepare(source, tmp_path / "out", SIZE, shards=3, shard=0).missing == (Share(1, 3), Share(2, 3))
 
 
 def test_what_is_no_shard_is_refused(source, sharded, tmp_path):

@@ -88,6 +88,7 @@ def _told(report: PrepareReport, args: argparse.Namespace) -> Iterator[str]:
     if report.missing:
         yield f"still missing: {_listed_shards(report.missing)}"
         return
+    yield from _removal(report.leftovers)
     if report.path != Path(args.out):
         yield f"{args.out} has all its {args.shards} shards now"
     yield f"next: {_train(args.out)}"
@@ -150,9 +151,17 @@ def _describe(summary: Summary, args: argparse.Namespace) -> Iterator[str]:
     if summary.skipped:
         yield f"skipped when it was prepared: {len(summary.skipped)}"
         yield from (f"  {name}: {reason}" for name, reason in summary.skipped)
+    yield from _removal(summary.leftovers)
     if args.verify:
-        yield "its files are what was written: every checksum is right"
+        yield "its pictures and labels are what was written: every checksum is right"
     yield f"next: {_next_command(summary, args.size)}"
+
+
+def _removal(leftovers: Sequence[str | Path]) -> Iterator[str]:
+    """How to be rid of unfinished work on shards that are finished, which nobody reads."""
+    if leftovers:
+        yield f"unfinished copies of finished shards: {len(leftovers)}; remove those that no job writes any more:"
+        yield from (f"  rm -r {shlex.quote(str(path))}" for path in leftovers)
 
 
 def _next_command(summary: Summary, size: int | None) -> str:

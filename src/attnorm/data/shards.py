@@ -36,6 +36,13 @@ class Share(NamedTuple):
 WHOLE = Share()
 
 
+def share_called(name: str) -> Share | None:
+    """The shard whose folder, finished or being written, has this name; None if it is not the name of one."""
+    match = _NAME.fullmatch(name)
+    share = Share(int(match[1]), int(match[2])) if match else WHOLE
+    return share if 1 < share.of <= MOST_SHARDS and share.number < share.of else None
+
+
 def parts_in(folder: Path) -> list[tuple[Share, Path]]:
     """Which shards, finished or being written, the folder of a set holds, and where, in order; none if it is no folder.
 
@@ -43,19 +50,23 @@ def parts_in(folder: Path) -> list[tuple[Share, Path]]:
         UserError: it may not be read.
     """
     try:
-        names = [path.name for path in folder.iterdir()]
+        paths = list(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise unreadable(folder, error) from error
-    matches = filter(None, map(_NAME.fullmatch, names))
-    parts = [(Share(int(match[1]), int(match[2])), folder / match[0]) for match in matches]
-    return sorted((share, path) for share, path in parts if share.number < share.of and 1 < share.of <= MOST_SHARDS)
+    return sorted((share, path) for path in paths if (share := share_called(path.name)))
 
 
 def shares_in(folder: Path) -> list[Share]:
     """The finished shards in the folder of a set, by their names, in order."""
     return [share for share, path in parts_in(folder) if path == share.folder(folder)]
+
+
+def leftovers_in(folder: Path) -> list[Path]:
+    """What is, or was, being written of shards that are finished: of a second job, or of one that was cut off."""
+    finished = {share.folder(folder) for share in shares_in(folder)}
+    return [path for share, path in parts_in(folder) if path not in finished and share.folder(folder) in finished]
 
 
 def chosen_shares(shards: int, shard: int | None) -> list[Share]:
