@@ -79,12 +79,37 @@ def test_shards_by_two_commands_and_what_inspect_says_of_them(raw, capsys):
         "  shard 1: 2 pictures, 1 skipped",
         "skipped when it was prepared: 1",
         "  dog/bad.png: not a picture in a known format",
-        "its files are what was written: every checksum is right",
+        "its pictures and labels are what was written: every checksum is right",
         "next: attnorm train PRESET --data out",
     ]
     main(["data", "inspect", "out", "--json"])
     shards = json.loads(capsys.readouterr().out)["shards"]
     assert shards == [{"count": 2, "skipped": 0}, {"count": 2, "skipped": 1}]
+
+
+def test_unfinished_copies_of_finished_shards_are_named_with_what_removes_them(raw, tmp_path, capsys):
+    command = ["data", "prepare", "raw", "o ut", "--size", "8", "--shards", "2"]
+    assert main([*command, "--shard", "0"]) == 0
+    left = [f"o ut/shard-0000{number}-of-00002.partial-elsewhere-5" for number in (0, 1)]
+    for path in left:
+        Path(path).mkdir()
+        Path(path, "images.u8").write_bytes(b"half")
+    capsys.readouterr()
+    assert main([*command, "--shard", "0"]) == 0
+    assert "unfinished" not in capsys.readouterr().out  # others are at work
+    assert main([*command, "--shard", "1"]) == 0
+    notice = ["unfinished copies of finished shards: 2; remove those that no job writes any more:"]
+    notice += [f"  rm -r '{path}'" for path in left]
+    assert "\n".join([*notice, "o ut has all its 2 shards now"]) in capsys.readouterr().out
+    assert main(["data", "inspect", "o ut"]) == 0
+    assert "\n".join([*notice, "next: "]) in capsys.readouterr().out
+    assert main(["data", "inspect", "o ut", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["leftovers"] == left
+    for path in left:
+        Path(path, "images.u8").unlink()
+        Path(path).rmdir()
+    assert main(["data", "inspect", "o ut"]) == 0
+    assert "unfinished" not in capsys.readouterr().out
 
 
 def test_prepare_a_built_in_set(tmp_path, capsys):
@@ -122,6 +147,7 @@ def test_inspect_as_json(raw, capsys):
         "classes": {"cat": 2, "dog": 3},
         "skipped": [],
         "shards": [],
+        "leftovers": [],
     }
 
 
@@ -130,6 +156,27 @@ def test_inspect_a_built_in_set(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "digits: built-in set, 1797 pictures, classes: 10"
     assert lines[-1] == "next: attnorm train PRESET --data digits"
+
+
+def test_names_that_are_not_utf8_or_not_printable_are_escaped(raw, tmp_path, capsys):
+    names = {"dog/bad.png": b"dog/\x1b[31mb\xe4d\n.png", "dog": b"d\x1bg\xfc"}
+    try:
+        for old, new in names.items():
+            (raw / old).rename(raw / os.fsdecode(new))
+    except OSError:
+        pytest.skip("this file system has names in UTF-8 alone")
+    source = Path(os.fsdecode(b"r\xe4w"))
+    raw.rename(source)
+    assert main(["data", "prepare", str(source), "out", "--size", "8"]) == 0
+    named = r"  d\x1bg\udcfc/\x1b[31mb\udce4d\n.png: not a picture in a known format"
+    assert capsys.readouterr().out.splitlines()[1] == named
+    for arguments in (["inspect", "out", "--verify"], ["inspect", str(source)]):
+        assert main(["data", *arguments]) == 0
+        out = capsys.readouterr().out
+        assert "\x1b" not in out and r"  d\x1bg\udcfc  " in out
+        assert (named in out.splitlines()) == (arguments[1] == "out")
+    assert main(["data", "inspect", "out", "--json"]) == 0
+    assert os.fsdecode(b"d\x1bg\xfc") in json.loads(capsys.readouterr().out)["classes"]
 
 
 def test_many_classes_are_cut_short(tmp_path, capsys):

@@ -8,7 +8,8 @@ import pytest
 
 from attnorm.data.dataset import ImageDataset, open_prepared
 from attnorm.data.manifest import is_prepared
-from attnorm.data.prepare import prepare_builtin
+from attnorm.data.prepare import prepare, prepare_builtin
+from attnorm.data.verify import verify
 from attnorm.data.writer import PreparedWriter
 from attnorm.errors import UserError
 
@@ -109,18 +110,137 @@ def test_a_garbled_file_is_named(prepared, name):
         ({"version": 2}, "version 2 and this attnorm reads version 1"),
         ({"format": "other"}, "does not describe"),
         ({"count": 3}, "labels.npy holds"),
-        ({"count": 0}, "0 pictures"),
+        ({"count": 0}, "count: 0 is no whole number"),
         ({"size": 4}, "images.u8 has 108 bytes, not the 192"),
         ({"size": "big"}, "nonsense"),
         ({"class_names": ["one"]}, "contradicts itself"),
         ({"class_names": ["one", "one"]}, "used 2 times"),
-        ({"skipped": None}, "nonsense"),
+        ({"skipped": None}, "skipped: None is no list"),
+        ({"skipped": ["a"]}, "skipped: 'a' is no list of 2"),
+        ({"skipped": [["a", 1]], "skipped_labels": [0]}, "skipped: 1 is no text"),
+        ({"skipped_labels": [0]}, r"skipped_labels: \[0\] is no list of 0"),
+        ({"skipped": [["a", "b"]]}, r"skipped_labels: \[\] is no list of 1"),
+        ({"skipped": [["a", "b"]], "skipped_labels": [2]}, "skipped_labels: 2 is no whole number from 0 to 1"),
+        ({"skipped": [["a", "b"]], "skipped_labels": [-1]}, "skipped_labels: -1 is no whole number"),
+        ({"version": 1.0}, "version 1.0 and"),
+        ({"version": True}, "version True and"),
+        ({"size": 10**4000}, r"size: 1\d+\.\.\.\d+ is no whole number"),
+        ({"count": 10**4000}, "count: 1.* is no whole number"),
+        ({"shards": 10**9}, "shards: 1000000000 is no whole number from 1 to 512"),
+        ({"shard": 1}, "shard: 1 is no whole number from 0 to 0"),
+        ({"class_names": "ab"}, "class_names: 'ab' is no list"),
+        ({"class_names": ["a", 1]}, "class_names: 1 is no text"),
+        ({"class_names": []}, "at least one class"),
+        ({"fingerprint": 1}, "fingerprint: 1 is no text"),
+        ({"source": None}, "source: None is no text"),
+        ({"options": []}, r"options: \[\] is no table"),
+        ({"options": {"seed": 1}}, "seed: 1 is no text"),
+        ({"crc32": [1]}, r"crc32: \[1\] is no table"),
+        ({"crc32": {"labels.npy": 1}}, "crc32: not the checksums of images.u8 and labels.npy"),
+        ({"crc32": {"images.u8": 1, "labels.npy": 1, "/dev/zero": 1}}, "crc32: not the checksums"),
+        ({"crc32": {"images.u8": 1, "labels\0": 1}}, "crc32: not the checksums"),
+        ({"crc32": {"images.u8": 1, "labels.npy": -1}}, "labels.npy: -1 is no whole number"),
     ],
 )
 def test_a_description_that_contradicts_the_files_is_refused(prepared, change, problem):
     change_info(prepared, **change)
     with pytest.raises(UserError, match=problem):
         open_prepared(prepared)
+
+
+@pytest.mark.parametrize("name", ["size", "count", "shard", "shards", "skipped_labels", "crc32"])
+@pytest.mark.parametrize("value", ["1e400", "Infinity", "NaN", "1.0", "3.7", '"1"', "true", "null", "{}", "[[]]"])
+def test_what_is_nearly_a_number_is_refused(prepared, name, value):
+    """Each of them in the place of a number that is right, or nearly so, if Python's `int` is asked."""
+    change_info(prepared, skipped=[["a", "b"]], skipped_labels=[1])
+    file = prepared / "dataset.json"
+    info = json.loads(file.read_text())
+    if name == "skipped_labels":
+        info[name] = ["VALUE"]
+    elif name == "crc32":
+        info[name]["labels.npy"] = "VALUE"
+    else:
+        info[name] = "VALUE"
+    file.write_text(json.dumps(info).replace('"VALUE"', value))
+    with pytest.raises(UserError, match=r"dataset\.json holds nonsense \(.*is no whole number from"):
+        open_prepared(prepared)
+
+
+@pytest.mark.parametrize("name", ["format", "size", "count", "class_names", "skipped", "fingerprint"])
+def test_a_description_that_lacks_something_is_refused(prepared, name):
+    file = prepared / "dataset.json"
+    info = json.loads(file.read_text())
+    del info[name]
+    file.write_text(json.dumps(info))
+    with pytest.raises(UserError, match="does not describe" if name == "format" else f"lacks '{name}'"):
+        open_prepared(prepared)
+
+
+def test_a_description_nested_without_end_is_refused(prepared):
+    (prepared / "dataset.json").write_text("[" * 100_000)
+    with pytest.raises(UserError, match=r"dataset\.json cannot be read \(it is nested too deeply\): remove the folder"):
+        open_prepared(prepared)
+    (prepared / "images.u8").unlink()
+    assert not is_prepared(prepared)
+
+
+@pytest.mark.parametrize("text", [b"PK\x03\x04", b"\x80\x04", b"", b"\x93NUMPY\x01\x00"])
+def test_labels_that_are_not_numpys_are_refused(prepared, text):
+    (prepared / "labels.npy").write_bytes(text)
+    with pytest.raises(UserError, match=r"labels\.npy cannot be read .*: remove the folder"):
+        open_prepared(prepared)
+
+
+def test_labels_of_a_shape_that_no_memory_holds_are_refused(prepared):
+    header = f"{{'descr': '<i8', 'fortran_order': False, 'shape': ({10**15},), }}".ljust(117) + "\n"
+    text = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+    (prepared / "labels.npy").write_bytes(text + bytes(32))
+    with pytest.raises(UserError, match=r"labels\.npy cannot be read .*: remove the folder"):
+        open_prepared(prepared)
+
+
+FILES = ["images.u8", "labels.npy", "dataset.json"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize("name", FILES)
+def test_a_pipe_is_refused_and_not_waited_for(prepared, name):
+    (prepared / name).unlink()
+    os.mkfifo(prepared / name)
+    with pytest.raises(UserError, match=f"{name} is not a regular file: remove the folder"):
+        open_prepared(prepared)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_folder_in_the_place_of_a_file_is_refused(prepared, name):
+    (prepared / name).unlink()
+    (prepared / name).mkdir()
+    with pytest.raises(UserError, match=f"{name} is not a regular file: remove the folder"):
+        open_prepared(prepared)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_may_not_be_read_is_not_to_be_removed(prepared, name, forbidden):
+    forbidden(prepared / name)
+    assert is_prepared(prepared)
+    for look in (open_prepared, verify):
+        with pytest.raises(UserError, match=rf"cannot read \S*{name} \(Permission denied\): see to it") as caught:
+            look(prepared)
+        assert "remove" not in str(caught.value)
+
+
+def test_a_set_that_may_not_be_entered_is_not_taken_for_pictures(prepared, forbidden):
+    forbidden(prepared)
+    for look in (is_prepared, open_prepared, lambda path: prepare(path, path.parent / "new", 4)):
+        with pytest.raises(UserError, match=r"cannot read \S*set\S* \(Permission denied\): see to it that you may"):
+            look(prepared)
+
+
+def test_a_set_that_may_not_be_entered_while_it_is_read_is_a_sentence(prepared, forbidden):
+    dataset = open_prepared(prepared)
+    forbidden(prepared)
+    with pytest.raises(UserError, match=r"cannot read \S*images\.u8 \(Permission denied\)"):
+        dataset.batch(np.array([0]))
 
 
 def test_other_folders_are_not_prepared_ones(tmp_path):

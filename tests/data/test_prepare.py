@@ -16,6 +16,7 @@ from PIL import Image
 from attnorm.data import prepare as preparing
 from attnorm.data.dataset import open_prepared
 from attnorm.data.decode import Square, read_square
+from attnorm.data.manifest import read_set
 from attnorm.data.prepare import prepare, prepare_builtin
 from attnorm.data.sources import RawPicture
 from attnorm.data.writer import PreparedWriter
@@ -103,6 +104,31 @@ def test_parquet_gives_the_same_pictures_as_files(source, tmp_path):
     prepare(source, tmp_path / "files", 16)
     for name in ("images.u8", "labels.npy"):
         assert (tmp_path / "rows" / name).read_bytes() == (tmp_path / "files" / name).read_bytes()
+
+
+@pytest.fixture
+def latin(tmp_path):
+    """A set whose folder, one class and two files, one of them damaged, have names in Latin-1."""
+    folder = tmp_path / os.fsdecode("Möwen".encode("latin-1"))
+    try:
+        for name in ("Säger/é.png", "Säger/ü.png", "duck/1.png"):
+            save(folder / os.fsdecode(name.encode("latin-1")), Image.new("RGB", (4, 4)))
+    except OSError:
+        pytest.skip("this file system has names in UTF-8 alone")
+    (folder / os.fsdecode("Säger/ü.png".encode("latin-1"))).write_bytes(b"x")
+    return folder
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_names_that_are_not_utf8_are_prepared_and_read_back(latin, tmp_path, shards):
+    report = prepare(latin, tmp_path / "out", 4, shards=shards)
+    [(skipped, _)] = report.skipped
+    assert os.fsencode(skipped) == "Säger/ü.png".encode("latin-1")
+    dataset = open_prepared(tmp_path / "out")
+    assert len(dataset) == 2 and list(map(os.fsencode, dataset.class_names)) == [b"S\xe4ger", b"duck"]
+    infos = read_set(tmp_path / "out")
+    assert infos[0].source == str(latin) and [one for info in infos for one in info.skipped] == report.skipped
+    assert prepare(latin, tmp_path / "out", 4, shards=shards).reused
 
 
 def test_an_error_if_no_picture_is_left(tmp_path):
@@ -222,6 +248,25 @@ def test_two_that_prepare_the_same_set_at_once_both_have_it(tmp_path):
         other.append(noise(2, 2), 0)
         other.commit(source="", fingerprint="another")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_all_that_is_written_is_synced_before_it_has_its_name(tmp_path, monkeypatch):
+    """A power cut after the rename must not leave a name without its content."""
+    synced, fsync = {}, os.fsync
+
+    def noted(descriptor):
+        status = os.fstat(descriptor)
+        synced[status.st_ino] = (status.st_size, (tmp_path / "out").exists())
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with PreparedWriter(tmp_path / "out", 2, ("a",)) as writer:
+        writer.append(noise(2, 2), 0)
+        writer.commit(source="", fingerprint="")
+    for name in ("images.u8", "labels.npy", "dataset.json"):
+        status = (tmp_path / "out" / name).stat()
+        assert synced[status.st_ino] == (status.st_size, False), name
+    assert synced[tmp_path.stat().st_ino][1]
 
 
 def test_the_writer_takes_only_pictures_of_its_size(tmp_path):

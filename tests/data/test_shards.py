@@ -1,5 +1,6 @@
 """A prepared set in shards: the same set as without, or a sentence that names the shard."""
 
+import contextlib
 import json
 import os
 import re
@@ -14,9 +15,10 @@ import pytest
 from PIL import Image
 
 from attnorm.cli import main
+from attnorm.data import prepare as preparing
 from attnorm.data.dataset import open_prepared
 from attnorm.data.loading import load
-from attnorm.data.manifest import is_prepared
+from attnorm.data.manifest import is_prepared, read_set
 from attnorm.data.prepare import prepare
 from attnorm.data.shards import Share
 from attnorm.data.summary import summarise
@@ -171,6 +173,25 @@ def test_a_folder_holds_one_number_of_shards(source, sharded, tmp_path):
         prepare(source, tmp_path / "plain", SIZE, shards=3)
 
 
+@pytest.mark.parametrize("shards, other", [(1, "no shards"), (2, "2 shards")])
+@pytest.mark.parametrize("started", [True, False])
+def test_what_others_write_in_another_number_of_shards_is_left_to_them(
+    source, tmp_path, monkeypatch, shards, other, started
+):
+    """It is refused before anything is decoded, and with no advice to remove the folder of the set."""
+    monkeypatch.setattr(preparing, "_decode", None)
+    theirs = tmp_path / "out/shard-00001-of-00003.partial-elsewhere-5"
+    theirs.mkdir(parents=True)
+    if started:
+        (theirs / "images.u8").write_bytes(b"half")
+    problem = rf"out is where a set of 3 shards is being written, not of {other}: .* or remove {theirs} if no job"
+    with pytest.raises(UserError, match=problem):
+        prepare(source, tmp_path / "out", SIZE, shards=shards)
+    assert theirs.exists()
+    monkeypatch.undo()
+    assert prepare(source, tmp_path / "out", SIZE, shards=3, shard=0).missing == (Share(1, 3), Share(2, 3))
+
+
 def test_what_is_no_shard_is_refused(source, sharded, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/notes.txt").write_text("mine")
@@ -239,6 +260,65 @@ def test_a_damaged_set_is_one_sentence_with_the_command_that_mends_it(name, sour
     assert_same(open_prepared(sharded), open_prepared(whole))
 
 
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("change_", [{"size": 8}, {"class_names": ["a", "b"]}, {"fingerprint": "x"}], ids=str)
+def test_each_shard_is_compared_with_the_first(sharded, number, change_):
+    change(shard(sharded, number) / "dataset.json", **change_)
+    with pytest.raises(UserError, match=rf"shard-0000{number}-of-00003 (has|was) .* --shards 3 --shard {number}`"):
+        read_set(sharded)
+
+
+def test_a_shard_that_may_not_be_read_is_not_to_be_removed(sharded, source, forbidden):
+    forbidden(shard(sharded, 1))
+    for look in (open_prepared, verify, lambda path: prepare(source, path, SIZE, shards=3)):
+        with pytest.raises(UserError, match=r"cannot read \S*00001-of-00003\S* \(Permission denied\)") as caught:
+            look(sharded)
+        assert "remove" not in str(caught.value)
+
+
+def test_too_many_open_files_are_no_damage(sharded):
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = [os.open(os.devnull, os.O_RDONLY)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(taken) + 9, limits[1]))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        for _ in range(3):  # for two of three shards: one of them for the while that it is opened
+            os.close(taken.pop())
+        with pytest.raises(UserError, match=r"cannot read \S* \(Too many open files\): .*`ulimit -n`") as caught:
+            open_prepared(sharded)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for descriptor in taken:
+            os.close(descriptor)
+    assert "remove" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "shard-\u0660\u0660\u0660\u0660\u0661-of-\u0660\u0660\u0660\u0660\u0663",
+        "shard-1-of-3",
+        "shard-00001-of-00003.bak",
+        "shard-00003-of-00003",
+    ],
+)
+def test_a_copy_under_a_name_that_is_no_shards_does_not_count(sharded, whole, name):
+    shutil.copytree(shard(sharded, 1), sharded / name)
+    assert_same(open_prepared(sharded), open_prepared(whole))
+
+
+def test_classes_that_are_called_nearly_like_shards_are_classes(source, tmp_path):
+    for old, new in (("cat", "shard-x-of-y"), ("dog", "shard-00000-of-00001")):
+        shutil.copytree(source / old, tmp_path / "source" / new)
+        (tmp_path / "source" / new / "images.u8").touch()
+    assert not is_prepared(tmp_path / "source")
+    assert prepare(tmp_path / "source", tmp_path / "out", SIZE).count == 10
+    assert open_prepared(tmp_path / "out").class_names == ("shard-00000-of-00001", "shard-x-of-y")
+
+
 def test_a_set_of_two_numbers_of_shards_is_refused(sharded):
     _mixed(sharded)
     with pytest.raises(UserError, match="out holds parts of sets of 2 and of 3 shards: remove those"):
@@ -299,13 +379,27 @@ def test_verify_finds_a_changed_byte_that_opening_does_not(source, sharded):
         verify(sharded)
 
 
+def test_verify_finds_a_changed_label(sharded):
+    with (shard(sharded, 1) / "labels.npy").open("r+b") as file:
+        file.seek(-8, os.SEEK_END)
+        first = file.read(1)
+        file.seek(-8, os.SEEK_END)
+        file.write(bytes([first[0] ^ 1]))
+    open_prepared(sharded)
+    with pytest.raises(UserError, match=r"00001-of-00003/labels\.npy is not what was written.*--shards 3 --shard 1`"):
+        verify(sharded)
+
+
 def test_only_the_shards_that_are_asked_for_are_touched(sharded):
     """A shard cut short while training reads is one sentence, from those who read it; others read on."""
     dataset = open_prepared(sharded)
     before = dataset.batch(np.array([0, 9]))[0]
     _cut(sharded)
     np.testing.assert_array_equal(dataset.batch(np.array([0, 9]))[0], before)
-    with pytest.raises(UserError, match=r"00001-of-00003/images\.u8 had 192 bytes and has 50 now"):
+    problem = (
+        r"00001-of-00003/images\.u8 had 192 bytes and has 50 now: remove \S*00001-of-00003 and make it again with `"
+    )
+    with pytest.raises(UserError, match=f"{problem}attnorm data prepare .* --shards 3 --shard 1`"):
         dataset.batch(np.array([0, 3, 9]))
     with pytest.raises(IndexError):
         dataset.batch(np.array([0, 10]))

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -21,7 +22,7 @@ from attnorm.data.prepare import PrepareReport, default_workers, prepare, prepar
 from attnorm.data.shards import Share
 from attnorm.data.summary import Summary, summarise
 from attnorm.data.verify import verify
-from attnorm.errors import UserError
+from attnorm.errors import UserError, one_line
 
 _LISTED = 20  # classes, and shards
 
@@ -75,17 +76,22 @@ def _prepare(args: argparse.Namespace) -> None:
         raise UserError(f"--shard {args.shard} is one of how many? Give --shards too")
     with _terminating_cleanly():
         report = _prepare_builtin(args) if built_in else _prepare_raw(args)
-    for line in report.notices():
-        print(line)
+    for line in _told(report, args):
+        print(one_line(line))
+
+
+def _told(report: PrepareReport, args: argparse.Namespace) -> Iterator[str]:
+    yield from report.notices()
     verb = "already holds" if report.reused else "holds"
     shards = f" in {len(report.shards)} shards" if len(report.shards) > 1 else ""
-    print(f"{report.path} {verb} {report.count} pictures at {args.size}×{args.size}{shards}")
+    yield f"{report.path} {verb} {report.count} pictures at {args.size}×{args.size}{shards}"
     if report.missing:
-        print(f"still missing: {_listed_shards(report.missing)}")
+        yield f"still missing: {_listed_shards(report.missing)}"
         return
+    yield from _removal(report.leftovers)
     if report.path != Path(args.out):
-        print(f"{args.out} has all its {args.shards} shards now")
-    print(f"next: {_train(args.out)}")
+        yield f"{args.out} has all its {args.shards} shards now"
+    yield f"next: {_train(args.out)}"
 
 
 def _listed_shards(shares: Sequence[Share]) -> str:
@@ -123,17 +129,14 @@ def _inspect(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps(asdict(summary)))
         return
-    for line in _describe(summary):
-        print(line)
-    if args.verify:
-        print("its files are what was written: every checksum is right")
-    print(f"next: {_next_command(summary, args.size)}")
+    for line in _describe(summary, args):
+        print(one_line(line))
 
 
-def _describe(summary: Summary) -> Iterator[str]:
+def _describe(summary: Summary, args: argparse.Namespace) -> Iterator[str]:
     size = f" at {summary.size}×{summary.size}" if summary.size else ""
     yield f"{summary.path}: {summary.kind}, {summary.count} pictures{size}, classes: {len(summary.classes)}"
-    listed = list(summary.classes.items())[:_LISTED]
+    listed = [(one_line(name), count) for name, count in islice(summary.classes.items(), _LISTED)]
     width = max(len(name) for name, _ in listed)
     for name, count in listed:
         yield f"  {name:<{width}}  {count}"
@@ -148,6 +151,17 @@ def _describe(summary: Summary) -> Iterator[str]:
     if summary.skipped:
         yield f"skipped when it was prepared: {len(summary.skipped)}"
         yield from (f"  {name}: {reason}" for name, reason in summary.skipped)
+    yield from _removal(summary.leftovers)
+    if args.verify:
+        yield "its pictures and labels are what was written: every checksum is right"
+    yield f"next: {_next_command(summary, args.size)}"
+
+
+def _removal(leftovers: Sequence[str | Path]) -> Iterator[str]:
+    """How to be rid of unfinished work on shards that are finished, which nobody reads."""
+    if leftovers:
+        yield f"unfinished copies of finished shards: {len(leftovers)}; remove those that no job writes any more:"
+        yield from (f"  rm -r {shlex.quote(str(path))}" for path in leftovers)
 
 
 def _next_command(summary: Summary, size: int | None) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,13 @@ import numpy as np
 from attnorm.data.manifest import (
     IMAGES_FILE,
     LABELS_FILE,
-    DamagedError,
     PreparedInfo,
     check_class_names,
     check_no_class_lost,
     read_set,
     with_remedy,
 )
+from attnorm.data.reading import DamagedError, reading, unreadable
 from attnorm.errors import UserError
 
 
@@ -36,7 +35,7 @@ class ImageDataset:
     images: (N, S, S, 3) uint8, 0..255, usually a read-only memory map; of shards, something that is read by rows.
     labels: (N,) int64, 0..num_classes-1.
     class_names: one distinct name per class.
-    file: what `images` maps, if it is one map.
+    info: the description of the files that `images` maps, if it is one map.
 
     Raises UserError if they do not fit together.
     """
@@ -44,7 +43,7 @@ class ImageDataset:
     images: np.ndarray | JoinedImages
     labels: np.ndarray
     class_names: tuple[str, ...]
-    file: Path | None = None
+    info: PreparedInfo | None = None
 
     def __post_init__(self) -> None:
         shape = self.images.shape
@@ -90,11 +89,17 @@ class ImageDataset:
         Raises UserError if the mapped file has another length by now: to read on would end the process (SIGBUS).
         One that was removed is whole until it is closed.
         """
-        if self.file is not None:
-            with suppress(FileNotFoundError):
-                expected, length = len(self) * self.size**2 * 3, self.file.stat().st_size
-                if length != expected:
-                    raise DamagedError(self.file, f"had {expected} bytes and has {length} now")
+        if self.info is not None:
+            file, expected = self.info.folder / IMAGES_FILE, len(self) * self.size**2 * 3
+            try:
+                length = file.stat().st_size
+            except FileNotFoundError:
+                length = expected
+            except OSError as error:
+                raise unreadable(file, error) from error
+            if length != expected:
+                with with_remedy(self.info):
+                    raise DamagedError(file, f"had {expected} bytes and has {length} now")
         return self.images[indices], self.labels[indices]
 
 
@@ -163,17 +168,16 @@ def _map(info: PreparedInfo) -> ImageDataset:
     labels = _read_labels(info.folder / LABELS_FILE, info.count)
     images = _map_images(info.folder / IMAGES_FILE, info.count, info.size)
     try:
-        return ImageDataset(images, labels, info.class_names, info.folder / IMAGES_FILE)
+        return ImageDataset(images, labels, info.class_names, info)
     except UserError as error:
         raise DamagedError(info.folder, f"contradicts itself ({error})") from error
 
 
 def _read_labels(file: Path, count: int) -> np.ndarray:
     try:
-        labels = np.load(file, allow_pickle=False)
-    except FileNotFoundError:
-        raise DamagedError(file, "is missing") from None
-    except (OSError, ValueError, EOFError) as error:
+        with reading(file), file.open("rb") as stream:
+            labels = np.lib.format.read_array(stream, allow_pickle=False)
+    except (ValueError, EOFError, MemoryError) as error:
         raise DamagedError(file, f"cannot be read ({error})") from error
     if labels.dtype != np.int64 or labels.shape != (count,):
         raise DamagedError(file, f"holds {labels.shape} {labels.dtype} labels, not {count} of int64")
@@ -184,13 +188,11 @@ def _read_labels(file: Path, count: int) -> np.ndarray:
 def _map_images(file: Path, count: int, size: int) -> np.ndarray:
     shape = (count, size, size, 3)
     expected = count * size * size * 3
-    try:
+    with reading(file):
         length = file.stat().st_size
-    except FileNotFoundError:
-        raise DamagedError(file, "is missing") from None
-    if length != expected:
-        raise DamagedError(file, f"has {length} bytes, not the {expected} of {count} pictures at {size}×{size}")
-    if count == 0:  # of a shard: an empty file cannot be mapped
-        return np.empty(shape, dtype=np.uint8)
-    # A plain view: indexing a np.memmap would make every batch a np.memmap too, at a cost per batch.
-    return np.asarray(np.memmap(file, dtype=np.uint8, mode="r", shape=shape))
+        if length != expected:
+            raise DamagedError(file, f"has {length} bytes, not the {expected} of {count} pictures at {size}×{size}")
+        if count == 0:  # of a shard: an empty file cannot be mapped
+            return np.empty(shape, dtype=np.uint8)
+        # A plain view: indexing a np.memmap would make every batch a np.memmap too, at a cost per batch.
+        return np.asarray(np.memmap(file, dtype=np.uint8, mode="r", shape=shape))

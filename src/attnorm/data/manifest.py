@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from attnorm.data.shards import SHARD_PATTERN, Share, shares_in
+from attnorm.data.fields import integer, items, table, text
+from attnorm.data.reading import DamagedError, reading, unreadable
+from attnorm.data.shards import MOST_SHARDS, Share, parts_in, shares_in
 from attnorm.errors import UserError
 
 FORMAT = "attnorm-images"
@@ -20,14 +23,8 @@ VERSION = 1
 IMAGES_FILE = "images.u8"
 LABELS_FILE = "labels.npy"
 INFO_FILE = "dataset.json"
-
-
-class DamagedError(UserError):
-    """Something of a prepared folder is missing or wrong; `problem` is the sentence without its remedy."""
-
-    def __init__(self, file: Path, problem: str) -> None:
-        self.problem = f"{file} {problem}"
-        super().__init__(f"{self.problem}: remove the folder and prepare the set again")
+LARGEST_SIZE = 4096  # as large as any network here takes
+_MOST_PICTURES = 1 << 48  # more than any disk holds, and few enough for the sizes of arrays and files
 
 
 @dataclass(frozen=True)
@@ -61,60 +58,81 @@ def is_prepared(path: Path) -> bool:
     """Whether `path` is, or was meant to be, a prepared folder, in one part or in shards.
 
     A damaged or unfinished one counts too, so that opening it names that instead of taking it for raw pictures.
+
+    Raises:
+        UserError: it may not be looked into.
     """
-    return _is_part(path) or any(map(_is_part, path.glob(SHARD_PATTERN)))
+    return _is_part(path) or any(_is_part(part) for _, part in parts_in(path))
 
 
 def _is_part(path: Path) -> bool:
-    if (path / IMAGES_FILE).exists():
-        return True
     try:
-        return json.loads((path / INFO_FILE).read_text("utf-8"))["format"] == FORMAT
-    except (OSError, ValueError, LookupError, TypeError):  # no such file, no JSON, or another program's
+        (path / IMAGES_FILE).lstat()
+        return True
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        raise unreadable(path, error) from error
+    try:
+        return _load(path / INFO_FILE)["format"] == FORMAT
+    except (UserError, LookupError, TypeError):  # no such file, no JSON, or another program's
         return False
 
 
 def read_info(folder: Path) -> PreparedInfo:
-    """The contents of the `dataset.json` of a whole set or of one shard; DamagedError if they are not usable."""
+    """The contents of the `dataset.json` of a whole set or of one shard.
+
+    Raises:
+        DamagedError: they are not usable.
+        UserError: they may not be read.
+    """
     file = folder / INFO_FILE
-    try:
-        info = json.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        raise DamagedError(file, "is missing") from None
-    except (OSError, ValueError) as error:
-        raise DamagedError(file, f"cannot be read ({error})") from error
+    info = _load(file)
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         raise DamagedError(file, "does not describe a prepared picture set")
-    if info.get("version") != VERSION:
-        raise DamagedError(file, f"has version {info.get('version')} and this attnorm reads version {VERSION}")
+    version = info.get("version")
+    if type(version) is not int or version != VERSION:
+        raise DamagedError(file, f"has version {reprlib.repr(version)} and this attnorm reads version {VERSION}")
     try:
         return _parse(folder, info)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DamagedError(file, f"lacks something or holds nonsense ({error})") from error
+    except KeyError as error:
+        raise DamagedError(file, f"lacks {error}") from error
+    except ValueError as error:
+        raise DamagedError(file, f"holds nonsense ({error})") from error
+
+
+def _load(file: Path) -> Any:
+    try:
+        with reading(file):
+            return json.loads(file.read_text("utf-8"))
+    except RecursionError:
+        raise DamagedError(file, "cannot be read (it is nested too deeply)") from None
+    except ValueError as error:  # no UTF-8, or no JSON
+        raise DamagedError(file, f"cannot be read ({error})") from error
 
 
 def _parse(folder: Path, info: dict[str, Any]) -> PreparedInfo:
-    share = Share(int(info.get("shard", 0)), int(info.get("shards", 1)))
-    size, count = int(info["size"]), int(info["count"])
-    if size < 1 or count < (share.of == 1) or not 0 <= share.number < share.of:
-        raise ValueError(f"{count} pictures of side {size}, {share}")
-    labels = tuple(map(int, info.get("skipped_labels", ())))
-    if labels and (
-        len(labels) != len(info["skipped"]) or not 0 <= min(labels) <= max(labels) < len(info["class_names"])
-    ):
-        raise ValueError("classes of skipped pictures that do not fit")
+    of = integer("shards", info.get("shards", 1), 1, MOST_SHARDS)
+    share = Share(integer("shard", info.get("shard", 0), 0, of - 1), of)
+    names = tuple(text("class_names", name) for name in items("class_names", info["class_names"]))
+    skipped = [items("skipped", one, 2) for one in items("skipped", info["skipped"])]
+    labels = items("skipped_labels", info["skipped_labels"], len(skipped)) if "skipped_labels" in info else []
+    options = table("options", info.get("options", {}))
+    crc32 = table("crc32", info.get("crc32", {}))
+    if crc32 and crc32.keys() != {IMAGES_FILE, LABELS_FILE}:
+        raise ValueError(f"crc32: not the checksums of {IMAGES_FILE} and {LABELS_FILE}")
     return PreparedInfo(
         folder,
         share,
-        size,
-        count,
-        class_names=tuple(map(str, info["class_names"])),
-        skipped=[(str(name), str(reason)) for name, reason in info["skipped"]],
-        skipped_labels=labels,
-        fingerprint=str(info["fingerprint"]),
-        source=str(info.get("source", "SRC")),
-        options={str(name): str(value) for name, value in info.get("options", {}).items()},
-        crc32={str(name): int(value) for name, value in info.get("crc32", {}).items()},
+        size=integer("size", info["size"], 1, LARGEST_SIZE),
+        count=integer("count", info["count"], int(of == 1), _MOST_PICTURES),
+        class_names=names,
+        skipped=[(text("skipped", name), text("skipped", reason)) for name, reason in skipped],
+        skipped_labels=tuple(integer("skipped_labels", label, 0, len(names) - 1) for label in labels),
+        fingerprint=text("fingerprint", info["fingerprint"]),
+        source=text("source", info.get("source", "SRC")),
+        options={name: text(name, value) for name, value in options.items()},
+        crc32={name: integer(name, value, 0, 0xFFFFFFFF) for name, value in crc32.items()},
     )
 
 
@@ -149,7 +167,7 @@ def read_present(path: Path) -> list[PreparedInfo]:
         counts = " and of ".join(map(str, numbers))
         raise UserError(f"{path} holds parts of sets of {counts} shards: remove those of all numbers but one")
     if not shares:
-        return [read_info(path)] if numbers or not any(path.glob(SHARD_PATTERN)) else []
+        return [read_info(path)] if numbers or not parts_in(path) else []
     found: list[PreparedInfo] = []
     damaged: list[tuple[DamagedError, Share]] = []
     for share in shares:

@@ -14,9 +14,9 @@ from pathlib import Path
 from attnorm.data.builtin import BUILTIN, stream_builtin
 from attnorm.data.dataset import open_part, open_prepared
 from attnorm.data.decode import DecodeError, Square, pillow_quiet, read_square
-from attnorm.data.manifest import is_prepared, missing_shares, read_present
+from attnorm.data.manifest import LARGEST_SIZE, is_prepared, missing_shares, read_present
 from attnorm.data.progress import track
-from attnorm.data.shards import SHARD_PATTERN, WHOLE, Share, chosen_shares
+from attnorm.data.shards import SHARD_PATTERN, WHOLE, Share, chosen_shares, leftovers_in, parts_in, share_called
 from attnorm.data.sources import RawPicture, RawSource, fingerprint, open_source
 from attnorm.data.writer import PreparedWriter
 from attnorm.errors import UserError, one_line
@@ -26,7 +26,6 @@ _CHUNK = 8  # pictures per task: a task per small picture would cost more than d
 _MOST_WORKERS = 16
 _NAMED_SKIPS = 10
 LARGEST_WORKERS = 256
-_LARGEST_SIZE = 4096  # as large as any network here takes
 
 Decoded = tuple[RawPicture, "Square | str"]  # a picture with its pixels, or with why it has none
 
@@ -38,6 +37,7 @@ class PrepareReport:
 
     shards: the reports of the shards that it was about, if the set is sharded.
     missing: the shards that the set still lacks.
+    leftovers: folders of unfinished work on shards of a set that is complete.
     """
 
     count: int
@@ -48,6 +48,7 @@ class PrepareReport:
     share: Share = WHOLE
     shards: tuple[PrepareReport, ...] = ()
     missing: tuple[Share, ...] = ()
+    leftovers: tuple[Path, ...] = ()
 
     def notices(self) -> list[str]:
         """How many pictures were skipped, the first few by name, and how many lost bits; nothing if none was or did."""
@@ -144,6 +145,7 @@ def _together(out: Path, reports: Sequence[PrepareReport]) -> PrepareReport:
         share=reports[0].share,
         shards=tuple(reports),
         missing=tuple(missing),
+        leftovers=() if missing else tuple(leftovers_in(out)),
     )
 
 
@@ -185,8 +187,8 @@ def check_size(size: int) -> None:
     """Raises UserError if pictures cannot have this side."""
     if size < 1:
         raise UserError(f"the size of the pictures must be at least 1, not {size}")
-    if size > _LARGEST_SIZE:
-        raise UserError(f"the size of the pictures must be at most {_LARGEST_SIZE}, not {size}")
+    if size > LARGEST_SIZE:
+        raise UserError(f"the size of the pictures must be at most {LARGEST_SIZE}, not {size}")
 
 
 def check_workers(workers: int) -> None:
@@ -205,6 +207,12 @@ def find_same(out: Path, key: str, shards: int = 1) -> dict[Share, PrepareReport
     if not os.path.lexists(out):
         check_folder(out.parent, out)
         return {}
+    for share, path in parts_in(out):
+        if share.of != shards and path != share.folder(out):
+            raise UserError(
+                f"{out} is where a set of {_shards(share.of)} is being written, not of {_shards(shards)}:"
+                f" choose another OUT, or remove {path} if no job writes it any more"
+            )
     found: dict[Share, PrepareReport] = {}
     if is_prepared(out):
         for info in read_present(out):
@@ -216,7 +224,7 @@ def find_same(out: Path, key: str, shards: int = 1) -> dict[Share, PrepareReport
                 raise UserError(f"{info.folder} exists and holds something else: remove it or choose another OUT")
             open_part(info)  # a damaged set is not the same set
             found[info.share] = PrepareReport(info.count, info.skipped, info.folder, reused=True, share=info.share)
-    elif shards == 1 or not out.is_dir() or not all(path.match(SHARD_PATTERN) for path in out.iterdir()):
+    elif shards == 1 or not out.is_dir() or not all(share_called(path.name) for path in out.iterdir()):
         raise UserError(f"{out} exists and holds something else: remove it or choose another OUT")
     return found
 

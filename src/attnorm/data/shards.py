@@ -6,12 +6,13 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from attnorm.data.reading import unreadable
 from attnorm.errors import UserError
 
 MOST_SHARDS = 512  # each is a mapped file that stays open, and a process may often open no more than 1024
 
-_NAME = re.compile(r"shard-(\d{5})-of-(\d{5})")
-SHARD_PATTERN = "shard-*-of-*"  # finished or being written
+SHARD_PATTERN = "shard-*-of-*"  # for people; what is a shard is decided by its whole name
+_NAME = re.compile(r"shard-([0-9]{5})-of-([0-9]{5})(\.partial-.*)?", re.DOTALL)
 
 
 class Share(NamedTuple):
@@ -35,10 +36,37 @@ class Share(NamedTuple):
 WHOLE = Share()
 
 
+def share_called(name: str) -> Share | None:
+    """The shard whose folder, finished or being written, has this name; None if it is not the name of one."""
+    match = _NAME.fullmatch(name)
+    share = Share(int(match[1]), int(match[2])) if match else WHOLE
+    return share if 1 < share.of <= MOST_SHARDS and share.number < share.of else None
+
+
+def parts_in(folder: Path) -> list[tuple[Share, Path]]:
+    """Which shards, finished or being written, the folder of a set holds, and where, in order; none if it is no folder.
+
+    Raises:
+        UserError: it may not be read.
+    """
+    try:
+        paths = list(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise unreadable(folder, error) from error
+    return sorted((share, path) for path in paths if (share := share_called(path.name)))
+
+
 def shares_in(folder: Path) -> list[Share]:
     """The finished shards in the folder of a set, by their names, in order."""
-    names = [_NAME.fullmatch(path.name) for path in folder.glob(SHARD_PATTERN)]
-    return sorted(Share(int(name[1]), int(name[2])) for name in names if name)
+    return [share for share, path in parts_in(folder) if path == share.folder(folder)]
+
+
+def leftovers_in(folder: Path) -> list[Path]:
+    """What is, or was, being written of shards that are finished: of a second job, or of one that was cut off."""
+    finished = {share.folder(folder) for share in shares_in(folder)}
+    return [path for share, path in parts_in(folder) if path not in finished and share.folder(folder) in finished]
 
 
 def chosen_shares(shards: int, shard: int | None) -> list[Share]:

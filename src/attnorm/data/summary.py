@@ -12,6 +12,7 @@ from attnorm.data.builtin import BUILTIN
 from attnorm.data.dataset import open_set
 from attnorm.data.loading import check_exists
 from attnorm.data.manifest import PreparedInfo, is_prepared, read_set
+from attnorm.data.shards import leftovers_in
 from attnorm.data.sources import open_source
 
 
@@ -32,6 +33,7 @@ class Summary:
     classes: how many pictures each class has, in class order.
     skipped: (name, reason) of each picture that preparing it left out.
     shards: those of a prepared folder, in order; none of one that is not sharded.
+    leftovers: folders in it that hold unfinished work on shards that are finished.
     """
 
     path: str
@@ -41,6 +43,7 @@ class Summary:
     classes: dict[str, int]
     skipped: list[tuple[str, str]]
     shards: list[ShardSummary]
+    leftovers: list[str]
 
 
 def summarise(source: str, *, image_column: str | None = None, label_column: str | None = None) -> Summary:
@@ -73,4 +76,5 @@ def _summary(
     counts = np.bincount(labels, minlength=len(names)).tolist()
     skipped = [skip for part in parts for skip in part.skipped]
     shards = [ShardSummary(part.count, len(part.skipped)) for part in parts] if len(parts) > 1 else []
-    return Summary(path, kind, len(labels), size, dict(zip(names, counts, strict=True)), skipped, shards)
+    leftovers = list(map(str, leftovers_in(Path(path)))) if shards else []
+    return Summary(path, kind, len(labels), size, dict(zip(names, counts, strict=True)), skipped, shards, leftovers)

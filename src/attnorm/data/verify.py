@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from attnorm.data.manifest import DamagedError, PreparedInfo, read_set, with_remedy
+from attnorm.data.manifest import PreparedInfo, read_set, with_remedy
 from attnorm.data.progress import track
+from attnorm.data.reading import DamagedError, reading
 from attnorm.errors import UserError
 from attnorm.files import crc32_of
 
@@ -20,13 +21,12 @@ def verify(path: Path, *, progress: bool = True) -> None:
     """
     files = list(_files(path))
     for info, name, expected in track(files, f"reading {path.name}", len(files), show=progress):
-        try:
-            found = crc32_of(info.folder / name)
-        except OSError as error:
-            raise UserError(f"cannot read {info.folder / name} ({error.strerror or error})") from error
-        if found != expected:
-            with with_remedy(info):
-                raise DamagedError(info.folder / name, "is not what was written: its checksum is another")
+        file = info.folder / name
+        with with_remedy(info):
+            with reading(file):
+                found = crc32_of(file)
+            if found != expected:
+                raise DamagedError(file, "is not what was written: its checksum is another")
 
 
 def _files(path: Path) -> Iterator[tuple[PreparedInfo, str, int]]:

@@ -130,7 +130,7 @@ class PreparedWriter:
                 file.write(labels.getbuffer())
                 _sync(file)
             with (self._partial / INFO_FILE).open("w", encoding="utf-8") as text:
-                json.dump(info, text, indent=1, ensure_ascii=False)
+                json.dump(info, text, indent=1)  # in ASCII: the name of a file need not be text that has an encoding
                 _sync(text)
             try:
                 self._partial.rename(self._out)
