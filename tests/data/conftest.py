@@ -40,5 +40,6 @@ def forbidden(monkeypatch):
     for name in ("open", "read_text"):
         monkeypatch.setattr(Path, name, checked(getattr(Path, name), (files,)))
     monkeypatch.setattr(Path, "iterdir", checked(Path.iterdir, (unlisted,)))
+    monkeypatch.setattr(os, "scandir", checked(os.scandir, (unlisted,)))
     monkeypatch.setattr(builtins, "open", checked(open, (files,)))  # numpy's maps
     return forbid
