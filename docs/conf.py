@@ -41,7 +41,7 @@ python_use_unqualified_type_names = True
 nitpick_ignore_regex = [
     ("py:.*", r"(torch|nn|np|numpy|PIL|pathlib|collections)\b.*"),
     # And ours that nobody makes or names from outside.
-    ("py:.*", r"Box|DecodeError|.*\.JoinedImages|.*\.(Picture|Pictures|FeatureExtractor|MetricValue)"),
+    ("py:.*", r"Box|DecodeError|.*\.JoinedImages|.*\.(PreparedInfo|Picture|Pictures|FeatureExtractor|MetricValue)"),
 ]
 
 # Formulas are drawn when the site is built, as outlines: they need no script, no font and no browser that knows MathML.

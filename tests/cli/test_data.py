@@ -165,17 +165,18 @@ def test_names_that_are_not_utf8_or_not_printable_are_escaped(raw, tmp_path, cap
             (raw / old).rename(raw / os.fsdecode(new))
     except OSError:
         pytest.skip("this file system has names in UTF-8 alone")
-    source = Path(os.fsdecode(b"r\xe4w"))
+    source, out = Path(os.fsdecode(b"r\xe4w")), "o\x1but"
     raw.rename(source)
-    assert main(["data", "prepare", str(source), "out", "--size", "8"]) == 0
+    assert main(["data", "prepare", str(source), out, "--size", "8"]) == 0
     named = r"  d\x1bg\udcfc/\x1b[31mb\udce4d\n.png: not a picture in a known format"
-    assert capsys.readouterr().out.splitlines()[1] == named
-    for arguments in (["inspect", "out", "--verify"], ["inspect", str(source)]):
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:3] == [named, r"o\x1but holds 4 pictures at 8×8"]
+    for arguments in (["inspect", out, "--verify"], ["inspect", str(source)]):
         assert main(["data", *arguments]) == 0
-        out = capsys.readouterr().out
-        assert "\x1b" not in out and r"  d\x1bg\udcfc  " in out
-        assert (named in out.splitlines()) == (arguments[1] == "out")
-    assert main(["data", "inspect", "out", "--json"]) == 0
+        printed = capsys.readouterr().out
+        assert "\x1b" not in printed and r"  d\x1bg\udcfc  " in printed
+        assert (named in printed.splitlines()) == (arguments[1] == out)
+    assert main(["data", "inspect", out, "--json"]) == 0
     assert os.fsdecode(b"d\x1bg\xfc") in json.loads(capsys.readouterr().out)["classes"]
 
 

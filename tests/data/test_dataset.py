@@ -229,8 +229,9 @@ def test_a_file_that_may_not_be_read_is_not_to_be_removed(prepared, name, forbid
         assert "remove" not in str(caught.value)
 
 
-def test_a_set_that_may_not_be_entered_is_not_taken_for_pictures(prepared, forbidden):
-    forbidden(prepared)
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_set_that_may_not_be_entered_is_not_taken_for_pictures(prepared, forbidden, listed):
+    forbidden(prepared, listed)
     for look in (is_prepared, open_prepared, lambda path: prepare(path, path.parent / "new", 4)):
         with pytest.raises(UserError, match=r"cannot read \S*set\S* \(Permission denied\): see to it that you may"):
             look(prepared)

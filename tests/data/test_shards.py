@@ -20,7 +20,7 @@ from attnorm.data.dataset import open_prepared
 from attnorm.data.loading import load
 from attnorm.data.manifest import is_prepared, read_set
 from attnorm.data.prepare import prepare
-from attnorm.data.shards import Share
+from attnorm.data.shards import Share, parts_in
 from attnorm.data.summary import summarise
 from attnorm.data.verify import verify
 from attnorm.errors import UserError
@@ -308,6 +308,7 @@ def test_too_many_open_files_are_no_damage(sharded):
 def test_a_copy_under_a_name_that_is_no_shards_does_not_count(sharded, whole, name):
     shutil.copytree(shard(sharded, 1), sharded / name)
     assert_same(open_prepared(sharded), open_prepared(whole))
+    assert len(parts_in(sharded)) == 3  # nor is it something unfinished
 
 
 def test_classes_that_are_called_nearly_like_shards_are_classes(source, tmp_path):

@@ -37,6 +37,15 @@ def test_hidden_files_and_other_files_are_ignored(tmp_path):
     assert read(open_source(tmp_path)) == [("cat/a.png", 0)]
 
 
+@pytest.mark.parametrize("folder", ["cat", "cat/deep"])
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_folder_that_may_not_be_read_is_not_passed_over(tmp_path, forbidden, folder, listed):
+    touch(tmp_path / "cat/a.png", tmp_path / "cat/deep/b.png")
+    forbidden(tmp_path / folder, listed)
+    with pytest.raises(UserError, match=rf"cannot read \S*{folder}\S* \(Permission denied\): see to it"):
+        fingerprint(tmp_path, 4)
+
+
 def test_a_linked_class_folder_counts(tmp_path):
     touch(tmp_path / "elsewhere/a.png")
     (tmp_path / "set").mkdir()

@@ -37,7 +37,7 @@ class PrepareReport:
 
     shards: the reports of the shards that it was about, if the set is sharded.
     missing: the shards that the set still lacks.
-    leftovers: folders of unfinished work on shards of a set that is complete.
+    leftovers: folders in the set that hold unfinished work on shards that are finished.
     """
 
     count: int
@@ -145,7 +145,7 @@ def _together(out: Path, reports: Sequence[PrepareReport]) -> PrepareReport:
         share=reports[0].share,
         shards=tuple(reports),
         missing=tuple(missing),
-        leftovers=() if missing else tuple(leftovers_in(out)),
+        leftovers=tuple(leftovers_in(out)),
     )
 
 

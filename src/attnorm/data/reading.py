@@ -40,7 +40,7 @@ def reading(file: Path) -> Iterator[None]:
 def unreadable(path: Path, error: OSError) -> UserError:
     """The sentence about something that is there and that the system does not let us read."""
     if error.errno in (errno.EMFILE, errno.ENFILE):
-        remedy = "a set keeps a file open for each of its shards: allow more with `ulimit -n`"
+        remedy = "allow more with `ulimit -n`, as a set keeps a file open for each of its shards"
     else:
         remedy = "see to it that you may read it"
     return UserError(f"cannot read {path} ({error.strerror or error}): {remedy}")

@@ -7,10 +7,11 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 
+from attnorm.data.reading import unreadable
 from attnorm.errors import UserError
 
 PICTURE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
@@ -87,7 +88,10 @@ def fingerprint(path: Path, size: int, *options: str | None) -> str:
     """
     digest = hashlib.sha256(repr((str(path.resolve()), size, options)).encode())
     for file in list_files(path):
-        status = file.stat()
+        try:
+            status = file.stat()
+        except OSError as error:
+            raise unreadable(file, error) from error
         digest.update(repr((str(file.relative_to(path)), status.st_size, status.st_mtime_ns)).encode())
     return digest.hexdigest()
 
@@ -126,9 +130,14 @@ def _walk(path: Path) -> Iterator[Path]:
         elif entry.is_file():
             yield entry
     for folder in top_folders:
-        for parent, subfolders, names in os.walk(folder):
+        for parent, subfolders, names in os.walk(folder, onerror=_refuse):
             subfolders[:] = sorted(name for name in subfolders if not _hidden(name))
             yield from (Path(parent, name) for name in sorted(names) if not _hidden(name))
+
+
+def _refuse(error: OSError) -> NoReturn:
+    """A folder that may not be read: to pass it over would lose its pictures without a count."""
+    raise unreadable(Path(error.filename), error)
 
 
 def _hidden(name: str) -> bool:
