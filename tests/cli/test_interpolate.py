@@ -76,6 +76,7 @@ def test_a_film_goes_there_and_back(name, plain_model, tmp_path, output):
         (["--labels", "3", "7", "--seed", "-1"], "seed must be from 0"),
         (["--labels", "3", "7", "--entity", "4"], "there is no entity 4: they are 0 to 3, or auto"),
         (["--labels", "3", "7", "--entity", "-1"], "there is no entity -1"),
+        (["--labels", "3", "7", "--entity", "9" * 5000], f"there is no entity {'9' * 60}…: they are 0 to 3, or auto"),
         (["--labels", "3", "7", "--entity", "first"], "there is no entity first"),
         (["--labels", "3", "7", "--animation", "film.avi"], "must end in .gif or .mp4"),
         (

@@ -1,6 +1,8 @@
 """What a saved model is for and what its card says, wherever it lies."""
 
+import errno
 import logging
+import re
 from pathlib import Path
 
 import huggingface_hub
@@ -19,7 +21,7 @@ from attnorm.models.inpainting import (
     InpaintingGenerator,
     InpaintingGeneratorConfig,
 )
-from attnorm.models.saved import find_model, licence_of, step_of, task_of, write_step
+from attnorm.models.saved import find_model, licence_of, saved_config, step_of, task_of, write_step
 
 
 @pytest.fixture(scope="module")
@@ -156,9 +158,26 @@ def test_the_step_of_a_model_is_read_wherever_it_lies(models, hub, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "null", "{}", '{"step": "9"}', '{"step": true}', '{"step": -1}', "[" * 10**5]
+    "text",
+    [
+        *("", "[]", "null", "{}", '{"step": "9"}', '{"step": true}', '{"step": -1}', "[" * 10**5),
+        *('{"step": 1' + "0" * digits + "}" for digits in (13, 300, 400, 5000)),
+    ],
+    ids=lambda text: text[:12],
 )
 def test_a_damaged_step_is_a_sentence(tmp_path, text):
     (tmp_path / "training.json").write_text(text)
     with pytest.raises(UserError, match=r"training\.json does not say which step the model is of: save or download"):
         step_of(tmp_path)
+
+
+@pytest.mark.parametrize("read", [step_of, saved_config])
+def test_what_may_not_be_read_is_not_called_damaged(read, tmp_path, monkeypatch):
+    def forbidden(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    name = {step_of: "training.json", saved_config: "config.json"}[read]
+    (tmp_path / name).write_text("{}")
+    monkeypatch.setattr(Path, "read_bytes", forbidden)  # the permissions themselves do not bind root
+    with pytest.raises(UserError, match=rf"^cannot read {re.escape(str(tmp_path / name))} \(Permission denied\)$"):
+        read(tmp_path)

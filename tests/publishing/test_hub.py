@@ -162,3 +162,90 @@ def test_what_is_no_model_or_has_no_card_is_refused(finished_run, asked, capsys,
     assert "does not say what the model is" in pushed(capsys, finished_run / "model", "me/digits")[2]
     assert "edit its README.md" in pushed(capsys, "an-gan-digits", "me/digits", "--limits", "More.")[2]
     assert not asked.created
+
+
+def lose_the_weights(folder):
+    (folder / "model.safetensors").unlink()
+
+
+def cut_the_weights(folder):
+    with (folder / "model.safetensors").open("r+b") as file:
+        file.truncate(file.seek(0, 2) - 100)
+
+
+def take_weights_of_another(folder):
+    shutil.copyfile(shipped_model("an-inpaint-facades") / "model.safetensors", folder / "model.safetensors")
+
+
+def spoil_the_step(folder):
+    (folder / "training.json").write_text("x")
+
+
+def spoil_the_configuration(folder):
+    (folder / "config.json").write_text("[]")
+
+
+@pytest.mark.parametrize(
+    ("damage", "part"),
+    [
+        (lose_the_weights, "model.safetensors is missing or damaged"),
+        (cut_the_weights, "model.safetensors is missing or damaged"),
+        (take_weights_of_another, "does not hold the weights that its config.json describes"),
+        (spoil_the_step, "training.json does not say which step the model is of"),
+        (spoil_the_configuration, "config.json is damaged"),
+    ],
+)
+@pytest.mark.parametrize("more", [(), ("--dry-run",)], ids=["push", "dry run"])
+def test_what_others_could_not_load_is_not_sent(damage, part, more, packaged, asked, capsys):
+    damage(packaged)
+    code, _, err = pushed(capsys, packaged, "me/digits", *more)
+    assert code == 2 and part in err
+    assert not asked.created
+
+
+def test_a_folder_of_a_shipped_models_name_is_looked_at_itself(packaged, asked, capsys, monkeypatch):
+    monkeypatch.chdir(packaged.parent)
+    packaged.rename("an-gan-digits")
+    lose_the_weights(Path("an-gan-digits"))
+    assert pushed(capsys, "./an-gan-digits", "me/digits")[0] == 2
+    assert not asked.created
+
+
+def test_an_inpainters_folder_is_loaded_as_one(asked, capsys, tmp_path):
+    folder = shutil.copytree(shipped_model("an-inpaint-facades"), tmp_path / "holes")
+    assert pushed(capsys, folder, "me/holes")[0] == 0
+    assert asked.uploaded["me/holes"]["config.json"] == (folder / "config.json").read_bytes()
+
+
+@pytest.mark.parametrize("where", ["elsewhere.txt", "../elsewhere.txt", "none.txt", "sub", "notes.txt", ".."])
+def test_a_link_that_leaves_the_folder_is_refused(where, packaged, asked, capsys):
+    (packaged.parent / "elsewhere.txt").write_text("for myself alone")
+    (packaged / "sub").mkdir()
+    target = packaged.parent / where if where == "elsewhere.txt" else where
+    (packaged / "notes.txt").symlink_to(target)
+    code, _, err = pushed(capsys, packaged, "me/digits", "--dry-run")
+    assert code == 2 and f"{packaged / 'notes.txt'} is a link, and not to a file in {packaged}: put a copy" in err
+
+
+def test_links_inside_the_folder_and_hidden_ones_are_no_matter(packaged, asked, capsys):
+    (packaged / "sub").mkdir()
+    (packaged / "sub" / "again.json").symlink_to("../config.json")
+    (packaged / ".cache").symlink_to("..")
+    assert pushed(capsys, packaged, "me/digits")[0] == 0
+    files = asked.uploaded["me/digits"]
+    assert set(files) == FILES | {"sub/again.json"} and files["sub/again.json"] == files["config.json"]
+
+
+def test_a_snapshot_of_the_hubs_cache_is_links_to_its_blobs(packaged, asked, capsys, tmp_path):
+    cached = tmp_path / "models--me--digits"
+    snapshot = cached / "snapshots" / "abc"
+    snapshot.mkdir(parents=True)
+    (cached / "blobs").mkdir()
+    for number, file in enumerate(sorted(packaged.iterdir())):
+        file.rename(cached / "blobs" / str(number))
+        (snapshot / file.name).symlink_to(f"../../blobs/{number}")
+    assert pushed(capsys, snapshot, "me/again")[0] == 0
+    assert set(asked.uploaded["me/again"]) == FILES
+    (cached / "refs").write_text("abc")
+    (snapshot / "notes.txt").symlink_to("../../refs")
+    assert "notes.txt is a link" in pushed(capsys, snapshot, "me/again")[2]

@@ -8,6 +8,7 @@ import resource
 import shlex
 import shutil
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -220,6 +221,35 @@ def test_a_figure_that_was_not_finite_is_none_of_the_facts(run_copy):
     with_evaluations(run_copy, {2: {"fd": None, "kid": 0.5}, 4: {"fd": 20.0, "kid": None}}, 20.0)
     facts = read_run(run_copy)
     assert (facts.step, facts.evaluation) == (4, {"fd": 20.0})
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "log.jsonl", "training.json"])
+def test_what_may_not_be_read_is_named_with_the_reason(name, run_copy, tmp_path, monkeypatch):
+    (run_copy / "metrics.jsonl").write_text('{"step": 6, "fd": 1.0}\n')
+    read_bytes = Path.read_bytes
+
+    def forbidden(path):
+        if path.name == name:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", forbidden)  # the permissions themselves do not bind root
+    message = refusal(run_copy, tmp_path / "x", "x", Wishes())
+    assert message.startswith(f"cannot read {run_copy}") and message.endswith(f"{name} ({os.strerror(errno.EACCES)})")
+
+
+def test_last_weights_newer_than_the_checkpoint_are_of_their_own_step(run_copy, tmp_path):
+    """As a process leaves them that was killed between the two."""
+    shutil.rmtree(run_copy / "checkpoints" / "step-6")
+    state, _ = checkpoint.newest(run_copy / "checkpoints", torch.device("cpu"))
+    assert state["step"] == 4
+    write_results([record(run_copy, 6)], run_copy / "metrics" / "a.json")
+    write_results([record(run_copy, 4, 99.5)], run_copy / "metrics" / "b.json")
+    card = package(run_copy, tmp_path / "mine", "mine", Wishes(weights="last"))
+    assert card.facts.step == 6 and "after step 6." in str(card)
+    assert [figure.value for measurement in card.measured for figure in measurement.figures] == [12.5]
+    (run_copy / "model" / "training.json").unlink()  # as of an earlier version
+    assert read_run(run_copy, "last").step == 4
 
 
 def test_nulls_of_the_journal_leave_the_other_figures_and_the_last_layout(run_copy, tmp_path):

@@ -1,5 +1,6 @@
 """Reproducing a table: which commands are missing, going on after a stop, and the report."""
 
+import math
 import os
 import signal
 import sys
@@ -147,6 +148,39 @@ def test_the_report_before_the_first_run_says_what_is_missing(plan):
     text = write_report(plan)
     assert text.count("0 of 2") == len(TABLES["table4"].printed)
     assert "No run is finished yet." in write_report(replace(plan, table="table2"))
+
+
+@pytest.mark.parametrize("lost", [(1,), (0, 1)])
+def test_a_seed_that_diverged_is_said_and_the_table_goes_on(lost, plan, pretended):
+    def measured():
+        for system, seed, run in plan.runs():
+            if system == "an-gan" and seed in lost and plan.record_path(run).is_file():
+                write_results(results_of(plan, (math.nan, 30.0)), plan.record_path(run))
+        write_report(plan)
+
+    assert make_runs(plan, lambda sentence: None, measured) == 0
+    row = next(line for line in write_report(plan).splitlines() if line.startswith("| AN-GAN  "))
+    assert [cell.strip() for cell in row.split("|")[4:7]] == [f"not finite in {len(lost)} of 2", "30 ± 0", "2 of 2"]
+
+
+def test_of_one_seed_that_diverged_the_table_has_nan(plan):
+    one = replace(plan, seeds=(0,))
+    for _, _, run in one.runs():
+        write_results(results_of(one, (math.nan, math.inf)), one.record_path(run))
+    rows = [line for line in write_report(one).splitlines() if line.endswith("| 1 of 1 |")]
+    assert len(rows) == len(one.paper.printed)
+    assert all([cell.strip() for cell in row.split("|")[4:6]] == ["nan", "nan"] for row in rows)
+
+
+def test_a_class_whose_figure_is_not_finite_is_in_table_2(plan):
+    for seeds, cells in (((0,), ("nan", "2")), ((0, 1), ("not finite in 1 of 2", "2 ± 0"))):
+        by_class = replace(plan, table="table2", seeds=seeds)
+        for _, seed, run in by_class.runs():
+            results = results_of(by_class, (math.nan,))
+            results[0].details["by_class"] = {"cat": math.nan if seed == 0 else 3.0, "dog": 2.0}
+            write_results(results, by_class.record_path(run))
+        for row, cell in zip(write_report(by_class).splitlines()[4:6], cells, strict=True):
+            assert [one.strip() for one in row.split("|")[5:8]] == [cell] * 3
 
 
 def test_table_2_is_by_class(plan, pretended):

@@ -91,6 +91,14 @@ def nonsense_manifest(path):
     (path / "manifest.json").write_text("[1, 2]")
 
 
+def deep_manifest(path):
+    (path / "manifest.json").write_text("[" * 100_000)
+
+
+def manifest_beyond_measure(path):
+    (path / "manifest.json").write_text('{"bytes": 1' + "0" * 400 + "}")
+
+
 DAMAGES = [
     (cut_short, "bytes"),
     (flip_a_byte, "checksum"),
@@ -98,6 +106,8 @@ DAMAGES = [
     (remove_the_state, "state.pt is missing"),
     (empty_the_manifest, "unreadable"),
     (nonsense_manifest, "unreadable"),
+    (deep_manifest, "unreadable"),
+    (manifest_beyond_measure, "unreadable"),
 ]
 
 
@@ -127,11 +137,11 @@ def test_before_the_first_checkpoint_there_is_none(tmp_path):
 
 
 def test_other_folders_are_no_checkpoints(folder):
-    for name in ("step-x", "step-", ".step-8.partial", "notes"):
+    for name in ("step-x", "step-", "step-²", ".step-8.partial", "notes"):
         (folder / name).mkdir()
     assert checkpoint.newest(folder, CPU)[0]["step"] == 6
     checkpoint.save(folder, 8, state_of(8), keep=1)
-    assert names(folder) == ["notes", "step-", "step-8", "step-x"]
+    assert names(folder) == ["notes", "step-", "step-8", "step-x", "step-²"]
 
 
 @pytest.mark.parametrize("moment", ["writing", "syncing", "renaming"])

@@ -12,6 +12,7 @@ from attnorm.cli.arguments import file_path
 from attnorm.cli.model_argument import add_model
 from attnorm.errors import UserError
 from attnorm.files import check_output
+from attnorm.models.saved import abridged_name
 from attnorm.pipelines import ClassConditionalPipeline, Interpolated
 from attnorm.plots import interpolation_frames, interpolation_sheet, save_animation, save_picture
 from attnorm.plots.animation import check_film_name
@@ -85,9 +86,10 @@ def _entity(asked: str | None, drawn: Interpolated, model: str) -> int | None:
     if asked in (None, AUTO):
         return liveliest_entity(layout)
     last = layout.shape[2] - 1
-    if not asked.isdecimal() or int(asked) > last:
-        raise UserError(f"there is no entity {asked}: they are 0 to {last}, or auto")
-    return int(asked)
+    known = {str(entity): entity for entity in range(last + 1)}
+    if asked not in known:
+        raise UserError(f"there is no entity {abridged_name(asked)}: they are 0 to {last}, or auto")
+    return known[asked]
 
 
 def _maps(drawn: Interpolated, entity: int | None) -> np.ndarray | None:

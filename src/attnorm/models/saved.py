@@ -15,6 +15,7 @@ from huggingface_hub.utils import logging as hub_logging
 
 from attnorm.config import nearest
 from attnorm.errors import UserError
+from attnorm.json_records import is_step, read_json
 from attnorm.shipped import CARD_FILE, CONFIG_FILE, TRAINING_FILE, shipped_model, shipped_models
 
 Task = Literal["class-conditional", "inpainting"]
@@ -62,13 +63,10 @@ def saved_config(model: str | Path) -> dict[str, Any]:
     """The configuration of a model that `find_model` found, as it was saved.
 
     Raises:
-        UserError: it is damaged.
+        UserError: it is damaged or cannot be read.
     """
     file = _file_of(model, CONFIG_FILE)
-    try:
-        config = json.loads(file.read_text(encoding="utf-8")) if file else None
-    except (OSError, ValueError, RecursionError):
-        config = None
+    config = _read(file) if file else None
     if not isinstance(config, dict):
         raise UserError(f"{file or f'{model}/{CONFIG_FILE}'} is damaged, save or download the model again")
     return config
@@ -88,16 +86,14 @@ def step_of(model: str | Path) -> int | None:
     not say, being of an earlier version, from elsewhere, or not there.
 
     Raises:
-        UserError: what is beside them is damaged.
+        UserError: what is beside them is damaged or cannot be read.
     """
     file = _file_of(model, TRAINING_FILE)
     if file is None:
         return None
-    try:
-        step = json.loads(file.read_text(encoding="utf-8"))["step"]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        step = None
-    if type(step) is not int or step < 0:
+    found = _read(file)
+    step: int | None = found.get("step") if isinstance(found, dict) else None
+    if not is_step(step):
         raise UserError(f"{file} does not say which step the model is of: save or download the model again")
     return step
 
@@ -136,6 +132,16 @@ def name_of(source: str | Path) -> str:
 
 def abridged_name(name: str) -> str:
     return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
+
+
+def _read(file: Path) -> Any:
+    """What a file of JSON says, None if that cannot be told."""
+    try:
+        return read_json(file)
+    except ValueError:
+        return None
+    except OSError as error:
+        raise UserError(f"cannot read {file} ({error.strerror or error})") from error
 
 
 def _file_of(model: str | Path, name: str) -> Path | None:

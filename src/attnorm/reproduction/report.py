@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -114,8 +115,13 @@ def _title(result: Result) -> str:
 
 
 def _mean(values: Sequence[float]) -> str:
+    """Mean and deviation over seeds. Of figures that are not all finite there is neither: a mean of the others would
+    hide them.
+    """
     if not values:
         return MISSING
+    if len(values) > 1 and not all(map(math.isfinite, values)):
+        return f"not finite in {sum(not math.isfinite(value) for value in values)} of {len(values)}"
     mean = f"{statistics.mean(values):.{FIGURES}g}"
     return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.2g}"
 

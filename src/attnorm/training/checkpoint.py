@@ -12,6 +12,7 @@ import torch
 
 from attnorm.errors import UserError
 from attnorm.files import crc32_of, swap_in
+from attnorm.json_records import read_json
 
 STATE, MANIFEST = "state.pt", "manifest.json"
 
@@ -87,7 +88,7 @@ def latest_step(folder: Path) -> int | None:
 def _problem(path: Path) -> str | None:
     """Why a checkpoint cannot be trusted, or None."""
     try:
-        manifest = json.loads((path / MANIFEST).read_text())
+        manifest = read_json(path / MANIFEST)
         size = (path / STATE).stat().st_size
         if size != manifest["bytes"]:
             return f"{STATE} has {size} of {manifest['bytes']} bytes"
@@ -102,5 +103,5 @@ def _problem(path: Path) -> str | None:
 
 def _by_age(folder: Path) -> list[Path]:
     """Complete checkpoint folders, oldest step first."""
-    found = [path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdigit()]
+    found = [path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdecimal()]
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
