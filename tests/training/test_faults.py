@@ -24,6 +24,7 @@ from attnorm.training.stopping import stop_signals
 DIGITS = ("train", "an-gan-digits", "--data", "digits", "--out")
 NO_ROOM = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 READ_ONLY = OSError(errno.EROFS, os.strerror(errno.EROFS))
+UNREADABLE = OSError(errno.EIO, "Input/output error")
 
 
 def same_files(run, reference):
@@ -104,7 +105,7 @@ def test_data_that_is_lost_is_one_line_and_the_run_goes_on_later(
 ):
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
-        failing(patch, ImageDataset, "batch", OSError(errno.EIO, "Input/output error"), at=5)
+        failing(patch, ImageDataset, "batch", UNREADABLE, at=6)  # the first reads what tells the set from others
         assert main([*DIGITS, str(run), *tiny_arguments]) == 2
     err = capsys.readouterr().err
     assert "reading the batch of step 4 failed" in err
@@ -113,6 +114,13 @@ def test_data_that_is_lost_is_one_line_and_the_run_goes_on_later(
     assert err.count("\n") == 1
     assert main(["resume", str(run)]) == 0
     same_files(run, finished_run)
+
+
+def test_data_that_is_lost_before_the_first_step_is_one_line(tiny_arguments, tmp_path, monkeypatch, capsys):
+    failing(monkeypatch, ImageDataset, "batch", UNREADABLE, at=1)
+    assert main([*DIGITS, str(tmp_path / "run"), *tiny_arguments]) == 2
+    assert capsys.readouterr().err == "attnorm: error: cannot read digits (Input/output error): see to the data\n"
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_reading_thread_that_dies_is_one_line_and_no_hang(

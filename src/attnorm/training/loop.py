@@ -147,16 +147,17 @@ def _lengthened(config: TrainingConfig, steps: int | None, run: Path) -> Trainin
         return config
     if steps < 1:
         raise UserError(f"--steps must be at least 1, got {steps}")
+    try:
+        lengthened = replace(config, steps=steps)
+    except ValueError as error:
+        raise UserError(f"--steps {steps} does not fit the run: {error}") from error
     done = checkpoint.latest_step(run / CHECKPOINTS) or 0
     if config.lr_decay_from is not None and done > config.lr_decay_from:
         raise UserError(
             f"--steps {steps} does not fit the run: its learning rates fall from step {config.lr_decay_from} on to 0 at"
             f" step {config.steps}, and it is at step {done}: with another end they would jump: start a new run"
         )
-    try:
-        return replace(config, steps=steps)
-    except ValueError as error:
-        raise UserError(f"--steps {steps} does not fit the run: {error}") from error
+    return lengthened
 
 
 def read_config(run: Path) -> TrainingConfig:
@@ -184,7 +185,7 @@ def _train(
     if config.evaluate_every:  # what is wrong with it shows now, not after hours
         other = config.evaluation_data
         task.prepare_evaluation(_load_data(config, other, run, accelerator, workers) if other else dataset)
-    start, best, complaints, checksum = 0, float("inf"), list[str](), dataset.checksum()
+    start, best, complaints, checksum = 0, float("inf"), list[str](), _checksum(dataset, config)
     sums = FigureSums(accelerator.device)
     divergence = Divergence(run, run / CHECKPOINTS, skip=config.on_nonfinite == "skip")
     if resume:
@@ -399,6 +400,13 @@ def _load_data(config: TrainingConfig, source: str, run: Path, accelerator: Acce
         raise UserError("no data was named: give --data a folder, parquet file(s) or a built-in set such as digits")
     with accelerator.main_process_first():  # one process prepares what the others then open
         return load(source, config.prepared_size, cache=run.parent / PREPARED, workers=workers)
+
+
+def _checksum(dataset: ImageDataset, config: TrainingConfig) -> int:
+    try:
+        return dataset.checksum()
+    except OSError as error:
+        raise UserError(f"cannot read {config.data} ({error.strerror or error}): see to the data") from error
 
 
 def _write_config(config: TrainingConfig, run: Path) -> None:
