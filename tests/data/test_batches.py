@@ -10,6 +10,7 @@ import pytest
 from attnorm.data import batches
 from attnorm.data.batches import Prefetcher, batch_indices, epoch_order
 from attnorm.data.dataset import ImageDataset
+from attnorm.errors import UserError
 
 
 @pytest.fixture
@@ -87,18 +88,22 @@ def test_prefetcher_reads_no_further_ahead_than_its_depth(dataset):
         assert len(asked) == 1 + 3 + 1  # taken, waiting, and one in the thread's hand
 
 
-def test_prefetcher_reraises_with_its_cause_after_the_good_batches(dataset):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(FileNotFoundError("gone"), r"FileNotFoundError\('gone'\)"), (UserError("a sentence"), "a sentence")],
+)
+def test_prefetcher_reraises_with_its_cause_after_the_good_batches(error, said, dataset):
     def indices(step):
         if step == 2:
-            raise FileNotFoundError("images.u8 is gone")
+            raise error
         return np.array([step])
 
     with Prefetcher(dataset, indices) as prefetcher:
         assert [int(prefetcher.next()[1][0]) for _ in range(2)] == [0, 1]
         for _ in range(2):  # asking again must not hang
-            with pytest.raises(RuntimeError, match=r"step 2 failed.*images\.u8 is gone") as caught:
+            with pytest.raises(RuntimeError, match=f"step 2 failed: {said}$") as caught:
                 prefetcher.next()
-            assert isinstance(caught.value.__cause__, FileNotFoundError)
+            assert caught.value.__cause__ is error
 
 
 def test_a_dead_thread_is_an_error_and_not_a_hang(dataset, monkeypatch):

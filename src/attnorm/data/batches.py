@@ -14,6 +14,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from attnorm.errors import UserError
+
 Batch = tuple[np.ndarray, np.ndarray]
 
 _ALIVE_CHECK_SECONDS = 1.0
@@ -96,8 +98,9 @@ class Prefetcher:
             if not isinstance(item, _Failure):
                 return item
             self._failure = item
-        message = f"reading the batch of step {self._failure.step} failed: {self._failure.error!r}"
-        raise RuntimeError(message) from self._failure.error
+        error = self._failure.error
+        said = error if isinstance(error, UserError) else repr(error)  # of others the kind says more than the message
+        raise RuntimeError(f"reading the batch of step {self._failure.step} failed: {said}") from error
 
     def close(self) -> None:
         """Ends the thread; a batch being read is finished first. Closing twice is harmless."""
