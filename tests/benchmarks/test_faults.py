@@ -175,7 +175,8 @@ def test_memory_that_grows_or_cannot_be_told_is_a_failure(tmp_path, monkeypatch)
 
     slopes = iter([(0.5, 0.1, 50), (0.5, 0.3, 50)])  # surely below the limit of 1; not surely
     monkeypatch.setattr(memory, "growth", lambda *arguments: next(slopes))
-    peaks = {"evaluate": ((4, 64), (300.0, 309.0)), "inpaint FOLDER": ((4, 64), (300.0, 311.0))}
+    below, above = (300.0 + memory.MOST_DIFFERENCE_MB + more for more in (-1.0, 1.0))
+    peaks = {"evaluate": ((4, 64), (300.0, below)), "inpaint FOLDER": ((4, 64), (300.0, above))}
     monkeypatch.setattr(memory, "_peaks", lambda folder: peaks)
     failures = memory.run(tmp_path, 100)["failures"]
     assert [said.split(":")[0] for said in failures] == ["inpainting", "inpaint FOLDER"]

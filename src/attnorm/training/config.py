@@ -9,8 +9,9 @@ import numpy as np
 
 from attnorm.config import require_count
 from attnorm.data.dataset import ImageDataset
+from attnorm.json_records import LARGEST_STEP
 
-LARGEST_STEPS = 10**12
+LARGEST_STEPS = LARGEST_STEP
 Precision = Literal["auto", "float32", "bf16"]
 Config = TypeVar("Config", bound="TrainingConfig")
 
