@@ -51,6 +51,21 @@ class AdversarialConfig(TrainingConfig):
             require_weight(name, getattr(self, name))
         require_count("sample_rows", self.sample_rows, MOST_ROWS)
 
+    def _require_one_size(self, generator: int, opponent: int, name: str) -> None:
+        if generator != opponent:
+            raise ValueError(
+                f"the generator makes {generator} pixels a side and the {name} takes {opponent}: "
+                "set both image sizes alike"
+            )
+
+
+def memory_in_training(generator: int, opponent: int) -> int:
+    """Bytes that two networks take in training, from the bytes of their weights.
+
+    Each has weights, gradients and two moments; the generator an average too.
+    """
+    return 5 * generator + 4 * opponent
+
 
 @contextlib.contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
@@ -139,6 +154,11 @@ class AdversarialTask:
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = self._learning_rates[name] * self.config.lr_factor(step)
+
+    def _average(self, step: int) -> None:
+        """Moves the averaged generator towards the one in training, after the update that follows `step` others."""
+        batch_size = self.config.batch_size
+        self.ema.update(self.networks["generator"], (step + 1) * batch_size, batch_size)
 
     def _apply(self, name: str, losses: Figures) -> Tensor:
         """Takes the optimiser's step and returns the norm of its gradient.

@@ -25,7 +25,7 @@ from attnorm.models.class_conditional import (
 )
 from attnorm.models.pretrained import weight_bytes
 from attnorm.plots import label_grid, save_picture, to_uint8
-from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Figures, frozen
+from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Figures, frozen, memory_in_training
 from attnorm.training.augment import Augmentation, augmented
 from attnorm.training.config import Evaluation
 from attnorm.training.ema import EMA
@@ -58,11 +58,7 @@ class ClassConditionalConfig(AdversarialConfig):
         super().__post_init__()
         if self.task != "class-conditional":
             raise ValueError(f"task must be 'class-conditional', got {self.task!r}")
-        if self.generator.image_size != self.discriminator.image_size:
-            raise ValueError(
-                f"the generator makes {self.generator.image_size} pixels a side and the discriminator takes "
-                f"{self.discriminator.image_size}: set both image sizes alike"
-            )
+        self._require_one_size(self.generator.image_size, self.discriminator.image_size, "discriminator")
         require_rate("discriminator_lr", self.discriminator_lr)
         require_weight("auxiliary_weight", self.auxiliary_weight)
         for name, most in LARGEST.items():
@@ -74,8 +70,9 @@ class ClassConditionalConfig(AdversarialConfig):
 
     @property
     def weights_memory(self) -> int:
-        # Each network has weights, gradients and two moments; the generator an average too.
-        return 5 * weight_bytes(Generator, self.generator) + 4 * weight_bytes(Discriminator, self.discriminator)
+        return memory_in_training(
+            weight_bytes(Generator, self.generator), weight_bytes(Discriminator, self.discriminator)
+        )
 
     def fitted_to(self, dataset: ImageDataset) -> ClassConditionalConfig:
         return self.for_classes(dataset.class_names)
@@ -132,8 +129,7 @@ class ClassConditionalTask(AdversarialTask):
         # The generator's step needs no gradient of the discriminator's weights: a third of its backward pass.
         with frozen(self.discriminator):
             figures |= self._update_generator(step, len(batches[0][1]))
-        batch_size = self.config.batch_size
-        self.ema.update(self.generator, (step + 1) * batch_size, batch_size)
+        self._average(step)
         return figures
 
     def usage(self) -> dict[str, float]:

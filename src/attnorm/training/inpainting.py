@@ -34,7 +34,7 @@ from attnorm.models.pretrained import weight_bytes
 from attnorm.plots import save_picture
 from attnorm.plots.inpainting import inpainting_sheet, with_holes
 from attnorm.training import inpainting_losses as losses
-from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Figures, frozen
+from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Figures, frozen, memory_in_training
 from attnorm.training.config import Evaluation
 from attnorm.training.ema import EMA
 from attnorm.training.phases import PhaseConfig, Phases
@@ -77,11 +77,7 @@ class InpaintingConfig(AdversarialConfig):
         if self.task != "inpainting":
             raise ValueError(f"task must be 'inpainting', got {self.task!r}")
         size = self.generator.image_size
-        if self.critic.image_size != size:
-            raise ValueError(
-                f"the generator makes {size} pixels a side and the critic takes {self.critic.image_size}: "
-                "set both image sizes alike"
-            )
+        self._require_one_size(size, self.critic.image_size, "critic")
         statistics = self.generator.branch.statistics
         if statistics != "instance":
             # The averaged generator has no moments of its own, and nothing here measures them anew for its weights.
@@ -118,8 +114,9 @@ class InpaintingConfig(AdversarialConfig):
 
     @property
     def weights_memory(self) -> int:
-        # Each network has weights, gradients and two moments; the generator an average too.
-        return 5 * weight_bytes(InpaintingGenerator, self.generator) + 4 * weight_bytes(InpaintingCritic, self.critic)
+        return memory_in_training(
+            weight_bytes(InpaintingGenerator, self.generator), weight_bytes(InpaintingCritic, self.critic)
+        )
 
     def held_out(self, count: int) -> np.ndarray:
         """The validation pictures among `count` of the data: sorted indices, the same for every training seed."""
@@ -197,8 +194,7 @@ class InpaintingTask(AdversarialTask):
         # The generator's step needs no gradient of the critics' weights.
         with frozen(self.critic):
             figures |= self._update_generator(first + len(for_critics), own, self.phases.is_adversarial(step))
-        batch_size = self.config.batch_size
-        self.ema.update(self.generator, (step + 1) * batch_size, batch_size)
+        self._average(step)
         return figures
 
     def state(self) -> dict[str, Any]:
