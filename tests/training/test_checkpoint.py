@@ -1,6 +1,9 @@
 """Checkpoints survive crashes, damage is noticed, and nothing in them is executed."""
 
+import errno
+import io
 import json
+import os
 import pickle
 import zlib
 
@@ -148,20 +151,24 @@ def test_other_folders_are_no_checkpoints(folder):
 def test_an_interrupted_write_leaves_what_was_there(moment, folder, monkeypatch):
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
-    def fail(*arguments):
-        if moment == "writing":
-            arguments[1].write(b"half a state")
-            raise RuntimeError("no space left on device")  # as torch.save reports it
-        raise OSError(28, "No space left on device")
+    class FullDisk(io.BytesIO):
+        def write(self, data):
+            if self.tell() + len(data) > 600:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return super().write(data)
 
-    target = {
-        "writing": (torch, "save"),
-        "syncing": (files.os, "fsync"),
-        "renaming": (checkpoint.Path, "rename"),
+    def fail(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    target, does = {
+        "writing": ((checkpoint.Path, "open"), lambda *arguments: FullDisk()),
+        "syncing": ((files.os, "fsync"), fail),
+        "renaming": ((checkpoint.Path, "rename"), fail),
     }[moment]
-    monkeypatch.setattr(*target, fail)
-    with pytest.raises(UserError, match="free some space"):
+    monkeypatch.setattr(*target, does)
+    with pytest.raises(UserError, match=r"No space left on device; free some space") as raised:
         checkpoint.save(folder, 8, state_of(8), keep=1)
+    assert "inline_container" not in str(raised.value)  # torch's own words about its file format
     monkeypatch.undo()
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     assert names(folder) == ["step-2", "step-4", "step-6"]  # nothing half-written lies about

@@ -38,10 +38,12 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
         manifest = {"step": step, "bytes": (aside / STATE).stat().st_size, "crc32": crc32_of(aside / STATE)}
         (aside / MANIFEST).write_text(json.dumps(manifest))
         swap_in(aside, final)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+    except (OSError, RuntimeError) as error:
         shutil.rmtree(aside, ignore_errors=True)
+        # For a full disk torch.save raises a RuntimeError about its own file format, with the reason behind it.
+        reason = error.__context__ if isinstance(error.__context__, OSError) else error
         raise UserError(
-            f"cannot write the checkpoint {final}: {error}; free some space or make the folder writable, then resume"
+            f"cannot write the checkpoint {final}: {reason}; free some space or make the folder writable, then resume"
         ) from error
     every = _by_age(folder)
     upto = every.index(final) + 1
