@@ -223,6 +223,21 @@ def test_a_figure_that_was_not_finite_is_none_of_the_facts(run_copy):
     assert (facts.step, facts.evaluation) == (4, {"fd": 20.0})
 
 
+def test_lines_that_cannot_be_read_are_counted_aloud(run_copy, tmp_path, capsys):
+    (run_copy / "metrics.jsonl").write_text('{"step": 6, "fd": 1.0}\n{"step": 6, "kid"\n{"st')  # the last: torn
+    log = run_copy / "log.jsonl"
+    log.write_text("damaged\n" + log.read_text() + "damaged\n")
+    count = len(log.read_text().splitlines())
+    sentences = [
+        f"{run_copy / 'metrics.jsonl'}: 1 of 3 lines cannot be read and are left out",
+        f"{log}: 2 of {count} lines cannot be read and are left out",
+    ]
+    for command in (["package", str(run_copy), str(tmp_path / "mine")], ["push", str(run_copy), "me/it", "--dry-run"]):
+        capsys.readouterr()
+        assert main(command) == 0
+        assert capsys.readouterr().err.splitlines() == sentences
+
+
 @pytest.mark.parametrize("name", ["metrics.jsonl", "log.jsonl", "training.json"])
 def test_what_may_not_be_read_is_named_with_the_reason(name, run_copy, tmp_path, monkeypatch):
     (run_copy / "metrics.jsonl").write_text('{"step": 6, "fd": 1.0}\n')

@@ -50,7 +50,7 @@ def test_figures_of_a_step_may_come_one_a_line(log):
 def test_a_torn_last_line_is_no_line_for_anybody(tail, log):
     write(log, [{"step": 10, "x": 1}, {"step": 20, "x": 2}], tail)
     found = read_lines(log)
-    assert (found.by_step, found.unreadable) == ({10: {"x": 1}, 20: {"x": 2}}, 0)
+    assert found == Lines({10: {"x": 1}, 20: {"x": 2}}, [])
     history = read_history(log.parent)
     assert (history.log, history.skipped) == ({"x": {10: 1, 20: 2}}, [])
     with Journal(log.parent, start=100, steps=200, batch_size=1, tensorboard=False, speak=True):
@@ -85,7 +85,7 @@ def test_a_line_that_cannot_be_read_is_counted_and_a_resume_drops_it(line, log):
     good = b'{"step": 1, "x": 1}\n'
     log.write_bytes(good + line + b"\n\n" + good)
     assert parse_line(line + b"\n") is None
-    assert read_lines(log) == Lines({1: {"x": 1}}, total=3, unreadable=1)
+    assert read_lines(log) == Lines({1: {"x": 1}}, [f"{log}: 1 of 3 lines cannot be read and are left out"])
     with Journal(log.parent, start=100, steps=200, batch_size=1, tensorboard=False, speak=True):
         assert log.read_bytes() == good * 2
 

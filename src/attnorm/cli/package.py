@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 
 from attnorm.cli.arguments import file_path, stated
 from attnorm.cli.publishing_options import add_options, given_options
@@ -21,6 +22,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     card = package(args.run, args.out, args.name or args.out.name, Wishes(**given_options(args)))
+    for sentence in card.facts.complaints:
+        print(sentence, file=sys.stderr)
     size = sum(path.stat().st_size for path in args.out.iterdir()) / 1e6
     print(f"{args.out}: the model of step {card.facts.step}, {size:.1f} MB; read its README.md before you share it")
     if not card.measured:

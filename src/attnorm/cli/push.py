@@ -6,6 +6,7 @@ You have to be logged in (`hf auth login`) or to have set HF_TOKEN.
 from __future__ import annotations
 
 import argparse
+import sys
 
 from attnorm.cli.arguments import path_or_name
 from attnorm.cli.publishing_options import add_options, given_options
@@ -27,6 +28,8 @@ def run(args: argparse.Namespace) -> None:
     pushed = push(
         args.source, args.repository, Wishes(**given_options(args)), private=args.private, dry_run=args.dry_run
     )
+    for sentence in pushed.complaints:
+        print(sentence, file=sys.stderr)
     for name, size in pushed.files.items():
         print(f"{size / 1e6:8.3f} MB  {name}")
     print(pushed.url or f"nothing was sent: without --dry-run this goes to {args.repository}")

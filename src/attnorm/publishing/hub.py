@@ -27,10 +27,13 @@ HUB_ERRORS: tuple[type[BaseException], ...] = (*HfHubHTTPError.__bases__, OSErro
 
 
 class Pushed(NamedTuple):
-    """url: of the repository, None for a dry run. files: bytes by name."""
+    """url: of the repository, None for a dry run. files: bytes by name. complaints: what of the run's records could not
+    be read.
+    """
 
     url: str | None
     files: dict[str, int]
+    complaints: list[str]
 
 
 def push(source: str, repository: str, wishes: Wishes, *, private: bool = False, dry_run: bool = False) -> Pushed:
@@ -48,10 +51,10 @@ def push(source: str, repository: str, wishes: Wishes, *, private: bool = False,
             hub refuses.
     """
     _check_name(repository)
-    with _model_folder(source, repository, wishes) as folder:
+    with _model_folder(source, repository, wishes) as (folder, complaints):
         files = _contents(folder, repository)
         sizes = {name: len(file) if isinstance(file, bytes) else file.stat().st_size for name, file in files.items()}
-        return Pushed(None if dry_run else _upload(files, repository, private), sizes)
+        return Pushed(None if dry_run else _upload(files, repository, private), sizes, complaints)
 
 
 def _check_name(repository: str) -> None:
@@ -67,12 +70,12 @@ def _check_name(repository: str) -> None:
 
 
 @contextmanager
-def _model_folder(source: str, repository: str, wishes: Wishes) -> Iterator[Path]:
+def _model_folder(source: str, repository: str, wishes: Wishes) -> Iterator[tuple[Path, list[str]]]:
     if (Path(source) / CONFIG).is_file():
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / repository.rpartition("/")[2]
-            package(Path(source), folder, repository, wishes)
-            yield folder
+            card = package(Path(source), folder, repository, wishes)
+            yield folder, card.facts.complaints
         return
     shipped = shipped_model(source)
     folder = shipped or Path(source)
@@ -85,7 +88,7 @@ def _model_folder(source: str, repository: str, wishes: Wishes) -> Iterator[Path
     if shipped is None:  # whose files an installer may have linked
         _check_links(folder)
     _check_model(folder)
-    yield folder
+    yield folder, []
 
 
 def _check_links(folder: Path) -> None:

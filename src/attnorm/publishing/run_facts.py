@@ -15,7 +15,7 @@ from attnorm.shipped import CONFIG_FILE
 from attnorm.training import checkpoint
 from attnorm.training.class_conditional import ClassConditionalConfig
 from attnorm.training.inpainting import InpaintingConfig
-from attnorm.training.log_lines import EVALUATIONS, LOG, read_lines
+from attnorm.training.log_lines import EVALUATIONS, LOG, Lines, read_lines
 from attnorm.training.loop import BEST, CHECKPOINTS, MODEL, read_config
 
 Choice = Literal["best", "last"]
@@ -27,7 +27,8 @@ LAYOUT = ("sharpness", "effective_entities")
 class RunFacts:
     """folder: the weights', in the form of `save_pretrained`. step: theirs. best: whether a metric chose them.
     pictures: how many the run was given. evaluation: what it measured at that step, by name. layout: the figures of the
-    generator's layout in the log at that step, or at the last one before where they were finite.
+    generator's layout in the log at that step, or at the last one before where they were finite. complaints: a sentence
+    for each file with lines that cannot be read.
     """
 
     run: Path
@@ -38,6 +39,7 @@ class RunFacts:
     pictures: int
     evaluation: dict[str, float]
     layout: dict[str, float]
+    complaints: list[str]
 
     @property
     def averaged(self) -> bool:
@@ -65,10 +67,10 @@ def read_run(run: Path, choice: Choice | None = None) -> RunFacts:
     state, complaints = checkpoint.newest(run / CHECKPOINTS, torch.device("cpu"))
     if state is None or complaints:
         raise UserError(f"{complaints[0] if complaints else f'{run} has no checkpoint'}: resume the run first")
-    evaluations = _figures(run / EVALUATIONS)
+    evaluations, log = _figures(run / EVALUATIONS), _figures(run / LOG)
     step = step_of(folder)  # a process killed before its checkpoint leaves a model newer than that
     if step is None:  # saved by an earlier version
-        step = _best_step(run, config, evaluations, state["best"]) if best else int(state["step"])
+        step = _best_step(run, config, evaluations.by_step, state["best"]) if best else int(state["step"])
     return RunFacts(
         run=run,
         config=config,
@@ -76,13 +78,14 @@ def read_run(run: Path, choice: Choice | None = None) -> RunFacts:
         step=step,
         best=best,
         pictures=state["pictures"],
-        evaluation={name: value for name, value in evaluations.get(step, {}).items() if math.isfinite(value)},
-        layout=_layout(run, step),
+        evaluation={name: value for name, value in evaluations.by_step.get(step, {}).items() if math.isfinite(value)},
+        layout=_layout(log.by_step, step),
+        complaints=evaluations.complaints + log.complaints,
     )
 
 
-def _figures(path: Path) -> dict[int, dict[str, float]]:
-    return read_lines(path).by_step if path.is_file() else {}
+def _figures(path: Path) -> Lines:
+    return read_lines(path) if path.is_file() else Lines({}, [])
 
 
 def _best_step(run: Path, config: PublishedConfig, evaluations: dict[int, dict[str, float]], score: float) -> int:
@@ -104,9 +107,9 @@ def _main_figure(config: PublishedConfig, figures: dict[str, float]) -> float:
     return next(iter(figures.values()), math.nan)
 
 
-def _layout(run: Path, step: int) -> dict[str, float]:
+def _layout(log: dict[int, dict[str, float]], step: int) -> dict[str, float]:
     found: dict[str, float] = {}
-    for recorded, figures in _figures(run / LOG).items():
+    for recorded, figures in log.items():
         if recorded <= step:
             for name, value in figures.items():
                 figure = name.rpartition(".")[2]

@@ -96,8 +96,7 @@ def _figures(path: Path, skipped: list[str]) -> dict[str, Figure]:
     for step, values in lines.by_step.items():
         for name, value in values.items():
             figures.setdefault(name, {})[step] = value
-    if lines.unreadable:
-        skipped.append(f"{path}: {lines.unreadable} of {lines.total} lines cannot be read and are left out")
+    skipped += lines.complaints
     return figures
 
 

@@ -20,13 +20,12 @@ class Line(NamedTuple):
 
 
 class Lines(NamedTuple):
-    """by_step: the figures that hold, NaN among them, with their steps in order. total: how many lines. unreadable: how
-    many of those cannot be read, a torn last one apart.
+    """by_step: the figures that hold, NaN among them, with their steps in order. complaints: a sentence if there are
+    lines that cannot be read, a torn last one apart, with their number.
     """
 
     by_step: dict[int, dict[str, float]]
-    total: int
-    unreadable: int
+    complaints: list[str]
 
 
 def parse_line(line: bytes) -> Line | None:
@@ -67,7 +66,8 @@ def read_lines(path: Path) -> Lines:
         while found and next(reversed(found)) > line.step:
             found.popitem()
         found.setdefault(line.step, {}).update(line.figures)  # a step's figures may come in several lines
-    return Lines(found, len(lines), unreadable)
+    complaints = [f"{path}: {unreadable} of {len(lines)} lines cannot be read and are left out"] if unreadable else []
+    return Lines(found, complaints)
 
 
 def _is_of_a_step(name: str, value: object) -> bool:
