@@ -36,6 +36,7 @@ def is_transformed() -> bool:
 
 def is_dispatched(*tensors: Tensor | None) -> bool:
     """Whether a dispatch mode (make_fx, FakeTensorMode, a counter of operations) is active, or one of the tensors is of
-    a subclass, which may have no memory of its own."""
+    a subclass, which may have no memory of its own.
+    """
     plain = (Tensor, nn.Parameter)
     return torch._C._len_torch_dispatch_stack() > 0 or any(t is not None and type(t) not in plain for t in tensors)

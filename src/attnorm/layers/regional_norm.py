@@ -21,10 +21,9 @@ PREFERENCE = ("cpp", "eager", "composed")
 def backend_for(v: Tensor, s: Tensor, *, variance: str = "weighted", backend: str = "auto") -> str:
     """The name of the backend that `regional_norm(v, s, …, variance=variance, backend=backend)` takes here and now.
 
-    "auto" is the compiled one that can run the call, else "eager"; while torch.export, an ONNX exporter or a tracer
-    looks on, a transform of torch.func or forward-mode differentiation it is "composed", which has only PyTorch's own
-    operations. Asking builds the library of the
-    "cpp" backend where this machine has none yet, as the call itself would.
+    "auto" is the compiled one that can run the call, else "eager"; while torch.export, an ONNX exporter, a tracer, a
+    transform of torch.func or forward-mode differentiation looks on it is "composed", which has only PyTorch's own
+    operations. Asking builds the library of the "cpp" backend where there is none yet, as the call itself would.
 
     Raises:
         ValueError: for a name that is no backend, and for one that cannot run this call; the message says why.
