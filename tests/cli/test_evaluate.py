@@ -274,7 +274,7 @@ def test_two_processes_write_one_record_of_the_same_numbers(run_copy, evaluate, 
     processes = [
         subprocess.Popen(
             command,
-            env=os.environ | group | {"RANK": rank, "ATTNORM_CACHE": str(tmp_path / "cache")},
+            env=os.environ | group | {"RANK": rank, "LOCAL_RANK": rank, "ATTNORM_CACHE": str(tmp_path / "cache")},
             stdout=subprocess.PIPE,
             text=True,
         )

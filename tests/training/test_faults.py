@@ -5,6 +5,9 @@ goes on to the undisturbed end afterwards.
 import errno
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -24,6 +27,7 @@ from attnorm.training.stopping import stop_signals
 DIGITS = ("train", "an-gan-digits", "--data", "digits", "--out")
 NO_ROOM = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 READ_ONLY = OSError(errno.EROFS, os.strerror(errno.EROFS))
+LAUNCHED = {"RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 UNREADABLE = OSError(errno.EIO, "Input/output error")
 
 
@@ -195,15 +199,48 @@ def test_leftovers_that_cannot_be_removed_are_one_line(run_copy, monkeypatch, ca
 
 
 @pytest.mark.parametrize(("processes", "meetings"), [("1", 0), ("2", 1)])
-def test_a_process_that_cannot_read_the_run_does_not_keep_the_others_waiting(
-    processes, meetings, tmp_path, monkeypatch
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["resume", "nothing"], "is no run"), ([*DIGITS, "run", "--nonsense", "1"], "unknown field 'nonsense'")],
+)
+def test_a_process_that_cannot_begin_does_not_keep_the_others_waiting(
+    arguments, said, processes, meetings, tmp_path, monkeypatch, capsys
 ):
     met = []
-    monkeypatch.setenv("WORLD_SIZE", processes)
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"WORLD_SIZE": processes, **LAUNCHED}.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(loop, "Accelerator", lambda **options: met.append(options))
-    with pytest.raises(UserError, match="is no run"):
-        loop.resume(tmp_path)
+    assert main(arguments) == 2
+    assert said in capsys.readouterr().err
     assert len(met) == meetings
+
+
+def test_processes_that_would_take_other_steps_are_refused(tiny_arguments, tmp_path):
+    """With another seed each would have begun with weights of its own, and nothing would have shown it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        group = LAUNCHED | {"WORLD_SIZE": "2", "MASTER_PORT": str(probe.getsockname()[1])}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "attnorm", *DIGITS, str(tmp_path / "run"), *tiny_arguments, "--seed", str(rank)],
+            env=os.environ | group | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        said = [process.communicate(timeout=300)[1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    sentence = (
+        "the processes do not do the same: seed is 0 in process 0 and 1 in process 1: give all processes the same"
+    )
+    assert said == [f"attnorm: error: {sentence} arguments\n"] * 2
+    assert [process.returncode for process in started] == [2, 2]
+    assert not (tmp_path / "run").exists()
 
 
 def test_processes_that_see_different_checkpoints_are_refused(tmp_path):
