@@ -182,11 +182,11 @@ def test_a_new_model_that_cannot_take_its_place_leaves_the_old_one(run_copy, mon
         with pytest.raises(UserError, match="cannot write the model"):
             loop._save_model(Task(), run_copy / "model", 6)
     assert (run_copy / "model" / "model.safetensors").read_bytes() == before
-    assert not list(run_copy.glob(".*"))
+    assert not list(run_copy.glob(".*.partial"))
     loop._save_model(Task(), run_copy / "model", 6)
     assert {path.name for path in (run_copy / "model").iterdir()} == {"model.safetensors", "training.json"}
     assert (run_copy / "model" / "model.safetensors").read_bytes() == b"new"
-    assert not list(run_copy.glob(".*"))
+    assert not list(run_copy.glob(".*.partial"))
 
 
 def test_leftovers_that_cannot_be_removed_are_one_line(run_copy, monkeypatch, capsys):

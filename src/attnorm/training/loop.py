@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,13 +35,15 @@ from attnorm.training.inpainting import InpaintingConfig, InpaintingTask
 from attnorm.training.journal import Journal, resume_command
 from attnorm.training.precision import resolve_device, resolve_precision
 from attnorm.training.randomness import seed_for
+from attnorm.training.run_lock import LOCK, run_lock
 from attnorm.training.stopping import stop_signals
 
 CONFIG, CHECKPOINTS, SAMPLES, MODEL, BEST = "config.yaml", "checkpoints", "samples", "model", "best"
 PREPARED = "prepared-data"
 # What a start that came to nothing may leave in the run's folder: pictures, where that is the working folder, and a
 # configuration whose writing was killed.
-BEFORE_A_RUN = (PREPARED, f"{CONFIG}.partial-*")
+HALF_A_START = (f"{CONFIG}.partial-*",)
+BEFORE_A_RUN = (PREPARED, LOCK, *HALF_A_START)
 LEFTOVERS = (".*.partial", "*.partial-*", f"{CHECKPOINTS}/.*.partial", f"{SAMPLES}/*.partial-*")
 
 
@@ -181,7 +183,7 @@ def _train(
     *,
     resume: bool,
 ) -> int:
-    main, checksum = accelerator.is_main_process, _checksum(dataset, config.data)
+    checksum = _checksum(dataset, config.data)
     _check_alike(config, dataset, checksum)
     task: Task = TASKS[config.task][1](config, accelerator)
     if config.evaluate_every:  # what is wrong with it shows now, not after hours
@@ -190,6 +192,24 @@ def _train(
         if other:
             _check_same_pictures(other, validation, _checksum(validation, other))
         task.prepare_evaluation(validation)
+    with run_lock(run) if accelerator.is_main_process else nullcontext():  # no other writes there
+        if accelerator.is_main_process and not resume:
+            _check_new(run)  # again: another start may have been quicker
+        return _go_on(config, run, dataset, checksum, task, accelerator, resume=resume)
+
+
+def _go_on(
+    config: TrainingConfig,
+    run: Path,
+    dataset: ImageDataset,
+    checksum: int,
+    task: Task,
+    accelerator: Accelerator,
+    *,
+    resume: bool,
+) -> int:
+    """Takes the steps from the newest checkpoint, or the first step, to the end or a stop; returns the exit code."""
+    main = accelerator.is_main_process
     start, best, complaints = 0, float("inf"), list[str]()
     sums = FigureSums(accelerator.device)
     divergence = Divergence(run, run / CHECKPOINTS, skip=config.on_nonfinite == "skip")
@@ -205,7 +225,7 @@ def _train(
             sums.load_state(state.get("figures", []))  # checkpoints of earlier versions have none
         _check_agreed(start, run, accelerator)
     if main:
-        _clear_leftovers(run, LEFTOVERS if resume else BEFORE_A_RUN[1:])
+        _clear_leftovers(run, LEFTOVERS if resume else HALF_A_START)
     if main and (not resume or config != read_config(run)):  # a new number of steps holds for the next resume too
         _write_config(config, run)
     accelerator.wait_for_everyone()
