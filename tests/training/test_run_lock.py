@@ -87,5 +87,5 @@ def test_without_room_or_locks_the_training_goes_on(tmp_path, monkeypatch):
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot write .*file/run"), run_lock(tmp_path / "file" / "run"):
+    with pytest.raises(UserError, match=r"cannot write .*file/run"), run_lock(tmp_path / "file" / "run"):
         pass
