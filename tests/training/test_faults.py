@@ -19,6 +19,7 @@ from attnorm.cli import main
 from attnorm.data.batches import Prefetcher
 from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
+from attnorm.models.saved import step_of
 from attnorm.training import loop, stopping
 from attnorm.training.class_conditional import ClassConditionalTask
 from attnorm.training.journal import Journal
@@ -168,6 +169,25 @@ def test_a_model_that_was_moved_away_for_a_new_one_is_put_back(run_copy, finishe
     (run_copy / ".model.partial").mkdir()
     assert main(["resume", str(run_copy)]) == 0
     same_files(run_copy, finished_run)
+
+
+@pytest.mark.parametrize("moved_away", [False, True])
+def test_parts_of_a_run_may_be_links_to_elsewhere(moved_away, run_copy, finished_run, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("model", "checkpoints", "samples"):
+        (run_copy / name).rename(elsewhere / name)
+        (run_copy / name).symlink_to(elsewhere / name)
+    if moved_away:  # a kill between the two renames of a swap
+        (elsewhere / "model").rename(elsewhere / ".model.old.partial")
+    (run_copy / ".old.partial").symlink_to(elsewhere / "samples")  # only the link is cleared away
+    assert main(["resume", str(run_copy)]) == 0
+    weights = "model/model.safetensors"
+    assert (run_copy / weights).read_bytes() == (finished_run / weights).read_bytes()
+    assert main(["resume", str(run_copy), "--steps", "8"]) == 0
+    assert (run_copy / "model").is_symlink()
+    assert step_of(run_copy / "model") == 8
+    assert {path.name for path in elsewhere.iterdir()} == {"model", "checkpoints", "samples"}
 
 
 def test_a_new_model_that_cannot_take_its_place_leaves_the_old_one(run_copy, monkeypatch):

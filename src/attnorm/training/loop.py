@@ -370,10 +370,10 @@ def _clear_leftovers(run: Path, patterns: Sequence[str]) -> None:
     """Removes what a killed process was writing when it was killed, and puts back what it had moved away."""
     try:
         for folder in (run / MODEL, run / BEST):
-            put_back(folder)
+            put_back(folder.resolve())
         for pattern in patterns:
             for path in run.glob(pattern):
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"cannot clear away what a killed process has left in {run} ({error.strerror or error}): make the folder "
@@ -470,12 +470,13 @@ def _write_config(config: TrainingConfig, run: Path) -> None:
 
 def _save_model(task: Task, folder: Path, step: int) -> None:
     """Writes the model of a step aside and swaps it in, so that a reader never meets half a model."""
-    aside = folder.with_name(f".{folder.name}.partial")
+    place = folder.resolve()  # of a link what it leads to, so that all is on one disk
+    aside = place.with_name(f".{place.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     try:
         task.save_model(aside)
         write_step(aside, step)
-        swap_in(aside, folder)
+        swap_in(aside, place)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise UserError(f"cannot write the model to {folder}: {error}; free some space, then resume") from error
