@@ -1,5 +1,6 @@
 """A second training into a run's folder is refused; a killed one holds nobody off."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -83,6 +84,15 @@ def test_without_room_or_locks_the_training_goes_on(tmp_path, monkeypatch):
     (tmp_path / LOCK).mkdir()  # what cannot be opened
     with run_lock(tmp_path):
         pass
+
+
+def test_a_full_disk_leaves_the_sentence_of_what_needs_the_room(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(UserError, match="no room for it"), run_lock(tmp_path):
+        raise UserError("no room for it")
 
 
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):

@@ -8,13 +8,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
 
 from attnorm.errors import UserError, one_line
 from attnorm.files import make_folder
 
 LOCK = ".lock"
-_LONGEST_HOLDER = 300  # letters
+_LONGEST_HOLDER = 300  # bytes
 
 
 @contextmanager
@@ -33,30 +32,37 @@ def run_lock(run: Path) -> Iterator[None]:
         raise UserError(
             f"cannot write {run} ({error.strerror or error}): choose a folder that can be written"
         ) from error
+    descriptor = _opened(run / LOCK)
     try:
-        file = (run / LOCK).open("a+", encoding="utf-8")
+        if descriptor is not None:
+            _take(descriptor, run)
+        yield
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _opened(path: Path) -> int | None:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError:  # a full or read-only disk, of which whoever writes next says more
-        yield
-        return
-    with file:
-        _take(file, run)
-        yield
+        return None
 
 
-def _take(file: TextIO, run: Path) -> None:
+def _take(descriptor: int, run: Path) -> None:
     if sys.platform == "win32":
         return
     import fcntl
 
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        file.seek(0)
-        holder = one_line(file.read(_LONGEST_HOLDER).strip()) or "another process"
-        raise UserError(f"{run} is being trained by {holder}: wait for its end, or stop it first") from None
+        said = os.read(descriptor, _LONGEST_HOLDER).decode(errors="replace").strip()
+        raise UserError(
+            f"{run} is being trained by {one_line(said) or 'another process'}: wait for its end, or stop it first"
+        ) from None
     except OSError:  # a file system without locks
         return
     with suppress(OSError):  # on a full disk the next one is told less
-        file.truncate(0)
-        file.write(f"process {os.getpid()} of {platform.node()}\n")
-        file.flush()
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} of {platform.node()}\n".encode())
