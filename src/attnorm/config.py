@@ -72,6 +72,15 @@ def to_dict(config: Any) -> dict[str, Any]:
     return plain
 
 
+def fields(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The fields of a configuration, as `to_dict` gives it, by their dotted names."""
+    for name, value in config.items():
+        if isinstance(value, dict):
+            yield from fields(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
 def differences(ours: dict[str, Any], other: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
     """The fields in which two configurations of one class, as `to_dict` gives them, differ: name, ours, other."""
     for name, value in ours.items():

@@ -12,7 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from attnorm.cli import main
+from attnorm.cli import evaluate_generator, main, measured_model
+from attnorm.errors import UserError
 from attnorm.metrics import inception_file
 from attnorm.metrics.result import read_results
 from attnorm.models.class_conditional import Generator
@@ -274,7 +275,7 @@ def test_two_processes_write_one_record_of_the_same_numbers(run_copy, evaluate, 
     processes = [
         subprocess.Popen(
             command,
-            env=os.environ | group | {"RANK": rank, "ATTNORM_CACHE": str(tmp_path / "cache")},
+            env=os.environ | group | {"RANK": rank, "LOCAL_RANK": rank, "ATTNORM_CACHE": str(tmp_path / "cache")},
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -286,3 +287,36 @@ def test_two_processes_write_one_record_of_the_same_numbers(run_copy, evaluate, 
     assert outputs[1] == ""
     (one,), (two,) = (read_results(tmp_path / f"{name}.json") for name in ("one", "two"))
     assert two.values == pytest.approx(one.values, rel=1e-6)
+
+
+def test_a_model_that_was_saved_anew_while_it_was_loaded_is_not_measured(run_copy, refused, monkeypatch):
+    """The record would say another step than that of the weights."""
+    load = evaluate_generator._pipeline
+
+    def late(*arguments):
+        (run_copy / "model" / "training.json").write_text('{"step": 8}')
+        return load(*arguments)
+
+    monkeypatch.setattr(evaluate_generator, "_pipeline", late)
+    assert "has saved another model while this one was being loaded: start again" in refused(run_copy, *KID)
+    assert not (run_copy / "metrics").exists()
+
+
+def test_processes_with_other_weights_are_refused(run_copy, refused, monkeypatch):
+    found = {}
+
+    def compared(facts, remedy):
+        found.update(facts)
+        raise UserError(remedy)
+
+    monkeypatch.setattr(measured_model, "check_alike", compared)
+    refused(run_copy, *KID)
+    first = dict(found)
+    refused(run_copy, *KID)
+    assert found == first
+    path = run_copy / "model" / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert "must be the same on every machine" in refused(run_copy, *KID)
+    assert {name for name, fact in found.items() if fact != first[name]} == {"the checksum of its weights"}

@@ -157,7 +157,9 @@ def test_two_processes_measure_what_one_does(run, output):
         port = str(free.getsockname()[1])
     group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "attnorm", "evaluate", str(run), "--num", "9", "--out", str(run / "two.json")]
-    processes = [subprocess.Popen(command, env=os.environ | group | {"RANK": rank}) for rank in "01"]
+    processes = [
+        subprocess.Popen(command, env=os.environ | group | {"RANK": rank, "LOCAL_RANK": rank}) for rank in "01"
+    ]
     assert [process.wait(timeout=300) for process in processes] == [0, 0]
     one, two = (read_record(run / f"{name}.json").figures for name in ("one", "two"))
     for kind, ways in one.items():

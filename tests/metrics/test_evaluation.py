@@ -141,7 +141,9 @@ def test_two_processes_measure_what_one_does(tmp_path):
     command = [sys.executable, "-m", "tests.metrics.toy", str(tmp_path)]
 
     processes = [
-        subprocess.Popen(command, env=os.environ | group | {"RANK": rank}, stdout=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            command, env=os.environ | group | {"RANK": rank, "LOCAL_RANK": rank}, stdout=subprocess.PIPE, text=True
+        )
         for rank in "01"
     ]
     expected = figures(evaluator().measure(draw))

@@ -9,8 +9,23 @@ import pytest
 
 from attnorm.errors import UserError
 from attnorm.metrics import collecting, processes
-from attnorm.metrics.processes import anywhere, first_process_first, launched_group, rank_and_count
-from tests.metrics.toy import draw, evaluator
+from attnorm.metrics.processes import (
+    anywhere,
+    check_alike,
+    first_process_first,
+    launched_count,
+    launched_group,
+    rank_and_count,
+)
+from tests.metrics.toy import evaluator
+
+LAUNCHED = {"RANK": "1", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    for name, value in LAUNCHED.items():
+        monkeypatch.setenv(name, value)
 
 
 def test_one_process_is_the_first_of_one():
@@ -31,14 +46,86 @@ def test_who_was_not_launched_with_others_joins_no_group(size, monkeypatch):
         assert rank_and_count() == (0, 1)
 
 
-def test_a_group_on_cuda_needs_cuda(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
+def test_a_group_on_cuda_needs_cuda(launched, monkeypatch):
     monkeypatch.setattr(processes.torch.cuda, "is_available", lambda: False)
     with (
         pytest.raises(UserError, match="PyTorch cannot use the device 'cuda' here: choose cpu"),
         launched_group("cuda"),
     ):
         pass
+
+
+def test_a_launcher_says_how_many_there_are(launched):
+    assert launched_count() == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("WORLD_SIZE", "two", "WORLD_SIZE is 'two', and must be a number from 1"),
+        ("WORLD_SIZE", "0", "WORLD_SIZE is '0'"),
+        ("WORLD_SIZE", "9" * 5000, "WORLD_SIZE is '999"),
+        ("RANK", None, "RANK is not set"),
+        ("RANK", "2", "RANK is '2', and must be a number from 0 to 1"),
+        ("LOCAL_RANK", "-1", "LOCAL_RANK is '-1'"),
+        ("MASTER_ADDR", None, "MASTER_ADDR is not set"),
+        ("MASTER_PORT", "70000", "MASTER_PORT is '70000', and must be a number from 0 to 65535"),
+    ],
+)
+def test_what_a_launcher_got_wrong_is_a_sentence(name, value, problem, launched, monkeypatch):
+    if value is None:
+        monkeypatch.delenv(name)
+    else:
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=f"{problem}.*start them with torchrun") as caught, launched_group("cpu"):
+        pass
+    assert len(str(caught.value)) < 400
+
+
+def test_processes_that_cannot_meet_say_where_and_why(launched, monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        monkeypatch.setenv("MASTER_PORT", port)
+        monkeypatch.setenv("RANK", "0")
+        with (
+            pytest.raises(UserError, match=rf"cannot meet at 127.0.0.1:{port} \(.*address already in use\)"),
+            launched_group("cpu"),
+        ):
+            pass
+
+
+def others_have(monkeypatch, *facts):
+    """Makes this process the first of several, of which the others have these facts."""
+
+    def gathered(every, ours):
+        every[:] = [ours, *facts]
+
+    monkeypatch.setattr(processes, "rank_and_count", lambda: (0, 1 + len(facts)))
+    monkeypatch.setattr(processes.distributed, "all_gather_object", gathered)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"seed": 0, "steps": 8}, "steps is 12 in process 0 and 8 in process 2: do better"),
+        ({"seed": 0}, "steps is 12 in process 0 and not there in process 2"),
+        ({"seed": 0, "steps": 12, "more": [1] * 999}, r"more is not there in process 0 and \[1, .*… in process 2"),
+    ],
+)
+def test_processes_that_differ_are_refused_with_the_difference(other, said, monkeypatch):
+    facts = {"seed": 0, "steps": 12}
+    others_have(monkeypatch, facts, other)
+    with pytest.raises(UserError, match=f"the processes do not do the same: {said}") as caught:
+        check_alike(facts, "do better")
+    assert len(str(caught.value)) < 300
+
+
+def test_processes_that_are_alike_go_on(monkeypatch):
+    check_alike({"seed": 0}, "do better")
+    others_have(monkeypatch, {"seed": 0})
+    check_alike({"seed": 0}, "do better")
 
 
 ENDING_FIRST = """
@@ -85,5 +172,8 @@ def test_more_processes_than_batches_are_a_sentence(monkeypatch):
     sentence = (
         "60 real pictures in batches of 4 cannot be shared by 16 processes: take more pictures or fewer processes"
     )
-    with pytest.raises(UserError, match=sentence):
-        evaluator(metrics=["fd"]).measure(draw)
+    with pytest.raises(UserError, match=sentence):  # before anything is measured, or a training would find out late
+        evaluator(metrics=["fd"])
+    assert evaluator(metrics=["is"]).num == 70  # which compares with no real pictures
+    with pytest.raises(UserError, match="60 generated pictures in batches of 4 cannot be shared by 16 processes"):
+        evaluator(metrics=["is"], num=60)

@@ -5,6 +5,9 @@ goes on to the undisturbed end afterwards.
 import errno
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -16,6 +19,7 @@ from attnorm.cli import main
 from attnorm.data.batches import Prefetcher
 from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
+from attnorm.models.saved import step_of
 from attnorm.training import loop, stopping
 from attnorm.training.class_conditional import ClassConditionalTask
 from attnorm.training.journal import Journal
@@ -24,6 +28,7 @@ from attnorm.training.stopping import stop_signals
 DIGITS = ("train", "an-gan-digits", "--data", "digits", "--out")
 NO_ROOM = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 READ_ONLY = OSError(errno.EROFS, os.strerror(errno.EROFS))
+LAUNCHED = {"RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 UNREADABLE = OSError(errno.EIO, "Input/output error")
 
 
@@ -166,6 +171,25 @@ def test_a_model_that_was_moved_away_for_a_new_one_is_put_back(run_copy, finishe
     same_files(run_copy, finished_run)
 
 
+@pytest.mark.parametrize("moved_away", [False, True])
+def test_parts_of_a_run_may_be_links_to_elsewhere(moved_away, run_copy, finished_run, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("model", "checkpoints", "samples"):
+        (run_copy / name).rename(elsewhere / name)
+        (run_copy / name).symlink_to(elsewhere / name)
+    if moved_away:  # a kill between the two renames of a swap
+        (elsewhere / "model").rename(elsewhere / ".model.old.partial")
+    (run_copy / ".old.partial").symlink_to(elsewhere / "samples")  # only the link is cleared away
+    assert main(["resume", str(run_copy)]) == 0
+    weights = "model/model.safetensors"
+    assert (run_copy / weights).read_bytes() == (finished_run / weights).read_bytes()
+    assert main(["resume", str(run_copy), "--steps", "8"]) == 0
+    assert (run_copy / "model").is_symlink()
+    assert step_of(run_copy / "model") == 8
+    assert {path.name for path in elsewhere.iterdir()} == {"model", "checkpoints", "samples"}
+
+
 def test_a_new_model_that_cannot_take_its_place_leaves_the_old_one(run_copy, monkeypatch):
     class Task:
         def save_model(self, folder):
@@ -178,11 +202,11 @@ def test_a_new_model_that_cannot_take_its_place_leaves_the_old_one(run_copy, mon
         with pytest.raises(UserError, match="cannot write the model"):
             loop._save_model(Task(), run_copy / "model", 6)
     assert (run_copy / "model" / "model.safetensors").read_bytes() == before
-    assert not list(run_copy.glob(".*"))
+    assert not list(run_copy.glob(".*.partial"))
     loop._save_model(Task(), run_copy / "model", 6)
     assert {path.name for path in (run_copy / "model").iterdir()} == {"model.safetensors", "training.json"}
     assert (run_copy / "model" / "model.safetensors").read_bytes() == b"new"
-    assert not list(run_copy.glob(".*"))
+    assert not list(run_copy.glob(".*.partial"))
 
 
 def test_leftovers_that_cannot_be_removed_are_one_line(run_copy, monkeypatch, capsys):
@@ -195,15 +219,48 @@ def test_leftovers_that_cannot_be_removed_are_one_line(run_copy, monkeypatch, ca
 
 
 @pytest.mark.parametrize(("processes", "meetings"), [("1", 0), ("2", 1)])
-def test_a_process_that_cannot_read_the_run_does_not_keep_the_others_waiting(
-    processes, meetings, tmp_path, monkeypatch
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["resume", "nothing"], "is no run"), ([*DIGITS, "run", "--nonsense", "1"], "unknown field 'nonsense'")],
+)
+def test_a_process_that_cannot_begin_does_not_keep_the_others_waiting(
+    arguments, said, processes, meetings, tmp_path, monkeypatch, capsys
 ):
     met = []
-    monkeypatch.setenv("WORLD_SIZE", processes)
+    monkeypatch.chdir(tmp_path)
+    for name, value in {"WORLD_SIZE": processes, **LAUNCHED}.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(loop, "Accelerator", lambda **options: met.append(options))
-    with pytest.raises(UserError, match="is no run"):
-        loop.resume(tmp_path)
+    assert main(arguments) == 2
+    assert said in capsys.readouterr().err
     assert len(met) == meetings
+
+
+def test_processes_that_would_take_other_steps_are_refused(tiny_arguments, tmp_path):
+    """With another seed each would have begun with weights of its own, and nothing would have shown it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        group = LAUNCHED | {"WORLD_SIZE": "2", "MASTER_PORT": str(probe.getsockname()[1])}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "attnorm", *DIGITS, str(tmp_path / "run"), *tiny_arguments, "--seed", str(rank)],
+            env=os.environ | group | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        said = [process.communicate(timeout=300)[1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    sentence = (
+        "the processes do not do the same: seed is 0 in process 0 and 1 in process 1: give all processes the same"
+    )
+    assert said == [f"attnorm: error: {sentence} arguments\n"] * 2
+    assert [process.returncode for process in started] == [2, 2]
+    assert not (tmp_path / "run").exists()
 
 
 def test_processes_that_see_different_checkpoints_are_refused(tmp_path):

@@ -1,8 +1,11 @@
 """What a run says and records."""
 
+import errno
 import json
+import os
 import re
 import shlex
+import threading
 import time
 
 import pytest
@@ -127,6 +130,34 @@ def test_a_silent_journal_prints_and_writes_nothing(tmp_path, capsys):
         journal.record(1, {"loss_g": 1.0})
     assert capsys.readouterr().out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_in_the_thread_of_tensorboard_is_one_sentence(tmp_path, monkeypatch, capsys):
+    record_writer = pytest.importorskip("tensorboard.summary.writer.record_writer")
+    hook, failed = threading.excepthook, threading.Event()
+
+    def full(*arguments):
+        failed.set()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(record_writer.RecordWriter, "write", full)
+    with (
+        pytest.raises(UserError, match=r"cannot write the log in .* \(No space left on device\)"),
+        journal_of(tmp_path, tensorboard=True),
+    ):
+        assert failed.wait(60)
+    assert "Traceback" not in capsys.readouterr().err
+    assert threading.excepthook is hook
+
+
+def test_other_threads_that_fail_are_shown_as_ever(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(threading, "excepthook", seen.append)
+    with journal_of(tmp_path, tensorboard=True):
+        thread = threading.Thread(target=int, args=("no number",))
+        thread.start()
+        thread.join()
+    assert [failure.exc_type for failure in seen] == [ValueError]
 
 
 def test_tensorboard_has_the_figures_and_a_resume_keeps_those_up_to_its_start(tmp_path):

@@ -273,6 +273,7 @@ def test_an_automatic_precision_is_saved_as_what_it_was_resolved_to(tiny_argumen
 def test_everything_is_where_it_should_be(finished_run):
     files = {str(path.relative_to(finished_run)) for path in finished_run.rglob("*") if path.is_file()}
     assert files == {
+        ".lock",  # of who trains there
         "config.yaml",
         "log.jsonl",
         "samples/step-0000003.png",

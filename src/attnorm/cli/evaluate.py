@@ -14,6 +14,7 @@ from attnorm.cli.measured_model import add_weights
 from attnorm.cli.model_argument import add_model
 from attnorm.errors import UserError
 from attnorm.metrics.features import EFFICIENTNET, INCEPTION
+from attnorm.metrics.processes import launched_group
 from attnorm.metrics.registry import known_metrics
 from attnorm.models.saved import task_of
 
@@ -54,11 +55,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    task = task_of(args.model) or "class-conditional"  # of a damaged one its loader says so
-    for other, names in OWN.items():
-        for name in names:
-            if other != task and getattr(args, name) is not None:
-                raise UserError(
-                    f"--{name.replace('_', '-')} is for {other} models, and {args.model} is {task}: leave it out"
-                )
-    (evaluate_inpainter if task == "inpainting" else evaluate_generator).run(args)
+    with launched_group(args.device) as device:  # first of all: who left before would keep the others waiting
+        task = task_of(args.model) or "class-conditional"  # of a damaged one its loader says so
+        for other, names in OWN.items():
+            for name in names:
+                if other != task and getattr(args, name) is not None:
+                    raise UserError(
+                        f"--{name.replace('_', '-')} is for {other} models, and {args.model} is {task}: leave it out"
+                    )
+        (evaluate_inpainter if task == "inpainting" else evaluate_generator).run(args, device)

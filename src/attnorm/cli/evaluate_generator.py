@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from attnorm.cache import cache_folder
-from attnorm.cli.measured_model import MeasuredModel, measured_model
+from attnorm.cli.measured_model import MeasuredModel, check_loaded, measured_model
 from attnorm.cli.records import record_path
 from attnorm.data.loading import load
 from attnorm.data.progress import report
@@ -17,7 +17,7 @@ from attnorm.errors import UserError
 from attnorm.metrics.evaluation import Evaluator
 from attnorm.metrics.features import load_extractor
 from attnorm.metrics.pictures import LARGEST_COUNT, Pictures
-from attnorm.metrics.processes import first_process_first, launched_group, rank_and_count
+from attnorm.metrics.processes import first_process_first, rank_and_count
 from attnorm.metrics.registry import MetricValue, find_metrics
 from attnorm.metrics.result import Protocol, class_table, make_results, table, write_results
 from attnorm.models.saved import find_model
@@ -47,7 +47,7 @@ class _Source(NamedTuple):
     split: str
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace, device: str) -> None:
     args.num = NUM if args.num is None else args.num
     args.metrics, args.classes = args.metrics or ["fd"], args.classes or "data"
     _check_numbers(args)
@@ -57,21 +57,20 @@ def run(args: argparse.Namespace) -> None:
     how = [*args.metrics, Path(args.extractor).stem, f"n{args.num}", f"seed{args.seed}"]
     model = source.model
     out = record_path(args, model.run, model.step, [*filter(None, [model.name]), source.split, *how])
-    with launched_group(args.device) as device:
-        pipe = _pipeline(args.model, model, device)
-        evaluator = _evaluator(args, source, pipe, device)
-        is_first = rank_and_count()[0] == 0
+    pipe = _pipeline(args.model, model, device)
+    evaluator = _evaluator(args, source, pipe, device)
+    is_first = rank_and_count()[0] == 0
 
-        def draw(labels: list[int], seed: int) -> np.ndarray:
-            return pipe.draw(labels, seed=seed).pictures
+    def draw(labels: list[int], seed: int) -> np.ndarray:
+        return pipe.draw(labels, seed=seed).pictures
 
-        with report() as progress:
-            values = evaluator.measure(draw, progress if is_first else None)
-        if is_first:
-            _write(out, values, evaluator, source, args)
-            save_picture(_sheet(evaluator.fake(draw)), out.with_suffix(".png"))
-            if not args.json:
-                print(f"{out} and {out.with_suffix('.png').name}, the first of the pictures")
+    with report() as progress:
+        values = evaluator.measure(draw, progress if is_first else None)
+    if is_first:
+        _write(out, values, evaluator, source, args)
+        save_picture(_sheet(evaluator.fake(draw)), out.with_suffix(".png"))
+        if not args.json:
+            print(f"{out} and {out.with_suffix('.png').name}, the first of the pictures")
 
 
 def _check_numbers(args: argparse.Namespace) -> None:
@@ -111,6 +110,7 @@ def _evaluator(args: argparse.Namespace, source: _Source, pipe: ClassConditional
         extractor = load_extractor(args.extractor, device, progress)
     with first_process_first():
         dataset = load(source.data, pipe.generator.config.image_size, cache=source.model.prepared)
+    check_loaded(args, source.model, pipe.generator, dataset)
     return Evaluator(
         dataset,
         pipe.class_names,

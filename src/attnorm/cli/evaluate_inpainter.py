@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attnorm.cli.measured_model import MeasuredModel, measured_model
+from attnorm.cli.measured_model import MeasuredModel, check_loaded, measured_model
 from attnorm.cli.records import record_path
 from attnorm.data.loading import load, place_of
 from attnorm.data.masks import MaskConfig, Masks
@@ -33,7 +33,7 @@ from attnorm.metrics.inpainting_record import (
     write_record,
 )
 from attnorm.metrics.pictures import Pictures
-from attnorm.metrics.processes import first_process_first, launched_group, rank_and_count
+from attnorm.metrics.processes import first_process_first, rank_and_count
 from attnorm.metrics.reconstruction import Window
 from attnorm.metrics.registry import MetricValue, Options, find_metrics
 from attnorm.metrics.result import Protocol, Result, make_results, table
@@ -63,7 +63,7 @@ class _Source(NamedTuple):
     split: str
 
 
-def run(args: argparse.Namespace) -> None:
+def run(args: argparse.Namespace, device: str) -> None:
     args.window = args.window or "gaussian"
     if args.num is not None and args.num < 1:
         raise UserError(f"--num must be at least 1, got {args.num}")
@@ -74,10 +74,11 @@ def run(args: argparse.Namespace) -> None:
     how = [*(args.metrics or ()), f"n{args.num or 'all'}", args.window, f"seed{args.seed}"]
     model = source.model
     out = record_path(args, model.run, model.step, [*filter(None, [model.name]), source.split, *how])
-    with launched_group(args.device) as device, report() as progress:
+    with report() as progress:
         pipe = _pipeline(args.model, model, device)
         is_first = rank_and_count()[0] == 0
         truths = _truths(args, source, pipe.generator.config.image_size)
+        check_loaded(args, model, pipe.generator, truths.dataset)
         if is_first and not has_opencv():
             print("OpenCV is not installed, so Telea's fill is left out: pip install 'attnorm[eval]'", file=sys.stderr)
         told = progress if is_first else None

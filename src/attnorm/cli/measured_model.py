@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import zlib
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import torch
+from torch import nn
+
 from attnorm.cache import cache_folder
+from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
+from attnorm.metrics.processes import check_alike
 from attnorm.models.saved import find_model, step_of
 from attnorm.publishing.run_facts import read_run
 from attnorm.shipped import CONFIG_FILE
@@ -77,6 +83,27 @@ def measured_model(source: str, choice: Literal["ema", "raw"] | None) -> Measure
     if step is None:  # saved by an earlier version
         step = read_run(run, "best").step if best else latest_step(run / CHECKPOINTS)
     return MeasuredModel(run, config, weights, step, name=BEST if best else "")
+
+
+def check_loaded(args: argparse.Namespace, model: MeasuredModel, network: nn.Module, dataset: ImageDataset) -> None:
+    """Finds out whether the weights that were loaded are those of which the record will speak, and whether all
+    processes of a group have the same weights and pictures. All must call it together.
+
+    Raises:
+        UserError: the run has saved others meanwhile, or some process has others.
+    """
+    if measured_model(args.model, args.weights).step != model.step:
+        raise UserError(f"{args.model} has saved another model while this one was being loaded: start again")
+    checksum = 0
+    for value in network.state_dict().values():
+        checksum = zlib.crc32(value.cpu().contiguous().flatten().view(torch.uint8).numpy(), checksum)
+    facts = {
+        "the step of the model": model.step,
+        "the checksum of its weights": f"{checksum:08x}",
+        "the number of pictures": len(dataset),
+        "their checksum": f"{dataset.checksum():08x}",
+    }
+    check_alike(facts, f"{args.model} and the pictures must be the same on every machine, and stay so meanwhile")
 
 
 def _run_of(path: Path) -> Path | None:

@@ -13,7 +13,7 @@ from attnorm.config import derive, overridden, override
 from attnorm.data.prepare import default_workers
 from attnorm.errors import UserError
 from attnorm.presets import PRESETS, get_preset
-from attnorm.training.loop import begin
+from attnorm.training.loop import begin, met
 
 TAKES_OVERRIDES = True
 _OWN = ("--data", "--out")  # what is not a field of the preset
@@ -47,6 +47,7 @@ def arranged(arguments: list[str]) -> list[str]:
 
 
 def run(args: argparse.Namespace) -> int:
-    config = override(get_preset(args.preset), args.overrides)
-    fixed = overridden(args.overrides)
-    return begin(derive(config, {"data": args.data}), args.out, workers=default_workers(), fixed=fixed)
+    with met():
+        config = derive(override(get_preset(args.preset), args.overrides), {"data": args.data})
+        fixed = overridden(args.overrides)
+    return begin(config, args.out, workers=default_workers(), fixed=fixed)

@@ -15,6 +15,7 @@ from attnorm.metrics.inception_file import Progress
 from attnorm.metrics.pictures import Pictures
 from attnorm.metrics.processes import gather_rows, rank_and_count
 
+REAL, GENERATED = "real pictures", "generated pictures"
 PORTION = 256  # pictures that a collector takes in at once: updating a covariance with a few would cost more than them
 
 CollectorType = TypeVar("CollectorType", bound="Collector")
@@ -101,12 +102,7 @@ def collect(
     collectors = list(collectors)
     rank, processes = rank_and_count()
     size = extractor.batch_size
-    batches = -(-pictures.count // size)
-    if batches < processes:
-        raise UserError(
-            f"{pictures.count} {what} in batches of {size} cannot be shared by {processes} processes: take more"
-            " pictures or fewer processes"
-        )
+    batches = batches_to_share(pictures.count, what, size)
     start, stop = (min(batches * (rank + i) // processes * size, pictures.count) for i in (0, 1))
     position = start
     for chunk in _in_chunks(pictures.read(start, stop), size * max(1, PORTION // size)):
@@ -124,6 +120,21 @@ def collect(
     if processes > 1:
         for collector in collectors:
             collector.synchronise()
+
+
+def batches_to_share(count: int, what: str, size: int) -> int:
+    """In how many batches of `size` the pictures go through the network.
+
+    Raises:
+        UserError: they are fewer than the processes that share them.
+    """
+    batches, processes = -(-count // size), rank_and_count()[1]
+    if batches < processes:
+        raise UserError(
+            f"{count} {what} in batches of {size} cannot be shared by {processes} processes: take more pictures or"
+            " fewer processes"
+        )
+    return batches
 
 
 def float64_device(device: torch.device | str) -> torch.device:

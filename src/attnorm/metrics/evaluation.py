@@ -10,7 +10,7 @@ import numpy as np
 
 from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
-from attnorm.metrics.collecting import collect, float64_device
+from attnorm.metrics.collecting import GENERATED, REAL, batches_to_share, collect, float64_device
 from attnorm.metrics.features import FeatureExtractor
 from attnorm.metrics.inception_file import Progress
 from attnorm.metrics.pictures import Draw, Pictures, dataset_pictures, drawn_labels, drawn_pictures
@@ -35,8 +35,9 @@ class Evaluator:
         device: where metrics that compute with all features do so.
 
     Raises:
-        UserError: an unknown metric, too few pictures of a set or of a class, an extractor that lacks what a metric
-            needs, or classes of the generator that are not those of the data where that matters.
+        UserError: an unknown metric, too few pictures of a set, of a class or for the processes of a group, an
+            extractor that lacks what a metric needs, or classes of the generator that are not those of the data where
+            that matters.
     """
 
     def __init__(
@@ -61,6 +62,9 @@ class Evaluator:
         self._classes = self.real.labels if frequencies == "data" else np.arange(len(class_names))
         for labels, kind in ((self.real.labels, "real"), (drawn_labels(self._classes, num, seed), "generated")):
             _check_set(self.metrics, labels, kind, class_names)
+        if any(one.compares for one in self.metrics):
+            batches_to_share(self.real.count, REAL, extractor.batch_size)
+        batches_to_share(num, GENERATED, extractor.batch_size)
         for one in self.metrics:
             if one.probabilities and not extractor.has_probabilities:
                 raise UserError(f"{one.key} needs class probabilities, which {extractor.name} has not: leave it out")
@@ -80,7 +84,7 @@ class Evaluator:
             progress: called with what is looked at, and how many of how many.
 
         Raises:
-            UserError: features that are not finite, or fewer batches of pictures than processes.
+            UserError: features that are not finite.
         """
         fake = self.fake(draw)
         return evaluate(self.metrics, self.extractor, self.real, fake, self.options, self.cache, progress)
@@ -103,7 +107,7 @@ def evaluate(
     probabilities = any(one.probabilities for one in metrics)
     reals = collect_reference({one.collector for one in metrics if one.compares}, extractor, real, cache, progress)
     fakes = {one.collector: one.collector() for one in metrics}
-    collect(fakes.values(), extractor, fake, "generated pictures", probabilities=probabilities, progress=progress)
+    collect(fakes.values(), extractor, fake, GENERATED, probabilities=probabilities, progress=progress)
     values = {}
     for one in metrics:
         sets = (reals[one.collector], fakes[one.collector]) if one.compares else (fakes[one.collector],)

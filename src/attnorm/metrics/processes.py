@@ -6,13 +6,55 @@ Without a process group everything here describes one process alone.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
 
 from attnorm.errors import UserError
+
+VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # of a launcher, for each process
+_MOST, _LARGEST_PORT = 1_000_000, (1 << 16) - 1
+_MOST_DIGITS, _LONGEST_SHOWN = 9, 100
+
+
+def launched_count() -> int:
+    """How many processes a launcher has started together, as its variables say; 1 without a launcher.
+
+    Raises:
+        UserError: the variables do not say it, or not which of them this one is and where they meet.
+    """
+    count = _number("WORLD_SIZE", 1) if "WORLD_SIZE" in os.environ else 1
+    if count > 1:
+        _number("RANK", 0, count - 1)
+        _number("LOCAL_RANK", 0)
+        _number("MASTER_PORT", 0, _LARGEST_PORT)
+        if not os.environ.get("MASTER_ADDR"):
+            raise _not_launched("MASTER_ADDR is not set")
+    return count
+
+
+@contextmanager
+def meeting() -> Iterator[None]:
+    """For the call that joins the processes that a launcher has started: what keeps them apart is one sentence.
+
+    Raises:
+        UserError: the launcher's variables are wrong, or the processes do not find each other.
+    """
+    launched_count()
+    try:
+        yield
+    except RuntimeError as error:
+        if not lost_another(error):
+            raise
+        place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"the processes cannot meet at {place} ({reason}): see that all are started and can reach that machine, "
+            "and that nothing else uses the port"
+        ) from error
 
 
 def rank_and_count() -> tuple[int, int]:
@@ -27,9 +69,10 @@ def launched_group(device: str) -> Iterator[str]:
     """Joins the processes that torchrun started, if it did, and gives the device of this one.
 
     Raises:
-        UserError: there is no CUDA to share, or another process has ended, after which the next exchange fails.
+        UserError: there is no CUDA to share, the processes do not find each other, or another one has ended, after
+            which the next exchange fails.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or not distributed.is_available():
+    if launched_count() == 1 or not distributed.is_available():
         yield device
         return
     on_cuda = device.startswith("cuda")
@@ -38,7 +81,8 @@ def launched_group(device: str) -> Iterator[str]:
             raise UserError(f"PyTorch cannot use the device {device!r} here: choose cpu")
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if on_cuda else "gloo")
+    with meeting():
+        distributed.init_process_group("nccl" if on_cuda else "gloo")
     try:
         yield device
         distributed.barrier()  # who leaves early breaks the connections of the others
@@ -56,6 +100,31 @@ def launched_group(device: str) -> Iterator[str]:
 def lost_another(error: RuntimeError) -> bool:
     """Whether an exchange failed because another process of the group has ended."""
     return isinstance(error, distributed.DistError) or "gloo" in str(error)
+
+
+def check_alike(facts: Mapping[str, Any], remedy: str) -> None:
+    """Refuses to go on where the processes of a group do not have the same. All must call it together.
+
+    Args:
+        facts: what must be the same in all of them, under names for people.
+        remedy: what to do about a difference.
+
+    Raises:
+        UserError: in all processes alike, with the first thing that is not the same.
+    """
+    _, count = rank_and_count()
+    if count == 1:
+        return
+    every = [dict[str, Any]() for _ in range(count)]
+    distributed.all_gather_object(every, dict(facts))
+    for rank, other in enumerate(every):
+        for name in [*every[0], *other]:
+            if every[0].get(name) != other.get(name):
+                first, second = (_shown(each.get(name)) for each in (every[0], other))
+                raise UserError(
+                    f"the processes do not do the same: {name} is {first} in process 0 and {second} in process {rank}: "
+                    f"{remedy}"
+                )
 
 
 @contextmanager
@@ -101,3 +170,25 @@ def gather_rows(rows: Tensor) -> Tensor:
 def for_exchange(value: Tensor) -> Tensor:
     """A copy where the group's backend can reach it."""
     return value.to("cuda" if distributed.get_backend() == "nccl" else "cpu", copy=True)
+
+
+def _number(name: str, least: int, most: int = _MOST) -> int:
+    text = os.environ.get(name)
+    if text is None:
+        raise _not_launched(f"{name} is not set")
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else -1
+    if not least <= number <= most:
+        raise _not_launched(f"{name} is {text[:_LONGEST_SHOWN]!r}, and must be a number from {least} to {most}")
+    return number
+
+
+def _not_launched(problem: str) -> UserError:
+    return UserError(
+        f"the variables that start several processes together do not fit: {problem}: start them with torchrun, set "
+        f"{', '.join(VARIABLES)} for each of them, or unset WORLD_SIZE for one process alone"
+    )
+
+
+def _shown(fact: Any) -> str:
+    text = "not there" if fact is None else str(fact)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}…"

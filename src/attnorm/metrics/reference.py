@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from attnorm.files import written_aside
-from attnorm.metrics.collecting import collect
+from attnorm.metrics.collecting import REAL, collect
 from attnorm.metrics.features import FeatureExtractor
 from attnorm.metrics.inception_file import SHORT_DIGEST, Progress
 from attnorm.metrics.pictures import Pictures
 from attnorm.metrics.processes import anywhere, rank_and_count
 
 CACHE_VERSION = 1  # to be raised when features or statistics of the same pictures change
-WHAT = "real pictures"
 
 
 def collect_reference(
@@ -43,7 +42,7 @@ def collect_reference(
     missing = [kind for kind in kinds if anywhere(found[kind] is None)]
     if missing:
         found |= {kind: kind() for kind in missing}
-        collect([found[kind] for kind in missing], extractor, real, WHAT, progress=progress)
+        collect([found[kind] for kind in missing], extractor, real, REAL, progress=progress)
     if cache is not None and rank_and_count()[0] == 0:
         for kind in missing:
             _write(cache, keys[kind], found[kind])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -49,6 +50,7 @@ class Journal:
         self._run, self._metrics = run, run / EVALUATIONS
         self._log: TextIO | None = None
         self._board: Any = None
+        self._hook: Callable[[Any], object] | None = None
         if speak:
             with self._writing():
                 self._log = _continued(run / LOG, start)
@@ -56,7 +58,12 @@ class Journal:
                 if tensorboard:
                     from torch.utils.tensorboard import SummaryWriter
 
-                    self._board = SummaryWriter(run / "tensorboard", purge_step=start + 1)
+                    self._hook, threading.excepthook = threading.excepthook, self._thread_failed
+                    try:
+                        self._board = SummaryWriter(run / "tensorboard", purge_step=start + 1)
+                    except BaseException:
+                        threading.excepthook = self._hook
+                        raise
 
     def __enter__(self) -> Journal:
         self._progress.start()
@@ -72,6 +79,9 @@ class Journal:
         except UserError:
             if kind is None:  # else what went wrong before says more
                 raise
+        finally:
+            if self._hook is not None:
+                threading.excepthook = self._hook
 
     def advance(self, step: int) -> None:
         """Moves the bar; `step` steps are done."""
@@ -105,6 +115,13 @@ class Journal:
     def say(self, sentence: str) -> None:
         """A line for the person, above the progress bar."""
         self._console.print(sentence, soft_wrap=True, markup=False)
+
+    def _thread_failed(self, failure: Any) -> None:
+        """For TensorBoard's thread, whose error the next write or the end raises again: its traceback is not shown."""
+        if self._hook is not None and not (
+            isinstance(failure.exc_value, OSError) and type(failure.thread).__module__.startswith("tensorboard.")
+        ):
+            self._hook(failure)
 
     def _write(self, file: TextIO | None, step: int, figures: dict[str, float]) -> None:
         if file is not None:

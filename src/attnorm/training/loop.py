@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,14 +16,15 @@ from accelerate import Accelerator
 from safetensors import SafetensorError
 from torch import Tensor
 
-from attnorm.config import field_of, from_dict, read_yaml, to_yaml
+from attnorm import __version__
+from attnorm.config import field_of, fields, from_dict, read_yaml, to_dict, to_yaml
 from attnorm.data.batches import Prefetcher, batch_indices
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.loading import load
 from attnorm.errors import UserError
 from attnorm.files import check_folder, put_back, swap_in, written_aside
 from attnorm.memory import check_memory
-from attnorm.metrics.processes import lost_another
+from attnorm.metrics.processes import check_alike, launched_count, lost_another, meeting
 from attnorm.models.saved import write_step
 from attnorm.training import checkpoint
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
@@ -34,13 +35,15 @@ from attnorm.training.inpainting import InpaintingConfig, InpaintingTask
 from attnorm.training.journal import Journal, resume_command
 from attnorm.training.precision import resolve_device, resolve_precision
 from attnorm.training.randomness import seed_for
+from attnorm.training.run_lock import LOCK, run_lock
 from attnorm.training.stopping import stop_signals
 
 CONFIG, CHECKPOINTS, SAMPLES, MODEL, BEST = "config.yaml", "checkpoints", "samples", "model", "best"
 PREPARED = "prepared-data"
 # What a start that came to nothing may leave in the run's folder: pictures, where that is the working folder, and a
 # configuration whose writing was killed.
-BEFORE_A_RUN = (PREPARED, f"{CONFIG}.partial-*")
+HALF_A_START = (f"{CONFIG}.partial-*",)
+BEFORE_A_RUN = (PREPARED, LOCK, *HALF_A_START)
 LEFTOVERS = (".*.partial", "*.partial-*", f"{CHECKPOINTS}/.*.partial", f"{SAMPLES}/*.partial-*")
 
 
@@ -103,7 +106,7 @@ def resume(run: Path, steps: int | None = None, workers: int = 1) -> int:
     Raises:
         UserError: the folder holds no run, or no whole checkpoint.
     """
-    with _met():
+    with met():
         config = _lengthened(read_config(run), steps, run)
     accelerator = _accelerator(config)
     with _together(accelerator, run):
@@ -180,12 +183,34 @@ def _train(
     *,
     resume: bool,
 ) -> int:
-    main = accelerator.is_main_process
+    checksum = _checksum(dataset, config.data)
+    _check_alike(config, dataset, checksum)
     task: Task = TASKS[config.task][1](config, accelerator)
     if config.evaluate_every:  # what is wrong with it shows now, not after hours
         other = config.evaluation_data
-        task.prepare_evaluation(_load_data(config, other, run, accelerator, workers) if other else dataset)
-    start, best, complaints, checksum = 0, float("inf"), list[str](), _checksum(dataset, config)
+        validation = _load_data(config, other, run, accelerator, workers) if other else dataset
+        if other:
+            _check_same_pictures(other, validation, _checksum(validation, other))
+        task.prepare_evaluation(validation)
+    with run_lock(run) if accelerator.is_main_process else nullcontext():  # no other writes there
+        if accelerator.is_main_process and not resume:
+            _check_new(run)  # again: another start may have been quicker
+        return _go_on(config, run, dataset, checksum, task, accelerator, resume=resume)
+
+
+def _go_on(
+    config: TrainingConfig,
+    run: Path,
+    dataset: ImageDataset,
+    checksum: int,
+    task: Task,
+    accelerator: Accelerator,
+    *,
+    resume: bool,
+) -> int:
+    """Takes the steps from the newest checkpoint, or the first step, to the end or a stop; returns the exit code."""
+    main = accelerator.is_main_process
+    start, best, complaints = 0, float("inf"), list[str]()
     sums = FigureSums(accelerator.device)
     divergence = Divergence(run, run / CHECKPOINTS, skip=config.on_nonfinite == "skip")
     if resume:
@@ -200,7 +225,7 @@ def _train(
             sums.load_state(state.get("figures", []))  # checkpoints of earlier versions have none
         _check_agreed(start, run, accelerator)
     if main:
-        _clear_leftovers(run, LEFTOVERS if resume else BEFORE_A_RUN[1:])
+        _clear_leftovers(run, LEFTOVERS if resume else HALF_A_START)
     if main and (not resume or config != read_config(run)):  # a new number of steps holds for the next resume too
         _write_config(config, run)
     accelerator.wait_for_everyone()
@@ -294,14 +319,40 @@ def _together(accelerator: Accelerator, run: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _met() -> Iterator[None]:
+def met() -> Iterator[None]:
     """A process that must leave before it has met the others meets them first: they would wait for it, long."""
     try:
         yield
     except UserError:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            Accelerator(cpu=not torch.cuda.is_available())
+        with suppress(UserError):  # that they do not meet either is not what the person has to know
+            if launched_count() > 1:
+                _meet(cpu=not torch.cuda.is_available())
         raise
+
+
+def _meet(cpu: bool) -> Accelerator:
+    """Joins the processes of the run.
+
+    Raises:
+        UserError: they do not find each other.
+    """
+    with meeting():
+        return Accelerator(cpu=cpu, mixed_precision="no")
+
+
+def _check_alike(config: TrainingConfig, dataset: ImageDataset, checksum: int) -> None:
+    """Refuses processes that would take other steps than the first one: with another seed, for instance, the weights of
+    each would start elsewhere. All must call it together.
+    """
+    programs = {"the version of attnorm": __version__, "that of PyTorch": torch.__version__}
+    check_alike(programs, "install the same versions on all machines")
+    check_alike(dict(fields(to_dict(config))), "give all processes the same arguments")
+    _check_same_pictures(config.data, dataset, checksum)
+
+
+def _check_same_pictures(source: str, dataset: ImageDataset, checksum: int) -> None:
+    pictures = {"the number of pictures": len(dataset), "their checksum": f"{checksum:08x}"}
+    check_alike(pictures, f"{source} must be the same on every machine")
 
 
 def _check_agreed(start: int, run: Path, accelerator: Accelerator) -> None:
@@ -319,10 +370,10 @@ def _clear_leftovers(run: Path, patterns: Sequence[str]) -> None:
     """Removes what a killed process was writing when it was killed, and puts back what it had moved away."""
     try:
         for folder in (run / MODEL, run / BEST):
-            put_back(folder)
+            put_back(folder.resolve())
         for pattern in patterns:
             for path in run.glob(pattern):
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"cannot clear away what a killed process has left in {run} ({error.strerror or error}): make the folder "
@@ -360,9 +411,9 @@ class _Order:
 
 
 def _accelerator(config: TrainingConfig) -> Accelerator:
-    with _met():
+    with met():
         device = resolve_device(config.device)
-    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
+    accelerator = _meet(cpu=device.type == "cpu")
     pieces = accelerator.num_processes * config.accumulation
     if config.batch_size % pieces:
         raise UserError(
@@ -402,11 +453,11 @@ def _load_data(config: TrainingConfig, source: str, run: Path, accelerator: Acce
         return load(source, config.prepared_size, cache=run.parent / PREPARED, workers=workers)
 
 
-def _checksum(dataset: ImageDataset, config: TrainingConfig) -> int:
+def _checksum(dataset: ImageDataset, source: str) -> int:
     try:
         return dataset.checksum()
     except OSError as error:
-        raise UserError(f"cannot read {config.data} ({error.strerror or error}): see to the data") from error
+        raise UserError(f"cannot read {source} ({error.strerror or error}): see to the data") from error
 
 
 def _write_config(config: TrainingConfig, run: Path) -> None:
@@ -419,12 +470,13 @@ def _write_config(config: TrainingConfig, run: Path) -> None:
 
 def _save_model(task: Task, folder: Path, step: int) -> None:
     """Writes the model of a step aside and swaps it in, so that a reader never meets half a model."""
-    aside = folder.with_name(f".{folder.name}.partial")
+    place = folder.resolve()  # of a link what it leads to, so that all is on one disk
+    aside = place.with_name(f".{place.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     try:
         task.save_model(aside)
         write_step(aside, step)
-        swap_in(aside, folder)
+        swap_in(aside, place)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(aside, ignore_errors=True)
         raise UserError(f"cannot write the model to {folder}: {error}; free some space, then resume") from error
