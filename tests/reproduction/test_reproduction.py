@@ -212,7 +212,7 @@ def test_a_record_of_other_figures_is_named_before_anything_is_done(name, plan, 
     write_results(OTHERS[name](results_of(table, (1.0, 2.0, 3.0))), path)
     options = ["--data", "digits", "--steps", "5", "--num", "40", "--device", "cpu", "--out", str(plan.out)]
     assert main(["reproduce", "table1", *options]) == 2
-    out, err = capsys.readouterr()
+    err = capsys.readouterr().err
     assert err.count("\n") == 1
     assert f"{path} has other figures than table1 (fd, intra, is): remove it" in err
     assert made == [] and not (plan.out / "table1.md").exists()

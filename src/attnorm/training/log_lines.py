@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from attnorm.errors import UserError
+from attnorm.files import check_regular
 from attnorm.json_records import figure_of, is_figure, is_step, parse_json
 
 LOG, EVALUATIONS = "log.jsonl", "metrics.jsonl"
@@ -54,6 +55,7 @@ def read_lines(path: Path) -> Lines:
         UserError: the file cannot be read.
     """
     try:
+        check_regular(path)
         lines = [line for line in path.read_bytes().splitlines(keepends=True) if line.strip()]
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror or error})") from error
