@@ -14,6 +14,9 @@ from torch import Tensor, distributed
 
 from attnorm.errors import UserError
 
+RANKS = ("WORLD_SIZE", "RANK", "LOCAL_RANK")  # what torchrun numbers processes by
+_REMEDY = f"start several with torchrun, or unset {', '.join(RANKS)}"
+
 
 def rank_and_count() -> tuple[int, int]:
     """This process's rank and the number of processes."""
@@ -22,14 +25,35 @@ def rank_and_count() -> tuple[int, int]:
     return 0, 1
 
 
+def launched_count() -> int:
+    """How many processes torchrun started, by the environment that it gives to each; 1 without it.
+
+    Raises:
+        UserError: the variables of the environment are not those that torchrun sets.
+    """
+    found = {name: os.environ[name] for name in (*RANKS, "MASTER_ADDR", "MASTER_PORT") if name in os.environ}
+    for name in RANKS:
+        if not (number := found.get(name, "0")).isdecimal() and number != "-1":  # which stands for one process, too
+            raise UserError(f"the environment says {name}={number!r}, which is no number: {_REMEDY}")
+    size, rank = int(found.get("WORLD_SIZE", "1")), int(found.get("RANK", "-1"))
+    if size > 1 or int(found.get("LOCAL_RANK", "-1")) >= 0:
+        missing = [name for name in (*RANKS, "MASTER_ADDR", "MASTER_PORT") if found.get(name, "-1") in ("", "-1")]
+        if missing:
+            raise UserError(f"the environment speaks of several processes, but has no {missing[0]}: {_REMEDY}")
+        if rank >= size or not found["MASTER_PORT"].isdecimal():
+            wrong = "MASTER_PORT" if rank < size else "RANK"
+            raise UserError(f"the environment says WORLD_SIZE={size} and {wrong}={found[wrong]!r}: {_REMEDY}")
+    return size
+
+
 @contextmanager
 def launched_group(device: str) -> Iterator[str]:
     """Joins the processes that torchrun started, if it did, and gives the device of this one.
 
     Raises:
-        UserError: there is no CUDA to share, or another process has ended, after which the next exchange fails.
+        UserError: as `launched_count`, there is no CUDA to share, or another process has ended, after which the next exchange fails.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or not distributed.is_available():
+    if launched_count() <= 1 or not distributed.is_available():
         yield device
         return
     on_cuda = device.startswith("cuda")

@@ -23,7 +23,7 @@ from attnorm.data.loading import load
 from attnorm.errors import UserError
 from attnorm.files import check_folder, put_back, swap_in, written_aside
 from attnorm.memory import check_memory
-from attnorm.metrics.processes import lost_another
+from attnorm.metrics.processes import launched_count, lost_another
 from attnorm.models.saved import write_step
 from attnorm.training import checkpoint
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
@@ -296,7 +296,7 @@ def _met() -> Iterator[None]:
     try:
         yield
     except UserError:
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if launched_count() > 1:
             Accelerator(cpu=not torch.cuda.is_available())
         raise
 
@@ -368,6 +368,7 @@ class _Order:
 
 
 def _accelerator(config: TrainingConfig) -> Accelerator:
+    launched_count()  # or Accelerate would say what is wrong with the environment, in its own way
     with _met():
         device = resolve_device(config.device)
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
