@@ -51,7 +51,8 @@ def launched_group(device: str) -> Iterator[str]:
     """Joins the processes that torchrun started, if it did, and gives the device of this one.
 
     Raises:
-        UserError: as `launched_count`, there is no CUDA to share, or another process has ended, after which the next exchange fails.
+        UserError: as `launched_count`; there is no CUDA to share; or another process has ended, after which the next
+            exchange fails.
     """
     if launched_count() <= 1 or not distributed.is_available():
         yield device
