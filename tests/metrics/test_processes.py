@@ -32,7 +32,8 @@ def test_who_was_not_launched_with_others_joins_no_group(size, monkeypatch):
 
 
 def test_a_group_on_cuda_needs_cuda(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(processes.torch.cuda, "is_available", lambda: False)
     with (
         pytest.raises(UserError, match="PyTorch cannot use the device 'cuda' here: choose cpu"),

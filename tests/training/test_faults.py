@@ -199,7 +199,8 @@ def test_a_process_that_cannot_read_the_run_does_not_keep_the_others_waiting(
     processes, meetings, tmp_path, monkeypatch
 ):
     met = []
-    monkeypatch.setenv("WORLD_SIZE", processes)
+    for name, value in {"WORLD_SIZE": processes, "RANK": "0", "MASTER_ADDR": "here", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(loop, "Accelerator", lambda **options: met.append(options))
     with pytest.raises(UserError, match="is no run"):
         loop.resume(tmp_path)

@@ -37,7 +37,8 @@ def launched_count() -> int:
             raise UserError(f"the environment says {name}={number!r}, which is no number: {_REMEDY}")
     size, rank = int(found.get("WORLD_SIZE", "1")), int(found.get("RANK", "-1"))
     if size > 1 or int(found.get("LOCAL_RANK", "-1")) >= 0:
-        missing = [name for name in (*RANKS, "MASTER_ADDR", "MASTER_PORT") if found.get(name, "-1") in ("", "-1")]
+        needed = ("WORLD_SIZE", "RANK", "MASTER_ADDR", "MASTER_PORT")
+        missing = [name for name in needed if found.get(name, "-1") in ("", "-1")]
         if missing:
             raise UserError(f"the environment speaks of several processes, but has no {missing[0]}: {_REMEDY}")
         if rank >= size or not found["MASTER_PORT"].isdecimal():
@@ -61,6 +62,8 @@ def launched_group(device: str) -> Iterator[str]:
     if on_cuda:
         if not torch.cuda.is_available():
             raise UserError(f"PyTorch cannot use the device {device!r} here: choose cpu")
+        if "LOCAL_RANK" not in os.environ:
+            raise UserError(f"the environment speaks of several processes, but has no LOCAL_RANK: {_REMEDY}")
         device = f"cuda:{os.environ['LOCAL_RANK']}"
         torch.cuda.set_device(device)
     distributed.init_process_group("nccl" if on_cuda else "gloo")
