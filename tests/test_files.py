@@ -6,7 +6,9 @@ import pytest
 
 from attnorm.data.writer import PreparedWriter
 from attnorm.errors import UserError
-from attnorm.files import output_file, written_aside
+from attnorm.files import check_output, output_file, written_aside
+from attnorm.json_records import read_json
+from attnorm.training.log_lines import read_lines
 
 
 def test_the_file_appears_when_it_is_whole(tmp_path):
@@ -58,3 +60,27 @@ def test_a_file_that_the_user_named_is_refused_in_a_sentence(tmp_path):
         partial.write_text("half")
         raise OSError("full")
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("file", "old")]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_no_file_takes_the_place_of_a_pipe_or_device(tmp_path):
+    pipe, link = tmp_path / "pipe.png", tmp_path / "link.png"
+    os.mkfifo(pipe)
+    link.symlink_to(os.devnull)
+    for path in (pipe, link):
+        with pytest.raises(UserError, match="it is a pipe or device, which a file would replace"):
+            check_output(path, force=True)
+        with pytest.raises(OSError, match="a pipe or device, not a regular file"), written_aside(path):
+            pass
+    assert pipe.is_fifo() and link.is_symlink()
+    assert sorted(tmp_path.iterdir()) == [link, pipe]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="a pipe or device, not a regular file"):
+        read_json(pipe)
+    with pytest.raises(UserError, match=r"cannot read .* \(a pipe or device, not a regular file\)"):
+        read_lines(pipe)

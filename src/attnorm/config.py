@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import operator
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -35,9 +36,9 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        names = [key.value for key, _ in node.value]
-        for name in names:
-            if names.count(name) > 1:
+        names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        for name, count in names.items():
+            if count > 1:
                 raise yaml.YAMLError(f"{name!r} occurs twice: leave one")
         return super().construct_mapping(node, deep)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -34,11 +36,13 @@ def written_aside(path: Path) -> Iterator[Path]:
     """A name beside `path` to write to; it becomes `path` at the end, and nothing of it is left after a failure.
 
     Raises:
-        OSError: the folder cannot be made, or the file cannot be written or renamed.
+        OSError: the folder cannot be made, or the file cannot be written or renamed, or `path` is no regular file.
     """
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
         make_folder(path.parent)
+        if path.exists():
+            check_regular(path)  # whoever may do so would put a file in the place of /dev/null
         yield partial
         sync_file(partial)  # or the name could outlive a power cut without the content
         partial.replace(path)
@@ -90,12 +94,15 @@ def check_output(path: Path, force: bool = False) -> None:
     """Finds out before the work whether a file can be written to `path`.
 
     Raises:
-        UserError: it is there already and `force` is not given, it is a folder, or it would lie inside a file.
+        UserError: it is there already and `force` is not given, it is a folder, a pipe or a device, or it would lie
+            inside a file.
     """
     if os.path.lexists(path) and not force:
         raise UserError(f"{path} exists already: give --force to overwrite it, or another name")
     if path.is_dir():
         raise UserError(f"cannot write {path}: it is a folder: choose another name")
+    if path.exists() and not path.is_file():
+        raise UserError(f"cannot write {path}: it is a pipe or device, which a file would replace: choose another name")
     check_folder(path.parent, path)
 
 
@@ -127,6 +134,19 @@ def output_file(path: Path) -> Iterator[Path]:
         raise UserError(
             f"cannot write {path} ({error.strerror or error}): make room, or choose another name"
         ) from error
+
+
+def check_regular(path: Path) -> None:
+    """Finds out before a file is opened that it is one: a pipe that nobody writes to would be waited for without end.
+
+    Raises:
+        OSError: it is not there, or something else.
+    """
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "a pipe or device, not a regular file", str(path))
 
 
 def sync_file(path: Path) -> None:

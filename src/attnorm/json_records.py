@@ -9,6 +9,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from attnorm.files import check_regular
+
 DEEPEST = 100  # lists and dictionaries inside each other: beyond it Python's recursion could end whoever looks inside
 LARGEST_STEP = 10**12  # of training; the most that a configuration takes
 
@@ -38,6 +40,7 @@ def read_json(path: Path) -> Any:
         OSError: it cannot be read.
         ValueError: as `parse_json`.
     """
+    check_regular(path)
     return parse_json(path.read_bytes())
 
 

@@ -162,3 +162,31 @@ def _name(case):
 @pytest.mark.parametrize("case", CASES, ids=_name)
 def test_a_mistake_is_one_line_and_touches_nothing(case, refused):
     refused(*case)
+
+
+ENVIRONMENTS = [
+    ({"WORLD_SIZE": "many"}, "WORLD_SIZE is 'many'"),
+    ({"WORLD_SIZE": ""}, "WORLD_SIZE is ''"),
+    ({"LOCAL_RANK": "x", "WORLD_SIZE": "2", "RANK": "1", "MASTER_PORT": "1"}, "LOCAL_RANK is 'x'"),
+    ({"LOCAL_RANK": "0"}, "WORLD_SIZE is not set"),
+    ({"WORLD_SIZE": "2"}, "RANK is not set"),
+    ({"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1"}, "MASTER_PORT is not set"),
+    (
+        {"WORLD_SIZE": "2", "RANK": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"},
+        "RANK is '2', and must be a number from 0 to 1",
+    ),
+    (
+        {"WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "a"},
+        "MASTER_PORT is 'a'",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", ENVIRONMENTS, ids=str)
+def test_an_environment_that_is_not_torchruns_is_named(case, refused, monkeypatch):
+    """As of a shell where somebody set one of its variables."""
+    variables, part = case
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    for line in ("train an-gan-digits --data digits --out new", "resume run", "evaluate run --num 4"):
+        refused(line, part, "start several with torchrun, or unset WORLD_SIZE, RANK, LOCAL_RANK")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from attnorm.cli import main
+from attnorm.data.dataset import open_prepared
 from tests.bad_input.conftest import picture, save
 
 CASES = [
@@ -97,7 +98,7 @@ def test_a_broken_parquet_file_is_refused(name, tmp_path, refused):
 COLUMNS = {
     "no picture": ({"label": [1]}, [], "0 picture columns", "pictures must be bytes"),
     "two pictures": ({"a": [b"x"], "b": [b"x"], "label": [1]}, [], "2 picture columns", "--image-column"),
-    "no label": ({"a": [b"x"], "weight": [1.5]}, [], "no obvious label column", "--label-column"),
+    "no label": ({"a": [b"x"], "weight": [1.5]}, [], "no obvious label column", "must be integers or strings"),
     "two labels": ({"a": [b"x"], "p": [1], "q": [2]}, [], "no obvious label column", "--label-column"),
     "unknown picture": ({"a": [b"x"], "label": [1]}, ["--image-column", "b"], "no picture column 'b'", "it has 'a'"),
     "unknown label": ({"a": [b"x"], "label": [1]}, ["--label-column", "b"], "no label column 'b'", "it has 'label'"),
@@ -116,6 +117,50 @@ def test_parquet_columns_that_do_not_do_are_refused(name, tmp_path, refused):
     table = pa.table({key: pa.array(values, pa.binary() if key == "a" else None) for key, values in columns.items()})
     pq.write_table(table, tmp_path / "set.parquet")
     refused(["data", "prepare", tmp_path / "set.parquet", "new", "--size", "16", *options], *parts)
+
+
+def _text_that_is_none(pa):
+    """A column of strings of which one is no UTF-8, which pyarrow writes and reads without a look."""
+    return pa.Array.from_buffers(pa.string(), 2, pa.array([b"\xff\xfe", b"ok"], pa.binary()).buffers())
+
+
+def test_strange_parquet_columns_are_refused(tmp_path, refused):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    words, none, text = pa.array([b"x", b"x"], pa.binary()), pa.array([None, None], pa.binary()), _text_that_is_none(pa)
+
+    def link(path):
+        return pa.StructArray.from_arrays([none, path], ["bytes", "path"])
+
+    tables = {
+        "labels that are no text": ((words, text), "a text that is not UTF-8", "write it again"),
+        "labels of another kind": ((words, pa.array([1.5, 2.5])), "classes must be integers or strings"),
+        "places that are numbers": ((link(pa.array([1, 2])), pa.array([0, 0])), "all 2 were skipped", "empty file"),
+        "places that are bytes": ((link(words), pa.array([0, 0])), "all 2 were skipped", "empty file"),
+        "places that are no text": ((link(text), pa.array([0, 0])), "a text that is not UTF-8"),
+        "places without end": ((link(pa.array([os.devnull] * 2)), pa.array([0, 0])), "a pipe or device"),
+        "places that no file can have": ((link(pa.array(["a\0b"] * 2)), pa.array([0, 0])), "embedded null"),
+    }
+    for name, (columns, *parts) in tables.items():
+        file = tmp_path / f"{name}.parquet"
+        pq.write_table(pa.Table.from_arrays(columns, ["image", "label"]), file)
+        refused(["data", "prepare", file, "new", "--size", "16"], *parts)
+
+
+def test_metadata_that_is_nested_without_measure_is_none(tmp_path, accepted):
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    table = pa.table({"image": pa.array([b"x"], pa.binary()), "label": [0]})
+    pq.write_table(table.replace_schema_metadata({b"huggingface": b"[" * 100_000}), tmp_path / "set.parquet")
+    out, _ = accepted(["data", "inspect", tmp_path / "set.parquet"])
+    assert "1 pictures" in out
+
+
+def test_a_class_number_far_from_the_others_takes_no_time_by_its_square(tmp_path, accepted):
+    """Each class between has no picture: a strange set, but the commands must end."""
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    pixels = save(picture(), tmp_path / "one.png").read_bytes()
+    pq.write_table(pa.table({"image": pa.array([pixels] * 2), "label": [0, (1 << 18) - 1]}), tmp_path / "set.parquet")
+    accepted(["data", "prepare", tmp_path / "set.parquet", tmp_path / "new", "--size", "16"])
+    assert open_prepared(tmp_path / "new").num_classes == 1 << 18
 
 
 def _info(change):

@@ -1,6 +1,7 @@
 """Models from elsewhere: safetensors only, no pickle is opened, and absurd configurations take no memory."""
 
 import json
+import os
 import pickle
 import shutil
 import struct
@@ -244,6 +245,7 @@ DAMAGE = {
     "a header without tensors": _header(2, b"[]"),
     "tensors beyond the end": _header(56, b'{"a":{"dtype":"F32","shape":[9999],"data_offsets":[0,9]}}'[:56]),
     "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
     "missing": Path.unlink,
 }
 

@@ -62,6 +62,16 @@ def test_a_binary_column_and_string_labels(tmp_path):
     assert [(p.encoded, p.label) for p in source.read()] == [(png(0), 1), (png(1), 0)]
 
 
+def test_columns_that_are_stored_as_a_dictionary(tmp_path):
+    """As pandas keeps its categories."""
+    pictures, classes = pa.array([png(0), png(1), png(0)]), pa.array(["zebra", "ant", "zebra"])
+    table = pa.table({"img": pictures.dictionary_encode(), "class": classes.dictionary_encode()})
+    pq.write_table(table, tmp_path / "a.parquet")
+    source = open_source(tmp_path / "a.parquet")
+    assert source.class_names == ("ant", "zebra")
+    assert [(p.encoded, p.label) for p in source.read()] == [(png(0), 1), (png(1), 0), (png(0), 1)]
+
+
 def test_a_struct_without_bytes_falls_back_to_its_path(tmp_path):
     cells = [{"bytes": None, "path": "a.png"}, {"bytes": None, "path": None}]
     pq.write_table(

@@ -67,7 +67,7 @@ def test_a_launcher_says_how_many_there_are(launched):
         ("WORLD_SIZE", "9" * 5000, "WORLD_SIZE is '999"),
         ("RANK", None, "RANK is not set"),
         ("RANK", "2", "RANK is '2', and must be a number from 0 to 1"),
-        ("LOCAL_RANK", "-1", "LOCAL_RANK is '-1'"),
+        ("LOCAL_RANK", "x", "LOCAL_RANK is 'x'"),
         ("MASTER_ADDR", None, "MASTER_ADDR is not set"),
         ("MASTER_PORT", "70000", "MASTER_PORT is '70000', and must be a number from 0 to 65535"),
     ],
@@ -77,7 +77,10 @@ def test_what_a_launcher_got_wrong_is_a_sentence(name, value, problem, launched,
         monkeypatch.delenv(name)
     else:
         monkeypatch.setenv(name, value)
-    with pytest.raises(UserError, match=f"{problem}.*start them with torchrun") as caught, launched_group("cpu"):
+    with (
+        pytest.raises(UserError, match=f"{problem}.*start several with torchrun, or unset") as caught,
+        launched_group("cpu"),
+    ):
         pass
     assert len(str(caught.value)) < 400
 

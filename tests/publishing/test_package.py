@@ -442,3 +442,11 @@ def test_validation_pictures_of_another_set_are_named_after_it(finished_inpainti
     other = [figure.other_data for measurement in measurements(facts) for figure in measurement.figures]
     assert own and set(own) == {None}
     assert set(other) == {"places"} and len(other) == len(own)
+
+
+@pytest.mark.parametrize("change", [{"pictures": "many"}, {"pictures": None}, {"best": "good"}, {"best": None}])
+def test_a_checkpoint_of_another_shape_is_refused(change, run_copy, tmp_path):
+    state, _ = checkpoint.newest(run_copy / "checkpoints", torch.device("cpu"))
+    checkpoint.save(run_copy / "checkpoints", state["step"], {**state, **change}, 2)
+    with pytest.raises(UserError, match="is none of a run that attnorm has trained: restore it"):
+        read_run(run_copy)

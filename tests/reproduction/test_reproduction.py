@@ -41,7 +41,7 @@ def results_of(plan, values, names=NAMES_OF_CLASSES):
     details = {"by_class": dict(zip(names, (1.0, 2.0), strict=True))}
     return [
         Result(
-            f"{key}-toy-40",
+            f"{'intra-fd' if key == 'intra' else key}-toy-40",
             {"mean": value},
             "higher" if key == "is" else "lower",
             details,
@@ -189,6 +189,42 @@ def test_table_2_is_by_class(plan, pretended):
         write_results(results_of(by_class, (7.0,)), by_class.record_path(run))
     lines = write_report(by_class).splitlines()
     assert [cell.strip() for cell in lines[4].split("|")[1:-1]] == ["cat", "–", "–", "–", "1", "1", "1"]
+
+
+OTHERS = {
+    "too few metrics": lambda results: results[:1],
+    "too many metrics": lambda results: [*results, results[0]],
+    "another order": lambda results: results[::-1],
+    "another metric": lambda results: [results[0], replace(results[1], metric="kd-toy-40"), results[2]],
+    "no classes": lambda results: [*results[:1], replace(results[1], details={}), results[2]],
+    "empty classes": lambda results: [*results[:1], replace(results[1], details={"by_class": {}}), results[2]],
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_record_of_other_figures_is_named_before_anything_is_done(name, plan, pretended, capsys):
+    made, _ = pretended
+    table = replace(plan, table="table1", seeds=(0,))
+    for _, _, run in table.runs():
+        write_results(results_of(table, (1.0, 2.0, 3.0)), table.record_path(run))
+    assert "1 of 1" in write_report(table)
+    path = table.record_path(list(table.runs())[2][2])
+    write_results(OTHERS[name](results_of(table, (1.0, 2.0, 3.0))), path)
+    options = ["--data", "digits", "--steps", "5", "--num", "40", "--device", "cpu", "--out", str(plan.out)]
+    assert main(["reproduce", "table1", *options]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert f"{path} has other figures than table1 (fd, intra, is): remove it" in err
+    assert made == [] and not (plan.out / "table1.md").exists()
+
+
+def test_classes_that_are_not_the_same_for_all_runs_are_refused(plan):
+    by_class = replace(plan, table="table2")
+    for _, seed, run in by_class.runs():
+        names = ("cat", "dog") if seed else ("cat", "cow")
+        write_results(results_of(by_class, (7.0,), names), by_class.record_path(run))
+    with pytest.raises(UserError, match="measured on other classes each"):
+        write_report(by_class)
 
 
 def test_table_2_shows_the_papers_classes_where_they_are_imagenets(plan):

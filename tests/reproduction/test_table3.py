@@ -1,5 +1,7 @@
 """`attnorm reproduce table3`: its runs, its records and its table, with networks that train in a second."""
 
+import json
+
 import pytest
 
 from attnorm.cli import main
@@ -50,6 +52,22 @@ def test_all_systems_beside_the_papers_figures_and_the_simple_fills(called, tmp_
     called.clear()
     assert main(table) == 0
     assert called == []
+    record = tmp_path / "inpaint-an-128-cpu-seed0" / "metrics" / "inpainting-n6.json"
+    measured = record.read_text()
+    for change in (
+        lambda figures: figures.pop("random"),
+        lambda figures: figures["centre"].pop("refined"),
+        lambda figures: figures["centre"]["coarse"].pop("ssim"),
+        dict.clear,
+    ):
+        entry = json.loads(measured)
+        change(entry["figures"])
+        record.write_text(json.dumps(entry))
+        capsys.readouterr()
+        assert main(table) == 2
+        err = capsys.readouterr().err
+        assert f"{record} has other figures than table3 (psnr, ssim, mae): remove it" in err and err.count("\n") == 1
+    record.write_text(measured)
     capsys.readouterr()
     assert main([*table[:-1], "2"]) == 2
     assert "was begun with other settings (phases)" in capsys.readouterr().err

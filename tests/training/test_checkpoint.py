@@ -102,15 +102,40 @@ def manifest_beyond_measure(path):
     (path / "manifest.json").write_text('{"bytes": 1' + "0" * 400 + "}")
 
 
+def a_folder_for_a_manifest(path):
+    remove_the_manifest(path)
+    (path / "manifest.json").mkdir()
+
+
+def a_pipe_for_a_manifest(path):
+    remove_the_manifest(path)
+    os.mkfifo(path / "manifest.json")
+
+
+def other_state(path, state):
+    """A whole file, with a manifest that fits, of something else."""
+    torch.save(state, path / "state.pt")
+    content = (path / "state.pt").read_bytes()
+    manifest = {"step": 6, "bytes": len(content), "crc32": zlib.crc32(content)}
+    (path / "manifest.json").write_text(json.dumps(manifest))
+
+
 DAMAGES = [
     (cut_short, "bytes"),
     (flip_a_byte, "checksum"),
     (remove_the_manifest, "manifest.json is missing"),
     (remove_the_state, "state.pt is missing"),
-    (empty_the_manifest, "unreadable"),
-    (nonsense_manifest, "unreadable"),
-    (deep_manifest, "unreadable"),
-    (manifest_beyond_measure, "unreadable"),
+    (empty_the_manifest, "manifest.json does not say what state.pt should be"),
+    (nonsense_manifest, "manifest.json does not say what state.pt should be"),
+    (deep_manifest, "manifest.json does not say what state.pt should be"),
+    (manifest_beyond_measure, "manifest.json does not say what state.pt should be"),
+    (a_folder_for_a_manifest, "manifest.json cannot be read: Is a directory"),
+    (a_pipe_for_a_manifest, "manifest.json cannot be read: a pipe or device, not a regular file"),
+    (lambda path: other_state(path, [1]), "state.pt holds no training state of this step"),
+    (lambda path: other_state(path, {}), "state.pt holds no training state of this step"),
+    (lambda path: other_state(path, state_of(5)), "state.pt holds no training state of this step"),
+    (lambda path: other_state(path, state_of("6")), "state.pt holds no training state of this step"),
+    (lambda path: other_state(path, state_of(float(path.name[5:]))), "state.pt holds no training state of this step"),
 ]
 
 

@@ -102,3 +102,10 @@ def test_a_log_that_cannot_be_read_is_a_sentence(log):
     log.mkdir()
     with pytest.raises(UserError, match=r"cannot read .*log\.jsonl \(Is a directory\)"):
         read_lines(log)
+
+
+@pytest.mark.parametrize("name", ["\\ud800", "a\\u0000b"])
+def test_a_line_with_a_name_that_nothing_can_show_is_unreadable(name, tmp_path):
+    log = tmp_path / "log.jsonl"
+    log.write_text(f'{{"step": 1, "x": 1}}\n{{"step": 2, "{name}": 1}}\n')
+    assert read_lines(log) == Lines({1: {"x": 1}}, [f"{log}: 1 of 2 lines cannot be read and are left out"])

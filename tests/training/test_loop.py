@@ -575,3 +575,23 @@ def test_a_full_disk_at_a_checkpoint_is_one_line_and_the_run_goes_on_later(
         assert "free some space" in refused(capsys, *DIGITS, tmp_path / "run", *tiny_arguments)
     assert main(["resume", str(tmp_path / "run")]) == 0
     assert_same_run(tmp_path / "run", finished_run)
+
+
+STATES = {
+    "no best score": lambda state: state.pop("best"),
+    "a best score in words": lambda state: state.update(best="good"),
+    "no networks": lambda state: state.pop("task"),
+    "networks that are none": lambda state: state.update(task=[1]),
+    "figures that are none": lambda state: state.update(figures=5),
+    "figures without names": lambda state: state.update(figures=[1]),
+    "skipped steps that are none": lambda state: state.update(skipped=None),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_state_of_another_shape_is_refused(name, run_copy, capsys):
+    state = final_state(run_copy)
+    STATES[name](state)
+    checkpoint.save(run_copy / "checkpoints", 6, state, keep=2)
+    message = refused(capsys, "resume", run_copy, "--steps", "8")
+    assert "the checkpoint of step 6 does not fit" in message and "undo its changes" in message

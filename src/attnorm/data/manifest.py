@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import reprlib
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -224,9 +225,9 @@ def check_class_names(names: tuple[str, ...]) -> None:
     """Raises UserError if there is no class or two classes share a name."""
     if not names:
         raise UserError("a picture set needs at least one class")
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
-        raise UserError(f"class names must differ, but {repeated[0]!r} is used {names.count(repeated[0])} times")
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise UserError(f"class names must differ, but {name!r} is used {count} times")
 
 
 def check_no_class_lost(

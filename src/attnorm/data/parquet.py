@@ -79,8 +79,9 @@ def _choose_label_column(file: Path, schema: pa.Schema, asked: str | None, image
     from pyarrow import types
 
     others = [field for field in schema if field.name != image]
-    integers = [field.name for field in others if types.is_integer(field.type)]
-    strings = [field.name for field in others if types.is_string(field.type) or types.is_large_string(field.type)]
+    kinds = {field.name: _decoded(field.type) for field in others}
+    integers = [name for name, kind in kinds.items() if types.is_integer(kind)]
+    strings = [name for name, kind in kinds.items() if types.is_string(kind) or types.is_large_string(kind)]
     if asked is not None:
         if asked not in integers + strings:
             raise UserError(f"{file} has no label column {asked!r}: it has {_listed(integers + strings)}")
@@ -93,9 +94,9 @@ def _choose_label_column(file: Path, schema: pa.Schema, asked: str | None, image
         return integers[0]
     if not others:
         return None
-    raise UserError(
-        f"{file} has no obvious label column: choose one of {_listed(integers + strings)} with --label-column"
-    )
+    usable = integers + strings
+    remedy = f"choose one of {_listed(usable)} with --label-column" if usable else "classes must be integers or strings"
+    raise UserError(f"{file} has no obvious label column: {remedy}")
 
 
 def _check_same_columns(first: pa.Schema, file: Path, *columns: str | None) -> None:
@@ -137,7 +138,7 @@ def _hugging_face_names(schema: pa.Schema, label: str) -> tuple[str, ...] | None
     try:
         feature = json.loads(schema.metadata[b"huggingface"])["info"]["features"][label]
         return tuple(map(str, feature["names"])) if feature["_type"] == "ClassLabel" else None
-    except (TypeError, KeyError, ValueError):  # no metadata, not about this column, or not JSON
+    except (TypeError, KeyError, ValueError, RecursionError):  # no metadata, not about this column, or not JSON
         return None
 
 
@@ -186,6 +187,8 @@ def _opened(file: Path) -> Iterator[pq.ParquetFile]:
             yield parquet
     except (pa.ArrowException, OSError) as error:
         raise UserError(f"{file} is not a readable parquet file ({error}): fetch or write it again") from error
+    except UnicodeDecodeError as error:  # pyarrow looks at a text when it is asked for it
+        raise UserError(f"{file} has a text that is not UTF-8: fetch or write it again") from error
 
 
 def _encoded(cell: Any, file: Path) -> bytes | Path:
@@ -194,12 +197,21 @@ def _encoded(cell: Any, file: Path) -> bytes | Path:
         return cell or b""
     if cell["bytes"]:
         return cell["bytes"]
-    return file.parent / cell["path"] if cell.get("path") else b""
+    path = cell.get("path")
+    return file.parent / path if isinstance(path, str) and path else b""
+
+
+def _decoded(kind: pa.DataType) -> pa.DataType:
+    """Of what is stored as numbers into a dictionary, as the categories of pandas are, the type of its values."""
+    from pyarrow import types
+
+    return kind.value_type if types.is_dictionary(kind) else kind
 
 
 def _holds_pictures(kind: pa.DataType) -> bool:
     from pyarrow import types
 
+    kind = _decoded(kind)
     if types.is_struct(kind):
         index = kind.get_field_index("bytes")
         return index >= 0 and _is_binary(kind.field(index).type)

@@ -15,7 +15,8 @@ from torch import Tensor, distributed
 
 from attnorm.errors import UserError
 
-VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # of a launcher, for each process
+RANKS = ("WORLD_SIZE", "RANK", "LOCAL_RANK")  # what torchrun numbers processes by
+_NOT_SET = "-1"  # stands for that, in some launchers and in Accelerate
 _MOST, _LARGEST_PORT = 1_000_000, (1 << 16) - 1
 _MOST_DIGITS, _LONGEST_SHOWN = 9, 100
 
@@ -26,13 +27,16 @@ def launched_count() -> int:
     Raises:
         UserError: the variables do not say it, or not which of them this one is and where they meet.
     """
-    count = _number("WORLD_SIZE", 1) if "WORLD_SIZE" in os.environ else 1
-    if count > 1:
-        _number("RANK", 0, count - 1)
+    alone = not _is_set("WORLD_SIZE") or _number("WORLD_SIZE", 1) == 1
+    if alone and not _is_set("LOCAL_RANK"):
+        return 1
+    count = _number("WORLD_SIZE", 1)
+    _number("RANK", 0, count - 1)
+    _number("MASTER_PORT", 0, _LARGEST_PORT)
+    if _is_set("LOCAL_RANK"):  # without GPUs it is not needed
         _number("LOCAL_RANK", 0)
-        _number("MASTER_PORT", 0, _LARGEST_PORT)
-        if not os.environ.get("MASTER_ADDR"):
-            raise _not_launched("MASTER_ADDR is not set")
+    if not os.environ.get("MASTER_ADDR"):
+        raise _not_launched("MASTER_ADDR is not set")
     return count
 
 
@@ -79,7 +83,7 @@ def launched_group(device: str) -> Iterator[str]:
     if on_cuda:
         if not torch.cuda.is_available():
             raise UserError(f"PyTorch cannot use the device {device!r} here: choose cpu")
-        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        device = f"cuda:{_number('LOCAL_RANK', 0)}"
         torch.cuda.set_device(device)
     with meeting():
         distributed.init_process_group("nccl" if on_cuda else "gloo")
@@ -172,10 +176,14 @@ def for_exchange(value: Tensor) -> Tensor:
     return value.to("cuda" if distributed.get_backend() == "nccl" else "cpu", copy=True)
 
 
+def _is_set(name: str) -> bool:
+    return os.environ.get(name, _NOT_SET) != _NOT_SET
+
+
 def _number(name: str, least: int, most: int = _MOST) -> int:
-    text = os.environ.get(name)
-    if text is None:
+    if not _is_set(name):
         raise _not_launched(f"{name} is not set")
+    text = os.environ[name]
     number = int(text) if text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS else -1
     if not least <= number <= most:
         raise _not_launched(f"{name} is {text[:_LONGEST_SHOWN]!r}, and must be a number from {least} to {most}")
@@ -184,8 +192,8 @@ def _number(name: str, least: int, most: int = _MOST) -> int:
 
 def _not_launched(problem: str) -> UserError:
     return UserError(
-        f"the variables that start several processes together do not fit: {problem}: start them with torchrun, set "
-        f"{', '.join(VARIABLES)} for each of them, or unset WORLD_SIZE for one process alone"
+        f"the environment does not say which processes work together: {problem}: start several with torchrun, or unset "
+        f"{', '.join(RANKS)}"
     )
 
 

@@ -19,6 +19,7 @@ from typing_extensions import Self
 
 from attnorm.config import LARGEST_FILE, from_dict
 from attnorm.errors import UserError
+from attnorm.files import check_regular
 from attnorm.memory import check_memory
 from attnorm.shipped import shipped_model
 
@@ -85,6 +86,7 @@ class PretrainedNetwork(
         if not Path(model_id).is_dir():
             path = Path(hf_hub_download(repo_id=model_id, filename=SAFETENSORS_SINGLE_FILE, **hub))
         try:
+            check_regular(path)
             tensors = load_file(path)
         except (OSError, SafetensorError) as error:
             raise UserError(f"{path} is missing or damaged, save or download the model again: {error}") from error

@@ -67,17 +67,23 @@ def read_run(run: Path, choice: Choice | None = None) -> RunFacts:
     state, complaints = checkpoint.newest(run / CHECKPOINTS, torch.device("cpu"))
     if state is None or complaints:
         raise UserError(f"{complaints[0] if complaints else f'{run} has no checkpoint'}: resume the run first")
+    try:
+        pictures, score = int(state["pictures"]), float(state["best"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"the checkpoint of step {state['step']} in {run} is none of a run that attnorm has trained: restore it"
+        ) from error
     evaluations, log = _figures(run / EVALUATIONS), _figures(run / LOG)
     step = step_of(folder)  # a process killed before its checkpoint leaves a model newer than that
     if step is None:  # saved by an earlier version
-        step = _best_step(run, config, evaluations.by_step, state["best"]) if best else int(state["step"])
+        step = _best_step(run, config, evaluations.by_step, score) if best else state["step"]
     return RunFacts(
         run=run,
         config=config,
         folder=folder,
         step=step,
         best=best,
-        pictures=state["pictures"],
+        pictures=pictures,
         evaluation={name: value for name, value in evaluations.by_step.get(step, {}).items() if math.isfinite(value)},
         layout=_layout(log.by_step, step),
         complaints=evaluations.complaints + log.complaints,

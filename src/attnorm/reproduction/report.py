@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from attnorm.config import differences, to_dict
+from attnorm.errors import UserError
 from attnorm.metrics.inpainting import HOLES
 from attnorm.metrics.inpainting_record import HEADS, InpaintingRecord
 from attnorm.metrics.result import Result, markdown
@@ -71,6 +72,8 @@ def _by_class(plan: Reproduction, found: dict[str, list[list[Result]]]) -> str:
     systems = list(plan.paper.printed)
     by_class = {system: [results[0].details["by_class"] for results in found[system]] for system in systems}
     names = next((list(runs[0]) for runs in by_class.values() if runs), [])
+    if any(set(one) != set(names) for runs in by_class.values() for one in runs):
+        raise UserError(f"the runs in {plan.out} were measured on other classes each: measure them on the same data")
     is_imagenet = len(names) == CLASS_CONDITIONAL["an-gan-imagenet128"].generator.num_classes
     shown = [(names[number], row) for number, row in CLASSES.items()] if is_imagenet else [(n, None) for n in names]
     rows = [["class", *(f"{NAMES[s]}, paper" for s in systems), *(f"{NAMES[s]}, ours" for s in systems)]]

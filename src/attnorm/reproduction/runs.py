@@ -17,7 +17,9 @@ from typing import Literal
 
 from attnorm.config import derive, to_dict
 from attnorm.errors import UserError
+from attnorm.metrics.inpainting import HOLES
 from attnorm.metrics.inpainting_record import InpaintingRecord, read_record
+from attnorm.metrics.registry import find_metrics
 from attnorm.metrics.result import Result, read_results
 from attnorm.presets import get_preset
 from attnorm.reproduction.paper import TABLES, PaperTable, Scale
@@ -95,22 +97,50 @@ class Reproduction:
         return run / "metrics" / f"{'-'.join(parts)}.json"
 
     def results(self, run: Path, steps: int) -> list[Result] | None:
-        """The figures of a finished run in the order of the table's metrics, None if they are not there yet."""
+        """The figures of a finished run in the order of the table's metrics, None if they are not there yet.
+
+        Raises:
+            UserError: what is there cannot be read, or has other figures than the table.
+        """
         path = self.record_path(run)
         if not path.is_file():
             return None
         results = read_results(path)
-        return results if results and results[0].protocol.step == steps else None
+        if not results or results[0].protocol.step != steps:
+            return None
+        self._check_results(path, results)
+        return results
 
     def inpainting_record(self, run: Path, steps: int) -> InpaintingRecord | None:
-        """What was measured of a finished inpainting run, None if it is not there yet."""
+        """What was measured of a finished inpainting run, None if it is not there yet; raises as `results` does."""
         path = self.record_path(run)
         record = read_record(path) if path.is_file() else None
-        return record if record is not None and record.protocol.step == steps else None
+        if record is None or record.protocol.step != steps:
+            return None
+        for kind in HOLES:
+            ways = record.figures.get(kind, {})
+            if "refined" not in ways or not all(set(self.paper.metrics) <= figures.keys() for figures in ways.values()):
+                raise self._other_figures(path)
+        return record
 
     def is_measured(self, run: Path, steps: int) -> bool:
         found = self.inpainting_record if self.paper.task == "inpainting" else self.results
         return found(run, steps) is not None
+
+    def _check_results(self, path: Path, results: Sequence[Result]) -> None:
+        metrics = find_metrics(self.paper.metrics)
+        if len(results) != len(metrics):
+            raise self._other_figures(path)
+        for metric, result in zip(metrics, results, strict=True):
+            named = result.metric.startswith((f"{metric.stem}-", f"{metric.standard}-"))
+            if not named or (metric.fewest_per_class and not result.details.get("by_class")):
+                raise self._other_figures(path)
+
+    def _other_figures(self, path: Path) -> UserError:
+        return UserError(
+            f"{path} has other figures than {self.table} ({', '.join(self.paper.metrics)}): remove it, and the same "
+            "command measures again"
+        )
 
 
 def make_runs(plan: Reproduction, say: Say, after_each: Callable[[], None]) -> int:

@@ -12,7 +12,7 @@ import torch
 
 from attnorm.errors import UserError
 from attnorm.files import crc32_of, swap_in
-from attnorm.json_records import read_json
+from attnorm.json_records import is_step, read_json
 
 STATE, MANIFEST = "state.pt", "manifest.json"
 
@@ -74,7 +74,9 @@ def newest(folder: Path, map_location: torch.device) -> tuple[dict[str, Any] | N
             except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
                 problem = f"{STATE} holds no training state: {type(error).__name__}"
             else:
-                return state, complaints
+                if isinstance(state, dict) and is_step(state.get("step")) and path == path_of(folder, state["step"]):
+                    return state, complaints
+                problem = f"{STATE} holds no training state of this step"
         complaints.append(f"{path} is damaged ({problem})")
     if complaints:
         raise UserError(f"{'; '.join(complaints)}; no whole checkpoint is left in {folder}")
@@ -98,8 +100,10 @@ def _problem(path: Path) -> str | None:
             return f"the checksum of {STATE} is wrong"
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"unreadable: {error!r}"
+    except OSError as error:
+        return f"{Path(error.filename or path).name} cannot be read: {error.strerror or error}"
+    except (ValueError, KeyError, TypeError):
+        return f"{MANIFEST} does not say what {STATE} should be"
     return None
 
 

@@ -66,7 +66,7 @@ class Divergence:
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Takes it from a checkpoint; those of earlier versions have none."""
-        self.skipped, self._in_a_row = state.get("skipped", 0), state.get("skipped_in_a_row", 0)
+        self.skipped, self._in_a_row = int(state.get("skipped", 0)), int(state.get("skipped_in_a_row", 0))
 
     def figures(self) -> dict[str, float]:
         """What the log shows of it."""

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from attnorm.errors import UserError
-from attnorm.files import sync_file, written_aside
+from attnorm.files import check_regular, sync_file, written_aside
 from attnorm.metrics.result import with_nulls
 from attnorm.training.log_lines import EVALUATIONS, LOG, parse_line
 
@@ -160,6 +160,7 @@ def _continued(path: Path, start: int) -> TextIO:
 def _cut(path: Path, start: int) -> None:
     """Removes the lines of steps after `start`, which a resumed run does again, and those that cannot be read."""
     if path.exists():
+        check_regular(path)
         lines = path.read_bytes().splitlines(keepends=True)
         kept = [line for line in lines if (parsed := parse_line(line)) is not None and parsed.step <= start]
         if kept != lines:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from attnorm.errors import UserError
-from attnorm.json_records import figure_of, is_figure, is_step, parse_json
+from attnorm.files import check_regular
+from attnorm.json_records import check_texts, figure_of, is_figure, is_step, parse_json
 
 LOG, EVALUATIONS = "log.jsonl", "metrics.jsonl"
 BOOKKEEPING = ("step", "time")  # of a line, and no figures
@@ -36,6 +37,7 @@ def parse_line(line: bytes) -> Line | None:
         return None
     try:
         entry = parse_json(line)
+        check_texts(list(entry) if isinstance(entry, dict) else [])  # a chart cannot be labelled with half a character
     except ValueError:
         return None
     if not isinstance(entry, dict) or not is_step(entry.get("step")):
@@ -53,6 +55,7 @@ def read_lines(path: Path) -> Lines:
         UserError: the file cannot be read.
     """
     try:
+        check_regular(path)
         lines = [line for line in path.read_bytes().splitlines(keepends=True) if line.strip()]
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror or error})") from error

@@ -217,12 +217,9 @@ def _go_on(
         # A run that was killed before its first checkpoint starts again: it would do the same steps anyway.
         state, complaints = checkpoint.newest(run / CHECKPOINTS, accelerator.device)
         if state is not None:
-            start, best = _restore(task, state, config, len(dataset), run), state["best"]
+            start, best = _restore(task, divergence, sums, state, config, len(dataset), run)
             if state.get("checksum", checksum) != checksum:  # checkpoints of earlier versions have none
                 complaints.append(f"{config.data} holds other pictures than those that {run} was trained on until now")
-            divergence.load_state(state)
-            divergence.last_good = start
-            sums.load_state(state.get("figures", []))  # checkpoints of earlier versions have none
         _check_agreed(start, run, accelerator)
     if main:
         _clear_leftovers(run, LEFTOVERS if resume else HALF_A_START)
@@ -381,20 +378,31 @@ def _clear_leftovers(run: Path, patterns: Sequence[str]) -> None:
         ) from error
 
 
-def _restore(task: Task, state: dict[str, Any], config: TrainingConfig, pictures: int, run: Path) -> int:
-    """Puts a checkpoint into the task and returns its step."""
+def _restore(
+    task: Task,
+    divergence: Divergence,
+    sums: FigureSums,
+    state: dict[str, Any],
+    config: TrainingConfig,
+    pictures: int,
+    run: Path,
+) -> tuple[int, float]:
+    """Puts a checkpoint into what it was taken of; returns its step and the best score until then."""
     step: int = state["step"]
     if config.steps < step:
         raise UserError(f"{run} is at step {step} already: {config.steps} steps in all cannot be reached")
-    if state["pictures"] != pictures:  # another number means another order
+    if state.get("pictures", pictures) != pictures:  # another number means another order
         raise UserError(
             f"{config.data} has {pictures} pictures, but {run} was trained on {state['pictures']}: restore the data"
         )
     try:
         task.load_state(state["task"])
+        divergence.load_state(state)
+        divergence.last_good = step
+        sums.load_state(state.get("figures", []))  # checkpoints of earlier versions have none
+        return step, float(state["best"])
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"the checkpoint of step {step} does not fit {run / CONFIG}: undo its changes") from error
-    return step
 
 
 class _Order:
