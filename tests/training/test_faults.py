@@ -20,7 +20,7 @@ from attnorm.data.batches import Prefetcher
 from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
 from attnorm.models.saved import step_of
-from attnorm.training import loop, stopping
+from attnorm.training import loop, stopping, together
 from attnorm.training.class_conditional import ClassConditionalTask
 from attnorm.training.journal import Journal
 from attnorm.training.stopping import stop_signals
@@ -230,7 +230,7 @@ def test_a_process_that_cannot_begin_does_not_keep_the_others_waiting(
     monkeypatch.chdir(tmp_path)
     for name, value in {"WORLD_SIZE": processes, **LAUNCHED}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(loop, "Accelerator", lambda **options: met.append(options))
+    monkeypatch.setattr(together, "Accelerator", lambda **options: met.append(options))
     assert main(arguments) == 2
     assert said in capsys.readouterr().err
     assert len(met) == meetings
@@ -270,9 +270,9 @@ def test_processes_that_see_different_checkpoints_are_refused(tmp_path):
         def gather(self, mine):
             return torch.cat([mine, torch.tensor([4])])
 
-    loop._check_agreed(4, tmp_path, Apart())
+    together.check_agreed(4, tmp_path, Apart())
     with pytest.raises(UserError, match=r"different newest checkpoints .* \(of steps 4, 6\)"):
-        loop._check_agreed(6, tmp_path, Apart())
+        together.check_agreed(6, tmp_path, Apart())
 
 
 LOST = [
@@ -288,14 +288,14 @@ def test_a_process_that_lost_another_says_so(error, started, remedy, tmp_path):
         (tmp_path / "config.yaml").touch()
     with (
         pytest.raises(UserError, match=f"process 1 has lost another process of the run, .* {remedy}"),
-        loop._together(Several, tmp_path),
+        together.together(Several, tmp_path),
     ):
         raise error
 
 
 @pytest.mark.parametrize(("accelerator", "error"), [(Several, RuntimeError("shapes differ")), (One, LOST[0])])
 def test_other_errors_stay_what_they_are(accelerator, error, tmp_path):
-    with pytest.raises(RuntimeError) as caught, loop._together(accelerator, tmp_path):
+    with pytest.raises(RuntimeError) as caught, together.together(accelerator, tmp_path):
         raise error
     assert caught.value is error
 

@@ -17,7 +17,7 @@ from attnorm.cli import main
 from attnorm.config import derive, to_dict
 from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
-from attnorm.training import checkpoint, divergence, loop
+from attnorm.training import checkpoint, divergence, loop, run_folder
 from attnorm.training.class_conditional import ClassConditionalTask
 from attnorm.training.stopping import STOP_SIGNALS
 
@@ -401,15 +401,15 @@ def test_a_folder_with_anything_else_in_it_is_refused_and_keeps_it(name, tmp_pat
 
 
 def test_what_a_start_that_came_to_nothing_left_does_not_stop_the_next(tmp_path):
-    loop._check_new(tmp_path / "new")
-    loop._check_new(tmp_path)
+    run_folder.check_new(tmp_path / "new")
+    run_folder.check_new(tmp_path)
     (tmp_path / "prepared-data").mkdir()
     (tmp_path / "config.yaml.partial-123").write_text("half")
-    loop._check_new(tmp_path)
+    run_folder.check_new(tmp_path)
     (tmp_path / "one").touch()
     (tmp_path / "two").touch()
     with pytest.raises(UserError, match=r"is not empty \(one and 1 more\)"):
-        loop._check_new(tmp_path)
+        run_folder.check_new(tmp_path)
 
 
 def test_checkpoints_without_their_configuration_are_not_taken_for_the_new_runs(run_copy, tiny_arguments, capsys):

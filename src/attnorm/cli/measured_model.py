@@ -21,7 +21,8 @@ from attnorm.training.checkpoint import latest_step
 from attnorm.training.class_conditional import ClassConditionalConfig
 from attnorm.training.config import TrainingConfig
 from attnorm.training.inpainting import InpaintingConfig
-from attnorm.training.loop import BEST, CHECKPOINTS, CONFIG, MODEL, PREPARED, read_config
+from attnorm.training.loop import read_config
+from attnorm.training.run_folder import BEST, CHECKPOINTS, CONFIG, MODEL, PREPARED
 
 WEIGHTS = ("ema", "raw")
 

@@ -13,7 +13,8 @@ from attnorm.config import derive, overridden, override
 from attnorm.data.prepare import default_workers
 from attnorm.errors import UserError
 from attnorm.presets import PRESETS, get_preset
-from attnorm.training.loop import begin, met
+from attnorm.training.loop import begin
+from attnorm.training.together import met
 
 TAKES_OVERRIDES = True
 _OWN = ("--data", "--out")  # what is not a field of the preset

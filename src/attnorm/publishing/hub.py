@@ -19,7 +19,7 @@ from attnorm.models.saved import card_at, step_of, task_of
 from attnorm.publishing.card import renamed
 from attnorm.publishing.package import Wishes, package
 from attnorm.shipped import CARD_FILE, CONFIG_FILE, shipped_model
-from attnorm.training.loop import CONFIG
+from attnorm.training.run_folder import CONFIG
 
 # Without a network the hub's client raises what its own HTTP library does: OSErrors of one, and relatives of the error
 # that HfHubHTTPError is made from of another.

@@ -16,7 +16,8 @@ from attnorm.training import checkpoint
 from attnorm.training.class_conditional import ClassConditionalConfig
 from attnorm.training.inpainting import InpaintingConfig
 from attnorm.training.log_lines import EVALUATIONS, LOG, Lines, read_lines
-from attnorm.training.loop import BEST, CHECKPOINTS, MODEL, read_config
+from attnorm.training.loop import read_config
+from attnorm.training.run_folder import BEST, CHECKPOINTS, MODEL
 
 Choice = Literal["best", "last"]
 PublishedConfig = ClassConditionalConfig | InpaintingConfig

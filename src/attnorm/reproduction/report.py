@@ -16,7 +16,8 @@ from attnorm.presets import CLASS_CONDITIONAL, get_preset
 from attnorm.reproduction.paper import CLASSES, NAMES
 from attnorm.reproduction.runs import Reproduction, commands
 from attnorm.training.class_conditional import ClassConditionalConfig
-from attnorm.training.loop import CONFIG, read_config
+from attnorm.training.loop import read_config
+from attnorm.training.run_folder import CONFIG
 
 # Fields that say how a run is watched or where it is, not what is trained.
 IMMATERIAL = (

@@ -27,8 +27,9 @@ from attnorm.training.checkpoint import latest_step
 from attnorm.training.class_conditional import ClassConditionalConfig
 from attnorm.training.config import TrainingConfig
 from attnorm.training.inpainting import InpaintingConfig
-from attnorm.training.loop import CHECKPOINTS, CONFIG, read_config
+from attnorm.training.loop import read_config
 from attnorm.training.precision import resolve_device
+from attnorm.training.run_folder import CHECKPOINTS, CONFIG
 
 Say = Callable[[str], None]
 

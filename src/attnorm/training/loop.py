@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,15 +16,13 @@ from accelerate import Accelerator
 from safetensors import SafetensorError
 from torch import Tensor
 
-from attnorm import __version__
-from attnorm.config import field_of, fields, from_dict, read_yaml, to_dict, to_yaml
+from attnorm.config import field_of, from_dict, read_yaml, to_yaml
 from attnorm.data.batches import Prefetcher, batch_indices
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.loading import load
 from attnorm.errors import UserError
-from attnorm.files import check_folder, put_back, swap_in, written_aside
+from attnorm.files import swap_in, written_aside
 from attnorm.memory import check_memory
-from attnorm.metrics.processes import check_alike, launched_count, lost_another, meeting
 from attnorm.models.saved import write_step
 from attnorm.training import checkpoint
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
@@ -35,16 +33,21 @@ from attnorm.training.inpainting import InpaintingConfig, InpaintingTask
 from attnorm.training.journal import Journal, resume_command
 from attnorm.training.precision import resolve_device, resolve_precision
 from attnorm.training.randomness import seed_for
-from attnorm.training.run_lock import LOCK, run_lock
+from attnorm.training.run_folder import (
+    BEST,
+    CHECKPOINTS,
+    CONFIG,
+    HALF_A_START,
+    LEFTOVERS,
+    MODEL,
+    PREPARED,
+    SAMPLES,
+    check_new,
+    clear_leftovers,
+)
+from attnorm.training.run_lock import run_lock
 from attnorm.training.stopping import stop_signals
-
-CONFIG, CHECKPOINTS, SAMPLES, MODEL, BEST = "config.yaml", "checkpoints", "samples", "model", "best"
-PREPARED = "prepared-data"
-# What a start that came to nothing may leave in the run's folder: pictures, where that is the working folder, and a
-# configuration whose writing was killed.
-HALF_A_START = (f"{CONFIG}.partial-*",)
-BEFORE_A_RUN = (PREPARED, LOCK, *HALF_A_START)
-LEFTOVERS = (".*.partial", "*.partial-*", f"{CHECKPOINTS}/.*.partial", f"{SAMPLES}/*.partial-*")
+from attnorm.training.together import check_agreed, check_same_pictures, check_same_run, meet, met, together
 
 
 class Task(Protocol):
@@ -86,9 +89,9 @@ def begin(config: TrainingConfig, run: Path, workers: int = 1, fixed: Sequence[s
     """
     accelerator = _accelerator(config)
     config = replace(config, precision=resolve_precision(config.precision, accelerator.device))
-    with _together(accelerator, run):
+    with together(accelerator, run):
         if accelerator.is_main_process:  # no other writes there
-            _check_new(run)
+            check_new(run)
         _check_memory(config, accelerator)
         dataset = _load_data(config, config.data, run, accelerator, workers)
         config = _fitted(config, dataset, fixed)
@@ -109,40 +112,13 @@ def resume(run: Path, steps: int | None = None, workers: int = 1) -> int:
     with met():
         config = _lengthened(read_config(run), steps, run)
     accelerator = _accelerator(config)
-    with _together(accelerator, run):
+    with together(accelerator, run):
         _check_memory(config, accelerator)
         dataset = _load_data(config, config.data, run, accelerator, workers)
         misfit = config.misfit(dataset)
         if misfit is not None:
             raise UserError(f"cannot go on with {run}: {misfit}: restore the data")
         return _train(config, run, dataset, accelerator, workers, resume=True)
-
-
-def _check_new(run: Path) -> None:
-    """Refuses a folder that a new run must not write to."""
-    try:
-        str(run).encode()
-    except UnicodeEncodeError as error:  # safetensors would write there, and not find it again
-        raise UserError(f"weights cannot be kept in {run}, a name that is not UTF-8: choose another --out") from error
-    if (run / CONFIG).exists():
-        raise UserError(f"{run} holds a run already: go on with `{resume_command(run)}`, or choose another --out")
-    if checkpoint.latest_step(run / CHECKPOINTS) is not None:  # they would be taken for the new run's
-        raise UserError(
-            f"{run} holds the checkpoints of a run, but not its {CONFIG}: restore that, remove {run / CHECKPOINTS}, "
-            "or choose another --out"
-        )
-    check_folder(run)
-    try:
-        found = sorted(run.iterdir()) if run.exists() else []
-    except OSError as error:
-        raise UserError(f"cannot read {run} ({error.strerror}): choose another --out") from error
-    others = [path.name for path in found if not any(map(path.match, BEFORE_A_RUN))]
-    if others:  # a run replaces and removes files of its own names: they must not be someone's
-        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-        raise UserError(
-            f"{run} is not empty ({others[0]}{more}): a run writes and removes files there, so choose a new or empty "
-            "folder for --out"
-        )
 
 
 def _lengthened(config: TrainingConfig, steps: int | None, run: Path) -> TrainingConfig:
@@ -184,17 +160,17 @@ def _train(
     resume: bool,
 ) -> int:
     checksum = _checksum(dataset, config.data)
-    _check_alike(config, dataset, checksum)
+    check_same_run(config, dataset, checksum)
     task: Task = TASKS[config.task][1](config, accelerator)
     if config.evaluate_every:  # what is wrong with it shows now, not after hours
         other = config.evaluation_data
         validation = _load_data(config, other, run, accelerator, workers) if other else dataset
         if other:
-            _check_same_pictures(other, validation, _checksum(validation, other))
+            check_same_pictures(other, validation, _checksum(validation, other))
         task.prepare_evaluation(validation)
     with run_lock(run) if accelerator.is_main_process else nullcontext():  # no other writes there
         if accelerator.is_main_process and not resume:
-            _check_new(run)  # again: another start may have been quicker
+            check_new(run)  # again: another start may have been quicker
         return _go_on(config, run, dataset, checksum, task, accelerator, resume=resume)
 
 
@@ -220,9 +196,9 @@ def _go_on(
             start, best = _restore(task, divergence, sums, state, config, len(dataset), run)
             if state.get("checksum", checksum) != checksum:  # checkpoints of earlier versions have none
                 complaints.append(f"{config.data} holds other pictures than those that {run} was trained on until now")
-        _check_agreed(start, run, accelerator)
+        check_agreed(start, run, accelerator)
     if main:
-        _clear_leftovers(run, LEFTOVERS if resume else HALF_A_START)
+        clear_leftovers(run, LEFTOVERS if resume else HALF_A_START)
     if main and (not resume or config != read_config(run)):  # a new number of steps holds for the next resume too
         _write_config(config, run)
     accelerator.wait_for_everyone()
@@ -300,84 +276,6 @@ def _read(batches: Prefetcher, count: int, run: Path) -> list[tuple[np.ndarray, 
         raise UserError(f"{error}; see to the data, then go on with: {resume_command(run)}") from error
 
 
-@contextmanager
-def _together(accelerator: Accelerator, run: Path) -> Iterator[None]:
-    """Where one of several processes ends, the next exchange of the others fails: they end too, with a sentence."""
-    try:
-        yield
-    except RuntimeError as error:
-        if accelerator.num_processes == 1 or not lost_another(error):
-            raise
-        again = f"go on with: {resume_command(run)}" if (run / CONFIG).exists() else "start again"
-        raise UserError(
-            f"process {accelerator.process_index} has lost another process of the run, which says why if it could; "
-            f"then {again}, with as many processes or with another number"
-        ) from error
-
-
-@contextmanager
-def met() -> Iterator[None]:
-    """A process that must leave before it has met the others meets them first: they would wait for it, long."""
-    try:
-        yield
-    except UserError:
-        with suppress(UserError):  # that they do not meet either is not what the person has to know
-            if launched_count() > 1:
-                _meet(cpu=not torch.cuda.is_available())
-        raise
-
-
-def _meet(cpu: bool) -> Accelerator:
-    """Joins the processes of the run.
-
-    Raises:
-        UserError: they do not find each other.
-    """
-    with meeting():
-        return Accelerator(cpu=cpu, mixed_precision="no")
-
-
-def _check_alike(config: TrainingConfig, dataset: ImageDataset, checksum: int) -> None:
-    """Refuses processes that would take other steps than the first one: with another seed, for instance, the weights of
-    each would start elsewhere. All must call it together.
-    """
-    programs = {"the version of attnorm": __version__, "that of PyTorch": torch.__version__}
-    check_alike(programs, "install the same versions on all machines")
-    check_alike(dict(fields(to_dict(config))), "give all processes the same arguments")
-    _check_same_pictures(config.data, dataset, checksum)
-
-
-def _check_same_pictures(source: str, dataset: ImageDataset, checksum: int) -> None:
-    pictures = {"the number of pictures": len(dataset), "their checksum": f"{checksum:08x}"}
-    check_alike(pictures, f"{source} must be the same on every machine")
-
-
-def _check_agreed(start: int, run: Path, accelerator: Accelerator) -> None:
-    """Refuses to go on where processes have found different checkpoints. All must call it together."""
-    starts = accelerator.gather(torch.tensor([start], device=accelerator.device)).tolist()
-    if len(set(starts)) > 1:
-        found = ", ".join(str(step) for step in sorted(set(starts)))
-        raise UserError(
-            f"the processes find different newest checkpoints in {run / CHECKPOINTS} (of steps {found}): they must all "
-            f"see the same folder; mount it on every machine, then go on with: {resume_command(run)}"
-        )
-
-
-def _clear_leftovers(run: Path, patterns: Sequence[str]) -> None:
-    """Removes what a killed process was writing when it was killed, and puts back what it had moved away."""
-    try:
-        for folder in (run / MODEL, run / BEST):
-            put_back(folder.resolve())
-        for pattern in patterns:
-            for path in run.glob(pattern):
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(
-            f"cannot clear away what a killed process has left in {run} ({error.strerror or error}): make the folder "
-            f"writable, then go on with: {resume_command(run)}"
-        ) from error
-
-
 def _restore(
     task: Task,
     divergence: Divergence,
@@ -421,7 +319,7 @@ class _Order:
 def _accelerator(config: TrainingConfig) -> Accelerator:
     with met():
         device = resolve_device(config.device)
-    accelerator = _meet(cpu=device.type == "cpu")
+    accelerator = meet(cpu=device.type == "cpu")
     pieces = accelerator.num_processes * config.accumulation
     if config.batch_size % pieces:
         raise UserError(

@@ -16,7 +16,8 @@ from attnorm.training.class_conditional import ClassConditionalConfig, prepare_f
 from attnorm.training.config import TrainingConfig
 from attnorm.training.inpainting import InpaintingConfig
 from attnorm.training.journal import resume_command
-from attnorm.training.loop import CHECKPOINTS, CONFIG, read_config
+from attnorm.training.loop import read_config
+from attnorm.training.run_folder import CHECKPOINTS, CONFIG
 
 
 class RestoredDiscriminator(NamedTuple):
