@@ -1,11 +1,7 @@
 """`attnorm evaluate` on a small run: table, record, picture, and everything that it refuses."""
 
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -18,6 +14,7 @@ from attnorm.metrics import inception_file
 from attnorm.metrics.result import read_results
 from attnorm.models.class_conditional import Generator
 from attnorm.training import checkpoint
+from tests.two_processes import run_two
 
 NAME = "step-0000006-digits-kid-efficientnet-lite0-n12-seed0"
 KID = ("--num", "12", "--metrics", "kid")  # the quickest
@@ -267,21 +264,9 @@ def test_inception_without_a_network_says_what_to_do(run_copy, refused, monkeypa
 
 def test_two_processes_write_one_record_of_the_same_numbers(run_copy, evaluate, tmp_path):
     assert evaluate(run_copy, *KID, "--out", "one.json")[0] == 0
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    command = [sys.executable, "-m", "attnorm", "evaluate", str(run_copy), *KID, "--out", "two.json"]
-    processes = [
-        subprocess.Popen(
-            command,
-            env=os.environ | group | {"RANK": rank, "LOCAL_RANK": rank, "ATTNORM_CACHE": str(tmp_path / "cache")},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank in "01"
-    ]
-    outputs = [process.communicate(timeout=100)[0] for process in processes]
+    command = ["-m", "attnorm", "evaluate", str(run_copy), *KID, "--out", "two.json"]
+    processes = run_two(lambda rank: command, ATTNORM_CACHE=str(tmp_path / "cache"))
+    outputs = [process.stdout for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert "kd-efficientnet-lite0-12" in outputs[0]
     assert outputs[1] == ""

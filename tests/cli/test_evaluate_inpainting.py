@@ -1,10 +1,7 @@
 """`attnorm evaluate` of an inpainting run: figures, reference fills, record, sheet, and everything that it refuses."""
 
 import json
-import os
 import shutil
-import socket
-import subprocess
 import sys
 
 import numpy as np
@@ -17,6 +14,7 @@ from attnorm.metrics.fills import mean_colour
 from attnorm.metrics.inpainting import HOLES
 from attnorm.metrics.inpainting_record import read_record
 from attnorm.metrics.reconstruction import reconstruction, structural_similarity
+from tests.two_processes import run_two
 
 NAME = "step-0000006-digits-held-out-n12-gaussian-seed0"
 
@@ -152,15 +150,8 @@ def test_what_cannot_be_measured_is_refused(run, finished_run, tmp_path, refused
 
 def test_two_processes_measure_what_one_does(run, output):
     output("evaluate", run, "--num", 9, "--out", run / "one.json")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "attnorm", "evaluate", str(run), "--num", "9", "--out", str(run / "two.json")]
-    processes = [
-        subprocess.Popen(command, env=os.environ | group | {"RANK": rank, "LOCAL_RANK": rank}) for rank in "01"
-    ]
-    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    command = ["-m", "attnorm", "evaluate", str(run), "--num", "9", "--out", str(run / "two.json")]
+    assert [process.returncode for process in run_two(lambda rank: command)] == [0, 0]
     one, two = (read_record(run / f"{name}.json").figures for name in ("one", "two"))
     for kind, ways in one.items():
         for way, figures in ways.items():

@@ -1,10 +1,6 @@
 """The whole protocol: against torchmetrics on the same features, on one process and on two, and what it refuses."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 import warnings
 
 import numpy as np
@@ -18,6 +14,7 @@ from attnorm.metrics.gaussian import GaussianStatistics, frechet_distance
 from attnorm.metrics.registry import MetricValue
 from tests.metrics import toy
 from tests.metrics.toy import NAMES, Extractor, Network, dataset, draw, evaluator
+from tests.two_processes import run_two
 
 
 def pictures_of(evaluator):
@@ -134,21 +131,10 @@ def test_real_statistics_are_computed_once_for_many_measurements(tmp_path):
 
 def test_two_processes_measure_what_one_does(tmp_path):
     """Each looks at its share; a second time, at none of the real pictures."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
-    command = [sys.executable, "-m", "tests.metrics.toy", str(tmp_path)]
-
-    processes = [
-        subprocess.Popen(
-            command, env=os.environ | group | {"RANK": rank, "LOCAL_RANK": rank}, stdout=subprocess.PIPE, text=True
-        )
-        for rank in "01"
-    ]
+    processes = run_two(lambda rank: ["-m", "tests.metrics.toy", str(tmp_path)])
     expected = figures(evaluator().measure(draw))
     for process, shares in zip(processes, ([28 + 36, 36], [32 + 34, 34]), strict=True):
-        measured = json.loads(process.communicate(timeout=100)[0])
+        measured = json.loads(process.stdout)
         assert process.returncode == 0
         for one in measured:
             assert one["figures"] == pytest.approx(expected, rel=1e-6)

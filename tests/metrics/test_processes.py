@@ -1,9 +1,6 @@
 """Without a group everything is one process; with two, see test_evaluation."""
 
-import os
 import socket
-import subprocess
-import sys
 
 import pytest
 
@@ -18,6 +15,7 @@ from attnorm.metrics.processes import (
     rank_and_count,
 )
 from tests.metrics.toy import evaluator
+from tests.two_processes import run_two
 
 LAUNCHED = {"RANK": "1", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 
@@ -145,29 +143,14 @@ except UserError as error:
 
 
 def test_who_loses_another_process_says_so_in_a_sentence():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(probe.getsockname()[1]), "WORLD_SIZE": "2"}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", ENDING_FIRST],
-            env={**os.environ, **group, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        said = [process.communicate(timeout=300)[1] for process in started]
-    finally:
-        for process in started:
-            process.kill()
+    ended = run_two(lambda rank: ["-c", ENDING_FIRST])
+    said = [process.stderr for process in ended]
     assert said[0] == "there is nothing at nowhere\n"
     assert (
         said[1].splitlines()[-1].startswith("process 1 has lost another one of its group, which says why if it could")
     )
     assert "Traceback" not in said[1]
-    assert [process.returncode for process in started] == [1, 1]
+    assert [process.returncode for process in ended] == [1, 1]
 
 
 def test_more_processes_than_batches_are_a_sentence(monkeypatch):

@@ -5,9 +5,6 @@ goes on to the undisturbed end afterwards.
 import errno
 import os
 import signal
-import socket
-import subprocess
-import sys
 import threading
 
 import pytest
@@ -24,6 +21,7 @@ from attnorm.training import loop, stopping, together
 from attnorm.training.class_conditional import ClassConditionalTask
 from attnorm.training.journal import Journal
 from attnorm.training.stopping import stop_signals
+from tests.two_processes import run_two
 
 DIGITS = ("train", "an-gan-digits", "--data", "digits", "--out")
 NO_ROOM = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -238,28 +236,13 @@ def test_a_process_that_cannot_begin_does_not_keep_the_others_waiting(
 
 def test_processes_that_would_take_other_steps_are_refused(tiny_arguments, tmp_path):
     """With another seed each would have begun with weights of its own, and nothing would have shown it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        group = LAUNCHED | {"WORLD_SIZE": "2", "MASTER_PORT": str(probe.getsockname()[1])}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "attnorm", *DIGITS, str(tmp_path / "run"), *tiny_arguments, "--seed", str(rank)],
-            env=os.environ | group | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        said = [process.communicate(timeout=300)[1] for process in started]
-    finally:
-        for process in started:
-            process.kill()
+    out = str(tmp_path / "run")
+    ended = run_two(lambda rank: ["-m", "attnorm", *DIGITS, out, *tiny_arguments, "--seed", rank])
     sentence = (
         "the processes do not do the same: seed is 0 in process 0 and 1 in process 1: give all processes the same"
     )
-    assert said == [f"attnorm: error: {sentence} arguments\n"] * 2
-    assert [process.returncode for process in started] == [2, 2]
+    assert [process.stderr for process in ended] == [f"attnorm: error: {sentence} arguments\n"] * 2
+    assert [process.returncode for process in ended] == [2, 2]
     assert not (tmp_path / "run").exists()
 
 
