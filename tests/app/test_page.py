@@ -109,9 +109,21 @@ def picture_file(folder):
 
 
 def open_picture(page, file):
-    page.locator(".drop input[type=file]:visible, .drop input[type=file]").first.set_input_files(file)
+    picker = page.locator(".drop input[type=file]:visible, .drop input[type=file]").first
+    shows_another(page, lambda: picker.set_input_files(file))
+
+
+def open_example(page):
+    shows_another(page, page.locator(".examples button:visible, .examples .gallery-item:visible").first.click)
+
+
+def shows_another(page, act):
+    """Waits for the picture in the editor that `act` puts there."""
     page.wait_for_function("document.querySelector('#editor canvas')?.clientWidth > 0")
-    page.get_by_text(file.name[:4]).first.wait_for()
+    canvas = page.locator("#editor canvas").first
+    before = middle_of(canvas, 40)
+    act()
+    until(page, lambda: np.abs(middle_of(canvas, 40) - before).mean() > 20, "the editor did not show the picture")
 
 
 def stroke(page):
@@ -152,11 +164,16 @@ def use(page, tool, becomes=lambda canvas: True):
     page.locator("#editor").get_by_label(tool, exact=True).click()
     page.mouse.move(0, 0)
     canvas = page.locator("#editor canvas").first
-    for _ in range(60):
+    until(page, lambda: becomes(canvas), f"{tool} did nothing")
+
+
+def until(page, seen, otherwise):
+    """Looks again and again: the editor tells nobody when it shows what it was given."""
+    for _ in range(PATIENCE // 500):
         page.wait_for_timeout(500)
-        if becomes(canvas):
+        if seen():
             return
-    raise AssertionError(f"{tool} did nothing")
+    raise AssertionError(otherwise)
 
 
 def middle_of(canvas, reach=5):
@@ -227,10 +244,7 @@ def test_a_picture_lies_in_the_middle_however_late_the_editor_and_takes_the_firs
     assert found is not None and abs(found[0] - found[1]) <= TOOL_BAR, found
     canvas = page.locator("#editor canvas").first
     stroke(page)
-    for _ in range(60):
-        if pinkness(canvas) > 60:
-            break
-        page.wait_for_timeout(500)
+    until(page, lambda: pinkness(canvas) > 60, "the editor did not take the first stroke")
     hole = saved_mask(page)
     assert hole.shape == (200, 300) and hole[100, 150] and hole.mean() < 0.3
 
@@ -256,13 +270,7 @@ def test_a_stroke_is_replaced_and_nothing_else(opened, tmp_path):
     assert page.locator("#compare img").count() == 2
 
     page.get_by_role("button", name="Grow", exact=True).click()
-    grown = hole
-    for _ in range(20):  # nothing tells when the editor shows it
-        page.wait_for_timeout(500)
-        grown = np.asarray(download(page, page.locator("#mask-save").click)[1]) == 255
-        if grown.sum() > hole.sum():
-            break
-    assert np.array_equal(grown, changed_by(4, hole))
+    until(page, lambda: np.array_equal(saved_mask(page), changed_by(4, hole)), "the mask did not grow by 4 pixels")
 
     page.get_by_text("Layout of the attentive normalization").click()
     page.locator("#show-layout").click()
@@ -293,8 +301,7 @@ def test_the_editors_buttons_take_paint_away_and_leave_the_picture(opened, tmp_p
 @needs_browser
 def test_the_controls_of_the_first_tab_do_what_they_say(opened):
     page = opened()
-    page.locator(".examples button:visible, .examples .gallery-item:visible").first.click()
-    page.wait_for_function("document.querySelector('#editor canvas')?.clientWidth > 0")
+    open_example(page)
 
     def marked(canvas):
         return page.locator("#editor").get_by_label("Undo", exact=True).is_enabled()
@@ -341,18 +348,26 @@ def test_the_controls_of_the_first_tab_do_what_they_say(opened):
 
 
 @needs_browser
-def test_an_uploaded_mask_is_used_to_the_pixel(opened, tmp_path):
+def test_masks_lie_where_they_belong_and_an_uploaded_one_is_used_to_the_pixel(opened, tmp_path):
+    pixels = np.full((200, 300, 4), (0, 0, 255, 255), np.uint8)
+    pixels[50:150, 100:200, 3] = 0
+    Image.fromarray(pixels).save(tmp_path / "transparent.png")
     file, before = picture_file(tmp_path)
     hole = np.zeros(SIZE, bool)
-    hole[20:50:2, 30:80] = True
+    hole[20:70:2, 30:80] = True  # the middle too
     Image.fromarray(hole.astype(np.uint8) * 255).save(tmp_path / "mask.png")
     page = opened(PHONE, "dark")
-    open_picture(page, file)
+    open_picture(page, tmp_path / "transparent.png")
+    canvas = page.locator("#editor canvas").first
+    until(page, lambda: pinkness(canvas) > 60, "the editor did not show what is transparent as marked")
+    page.get_by_label("Clear", exact=True).first.click()
+    open_example(page)
+    open_picture(page, file)  # which is smaller
     page.get_by_text("Mask: grow, shrink, upload, download").click()
     with page.expect_file_chooser() as chooser:
         page.locator("#mask-upload").click()
     chooser.value.set_files(tmp_path / "mask.png")
-    page.wait_for_timeout(2000)
+    until(page, lambda: pinkness(canvas) > 30, "the editor did not show the mask")
     _, result = complete(page)
     after = np.asarray(result)
     assert np.array_equal(after[~hole], before[~hole])

@@ -35,6 +35,9 @@ MODES = [
     ("windows around the holes", "crop"),
     ("whole picture, scaled down", "resize"),
 ]
+# Gradio's editor puts a layer into the middle of the largest picture that it has held since it was last empty: so it
+# begins smaller than any picture and is emptied before it is given another one.
+SMALLEST = (8, 8)
 # Gradio's editor is deaf to its size until its renderer is loaded, and so may stay as narrow as the page was while that
 # was settling, with the picture small and beside the middle. Two changes of the width make it measure and fit anew: the
 # first waits for the canvas, the second for a frame in which the canvas has followed, however late that is.
@@ -75,7 +78,7 @@ class InpaintTab:
         if not models:
             no_model("inpainting")
             return
-        canvas, shown = gr.State(None, time_to_live=KEPT), gr.State(None, time_to_live=KEPT)
+        canvas, shown, coming = (gr.State(None, time_to_live=KEPT) for _ in range(3))
         with gr.Row():
             with gr.Column(min_width=320):
                 upload = picture_upload()
@@ -88,6 +91,7 @@ class InpaintTab:
                     format="png",
                     interactive=True,
                     height=480,
+                    canvas_size=SMALLEST,
                     sources=(),
                     transforms=(),
                     layers=False,
@@ -154,18 +158,26 @@ class InpaintTab:
                     legend = gr.HTML()
                     gr.Markdown("A colour is the entity with the largest weight at a pixel.", elem_classes="hint")
         cleared = [compare, report, result, shown, overlay, legend]
-        opened = [canvas, editor, *cleared]
-        upload.clear(self.close, None, opened, **INSIDE)
-        edited, changing = [canvas, editor], [canvas, editor, amount]
-        for loaded in (
-            upload.upload(told(self.open), upload, opened, **INSIDE),
-            examples.click(told(self.open_example), examples, opened, **INSIDE),
-            mask_upload.upload(told(self.take_mask), [canvas, mask_upload], edited, **INSIDE),
-            grow.click(told(self.grow), changing, edited, **INSIDE),
-            shrink.click(told(self.shrink), changing, edited, **INSIDE),
-            editor.clear(told(self.clear), canvas, edited, **INSIDE),
+        opened = [canvas, coming, editor, *cleared]
+        # Never on the editor: for every sign of progress Gradio has it upload all that is painted, and one that is late
+        # for that may cover it for good.
+        on_upload, on_amount = {"show_progress_on": upload, **INSIDE}, {"show_progress_on": amount, **INSIDE}
+        upload.clear(self.close, None, opened, **on_upload)
+        for picked in (
+            upload.upload(told(self.open), upload, opened, **on_upload),
+            examples.click(told(self.open_example), examples, opened, **on_upload),
         ):
-            loaded.then(None, None, None, js=MEASURE_AGAIN, **INSIDE)
+            picked.success(lambda value: value, coming, editor, **on_upload).then(
+                None, None, None, js=MEASURE_AGAIN, **INSIDE
+            )
+        edited, changing = [canvas, editor], [canvas, editor, amount]
+        for edit in (
+            mask_upload.upload(told(self.take_mask), [canvas, mask_upload], edited, **on_amount),
+            grow.click(told(self.grow), changing, edited, **on_amount),
+            shrink.click(told(self.shrink), changing, edited, **on_amount),
+            editor.clear(told(self.clear), canvas, edited, **on_amount),
+        ):
+            edit.then(None, None, None, js=MEASURE_AGAIN, **INSIDE)
         mask_save.click(told(self.save_mask), [canvas, editor], mask_file, **INSIDE).success(
             None, None, None, js=DOWNLOAD, **INSIDE
         )
@@ -191,13 +203,14 @@ class InpaintTab:
         button.click(told(self.inpaint), inputs, result, api_name="inpaint", api_description=described, **MODEL_QUEUE)
 
     def open(self, path: str | None) -> tuple[Any, ...]:
-        return (*_edited(*painting.open_canvas(path)), *_nothing())
+        """The canvas, what the editor is to show next, and nothing for all else."""
+        return (*_edited(*painting.open_canvas(path)), None, *_nothing())
 
     def open_example(self, index: int) -> tuple[Any, ...]:
         return self.open(self._examples[index])
 
     def close(self) -> tuple[Any, ...]:
-        return (None, None, *_nothing())
+        return (None, None, None, *_nothing())
 
     def grow(self, canvas: Canvas | None, value: EditorValue | None, pixels: int) -> tuple[Canvas, EditorValue]:
         return _edited(*painting.with_changed_hole(canvas, value, whole("pixels", pixels)))
