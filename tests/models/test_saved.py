@@ -171,12 +171,12 @@ def test_a_damaged_step_is_a_sentence(tmp_path, text):
         step_of(tmp_path)
 
 
-@pytest.mark.parametrize("read", [step_of, saved_config])
+@pytest.mark.parametrize("read", [step_of, saved_config, Generator.from_pretrained])
 def test_what_may_not_be_read_is_not_called_damaged(read, tmp_path, monkeypatch):
     def forbidden(path):
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    name = {step_of: "training.json", saved_config: "config.json"}[read]
+    name = "training.json" if read is step_of else "config.json"
     (tmp_path / name).write_text("{}")
     monkeypatch.setattr(Path, "read_bytes", forbidden)  # the permissions themselves do not bind root
     with pytest.raises(UserError, match=rf"^cannot read {re.escape(str(tmp_path / name))} \(Permission denied\)$"):

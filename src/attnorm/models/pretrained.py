@@ -66,7 +66,7 @@ class PretrainedNetwork(
         """Loads a saved network from a folder, a shipped one by its name, or one of the hub by ORGANISATION/NAME.
 
         Raises:
-            UserError: its configuration or its weights are damaged.
+            UserError: its configuration or its weights are damaged or cannot be read.
         """
         source = shipped_model(pretrained_model_name_or_path) or pretrained_model_name_or_path
         _check_config(Path(source) / CONFIG_NAME)
@@ -137,9 +137,12 @@ class _Uninitialised(TorchFunctionMode):
 def _check_config(path: Path) -> None:
     """The mixin reads the file without a look at what is in it."""
     try:
-        is_small = not path.is_file() or path.stat().st_size <= LARGEST_FILE
-        whole = is_small and (not path.is_file() or isinstance(json.loads(path.read_text(encoding="utf-8")), dict))
-    except (OSError, ValueError, RecursionError):
+        if not path.is_file():
+            return  # the name of a repository, or nothing: the mixin says so
+        whole = path.stat().st_size <= LARGEST_FILE and isinstance(json.loads(path.read_bytes().decode()), dict)
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror or error})") from error
+    except (ValueError, RecursionError):
         whole = False
     if not whole:
         raise UserError(f"{path} is damaged, save or download the model again")
