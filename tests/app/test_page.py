@@ -375,10 +375,22 @@ def test_masks_lie_where_they_belong_and_an_uploaded_one_is_used_to_the_pixel(op
 
 
 @needs_browser
-def test_a_mistake_is_told_on_the_page(opened):
+def test_mistakes_are_told_on_the_page_and_lose_nothing(opened, tmp_path):
     page = opened()
     page.locator("#run").click()
     page.get_by_text("Open a picture first, or choose an example.").wait_for()
+    file, _ = picture_file(tmp_path)
+    open_picture(page, file)
+    open_example(page)
+    page.locator(".drop").get_by_text(file.stem).wait_for(state="detached")  # what would be closed with its ×
+    paint(page)
+    hole = saved_mask(page)
+    (tmp_path / "broken.png").write_bytes(file.read_bytes()[:999])
+    page.locator(".drop input[type=file]").first.set_input_files(tmp_path / "broken.png")
+    page.get_by_text("image file is truncated").first.wait_for()
+    assert np.array_equal(saved_mask(page), hole)
+    page.locator(".drop").get_by_text("broken").wait_for(state="detached")
+    open_picture(page, file)  # there is room for it
 
 
 @needs_browser

@@ -37,7 +37,7 @@ MODES = [
 ]
 # Gradio's editor puts a layer into the middle of the largest picture that it has held since it was last empty: so it
 # begins smaller than any picture and is emptied before it is given another one.
-SMALLEST = (8, 8)
+SMALLEST = (1, 1)
 # Gradio's editor is deaf to its size until its renderer is loaded, and so may stay as narrow as the page was while that
 # was settling, with the picture small and beside the middle. Two changes of the width make it measure and fit anew: the
 # first waits for the canvas, the second for a frame in which the canvas has followed, however late that is.
@@ -83,7 +83,7 @@ class InpaintTab:
             with gr.Column(min_width=320):
                 upload = picture_upload()
                 examples = example_pictures(self._examples)
-                gr.Markdown("Paint over what is to be replaced:")
+                gr.Markdown("Open a picture, or choose an example, and paint over what is to be replaced:")
                 editor = gr.ImageEditor(
                     label="Picture with its mask",
                     show_label=False,
@@ -102,7 +102,6 @@ class InpaintTab:
                     ),
                     eraser=gr.Eraser(default_size=24),
                     buttons=["fullscreen"],
-                    placeholder="Open a picture above, or choose an example",
                     elem_id="editor",
                 )
                 with gr.Accordion("Mask: grow, shrink, upload, download", open=False):
@@ -163,21 +162,19 @@ class InpaintTab:
         # for that may cover it for good.
         on_upload, on_amount = {"show_progress_on": upload, **INSIDE}, {"show_progress_on": amount, **INSIDE}
         upload.clear(self.close, None, opened, **on_upload)
-        for picked in (
-            upload.upload(told(self.open), upload, opened, **on_upload),
-            examples.click(told(self.open_example), examples, opened, **on_upload),
-        ):
+        from_box = upload.upload(told(self.open), upload, opened, **on_upload)
+        from_box.failure(lambda: None, None, upload, **on_upload)  # so that the box can take another file
+        from_examples = examples.click(told(self.open_example), examples, opened, **on_upload)
+        from_examples.success(lambda: None, None, upload, **on_upload)  # nothing in the box that is not in the editor
+        for picked in (from_box, from_examples):
             picked.success(lambda value: value, coming, editor, **on_upload).then(
                 None, None, None, js=MEASURE_AGAIN, **INSIDE
             )
         edited, changing = [canvas, editor], [canvas, editor, amount]
-        for edit in (
-            mask_upload.upload(told(self.take_mask), [canvas, mask_upload], edited, **on_amount),
-            grow.click(told(self.grow), changing, edited, **on_amount),
-            shrink.click(told(self.shrink), changing, edited, **on_amount),
-            editor.clear(told(self.clear), canvas, edited, **on_amount),
-        ):
-            edit.then(None, None, None, js=MEASURE_AGAIN, **INSIDE)
+        mask_upload.upload(told(self.take_mask), [canvas, mask_upload], edited, **on_amount)
+        grow.click(told(self.grow), changing, edited, **on_amount)
+        shrink.click(told(self.shrink), changing, edited, **on_amount)
+        editor.clear(told(self.clear), canvas, edited, **on_amount)
         mask_save.click(told(self.save_mask), [canvas, editor], mask_file, **INSIDE).success(
             None, None, None, js=DOWNLOAD, **INSIDE
         )
