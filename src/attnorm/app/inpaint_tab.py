@@ -102,6 +102,7 @@ class InpaintTab:
                     ),
                     eraser=gr.Eraser(default_size=24),
                     buttons=["fullscreen"],
+                    placeholder=" ",  # or it would ask for a tool where there is no picture yet
                     elem_id="editor",
                 )
                 with gr.Accordion("Mask: grow, shrink, upload, download", open=False):
