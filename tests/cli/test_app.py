@@ -77,7 +77,7 @@ def test_without_names_it_serves_what_comes_with_the_package_and_stops_when_aske
             with urllib.request.urlopen(address) as answer:
                 assert b"attnorm: Attentive Normalization" in answer.read()
             page.send_signal(signal.SIGTERM)
-            _, err = page.communicate(timeout=120)
+            _, err = page.communicate(timeout=30)
         finally:
             page.kill()
     assert page.returncode == 0

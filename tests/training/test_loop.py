@@ -220,13 +220,21 @@ def test_a_stop_in_the_last_step_is_a_finished_run(finished_run, tiny_arguments,
     assert_same_run(tmp_path / "run", finished_run)
 
 
+@pytest.fixture
+def pythons_ctrl_c():
+    """Python's own handler, which it does not begin with in a shell's background job."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("pythons_ctrl_c")
 def test_a_second_ctrl_c_ends_at_once_without_a_traceback(tiny_arguments, tmp_path, monkeypatch, capsys):
-    before = signal.getsignal(signal.SIGINT)
     interrupting(monkeypatch, 2, signal.SIGINT, signal.SIGINT)
     assert main([*DIGITS, str(tmp_path / "run"), *tiny_arguments]) == 130
     assert capsys.readouterr().err == "attnorm: interrupted\n"
     assert final_state(tmp_path / "run")["step"] == 2
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_more_steps_go_on_as_if_they_had_been_asked_for_at_first(run_copy, tiny_arguments, tmp_path):

@@ -165,8 +165,7 @@ class InpaintTab:
         upload.clear(self.close, None, opened, **on_upload)
         from_box = upload.upload(told(self.open), upload, opened, **on_upload)
         from_box.failure(lambda: None, None, upload, **on_upload)  # so that the box can take another file
-        from_examples = examples.click(told(self.open_example), examples, opened, **on_upload)
-        from_examples.success(lambda: None, None, upload, **on_upload)  # nothing in the box that is not in the editor
+        from_examples = examples.click(told(self.open_example), examples, [upload, *opened], **on_upload)
         for picked in (from_box, from_examples):
             picked.success(lambda value: value, coming, editor, **on_upload).then(
                 None, None, None, js=MEASURE_AGAIN, **INSIDE
@@ -205,7 +204,8 @@ class InpaintTab:
         return (*_edited(*painting.open_canvas(path)), None, *_nothing())
 
     def open_example(self, index: int) -> tuple[Any, ...]:
-        return self.open(self._examples[index])
+        """As `open`, after an empty box: it holds nothing that is not in the editor."""
+        return (None, *self.open(self._examples[index]))
 
     def close(self) -> tuple[Any, ...]:
         return (None, None, None, *_nothing())
