@@ -15,10 +15,52 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import dacite
 import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from attnorm.errors import UserError
 
 Config = TypeVar("Config")
+Parsed = TypeVar("Parsed", bound=BaseModel)
+
+
+class Frozen(BaseModel):
+    """A record or configuration: immutable, with no unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def parse(kind: type[Parsed], data: Any, where: str) -> Parsed:
+    """Validates plain data; `where` names its origin in the error.
+
+    Raises:
+        UserError: an unknown or missing field, a wrong type or a value out of range.
+    """
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        raise UserError(f"{where}: {describe(error)}") from error
+
+
+def read_json(kind: type[Parsed], path: Path) -> Parsed:
+    """Reads and validates a JSON file.
+
+    Raises:
+        UserError: the file cannot be read or is invalid.
+    """
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValidationError as error:
+        raise UserError(f"{path} is invalid: {describe(error)}") from error
+
+
+def describe(error: ValidationError) -> str:
+    """The first problem that pydantic found, as one line that names the field."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(map(str, first["loc"]))
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{field}: {message}" if field else message
 
 LONGEST_VALUE, LONGEST_SENTENCE = 100, 400  # letters of what is repeated in an error
 LONGEST_NUMBER = 256  # bits
