@@ -33,7 +33,7 @@ def conv(inputs: int, outputs: int, kernel: int, bias: bool = True) -> int:
 
 def attentive_norm(c: int) -> int:
     layout = ENTITIES * c + 2 * conv(c, c // 8, 1) + ENTITIES
-    return layout + conv(c, c, 1) + 2 * ENTITIES * c + 1
+    return layout + conv(c, c, 1, bias=False) + 2 * ENTITIES * c + 1
 
 
 def self_attention(c: int) -> int:
