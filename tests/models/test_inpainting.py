@@ -108,7 +108,7 @@ def written_out(generator: InpaintingGenerator, picture: Tensor, mask: Tensor) -
     if branch.norm is not None:
         a = branch.norm(a)
     if branch.attention is not None:
-        a = branch.attention(a, functional.max_pool2d(mask, 4))
+        a = branch.attention(functional.relu(a), functional.max_pool2d(mask, 4))
     a = run(branch.after, a, [("", 1), ("", 1)])
     b = run(generator.convolutional, x, encoder + bottleneck)
     refined_unclipped = run(generator.refine, torch.cat([a, b], 1), [("", 1), ("", 1), *decoder])

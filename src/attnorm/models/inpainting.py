@@ -126,6 +126,7 @@ class InpaintingGenerator(PretrainedNetwork, pipeline_tag="image-to-image"):
       into X; that is a function of what is read here.)
     - Its two branches have encoders of their own, as in the code; the supplementary's formulas leave that open.
     - The attentive branch is Conv, AN, Conv, ELU, Conv, ELU, as the supplementary prints; the code has an ELU after AN.
+      With contextual attention it is Conv, ReLU, attention, Conv, ELU, Conv, ELU, as in CA's code.
 
     Shapes:
         picture (b, 3, h, w) in [-1, 1], whose content in the hole is not used; mask (b, 1, h, w), or (1, 1, h, w) for
@@ -182,7 +183,7 @@ class AttentiveBranch(nn.Module):
             h = self.norm(h)
         if self.attention is not None:
             # A feature belongs to the hole if any of the pixels that it stands for does.
-            h = self.attention(h, functional.max_pool2d(hole.float(), ENCODER_STRIDE))
+            h = self.attention(functional.relu(h), functional.max_pool2d(hole.float(), ENCODER_STRIDE))
         return self.after(h)
 
 
