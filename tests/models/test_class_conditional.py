@@ -140,6 +140,13 @@ def test_spectral_norm_of_the_generator_spares_the_class_gains() -> None:
     assert not [name for name, _ in plain.named_parameters() if "parametrizations" in name]
 
 
+def test_the_last_convolution_of_the_generator_has_gain_1() -> None:
+    """Glorot uniform: the variance is 2 / (fan_in + fan_out), in 9 positions each."""
+    torch.manual_seed(0)
+    weight = Generator(GeneratorConfig(spectral_norm=False)).to_picture.weight
+    assert weight.std().item() == pytest.approx((2 / (9 * (256 + 3))) ** 0.5, rel=0.03)
+
+
 def test_every_weight_of_the_discriminator_has_spectral_norm_the_embedding_too() -> None:
     discriminator = Discriminator(SMALL_D)
     for name, module in discriminator.named_modules():

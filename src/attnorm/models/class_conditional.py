@@ -165,7 +165,8 @@ class Generator(PretrainedNetwork, pipeline_tag="unconditional-image-generation"
             if here and spot.kind == "self_attention":
                 self.attention[str(index)] = SelfAttention2d(after, spectral_norm=sn)
         self.norm = nn.BatchNorm2d(channels[-1])
-        self.to_picture = make_conv(channels[-1], 3, 3, spectral_norm=sn)
+        # Gain 1, as in the SN-GAN code: with sqrt(2) more of the first images' pixels saturate the tanh.
+        self.to_picture = make_conv(channels[-1], 3, 3, spectral_norm=sn, gain=1.0)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         if z.ndim != 2 or z.shape[1] != self.config.latent_dim:
