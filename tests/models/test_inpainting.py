@@ -28,9 +28,10 @@ KINDS = ("attentive_norm", "contextual_attention", "none")
 SMALL = InpaintingGeneratorConfig(image_size=32, width=4, branch=BranchConfig(num_entities=4))
 
 
-def small(kind: str) -> InpaintingGenerator:
+def small(kind: str, *, dense: bool = False) -> InpaintingGenerator:
     torch.manual_seed(0)
-    generator = InpaintingGenerator(replace(SMALL, branch=replace(SMALL.branch, kind=kind))).eval()
+    config = replace(SMALL, dense_bottleneck=dense, branch=replace(SMALL.branch, kind=kind))
+    generator = InpaintingGenerator(config).eval()
     if generator.attentive.norm is not None:
         nn.init.constant_(generator.attentive.norm.residual_gain, 0.5)
     return generator
@@ -98,6 +99,8 @@ def written_out(generator: InpaintingGenerator, picture: Tensor, mask: Tensor) -
 
     encoder = [("stride", 1), ("stride", 2), ("stride", 1), ("stride", 2), ("stride", 1)]
     bottleneck = [("dilate", d) for d in (2, 4, 8, 16)]
+    if generator.config.dense_bottleneck:
+        bottleneck += [("", 1), ("", 1)]
     decoder = [("up", 2), ("", 1), ("", 1), ("up", 2), ("", 1), ("", 1), ("linear", 1)]
     x = torch.cat([picture * (1 - mask), torch.ones_like(mask), mask], 1)
     coarse_unclipped = run(generator.coarse, x, encoder + bottleneck + decoder)
@@ -115,13 +118,26 @@ def written_out(generator: InpaintingGenerator, picture: Tensor, mask: Tensor) -
     return Inpainted(coarse, refined_unclipped.clamp(-1, 1), coarse_unclipped, refined_unclipped)
 
 
+@pytest.mark.parametrize("dense", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_generator_is_the_drawn_one(kind: str) -> None:
-    generator = small(kind).double()
+def test_the_generator_is_the_drawn_one(kind: str, dense: bool) -> None:
+    generator = small(kind, dense=dense).double()
     picture, mask = (t.double() for t in inputs())
     with torch.no_grad():
         for found, expected in zip(generator(picture, mask), written_out(generator, picture, mask), strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_odd_and_even_positions_mix_in_a_dense_bottleneck_only(dense: bool) -> None:
+    generator = small("none", dense=dense)
+    for stage in (generator.coarse, generator.convolutional):
+        bottleneck = stage[10 : 10 + (12 if dense else 8)]  # behind five convolutions, each with its ELU
+        x = torch.randn(1, 16, 12, 12, requires_grad=True)
+        (grad,) = torch.autograd.grad(bottleneck(x)[:, :, 6, 6].sum(), x)
+        reached = grad.abs().amax(1)[0] > 0
+        assert reached[0::2, 0::2].all()
+        assert reached[1::2, :].any() == reached[:, 1::2].any() == dense
 
 
 def test_the_channels_and_sizes_of_the_maps_are_the_tables() -> None:

@@ -19,7 +19,7 @@ from attnorm.layers.regional_norm import regional_norm_with_moments
 
 
 class Weights(NamedTuple):
-    """Value: (c, c) and (c,) or None for no bias. Entities: (n, c). Per region: weight and bias, (n, c) or None for 1 and 0."""
+    """Value: (c, c), its bias (c,) or None. Entities: (n, c). Per region: weight and bias, (n, c) or None for 1, 0."""
 
     value: Tensor
     value_bias: Tensor | None

@@ -34,6 +34,7 @@ Table = tuple[Conv | int, ...]
 PAPER_WIDTH = 32
 ENCODER: Table = (Conv(5, 32), Conv(3, 64, 2), Conv(3, 64), Conv(3, 128, 2), Conv(3, 128))
 BOTTLENECK: Table = tuple(Conv(3, 128, dilation=d) for d in (2, 4, 8, 16))
+DENSE: Table = (Conv(3, 128), Conv(3, 128))  # conv11 and conv12 of the authors' code, an option
 DECODER_1: Table = (UP, Conv(3, 64), Conv(3, 64), UP, Conv(3, 32), Conv(3, 16))  # then Conv(3, 3) and the clip
 DECODER_2: Table = (Conv(3, 128), Conv(3, 128), *DECODER_1)
 AFTER_NORM: Table = (Conv(3, 128), Conv(3, 128))
@@ -64,14 +65,21 @@ class BranchConfig(AttentiveNormConfig):
 
 @dataclass(frozen=True)
 class InpaintingGeneratorConfig:
-    """A generator: `width` channels after its first convolution, 32 in the paper.
+    """A generator.
 
-    `image_size` is the side of the pictures that it is trained on; it takes others as well.
+    Args:
+        image_size: side of the images that it is trained on; it takes others as well.
+        width: channels after its first convolution, 32 in the paper.
+        branch: the attentive branch of the second stage.
+        dense_bottleneck: two convolutions without dilation behind the dilated ones of both stages. The supplementary
+            has dilations 2, 4, 8 and 16 alone: all are even, so that odd and even positions never mix there. The
+            authors' code has the two in the coarse stage; in the refined one the decoder begins with two.
     """
 
     image_size: int = 256
     width: int = PAPER_WIDTH
     branch: BranchConfig = field(default_factory=BranchConfig)
+    dense_bottleneck: bool = False
 
     def __post_init__(self) -> None:
         require_range("generator.image_size", self.image_size, SMALLEST_PICTURE, LARGEST_PICTURE)
@@ -140,8 +148,9 @@ class InpaintingGenerator(PretrainedNetwork, pipeline_tag="image-to-image"):
         self.config = config
         width, given = config.width, PICTURE + ONES + MASK
         deep = _scaled(ENCODER[-1], width)
-        self.coarse = _stack((*ENCODER, *BOTTLENECK, *DECODER_1), given, width, to_picture=True)
-        self.convolutional = _stack((*ENCODER, *BOTTLENECK), PICTURE + given, width)
+        bottleneck = (*BOTTLENECK, *DENSE) if config.dense_bottleneck else BOTTLENECK
+        self.coarse = _stack((*ENCODER, *bottleneck, *DECODER_1), given, width, to_picture=True)
+        self.convolutional = _stack((*ENCODER, *bottleneck), PICTURE + given, width)
         self.attentive = AttentiveBranch(config.branch, PICTURE + given, width)
         self.refine = _stack(DECODER_2, 2 * deep, width, to_picture=True)
 
