@@ -98,7 +98,8 @@ class SemanticLayout(nn.Module):
     def orthogonal_loss(self) -> Tensor:
         """||W W^T - I||_F^2 of the entities W (n, c), unweighted (eq. 1); at least n - c where n > c.
 
-        float32, or float64 for a layer in float64.
+        float32, or float64 for a layer in float64. The authors' code adds up the entries of W W^T - I instead, without
+        norm or square, so that its loss can be negative.
         """
         weight = self.entities.weight.flatten(1)
         weight = weight.to(torch.promote_types(weight.dtype, torch.float32))

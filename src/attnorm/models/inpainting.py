@@ -135,6 +135,8 @@ class InpaintingGenerator(PretrainedNetwork, pipeline_tag="image-to-image"):
     - Its two branches have encoders of their own, as in the code; the supplementary's formulas leave that open.
     - The attentive branch is Conv, AN, Conv, ELU, Conv, ELU, as the supplementary prints; the code has an ELU after AN.
       With contextual attention it is Conv, ReLU, attention, Conv, ELU, Conv, ELU, as in CA's code.
+    - The encoders have five convolutions, as the supplementary prints. The code has a sixth (conv6) in the coarse stage
+      and the convolutional branch, and two more behind the dilations (`dense_bottleneck`).
 
     Shapes:
         picture (b, 3, h, w) in [-1, 1], whose content in the hole is not used; mask (b, 1, h, w), or (1, 1, h, w) for
@@ -200,7 +202,7 @@ class InpaintingCritic(PretrainedNetwork):
     """Complete pictures in, two scores each out, higher for real ones: of the whole, and of a square around the hole.
 
     Wasserstein critics (eq. 10): no bounds on the scores, and no batch norm, because the gradient penalty is one for
-    each picture on its own.
+    each picture on its own. Four convolutions, as CA's; the authors' code has six and self-attention.
 
     Shapes:
         picture (b, 3, s, s) in [-1, 1]; mask (b, 1, s, s), non-zero in the hole -> (b, 2) float32.
