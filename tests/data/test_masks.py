@@ -8,7 +8,8 @@ from attnorm.config import from_dict
 from attnorm.data.masks import MaskConfig, Masks
 from attnorm.errors import UserError
 
-DRAWN = ("centre", "rectangle", "rectangles", "strokes")
+SHARED = ("centre", "rectangle", "rectangles", "strokes", "mixed")  # kinds that keep to a share of the image
+DRAWN = (*SHARED, "lines")
 
 
 def boxes_of(hole):
@@ -47,7 +48,7 @@ def test_a_batch_is_its_masks(kind):
     assert np.array_equal(batch, np.stack([masks(1, 5), masks(1, 2), masks(1, 5)]))
 
 
-@pytest.mark.parametrize("kind", DRAWN)
+@pytest.mark.parametrize("kind", SHARED)
 @pytest.mark.parametrize("fraction", [(0.1, 0.3), (0.25, 0.25), (0.5, 0.7), (0.001, 0.002)])
 @pytest.mark.parametrize("size", [(64, 64), (40, 50)])
 def test_the_missing_share_keeps_to_its_range(kind, fraction, size):
@@ -116,6 +117,27 @@ def test_strokes_are_as_wide_as_their_brush():
         hole = masks(0, index)
         assert opened(hole, 5).sum() > 0.8 * hole.sum()  # a square inside a disc of 8
         assert not np.array_equal(opened(hole, 24), hole)  # no blob
+
+
+def test_mixed_masks_are_rectangles_and_strokes_in_about_equal_numbers():
+    masks = Masks(MaskConfig("mixed", (0.02, 0.3)), (64, 64))
+    solid = 0
+    for index in range(300):
+        mask = masks(0, index)
+        top, bottom, left, right = boxes_of(mask)
+        solid += mask[top:bottom, left:right].all()
+    assert 75 < solid < 125  # one rectangle in a third of them
+
+
+def test_lines_are_straight_and_as_wide_as_the_brush():
+    masks = Masks(MaskConfig("lines", count=(1, 1), brush=(0.1, 0.1)), (120, 120))  # 12 pixels
+    for index in range(10):
+        rows, columns = np.nonzero(masks(0, index))
+        spread = np.linalg.eigvalsh(np.cov(rows, columns))
+        assert 12 * 0.85 < np.sqrt(12 * spread[0]) < 12 * 1.15  # a uniform strip of width w has a variance of w^2 / 12
+    many = Masks(MaskConfig("lines", count=(2, 4), brush=(1 / 24, 1 / 10)), (256, 256))
+    shares = [many(0, index).mean() for index in range(100)]
+    assert min(shares) > 0.02 and max(shares) < 0.3
 
 
 @pytest.fixture

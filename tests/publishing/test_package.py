@@ -399,7 +399,7 @@ def test_an_evaluations_record_of_an_inpainter_goes_into_its_card(finished_inpai
     assert main(["evaluate", str(run), "--num", "3"]) == 0
     card = package(run, tmp_path / "holes", "holes", Wishes(weights="last"))
     [measurement] = card.measured
-    assert "| centre | refined " in measurement.text and "3 pictures of digits-held-out" in measurement.text
+    assert "| centre  | refined " in measurement.text and "3 pictures of digits-held-out" in measurement.text
     assert {figure.kind for figure in measurement.figures} == {"psnr", "ssim", "mae", "hole_mae"}
     assert all("model" not in figure.protocol for figure in measurement.figures)
 

@@ -370,8 +370,8 @@ def test_both_networks_are_trained_on_augmented_pictures(make, monkeypatch):
     assert all(not torch.equal(x, out) for x, out in seen)
 
 
-def test_learning_rates_fall_to_zero_from_the_step_named(make):
-    task = make(steps=6, lr_decay_from=2, generator_lr=0.1, discriminator_lr=0.4)
+def test_learning_rates_fall_to_zero_after_the_share_named(make):
+    task = make(steps=6, lr_schedule="linear", lr_hold=1 / 3, generator_lr=0.1, discriminator_lr=0.4)
     seen = []
     for step in range(6):
         task.step(step, [batch_of(step)])

@@ -144,7 +144,9 @@ def _differences(plan: Reproduction) -> list[str]:
     lines = [f"data: `{plan.source}` instead of {plan.paper.pictures}"] if plan.scale != "paper" else []
     if plan.paper.task == "inpainting":
         count = "all" if not plan.num else str(plan.num)
-        lines.append(f"measured on {count} validation pictures with centred and with random square holes of a quarter")
+        lines.append(
+            f"measured on {count} validation pictures with squares of a quarter, centred and random, and strokes"
+        )
     else:
         lines += _protocol(plan)
     lines += common

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeVar
 
@@ -20,11 +21,13 @@ class Evaluation(NamedTuple):
     """What a task measured of its model: figures by name, and the score (lower is better) that chooses the best.
 
     notice: a sentence for the person, where the figures changed what the task does next.
+    phase: that the model was trained in; scores are compared within a phase. 0 where there is one phase only.
     """
 
     figures: dict[str, float]
     score: float
     notice: str | None = None
+    phase: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,8 @@ class TrainingConfig:
     keep_checkpoints: int = 2
     # "stop" where a loss or gradient is not finite; "skip" leaves such a step out and counts it.
     on_nonfinite: Literal["stop", "skip"] = "stop"
-    lr_decay_from: int | None = None  # the step from which learning rates fall linearly, to 0 after the last
+    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"  # falls to 0 at the end of each phase
+    lr_hold: float = 0.0  # the share of a phase before learning rates begin to fall
     evaluate_every: int = 0  # 0: never; the model that evaluates best is kept in RUN/best
     tensorboard: bool = True
 
@@ -65,8 +69,8 @@ class TrainingConfig:
             raise ValueError(f"keep_checkpoints must be at least 1, got {self.keep_checkpoints}")
         if self.evaluate_every < 0:
             raise ValueError(f"evaluate_every must be at least 0, got {self.evaluate_every}")
-        if self.lr_decay_from is not None and not 0 <= self.lr_decay_from < self.steps:
-            raise ValueError(f"lr_decay_from must be from 0 to steps - 1, got {self.lr_decay_from}")
+        if not 0 <= self.lr_hold < 1:
+            raise ValueError(f"lr_hold must be at least 0 and below 1, got {self.lr_hold}")
         if not 0 <= self.seed < 1 << 32:
             raise ValueError(f"seed must be from 0 to 2^32 - 1, got {self.seed}")
 
@@ -99,11 +103,13 @@ class TrainingConfig:
         pictures = -(-self.batch_size // (processes * self.accumulation))
         return pictures * self.prepared_size**2 * 3 * 4
 
-    def lr_factor(self, step: int) -> float:
-        """What every learning rate is multiplied by in step `step`, counted from 0: 1, then linearly down to 0."""
-        if self.lr_decay_from is None or step < self.lr_decay_from:
+    def lr_factor(self, done: int, length: int) -> float:
+        """The factor on every learning rate after `done` of the `length` steps of a phase: 1, then falling to 0."""
+        start = self.lr_hold * length
+        if self.lr_schedule == "constant" or done <= start:
             return 1.0
-        return (self.steps - step) / (self.steps - self.lr_decay_from)
+        left = max(length - done, 0) / (length - start)
+        return left if self.lr_schedule == "linear" else (1 - math.cos(math.pi * left)) / 2
 
     def fitted_to(self: Config, dataset: ImageDataset) -> Config:
         """The configuration for this set of pictures: how many classes it has, for instance."""

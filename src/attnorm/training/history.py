@@ -18,7 +18,7 @@ RECORDS = "metrics"
 
 # What of an evaluation's protocol makes its figures another measurement. Its metric's name says the network and the
 # number of pictures; the model and the data are the run's.
-PROTOCOL = ("split", "num_real", "frequencies", "weights", "seed", "window")
+PROTOCOL = ("split", "num_real", "frequencies", "weights", "seed", "window", "size")
 
 Figure = dict[int, float]  # values by step
 

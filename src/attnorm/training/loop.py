@@ -35,6 +35,7 @@ from attnorm.training.precision import resolve_device, resolve_precision
 from attnorm.training.randomness import seed_for
 from attnorm.training.run_folder import (
     BEST,
+    BEST_OF_PHASE_1,
     CHECKPOINTS,
     CONFIG,
     HALF_A_START,
@@ -60,6 +61,7 @@ class Task(Protocol):
 
     def batches_before(self, step: int) -> int: ...
     def step(self, step: int, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Tensor]: ...
+    def lr_factor(self, step: int) -> float: ...
     def usage(self) -> dict[str, float]: ...
     def state(self) -> dict[str, Any]: ...
     def load_state(self, state: dict[str, Any]) -> None: ...
@@ -110,7 +112,7 @@ def resume(run: Path, steps: int | None = None, workers: int = 1) -> int:
         UserError: the folder holds no run, or no whole checkpoint.
     """
     with met():
-        config = _lengthened(read_config(run), steps, run)
+        config = _lengthened(read_config(run), steps)
     accelerator = _accelerator(config)
     with together(accelerator, run):
         _check_memory(config, accelerator)
@@ -121,22 +123,15 @@ def resume(run: Path, steps: int | None = None, workers: int = 1) -> int:
         return _train(config, run, dataset, accelerator, workers, resume=True)
 
 
-def _lengthened(config: TrainingConfig, steps: int | None, run: Path) -> TrainingConfig:
+def _lengthened(config: TrainingConfig, steps: int | None) -> TrainingConfig:
     if steps is None or steps == config.steps:
         return config
     if steps < 1:
         raise UserError(f"--steps must be at least 1, got {steps}")
     try:
-        lengthened = replace(config, steps=steps)
+        return replace(config, steps=steps)
     except ValueError as error:
         raise UserError(f"--steps {steps} does not fit the run: {error}") from error
-    done = checkpoint.latest_step(run / CHECKPOINTS) or 0
-    if config.lr_decay_from is not None and done > config.lr_decay_from:
-        raise UserError(
-            f"--steps {steps} does not fit the run: its learning rates fall from step {config.lr_decay_from} on to 0 at"
-            f" step {config.steps}, and it is at step {done}: with another end they would jump: start a new run"
-        )
-    return lengthened
 
 
 def read_config(run: Path) -> TrainingConfig:
@@ -186,14 +181,14 @@ def _go_on(
 ) -> int:
     """Takes the steps from the newest checkpoint, or the first step, to the end or a stop; returns the exit code."""
     main = accelerator.is_main_process
-    start, best, complaints = 0, float("inf"), list[str]()
+    start, best, phase, complaints = 0, float("inf"), 0, list[str]()
     sums = FigureSums(accelerator.device)
     divergence = Divergence(run, run / CHECKPOINTS, skip=config.on_nonfinite == "skip")
     if resume:
         # A run that was killed before its first checkpoint starts again: it would do the same steps anyway.
         state, complaints = checkpoint.newest(run / CHECKPOINTS, accelerator.device)
         if state is not None:
-            start, best = _restore(task, divergence, sums, state, config, len(dataset), run)
+            start, best, phase = _restore(task, divergence, sums, state, config, len(dataset), run)
             if state.get("checksum", checksum) != checksum:  # checkpoints of earlier versions have none
                 complaints.append(f"{config.data} holds other pictures than those that {run} was trained on until now")
         check_agreed(start, run, accelerator)
@@ -247,15 +242,20 @@ def _go_on(
                 journal.record_evaluation(step, evaluation.figures)
                 if evaluation.notice is not None:
                     journal.say(evaluation.notice)
+                if evaluation.phase != phase:
+                    best, phase = float("inf"), evaluation.phase
                 if main and evaluation.score < best:
                     _save_model(task, run / BEST, step)
+                    if phase == 1:  # stays when phase 2 replaces the other
+                        _save_model(task, run / BEST_OF_PHASE_1, step)
                 best = min(best, evaluation.score)
             if saving:
                 figures = sums.state(accelerator)
                 if main:
                     _save_model(task, run / MODEL, step)
                     journal.sync()
-                    state = {"step": step, "best": best, "pictures": len(dataset), "task": task.state()}
+                    state = {"step": step, "best": best, "phase": phase, "pictures": len(dataset)}
+                    state |= {"task": task.state(), "lr_factor": task.lr_factor(step)}
                     state |= {"checksum": checksum, "figures": figures, **divergence.state()}
                     checkpoint.save(run / CHECKPOINTS, step, state, config.keep_checkpoints)
                 divergence.last_good = step
@@ -284,8 +284,8 @@ def _restore(
     config: TrainingConfig,
     pictures: int,
     run: Path,
-) -> tuple[int, float]:
-    """Puts a checkpoint into what it was taken of; returns its step and the best score until then."""
+) -> tuple[int, float, int]:
+    """Puts a checkpoint into what it was taken of; returns its step, the best score of the phase, and the phase."""
     step: int = state["step"]
     if config.steps < step:
         raise UserError(f"{run} is at step {step} already: {config.steps} steps in all cannot be reached")
@@ -298,9 +298,16 @@ def _restore(
         divergence.load_state(state)
         divergence.last_good = step
         sums.load_state(state.get("figures", []))  # checkpoints of earlier versions have none
-        return step, float(state["best"])
+        best, phase, lr_factor = float(state["best"]), int(state["phase"]), float(state["lr_factor"])
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"the checkpoint of step {step} does not fit {run / CONFIG}: undo its changes") from error
+    planned = read_config(run).steps
+    if config.steps != planned and task.lr_factor(step) != lr_factor:
+        raise UserError(
+            f"--steps {config.steps} does not fit the run: at step {step} its learning rates already fall towards step "
+            f"{planned}, and with another end they would jump: start a new run"
+        )
+    return step, best, phase
 
 
 class _Order:

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from attnorm.config import require_weight
+
 
 @dataclass(frozen=True)
 class PhaseConfig:
@@ -13,11 +15,13 @@ class PhaseConfig:
 
     at_step: after so many steps, whatever was measured; None leaves it to the validation error.
     improvement, patience: phase 1 ends once the validation error has not fallen by this share in so many evaluations.
+    lr_scale: the generator's learning rate in phase 2, as a share of `generator_lr`.
     """
 
     at_step: int | None = None
     improvement: float = 0.01
     patience: int = 5
+    lr_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if self.at_step is not None and self.at_step < 0:
@@ -26,6 +30,7 @@ class PhaseConfig:
             raise ValueError(f"phases.improvement must be at least 0 and below 1, got {self.improvement}")
         if self.patience < 1:
             raise ValueError(f"phases.patience must be at least 1, got {self.patience}")
+        require_weight("phases.lr_scale", self.lr_scale)
 
 
 class Phases:
@@ -43,6 +48,15 @@ class Phases:
     def reconstruction_steps(self, step: int) -> int:
         """How many of the first `step` steps belong to phase 1."""
         return step if self.switched_at is None else min(step, self.switched_at)
+
+    def progress(self, step: int, steps: int) -> tuple[int, int]:
+        """How many steps of its phase are done before step `step`, and the phase's length in a run of `steps` steps.
+
+        A phase 1 whose end is not known has not begun to end: 0 of its steps are done.
+        """
+        if self.switched_at is not None and step >= self.switched_at:
+            return step - self.switched_at, steps - self.switched_at
+        return (0, 1) if self.config.at_step is None else (step, self.config.at_step)
 
     def observe(self, step: int, error: float) -> bool:
         """Takes the validation error after `step` steps; whether it ends phase 1.

@@ -12,7 +12,9 @@ from attnorm.training import checkpoint
 from attnorm.training.journal import resume_command
 from attnorm.training.run_lock import LOCK
 
-CONFIG, CHECKPOINTS, SAMPLES, MODEL, BEST = "config.yaml", "checkpoints", "samples", "model", "best"
+CONFIG, CHECKPOINTS, SAMPLES, MODEL = "config.yaml", "checkpoints", "samples", "model"
+BEST, BEST_OF_PHASE_1 = "best", "best-phase-1"  # of the phase that the run is in; and of phase 1, once it is over too
+SAVED = (MODEL, BEST, BEST_OF_PHASE_1)  # folders with a saved model
 PREPARED = "prepared-data"
 # What a start that came to nothing may leave in the run's folder: pictures, where that is the working folder, and a
 # configuration whose writing was killed.
@@ -51,8 +53,8 @@ def check_new(run: Path) -> None:
 def clear_leftovers(run: Path, patterns: Sequence[str]) -> None:
     """Removes what a killed process was writing when it was killed, and puts back what it had moved away."""
     try:
-        for folder in (run / MODEL, run / BEST):
-            put_back(folder.resolve())
+        for name in SAVED:
+            put_back((run / name).resolve())
         for pattern in patterns:
             for path in run.glob(pattern):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
