@@ -14,6 +14,7 @@ from attnorm.training.run_lock import LOCK
 
 CONFIG, CHECKPOINTS, SAMPLES, MODEL, BEST = "config.yaml", "checkpoints", "samples", "model", "best"
 PREPARED = "prepared-data"
+RECORDS = "metrics"  # of `attnorm evaluate`
 # What a start that came to nothing may leave in the run's folder: pictures, where that is the working folder, and a
 # configuration whose writing was killed.
 HALF_A_START = (f"{CONFIG}.partial-*",)
