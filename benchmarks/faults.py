@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from harness import disks, kills, memory, processes
 
-from attnorm.benchmarks.machine import describe_machine, machine
+from attnorm.bench import describe_machine, machine
 from attnorm.errors import UserError
 
 PARTS: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
