@@ -1,4 +1,4 @@
-"""`attnorm bench layer` with the forms as the papers write them: python benchmarks/layer.py [--help].
+"""`attnorm bench layer`, also with the forms as the papers write them: python benchmarks/layer.py --literal.
 
 "literal" is Algorithm 1 of the supplementary line by line, with its (b, c, n, h, w) tensor; "naive" self-attention
 builds the (h w) x (h w / 4) matrix.
@@ -32,7 +32,7 @@ def main(
     dtype: Literal["float32", "bfloat16"] = "float32",
     rounds: int = 15,
     limit: float = 2.0,
-    extended: bool = True,
+    literal: bool = False,
     json: Path | None = None,
 ) -> None:
     """Measures the layer and its alternatives on square maps.
@@ -40,7 +40,7 @@ def main(
     Args:
         sizes: sides of the maps in pixels.
         limit: calls that take longer, in seconds, are not tried on larger maps.
-        extended: also measure the literal and naive forms.
+        literal: also measure the forms as the papers write them.
         json: file to write.
     """
     settings = LayerSettings(
@@ -52,10 +52,10 @@ def main(
         rounds=rounds,
         limit=limit,
     )
-    run_layer(settings, extended_calls if extended else layer_calls, json)
+    run_layer(settings, calls_with_literal if literal else layer_calls, json)
 
 
-def extended_calls(settings: LayerSettings, size: int, mode: str) -> dict[str, Call]:
+def calls_with_literal(settings: LayerSettings, size: int, mode: str) -> dict[str, Call]:
     """`layer_calls`, and the literal and naive forms that fit in memory."""
     x, layout, call = layer_inputs(settings, size, mode)
     training, pixels, values = mode == "training", size * size, x.numel()

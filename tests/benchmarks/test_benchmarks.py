@@ -81,7 +81,7 @@ def test_the_command_prints_a_table_per_size_and_writes_the_times(tmp_path, caps
 
 
 TINY = {
-    "layer": ({"sizes": (8,), "channels": 8, "entities": 4}, "SelfAttention2d naive"),
+    "layer": ({"sizes": (8,), "channels": 8, "entities": 4, "literal": True}, "SelfAttention2d naive"),
     "training_step": ({"sizes": (32,), "batch": 2, "systems": ("an-gan",)}, "an-gan, plain"),
     "generation": ({"sizes": (32,), "batches": (1,)}, "sa-gan"),
     "data_reading": ({"batches": (2,), "size": 8, "images": 4}, "prefetching thread, batches of 2"),
