@@ -21,7 +21,6 @@ PANEL = (4.2, 2.7)  # inches
 STYLE = {
     "axes.axisbelow": True,
     "axes.grid": True,
-    "font.size": 9,
     "grid.color": "0.9",
     "legend.frameon": False,
     "text.parse_math": False,  # names may contain dollar signs
@@ -30,11 +29,7 @@ Curve = tuple[np.ndarray, np.ndarray]  # steps (k,), values (k,)
 
 
 def check_chart_name(path: Path) -> str:
-    """Returns the format of a chart's file name: png, pdf, svg, …
-
-    Raises:
-        UserError: matplotlib is missing or cannot write the format.
-    """
+    """Returns the format of a chart's file name; raises a UserError if it is unknown or matplotlib is missing."""
     require_package("matplotlib", "a chart")
     from matplotlib.backend_bases import FigureCanvasBase
 
@@ -46,7 +41,7 @@ def check_chart_name(path: Path) -> str:
 
 @contextmanager
 def chart(path: Path, width: float, height: float) -> Iterator[Figure]:
-    """A figure of this size in inches; it is written to `path` when the block ends without an error."""
+    """A figure of this size in inches that is written to `path` when the block ends without an error."""
     kind = check_chart_name(path)
     from matplotlib import style
     from matplotlib.figure import Figure  # not pyplot: no shared state, no display
@@ -59,15 +54,10 @@ def chart(path: Path, width: float, height: float) -> Iterator[Figure]:
 
 
 def save_curves(panels: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
-    """Draws one panel per metric with one curve per run; `panels` has the curves by run, by metric.
-
-    Raises:
-        UserError: matplotlib is missing, or the file cannot be written.
-    """
+    """Draws one panel per metric with one curve per run; `panels` has the curves by run, by metric."""
     with chart(path, PANEL[0] * len(panels), PANEL[1]) as figure:
-        for axes, (metric, curves) in zip(
-            figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True
-        ):
+        row = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (metric, curves) in zip(row, panels.items(), strict=True):
             for name, (steps, values) in curves.items():
                 axes.plot(steps, values, label=name)
             axes.set(title=metric, xlabel="step")
@@ -75,28 +65,15 @@ def save_curves(panels: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
 
 
 def save_region_chart(summary: Any, path: Path, title: str) -> None:
-    """Draws the standard deviation and the mean of the features inside each region.
-
-    Args:
-        summary: statistics of n regions, read by argmax and weighted by the layout, and `mean` and `std` of the whole
-            map: a `metrics.regions.RegionSummary`.
-
-    Raises:
-        UserError: matplotlib is missing, or the file cannot be written.
-    """
-    share, mean, std = (t.numpy() for t in (summary.argmax.share, summary.argmax.mean, summary.argmax.std))
+    """Draws standard deviation and mean of the features inside each region; `summary` is a `RegionSummary`."""
+    share, mean, std, soft = (
+        t.numpy() for t in (summary.argmax.share, summary.argmax.mean, summary.argmax.std, summary.weighted.std)
+    )
     entities, colours = np.arange(len(share)), entity_colours(len(share)) / 255
     with chart(path, max(6.0, 0.42 * len(share) + 1.5), 5.2) as figure:
         spread, centre = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
         spread.bar(entities, std, color=colours, edgecolor="0.2", label="inside the region (argmax)")
-        spread.plot(
-            entities,
-            summary.weighted.std.numpy(),
-            "o",
-            color="black",
-            mfc="white",
-            label="inside the region (weighted)",
-        )
+        spread.plot(entities, soft, "o", color="black", mfc="white", label="inside the region (weighted)")
         spread.axhline(summary.std, color="0.3", linestyle="--", label="whole map")
         spread.set(title=title, ylabel="standard deviation", ylim=(0, None))
         centre.errorbar(entities, mean, std, fmt="o", color="0.3", capsize=2)

@@ -20,19 +20,14 @@ Names = tuple[str, str]
 def liveliest_entity(layouts: np.ndarray) -> int:
     """The entity whose map varies most in all rows; layouts (rows, frames, n, h, w).
 
-    The score is the geometric mean of the rows' standard deviations, so a row without variation counts against an
-    entity, and a row that is flat for every entity counts against none.
+    The score is the geometric mean of the rows' standard deviations: a row that is flat for all entities has no effect.
     """
     spreads = layouts.std((1, 3, 4), dtype=np.float64)
     return int(np.log(spreads + STILL).mean(0).argmax())
 
 
 def interpolation_sheet(
-    images: np.ndarray,
-    shares: Sequence[float],
-    names: Names,
-    maps: np.ndarray | None = None,
-    entity: int | None = None,
+    images: np.ndarray, shares: Sequence[float], names: Names, maps: np.ndarray | None = None, entity: int | None = None
 ) -> np.ndarray:
     """One row per noise vector, from the first class on the left to the second on the right.
 
@@ -43,8 +38,7 @@ def interpolation_sheet(
         maps: weights of `entity`, (rows, frames, h', w'), drawn below the images on one grey scale.
     """
     heads = [Key(f"{share:.0%}") for share in shares]
-    row_names = _row_names(maps, entity)
-    margin = grids.names_width(row_names)
+    row_names, margin = _row_names(maps, entity)
     blocks = []
     for row in range(len(images)):
         tiles = _tiles(images, maps, (row, slice(None)), grids.SMALLEST_TILE)
@@ -59,23 +53,20 @@ def interpolation_sheet(
 
 
 def interpolation_frames(
-    images: np.ndarray,
-    shares: Sequence[float],
-    names: Names,
-    maps: np.ndarray | None = None,
-    entity: int | None = None,
+    images: np.ndarray, shares: Sequence[float], names: Names, maps: np.ndarray | None = None, entity: int | None = None
 ) -> Iterator[np.ndarray]:
     """The frames of an animation, all of one size, rows side by side; arguments as of `interpolation_sheet`."""
-    row_names = _row_names(maps, entity)
-    margin = grids.names_width(row_names)
+    row_names, margin = _row_names(maps, entity)
     for frame, share in enumerate(shares):
         tiles = _tiles(images, maps, (slice(None), frame), LARGE_TILE)
         sheet = label_grid(tiles, row_names, len(images), margin=margin)
         yield framed(stack([_slider(names, share, sheet.shape[1] - margin, margin), sheet]))
 
 
-def _row_names(maps: np.ndarray | None, entity: int | None) -> list[str]:
-    return [""] if maps is None else ["", f"entity {entity}"]
+def _row_names(maps: np.ndarray | None, entity: int | None) -> tuple[list[str], int]:
+    """The names of an image and its map, and their width."""
+    names = [""] if maps is None else ["", f"entity {entity}"]
+    return names, grids.names_width(names)
 
 
 def _tiles(images: np.ndarray, maps: np.ndarray | None, chosen: Any, smallest: int) -> np.ndarray:

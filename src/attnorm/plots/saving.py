@@ -45,10 +45,7 @@ def check_film_name(path: Path) -> None:
 
 
 def save_animation(frames: Sequence[np.ndarray], path: Path, fps: int = 20) -> None:
-    """Writes frames (h, w, 3) uint8 of one size as an endless GIF or as MP4 (H.264).
-
-    Args:
-        fps: frames per second; GIF rounds the duration of a frame to hundredths of a second.
+    """Writes frames (h, w, 3) uint8 of one size as an endless GIF or as MP4 (H.264), in `fps` frames per second.
 
     Raises:
         UserError: the name ends in neither .gif nor .mp4, PyAV is missing, or the file cannot be written.
