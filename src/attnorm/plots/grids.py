@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -56,18 +56,10 @@ def grid(images: np.ndarray, columns: int) -> np.ndarray:
     return sheet
 
 
-def label_grid(
-    images: np.ndarray, row_names: Sequence[str], columns: int, heads: Sequence[Key] = (), margin: int | None = None
-) -> np.ndarray:
-    """A grid with row names and, optionally, column heads; small images are enlarged.
-
-    Args:
-        margin: width of the row names in pixels; None for that of the longest.
-    """
+def label_grid(images: np.ndarray, row_names: Sequence[str], columns: int, heads: Sequence[Key] = ()) -> np.ndarray:
+    """A grid with row names and, optionally, column heads; small images are enlarged."""
     images = enlarge(images)
-    sheet = grid(images, columns)
-    margin = names_width(row_names) if margin is None else margin
-    top = LINE + BAR + GAP if heads else 0
+    sheet, margin, top = grid(images, columns), names_width(row_names), LINE + BAR + GAP if heads else 0
     canvas = Image.fromarray(_blank(top + sheet.shape[0], margin + sheet.shape[1]))
     canvas.paste(Image.fromarray(sheet), (margin, top))
     draw, (height, width) = ImageDraw.Draw(canvas), images.shape[1:3]
@@ -79,6 +71,19 @@ def label_grid(
         if colour is not None:
             draw.rectangle((left, LINE, left + width - 1, LINE + BAR - 1), fill=colour)
     return np.asarray(canvas)
+
+
+def column_grid(columns: Sequence[tuple[Key, np.ndarray]], row_names: Sequence[str], smallest: int) -> np.ndarray:
+    """A `label_grid` of columns: heads with their images (b, h, w, 3), or (b, h', w', 3) of maps, one per row.
+
+    All columns are resized to the first, which is enlarged to at least about `smallest`.
+    """
+    first = enlarge(columns[0][1], smallest)
+    size = first.shape[1:3]
+    tiles = [first, *(np.stack([resize(image, size) for image in images]) for _, images in columns[1:])]
+    return label_grid(
+        np.stack(tiles, axis=1).reshape(-1, *first.shape[1:]), row_names, len(tiles), [head for head, _ in columns]
+    )
 
 
 def legend(keys: Sequence[Key], width: int) -> np.ndarray:
@@ -97,8 +102,13 @@ def legend(keys: Sequence[Key], width: int) -> np.ndarray:
 
 def caption(text: str, width: int) -> np.ndarray:
     """A text in lines of at most `width` pixels, or LEAST_TEXT if that is more; wider if a word is."""
-    width = max(width, LEAST_TEXT)
-    lines = list(_lines(text.split(), width))
+    width, lines = max(width, LEAST_TEXT), [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and text_width(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
     canvas = Image.fromarray(_blank(len(lines) * LINE, max(width, *map(text_width, lines))))
     draw = ImageDraw.Draw(canvas)
     for number, line in enumerate(lines):
@@ -147,17 +157,6 @@ def legible(text: str) -> str:
 @functools.cache
 def font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=TEXT_SIZE)
-
-
-def _lines(words: Sequence[str], width: int) -> Iterator[str]:
-    line = ""
-    for word in words:
-        longer = f"{line} {word}" if line else word
-        if line and text_width(longer) > width:
-            yield line
-            longer = word
-        line = longer
-    yield line
 
 
 def _blank(height: int, width: int) -> np.ndarray:

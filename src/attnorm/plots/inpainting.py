@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from attnorm.plots.grids import Key, enlarge, framed, label_grid, resize
+from attnorm.plots.grids import Key, column_grid, framed, resize
 from attnorm.plots.layouts import LARGE_TILE, colour_layout, entity_keys, grey_map, peak_of, with_legend
 
 MASK_GREY = 128
@@ -27,12 +27,10 @@ def inpainting_sheet(
         titles: row names.
         layouts: (b, n, h', w'), enlarged to the images by pixel repetition.
     """
-    parts = {name: enlarge(images, LARGE_TILE) for name, images in columns.items()}
+    parts = [(Key(name), images) for name, images in columns.items()]
     if layouts is not None:
-        size = next(iter(parts.values())).shape[1:3]
-        parts["layout"] = np.stack([resize(colour_layout(layout), size) for layout in layouts])
-    tiles = np.stack(list(parts.values()), axis=1)
-    return framed(label_grid(tiles.reshape(-1, *tiles.shape[2:]), titles, len(parts), [Key(name) for name in parts]))
+        parts.append((Key("layout"), np.stack([colour_layout(layout) for layout in layouts])))
+    return framed(column_grid(parts, titles, LARGE_TILE))
 
 
 def layout_over(image: np.ndarray, layout: np.ndarray) -> np.ndarray:
@@ -54,8 +52,8 @@ def inpainting_layout_sheet(
     """
     keys = entity_keys(len(layout))
     peak = peak_of(layout[list(entities)]) if entities else None
-    tiles = [with_holes(image[None], mask[None])[0], completed, layout_over(completed, layout)]
-    tiles += [resize(grey_map(layout[entity], peak or 1.0), image.shape[:2]) for entity in entities]
-    heads = [Key("input"), Key("completed"), Key("layout"), *(keys[entity] for entity in entities)]
-    sheet = label_grid(enlarge(np.stack(tiles), LARGE_TILE), [""], len(tiles), heads)
-    return with_legend(sheet, layout[None], peak)
+    columns = [(Key("input"), with_holes(image[None], mask[None])), (Key("completed"), completed[None])]
+    columns.append((Key("layout"), layout_over(completed, layout)[None]))
+    for entity in entities:
+        columns.append((keys[entity], resize(grey_map(layout[entity], peak or 1.0), image.shape[:2])[None]))
+    return with_legend(column_grid(columns, [""], LARGE_TILE), layout[None], peak)

@@ -42,7 +42,7 @@ def interpolation_sheet(
     blocks = []
     for row in range(len(images)):
         tiles = _tiles(images, maps, (row, slice(None)), grids.SMALLEST_TILE)
-        blocks.append(label_grid(tiles, row_names, len(shares), heads if row == 0 else (), margin))
+        blocks.append(label_grid(tiles, row_names, len(shares), heads if row == 0 else ()))
     sheet = stack(blocks)
     width = sheet.shape[1] - margin
     parts = [_slider(names, None, width, margin), sheet]
@@ -59,7 +59,7 @@ def interpolation_frames(
     row_names, margin = _row_names(maps, entity)
     for frame, share in enumerate(shares):
         tiles = _tiles(images, maps, (slice(None), frame), LARGE_TILE)
-        sheet = label_grid(tiles, row_names, len(images), margin=margin)
+        sheet = label_grid(tiles, row_names, len(images))
         yield framed(stack([_slider(names, share, sheet.shape[1] - margin, margin), sheet]))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from attnorm.plots.grids import Key, caption, enlarge, framed, label_grid, legend, names_width, resize, stack
+from attnorm.plots.grids import SMALLEST_TILE, Key, caption, column_grid, framed, legend, names_width, stack
 
 LARGE_TILE = 128
 
@@ -42,18 +42,13 @@ def layout_sheet(
         titles: row names.
         entities: whose maps are shown, in this order; None for all.
     """
-    images = enlarge(images)
-    size, count = images.shape[1:3], layouts.shape[1]
-    shown = list(range(count)) if entities is None else list(entities)
+    keys = entity_keys(layouts.shape[1])
+    shown = list(range(len(keys))) if entities is None else list(entities)
     peak = peak_of(layouts[:, shown])
-    tiles = []
-    for image, layout in zip(images, layouts, strict=True):
-        maps = [resize(grey_map(layout[entity], peak), size) for entity in shown]
-        tiles += [image, resize(colour_layout(layout), size), *maps]
-    keys = entity_keys(count)
-    heads = [Key("picture"), Key("layout"), *(keys[entity] for entity in shown)]
-    margin = names_width(titles)
-    return with_legend(label_grid(np.stack(tiles), titles, len(heads), heads, margin), layouts, peak, margin)
+    colours = np.stack([colour_layout(layout) for layout in layouts])
+    columns = [(Key("picture"), images), (Key("layout"), colours)]
+    columns += [(keys[entity], grey_map(layouts[:, entity], peak)) for entity in shown]
+    return with_legend(column_grid(columns, titles, SMALLEST_TILE), layouts, peak, names_width(titles))
 
 
 def with_legend(sheet: np.ndarray, layouts: np.ndarray, peak: float | None, margin: int = 0) -> np.ndarray:
@@ -81,7 +76,7 @@ def entity_keys(count: int) -> list[Key]:
 
 
 def grey_map(weights: np.ndarray, peak: float) -> np.ndarray:
-    """Weights (h, w) from 0 to `peak` -> (h, w, 3) uint8 from black to white."""
+    """Weights (…, h, w) from 0 to `peak` -> (…, h, w, 3) uint8 from black to white."""
     grey = (weights / peak * 255).round().clip(0, 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=-1)
 
