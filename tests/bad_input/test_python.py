@@ -296,7 +296,7 @@ OTHERS = {
     "no metric": (lambda tmp: find_metrics([]), "no metric was named"),
     "kernel": (lambda tmp: kernel_distance(zeros(4, 2), zeros(4, 2), 0, subsets=1, subset_size=9), "2 to 4 pictures"),
     "precision": (lambda tmp: precision_recall(zeros(3, 2), zeros(9, 2)), "more than 3 pictures a side"),
-    "picture name": (lambda tmp: save_picture(ones[0], tmp / "a.xyz"), "must end in a picture format"),
+    "picture name": (lambda tmp: save_picture(ones[0], tmp / "a.xyz"), "must end in an image format"),
     "batch": (lambda tmp: batch_indices(0, 0, 4, 0), "a batch needs items"),
     "prefetch": (lambda tmp: Prefetcher(None, None, depth=0), "depth must be at least 1"),
     "types": (lambda tmp: reconstruction(ones * 1.0, ones, ones[..., 0] + 1), "uint8"),

@@ -131,7 +131,7 @@ def test_drawing_refuses_what_it_cannot_do(command, arguments, part, finished_ru
 @pytest.mark.parametrize("command", ["generate", "visualize"])
 @pytest.mark.parametrize("name", ["new/out.xyz", "new/out.psd"])  # unknown, and one that can be read only
 def test_a_name_of_no_picture_format_is_refused(command, name, finished_run, refused):
-    assert "must end in a picture format such as .png" in refused(command, finished_run, "-o", name)
+    assert "must end in an image format such as .png" in refused(command, finished_run, "-o", name)
 
 
 @pytest.mark.parametrize("command", ["generate", "visualize"])

@@ -7,7 +7,7 @@ from PIL import Image
 
 from attnorm import memory
 from attnorm.models.inpainting import BranchConfig, InpaintingGenerator, InpaintingGeneratorConfig
-from attnorm.plots.colours import entity_colours
+from attnorm.plots import entity_colours
 from attnorm.plots.inpainting import layout_over, with_holes
 
 

@@ -22,6 +22,7 @@ from attnorm.metrics.inpainting_record import InpaintingRecord, read_record
 from attnorm.metrics.registry import find_metrics
 from attnorm.metrics.result import Result, read_results
 from attnorm.presets import get_preset
+from attnorm.reproduction.curves import save_run_curves
 from attnorm.reproduction.paper import TABLES, PaperTable, Scale
 from attnorm.training.checkpoint import latest_step
 from attnorm.training.class_conditional import ClassConditionalConfig
@@ -157,6 +158,7 @@ def make_runs(plan: Reproduction, say: Say, after_each: Callable[[], None]) -> i
             if code:
                 say(f"stopped with exit code {code}; the same command goes on from here")
                 return code
+        save_run_curves({run.name: run for _, _, run in plan.runs()}, plan.out / f"{plan.table}-curves.png")
         after_each()
     return 0
 

@@ -16,6 +16,7 @@ CONFIG, CHECKPOINTS, SAMPLES, MODEL = "config.yaml", "checkpoints", "samples", "
 BEST, BEST_OF_PHASE_1 = "best", "best-phase-1"  # of the phase that the run is in; and of phase 1, once it is over too
 SAVED = (MODEL, BEST, BEST_OF_PHASE_1)  # folders with a saved model
 PREPARED = "prepared-data"
+RECORDS = "metrics"  # of `attnorm evaluate`
 # What a start that came to nothing may leave in the run's folder: pictures, where that is the working folder, and a
 # configuration whose writing was killed.
 HALF_A_START = (f"{CONFIG}.partial-*",)
