@@ -6,7 +6,6 @@ inpainting systems have sizes only: any pictures at all will do.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from attnorm.config import derive, nearest
@@ -230,12 +229,8 @@ def _class_conditional() -> dict[str, ClassConditionalConfig]:
 def _at_side(config: InpaintingConfig, side: int) -> InpaintingConfig:
     """The networks of one picture size: the local critic sees half of it, as of 256 the sources', and crops are drawn
     from pictures an eighth larger."""
-    return replace(
-        config,
-        generator=replace(config.generator, image_size=side),
-        critic=replace(config.critic, image_size=side, local_size=side // 2),
-        crop_from=side * 9 // 8,
-    )
+    sizes = {"generator.image_size": side, "critic.image_size": side, "critic.local_size": side // 2}
+    return derive(config, sizes | {"crop_from": side * 9 // 8})
 
 
 def _inpainting() -> dict[str, InpaintingConfig]:

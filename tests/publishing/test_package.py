@@ -176,8 +176,10 @@ def test_a_plain_generator_is_named_by_its_spectral_norms(run_copy, tmp_path):
     config = read_config(run_copy)
     facts = read_run(run_copy)
     for spectral, system in ((True, "SN-GAN*'s generator"), (False, "SN-GAN's generator")):
-        generator = replace(config.generator, long_range=LongRangeConfig("none"), spectral_norm=spectral)
-        changed = replace(facts, config=replace(config, generator=generator))
+        generator = config.generator.model_copy(
+            update={"long_range": LongRangeConfig(kind="none"), "spectral_norm": spectral}
+        )
+        changed = replace(facts, config=config.model_copy(update={"generator": generator}))
         card = Card("x", changed, BUILTIN_SHEETS["digits"], [], Storage(1, "float32", None), [])
         assert f"10 classes: {system};" in str(card)
 
