@@ -124,9 +124,7 @@ def derive(config: Model, changes: dict[str, Any], where: str | None = None) -> 
         inner = data
         for parent in parents:
             if not isinstance(inner.setdefault(parent, {}), dict):
-                raise UserError(
-                    f"unknown field {name!r}{suggest_field(name, type(config))}"
-                )
+                raise UserError(f"unknown field {name!r}{suggest_field(name, type(config))}")
             inner = inner[parent]
         inner[leaf] = value
     return type(config).model_validate(data) if where is None else parse(type(config), data, where)

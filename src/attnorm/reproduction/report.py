@@ -144,7 +144,9 @@ def _differences(plan: Reproduction) -> list[str]:
     lines = [f"data: `{plan.source}` instead of {plan.paper.pictures}"] if plan.scale != "paper" else []
     if plan.paper.task == "inpainting":
         count = "all" if not plan.num else str(plan.num)
-        lines.append(f"measured on {count} validation pictures with centred and with random square holes of a quarter")
+        lines.append(
+            f"measured on {count} validation pictures with squares of a quarter, centred and random, and strokes"
+        )
     else:
         lines += _protocol(plan)
     lines += common
@@ -169,6 +171,8 @@ def _protocol(plan: Reproduction) -> list[str]:
         "an intra-FID takes, the paper does not say",
         f"real pictures: {real}; the paper does not say, the papers before it usually take all of the training set",
         "weights: averaged; the paper does not say, SN-GAN's and SA-GAN's are not",
+        "discriminator: the AN supplementary's for every system (5 wide blocks, concatenation); SN-GAN's paper has 6 "
+        "narrow blocks and a projection, SA-GAN's 6 wide ones",
         "λ_o and the data's preparation, which the paper does not give, are ours",
     ]
     if plan.extractor != "inception":

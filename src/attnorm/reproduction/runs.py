@@ -38,9 +38,8 @@ Say = Callable[[str], None]
 class Reproduction:
     """A table at a scale: what is trained and how it is measured.
 
-    source: what the runs are trained on. steps: None for the presets' own. lr_decay_from: the step from which learning
-    rates fall, None for the presets' own. launcher: what stands before
-    `attnorm`, such as `python -m` or `torchrun --nproc-per-node 4 -m --`.
+    source: what the runs are trained on. steps, lr_schedule: as in `TrainingConfig`, None for the presets' own.
+    launcher: what stands before `attnorm`, such as `python -m` or `torchrun --nproc-per-node 4 -m --`.
 
     Of inpainting only: val_source, the validation pictures, empty for a share of `source`; phase_1_steps, None to end
     phase 1 where the preset's criterion does.
@@ -58,7 +57,7 @@ class Reproduction:
     launcher: tuple[str, ...] = (sys.executable, "-m")
     val_source: str = ""
     phase_1_steps: int | None = None
-    lr_decay_from: int | None = None
+    lr_schedule: Literal["linear", "cosine"] | None = None
 
     @property
     def paper(self) -> PaperTable:
@@ -73,7 +72,7 @@ class Reproduction:
         name = f"{system}-{self.size.data}"
         changes: dict[str, Any] = {"seed": seed, "data": self.source, "device": self.device}
         changes |= {} if self.steps is None else {"steps": self.steps}
-        changes |= {} if self.lr_decay_from is None else {"lr_decay_from": self.lr_decay_from}
+        changes |= {} if self.lr_schedule is None else {"lr_schedule": self.lr_schedule}
         if isinstance(get_preset(name), InpaintingConfig):
             changes |= {"val_data": self.val_source}
             changes |= {} if self.phase_1_steps is None else {"phases.at_step": self.phase_1_steps}
@@ -185,8 +184,8 @@ def _train(plan: Reproduction, system: str, seed: int, run: Path) -> list[str]:
     preset = f"{system}-{plan.size.data}"
     val = ["--val_data", plan.val_source] if plan.val_source else []
     switch = [] if plan.phase_1_steps is None else ["--phases.at_step", str(plan.phase_1_steps)]
-    decay = [] if plan.lr_decay_from is None else ["--lr_decay_from", str(plan.lr_decay_from)]
-    own = [*steps, *device, *val, *switch, *decay]
+    schedule = [] if plan.lr_schedule is None else ["--lr_schedule", plan.lr_schedule]
+    own = [*steps, *device, *val, *switch, *schedule]
     return ["train", preset, "--data", plan.source, "--out", str(run), "--seed", str(seed), *own]
 
 

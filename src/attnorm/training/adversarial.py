@@ -93,6 +93,10 @@ class AdversarialTask:
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
 
+    def lr_factor(self, step: int) -> float:
+        """The factor on every learning rate in step `step`, counted from 0."""
+        return self.config.lr_factor(step, self.config.steps)
+
     def _trained(self, name: str, network: Network, lr: float, *, compilable: bool = True) -> Network:
         """The network on the run's device, with an optimiser of its own, and compiled if the run is to be.
 
@@ -114,12 +118,12 @@ class AdversarialTask:
             self._buffers = [(buffer, buffer.clone()) for buffer in every]
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
-                group["lr"] = self._learning_rates[name] * self.config.lr_factor(step)
+                group["lr"] = self._learning_rates[name] * self.lr_factor(step)
 
     def _average(self, step: int) -> None:
         """Moves the averaged generator towards the one in training, after the update that follows `step` others."""
         batch_size = self.config.batch_size
-        self.ema.update(self.networks["generator"], (step + 1) * batch_size, batch_size)
+        self.ema.update(self.networks["generator"], step * batch_size, batch_size)
 
     def _apply(self, name: str, losses: Metrics) -> Tensor:
         """Takes the optimiser's step and returns the norm of its gradient.

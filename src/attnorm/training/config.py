@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 from typing_extensions import Self
 
 from attnorm.config import Frozen
@@ -22,11 +23,13 @@ class Evaluation(NamedTuple):
     """What a task measured of its model: figures by name, and the score (lower is better) that chooses the best.
 
     notice: a sentence for the person, where the figures changed what the task does next.
+    phase: that the model was trained in; scores are compared within a phase. 0 where there is one phase only.
     """
 
     figures: dict[str, float]
     score: float
     notice: str | None = None
+    phase: int = 0
 
 
 class TrainingConfig(Frozen):
@@ -53,17 +56,10 @@ class TrainingConfig(Frozen):
     keep_checkpoints: Count = 2
     # "stop" where a loss or gradient is not finite; "skip" leaves such a step out and counts it.
     on_nonfinite: Literal["stop", "skip"] = "stop"
-    lr_decay_from: int | None = Field(
-        None, ge=0
-    )  # from this step on rates fall linearly, to 0 at the end
+    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"  # falls to 0 at the end of each phase
+    lr_hold: float = Field(0, ge=0, lt=1)  # the share of a phase before learning rates begin to fall
     evaluate_every: int = Field(0, ge=0)  # 0: never; the model that evaluates best is kept in RUN/best
     tensorboard: bool = True
-
-    @model_validator(mode="after")
-    def _check_decay(self) -> Self:
-        if self.lr_decay_from is not None and self.lr_decay_from >= self.steps:
-            raise ValueError(f"lr_decay_from must be below steps, {self.steps}, got {self.lr_decay_from}")
-        return self
 
     @property
     def image_size(self) -> int:
@@ -84,11 +80,13 @@ class TrainingConfig(Frozen):
         """Which of the data's `count` pictures are trained on: int64 indices."""
         return np.arange(count)
 
-    def lr_factor(self, step: int) -> float:
-        """What every learning rate is multiplied by in step `step`, counted from 0: 1, then linearly down to 0."""
-        if self.lr_decay_from is None or step < self.lr_decay_from:
+    def lr_factor(self, done: int, length: int) -> float:
+        """The factor on every learning rate after `done` of the `length` steps of a phase: 1, then falling to 0."""
+        start = self.lr_hold * length
+        if self.lr_schedule == "constant" or done <= start:
             return 1.0
-        return (self.steps - step) / (self.steps - self.lr_decay_from)
+        left = max(length - done, 0) / (length - start)
+        return left if self.lr_schedule == "linear" else (1 - math.cos(math.pi * left)) / 2
 
     def fitted_to(self, dataset: ImageDataset) -> Self:
         """The configuration for this set of pictures: how many classes it has, for instance."""

@@ -6,17 +6,18 @@ import inspect
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from attnorm.errors import UserError
 from attnorm.metrics.processes import launched_group, rank_and_count
 
 
-class Processes(NamedTuple):
+@dataclass(frozen=True)
+class Processes:
     """This process among those of the run; `Processes(device)` is one alone."""
 
     device: torch.device

@@ -70,8 +70,8 @@ class Divergence:
             step = min(line.first.values())
             when, names = f"in step {step + 1}", [name for name, first in line.first.items() if first == step]
         raise UserError(
-            f"training has diverged: not finite {when}: {', '.join(names)}; {self._last_good()}; start again with lower "
-            f"learning rates, or set on_nonfinite: skip in {self._run / CONFIG} and resume"
+            f"training has diverged: not finite {when}: {', '.join(names)}; {self._last_good()}; start again with "
+            f"lower learning rates, or set on_nonfinite: skip in {self._run / CONFIG} and resume"
         )
 
     def state(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from attnorm.data.masks import MaskConfig, Masks
 from attnorm.errors import UserError
 from attnorm.inpainting_pipeline import InpaintingPipeline, Stages
 from attnorm.layers import orthogonal_loss
-from attnorm.metrics.inpainting import HOLES, Filled, Truths, composite, measure_fills
+from attnorm.metrics.inpainting import HOLES, Filled, Truths, composite, example_masks, measure_fills
 from attnorm.metrics.layout import usage_figures
 from attnorm.models.inpainting import (
     LARGEST_PICTURE,
@@ -61,9 +61,7 @@ class InpaintingConfig(AdversarialConfig):
     penalty_weight: Weight = 10.0  # lambda_gp of eq. 10
     coarse_weight: Weight = 1.0  # of the first stage's reconstruction
     discount: float = Field(1.0, gt=0, le=1)  # of the reconstruction inside the hole, by distance; CA takes 0.9
-    crop_from: int | None = Field(
-        None, ge=1, le=2 * LARGEST_PICTURE
-    )  # images are prepared at this side and cropped
+    crop_from: int | None = Field(None, ge=1, le=2 * LARGEST_PICTURE)  # images are prepared at this side and cropped
     val_data: str = ""  # validation pictures, as `data`; empty: a share of the data is held out
     val_fraction: Rate = 0.1
     val_seed: Seed = 0  # of the choice of held-out pictures and of the holes in them
@@ -129,14 +127,17 @@ class InpaintingTask(AdversarialTask):
     """
 
     config: InpaintingConfig
-    shown = ("l1_refined", "loss_c", "loss_adversarial")
+    shown: Sequence[str] = ("l1_refined", "loss_c", "loss_adversarial")
 
     def __init__(self, config: InpaintingConfig, processes: Processes) -> None:
         super().__init__(config, processes)
         self.generator = self._trained("generator", InpaintingGenerator(config.generator), config.generator_lr)
         self.critic = self._trained("critic", InpaintingCritic(config.critic), config.critic_lr, compilable=False)
         self.ema = EMA(self.generator, config.ema_half_life, config.ema_ramp_up)
-        self._parallel_generator, self._parallel_critic = processes.share_gradients(self.generator), processes.share_gradients(self.critic)
+        self._parallel_generator, self._parallel_critic = (
+            processes.share_gradients(self.generator),
+            processes.share_gradients(self.critic),
+        )
         self.phases = Phases(config.phases)
         self._masks = Masks(config.masks, (config.image_size, config.image_size))
         if self._masks.left_out and processes.is_main:
@@ -159,6 +160,8 @@ class InpaintingTask(AdversarialTask):
         Returns:
             scalars still on the device, averaged over the pieces of the batch.
         """
+        scale = self.config.phases.lr_scale if self.phases.is_adversarial(step) else 1.0
+        self._learning_rates["generator"] = scale * self.config.generator_lr
         self._begin_step(step)
         first, figures = self.batches_before(step), dict[str, Tensor]()
         *for_critics, (own, _) = batches
@@ -172,6 +175,9 @@ class InpaintingTask(AdversarialTask):
             figures |= self._update_generator(first + len(for_critics), own, self.phases.is_adversarial(step))
         self._average(step)
         return figures
+
+    def lr_factor(self, step: int) -> float:
+        return self.config.lr_factor(*self.phases.progress(step, self.config.steps))
 
     def state(self) -> dict[str, Any]:
         return super().state() | {"phases": self.phases.state()}
@@ -208,7 +214,7 @@ class InpaintingTask(AdversarialTask):
         self.ema.module.save_pretrained(folder)
 
     def evaluate(self, step: int) -> Evaluation:
-        """Measures both stages of the averaged generator on validation pictures, centred and random holes.
+        """Measures both stages of the averaged generator on validation images, with masks of each kind.
 
         The mean L1 of the refined pictures, which is what phase 1 minimises, decides about the phase; the score is the
         negative mean PSNR.
@@ -230,8 +236,9 @@ class InpaintingTask(AdversarialTask):
         # An evaluation at the end of a run, out of turn, is not one that a longer run would have made here.
         if step % self.config.evaluate_every == 0 and self.phases.observe(step, error):
             notice = f"the validation error has converged: from step {step} on with the adversarial loss"
-        phase = 1.0 + (self.phases.is_adversarial(step))
-        return Evaluation({"l1": error, **_flat(measured), "phase": phase}, -psnr, notice)
+        phase = 1.0 + self.phases.is_adversarial(step)
+        metrics = {"l1": error, **_flat(measured), "phase": phase}
+        return Evaluation(metrics, -psnr, notice, phase=1 + self.phases.is_adversarial(step - 1))
 
     def _update_critic(self, number: int, pictures: np.ndarray) -> Metrics:
         """One update of both critics on batch `number`."""
@@ -321,11 +328,10 @@ class InpaintingTask(AdversarialTask):
         return self._validation
 
     def _shown(self) -> tuple[np.ndarray, np.ndarray, Stages]:
-        """The first validation pictures, their holes, centred and random in turn, and what becomes of them."""
+        """The first validation pictures, masks of each kind in turn, and both stages' completions."""
         truths = self._prepared()
         truth = truths.read(slice(self.config.sample_rows))
-        kinds = [Masks(holes, (truths.size, truths.size)) for holes in HOLES.values()]
-        holes = np.stack([kinds[row % len(kinds)](self.config.val_seed, row) for row in range(len(truth))])
+        holes = example_masks(len(truth), truths.size, self.config.val_seed)
         return truth, holes, self._pipeline().stages(truth, holes)
 
 

@@ -33,6 +33,7 @@ from attnorm.training.precision import resolve_device, resolve_precision
 from attnorm.training.randomness import seed_for
 from attnorm.training.run_folder import (
     BEST,
+    BEST_OF_PHASE_1,
     CHECKPOINTS,
     CONFIG,
     MODEL,
@@ -61,6 +62,7 @@ class Task(Protocol):
 
     def batches_before(self, step: int) -> int: ...
     def step(self, step: int, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Tensor]: ...
+    def lr_factor(self, step: int) -> float: ...
     def usage(self) -> dict[str, float]: ...
     def state(self) -> dict[str, Any]: ...
     def load_state(self, state: dict[str, Any]) -> None: ...
@@ -105,7 +107,9 @@ def resume(run: Path, steps: int | None = None) -> int:
     Raises:
         UserError: the folder is not a run, or none of its checkpoints is intact.
     """
-    config = _lengthened(read_config(run), steps, run)
+    config = read_config(run)
+    if steps is not None:
+        config = derive(config, {"steps": steps}, f"--steps {steps}")
     with joined(resolve_device(config.device)) as processes:
         dataset = _load_data(config, config.data, run, processes)
         if misfit := config.misfit(dataset):
@@ -124,9 +128,7 @@ def read_config(run: Path) -> TrainingConfig:
     return parse(TASKS[task][0], data, str(run / CONFIG))
 
 
-def _train(
-    config: TrainingConfig, run: Path, dataset: ImageDataset, processes: Processes, *, resuming: bool
-) -> int:
+def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: Processes, *, resuming: bool) -> int:
     """Takes the steps from the newest checkpoint, or the first step, to the end or a stop; returns the exit code."""
     # Networks and data.
     _check_batch_size(config, processes)
@@ -139,13 +141,13 @@ def _train(
 
     with run_lock(run) if processes.is_main else nullcontext():
         # State.
-        step, best, damaged = 0, float("inf"), list[str]()
+        step, best, phase, damaged = 0, float("inf"), 0, list[str]()
         running, divergence = RunningMetrics(processes), Divergence(run, skip=config.on_nonfinite == "skip")
         if resuming:
             # A run that was killed before its first checkpoint starts again: it would do the same steps anyway.
             state, damaged = checkpoint.newest(run / CHECKPOINTS)
             if state is not None:
-                step, best = _restore(state, task, divergence, running, config, checksum, run)
+                step, best, phase = _restore(state, task, divergence, running, config, checksum, run)
             check_alike({"the newest checkpoint": step}, f"all processes must see the same folder {run}")
         if processes.is_main:
             remove_partial_files(run)
@@ -195,8 +197,12 @@ def _train(
                     logger.record_evaluation(step, evaluation.figures)
                     if evaluation.notice is not None:
                         logger.print(evaluation.notice)
+                    if evaluation.phase != phase:
+                        best, phase = float("inf"), evaluation.phase
                     if processes.is_main and evaluation.score < best:
                         _save_model(task, run / BEST, step)
+                        if phase == 1:  # stays when phase 2 replaces the other
+                            _save_model(task, run / BEST_OF_PHASE_1, step)
                     best = min(best, evaluation.score)
 
                 # Checkpoint.
@@ -205,8 +211,9 @@ def _train(
                     if processes.is_main:
                         _save_model(task, run / MODEL, step)
                         logger.sync()
-                        state = {"step": step, "best": best, "checksum": checksum, "metrics": metrics}
+                        state = {"step": step, "best": best, "phase": phase, "checksum": checksum, "metrics": metrics}
                         state |= {"task": task.state(), "divergence": divergence.state()}
+                        state |= {"lr_factor": task.lr_factor(step)}
                         checkpoint.save(run / CHECKPOINTS, step, state, config.keep_checkpoints)
                     divergence.last_good = step
                 if stopping:
@@ -227,8 +234,8 @@ def _restore(
     config: TrainingConfig,
     checksum: int,
     run: Path,
-) -> tuple[int, float]:
-    """Loads a checkpoint; returns its step and the best score until then."""
+) -> tuple[int, float, int]:
+    """Loads a checkpoint; returns its step, the best score of the phase, and the phase."""
     step: int = state["step"]
     if config.steps < step:
         raise UserError(f"{run} is at step {step} already: it cannot end at {config.steps} steps")
@@ -238,10 +245,15 @@ def _restore(
         task.load_state(state["task"])
     except (RuntimeError, ValueError, KeyError) as error:
         raise UserError(f"the checkpoint of step {step} does not fit {run / CONFIG}: undo its changes") from error
+    if task.lr_factor(step) != state["lr_factor"]:
+        raise UserError(
+            f"--steps {config.steps} does not fit {run}: at step {step} its learning rates already fall towards "
+            "another end and would jump: start a new run"
+        )
     divergence.load_state(state["divergence"])
     divergence.last_good = step
     running.load_state(state["metrics"])
-    return step, state["best"]
+    return step, state["best"], state["phase"]
 
 
 class _Order:
@@ -276,18 +288,6 @@ def _fitted(config: TrainingConfig, dataset: ImageDataset, fixed: Sequence[str])
         if field_of(config, name) != field_of(fitted, name):
             raise UserError(f"--{name} does not fit {config.data}, which has {field_of(fitted, name)}: leave it out")
     return fitted
-
-
-def _lengthened(config: TrainingConfig, steps: int | None, run: Path) -> TrainingConfig:
-    if steps is None or steps == config.steps:
-        return config
-    done = checkpoint.latest_step(run / CHECKPOINTS) or 0
-    if config.lr_decay_from is not None and done > config.lr_decay_from:
-        raise UserError(
-            f"--steps {steps} does not fit {run}: its learning rates already fall to 0 at step {config.steps}; start "
-            "a new run"
-        )
-    return derive(config, {"steps": steps}, f"--steps {steps}")
 
 
 def _check_batch_size(config: TrainingConfig, processes: Processes) -> None:

@@ -15,11 +15,13 @@ class PhaseConfig(Frozen):
 
     at_step: after so many steps, whatever was measured; None leaves it to the validation error.
     improvement, patience: phase 1 ends once the validation error has not fallen by this share in so many evaluations.
+    lr_scale: the generator's learning rate in phase 2, as a share of `generator_lr`.
     """
 
     at_step: int | None = Field(None, ge=0)
     improvement: float = Field(0.01, ge=0, lt=1)
     patience: int = Field(5, ge=1)
+    lr_scale: float = Field(1.0, ge=0)
 
 
 class Phases:
@@ -37,6 +39,15 @@ class Phases:
     def reconstruction_steps(self, step: int) -> int:
         """How many of the first `step` steps belong to phase 1."""
         return step if self.switched_at is None else min(step, self.switched_at)
+
+    def progress(self, step: int, steps: int) -> tuple[int, int]:
+        """How many steps of its phase are done before step `step`, and the phase's length in a run of `steps` steps.
+
+        A phase 1 whose end is not known has not begun to end: 0 of its steps are done.
+        """
+        if self.switched_at is not None and step >= self.switched_at:
+            return step - self.switched_at, steps - self.switched_at
+        return (0, 1) if self.config.at_step is None else (step, self.config.at_step)
 
     def observe(self, step: int, error: float) -> bool:
         """Takes the validation error after `step` steps; whether it ends phase 1.

@@ -12,9 +12,10 @@ from filelock import FileLock, Timeout
 
 from attnorm.errors import UserError
 from attnorm.files import check_folder, put_back
-from attnorm.training import checkpoint
 
-CONFIG, CHECKPOINTS, SAMPLES, MODEL, BEST = "config.yaml", "checkpoints", "samples", "model", "best"
+CONFIG, CHECKPOINTS, SAMPLES, MODEL = "config.yaml", "checkpoints", "samples", "model"
+BEST, BEST_OF_PHASE_1 = "best", "best-phase-1"  # of the phase that the run is in; and of phase 1, once it is over too
+SAVED = (MODEL, BEST, BEST_OF_PHASE_1)  # folders with a saved model
 LOG, EVALUATIONS, LOCK = "log.jsonl", "metrics.jsonl", ".lock"
 PREPARED = "prepared-data"  # beside the runs, for all of them
 PARTIAL = (".*.partial", "*.partial-*")  # what is being written; left there by a process that was killed
@@ -55,8 +56,8 @@ def run_lock(run: Path) -> Iterator[None]:
 
 def remove_partial_files(run: Path) -> None:
     """Removes what a killed process was writing, and restores the model folder that it had moved away."""
-    for folder in (run / MODEL, run / BEST):
-        put_back(folder.resolve())
+    for name in SAVED:
+        put_back((run / name).resolve())
     for folder in (run, run / CHECKPOINTS, run / SAMPLES):
         for path in (path for pattern in PARTIAL for path in folder.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
