@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from cyclopts import App, Parameter
 from systems import BASELINE, NUM_CLASSES, SYSTEMS, Networks, system_config
 
@@ -22,6 +21,7 @@ from attnorm.bench import describe_machine, machine, measure, print_table, write
 from attnorm.data.batches import Prefetcher, batch_indices
 from attnorm.data.dataset import ImageDataset
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
+from attnorm.training.distributed import Processes
 from attnorm.training.precision import resolve_device
 
 Variant = Literal["ours", "plain", "compiled"]
@@ -41,7 +41,7 @@ class Step:
 
     def __init__(self, config: ClassConditionalConfig, variant: Variant) -> None:
         torch.manual_seed(0)
-        self.task = ClassConditionalTask(config, Accelerator(cpu=config.device == "cpu", mixed_precision="no"))
+        self.task = ClassConditionalTask(config, Processes(resolve_device(config.device)))
         if variant == "plain":
             for name, optimizer in self.task.optimizers.items():
                 (group,) = optimizer.param_groups

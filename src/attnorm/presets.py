@@ -6,7 +6,6 @@ inpainting systems have sizes only: any pictures at all will do.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from attnorm.config import derive, nearest
@@ -231,14 +230,10 @@ def _class_conditional() -> dict[str, ClassConditionalConfig]:
 
 
 def _at_side(config: InpaintingConfig, side: int) -> InpaintingConfig:
-    """The networks of one picture size: the local critic sees half of it, as in the sources at 256, and crops are drawn
+    """The networks of one image size: the local critic sees half of it, as in the sources at 256, and crops are drawn
     from images of twice the size."""
-    return replace(
-        config,
-        generator=replace(config.generator, image_size=side),
-        critic=replace(config.critic, image_size=side, local_size=side // 2),
-        crop_from=2 * side,
-    )
+    sizes = {"generator.image_size": side, "critic.image_size": side, "critic.local_size": side // 2}
+    return derive(config, sizes | {"crop_from": 2 * side})
 
 
 def _inpainting() -> dict[str, InpaintingConfig]:

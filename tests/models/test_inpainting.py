@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,8 +29,8 @@ SMALL = InpaintingGeneratorConfig(image_size=32, width=4, branch=BranchConfig(nu
 
 def small(kind: str, *, dense: bool = False) -> InpaintingGenerator:
     torch.manual_seed(0)
-    config = replace(SMALL, dense_bottleneck=dense, branch=replace(SMALL.branch, kind=kind))
-    generator = InpaintingGenerator(config).eval()
+    branch = SMALL.branch.model_copy(update={"kind": kind})
+    generator = InpaintingGenerator(SMALL.model_copy(update={"dense_bottleneck": dense, "branch": branch})).eval()
     if generator.attentive.norm is not None:
         nn.init.constant_(generator.attentive.norm.residual_gain, 0.5)
     return generator
@@ -213,7 +212,9 @@ def test_the_layout_is_recorded_and_has_no_affine_by_default() -> None:
         generator(*inputs())
     assert {name: tuple(layout.shape) for name, layout in layouts.items()} == {"attentive.norm": (2, 4, 8, 8)}
     assert generator.attentive.norm.weight is None
-    affine = InpaintingGenerator(replace(SMALL, branch=replace(SMALL.branch, affine="entity")))
+    affine = InpaintingGenerator(
+        SMALL.model_copy(update={"branch": SMALL.branch.model_copy(update={"affine": "entity"})})
+    )
     assert affine.attentive.norm.weight.shape == (4, 16)
 
 
@@ -249,7 +250,7 @@ def test_saved_and_loaded_networks_are_the_same(tmp_path: Path) -> None:
     loaded = InpaintingGenerator.from_pretrained(tmp_path / "g")
     assert loaded.config == generator.config
     assert torch.equal(loaded(picture, mask).refined, generator(picture, mask).refined)
-    config = InpaintingCriticConfig(32, 16, 8)
+    config = InpaintingCriticConfig(image_size=32, local_size=16, width=8)
     InpaintingCritic(config).save_pretrained(tmp_path / "d")
     assert InpaintingCritic.from_pretrained(tmp_path / "d").config == config
 

@@ -30,7 +30,7 @@ CONVERGING = ("--phases.at_step", "null", "--phases.improvement", "0.99", "--pha
 
 
 def final_state(run):
-    return checkpoint.newest(run / "checkpoints", torch.device("cpu"))[0]
+    return checkpoint.newest(run / "checkpoints")[0]
 
 
 def same(first, second):

@@ -4,10 +4,10 @@ import json
 import math
 
 import pytest
-
-from attnorm.errors import UserError
 from attnorm.training.journal import Journal
 from attnorm.training.log_lines import Lines, parse_line, read_lines
+
+from attnorm.errors import UserError
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ DIGITS = ("train", "an-gan-digits", "--data", "digits", "--out")
 
 
 def final_state(run):
-    return checkpoint.newest(run / "checkpoints", torch.device("cpu"))[0]
+    return checkpoint.newest(run / "checkpoints")[0]
 
 
 def assert_same(first, second, where="state"):

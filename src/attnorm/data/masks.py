@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from PIL import Image, ImageDraw
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
+from attnorm.config import Frozen
 from attnorm.data.chance import between, pick, whole
 from attnorm.data.decode import DecodeError, decode_mask, pillow_quiet
 from attnorm.data.progress import track
@@ -25,8 +27,11 @@ _SEGMENT_LENGTH = (0.08, 0.3)  # of the picture's shorter side
 _TURN = (-0.4 * math.pi, 0.4 * math.pi)  # from one piece to the next, in radians
 
 
-@dataclass(frozen=True)
-class MaskConfig:
+Share = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1, le=1000)]
+
+
+class MaskConfig(Frozen):
     """The kind of mask and its share of the image.
 
     kind: "centre", a centred square; "rectangle", one anywhere; "rectangles", several; "strokes", a brush moved by
@@ -43,29 +48,21 @@ class MaskConfig:
 
     kind: Literal["centre", "rectangle", "rectangles", "strokes", "mixed", "lines", "folder"] = "rectangle"
     # At 256 x 256: masks of 96 x 96 to 128 x 128, with an aspect of at most 4/3, as CA trains on.
-    fraction: tuple[float, float] = (0.14, 0.25)
-    aspect: float = 4 / 3
-    count: tuple[int, int] = (2, 5)
-    brush: tuple[float, float] = (0.05, 0.12)
+    fraction: tuple[Share, Share] = (0.14, 0.25)
+    aspect: float = Field(4 / 3, ge=1, le=100)
+    count: tuple[Count, Count] = (2, 5)
+    brush: tuple[Share, Share] = (0.05, 0.12)
     folder: str = ""
 
-    def __post_init__(self) -> None:
-        low, high = self.fraction
-        if not 0 < low <= high < 1:
-            raise ValueError(f"mask fraction must be a range inside 0 to 1, got {low} to {high}")
-        if not 1 <= self.aspect <= 100:
-            raise ValueError(f"mask aspect must be from 1 to 100, got {self.aspect}")
-        if not 1 <= self.count[0] <= self.count[1] <= 1000:
-            raise ValueError(f"mask count must be a range inside 1 to 1000, got {self.count[0]} to {self.count[1]}")
-        if not 0 < self.brush[0] <= self.brush[1] <= 1:
-            raise ValueError(f"mask brush must be a range inside 0 to 1, got {self.brush[0]} to {self.brush[1]}")
-        if self.kind == "folder" and not self.folder:
-            raise ValueError("masks of kind 'folder' are read from a folder: give --masks.folder")
-        if self.folder and self.kind != "folder":
-            raise ValueError(
-                f"a mask folder belongs to kind 'folder', got kind {self.kind!r}: give --masks.kind folder, or leave "
-                f"{self.folder} out"
-            )
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("fraction", "count", "brush"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"masks.{name} must be a range, got {low} to {high}")
+        if (self.kind == "folder") != bool(self.folder):
+            raise ValueError("masks of kind 'folder' need a folder, and only they: give both")
+        return self
 
 
 Draw = Callable[[np.random.Generator], np.ndarray]
@@ -74,7 +71,7 @@ Draw = Callable[[np.random.Generator], np.ndarray]
 class Masks:
     """The masks of one configuration at one size.
 
-    masks = Masks(MaskConfig("strokes"), (256, 256))
+    masks = Masks(MaskConfig(kind="strokes"), (256, 256))
     hole = masks(seed=0, index=7)  # (256, 256) bool
 
     Args:

@@ -18,9 +18,9 @@ from attnorm.metrics.reconstruction import PEAK, Reconstruction, Spread, Window,
 # The paper measures at 256 x 256 with masks of 128 x 128, as CA does: a quarter of the image. Strokes are ours.
 QUARTER = 0.25
 HOLES = {
-    "centre": MaskConfig("centre", (QUARTER, QUARTER)),
-    "random": MaskConfig("rectangle", (QUARTER, QUARTER), aspect=1.0),
-    "strokes": MaskConfig("lines", count=(2, 4), brush=(1 / 24, 1 / 10)),
+    "centre": MaskConfig(kind="centre", fraction=(QUARTER, QUARTER)),
+    "random": MaskConfig(kind="rectangle", fraction=(QUARTER, QUARTER), aspect=1.0),
+    "strokes": MaskConfig(kind="lines", count=(2, 4), brush=(1 / 24, 1 / 10)),
 }
 BATCH = 8
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import Self
 
-from attnorm.config import require_range
+from attnorm.config import Frozen
 from attnorm.layers import ContextualAttention2d
 from attnorm.layers.weights import make_conv, make_linear
 from attnorm.models.attentive_norm import AttentiveNormConfig
@@ -52,7 +53,6 @@ PICTURE, ONES, MASK = 3, 1, 1
 GAIN = 1.0
 
 
-@dataclass(frozen=True, kw_only=True)
 class BranchConfig(AttentiveNormConfig):
     """What the attentive branch of the second stage has in its place: `kind` "none" is the plain network.
 
@@ -63,8 +63,7 @@ class BranchConfig(AttentiveNormConfig):
     affine: Literal["entity", "shared", "none"] = "none"
 
 
-@dataclass(frozen=True)
-class InpaintingGeneratorConfig:
+class InpaintingGeneratorConfig(Frozen):
     """A generator.
 
     Args:
@@ -76,21 +75,19 @@ class InpaintingGeneratorConfig:
             authors' code has the two in the coarse stage; in the refined one the decoder begins with two.
     """
 
-    image_size: int = 256
-    width: int = PAPER_WIDTH
-    branch: BranchConfig = field(default_factory=BranchConfig)
+    image_size: int = Field(256, ge=SMALLEST_PICTURE, le=LARGEST_PICTURE)
+    width: int = Field(PAPER_WIDTH, ge=2, le=LARGEST_WIDTH, multiple_of=2)
+    branch: BranchConfig = BranchConfig()
     dense_bottleneck: bool = False
 
-    def __post_init__(self) -> None:
-        require_range("generator.image_size", self.image_size, SMALLEST_PICTURE, LARGEST_PICTURE)
-        require_range("generator.width", self.width, 2, LARGEST_WIDTH)
-        if self.width % 2:
-            raise ValueError(f"generator.width must be even, got {self.width}")
+    @model_validator(mode="after")
+    def _check(self) -> Self:
         if self.image_size % self.stride:
             raise ValueError(f"generator.image_size must be a multiple of {self.stride}, got {self.image_size}")
         positions = (self.image_size // ENCODER_STRIDE) ** 2
-        if self.branch.kind == "attentive_norm" and self.branch.self_sampling:
-            require_range("generator.branch.num_entities", self.branch.num_entities, 1, positions)
+        if self.branch.kind == "attentive_norm" and self.branch.self_sampling and self.branch.num_entities > positions:
+            raise ValueError(f"generator.branch.num_entities must be at most {positions}: the map has no more pixels")
+        return self
 
     @property
     def stride(self) -> int:
@@ -98,18 +95,18 @@ class InpaintingGeneratorConfig:
         return ENCODER_STRIDE * (2 if self.branch.kind == "contextual_attention" else 1)
 
 
-@dataclass(frozen=True)
-class InpaintingCriticConfig:
+class InpaintingCriticConfig(Frozen):
     """Two critics: of the whole picture, and of a square of `local_size` pixels around the hole."""
 
-    image_size: int = 256
-    local_size: int = 128
-    width: int = CRITIC_WIDTH
+    image_size: int = Field(256, ge=SMALLEST_PICTURE, le=LARGEST_PICTURE)
+    local_size: int = Field(128, ge=SMALLEST_PICTURE // 2)
+    width: int = Field(CRITIC_WIDTH, ge=1, le=LARGEST_WIDTH)
 
-    def __post_init__(self) -> None:
-        require_range("critic.image_size", self.image_size, SMALLEST_PICTURE, LARGEST_PICTURE)
-        require_range("critic.local_size", self.local_size, SMALLEST_PICTURE // 2, self.image_size)
-        require_range("critic.width", self.width, 1, LARGEST_WIDTH)
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.local_size > self.image_size:
+            raise ValueError(f"critic.local_size must be at most image_size, {self.image_size}")
+        return self
 
 
 class Inpainted(NamedTuple):
@@ -143,7 +140,7 @@ class InpaintingGenerator(PretrainedNetwork, pipeline_tag="image-to-image"):
         all, non-zero where pixels are missing; h and w multiples of `config.stride` -> `Inpainted`.
     """
 
-    config_class: ClassVar[type] = InpaintingGeneratorConfig
+    config_class: ClassVar[type[Frozen]] = InpaintingGeneratorConfig
 
     def __init__(self, config: InpaintingGeneratorConfig) -> None:
         super().__init__()
@@ -208,7 +205,7 @@ class InpaintingCritic(PretrainedNetwork):
         picture (b, 3, s, s) in [-1, 1]; mask (b, 1, s, s), non-zero in the hole -> (b, 2) float32.
     """
 
-    config_class: ClassVar[type] = InpaintingCriticConfig
+    config_class: ClassVar[type[Frozen]] = InpaintingCriticConfig
 
     def __init__(self, config: InpaintingCriticConfig) -> None:
         super().__init__()

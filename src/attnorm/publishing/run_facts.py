@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from attnorm.errors import UserError
 from attnorm.models.saved import step_of
 from attnorm.shipped import CONFIG_FILE
@@ -70,7 +68,7 @@ def read_run(run: Path, choice: Choice | None = None) -> RunFacts:
     if not (folder / CONFIG_FILE).is_file():
         reason = "it was trained without evaluate_every" if best else "it is written with the first checkpoint"
         raise UserError(f"{run} has no {folder.name} model: {reason}")
-    state, complaints = checkpoint.newest(run / CHECKPOINTS, torch.device("cpu"))
+    state, complaints = checkpoint.newest(run / CHECKPOINTS)
     if state is None or complaints:
         raise UserError(f"{complaints[0] if complaints else f'{run} has no checkpoint'}: resume the run first")
     try:

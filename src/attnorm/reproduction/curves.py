@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from attnorm.plots import save_curves
-from attnorm.training.log_lines import EVALUATIONS, LOG, read_lines
+from attnorm.training.logger import read_log
+from attnorm.training.run_folder import EVALUATIONS, LOG
 
 MOST_PANELS = 4
 
@@ -21,13 +22,13 @@ def save_run_curves(runs: Mapping[str, Path], path: Path) -> None:
         runs: run directories by the names of their curves.
 
     Raises:
-        UserError: a log cannot be read, or the chart cannot be written.
+        UserError: the chart cannot be written.
     """
     if find_spec("matplotlib") is None:
         return
     measured = any((run / EVALUATIONS).is_file() for run in runs.values())
     file = EVALUATIONS if measured else LOG
-    logs = {name: read_lines(run / file).by_step for name, run in runs.items() if (run / file).is_file()}
+    logs = {name: read_log(run / file) for name, run in runs.items() if (run / file).is_file()}
     metrics = dict.fromkeys(metric for log in logs.values() for values in log.values() for metric in values)
     panels = {}
     for metric in [name for name in metrics if measured or name.startswith("loss")][:MOST_PANELS]:

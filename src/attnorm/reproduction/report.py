@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from attnorm.config import differences, to_dict
+from attnorm.config import differences
 from attnorm.errors import UserError
 from attnorm.metrics.inpainting import HOLES
 from attnorm.metrics.inpainting_record import HEADS, InpaintingRecord
@@ -137,7 +137,7 @@ def _differences(plan: Reproduction) -> list[str]:
         ours, paper = plan.config(system, 0), get_preset(f"{system}-{plan.paper.scales['paper'].data}")
         per_system[system] = [
             f"`{name}` {_plain(ours_value)} instead of {_plain(paper_value)}"
-            for name, ours_value, paper_value in differences(to_dict(ours), to_dict(paper))
+            for name, ours_value, paper_value in differences(ours, paper)
             if name not in IMMATERIAL
         ]
     common = [one for one in next(iter(per_system.values())) if all(one in lines for lines in per_system.values())]

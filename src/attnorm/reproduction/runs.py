@@ -11,11 +11,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from attnorm.config import derive, to_dict
+from attnorm.config import derive, differences
 from attnorm.errors import UserError
 from attnorm.metrics.inpainting import HOLES
 from attnorm.metrics.inpainting_record import InpaintingRecord, read_record
@@ -70,15 +70,14 @@ class Reproduction:
 
     def config(self, system: str, seed: int) -> TrainingConfig:
         """What the run of a system is trained with, before its data are known."""
-        config = replace(get_preset(f"{system}-{self.size.data}"), seed=seed, data=self.source, device=self.device)
-        config = config if self.steps is None else replace(config, steps=self.steps)
-        if self.lr_schedule is not None:
-            config = replace(config, lr_schedule=self.lr_schedule)
-        if isinstance(config, InpaintingConfig):
-            config = replace(config, val_data=self.val_source)
-            if self.phase_1_steps is not None:
-                config = derive(config, {"phases.at_step": self.phase_1_steps})
-        return config
+        name = f"{system}-{self.size.data}"
+        changes: dict[str, Any] = {"seed": seed, "data": self.source, "device": self.device}
+        changes |= {} if self.steps is None else {"steps": self.steps}
+        changes |= {} if self.lr_schedule is None else {"lr_schedule": self.lr_schedule}
+        if isinstance(get_preset(name), InpaintingConfig):
+            changes |= {"val_data": self.val_source}
+            changes |= {} if self.phase_1_steps is None else {"phases.at_step": self.phase_1_steps}
+        return derive(get_preset(name), changes, f"the run of {system}")
 
     def runs(self) -> Iterator[tuple[str, int, Path]]:
         """System, seed and folder; seed after seed, so that a whole table is there early."""
@@ -208,12 +207,12 @@ def _check_settings(plan: Reproduction, system: str, seed: int, run: Path) -> No
     if not (run / CONFIG).exists():
         return
     found = read_config(run)
-    wanted = replace(plan.config(system, seed), precision=found.precision)
+    wanted = derive(plan.config(system, seed), {"precision": found.precision})
     if type(found) is not type(wanted):
         raise UserError(f"{run} holds a run of another task: choose another --out")
     if isinstance(wanted, ClassConditionalConfig) and isinstance(found, ClassConditionalConfig):
         wanted = wanted.for_classes(found.generator.class_names)
-    differing = [name for name in to_dict(wanted) if to_dict(wanted)[name] != to_dict(found)[name]]
+    differing = [name for name, _, _ in differences(wanted, found)]
     if differing:
         raise UserError(
             f"{run} was begun with other settings ({', '.join(differing)}): give those again, or another --out"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
-from attnorm.config import require_weight
+from pydantic import Field
+
+from attnorm.config import Frozen
 
 
-@dataclass(frozen=True)
-class PhaseConfig:
+class PhaseConfig(Frozen):
     """The end of the first phase, which the paper calls convergence.
 
     at_step: after so many steps, whatever was measured; None leaves it to the validation error.
@@ -18,19 +18,10 @@ class PhaseConfig:
     lr_scale: the generator's learning rate in phase 2, as a share of `generator_lr`.
     """
 
-    at_step: int | None = None
-    improvement: float = 0.01
-    patience: int = 5
-    lr_scale: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.at_step is not None and self.at_step < 0:
-            raise ValueError(f"phases.at_step must be at least 0, got {self.at_step}")
-        if not 0 <= self.improvement < 1:
-            raise ValueError(f"phases.improvement must be at least 0 and below 1, got {self.improvement}")
-        if self.patience < 1:
-            raise ValueError(f"phases.patience must be at least 1, got {self.patience}")
-        require_weight("phases.lr_scale", self.lr_scale)
+    at_step: int | None = Field(None, ge=0)
+    improvement: float = Field(0.01, ge=0, lt=1)
+    patience: int = Field(5, ge=1)
+    lr_scale: float = Field(1.0, ge=0)
 
 
 class Phases:
