@@ -8,7 +8,8 @@ from attnorm.cli.arguments import file_path
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("benchmark", choices=["layer"])
+    commands = parser.add_subparsers(dest="benchmark", required=True)
+    parser = commands.add_parser("layer", help="the paper's Table 5 on this machine", description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", metavar="N", help="sides of the maps (128 256 512 1024)")
     parser.add_argument("--batch", type=int, metavar="N", help="maps per call (1)")
     parser.add_argument("--channels", type=int, metavar="N", help="(32)")
