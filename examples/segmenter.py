@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from attnorm.data.facades import REGIONS, render_facade
 from torch import Tensor, nn
 from torch.nn import functional
 
 from attnorm import AttentiveNorm2d, orthogonal_loss
-from attnorm.data.facades import REGIONS, render_facade
 from attnorm.metrics.layout import layout_usage, record_layouts
 
 LAYERS: dict[str, Callable[[int, float], nn.Module]] = {

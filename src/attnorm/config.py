@@ -62,6 +62,7 @@ def describe(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     return f"{field}: {message}" if field else message
 
+
 LONGEST_VALUE, LONGEST_SENTENCE = 100, 400  # letters of what is repeated in an error
 LONGEST_NUMBER = 256  # bits
 LARGEST_FILE = 1 << 24  # bytes of a configuration: the names of 2^20 classes fit in

@@ -137,7 +137,7 @@ def test_a_folders_masks_are_drawn_evenly_and_those_out_of_range_are_named(folde
     assert 150 < shares.count(0.25) < 250
     assert sorted(masks.left_out) == [
         ("sub/none.png", "0.0% of its pixels are missing"),
-        ("text.png", "not a picture in a known format"),
+        ("text.png", "not an image in a known format"),
     ]
     expected = np.zeros((20, 20), bool)
     expected[:, :5] = True
@@ -145,7 +145,7 @@ def test_a_folders_masks_are_drawn_evenly_and_those_out_of_range_are_named(folde
 
 
 def test_a_folder_without_a_mask_in_range_says_what_it_found(folder):
-    with pytest.raises(UserError, match=r"no mask with 90.0% to 95.0% .*\(text.png: not a picture"):
+    with pytest.raises(UserError, match=r"no mask with 90.0% to 95.0% .*\(text.png: not an image"):
         Masks(MaskConfig("folder", (0.9, 0.95), folder=str(folder)), (20, 20))
 
 

@@ -1,4 +1,4 @@
-"""Finding pictures and classes in parquet files."""
+"""Finding images and classes in parquet files."""
 
 import io
 import json
@@ -28,7 +28,7 @@ def hugging_face_table(labels, names=None, **more):
 
 
 def read(source):
-    return [(picture.name, picture.label) for picture in source.read()]
+    return [(image.name, image.label) for image in source.read()]
 
 
 def test_parquet_with_hugging_face_names(tmp_path):
@@ -64,8 +64,8 @@ def test_a_binary_column_and_string_labels(tmp_path):
 
 def test_columns_that_are_stored_as_a_dictionary(tmp_path):
     """As pandas keeps its categories."""
-    pictures, classes = pa.array([png(0), png(1), png(0)]), pa.array(["zebra", "ant", "zebra"])
-    table = pa.table({"img": pictures.dictionary_encode(), "class": classes.dictionary_encode()})
+    images, classes = pa.array([png(0), png(1), png(0)]), pa.array(["zebra", "ant", "zebra"])
+    table = pa.table({"img": images.dictionary_encode(), "class": classes.dictionary_encode()})
     pq.write_table(table, tmp_path / "a.parquet")
     source = open_source(tmp_path / "a.parquet")
     assert source.class_names == ("ant", "zebra")
@@ -81,7 +81,7 @@ def test_a_struct_without_bytes_falls_back_to_its_path(tmp_path):
     assert [p.encoded for p in open_source(tmp_path / "a.parquet").read()] == [tmp_path / "a.png", b""]
 
 
-def test_parquet_with_pictures_alone_is_one_class(tmp_path):
+def test_parquet_with_images_alone_is_one_class(tmp_path):
     pq.write_table(pa.table({"image": [png(), png()]}), tmp_path / "birds.parquet")
     source = open_source(tmp_path / "birds.parquet")
     assert source.class_names == ("birds",) and source.labels.tolist() == [0, 0]
@@ -98,12 +98,12 @@ def test_the_preferred_label_column_wins_and_another_may_be_chosen(tmp_path):
 @pytest.mark.parametrize(
     "columns, options, problem",
     [
-        ({"image": [png()], "other": [png()], "label": [0]}, {}, "2 picture columns.*--image-column"),
-        ({"text": ["x"], "label": [0]}, {}, "0 picture columns"),
+        ({"image": [png()], "other": [png()], "label": [0]}, {}, "2 image columns.*--image-column"),
+        ({"text": ["x"], "label": [0]}, {}, "0 image columns"),
         (
             {"image": [png()], "label": [0]},
             {"image_column": "img"},
-            "no picture column 'img': it has 'image'",
+            "no image column 'img': it has 'image'",
         ),
         (
             {"image": [png()], "label": [0]},
@@ -122,10 +122,9 @@ def test_unusable_columns_are_explained(tmp_path, columns, options, problem):
         open_source(tmp_path / "a.parquet", **options)
 
 
-@pytest.mark.parametrize("names, problem", [(["cat"], "0 to 1 in 'label' for 1 class"), (["cat"] * 2, "alike")])
-def test_names_that_do_not_fit_the_labels_are_refused(tmp_path, names, problem):
-    pq.write_table(hugging_face_table([0, 1], names), tmp_path / "a.parquet")
-    with pytest.raises(UserError, match=problem):
+def test_fewer_names_than_labels_are_refused(tmp_path):
+    pq.write_table(hugging_face_table([0, 1], ["cat"]), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="0 to 1 in 'label' for 1 class"):
         open_source(tmp_path / "a.parquet")
 
 
@@ -148,8 +147,9 @@ def test_a_broken_parquet_file_is_named(tmp_path):
         open_source(tmp_path / "a.parquet")
 
 
+@pytest.mark.promise
 def test_parquet_is_streamed(tmp_path, monkeypatch):
-    """Reading the first picture must not read the whole file."""
+    """Reading the first image must not read the whole file."""
     table = hugging_face_table([0] * 500)
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=100)
     rows = []

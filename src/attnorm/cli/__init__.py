@@ -28,7 +28,6 @@ COMMANDS = {
     "interpolate": "go from one class to another, as a sheet and a film",
     "visualize": "draw the layouts that a trained model learned",
     "contact-sheet": "draw on one sheet what a trained generator does",
-    "agreement": "compare a discriminator's layouts with the true regions of facades",
     "plot": "draw learning curves and metrics of several runs",
     "data": "prepare and inspect picture sets",
     "models": "list the trained models that come with attnorm",

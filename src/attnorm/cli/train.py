@@ -10,7 +10,6 @@ import argparse
 
 from attnorm.cli.arguments import file_path, path_or_name
 from attnorm.config import derive, overridden, override
-from attnorm.data.prepare import default_workers
 from attnorm.errors import UserError
 from attnorm.presets import PRESETS, get_preset
 from attnorm.training.loop import begin
@@ -51,4 +50,4 @@ def run(args: argparse.Namespace) -> int:
     with met():
         config = derive(override(get_preset(args.preset), args.overrides), {"data": args.data})
         fixed = overridden(args.overrides)
-    return begin(config, args.out, workers=default_workers(), fixed=fixed)
+    return begin(config, args.out, fixed=fixed)

@@ -1,7 +1,7 @@
-"""Which pictures a training step sees, and a thread that reads them ahead.
+"""Which images a training step sees, and a thread that reads them ahead.
 
-The order is a pure function of (number of pictures, seed, step), so a resumed run sees exactly the batches
-that it would have seen without the interruption, and nothing about the order has to be saved.
+The order is a pure function of (number of images, seed, step): a resumed run sees exactly the batches that it would
+have seen without the interruption, and nothing about the order has to be saved.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def epoch_order(num_items: int, epoch: int, seed: int) -> np.ndarray:
 def batch_indices(num_items: int, step: int, batch_size: int, seed: int) -> np.ndarray:
     """The items of batch `step` (from 0): (batch_size,) int64 in 0..num_items-1.
 
-    The batches cut the endless concatenation of the epochs' permutations into pieces of `batch_size`, so
-    every epoch visits each item exactly once and no item is dropped. `batch_size` may exceed `num_items`.
+    The batches cut the endless concatenation of the epochs' permutations into pieces of `batch_size`: every epoch
+    visits each item exactly once and no item is dropped. `batch_size` may exceed `num_items`.
     """
     if num_items < 1 or batch_size < 1:
         raise ValueError(f"a batch needs items and a size, not {batch_size} out of {num_items}")
@@ -56,7 +56,7 @@ def batch_indices(num_items: int, step: int, batch_size: int, seed: int) -> np.n
 
 
 class _Failure(NamedTuple):
-    """What the reading thread leaves in the queue when it cannot go on."""
+    """What the reading thread puts into the queue when it cannot go on."""
 
     step: int
     error: BaseException
@@ -65,11 +65,12 @@ class _Failure(NamedTuple):
 class Prefetcher:
     """Reads the batches of steps `start`, `start + 1`, … ahead in one daemon thread.
 
-    dataset: its `batch(indices)` is called in the thread, never by two threads at once.
-    indices: maps a step to the items of its batch, for instance a partial of `batch_indices`.
-    depth: how many batches may wait in the queue, at least 1.
-
     Close it, or use it as a context manager, to end the thread.
+
+    Args:
+        dataset: its `batch(indices)` is called in the thread, never by two threads at once.
+        indices: maps a step to the items of its batch, for instance a partial of `batch_indices`.
+        depth: how many batches may wait in the queue, at least 1.
     """
 
     def __init__(
@@ -86,10 +87,11 @@ class Prefetcher:
         self._thread.start()
 
     def next(self) -> Batch:
-        """The next batch: pictures (B, S, S, 3) uint8 and labels (B,) int64.
+        """The next batch: images (B, S, S, 3) uint8 and labels (B,) int64.
 
-        Raises RuntimeError, with the original exception as its cause, if reading it failed; also if the
-        thread has died or the prefetcher is closed.
+        Raises:
+            RuntimeError: reading it failed (the original exception is its cause), the thread has died, or the
+                prefetcher is closed.
         """
         if self._stop.is_set():
             raise RuntimeError("the prefetcher is closed")
@@ -99,11 +101,11 @@ class Prefetcher:
                 return item
             self._failure = item
         error = self._failure.error
-        said = error if isinstance(error, UserError) else repr(error)  # of others the kind says more than the message
-        raise RuntimeError(f"reading the batch of step {self._failure.step} failed: {said}") from error
+        reason = error if isinstance(error, UserError) else repr(error)
+        raise RuntimeError(f"reading the batch of step {self._failure.step} failed: {reason}") from error
 
     def close(self) -> None:
-        """Ends the thread; a batch being read is finished first. Closing twice is harmless."""
+        """Ends the thread after the batch that it is reading. Closing twice is harmless."""
         self._stop.set()
         self._drain()  # frees the thread if it waits for room: it has at most one batch left to put
         self._thread.join(timeout=_CLOSE_SECONDS)
@@ -130,7 +132,7 @@ class Prefetcher:
             except queue.Empty:
                 # The thread may have put its last batch just after the timeout, hence the second look.
                 if not self._thread.is_alive() and self._queue.empty():
-                    raise RuntimeError("the thread that reads the pictures has died: resume the run") from None
+                    raise RuntimeError("the thread that reads the images has died: resume the run") from None
 
     def _drain(self) -> None:
         while True:

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from attnorm.config import require_count, require_rate, require_weight
+from attnorm.data.builtin import validation_part
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.masks import MaskConfig, Masks
 from attnorm.errors import UserError
@@ -66,7 +67,7 @@ class InpaintingConfig(AdversarialConfig):
     coarse_weight: float = 1.0  # of the first stage's reconstruction
     discount: float = 1.0  # of the reconstruction inside the hole, by distance; CA takes 0.9
     crop_from: int | None = None  # pictures are prepared at this side and cut at random; None: no crops
-    val_data: str = ""  # validation pictures, as `data`; empty: a share of the data is held out
+    val_data: str = ""  # validation pictures, as `data`; empty: a share of the data is held out, of photos its own
     val_fraction: float = 0.1
     val_seed: int = 0  # of the choice of held-out pictures and of the holes in them
     val_num: int = 100  # so many of them are measured, all if there are no more
@@ -122,6 +123,9 @@ class InpaintingConfig(AdversarialConfig):
         """The validation pictures among `count` of the data: sorted indices, the same for every training seed."""
         if self.val_data:
             return np.arange(0)
+        own = validation_part(self.data)
+        if own is not None:
+            return own
         number = min(max(round(self.val_fraction * count), 1), count)
         return np.sort(np.random.default_rng(self.val_seed).permutation(count)[:number])
 

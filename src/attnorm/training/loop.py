@@ -76,11 +76,10 @@ TASKS: dict[str, tuple[type[TrainingConfig], Callable[[Any, Accelerator], Task]]
 }
 
 
-def begin(config: TrainingConfig, run: Path, workers: int = 1, fixed: Sequence[str] = ()) -> int:
+def begin(config: TrainingConfig, run: Path, fixed: Sequence[str] = ()) -> int:
     """Starts a run in a new or empty folder and trains it; returns the exit code.
 
     Args:
-        workers: processes that render a built-in set; more than one needs a main module that can be imported safely.
         fixed: dotted names of fields that were chosen, so that the data may not settle them otherwise.
 
     Raises:
@@ -93,18 +92,17 @@ def begin(config: TrainingConfig, run: Path, workers: int = 1, fixed: Sequence[s
         if accelerator.is_main_process:  # no other writes there
             check_new(run)
         _check_memory(config, accelerator)
-        dataset = _load_data(config, config.data, run, accelerator, workers)
+        dataset = _load_data(config, config.data, run, accelerator)
         config = _fitted(config, dataset, fixed)
         _check_memory(config, accelerator)
-        return _train(config, run, dataset, accelerator, workers, resume=False)
+        return _train(config, run, dataset, accelerator, resume=False)
 
 
-def resume(run: Path, steps: int | None = None, workers: int = 1) -> int:
+def resume(run: Path, steps: int | None = None) -> int:
     """Goes on with a run from its newest whole checkpoint; returns the exit code.
 
     Args:
         steps: a new number of steps in all, to train longer than the run was meant to.
-        workers: as in `begin`, should the data have to be prepared again.
 
     Raises:
         UserError: the folder holds no run, or no whole checkpoint.
@@ -114,11 +112,11 @@ def resume(run: Path, steps: int | None = None, workers: int = 1) -> int:
     accelerator = _accelerator(config)
     with together(accelerator, run):
         _check_memory(config, accelerator)
-        dataset = _load_data(config, config.data, run, accelerator, workers)
+        dataset = _load_data(config, config.data, run, accelerator)
         misfit = config.misfit(dataset)
         if misfit is not None:
             raise UserError(f"cannot go on with {run}: {misfit}: restore the data")
-        return _train(config, run, dataset, accelerator, workers, resume=True)
+        return _train(config, run, dataset, accelerator, resume=True)
 
 
 def _lengthened(config: TrainingConfig, steps: int | None, run: Path) -> TrainingConfig:
@@ -155,7 +153,6 @@ def _train(
     run: Path,
     dataset: ImageDataset,
     accelerator: Accelerator,
-    workers: int,
     *,
     resume: bool,
 ) -> int:
@@ -164,7 +161,7 @@ def _train(
     task: Task = TASKS[config.task][1](config, accelerator)
     if config.evaluate_every:  # what is wrong with it shows now, not after hours
         other = config.evaluation_data
-        validation = _load_data(config, other, run, accelerator, workers) if other else dataset
+        validation = _load_data(config, other, run, accelerator) if other else dataset
         if other:
             check_same_pictures(other, validation, _checksum(validation, other))
         task.prepare_evaluation(validation)
@@ -352,11 +349,11 @@ def _plain(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _load_data(config: TrainingConfig, source: str, run: Path, accelerator: Accelerator, workers: int) -> ImageDataset:
+def _load_data(config: TrainingConfig, source: str, run: Path, accelerator: Accelerator) -> ImageDataset:
     if not source:
         raise UserError("no data was named: give --data a folder, parquet file(s) or a built-in set such as digits")
     with accelerator.main_process_first():  # one process prepares what the others then open
-        return load(source, config.prepared_size, cache=run.parent / PREPARED, workers=workers)
+        return load(source, config.prepared_size, cache=run.parent / PREPARED)
 
 
 def _checksum(dataset: ImageDataset, source: str) -> int:
