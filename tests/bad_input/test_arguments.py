@@ -72,15 +72,6 @@ CASES = [
     ("interpolate run --labels 3 7 -o file/out.png", "file is no folder"),
     ("interpolate run --labels 3 7 -o out.gif --animation out.gif", "out.gif", "different names"),
     ("interpolate painter --labels 3 7 -o out.png", "painter is an inpainting model", "attnorm inpaint"),
-    # agreement
-    ("agreement run -o out.png", "not trained on facades-synthetic"),
-    ("agreement painter -o out.png", "painter is a run of the task inpainting"),
-    ("agreement model -o out.png", "model is no run", "config.yaml"),
-    ("agreement unfinished -o out.png", "no checkpoint yet"),
-    ("agreement run -o out.png --count 1", "--count must be at least"),
-    ("agreement run -o out.png --count 99999999999", "99999999999", "at most"),
-    ("agreement run -o out.png --seed -1", "--seed must not be negative"),
-    ("agreement run -o photo.png", "photo.png exists already"),
     # plot
     ("plot nowhere -o out.png", "nowhere has no log.jsonl", "give the folder of a run"),
     ("plot file -o out.png", "file has no log.jsonl"),

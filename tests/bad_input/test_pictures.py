@@ -46,14 +46,14 @@ BROKEN = {
     "truncated.png": (encoded(picture(), "PNG")[:1500], "image file is truncated"),
     "cut.jpg": (encoded(picture(), "JPEG")[:800], "image file is truncated"),
     "head.png": (encoded(picture(), "PNG")[:20], "runcated"),
-    "text.png": (b"these are words", "not a picture in a known format"),
+    "text.png": (b"these are words", "not an image in a known format"),
     "zero.png": (b"", "empty file"),
-    "zeros.jpg": (b"\0" * 500, "not a picture in a known format"),
+    "zeros.jpg": (b"\0" * 500, "not an image in a known format"),
     "bomb.png": (bomb(), "more than", "decompression bomb"),
     "float.tif": (encoded(np.ones((SIDE, SIDE), np.float32), "TIFF"), "floating-point pixels have no defined range"),
     "deep.tif": (encoded(np.full((SIDE, SIDE), 1 << 20, np.int32), "TIFF"), "32-bit pixels have no defined range"),
-    "page.png": (b"<html><body>404</body></html>", "not a picture in a known format"),
-    "a\nb.png": (b"words", "a\\nb.png", "not a picture in a known format"),
+    "page.png": (b"<html><body>404</body></html>", "not an image in a known format"),
+    "a\nb.png": (b"words", "a\\nb.png", "not an image in a known format"),
     "ünï côdé.png": (b"words", "ünï côdé.png"),
     "\x1b[31m.png": (b"words", "\\x1b[31m.png"),
 }
@@ -106,9 +106,9 @@ def test_a_folder_with_broken_pictures_is_inpainted_but_for_these_with_exit_code
 
 
 MASKS = {
-    "another size": (hole()[:30, :30], "the mask is 30×30 and the picture 40×40: give one of its size"),
+    "another size": (hole()[:30, :30], "the mask is 30×30 and the image 40×40: give one of its size"),
     "nothing": (np.zeros((SIDE, SIDE), np.uint8), "the mask marks no pixel", "light pixels"),
-    "everything": (np.full((SIDE, SIDE), 255, np.uint8), "the mask marks every pixel", "nothing known"),
+    "everything": (np.full((SIDE, SIDE), 255, np.uint8), "the mask marks every pixel", "no known pixels"),
     "too dark": (np.full((SIDE, SIDE), 127, np.uint8), "the mask marks no pixel"),
     "all light": (np.full((SIDE, SIDE, 3), 128, np.uint8), "the mask marks every pixel"),
 }
@@ -132,8 +132,8 @@ PLACES = [
     ("inpaint painter photo.png hole.png -o file/out.png", "file is no folder"),
     ("inpaint painter pictures hole.png -o out.png", "--out must be a folder"),
     ("inpaint painter pictures hole.png -o file", "--out must be a folder"),
-    ("inpaint painter pictures empty -o out", "empty holds no picture"),
-    ("inpaint painter empty hole.png -o out", "empty holds no picture", "give another folder"),
+    ("inpaint painter pictures empty -o out", "empty holds no image"),
+    ("inpaint painter empty hole.png -o out", "empty holds no image", "give another folder"),
     ("inpaint painter photo.png hole.png -o out.png --batch 0", "--batch must be at least 1"),
     ("inpaint painter photo.png hole.png -o out.png --mode magic", "invalid choice: 'magic'"),
     ("inpaint painter photo.png hole.png -o out.png --device tpu", "PyTorch cannot use the device 'tpu'"),
