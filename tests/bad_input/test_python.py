@@ -9,7 +9,7 @@ from PIL import Image
 
 from attnorm import AttentiveNorm2d, ClassConditionalPipeline, InpaintingPipeline, SelfAttention2d, regional_norm
 from attnorm.config import derive, from_dict, override, read_yaml
-from attnorm.data.batches import Prefetcher, batch_indices
+from attnorm.data.batches import batch_indices
 from attnorm.data.dataset import ImageDataset, open_prepared
 from attnorm.data.masks import MaskConfig, Masks
 from attnorm.data.prepare import prepare
@@ -298,7 +298,6 @@ OTHERS = {
     "precision": (lambda tmp: precision_recall(zeros(3, 2), zeros(9, 2)), "more than 3 pictures a side"),
     "picture name": (lambda tmp: save_picture(ones[0], tmp / "a.xyz"), "must end in a picture format"),
     "batch": (lambda tmp: batch_indices(0, 0, 4, 0), "a batch needs items"),
-    "prefetch": (lambda tmp: Prefetcher(None, None, depth=0), "depth must be at least 1"),
     "types": (lambda tmp: reconstruction(ones * 1.0, ones, ones[..., 0] + 1), "uint8"),
     "shapes": (lambda tmp: reconstruction(ones, ones[:1], ones[..., 0] + 1), "shapes differ"),
     "empty": (lambda tmp: reconstruction(ones, ones, ones[..., 0]), "marks no pixel"),

@@ -18,11 +18,6 @@ def test_digits_are_scikit_learns_enlarged():
     np.testing.assert_array_equal(dataset.images[5, ..., 0], enlarged)
 
 
-def test_digits_at_their_own_size_keep_their_values():
-    images = load_builtin("digits", 8).images
-    np.testing.assert_array_equal(np.rint(images[..., 0] / 255 * 16), load_digits().images)
-
-
 @pytest.fixture(scope="module")
 def photos():
     """At the tiles' own size, at which they are not resampled."""

@@ -101,11 +101,6 @@ def test_a_colour_profile_stays_with_its_colour_space():
         assert EditableImage(image).profile == (b"profile" if kept else None)
 
 
-def test_floating_point_pixels_are_refused():
-    with pytest.raises(DecodeError, match="no defined range"):
-        EditableImage(Image.new("F", (8, 6)))
-
-
 def test_masks_of_another_size_are_refused_unless_scaling_is_allowed():
     assert check_mask(MASK, (6, 8)) is MASK
     with pytest.raises(DecodeError, match=r"the mask is 8×6 and the image 16×12: give one of its size$"):

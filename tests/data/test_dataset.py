@@ -38,13 +38,6 @@ def test_what_was_written_is_read_back(prepared):
     verify(prepared)
 
 
-def test_an_opened_set_cannot_be_written_to(prepared):
-    dataset = open_prepared(prepared)
-    for array in (dataset.images, dataset.labels):
-        with pytest.raises(ValueError, match="read-only"):
-            array[0] = 0
-
-
 def test_batch_gathers_in_the_order_asked_for_into_fresh_arrays(prepared):
     images, labels = open_prepared(prepared).batch(np.array([3, 1, 3]))
     np.testing.assert_array_equal(images, IMAGES[[3, 1, 3]])

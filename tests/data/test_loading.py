@@ -1,8 +1,6 @@
 """`load` and `summarize`: whatever `--data` may name."""
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -38,13 +36,6 @@ def test_a_changed_source_or_size_is_prepared_anew(folder, tmp_path):
     assert len(list((tmp_path / "cache").iterdir())) == 3
 
 
-def test_parquet_is_prepared_into_the_cache(folder, tmp_path):
-    rows = {"image": [file.read_bytes() for file in sorted(folder.rglob("*.png"))], "label": [0, 0, 0, 1, 1, 1]}
-    pq.write_table(pa.table(rows), tmp_path / "set.parquet")
-    dataset = load(str(tmp_path / "set.parquet"), 4, cache=tmp_path / "cache")
-    np.testing.assert_array_equal(dataset.images, load(str(folder), 4, cache=tmp_path / "cache").images)
-
-
 def test_skipped_images_are_reported_when_they_are_skipped(folder, tmp_path, capsys):
     (folder / "a" / "bad.png").write_bytes(b"x")
     load(str(folder), 4, cache=tmp_path / "cache")
@@ -71,13 +62,6 @@ def test_a_place_that_does_not_exist_names_the_built_in_sets(tmp_path, monkeypat
     assert meant is None or f"did you mean {meant}" in str(caught.value)
 
 
-@pytest.mark.parametrize("size", [0, 1_000_000])
-def test_a_size_out_of_range_is_refused(size, folder, tmp_path):
-    for source in (str(folder), "digits"):
-        with pytest.raises(UserError, match=f"from 1 to 4096, not {size}"):
-            load(source, size, cache=tmp_path)
-
-
 def test_summaries_agree_before_and_after_preparing(folder, tmp_path):
     (folder / "a" / "bad.png").write_bytes(b"x")
     before = summarize(str(folder))
@@ -86,9 +70,3 @@ def test_summaries_agree_before_and_after_preparing(folder, tmp_path):
     assert (before.kind, before.count, before.size, before.classes) == ("folder of images", 7, None, {"a": 4, "b": 3})
     assert (after.kind, after.count, after.size, after.classes) == ("prepared folder", 6, 4, {"a": 3, "b": 3})
     assert before.skipped == [] and [name for name, _ in after.skipped] == ["a/bad.png"]
-
-
-def test_a_built_in_set_is_summarized_without_its_images():
-    summary = summarize("photos")
-    assert (summary.kind, summary.count, summary.size) == ("built-in set", 988, None)
-    assert summary.classes == {"china": 494, "flower": 494}

@@ -15,7 +15,6 @@ from attnorm.data.dataset import open_prepared
 from attnorm.data.decode import read_square
 from attnorm.data.prepare import prepare
 from attnorm.data.sources import RawImage
-from attnorm.data.writer import PreparedWriter
 from attnorm.errors import UserError
 
 
@@ -40,15 +39,6 @@ def test_corrupt_files_are_reported_by_name_and_counted(raw, tmp_path):
     assert lines[0] == "skipped 3 of 27 images:" and lines[3] == "  dog/empty.jpg: empty file"
     info = json.loads((tmp_path / "out/dataset.json").read_text())
     assert [name for name, _ in info["skipped"]] == [name for name, _ in report.skipped]
-
-
-def test_of_many_skipped_files_the_first_ten_are_named(tmp_path):
-    (tmp_path / "set").mkdir()
-    Image.new("RGB", (4, 4)).save(tmp_path / "set/good.png")
-    for index in range(12):
-        (tmp_path / f"set/bad{index:02}.png").write_bytes(b"x")
-    lines = prepare(tmp_path / "set", tmp_path / "out", 4).notices()
-    assert "bad09.png" in lines[10] and lines[11].startswith("  and 2 more, all in") and len(lines) == 12
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_workers(raw, tmp_path):
@@ -137,58 +127,12 @@ def test_two_processes_that_prepare_the_same_set_both_have_it(raw, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]
 
 
-def test_a_set_that_another_process_has_made_meanwhile_is_reused(raw, tmp_path, monkeypatch):
-    found, reports = preparing._find_same, []
-
-    def made_meanwhile(out, key):
-        reports.append(found(out, key))
-        if len(reports) == 1:
-            monkeypatch.setattr(preparing, "_find_same", found)
-            prepare(raw, tmp_path / "out", 16)
-        return reports[0]
-
-    monkeypatch.setattr(preparing, "_find_same", made_meanwhile)
-    assert prepare(raw, tmp_path / "out", 16).reused
-
-
 def test_a_second_prepare_of_the_same_is_left_untouched(raw, tmp_path):
     first = prepare(raw, tmp_path / "out", 16)
     before = {file.name: file.stat().st_mtime_ns for file in first.path.iterdir()}
     second = prepare(raw, tmp_path / "out", 16, workers=1)
     assert second.reused and (second.count, second.skipped) == (first.count, first.skipped)
     assert {file.name: file.stat().st_mtime_ns for file in first.path.iterdir()} == before
-
-
-def test_an_out_that_holds_something_else_is_refused(raw, tmp_path):
-    prepare(raw, tmp_path / "out", 16)
-    before = files_of(tmp_path / "out")
-    (tmp_path / "mine").mkdir()
-    (raw / "cat/01.png").unlink()
-    for out, size in (("out", 16), ("out", 8), ("mine", 16)):
-        with pytest.raises(UserError, match=f"{out} exists and holds something else"):
-            prepare(raw, tmp_path / out, size)
-    assert files_of(tmp_path / "out") == before
-
-
-def test_a_damaged_out_is_not_taken_for_the_same(raw, tmp_path):
-    prepare(raw, tmp_path / "out", 16)
-    (tmp_path / "out/images.u8").write_bytes(b"")
-    with pytest.raises(UserError, match=r"images\.u8 has 0 bytes.*remove it"):
-        prepare(raw, tmp_path / "out", 16)
-
-
-def test_source_and_out_must_lie_apart(raw, tmp_path):
-    with pytest.raises(UserError, match="inside"):
-        prepare(raw, raw / "out", 16)
-    prepare(raw, tmp_path / "out", 16)
-    with pytest.raises(UserError, match="prepared already"):
-        prepare(tmp_path / "out", tmp_path / "again", 8)
-
-
-@pytest.mark.parametrize("options", [{"size": 0}, {"size": 4, "workers": 0}, {"size": 4, "workers": 257}])
-def test_numbers_out_of_range_are_refused(raw, tmp_path, options):
-    with pytest.raises(UserError, match="must be from 1 to"):
-        prepare(raw, tmp_path / "out", **options)
 
 
 @pytest.mark.promise
@@ -204,21 +148,6 @@ def test_a_disk_that_refuses_is_a_sentence_and_leaves_nothing(raw, tmp_path, mon
     with pytest.raises(UserError, match=r"cannot write .*out \(No space left on device\): make room"):
         prepare(raw, tmp_path / "out", 16)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "raw"]
-
-
-def test_an_out_that_appears_meanwhile_is_not_overwritten(tmp_path):
-    with PreparedWriter(tmp_path / "out", 2, ("a",)) as writer:
-        writer.append(np.zeros((2, 2, 3), np.uint8), 0)
-        (tmp_path / "out").mkdir()
-        (tmp_path / "out/mine").write_text("mine")
-        with pytest.raises(UserError, match="cannot write"):
-            writer.commit(source="", fingerprint="")
-    assert [path.name for path in tmp_path.rglob("*")] == ["out", "mine"]
-
-
-def test_the_writer_takes_only_images_of_its_size(tmp_path):
-    with PreparedWriter(tmp_path / "out", 2, ("a",)) as writer, pytest.raises(ValueError, match=r"\(2, 2, 3\)"):
-        writer.append(np.zeros((3, 3, 3), np.uint8), 0)
 
 
 @pytest.mark.promise

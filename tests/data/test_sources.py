@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from attnorm.data.sources import fingerprint, list_files, open_source
+from attnorm.data.sources import fingerprint, open_source
 from attnorm.errors import UserError
 
 
@@ -57,42 +57,6 @@ def test_a_plain_folder_is_one_class_named_after_it(tmp_path):
     source = open_source(tmp_path / "flowers")
     assert source.class_names == ("flowers",)
     assert read(source) == [("a.png", 0), ("b.png", 0)]
-
-
-def test_an_empty_class_folder_is_named(tmp_path):
-    touch(tmp_path / "cat/a.png", tmp_path / "dog/notes.txt")
-    with pytest.raises(UserError, match="dog holds no image"):
-        open_source(tmp_path)
-
-
-def test_an_image_beside_class_folders_is_named(tmp_path):
-    touch(tmp_path / "cat/a.png", tmp_path / "stray.png")
-    with pytest.raises(UserError, match=r"stray\.png lies beside class folders"):
-        open_source(tmp_path)
-
-
-def test_places_without_images_are_refused(tmp_path):
-    (tmp_path / "file.txt").write_text("x")
-    for path, problem in [
-        (tmp_path, "holds no image"),
-        (tmp_path / "nowhere", "does not exist"),
-        (tmp_path / "file.txt", "neither a folder nor a .parquet"),
-    ]:
-        with pytest.raises(UserError, match=problem):
-            open_source(path)
-
-
-def test_images_and_parquet_do_not_mix(tmp_path):
-    touch(tmp_path / "a.png")
-    touch(tmp_path / "a.parquet")
-    with pytest.raises(UserError, match="both"):
-        list_files(tmp_path)
-
-
-def test_columns_are_for_parquet_only(tmp_path):
-    touch(tmp_path / "a.png")
-    with pytest.raises(UserError, match="no columns"):
-        open_source(tmp_path, label_column="label")
 
 
 def test_the_fingerprint_follows_names_sizes_times_and_options(tmp_path):
