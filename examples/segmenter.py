@@ -3,7 +3,7 @@
     python examples/segmenter.py --seeds 0 1 2
 
 Every pixel is ground or belongs to a 0, a 1, … or a 9: eleven classes. A network of 3 x 3 convolutions sees 11 of the
-32 pixels of a side; the layer lets a pixel know of all others. It needs `attnorm[train,data]`.
+16 pixels of a side; the layer lets a pixel know of all others. It needs `attnorm[train,data]`.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def segmenter(layer: str, temperature: float = 0.3, channels: int = 32) -> nn.Se
     return nn.Sequential(*body, head)
 
 
-def digits(size: int = 32) -> tuple[Tensor, Tensor]:
+def digits(size: int = 16) -> tuple[Tensor, Tensor]:
     """Images (n, 1, size, size) in [-1, 1] and each pixel's class (n, size, size): 0 for ground, k + 1 for digit k."""
     dataset = load_builtin("digits", size)
     grey = torch.from_numpy(dataset.images[..., 0])
@@ -65,7 +65,7 @@ def train(network: nn.Module, images: Tensor, classes: Tensor, steps: int, seed:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=500, help="of training, batch 16 (500)")
+    parser.add_argument("--steps", type=int, default=1000, help="of training, batch 16 (1000)")
     parser.add_argument("--images", type=int, default=1200, help="to train on; half as many others test (1200)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="each trains every network once (0)")
     parser.add_argument("--layers", nargs="+", choices=list(LAYERS), default=list(LAYERS), help="(all)")

@@ -165,7 +165,7 @@ def test_mistakes_are_told_in_a_sentence(pipe, saved, noise, sentence_of, tmp_pa
     assert "nothing is marked" in sentence_of(hole_of, canvas, value)
     assert "everything is marked" in sentence_of(hole_of, canvas, strokes(everything))
     assert "choose a mask first" in sentence_of(with_mask_file, canvas, None)
-    assert "the mask is 20×20 and the image 60×40" in sentence_of(with_mask_file, canvas, small)
+    assert "the mask is 20×20 and the picture 60×40" in sentence_of(with_mask_file, canvas, small)
     assert "marks no pixel" in sentence_of(with_mask_file, canvas, black)
     assert "shrunk by 9 pixels" in sentence_of(with_changed_hole, canvas, strokes(hole), -9)
     assert "grown by 60 pixels" in sentence_of(with_changed_hole, canvas, strokes(hole), 60)

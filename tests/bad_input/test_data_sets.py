@@ -31,7 +31,6 @@ CASES = [
     ("data prepare pictures file/new --size 16", "file is no folder", "choose another name"),
     ("data inspect lost", "there is nothing at lost"),
     ("data inspect file", "file is neither a folder nor a .parquet file"),
-    ("data inspect prepared --size 32", "prepared at 16×16", "32×32", "attnorm data prepare"),
 ]
 
 

@@ -111,9 +111,7 @@ def test_transparent_pixels_are_the_hole_if_no_mask_is_given(model, capsys, refu
     assert np.array_equal(found[~HOLE], pixels[~HOLE])
     assert (found[HOLE, 3] == 255).all()
     save("opaque.png", noise(3))
-    assert "opaque.png: it has no transparent pixels that could be the hole" in refused(
-        model, "opaque.png", "-o", "o.png"
-    )
+    assert "opaque.png: it has no transparent pixels to use as the mask" in refused(model, "opaque.png", "-o", "o.png")
 
 
 def test_cmyk_and_rotated_pictures(model, capsys):
@@ -310,8 +308,8 @@ def test_what_cannot_be_done_is_refused(model, tmp_path, refused, finished_run):
         (["picture.png", "text.png"], "the mask text.png: not an image in a known format"),
         (["text.png", "mask.png"], "text.png: not an image in a known format"),
         (["nothing.png", "mask.png"], "nothing.png: No such file or directory"),
-        (["bomb.png", "mask.png"], "bomb.png: more than"),
-        (["picture.png", "bomb.png"], "the mask bomb.png: more than "),
+        (["bomb.png", "mask.png"], "bomb.png: Image size"),
+        (["picture.png", "bomb.png"], "the mask bomb.png: Image size"),
         (["small.png", "small-mask.png"], "small.png: a picture must have at least 32 pixels a side, got 50×20"),
         (["picture.png", "empty"], "empty is a folder, but picture.png is one picture"),
         (["empty", "mask.png"], "empty holds no image"),

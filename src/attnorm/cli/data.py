@@ -17,7 +17,7 @@ from typing import NoReturn
 from attnorm.cli.arguments import path_or_name
 from attnorm.data.builtin import BUILTIN
 from attnorm.data.dataset import is_prepared, verify
-from attnorm.data.loading import Summary, check_exists, check_size_fits, summarize
+from attnorm.data.loading import Summary, check_exists, summarize
 from attnorm.data.prepare import prepare
 from attnorm.errors import UserError, one_line
 
@@ -36,7 +36,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
     looking = commands.add_parser("inspect", help="show a data set's size, classes and counts")
     looking.add_argument("source", type=path_or_name, metavar="PATH", help=f"a prepared folder, {sets}")
-    looking.add_argument("--size", type=int, metavar="N", help="also check that it suits this size")
     looking.add_argument(
         "--verify", action="store_true", help="also read all of a prepared folder and compare checksums"
     )
@@ -73,8 +72,6 @@ def _prepare(args: argparse.Namespace) -> None:
 
 def _inspect(args: argparse.Namespace) -> None:
     summary = summarize(args.source, image_column=args.image_column, label_column=args.label_column)
-    if args.size is not None and summary.size is not None:
-        check_size_fits(args.source, summary.size, args.size)
     if args.verify:
         if not is_prepared(Path(args.source)):
             raise UserError(f"--verify is for prepared folders, and {args.source} is none: leave it out")
@@ -100,12 +97,12 @@ def _describe(summary: Summary, args: argparse.Namespace) -> Iterator[str]:
         yield from (f"  {name}: {reason}" for name, reason in summary.skipped)
     if args.verify:
         yield "every checksum is right"
-    yield f"next: {_next_command(summary, args.size)}"
+    yield f"next: {_next_command(summary)}"
 
 
-def _next_command(summary: Summary, size: int | None) -> str:
+def _next_command(summary: Summary) -> str:
     if summary.size is None and summary.kind != "built-in set":
-        return f"attnorm data prepare {shlex.quote(summary.path)} OUT --size {size or 'N'}"
+        return f"attnorm data prepare {shlex.quote(summary.path)} OUT --size N"
     return _train(summary.path)
 
 

@@ -53,7 +53,11 @@ def load(source: str, size: int, *, cache: Path) -> ImageDataset:
     check_exists(path)
     if is_prepared(path):
         dataset = open_prepared(path)
-        check_size_fits(source, dataset.size, size)
+        if dataset.size != size:
+            raise UserError(
+                f"{path} was prepared at {dataset.size}×{dataset.size} but the preset needs {size}×{size}:"
+                f" run attnorm data prepare SRC OUT --size {size}"
+            )
         return dataset
     key = fingerprint(path, size, None, None)
     report = prepare(path, cache / f"{path.resolve().stem}-{size}-{key[:_KEY_LENGTH]}", size)
@@ -98,15 +102,6 @@ def check_exists(path: Path) -> None:
     meant = f"did you mean {close[0]!r}, or " if close else "give "
     kinds = f"a folder, parquet file(s) or a built-in set ({', '.join(BUILTIN)})"
     raise UserError(f"there is nothing at {path}: {meant}{kinds}")
-
-
-def check_size_fits(path: str, size: int, needed: int) -> None:
-    """Raises UserError, with the command that helps, if a set prepared at `size` is needed at another."""
-    if size != needed:
-        raise UserError(
-            f"{path} was prepared at {size}×{size} but the preset needs {needed}×{needed}:"
-            f" run attnorm data prepare SRC OUT --size {needed}"
-        )
 
 
 def _summary(
