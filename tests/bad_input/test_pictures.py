@@ -74,9 +74,9 @@ def test_prepare_refuses_a_set_of_broken_pictures_only(name, tmp_path, refused):
     content, *parts = BROKEN[name]
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / name).write_bytes(content)
-    refused(["data", "prepare", tmp_path / "set", "new", "--size", "16"], "no usable picture", *parts)
+    refused(["data", "prepare", tmp_path / "set", "new", "--size", "16"], "no usable image", *parts)
     refused(
-        ["train", "an-gan-digits", "--data", tmp_path / "set", "--out", tmp_path / "run"], "no usable picture", *parts
+        ["train", "an-gan-digits", "--data", tmp_path / "set", "--out", tmp_path / "run"], "no usable image", *parts
     )
 
 
@@ -86,7 +86,7 @@ def test_prepare_leaves_broken_pictures_out_and_counts_them(here, tmp_path, acce
     for name, (content, *_) in BROKEN.items():
         (folder / name).write_bytes(content)
     out, _ = accepted(["data", "prepare", folder, tmp_path / "new", "--size", "16"])
-    assert f"skipped {len(BROKEN)} of {len(BROKEN) + 1} pictures:" in out
+    assert f"skipped {len(BROKEN)} of {len(BROKEN) + 1} images:" in out
     assert all(line.isprintable() for line in out.splitlines())
     assert len(open_prepared(tmp_path / "new")) == 1
     assert len(json.loads((tmp_path / "new" / "dataset.json").read_text("utf-8"))["skipped"]) == len(BROKEN)
@@ -243,11 +243,6 @@ def test_a_strange_but_valid_picture_is_prepared(name, prepared_oddities):
 def test_a_strange_but_valid_picture_is_completed(name, oddities, tmp_path, accepted):
     accepted(["inpaint", "painter", oddities / name, "hole.png", "-o", tmp_path / "out.png"])
     assert Image.open(tmp_path / "out.png").size == (SIDE, SIDE)
-
-
-def test_preparing_says_how_many_pictures_lost_bits(oddities, tmp_path, here, accepted):
-    out, _ = accepted(["data", "prepare", oddities, tmp_path / "new", "--size", "16"])
-    assert "1 with 16 bits per colour: the upper 8 of them are kept\n" in out
 
 
 def test_pictures_of_one_pixel_are_prepared(tmp_path, here, accepted):

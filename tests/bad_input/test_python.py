@@ -281,7 +281,7 @@ OTHERS = {
     "yaml": (lambda tmp: read_yaml(tmp / "lost.yaml"), "does not exist"),
     "dict": (lambda tmp: from_dict(ClassConditionalConfig, [], "here"), "here: expected names and values"),
     "override": (lambda tmp: override(ClassConditionalConfig(), ["5"]), "unexpected argument '5'"),
-    "prepared": (lambda tmp: open_prepared(tmp), "dataset.json is missing"),
+    "prepared": (lambda tmp: open_prepared(tmp), "dataset.json: No such file"),
     "no folder": (lambda tmp: open_prepared(tmp / "lost"), "is not a prepared folder"),
     "size": (lambda tmp: prepare(tmp, tmp / "out", 0), "size of the images must be from 1"),
     "images": (lambda tmp: ImageDataset(ones[..., 0], np.zeros(2, np.int64), ("a",)), "images must be (N, S, S, 3)"),

@@ -52,7 +52,12 @@ def test_the_order_of_photos_does_not_depend_on_the_size(photos):
     np.testing.assert_array_equal(small.labels, photos.labels)
     expected = Image.fromarray(photos.images[-1]).resize((16, 16), Image.Resampling.LANCZOS)
     np.testing.assert_array_equal(small.images[-1], np.asarray(expected))
-    np.testing.assert_array_equal(example_images(16, 3), small.images[874:877])
+
+
+def test_examples_are_crops_of_the_photographs():
+    china = photographs()["china"]
+    np.testing.assert_array_equal(example_images(256, 1)[0], china[90:346, 75:331])
+    assert example_images(32, 4).shape == (4, 32, 32, 3)
 
 
 @pytest.mark.parametrize("name", BUILTIN)

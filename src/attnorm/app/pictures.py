@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from attnorm.data.builtin import example_images
 from attnorm.data.compositing import EditableImage
 from attnorm.data.decode import DecodeError, mask_from_image, open_upright
 from attnorm.errors import UserError
@@ -20,6 +21,7 @@ from attnorm.inpainting_pipeline import SMALLEST_SIDE
 from attnorm.plots import colour_layout, enlarge, entity_colours
 from attnorm.plots.grids import resize
 
+EXAMPLES, EXAMPLE_SIZE = 4, 256
 SCREEN = 1024  # pixels of the longer side of what is shown and painted on
 LARGE = 640  # pixels of the longer side that a small picture is enlarged to, by a whole factor
 
@@ -141,13 +143,11 @@ def as_file_name(text: str) -> str:
 
 
 def example_files(folder: Path) -> list[str]:
-    """Photographs to try the page with, as PNG files in `folder`."""
-    from attnorm.data.builtin import photographs
-
+    """Crops of photographs to try the page with, as PNG files in `folder`."""
     files = []
-    for name, photograph in photographs().items():
-        file = folder / f"{name}.png"
-        Image.fromarray(photograph).save(file)
+    for index, image in enumerate(example_images(EXAMPLE_SIZE, EXAMPLES), 1):
+        file = folder / f"example-{index}.png"
+        Image.fromarray(image).save(file)
         files.append(str(file))
     return files
 

@@ -18,6 +18,10 @@ TILE = 128  # side of a tile in pixels of the photograph, whatever size it is sc
 _STRIDE = 16  # from one tile to the next
 _TRAINING_SHARE = 3 / 4  # of a photograph's width, from the left
 
+Crop = tuple[int, int, int]  # photograph, top, left
+_EXAMPLE_SIDE = 256
+_EXAMPLES: list[Crop] = [(0, 90, 75), (1, 95, 180), (0, 160, 330), (1, 171, 230)]
+
 
 @dataclass(frozen=True)
 class Builtin:
@@ -59,9 +63,8 @@ def photographs() -> dict[str, np.ndarray]:
 
 
 def example_images(size: int, count: int) -> np.ndarray:
-    """The first `count` validation images of `photos`, (count, size, size, 3) uint8."""
-    _, validation = _tiles()
-    return _cut(validation[:count], size)
+    """Crops of the photographs to try a model on, (count, size, size, 3) uint8, at most four."""
+    return _cut(_EXAMPLES[:count], _EXAMPLE_SIDE, size)
 
 
 def _digit_labels() -> np.ndarray:
@@ -85,12 +88,12 @@ def _photo_labels() -> np.ndarray:
 
 def _photo_images(size: int) -> np.ndarray:
     training, validation = _tiles()
-    return _cut(training + validation, size)
+    return _cut(training + validation, TILE, size)
 
 
 @lru_cache(maxsize=1)
-def _tiles() -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
-    """Training and validation tiles as (photograph, top, left), each part in a fixed mixed order.
+def _tiles() -> tuple[list[Crop], list[Crop]]:
+    """Training and validation tiles, each part in a fixed mixed order.
 
     No pixel is in tiles of both parts: the right quarter of a photograph validates.
     """
@@ -109,12 +112,13 @@ def _tiles() -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
     return parts[0], parts[1]
 
 
-def _cut(tiles: list[tuple[int, int, int]], size: int) -> np.ndarray:
+def _cut(crops: list[Crop], side: int, size: int) -> np.ndarray:
+    """Squares of `side` pixels, scaled: (n, size, size, 3) uint8."""
     images = [Image.fromarray(photograph) for photograph in photographs().values()]
-    found = np.empty((len(tiles), size, size, 3), dtype=np.uint8)
-    for row, (photograph, top, left) in enumerate(tiles):
-        tile = images[photograph].crop((left, top, left + TILE, top + TILE))
-        found[row] = np.asarray(tile.resize((size, size), Image.Resampling.LANCZOS))
+    found = np.empty((len(crops), size, size, 3), dtype=np.uint8)
+    for row, (photograph, top, left) in enumerate(crops):
+        crop = images[photograph].crop((left, top, left + side, top + side))
+        found[row] = np.asarray(crop.resize((size, size), Image.Resampling.LANCZOS))
     return found
 
 
