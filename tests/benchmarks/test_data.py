@@ -81,7 +81,7 @@ def test_the_command_writes_tables_json_and_a_chart(tmp_path, capsys) -> None:
     ("arguments", "message"),
     [
         (["--batches", "4", "0"], "--batches must be at least 1, got 0"),
-        (["--size", "0"], "size of the pictures must be at least 1"),
+        (["--size", "0"], "size of the images must be from 1"),
         (["--pictures", "1"], "--pictures must be at least 2"),
         (["--jpegs", "1"], "--jpegs 0 or at least 2"),
     ],

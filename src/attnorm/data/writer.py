@@ -13,14 +13,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
-from attnorm.data.dataset import (
-    IMAGES_FILE,
-    INFO_FILE,
-    LABELS_FILE,
-    VERSION,
-    PreparedInfo,
-    check_class_names,
-)
+from attnorm.data.dataset import IMAGES_FILE, INFO_FILE, LABELS_FILE, VERSION, PreparedInfo, check_class_names
 from attnorm.errors import UserError
 from attnorm.files import make_folder, swap_in
 
@@ -28,7 +21,7 @@ from attnorm.files import make_folder, swap_in
 class PreparedWriter:
     """Appends images to `OUT.partial`, which becomes OUT on `commit`.
 
-    A context manager: leaving it without a commit removes the partial folder. One process at a time writes to an OUT;
+    A context manager: leaving it without a commit removes what it made. One process at a time writes to an OUT;
     another one waits when it enters.
     """
 
@@ -51,6 +44,7 @@ class PreparedWriter:
 
     def __enter__(self) -> PreparedWriter:
         with self._writing():
+            self._made = [folder for folder in self._out.parents if not folder.exists()]  # the innermost first
             make_folder(self._out.parent)
             self._acquire()
             try:
@@ -125,6 +119,9 @@ class PreparedWriter:
         with suppress(OSError):
             Path(self._lock.lock_file).unlink(missing_ok=True)
         self._lock.release()
+        for folder in self._made:
+            with suppress(OSError):  # not empty: the set is in it
+                folder.rmdir()
 
     def _acquire(self) -> None:
         try:
