@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from attnorm.data.decode import REDUCED, DecodeError, decode_mask, open_upright, read_square
+from attnorm.data.decode import DecodeError, decode_mask, open_upright, read_square
 
 
 @pytest.mark.parametrize("width, height, box", [(50, 31, (9, 0, 40, 31)), (31, 50, (0, 9, 31, 40))])
@@ -98,15 +98,3 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch, encod
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5_000)
     with pytest.raises(DecodeError, match="decompression bomb"):
         open_upright(encoded)
-
-
-def test_sixteen_bit_colour_is_recognised(tmp_path):
-    for name, image in (
-        ("rgb.png", Image.new("RGB", (1600, 2))),
-        ("rgb.bmp", Image.new("RGB", (1600, 2))),
-        ("rgb.tif", Image.new("RGB", (1600, 2))),
-        ("grey.png", Image.fromarray(np.zeros((2, 2), np.uint16))),
-        ("rgb.jpg", Image.new("RGB", (16, 16))),
-    ):
-        image.save(tmp_path / name)
-        assert not open_upright(tmp_path / name).info[REDUCED]
