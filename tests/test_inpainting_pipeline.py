@@ -295,7 +295,7 @@ MASK = torch.from_numpy(picture_and_mask()[1])
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ((IMAGE, HOLE.resize((32, 64))), "the mask is 32×64 and the picture 64×64"),
+        ((IMAGE, HOLE.resize((32, 64))), "the mask is 32×64 and the image 64×64"),
         ((IMAGE, Image.new("L", (64, 64), 127)), "marks no pixel"),
         ((IMAGE, Image.new("L", (64, 64), 128)), "marks every pixel"),
         ((IMAGE.resize((31, 64)), HOLE.resize((31, 64))), "at least 32 pixels a side, got 31×64"),

@@ -13,9 +13,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
+from attnorm.data.compositing import EditableImage, check_mask
 from attnorm.data.crops import Box, windows_of
-from attnorm.data.decode import DecodeError, marked
-from attnorm.data.editable import EditablePicture, as_marked
+from attnorm.data.decode import DecodeError, mask_from_image
 from attnorm.errors import UserError
 from attnorm.memory import check_memory
 from attnorm.metrics.layout import record_layouts
@@ -68,7 +68,7 @@ class _Job(NamedTuple):
 class InpaintingPipeline:
     """Completes pictures with holes::
 
-        pipe = InpaintingPipeline.from_pretrained("runs/facades")
+        pipe = InpaintingPipeline.from_pretrained("runs/photos")
         picture = pipe(image, mask)
 
     A mode says how much of a picture the network sees at once:
@@ -117,13 +117,14 @@ class InpaintingPipeline:
         Args:
             image: a picture, of any mode, or a sequence of pictures; or a tensor (3, h, w) or (b, 3, h, w), uint8, or
                 floating point in [-1, 1].
-            mask: for pictures, a picture, or one for each: light pixels are missing (see `attnorm.data.decode.marked`).
+            mask: for pictures, a picture, or one for each: light pixels are missing (see
+                `attnorm.data.decode.mask_from_image`).
                 For tensors, (h, w), (1, h, w) or (b, 1, h, w): True, 1, or on a scale to 255 at least 128 is missing.
             mode: see the class.
 
         Returns:
             every known pixel exactly as it was given. A PIL picture comes back upright, in its own mode where a hole
-            can be written in it, see `attnorm.data.editable.EditablePicture`.
+            can be written in it, see `attnorm.data.compositing.EditableImage`.
 
         Raises:
             UserError: sizes that differ, a mask of nothing or everything, sides below 32 pixels, or too little memory.
@@ -200,15 +201,15 @@ class InpaintingPipeline:
         self, images: Sequence[Image.Image], masks: Sequence[Image.Image], mode: Mode
     ) -> list[Image.Image]:
         try:
-            pictures = [EditablePicture(ImageOps.exif_transpose(image)) for image in images]
+            pictures = [EditableImage(ImageOps.exif_transpose(image)) for image in images]
             holes = [
-                as_marked(marked(ImageOps.exif_transpose(mask)), picture.size)
+                check_mask(mask_from_image(ImageOps.exif_transpose(mask)), picture.size)
                 for mask, picture in zip(masks, pictures, strict=True)
             ]
         except DecodeError as error:
             raise UserError(str(error)) from error
         found = self.fill([picture.rgb for picture in pictures], holes, mode)
-        return [picture.filled(rgb, hole) for picture, rgb, hole in zip(pictures, found, holes, strict=True)]
+        return [picture.composite(rgb, hole) for picture, rgb, hole in zip(pictures, found, holes, strict=True)]
 
     def _complete_tensors(self, images: Tensor, masks: Tensor, mode: Mode) -> Tensor:
         batch = images if images.ndim == 4 else images[None]

@@ -160,7 +160,7 @@ def test_mistakes_are_told_in_a_sentence(pipe, saved, noise, sentence_of, tmp_pa
     hole = box((40, 60), 5, 5, 9, 9)
     everything = np.ones((40, 60), bool)
     assert "choose a picture first" in sentence_of(open_canvas, None)
-    assert "not a picture in a known format" in sentence_of(open_canvas, str(tmp_path / "text.png"))
+    assert "not an image in a known format" in sentence_of(open_canvas, str(tmp_path / "text.png"))
     assert "open a picture first" in sentence_of(hole_of, None, None)
     assert "nothing is marked" in sentence_of(hole_of, canvas, value)
     assert "everything is marked" in sentence_of(hole_of, canvas, strokes(everything))

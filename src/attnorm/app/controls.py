@@ -26,7 +26,7 @@ FIRST_MODELS: dict[Task, tuple[str, str]] = {
         "class-conditional generator",
         "attnorm train demo-digits --data digits --out runs/digits",
     ),
-    "inpainting": ("inpainting model", "attnorm train demo-inpaint --data facades-synthetic --out runs/facades"),
+    "inpainting": ("inpainting model", "attnorm train demo-inpaint --data photos --out runs/photos"),
 }
 PROGRESS = gr.Progress()  # as a parameter's default: Gradio hands in the bar of the call
 RANDOM_SEED = "() => Math.floor(Math.random() * 1000000)"

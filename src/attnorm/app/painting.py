@@ -13,8 +13,8 @@ from PIL import Image
 from attnorm.app.masks import as_layer, changed_by, painted, reduced, resized
 from attnorm.app.pictures import SCREEN, for_screen, read_mask, read_picture, screen_size
 from attnorm.app.shelf import WITH_LAYOUT
+from attnorm.data.compositing import EditableImage, check_mask
 from attnorm.data.decode import DecodeError
-from attnorm.data.editable import EditablePicture, as_marked
 from attnorm.errors import UserError
 from attnorm.inpainting_pipeline import NATIVE_SIDE, InpaintingPipeline, Mode, Stage
 
@@ -64,7 +64,7 @@ def open_canvas(path: str | None, name: str | None = None) -> tuple[Canvas, Edit
     return canvas, _value(picture, None)
 
 
-def with_hole(canvas: Canvas, hole: np.ndarray, picture: EditablePicture | None = None) -> tuple[Canvas, EditorValue]:
+def with_hole(canvas: Canvas, hole: np.ndarray, picture: EditableImage | None = None) -> tuple[Canvas, EditorValue]:
     """The canvas with this mask, (h, w) bool of the picture's size, in place of what was painted."""
     shown = reduced(hole, screen_size(canvas.size))
     return replace(canvas, hole=hole, shown=shown), _value(picture or read_picture(canvas.path), shown)
@@ -85,7 +85,7 @@ def with_mask_file(canvas: Canvas | None, path: str | None) -> tuple[Canvas, Edi
             f"the mask is {columns}×{rows} and the picture {width}×{height}: give a mask of the picture's proportions"
         )
     try:
-        return with_hole(canvas, as_marked(mask, canvas.size, resize=True))
+        return with_hole(canvas, check_mask(mask, canvas.size, resize=True))
     except DecodeError as error:
         raise UserError(str(error)) from error
 
@@ -152,7 +152,7 @@ def complete(
     start = time.perf_counter()
     [rgb] = pipe.fill([picture.rgb], [hole], cast(Mode, mode), cast(Stage, stage))
     seconds = time.perf_counter() - start
-    done = picture.filled(rgb, hole)
+    done = picture.composite(rgb, hole)
     height, width = picture.size
     seen = {
         "native": "the whole picture at once",
@@ -181,12 +181,12 @@ def layout_of(pipe: InpaintingPipeline, picture: np.ndarray, hole: np.ndarray | 
     return layout[0]
 
 
-def _value(picture: EditablePicture, mask: np.ndarray | None) -> EditorValue:
+def _value(picture: EditableImage, mask: np.ndarray | None) -> EditorValue:
     layers = [] if mask is None else [Image.fromarray(as_layer(mask))]
     return {"background": Image.fromarray(for_screen(picture.rgb, SCREEN)), "layers": layers, "composite": None}
 
 
-def _transparent(picture: EditablePicture) -> np.ndarray | None:
+def _transparent(picture: EditableImage) -> np.ndarray | None:
     """The picture's own transparent pixels, if it has some and others."""
     try:
         hole = picture.transparent()

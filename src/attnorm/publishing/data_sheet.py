@@ -28,8 +28,11 @@ BUILTIN_SHEETS = {
         "CC BY 4.0",
         "https://archive.ics.uci.edu/dataset/80/optical+recognition+of+handwritten+digits",
     ),
-    "facades-synthetic": DataSheet(
-        "facades-synthetic", "building fronts drawn by attnorm itself from a seed", "MIT, as attnorm", ""
+    "photos": DataSheet(
+        "photos",
+        "tiles of the two photographs that scikit-learn ships: china.jpg by danielbuechele, flower.jpg by vultilion",
+        "CC BY 2.0",
+        "https://scikit-learn.org/stable/modules/generated/sklearn.datasets.load_sample_images.html",
     ),
 }
 

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from attnorm.data.facades import render_facade
-from attnorm.data.facades.render import MAX_SIZE, MIN_SIZE
+from attnorm.data.builtin import example_images
 from attnorm.data.loading import load
-from attnorm.errors import UserError
 from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.metrics.inpainting import composite, example_masks
 from attnorm.pipelines import ClassConditionalPipeline
@@ -56,16 +54,14 @@ def inpainter_holes(pictures: np.ndarray) -> np.ndarray:
 
 
 def example_pictures(size: int, source: str | None, cache: Path) -> np.ndarray:
-    """Pictures (b, size, size, 3) uint8 to complete: drawn building fronts, or evenly spread ones of a picture set.
+    """Pictures (b, size, size, 3) uint8 to complete: tiles of photographs, or evenly spread ones of a picture set.
 
     Raises:
-        UserError: building fronts are not drawn at this size, or the set cannot be read.
+        UserError: the set cannot be read.
     """
     if source is not None:
         dataset = load(source, size, cache=cache)
         count = min(PICTURES, len(dataset))
         pictures, _ = dataset.batch(np.arange(count) * len(dataset) // count)
         return pictures
-    if not MIN_SIZE <= size <= MAX_SIZE:
-        raise UserError(f"the model's pictures have {size} pixels a side: name some with --pictures for the samples")
-    return np.stack([render_facade(SEED, index, size).image for index in range(PICTURES)])
+    return example_images(size, PICTURES)
