@@ -9,6 +9,7 @@ import threading
 
 import pytest
 import torch
+from attnorm.training.journal import Journal
 from PIL import Image
 from torch import distributed
 
@@ -16,10 +17,9 @@ from attnorm.cli import main
 from attnorm.data.batches import Prefetcher
 from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
-from attnorm.models.saved import step_of
+from attnorm.models.pretrained import step_of
 from attnorm.training import loop, stopping, together
 from attnorm.training.class_conditional import ClassConditionalTask
-from attnorm.training.journal import Journal
 from attnorm.training.stopping import stop_signals
 from tests.two_processes import run_two
 
