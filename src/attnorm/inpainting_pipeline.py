@@ -20,7 +20,7 @@ from attnorm.errors import UserError
 from attnorm.memory import check_memory
 from attnorm.metrics.layout import record_layouts
 from attnorm.models.inpainting import InpaintingGenerator
-from attnorm.models.saved import find_model, task_of
+from attnorm.models.pretrained import find_model, task_of
 from attnorm.pipelines import check_device
 from attnorm.plots import to_uint8
 

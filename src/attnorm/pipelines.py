@@ -18,7 +18,7 @@ from attnorm.data.progress import track
 from attnorm.errors import UserError
 from attnorm.metrics.layout import record_layouts
 from attnorm.models.class_conditional import Generator
-from attnorm.models.saved import abridged_name, find_model, task_of
+from attnorm.models.pretrained import find_model, task_of
 from attnorm.plots import to_uint8
 
 BATCH = 32
@@ -185,7 +185,7 @@ class ClassConditionalPipeline:
             return self.class_names.index(label)
         if isinstance(label, str) and not re.fullmatch("-?[0-9]{1,18}", label):
             raise UserError(
-                f"there is no class {abridged_name(label)!r}{nearest(label, self.class_names)} "
+                f"there is no class {label!r}{nearest(label, self.class_names)} "
                 f"(the model knows {_abridged(self.class_names)})"
             )
         index = int(label) if isinstance(label, str) else whole_number("a label that is no class name", label)
@@ -263,5 +263,5 @@ def check_device(name: str) -> None:
 
 
 def _abridged(names: Sequence[str], most: int = 12) -> str:
-    shown = ", ".join(map(abridged_name, names[:most]))
+    shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown}, … {len(names)} in all"

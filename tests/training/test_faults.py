@@ -16,7 +16,7 @@ from torch import distributed
 from attnorm.cli import main
 from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
-from attnorm.models.saved import step_of
+from attnorm.models.pretrained import step_of
 from attnorm.training import loop, stopping, together
 from attnorm.training.class_conditional import ClassConditionalTask
 from attnorm.training.stopping import stop_signals

@@ -20,7 +20,7 @@ from attnorm.data.dataset import ImageDataset
 from attnorm.data.masks import Masks
 from attnorm.metrics.inpainting import HOLES
 from attnorm.metrics.reconstruction import reconstruction
-from attnorm.models.saved import step_of
+from attnorm.models.pretrained import step_of
 from attnorm.training import checkpoint
 from attnorm.training.inpainting import InpaintingTask
 from attnorm.training.loop import read_config

@@ -11,7 +11,7 @@ import gradio as gr
 from attnorm.app.shelf import KINDS_EXPLAINED, Model
 from attnorm.config import whole_number
 from attnorm.errors import UserError
-from attnorm.models.saved import Task
+from attnorm.models.pretrained import Task
 
 KEPT = 4 * 3600  # seconds that a visitor's state is kept after it was last changed
 # Everything that uses a network waits in one queue: two at once would take twice the memory and no less time.

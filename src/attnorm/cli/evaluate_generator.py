@@ -20,7 +20,7 @@ from attnorm.metrics.pictures import LARGEST_COUNT, Pictures
 from attnorm.metrics.processes import first_process_first, rank_and_count
 from attnorm.metrics.registry import MetricValue, find_metrics
 from attnorm.metrics.result import Protocol, class_table, make_results, table, write_results
-from attnorm.models.saved import find_model
+from attnorm.models.pretrained import find_model
 from attnorm.pipelines import LARGEST_SEED, ClassConditionalPipeline, check_device
 from attnorm.plots import enlarge, grid, save_picture
 from attnorm.training.class_conditional import ClassConditionalConfig
