@@ -17,7 +17,6 @@ from attnorm.data.compositing import EditableImage, check_mask
 from attnorm.data.crops import Box, windows_of
 from attnorm.data.decode import DecodeError, mask_from_image
 from attnorm.errors import UserError
-from attnorm.memory import check_memory
 from attnorm.metrics.layout import record_layouts
 from attnorm.models.inpainting import InpaintingGenerator
 from attnorm.models.pretrained import find_model, task_of
@@ -30,20 +29,15 @@ Stage = Literal["coarse", "refined"]
 SMALLEST_SIDE = 32
 NATIVE_SIDE = 512  # "auto" looks at larger pictures through windows
 
-# Memory beyond the loaded model, fitted to its peak on a CPU at 256 to 1536 pixels a side and widths of 16 and 32.
-BYTES_PER_PIXEL, BYTES_PER_PIXEL_AND_WIDTH = 160, 14
-SCORE_BYTES = 14.4  # of contextual attention: 3.6 copies of a float32 score for each pair of 8 x 8 blocks of pixels
-SCORE_BLOCK = 8 * 8
-
 Picture = TypeVar("Picture", Image.Image, Tensor)
 
 
 class Plan(NamedTuple):
-    """How one picture will be inpainted: the mode that "auto" came to, the windows, and the largest one's bytes."""
+    """How one image will be inpainted: the mode that "auto" chose, the windows, and the most pixels in one pass."""
 
     mode: str
     windows: list[Box]
-    memory: int
+    pixels: int
 
 
 class Stages(NamedTuple):
@@ -185,17 +179,7 @@ class InpaintingPipeline:
         else:
             windows = [Box(0, size[0], 0, size[1])]
         sizes = [self._resized(window.size) if mode == "resize" else window.size for window in windows]
-        return Plan(mode, windows, max(map(self.memory, sizes), default=0))
-
-    def memory(self, size: tuple[int, int]) -> int:
-        """About how many bytes one picture of (height, width) takes while it goes through the network.
-
-        Proportional to its pixels with attentive normalization; contextual attention adds the square of them.
-        """
-        config, pixels = self.generator.config, size[0] * size[1]
-        linear = pixels * (BYTES_PER_PIXEL + BYTES_PER_PIXEL_AND_WIDTH * config.width)
-        quadratic = SCORE_BYTES * (pixels / SCORE_BLOCK) ** 2 if config.branch.kind == "contextual_attention" else 0
-        return int(linear + quadratic)
+        return Plan(mode, windows, max((height * width for height, width in sizes), default=0))
 
     def _complete_pictures(
         self, images: Sequence[Image.Image], masks: Sequence[Image.Image], mode: Mode
@@ -271,24 +255,16 @@ class InpaintingPipeline:
         height, width = x.shape[2:]
         stride, device = self.generator.config.stride, next(self.generator.parameters()).device
         margin = (0, -width % stride, 0, -height % stride)
-        need, what = len(x) * self.memory((height, width)), f"{len(x)} picture(s) of {width}×{height}"
-        remedy = "choose the mode crop or resize, or a smaller batch"
-        if device.type == "cpu":  # where a process that takes too much is killed, and cannot say why
-            check_memory(need, what, remedy)
         x, missing = (functional.pad(t.float(), margin, mode="reflect").to(device) for t in (x, hole))
         try:
             out = self.generator(x.contiguous(memory_format=torch.channels_last), missing)
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
                 raise
-            raise UserError(f"{what} need about {need / 1e9:.1f} GB, more than there is: {remedy}") from error
+            raise UserError(
+                f"{len(x)} image(s) of {width}×{height} do not fit into memory: choose the mode crop or resize"
+            ) from error
         return out.coarse[..., :height, :width].cpu(), out.refined[..., :height, :width].cpu()
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Of a device, or of the CPU, whose allocator has no error of its own; not an illegal access to memory."""
-    of_device = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)  # so called since PyTorch 2.5
-    return isinstance(error, of_device) or "DefaultCPUAllocator" in str(error)
 
 
 def _in_unit_range(picture: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from attnorm.data.decode import DecodeError
 from attnorm.errors import UserError
 from attnorm.inpainting_pipeline import NATIVE_SIDE, InpaintingPipeline, Mode, Stage
 
-LIMIT = 6e9  # bytes that one visitor's picture may take in the network
+LIMIT = 1 << 23  # pixels of one visitor's image that go through the network at once
 STAGES: tuple[str, ...] = get_args(Stage)
 EditorValue = dict[str, Any]
 
@@ -138,16 +138,16 @@ def complete(
 
     Raises:
         UserError: the picture is no longer there or too small, there is no such stage or mode, or the network would
-            need more memory than `LIMIT`.
+            take more than `LIMIT` pixels at once.
     """
     if stage not in STAGES:
         raise UserError(f"stage must be one of {', '.join(STAGES)}, got {stage!r}")
     picture = read_picture(canvas.path)
     plan = pipe.plan(hole, cast(Mode, mode))  # which looks at it
-    if plan.memory > LIMIT:
+    if plan.pixels > LIMIT:
         raise UserError(
-            f"this would take about {plan.memory / 1e9:.0f} GB of memory, more than the {LIMIT / 1e9:.0f} GB that the "
-            "page allows: choose “whole picture, scaled down” under “For large pictures”, or mark less"
+            f"{plan.pixels / 1e6:.0f} megapixels at once exceed the {LIMIT / 1e6:.0f} that the page allows: choose "
+            "“whole picture, scaled down” under “For large pictures”, or mark less"
         )
     start = time.perf_counter()
     [rgb] = pipe.fill([picture.rgb], [hole], cast(Mode, mode), cast(Stage, stage))
@@ -175,7 +175,7 @@ def layout_of(pipe: InpaintingPipeline, picture: np.ndarray, hole: np.ndarray | 
         raise UserError("this model has no attentive normalization and so no layout: choose one that is marked AN")
     small = for_screen(picture, NATIVE_SIDE)
     missing = np.zeros(small.shape[:2], bool) if hole is None else reduced(hole, small.shape[:2])
-    if pipe.plan(missing, "native").memory > LIMIT:  # which says what else is wrong with the picture's size
+    if pipe.plan(missing, "native").pixels > LIMIT:  # which says what else is wrong with the picture's size
         raise UserError("the picture is too long and narrow for the network to see the whole of it: cut it")
     [layout] = pipe.stages(small[None], missing[None]).layouts.values()  # the branch has one layer
     return layout[0]
