@@ -171,8 +171,8 @@ def test_mistakes_are_told_in_a_sentence(pipe, saved, noise, sentence_of, tmp_pa
     assert "grown by 60 pixels" in sentence_of(with_changed_hole, canvas, strokes(hole), 60)
     assert "stage must be one of coarse, refined" in sentence_of(complete, pipe, canvas, hole, "fine")
     assert "mode must be one of" in sentence_of(complete, pipe, canvas, hole, "refined", "all")
-    monkeypatch.setattr(painting, "LIMIT", 1e5)
-    assert "would take about 0 GB of memory, more than" in sentence_of(complete, pipe, canvas, hole)
+    monkeypatch.setattr(painting, "LIMIT", 1000)
+    assert "megapixels at once exceed" in sentence_of(complete, pipe, canvas, hole)
     (tmp_path / "picture.png").unlink()
     assert "no longer here: open it again" in sentence_of(complete, pipe, canvas, hole)
 
