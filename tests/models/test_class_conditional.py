@@ -33,7 +33,7 @@ def conv(inputs: int, outputs: int, kernel: int, bias: bool = True) -> int:
 
 def attentive_norm(c: int) -> int:
     layout = ENTITIES * c + 2 * conv(c, c // 8, 1) + ENTITIES
-    return layout + conv(c, c, 1) + 2 * ENTITIES * c + 1
+    return layout + conv(c, c, 1, bias=False) + 2 * ENTITIES * c + 1
 
 
 def self_attention(c: int) -> int:
@@ -138,6 +138,13 @@ def test_spectral_norm_of_the_generator_spares_the_class_gains() -> None:
     assert any("stem" in name for name in normalised)
     assert not any("gain" in name or ".bias.weight" in name for name in normalised)
     assert not [name for name, _ in plain.named_parameters() if "parametrizations" in name]
+
+
+def test_the_last_convolution_of_the_generator_has_gain_1() -> None:
+    """Glorot uniform: the variance is 2 / (fan_in + fan_out), in 9 positions each."""
+    torch.manual_seed(0)
+    weight = Generator(GeneratorConfig(spectral_norm=False)).to_picture.weight
+    assert weight.std().item() == pytest.approx((2 / (9 * (256 + 3))) ** 0.5, rel=0.03)
 
 
 def test_every_weight_of_the_discriminator_has_spectral_norm_the_embedding_too() -> None:

@@ -165,7 +165,8 @@ class Generator(PretrainedNetwork, pipeline_tag="unconditional-image-generation"
             if here and spot.kind == "self_attention":
                 self.attention[str(index)] = SelfAttention2d(after, spectral_norm=sn)
         self.norm = nn.BatchNorm2d(channels[-1])
-        self.to_picture = make_conv(channels[-1], 3, 3, spectral_norm=sn)
+        # Gain 1, as in the SN-GAN code: with sqrt(2) 11 % of the first values exceed 0.97, not 3 %.
+        self.to_picture = make_conv(channels[-1], 3, 3, spectral_norm=sn, gain=1.0)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         if z.ndim != 2 or z.shape[1] != self.config.latent_dim:
@@ -188,7 +189,10 @@ class Judgement(NamedTuple):
 
 
 class Discriminator(PretrainedNetwork):
-    """Pictures and labels in, a judgement of each out.
+    """Images and labels in, a score of each out.
+
+    The networks of the AN supplementary for every system: wide blocks, the label concatenated. SN-GAN's paper has six
+    narrow blocks and a projection, SA-GAN's six wide ones.
 
     Shapes:
         x (b, 3, size, size) in [-1, 1]; labels (b,) integers -> Judgement in float32.

@@ -34,6 +34,7 @@ Table = tuple[Conv | int, ...]
 PAPER_WIDTH = 32
 ENCODER: Table = (Conv(5, 32), Conv(3, 64, 2), Conv(3, 64), Conv(3, 128, 2), Conv(3, 128))
 BOTTLENECK: Table = tuple(Conv(3, 128, dilation=d) for d in (2, 4, 8, 16))
+DENSE: Table = (Conv(3, 128), Conv(3, 128))  # conv11 and conv12 of the authors' code, an option
 DECODER_1: Table = (UP, Conv(3, 64), Conv(3, 64), UP, Conv(3, 32), Conv(3, 16))  # then Conv(3, 3) and the clip
 DECODER_2: Table = (Conv(3, 128), Conv(3, 128), *DECODER_1)
 AFTER_NORM: Table = (Conv(3, 128), Conv(3, 128))
@@ -64,14 +65,21 @@ class BranchConfig(AttentiveNormConfig):
 
 @dataclass(frozen=True)
 class InpaintingGeneratorConfig:
-    """A generator: `width` channels after its first convolution, 32 in the paper.
+    """A generator.
 
-    `image_size` is the side of the pictures that it is trained on; it takes others as well.
+    Args:
+        image_size: side of the images that it is trained on; it takes others as well.
+        width: channels after its first convolution, 32 in the paper.
+        branch: the attentive branch of the second stage.
+        dense_bottleneck: two convolutions without dilation behind the dilated ones of both stages. The supplementary
+            has dilations 2, 4, 8 and 16 alone: all are even, so that odd and even positions never mix there. The
+            authors' code has the two in the coarse stage; in the refined one the decoder begins with two.
     """
 
     image_size: int = 256
     width: int = PAPER_WIDTH
     branch: BranchConfig = field(default_factory=BranchConfig)
+    dense_bottleneck: bool = False
 
     def __post_init__(self) -> None:
         require_range("generator.image_size", self.image_size, SMALLEST_PICTURE, LARGEST_PICTURE)
@@ -126,6 +134,9 @@ class InpaintingGenerator(PretrainedNetwork, pipeline_tag="image-to-image"):
       into X; that is a function of what is read here.)
     - Its two branches have encoders of their own, as in the code; the supplementary's formulas leave that open.
     - The attentive branch is Conv, AN, Conv, ELU, Conv, ELU, as the supplementary prints; the code has an ELU after AN.
+      With contextual attention it is Conv, ReLU, attention, Conv, ELU, Conv, ELU, as in CA's code.
+    - The encoders have five convolutions, as the supplementary prints. The code has a sixth (conv6) in the coarse stage
+      and the convolutional branch, and two more behind the dilations (`dense_bottleneck`).
 
     Shapes:
         picture (b, 3, h, w) in [-1, 1], whose content in the hole is not used; mask (b, 1, h, w), or (1, 1, h, w) for
@@ -139,8 +150,9 @@ class InpaintingGenerator(PretrainedNetwork, pipeline_tag="image-to-image"):
         self.config = config
         width, given = config.width, PICTURE + ONES + MASK
         deep = _scaled(ENCODER[-1], width)
-        self.coarse = _stack((*ENCODER, *BOTTLENECK, *DECODER_1), given, width, to_picture=True)
-        self.convolutional = _stack((*ENCODER, *BOTTLENECK), PICTURE + given, width)
+        bottleneck = (*BOTTLENECK, *DENSE) if config.dense_bottleneck else BOTTLENECK
+        self.coarse = _stack((*ENCODER, *bottleneck, *DECODER_1), given, width, to_picture=True)
+        self.convolutional = _stack((*ENCODER, *bottleneck), PICTURE + given, width)
         self.attentive = AttentiveBranch(config.branch, PICTURE + given, width)
         self.refine = _stack(DECODER_2, 2 * deep, width, to_picture=True)
 
@@ -182,7 +194,7 @@ class AttentiveBranch(nn.Module):
             h = self.norm(h)
         if self.attention is not None:
             # A feature belongs to the hole if any of the pixels that it stands for does.
-            h = self.attention(h, functional.max_pool2d(hole.float(), ENCODER_STRIDE))
+            h = self.attention(functional.relu(h), functional.max_pool2d(hole.float(), ENCODER_STRIDE))
         return self.after(h)
 
 
@@ -190,7 +202,7 @@ class InpaintingCritic(PretrainedNetwork):
     """Scores complete images, higher for real ones: one score of the whole, one of a square around the mask.
 
     Wasserstein critics (eq. 10): no bounds on the scores, and no batch norm, because the gradient penalty is one for
-    each picture on its own.
+    each picture on its own. Four convolutions, as CA's; the authors' code has six and self-attention.
 
     Shapes:
         picture (b, 3, s, s) in [-1, 1]; mask (b, 1, s, s), non-zero where pixels were missing -> two of (b,) float32.

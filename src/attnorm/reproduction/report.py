@@ -171,6 +171,8 @@ def _protocol(plan: Reproduction) -> list[str]:
         "an intra-FID takes, the paper does not say",
         f"real pictures: {real}; the paper does not say, the papers before it usually take all of the training set",
         "weights: averaged; the paper does not say, SN-GAN's and SA-GAN's are not",
+        "discriminator: the AN supplementary's for every system (5 wide blocks, concatenation); SN-GAN's paper has 6 "
+        "narrow blocks and a projection, SA-GAN's 6 wide ones",
         "λ_o and the data's preparation, which the paper does not give, are ours",
     ]
     if plan.extractor != "inception":

@@ -162,7 +162,7 @@ class AdversarialTask:
     def _average(self, step: int) -> None:
         """Moves the averaged generator towards the one in training, after the update that follows `step` others."""
         batch_size = self.config.batch_size
-        self.ema.update(self.networks["generator"], (step + 1) * batch_size, batch_size)
+        self.ema.update(self.networks["generator"], step * batch_size, batch_size)
 
     def _apply(self, name: str, losses: Figures) -> Tensor:
         """Takes the optimiser's step and returns the norm of its gradient.

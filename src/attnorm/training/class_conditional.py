@@ -194,7 +194,7 @@ class ClassConditionalTask(AdversarialTask):
                 real_score, fake_score = judgement.score.chunk(2)
                 adversarial = hinge_discriminator_loss(real_score, fake_score)
                 orthogonal = orthogonal_loss(self.discriminator)
-                auxiliary = self._auxiliary("d", judgement, labels)
+                auxiliary = self._auxiliary("d", judgement, labels, parts=2)
                 self._backward(adversarial, orthogonal, auxiliary)
             self._shown_real = (x[:USAGE_PICTURES], y[:USAGE_PICTURES])
             self._add(
@@ -254,10 +254,16 @@ class ClassConditionalTask(AdversarialTask):
         labels = classes.repeat_interleave(config.sample_columns)
         return self._draw(len(labels), "samples")[0], labels
 
-    def _auxiliary(self, network: str, judgement: Judgement, labels: Tensor) -> Figures:
-        """The classification loss under its name in the log, if the discriminator tells the class."""
+    def _auxiliary(self, network: str, judgement: Judgement, labels: Tensor, parts: int = 1) -> Figures:
+        """The classification loss by its name in the log, if the discriminator classifies.
+
+        It is summed over the `parts` of the batch, real and generated images, as the hinge loss is.
+        """
         logits = judgement.class_logits
-        return {} if logits is None else {f"auxiliary_{network}": auxiliary_loss(logits, labels)}
+        if logits is None:
+            return {}
+        losses = [auxiliary_loss(*part) for part in zip(logits.chunk(parts), labels.chunk(parts), strict=True)]
+        return {f"auxiliary_{network}": torch.stack(losses).sum()}
 
     def _backward(self, adversarial: Tensor, orthogonal: Tensor, auxiliary: Figures) -> None:
         loss = adversarial + self.config.orthogonal_weight * orthogonal
