@@ -175,7 +175,7 @@ def test_a_missing_folder_and_one_of_parquet_files_are_refused(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         Masks(MaskConfig(kind="folder", folder=str(tmp_path / "nothing")), (20, 20))
     (tmp_path / "a.parquet").write_bytes(b"")
-    with pytest.raises(UserError, match="masks are read from picture files"):
+    with pytest.raises(UserError, match="masks are read from image files"):
         Masks(MaskConfig(kind="folder", folder=str(tmp_path)), (20, 20))
 
 
