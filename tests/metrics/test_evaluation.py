@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import torch
 from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
 from attnorm.metrics.evaluation import figures
-from attnorm.metrics.gaussian import GaussianStatistics, frechet_distance
-from attnorm.metrics.registry import MetricValue
+from attnorm.metrics.gaussian import GaussianStatistics
+from attnorm.metrics.pictures import drawn_of_class
+from attnorm.metrics.registry import MetricValue, find_metrics
 from tests.metrics import toy
 from tests.metrics.toy import NAMES, Extractor, Network, dataset, draw, evaluator
 from tests.two_processes import run_two
@@ -67,26 +69,57 @@ def test_the_inception_score_is_torchmetrics(quietly):
     assert value.values["deviation"] == pytest.approx(deviation.item() * (9 / 10) ** 0.5, rel=1e-4)  # its divisor is 9
 
 
-def test_the_distance_within_classes_is_that_of_each_class_alone():
-    ours = evaluator(metrics=["intra"])
-    value = ours.measure(draw)["intra-fd-toy-70"]
-    real, fake = pictures_of(ours)
-    labels = ours.real.labels, ours.fake(draw).labels
+def two_pass(a, b):
+    """The Fréchet distance written out in float64."""
+    a, b = a.double().numpy(), b.double().numpy()
+    first, second = np.cov(a.T), np.cov(b.T)
+    roots = np.sqrt(np.clip(np.linalg.eigvals(first @ second).real, 0, None))
+    return np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(first) + np.trace(second) - 2 * roots.sum()
+
+
+@pytest.mark.promise
+def test_the_distance_within_classes_is_that_of_all_real_and_the_stated_number_of_generated_images():
+    data = dataset()
+    value = evaluator(metrics=["intra"], data=data, per_class=30).measure(draw)["intra-fd-toy-30-per-class"]
     for label, name in enumerate(NAMES):
-        sides = []
-        for pictures, of_side in zip((real, fake), labels, strict=True):
-            statistics = GaussianStatistics()
-            statistics.update(Network()(pictures[torch.from_numpy(of_side == label)]))
-            sides.append(statistics)
-        assert value.details["by_class"][name] == pytest.approx(frechet_distance(*sides), rel=1e-6)
+        real = torch.from_numpy(data.images[data.labels == label]).permute(0, 3, 1, 2)
+        generated = drawn_of_class(draw, label, 30, 0)
+        fake = generated.read(0, 30)
+        expected = two_pass(Network()(real), Network()(torch.cat(list(fake))))
+        assert set(generated.labels) == {label}
+        assert value.details["by_class"][name] == pytest.approx(expected, rel=1e-6)
     assert value.main == pytest.approx(np.mean(list(value.details["by_class"].values())), rel=1e-12)
+    assert (value.details["per_class"], value.counts) == (30, (90, 90))
+
+
+def test_chosen_classes_get_the_values_that_they_have_among_all():
+    every = evaluator(metrics=["intra"]).measure(draw)["intra-fd-toy-20-per-class"].details["by_class"]
+    value = evaluator(metrics=["intra"], classes=[2, 0]).measure(draw)["intra-fd-toy-20-per-class-2-classes"]
+    assert value.details["by_class"] == {"c": every["c"], "a": every["a"]}
+
+
+@pytest.mark.promise
+def test_memory_does_not_grow_with_the_images_of_a_class(monkeypatch):
+    """No feature row is kept: all that is held of a class is its Gaussian."""
+    held = []
+
+    class Watched(GaussianStatistics):
+        def update(self, features):
+            super().update(features)
+            held.append(sum(value.numel() for value in vars(self).values() if isinstance(value, torch.Tensor)))
+
+    metric = replace(find_metrics(["intra"])[0], collector=Watched)
+    ours = evaluator(metrics=["intra"], per_class=600)
+    ours.metrics = [metric]
+    ours.measure(draw)
+    assert set(held) == {toy.DIM + toy.DIM**2}
 
 
 def test_all_metrics_share_one_look_at_each_picture():
     extractor = Extractor()
     values = evaluator(extractor=extractor).measure(draw)
-    assert list(values) == ["fd-toy-70", "kd-toy-70", "is-toy-70", "pr-toy-70", "intra-fd-toy-70"]
-    assert extractor.seen == 60 + 70
+    assert list(values) == ["fd-toy-70", "kd-toy-70", "is-toy-70", "pr-toy-70", "intra-fd-toy-20-per-class"]
+    assert extractor.seen == 60 + 70 + 90 + 3 * 20
 
 
 def test_metrics_do_not_depend_on_their_company():
@@ -123,9 +156,9 @@ def test_real_statistics_are_computed_once_for_many_measurements(tmp_path):
     extractor = Extractor()
     ours = evaluator(cache=tmp_path, extractor=extractor)
     first = ours.measure(draw)
-    assert extractor.seen == 130
+    assert extractor.seen == 280
     assert figures(ours.measure(draw)) == figures(first)
-    assert extractor.seen == 200
+    assert extractor.seen == 280 + 130
     assert figures(evaluator(cache=tmp_path).measure(draw)) == figures(first)
 
 
@@ -133,7 +166,7 @@ def test_two_processes_measure_what_one_does(tmp_path):
     """Each looks at its share; a second time, at none of the real pictures."""
     processes = run_two(lambda rank: ["-m", "tests.metrics.toy", str(tmp_path)])
     expected = figures(evaluator().measure(draw))
-    for process, shares in zip(processes, ([28 + 36, 36], [32 + 34, 34]), strict=True):
+    for process, shares in zip(processes, ([136, 60], [144, 70]), strict=True):
         measured = json.loads(process.stdout)
         assert process.returncode == 0
         for one in measured:
@@ -158,11 +191,10 @@ def test_figures_are_flat_and_unambiguous():
         ({"metrics": ["kid"], "num": 1}, "kid needs at least 2 generated pictures, got 1"),
         ({"metrics": ["is"], "num": 9}, "is needs at least 10 generated pictures, got 9"),
         ({"metrics": ["pr"], "num_real": 3}, "pr needs at least 4 real pictures, got 3"),
-        (
-            {"metrics": ["intra"], "num": 6},
-            r"class 'c' has \d generated picture\(s\), and intra needs at least 2 of each",
-        ),
-        ({"metrics": ["intra"], "num_real": 5}, r"class '.' has [01] real picture\(s\), and intra needs at least 2"),
+        ({"metrics": ["intra"], "per_class": 1}, "intra needs 2 to 10000000 generated images per class, got 1"),
+        ({"metrics": ["intra"], "classes": [0, 3]}, "there is no class 3: classes are numbered from 0 to 2"),
+        ({"metrics": ["intra"], "classes": [1, 1]}, "each named once"),
+        ({"metrics": ["fd"], "classes": [1]}, "classes are chosen for intra alone: add intra"),
         (
             {"extractor": Extractor(has_probabilities=False)},
             "is needs class probabilities, which toy has not: leave it out",
@@ -193,6 +225,6 @@ def test_classes_of_other_names_can_be_compared_where_no_class_matters():
 def test_a_class_without_a_picture_is_named():
     data = dataset()
     with_empty = ImageDataset(data.images, data.labels, (*NAMES, "nobody"))
-    with pytest.raises(UserError, match=r"class 'nobody' has 0 real picture\(s\), and intra needs at least 2"):
+    with pytest.raises(UserError, match=r"class 'nobody' has 0 real image\(s\), and intra needs at least 2"):
         evaluator(data=with_empty, names=(*NAMES, "nobody"))
     assert evaluator(data=with_empty, names=(*NAMES, "nobody"), metrics=["fd"]).measure(draw)

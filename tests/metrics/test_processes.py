@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from attnorm.errors import UserError
-from attnorm.metrics import collecting, processes
+from attnorm.metrics import processes
 from attnorm.metrics.processes import (
     anywhere,
     check_alike,
@@ -14,7 +14,6 @@ from attnorm.metrics.processes import (
     launched_group,
     rank_and_count,
 )
-from tests.metrics.toy import evaluator
 from tests.two_processes import run_two
 
 LAUNCHED = {"RANK": "1", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
@@ -151,15 +150,3 @@ def test_who_loses_another_process_says_so_in_a_sentence():
     )
     assert "Traceback" not in said[1]
     assert [process.returncode for process in ended] == [1, 1]
-
-
-def test_more_processes_than_batches_are_a_sentence(monkeypatch):
-    monkeypatch.setattr(collecting, "rank_and_count", lambda: (0, 16))
-    sentence = (
-        "60 real pictures in batches of 4 cannot be shared by 16 processes: take more pictures or fewer processes"
-    )
-    with pytest.raises(UserError, match=sentence):  # before anything is measured, or a training would find out late
-        evaluator(metrics=["fd"])
-    assert evaluator(metrics=["is"]).num == 70  # which compares with no real pictures
-    with pytest.raises(UserError, match="60 generated pictures in batches of 4 cannot be shared by 16 processes"):
-        evaluator(metrics=["is"], num=60)

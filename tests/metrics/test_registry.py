@@ -17,7 +17,7 @@ def test_every_metric_is_known():
     ("key", "inception", "other"),
     [
         ("fd", "fid-50k", "fd-toy-50k"),
-        ("intra", "intra-fid-50k", "intra-fd-toy-50k"),
+        ("intra", "intra-fid-50k-per-class", "intra-fd-toy-50k-per-class"),
         ("kid", "kid-50k", "kd-toy-50k"),
         ("is", "is-50k", "is-toy-50k"),
         ("pr", "pr-inception-50k", "pr-toy-50k"),

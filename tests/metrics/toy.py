@@ -71,7 +71,14 @@ def _pictures(labels, chance):
 
 
 def evaluator(cache=None, **changes):
-    settings = {"metrics": METRICS, "extractor": Extractor(), "num": 70, "num_real": 60, "cache": cache} | changes
+    settings = {
+        "metrics": METRICS,
+        "extractor": Extractor(),
+        "num": 70,
+        "num_real": 60,
+        "per_class": 20,
+        "cache": cache,
+    } | changes
     return Evaluator(settings.pop("data", dataset()), settings.pop("names", NAMES), **settings)
 
 

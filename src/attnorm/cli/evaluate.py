@@ -18,7 +18,10 @@ from attnorm.metrics.processes import launched_group
 from attnorm.metrics.registry import known_metrics
 from attnorm.models.saved import task_of
 
-OWN = {"class-conditional": ("num_real", "classes"), "inpainting": ("window",)}  # options of one task
+OWN = {
+    "class-conditional": ("num_real", "frequencies", "per_class", "classes"),
+    "inpainting": ("window",),
+}  # options of one task
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

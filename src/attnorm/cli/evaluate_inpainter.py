@@ -111,7 +111,7 @@ def run(args: argparse.Namespace, device: str) -> None:
 
 def _check_metrics(args: argparse.Namespace) -> None:
     for one in find_metrics(args.metrics) if args.metrics else ():
-        if one.fewest_per_class:
+        if one.by_class:
             raise UserError(f"{one.key} compares classes, and completed pictures have none: leave it out")
 
 

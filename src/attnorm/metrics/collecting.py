@@ -92,17 +92,20 @@ def collect(
 ) -> None:
     """Fills the collectors with the features of all pictures.
 
-    In a group of processes each looks at its own stretch of the pictures, and then all hold what was found in the
-    whole. Stretches end where batches end, so that a picture's batch, and with it the last bit of its features, does
-    not depend on the number of processes.
+    In a group of processes each looks at its own stretch of the images, and then all hold the statistics of the
+    whole. Stretches end where batches end, so that an image's batch, and with it the last bit of its features, does
+    not depend on the number of processes. Where there are fewer batches than processes each looks at all images.
 
     Raises:
-        UserError: fewer batches than processes, or features that are not finite.
+        UserError: features that are not finite.
     """
     collectors = list(collectors)
     rank, processes = rank_and_count()
     size = extractor.batch_size
-    batches = batches_to_share(pictures.count, what, size)
+    batches = -(-pictures.count // size)
+    is_shared = 1 < processes <= batches
+    if not is_shared:
+        rank, processes = 0, 1
     start, stop = (min(batches * (rank + i) // processes * size, pictures.count) for i in (0, 1))
     position = start
     for chunk in _in_chunks(pictures.read(start, stop), size * max(1, PORTION // size)):
@@ -117,24 +120,9 @@ def collect(
         for collector in collectors:
             collector.take(portion)
         position += len(chunk)
-    if processes > 1:
+    if is_shared:
         for collector in collectors:
             collector.synchronise()
-
-
-def batches_to_share(count: int, what: str, size: int) -> int:
-    """In how many batches of `size` the pictures go through the network.
-
-    Raises:
-        UserError: they are fewer than the processes that share them.
-    """
-    batches, processes = -(-count // size), rank_and_count()[1]
-    if batches < processes:
-        raise UserError(
-            f"{count} {what} in batches of {size} cannot be shared by {processes} processes: take more pictures or"
-            " fewer processes"
-        )
-    return batches
 
 
 def float64_device(device: torch.device | str) -> torch.device:

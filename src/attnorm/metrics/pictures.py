@@ -39,6 +39,11 @@ class Pictures:
         return len(self.labels)
 
 
+def class_pictures(dataset: ImageDataset, label: int) -> Pictures:
+    """All real images of a class."""
+    return _chosen(dataset, np.flatnonzero(dataset.labels == label))
+
+
 def dataset_pictures(dataset: ImageDataset, count: int | None = None, seed: int = 0) -> Pictures:
     """A random subset of a data set, in its order, as the reference of metrics.
 
@@ -53,7 +58,10 @@ def dataset_pictures(dataset: ImageDataset, count: int | None = None, seed: int 
     if count is not None and count < len(dataset):
         _require_some(count, "real")
         order = np.sort(np.random.default_rng(seed).choice(len(dataset), count, replace=False))
+    return _chosen(dataset, order)
 
+
+def _chosen(dataset: ImageDataset, order: np.ndarray) -> Pictures:
     def read(start: int, stop: int) -> Iterator[Tensor]:
         for first in range(start, stop, READ_BATCH):
             images, _ = dataset.batch(order[first : min(first + READ_BATCH, stop)])
@@ -104,6 +112,15 @@ def drawn_pictures(draw: Draw, classes: np.ndarray, count: int, seed: int) -> Pi
             yield torch.from_numpy(pictures[max(start - first, 0) : stop - first]).permute(0, 3, 1, 2)
 
     return Pictures(whole[:count], read)
+
+
+def drawn_of_class(draw: Draw, label: int, count: int, seed: int) -> Pictures:
+    """Images of one class from a generator; each depends on the seed, the class and its position alone.
+
+    So the images of a class are the same whichever other classes are measured.
+    """
+    own = int(np.random.SeedSequence([seed, label]).generate_state(1, np.uint64)[0] >> 1)
+    return drawn_pictures(draw, np.full(DRAW_BLOCK, label), count, own)
 
 
 def _require_some(count: int, kind: str) -> None:

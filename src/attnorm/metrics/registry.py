@@ -24,11 +24,13 @@ class Options(NamedTuple):
 @dataclass(frozen=True)
 class MetricValue:
     """values: the figures, the main one first. better: which way it should go.
-    details: what else a reader of the record wants to know."""
+    details: what else a reader of the record wants to know.
+    counts: real and generated images, where they are not those of the whole evaluation."""
 
     values: dict[str, float]
     better: Literal["lower", "higher"] = "lower"
     details: dict[str, Any] = field(default_factory=dict)
+    counts: tuple[int, int] | None = None
 
     @property
     def main(self) -> float:
@@ -51,13 +53,14 @@ class Metric:
     compares: bool
     probabilities: bool
     fewest: int
-    fewest_per_class: int
+    by_class: bool
 
     def name_with(self, extractor: FeatureExtractor, num: int) -> str:
-        """The field's name with the number of generated pictures, such as fid-50k; with any other network than
-        Inception the network is a part of the name, as in fd-efficientnet-lite0-5k."""
+        """The field's name with the number of generated images, such as fid-50k or intra-fid-5k-per-class; with any
+        other network than Inception the network is a part of the name, as in fd-efficientnet-lite0-5k."""
         stem = self.standard if extractor.name == INCEPTION else f"{self.stem}-{extractor.name}"
-        return f"{stem}-{num // 1000}k" if num % 1000 == 0 else f"{stem}-{num}"
+        count = f"{num // 1000}k" if num % 1000 == 0 else str(num)
+        return f"{stem}-{count}{'-per-class' if self.by_class else ''}"
 
 
 _METRICS: dict[str, Metric] = {}
@@ -72,7 +75,7 @@ def metric(
     compares: bool = True,
     probabilities: bool = False,
     fewest: int = 1,
-    fewest_per_class: int = 0,
+    by_class: bool = False,
 ) -> Callable[[Compute], Compute]:
     """Registers `compute(real, fake, options)`, or `compute(fake, options)` of a metric that compares nothing.
 
@@ -83,13 +86,13 @@ def metric(
         stem: with another extractor the metric is called STEM-EXTRACTOR; by default the key.
         compares: whether it looks at the real pictures.
         probabilities: whether the collector needs class probabilities.
-        fewest: pictures that it needs a side; known before hours are spent on features.
-        fewest_per_class: pictures that it needs of each class a side.
+        fewest: images that it needs on each side; checked before hours are spent on features.
+        by_class: whether it compares the images of each class, `compute` being called once per class.
     """
 
     def register(compute: Compute) -> Compute:
         _METRICS[key] = Metric(
-            key, standard, stem or key, collector, compute, compares, probabilities, fewest, fewest_per_class
+            key, standard, stem or key, collector, compute, compares, probabilities, fewest, by_class
         )
         return compute
 

@@ -78,8 +78,14 @@ class Result:
 
 def make_results(values: Mapping[str, MetricValue], extractor: FeatureExtractor, protocol: Protocol) -> list[Result]:
     """The records of what `evaluate` returned."""
-    about = (extractor.name, extractor.fingerprint, extractor.resizer, protocol)
-    return [Result(name, value.values, value.better, value.details, *about) for name, value in values.items()]
+    about = (extractor.name, extractor.fingerprint, extractor.resizer)
+    results = []
+    for name, value in values.items():
+        own = protocol
+        if value.counts is not None:  # measured class by class, with as many generated images of each
+            own = replace(protocol, num_real=value.counts[0], num_fake=value.counts[1], frequencies="uniform")
+        results.append(Result(name, value.values, value.better, value.details, *about, own))
+    return results
 
 
 def write_results(results: Sequence[Result], path: Path) -> None:

@@ -51,6 +51,7 @@ class GeneratorEvaluation:
             extractor=load_extractor(config.extractor, device),
             num=config.num,
             num_real=config.num_real or None,
+            per_class=max(2, config.num // len(class_names)),
             cache=cache_folder() / "reference",
             device=device,
         )
