@@ -10,8 +10,8 @@ from PIL import Image
 
 from attnorm.cli import evaluate_generator, main, measured_model
 from attnorm.errors import UserError
-from attnorm.metrics import inception_file
-from attnorm.metrics.result import read_results
+from attnorm.metrics import features
+from attnorm.metrics.records import read_results
 from attnorm.models.class_conditional import Generator
 from attnorm.training import checkpoint
 from tests.two_processes import run_two
@@ -134,7 +134,7 @@ def test_other_data_can_be_given_and_classes_drawn_alike(run_copy, evaluate, ref
     assert (protocol.num_real, protocol.num_fake, protocol.frequencies) == (15, 20, "uniform")
     assert (protocol.data, protocol.split) == (str(pictures), "pictures")
     intra = ["--metrics", "intra", "--frequencies", "uniform", "--out", "i.json"]
-    assert "which intra compares one by one" in refused(run_copy, "--data", pictures, *intra)
+    assert "leave intra out" in refused(run_copy, "--data", pictures, *intra)
 
 
 def test_a_saved_model_is_measured_too_but_does_not_know_its_data(run_copy, evaluate, refused, tmp_path):
@@ -231,9 +231,9 @@ def test_the_step_is_that_of_the_model_and_not_of_the_checkpoint_before_it(run_c
         (["--metrics", "fid"], "unknown metric 'fid': choose from fd, intra, is, kid, pr"),
         (["--metrics"], "expected at least one argument"),
         (["--num", "0"], "--num must be at least 1, got 0"),
-        (["--num", "1", "--num-real", "9"], "fd needs at least 2 generated pictures, got 1"),
+        (["--num", "1", "--num-real", "9"], "fd needs at least 2 generated images, got 1"),
         (["--num-real", "-1"], "--num-real must be at least 1, or 0 for all pictures, got -1"),
-        (["--num-real", "1"], "fd needs at least 2 real pictures, got 1"),
+        (["--num-real", "1"], "fd needs at least 2 real images, got 1"),
         (["--per-class", "1", "--metrics", "intra"], "intra needs 2 to 10000000 generated images per class, got 1"),
         (["--metrics", "intra", "--classes", "10"], "there is no class 10"),
         (["--classes", "3"], "--per-class and --classes are for intra: add intra to --metrics"),
@@ -262,11 +262,11 @@ def test_a_place_that_cannot_be_written_is_refused(run_copy, refused, tmp_path):
 
 
 def test_inception_without_a_network_says_what_to_do(run_copy, refused, monkeypatch):
-    defaults = ("http://127.0.0.1:1/inception-2015-12-05.pt", inception_file.SHA256, None)
-    monkeypatch.setattr(inception_file.fetch, "__defaults__", defaults)
+    defaults = ("http://127.0.0.1:1/inception-2015-12-05.pt", features.INCEPTION_SHA256, None)
+    monkeypatch.setattr(features.fetch_inception, "__defaults__", defaults)
     message = refused(run_copy, "--extractor", "inception")
     assert "could not be downloaded" in message
-    assert "fetch it on another machine and give its path, or put it at" in message
+    assert "download it on another machine and give its path, or put it at" in message
 
 
 def test_two_processes_write_one_record_of_the_same_numbers(run_copy, evaluate, tmp_path):

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from attnorm.data.dataset import ImageDataset
-from attnorm.metrics.evaluation import Evaluator, figures
+from attnorm.distributed import launched_group
+from attnorm.metrics.evaluation import Evaluator, flat_values
 from attnorm.metrics.features import Extracted
-from attnorm.metrics.processes import launched_group
 
 DIM, CLASSES, SIDE = 6, 3, 8
 METRICS = ("fd", "kid", "is", "pr", "intra")
@@ -88,5 +88,5 @@ if __name__ == "__main__":
         for _ in range(2):  # the second time with the statistics that the first one kept
             extractor = Extractor()
             values = evaluator(cache=Path(sys.argv[1]), extractor=extractor).measure(draw)
-            measured.append({"figures": figures(values), "seen": extractor.seen})
+            measured.append({"values": flat_values(values), "seen": extractor.seen})
         print(json.dumps(measured))

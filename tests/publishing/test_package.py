@@ -21,7 +21,7 @@ from attnorm.cli import main
 from attnorm.config import to_yaml
 from attnorm.errors import UserError
 from attnorm.inpainting_pipeline import InpaintingPipeline
-from attnorm.metrics.result import Protocol, Result, write_results
+from attnorm.metrics.records import Protocol, Result, write_results
 from attnorm.models.class_conditional import Generator, LongRangeConfig
 from attnorm.models.saved import write_step
 from attnorm.pipelines import ClassConditionalPipeline
@@ -45,10 +45,31 @@ def refusal(*arguments):
 
 
 def record(model, step, value=12.5, data="digits", split="digits"):
-    protocol = Protocol(str(model), "ema", step, data, split, 100, 90, "data", 7)
-    return Result(
-        "fd-efficientnet-lite0-90", {"distance": value}, "lower", {}, "efficientnet-lite0", "abc", "bilinear", protocol
+    protocol = Protocol(
+        model=str(model),
+        weights="ema",
+        step=step,
+        data=data,
+        split=split,
+        num_real=100,
+        num_fake=90,
+        frequencies="data",
+        seed=7,
     )
+    return Result(
+        metric="fd-efficientnet-lite0-90",
+        values={"distance": value},
+        better="lower",
+        details={},
+        extractor="efficientnet-lite0",
+        extractor_fingerprint="abc",
+        resizer="bilinear",
+        protocol=protocol,
+    )
+
+
+def changed(record, **changes):
+    return record.model_copy(update=changes)
 
 
 def with_evaluations(run, figures, score):
@@ -107,7 +128,7 @@ def test_the_card_has_the_runs_records_and_tags(run_copy, tmp_path):
     write_results([record(run_copy, 6)], run_copy / "metrics" / "a.json")
     write_results([record(run_copy, 4, 99.5)], run_copy / "metrics" / "b.json")  # of other weights
     raw = record(run_copy, 6, 88.5)
-    write_results([replace(raw, protocol=replace(raw.protocol, weights="raw"))], run_copy / "metrics" / "c.json")
+    write_results([changed(raw, protocol=changed(raw.protocol, weights="raw"))], run_copy / "metrics" / "c.json")
     package(run_copy, tmp_path / "mine", "me/mine", Wishes(licence="cc0-1.0", limits=["Small."]))
     card = ModelCard.load(tmp_path / "mine" / "README.md")
     config = read_config(run_copy)
@@ -292,14 +313,14 @@ def test_a_main_figure_that_was_not_finite_is_not_taken_for_the_next_one(run_cop
 def test_of_a_record_the_hubs_table_has_the_finite_figures_alone(run_copy, tmp_path):
     of_classes = {"values": {"mean": math.nan}, "details": {"by_class": {"3": math.nan, "7": 2.0}}}
     one = record(run_copy, 6)
-    write_results([one, replace(one, metric="intra-fd-90", **of_classes)], run_copy / "metrics" / "a.json")
+    write_results([one, changed(one, metric="intra-fd-90", **of_classes)], run_copy / "metrics" / "a.json")
     assert "null" in (run_copy / "metrics" / "a.json").read_text()
     package(run_copy, tmp_path / "mine", "mine", Wishes())
     card = ModelCard.load(tmp_path / "mine" / "README.md")
     assert [result.metric_value for result in card.data.eval_results] == [12.5]
     assert ".nan" not in card.content
     assert "| intra-fd-90 ↓ " in card.text.replace("  ", " ") and "| nan" in card.text
-    write_results([replace(one, values={"distance": math.inf})], run_copy / "metrics" / "a.json")
+    write_results([changed(one, values={"distance": math.inf})], run_copy / "metrics" / "a.json")
     package(run_copy, tmp_path / "none", "mine", Wishes())
     assert not ModelCard.load(tmp_path / "none" / "README.md").data.eval_results
 
@@ -312,12 +333,12 @@ def test_a_best_score_that_no_evaluation_has_is_refused(run_copy, tmp_path):
 
 def test_records_from_elsewhere_must_be_of_these_weights(run_copy, tmp_path):
     with_evaluations(run_copy, {2: {"fd": 30.0}, 4: {"fd": 20.0}}, 20.0)
-    unknown = replace(record(run_copy / "best", None).protocol, weights="unknown")  # as earlier versions had it
+    unknown = changed(record(run_copy / "best", None).protocol, weights="unknown")  # as earlier versions had it
     good, bad, raw, nothing = (tmp_path / f"{name}.json" for name in ("good", "bad", "raw", "nothing"))
     good_one = record(run_copy / "best", 4)
-    write_results([replace(record(run_copy / "best", None), protocol=unknown)], good)
+    write_results([changed(record(run_copy / "best", None), protocol=unknown)], good)
     write_results([record(run_copy, 6)], bad)
-    write_results([replace(good_one, protocol=replace(good_one.protocol, weights="raw"))], raw)
+    write_results([changed(good_one, protocol=changed(good_one.protocol, weights="raw"))], raw)
     nothing.write_text("[]")
     card = package(run_copy, tmp_path / "mine", "mine", Wishes(results=[good]))
     assert "Measured while it trained" not in str(card)

@@ -12,7 +12,7 @@ import pytest
 from attnorm.cli import main
 from attnorm.config import to_yaml
 from attnorm.errors import UserError
-from attnorm.metrics.result import Protocol, Result, write_results
+from attnorm.metrics.records import Protocol, Result, write_results
 from attnorm.reproduction import runs
 from attnorm.reproduction.paper import CLASSES, NAMES, SCALES, TABLES
 from attnorm.reproduction.report import write_report
@@ -37,18 +37,28 @@ def plan(tmp_path):
 
 
 def results_of(plan, values, names=NAMES_OF_CLASSES):
-    protocol = Protocol("run", "ema", 5, "digits", "digits", 40, plan.num, "data", 0)
+    protocol = Protocol(
+        model="run",
+        weights="ema",
+        step=5,
+        data="digits",
+        split="digits",
+        num_real=40,
+        num_fake=plan.num,
+        frequencies="data",
+        seed=0,
+    )
     details = {"by_class": dict(zip(names, (1.0, 2.0), strict=True)), "per_class": plan.images_per_class}
     return [
         Result(
-            f"{'intra-fd' if key == 'intra' else key}-toy-40",
-            {"mean": value},
-            "higher" if key == "is" else "lower",
-            details,
-            "toy",
-            "0",
-            "none",
-            protocol,
+            metric=f"{'intra-fd' if key == 'intra' else key}-toy-40",
+            values={"mean": value},
+            better="higher" if key == "is" else "lower",
+            details=details,
+            extractor="toy",
+            extractor_fingerprint="0",
+            resizer="none",
+            protocol=protocol,
         )
         for key, value in zip(plan.paper.metrics, values, strict=True)
     ]
@@ -191,19 +201,23 @@ def test_table_2_is_by_class(plan, pretended):
     assert [cell.strip() for cell in lines[4].split("|")[1:-1]] == ["cat", "–", "–", "–", "1", "1", "1"]
 
 
+def changed(result, **changes):
+    return result.model_copy(update=changes)
+
+
 OTHERS = {
     "too few metrics": lambda results: results[:1],
     "too many metrics": lambda results: [*results, results[0]],
     "another order": lambda results: results[::-1],
-    "another metric": lambda results: [results[0], replace(results[1], metric="kd-toy-40"), results[2]],
-    "no classes": lambda results: [*results[:1], replace(results[1], details={}), results[2]],
+    "another metric": lambda results: [results[0], changed(results[1], metric="kd-toy-40"), results[2]],
+    "no classes": lambda results: [results[0], changed(results[1], details={}), results[2]],
     "another number per class": lambda results: [
         results[0],
-        replace(results[1], details=results[1].details | {"per_class": 50}),
+        changed(results[1], details=results[1].details | {"per_class": 50}),
         results[2],
     ],
     "another number of images": lambda results: [
-        replace(results[0], protocol=replace(results[0].protocol, num_fake=30)),
+        changed(results[0], protocol=changed(results[0].protocol, num_fake=30)),
         *results[1:],
     ],
 }

@@ -12,9 +12,9 @@ from attnorm.cli import evaluate_generator, evaluate_inpainter
 from attnorm.cli.arguments import file_path, path_or_name
 from attnorm.cli.measured_model import add_weights
 from attnorm.cli.model_argument import add_model
+from attnorm.distributed import launched_group
 from attnorm.errors import UserError
 from attnorm.metrics.features import EFFICIENTNET, INCEPTION
-from attnorm.metrics.processes import launched_group
 from attnorm.metrics.registry import known_metrics
 from attnorm.models.saved import task_of
 

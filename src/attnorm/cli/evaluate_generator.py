@@ -13,13 +13,14 @@ from attnorm.cli.measured_model import MeasuredModel, check_loaded, measured_mod
 from attnorm.cli.records import record_path
 from attnorm.data.loading import load
 from attnorm.data.progress import report
+from attnorm.distributed import first_process_first, rank_and_count
 from attnorm.errors import UserError
+from attnorm.metrics.base import MetricValue
 from attnorm.metrics.evaluation import PER_CLASS, Evaluator
 from attnorm.metrics.features import load_extractor
-from attnorm.metrics.pictures import LARGEST_COUNT, Pictures
-from attnorm.metrics.processes import first_process_first, rank_and_count
-from attnorm.metrics.registry import MetricValue, find_metrics
-from attnorm.metrics.result import Protocol, class_table, make_results, table, write_results
+from attnorm.metrics.images import LARGEST_COUNT, ImageSet
+from attnorm.metrics.records import Protocol, class_table, make_results, table, write_results
+from attnorm.metrics.registry import find_metrics
 from attnorm.models.saved import find_model
 from attnorm.pipelines import LARGEST_SEED, ClassConditionalPipeline, check_device
 from attnorm.plots import enlarge, grid, save_picture
@@ -169,7 +170,7 @@ def _write(
             print(f"{text}\n")
 
 
-def _sheet(fake: Pictures) -> np.ndarray:
+def _sheet(fake: ImageSet) -> np.ndarray:
     """The first generated pictures in a grid."""
-    batches = [batch.permute(0, 2, 3, 1).numpy() for batch in fake.read(0, min(SHOWN, fake.count))]
-    return grid(enlarge(np.concatenate(batches)), COLUMNS)
+    images = fake.read(0, min(SHOWN, fake.count)).permute(0, 2, 3, 1).numpy()
+    return grid(enlarge(images), COLUMNS)

@@ -11,8 +11,8 @@ import torch
 
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.masks import MaskConfig, Masks
-from attnorm.metrics.inception_file import Progress
-from attnorm.metrics.processes import gather_rows, rank_and_count
+from attnorm.distributed import gather_rows, rank_and_count
+from attnorm.metrics.features import Progress
 from attnorm.metrics.reconstruction import PEAK, Reconstruction, Spread, Window, reconstruction, spread
 
 # The paper measures on 256 x 256 with holes of 128 x 128, as CA does: a quarter of the picture.

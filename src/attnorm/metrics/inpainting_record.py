@@ -14,7 +14,7 @@ from attnorm.files import output_file
 from attnorm.json_records import check_texts, figure_of, read_json
 from attnorm.metrics.inpainting import Filled
 from attnorm.metrics.reconstruction import Spread, Window
-from attnorm.metrics.result import Result, as_json, markdown, now, versions
+from attnorm.metrics.records import Result, as_json, markdown, now, versions
 
 HEADS = {"psnr": "PSNR ↑", "ssim": "SSIM ↑", "mae": "MAE ↓", "hole_mae": "hole MAE ↓"}
 DIGITS = {"psnr": 2}  # after the point; of the others, 4
@@ -25,7 +25,7 @@ COMPOSITE = "8-bit composites; PSNR and SSIM over the whole picture"
 class InpaintingProtocol:
     """What was measured, and how.
 
-    model, weights, step: as in `attnorm.metrics.result.Protocol`.
+    model, weights, step: as in `attnorm.metrics.records.Protocol`.
     data, split: where the pictures came from; num: how many; size: their side, cut from the middle of larger ones.
     holes: by name, the kind of hole and its share of the picture. seed: of the holes. window: of SSIM.
     """

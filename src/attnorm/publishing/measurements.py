@@ -14,7 +14,7 @@ from attnorm.data.loading import place_of
 from attnorm.errors import UserError
 from attnorm.metrics.features import EFFICIENTNET, INCEPTION
 from attnorm.metrics.inpainting_record import HEADS, InpaintingProtocol, InpaintingRecord, read_record, record_table
-from attnorm.metrics.result import Protocol, Result, class_table, markdown, read_results, table
+from attnorm.metrics.records import Protocol, Result, class_table, markdown, read_results, table
 from attnorm.publishing.run_facts import RunFacts
 from attnorm.training.class_conditional import ClassConditionalConfig
 from attnorm.training.history import RECORDS
@@ -103,7 +103,7 @@ def _of_these_weights(path: Path, facts: RunFacts) -> Record:
         known: dict[str, Any] = {"weights": facts.weights, "step": facts.step}
         if isinstance(record, InpaintingRecord):
             return replace(record, protocol=replace(record.protocol, **known))
-        return [replace(one, protocol=replace(one.protocol, **known)) for one in record]
+        return [one.model_copy(update={"protocol": one.protocol.model_copy(update=known)}) for one in record]
     if measured not in (facts.run.resolve(), facts.folder.resolve()) or not _is_of_these_weights(protocol, facts):
         raise UserError(
             f"{path} measured {protocol.model}, step {protocol.step}, {protocol.weights} weights, and not "
@@ -135,7 +135,7 @@ def _of_generator(results: list[Result], facts: RunFacts) -> Measurement:
             one.metric.partition("-")[0],
             one.metric if number == 0 else f"{one.metric} {name}",
             value,
-            {"extractor": one.extractor, "resizer": one.resizer, **_portable(asdict(one.protocol))},
+            {"extractor": one.extractor, "resizer": one.resizer, **_portable(one.protocol.model_dump())},
             _other_data(one.protocol, facts),
         )
         for one in results

@@ -19,8 +19,8 @@ from attnorm.config import derive, to_dict
 from attnorm.errors import UserError
 from attnorm.metrics.inpainting import HOLES
 from attnorm.metrics.inpainting_record import InpaintingRecord, read_record
+from attnorm.metrics.records import Result, read_results
 from attnorm.metrics.registry import find_metrics
-from attnorm.metrics.result import Result, read_results
 from attnorm.presets import get_preset
 from attnorm.reproduction.paper import CLASSES, TABLES, PaperTable, Scale
 from attnorm.training.checkpoint import latest_step

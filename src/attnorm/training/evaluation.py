@@ -9,9 +9,9 @@ import numpy as np
 from attnorm.cache import cache_folder
 from attnorm.config import require_count
 from attnorm.data.dataset import ImageDataset
-from attnorm.metrics.evaluation import Evaluator, figures
+from attnorm.metrics.evaluation import Evaluator, flat_values
 from attnorm.metrics.features import EFFICIENTNET, load_extractor
-from attnorm.metrics.pictures import LARGEST_COUNT
+from attnorm.metrics.images import LARGEST_COUNT
 from attnorm.models.class_conditional import Generator
 from attnorm.pipelines import ClassConditionalPipeline
 from attnorm.training.config import Evaluation
@@ -65,4 +65,4 @@ class GeneratorEvaluation:
 
         values = self._evaluator.measure(draw)
         first = next(iter(values.values()))
-        return Evaluation(figures(values), first.main if first.better == "lower" else -first.main)
+        return Evaluation(flat_values(values), first.main if first.better == "lower" else -first.main)

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from attnorm.errors import UserError
 from attnorm.files import check_regular, sync_file, written_aside
-from attnorm.metrics.result import with_nulls
+from attnorm.metrics.records import with_nulls
 from attnorm.training.log_lines import EVALUATIONS, LOG, parse_line
 
 

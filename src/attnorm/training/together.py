@@ -12,8 +12,8 @@ from accelerate import Accelerator
 from attnorm import __version__
 from attnorm.config import fields, to_dict
 from attnorm.data.dataset import ImageDataset
+from attnorm.distributed import check_alike, launched_count, lost_another, meeting
 from attnorm.errors import UserError
-from attnorm.metrics.processes import check_alike, launched_count, lost_another, meeting
 from attnorm.training.config import TrainingConfig
 from attnorm.training.journal import resume_command
 from attnorm.training.run_folder import CHECKPOINTS, CONFIG
