@@ -131,7 +131,7 @@ def test_drawing_refuses_what_it_cannot_do(command, arguments, part, finished_ru
 @pytest.mark.parametrize("command", ["generate", "visualize"])
 @pytest.mark.parametrize("name", ["new/out.xyz", "new/out.psd"])  # unknown, and one that can be read only
 def test_a_name_of_no_picture_format_is_refused(command, name, finished_run, refused):
-    assert "must end in a picture format such as .png" in refused(command, finished_run, "-o", name)
+    assert "must end in an image format such as .png" in refused(command, finished_run, "-o", name)
 
 
 @pytest.mark.parametrize("command", ["generate", "visualize"])
@@ -221,9 +221,9 @@ def test_presets_lists_every_system_and_kind_of_data_with_its_difference_from_it
     for data, changes in {
         "imagenet128": ["image_size 128", "num_classes 1000", "generator.channels 1024 1024 512 256 128 64"],
         "digits": ["cifar10-cpu with ", "channels 32 32 32 32", "horizontal_flip False"],
-        "256": ["the defaults with ", "crop_from 288"],
-        "128": ["256 with ", "image_size 128", "critic.local_size 64", "crop_from 144"],
-        "64-cpu": ["128-cpu with ", "image_size 64", "critic.local_size 32", "crop_from 72", "steps 5000"],
+        "256": ["the defaults with ", "crop_from 512"],
+        "128": ["256 with ", "image_size 128", "critic.local_size 64", "crop_from 256"],
+        "64-cpu": ["128-cpu with ", "image_size 64", "critic.local_size 32", "crop_from 128", "steps 5000"],
     }.items():
         for change in changes:
             assert change in after[data]

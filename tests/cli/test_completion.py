@@ -81,9 +81,7 @@ CASES = [
     (["data", "inspect", "--js"], {"--json"}, set()),
     (["data", "prepare", "--si"], {"--size"}, {"--json"}),
     (["export", "x", "--format", "o"], {"onnx"}, {"torch-export"}),
-    (["bench", "tr"], {"train"}, set()),
-    (["bench", "train", "--"], {"--systems", "--profile"}, {"--data", "--out", "--steps"}),
-    (["bench", "generate", "x", "--"], {"--rounds"}, {"--truncation", "--labels"}),
+    (["bench", "layer", "--"], {"--sizes"}, {"--data", "--out", "--steps"}),
     (["train", "--data", "data", "--"], {"--steps", "--out"}, {"--image-column"}),
     (["models", "an-gan-di"], {"an-gan-digits"}, set()),
 ]

@@ -58,6 +58,6 @@ def test_the_front_is_completed_by_the_model_that_comes_with_the_package(output,
 
 def test_what_it_cannot_draw_is_refused(refused, inpainter, tmp_path):
     assert "is an inpainting model" in refused("contact-sheet", inpainter, "-o", "sheet.png")
-    assert "must end in a picture format" in refused("contact-sheet", "an-gan-digits", "-o", "sheet")
+    assert "must end in an image format" in refused("contact-sheet", "an-gan-digits", "-o", "sheet")
     (tmp_path / "sheet.png").write_text("mine")
     assert "exists already" in refused("contact-sheet", "an-gan-digits", "-o", "sheet.png")

@@ -41,13 +41,13 @@ def test_held_out_pictures_are_measured_beside_simpler_fills(run, output):
     out, err = output("evaluate", run, "--num", 12)
     assert err == ""
     record = read_record(run / "metrics" / f"{NAME}.json")
-    assert list(record.figures) == ["centre", "random"]
+    assert list(record.figures) == ["centre", "random", "strokes"]
     assert list(record.figures["centre"]) == ["refined", "coarse", "mean colour", "Telea"]
     protocol = record.protocol
     assert (protocol.weights, protocol.step, protocol.data, protocol.num) == ("ema", 6, "digits", 12)
     assert (protocol.size, protocol.split, protocol.window) == (32, "digits-held-out", "gaussian")
     shown = record.figures["random"]["refined"]["psnr"]
-    assert f"| random | refined     | {shown.mean:.2f} ± {shown.deviation:.2f} |" in out
+    assert f"| random  | refined     | {shown.mean:.2f} ± {shown.deviation:.2f} |" in out
     assert "12 pictures of digits-held-out, 32 pixels a side" in out
     with Image.open(run / "metrics" / f"{NAME}.png") as sheet:
         assert sheet.height > 16 * 128
@@ -85,6 +85,21 @@ def test_the_same_seed_gives_the_same_figures_and_picture(run, output, without_o
     assert a == b != c
 
 
+def test_another_size_and_some_kinds_of_masks(run, output, without_opencv):
+    out, _ = output("evaluate", run / "best-phase-1", "--num", 3, "--size", 48, "--masks", "strokes", "centre")
+    name = "step-0000002-best-phase-1-digits-held-out-48px-strokes-centre-n3-gaussian-seed0.json"
+    record = read_record(run / "metrics" / name)
+    assert (record.protocol.size, list(record.protocol.holes)) == (48, ["strokes", "centre"])
+    assert record.protocol.holes["strokes"]["kind"] == "lines"
+    assert list(record.figures) == ["strokes", "centre"]
+    error = 255 * record.figures["strokes"]["refined"]["hole_mae"].mean
+    assert "MAE in the mask, 0 to 255 ↓" in out and f"{error:.2f} ±" in out
+    truth = load_builtin("digits", 48).images[record.items]
+    masks = Masks(HOLES["centre"], (48, 48)).batch(0, range(3))
+    expected = reconstruction(truth, mean_colour(truth, masks), masks).hole_mae.mean()
+    assert record.figures["centre"]["mean colour"]["hole_mae"].mean == pytest.approx(expected)
+
+
 def test_other_pictures_and_a_saved_model(run, output, tmp_path, without_opencv):
     noise_pictures(tmp_path / "pictures", 3)
     model = shutil.copytree(run / "model", tmp_path / "elsewhere" / "model")
@@ -107,7 +122,7 @@ def test_the_runs_own_pictures_are_held_out_however_they_are_named(run, output, 
 
 def test_the_best_model_and_the_weights_without_averaging_are_measured_with_their_step(run, output, without_opencv):
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    best = max(lines, key=lambda line: line["refined.centre.psnr"] + line["refined.random.psnr"])
+    best = max(lines[1:], key=lambda line: sum(line[f"refined.{kind}.psnr"] for kind in HOLES))  # of phase 2
     output("evaluate", run / "best", "--num", 6)
     output("evaluate", run, "--num", 6, "--weights", "raw")
     output("evaluate", run, "--num", 6)
@@ -126,15 +141,16 @@ def test_the_best_model_and_the_weights_without_averaging_are_measured_with_thei
 
 def test_composites_are_measured_as_a_set_by_option(run, output, without_opencv):
     out, _ = output("evaluate", run, "--num", 10, "--metrics", "fd", "--out", run / "r.json")
-    assert out.count("| fd-efficientnet-lite0-10 ↓ |") == 2
+    assert out.count("| fd-efficientnet-lite0-10 ↓ |") == 3
     distances = json.loads((run / "r.json").read_text())["distances"]
-    assert list(distances) == ["centre", "random"]
+    assert list(distances) == list(HOLES)
     assert distances["centre"][0]["values"] != distances["random"][0]["values"]
 
 
 def test_what_cannot_be_measured_is_refused(run, finished_run, tmp_path, refused):
     assert "--window is for inpainting models" in refused("evaluate", finished_run, "--window", "uniform")
     assert "--num-real is for class-conditional models" in refused("evaluate", run, "--num-real", 3)
+    assert "--size must be a multiple of 4" in refused("evaluate", run, "--size", 50)
     assert "intra compares classes" in refused("evaluate", run, "--metrics", "intra")
     assert "--num must be at least 1, got 0" in refused("evaluate", run, "--num", 0)
     assert "--num asks for 181 pictures, and digits-held-out has 180" in refused("evaluate", run, "--num", 181)

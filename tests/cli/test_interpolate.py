@@ -93,7 +93,7 @@ def test_it_refuses_what_it_cannot_do(arguments, part, finished_run, refused):
 
 def test_a_name_of_no_picture_format_is_refused(finished_run, refused):
     message = refused("interpolate", finished_run, "--labels", "3", "7", "-o", "sheet.xyz")
-    assert "must end in a picture format such as .png" in message
+    assert "must end in an image format such as .png" in message
 
 
 @pytest.mark.parametrize("name", ["sheet.png", "film.gif"])

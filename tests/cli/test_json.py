@@ -3,13 +3,9 @@
 import json
 
 import numpy as np
-import torch
 
-from attnorm.config import derive, from_dict, to_yaml
-from attnorm.data.facades import STYLES
-from attnorm.models.class_conditional import Discriminator
+from attnorm.config import from_dict
 from attnorm.presets import PRESETS, get_preset
-from attnorm.training import checkpoint
 from attnorm.training.class_conditional import ClassConditionalConfig
 
 
@@ -33,15 +29,3 @@ def test_an_inpainters_evaluation_is_its_record(finished_inpainting_run, output,
     found = json.loads(output("evaluate", finished_inpainting_run, "--num", 2, "--json", "--out", record).out)
     assert found == json.loads(record.read_text())
     assert found["protocol"]["num"] == 2
-
-
-def test_an_agreement_is_its_record(tiny_config, output, tmp_path):
-    config = derive(tiny_config.for_classes(STYLES), {"discriminator.long_range.temperature": 20.0})
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "config.yaml").write_text(to_yaml(config))
-    torch.manual_seed(0)
-    state = {"step": 5, "task": {"discriminator": Discriminator(config.discriminator).state_dict()}}
-    checkpoint.save(tmp_path / "run" / "checkpoints", 5, state, keep=1)
-    found = json.loads(output("agreement", tmp_path / "run", "--count", 7, "-o", tmp_path / "sheet.png", "--json").out)
-    assert found == json.loads((tmp_path / "sheet.json").read_text())
-    assert 0 <= found["scores"]["layouts"]["nmi"] <= 1

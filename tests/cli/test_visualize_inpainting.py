@@ -7,7 +7,7 @@ from PIL import Image
 
 from attnorm import memory
 from attnorm.models.inpainting import BranchConfig, InpaintingGenerator, InpaintingGeneratorConfig
-from attnorm.plots.colours import entity_colours
+from attnorm.plots import entity_colours
 from attnorm.plots.inpainting import layout_over, with_holes
 
 
@@ -83,7 +83,7 @@ def test_what_cannot_be_drawn_is_refused(files, finished_inpainting_run, finishe
     assert "no pixel" in refused("visualize", run, picture, tmp_path / "nothing.png", *out)
     (tmp_path / "text.png").write_text("text")
     assert "text.png" in refused("visualize", run, tmp_path / "text.png", mask, *out)
-    config = InpaintingGeneratorConfig(32, 4, BranchConfig(kind="none"))
+    config = InpaintingGeneratorConfig(image_size=32, width=4, branch=BranchConfig(kind="none"))
     torch.manual_seed(0)
     InpaintingGenerator(config).save_pretrained(tmp_path / "plain")
     assert "no attentive normalization" in refused("visualize", tmp_path / "plain", picture, mask, *out)

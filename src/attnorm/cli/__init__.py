@@ -28,8 +28,6 @@ COMMANDS = {
     "interpolate": "go from one class to another, as a sheet and a film",
     "visualize": "draw the layouts that a trained model learned",
     "contact-sheet": "draw on one sheet what a trained generator does",
-    "agreement": "compare a discriminator's layouts with the true regions of facades",
-    "plot": "draw learning curves and metrics of several runs",
     "data": "prepare and inspect picture sets",
     "models": "list the trained models that come with attnorm",
     "package": "make a folder of a run's model that others can use",
@@ -39,7 +37,7 @@ COMMANDS = {
     "reproduce": "train and measure the systems of one of the paper's tables",
     "completion": "print a script that completes commands and names in a shell",
     "app": "serve the web page: inpaint with a brush, generate, look inside",
-    "bench": "measure speed and memory on this machine",
+    "bench": "measure time and memory of the layer on this machine",
 }
 
 

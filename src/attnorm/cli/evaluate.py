@@ -1,7 +1,7 @@
 """Measure a trained model: a table, a JSON record, and a sheet of pictures.
 
 A class-conditional model's pictures are compared with real ones as sets. An inpainting model completes validation
-pictures with centred and with random holes, beside fills that it has to beat.
+images with centred and random squares and with strokes missing, beside fills that it has to beat.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from attnorm.models.saved import task_of
 
 OWN = {
     "class-conditional": ("num_real", "frequencies", "per_class", "classes"),
-    "inpainting": ("window",),
+    "inpainting": ("window", "size", "masks"),
 }  # options of one task
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -13,12 +14,13 @@ from torch import Tensor
 
 from attnorm.cli.measured_model import MeasuredModel, check_loaded, measured_model
 from attnorm.cli.records import record_path
+from attnorm.config import to_dict
 from attnorm.data.loading import load, place_of
 from attnorm.data.masks import MaskConfig, Masks
 from attnorm.data.progress import report
 from attnorm.distributed import first_process_first, rank_and_count
 from attnorm.errors import UserError
-from attnorm.inpainting_pipeline import InpaintingPipeline
+from attnorm.inpainting_pipeline import SMALLEST_SIDE, InpaintingPipeline
 from attnorm.metrics.base import Options
 from attnorm.metrics.evaluation import compute_metrics
 from attnorm.metrics.features import Progress, load_extractor
@@ -36,13 +38,14 @@ from attnorm.metrics.inpainting_record import (
 from attnorm.metrics.reconstruction import Window
 from attnorm.metrics.records import Protocol, Result, make_results, table
 from attnorm.metrics.registry import find_metrics
+from attnorm.models.inpainting import LARGEST_PICTURE, InpaintingGeneratorConfig
 from attnorm.pipelines import check_device
 from attnorm.plots import save_picture
 from attnorm.plots.inpainting import inpainting_sheet, with_holes
 from attnorm.training.inpainting import InpaintingConfig
 from attnorm.training.restore import load_raw_inpainter
 
-SHOWN = 8  # pictures of the sheet for each kind of hole
+SHOWN = 8  # images of the sheet for each kind of mask
 
 
 def configure(parser: argparse._ArgumentGroup) -> None:
@@ -51,6 +54,8 @@ def configure(parser: argparse._ArgumentGroup) -> None:
         choices=get_args(Window),
         help="of SSIM: gaussian, 11 x 11 (default), or uniform, 7 x 7; the two do not compare",
     )
+    parser.add_argument("--size", type=int, metavar="N", help="side of the images and masks (default: as in training)")
+    parser.add_argument("--masks", nargs="+", choices=HOLES, help="one or more kinds (default: all)")
 
 
 class _Source(NamedTuple):
@@ -64,19 +69,23 @@ class _Source(NamedTuple):
 
 def run(args: argparse.Namespace, device: str) -> None:
     args.window = args.window or "gaussian"
+    kinds = {kind: HOLES[kind] for kind in args.masks or HOLES}
+    if args.size is not None and not SMALLEST_SIDE <= args.size <= LARGEST_PICTURE:
+        raise UserError(f"--size must be from {SMALLEST_SIDE} to {LARGEST_PICTURE}, got {args.size}")
     if args.num is not None and args.num < 1:
         raise UserError(f"--num must be at least 1, got {args.num}")
     if not 0 <= args.seed < 1 << 63:
         raise UserError(f"--seed must be from 0 to 2^63 - 1, got {args.seed}")
     _check_metrics(args)
     source = _source(args)
-    how = [*(args.metrics or ()), f"n{args.num or 'all'}", args.window, f"seed{args.seed}"]
+    own = [*([f"{args.size}px"] if args.size else []), *(args.masks or ())]
+    how = [*(args.metrics or ()), *own, f"n{args.num or 'all'}", args.window, f"seed{args.seed}"]
     model = source.model
     out = record_path(args, model.run, model.step, [*filter(None, [model.name]), source.split, *how])
     with report() as progress:
         pipe = _pipeline(args.model, model, device)
         is_first = rank_and_count()[0] == 0
-        truths = _truths(args, source, pipe.generator.config.image_size)
+        truths = _truths(args, source, pipe.generator.config)
         check_loaded(args, model, pipe.generator, truths.dataset)
         if is_first and not has_opencv():
             print("OpenCV is not installed, so Telea's fill is left out: pip install 'attnorm[eval]'", file=sys.stderr)
@@ -85,19 +94,19 @@ def run(args: argparse.Namespace, device: str) -> None:
             kind: measure_fills(
                 truths, holes, lambda x, hole: _ways(pipe, x, hole), seed=args.seed, window=args.window, progress=told
             )
-            for kind, holes in HOLES.items()
+            for kind, holes in kinds.items()
         }
-        distances = _distances(args, source, pipe, truths, device, told) if args.metrics else {}
+        distances = _distances(args, source, pipe, truths, kinds, device, told) if args.metrics else {}
         if is_first:
             record = InpaintingRecord(
                 figures_of(measured),
-                _protocol(args, source, truths),
+                _protocol(args, source, truths, kinds),
                 distances,
                 items=truths.items.tolist(),
                 by_picture=by_picture_of(measured),
             )
             write_record(record, out)
-            save_picture(_sheet(pipe, truths, args.seed), out.with_suffix(".png"))
+            save_picture(_sheet(pipe, truths, kinds, args.seed), out.with_suffix(".png"))
             if args.json:
                 print(out.read_text(encoding="utf-8"), end="")
                 return
@@ -134,14 +143,18 @@ def _pipeline(name: str, model: MeasuredModel, device: str) -> InpaintingPipelin
     return InpaintingPipeline.from_pretrained(name, device=device)
 
 
-def _truths(args: argparse.Namespace, source: _Source, side: int) -> Truths:
-    size = side if source.model.config is None else source.model.config.prepared_size
+def _truths(args: argparse.Namespace, source: _Source, network: InpaintingGeneratorConfig) -> Truths:
+    side = args.size or network.image_size
+    if side % network.stride:
+        raise UserError(f"--size must be a multiple of {network.stride} for this model, got {side}")
+    # A larger side shows more of the image at the scale of the training.
+    size = side if source.model.config is None else max(side, source.model.config.prepared_size)
     with first_process_first():
         dataset = load(source.data, size, cache=source.model.prepared)  # held-out ones are those of the run's own set
     if source.config is None:
         truths = Truths(dataset, np.arange(len(dataset)), side)
     else:
-        truths = source.config.validation(dataset)
+        truths = replace(source.config.validation(dataset), size=side)
     if args.num is not None and args.num > truths.count:
         raise UserError(f"--num asks for {args.num} pictures, and {source.split} has {truths.count}")
     return truths if args.num is None else truths.spread_over(args.num)
@@ -158,6 +171,7 @@ def _distances(
     source: _Source,
     pipe: InpaintingPipeline,
     truths: Truths,
+    kinds: dict[str, MaskConfig],
     device: str,
     progress: Progress | None,
 ) -> dict[str, list[Result]]:
@@ -184,7 +198,7 @@ def _distances(
         seed=args.seed,
     )
     found = {}
-    for kind, holes in HOLES.items():
+    for kind, holes in kinds.items():
         sets = _true(truths), _completed(pipe, truths, holes, args.seed)
         values = compute_metrics(metrics, extractor, *sets, options, None, progress)
         named = {one.name_with(extractor, truths.count): values[one.key] for one in metrics}
@@ -217,7 +231,9 @@ def _as_tensor(pictures: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
 
 
-def _protocol(args: argparse.Namespace, source: _Source, truths: Truths) -> InpaintingProtocol:
+def _protocol(
+    args: argparse.Namespace, source: _Source, truths: Truths, kinds: dict[str, MaskConfig]
+) -> InpaintingProtocol:
     return InpaintingProtocol(
         model=str(args.model),
         weights=source.model.weights,
@@ -226,17 +242,17 @@ def _protocol(args: argparse.Namespace, source: _Source, truths: Truths) -> Inpa
         split=source.split,
         num=truths.count,
         size=truths.size,
-        holes={kind: {"kind": holes.kind, "fraction": list(holes.fraction)} for kind, holes in HOLES.items()},
+        holes={kind: to_dict(masks) for kind, masks in kinds.items()},
         seed=args.seed,
         window=args.window,
     )
 
 
-def _sheet(pipe: InpaintingPipeline, truths: Truths, seed: int) -> np.ndarray:
+def _sheet(pipe: InpaintingPipeline, truths: Truths, kinds: dict[str, MaskConfig], seed: int) -> np.ndarray:
     """The first pictures with each kind of hole: input, simple fills, both stages, truth and layout."""
     count = min(SHOWN, truths.count)
-    truth = np.concatenate([truths.read(slice(count))] * len(HOLES))
-    masks = [Masks(holes, (truths.size, truths.size)).batch(seed, range(count)) for holes in HOLES.values()]
+    truth = np.concatenate([truths.read(slice(count))] * len(kinds))
+    masks = [Masks(holes, (truths.size, truths.size)).batch(seed, range(count)) for holes in kinds.values()]
     holes = np.concatenate(masks)
     stages = pipe.stages(truth, holes)
     columns = {"input": with_holes(truth, holes)}
@@ -245,5 +261,5 @@ def _sheet(pipe: InpaintingPipeline, truths: Truths, seed: int) -> np.ndarray:
     columns["coarse"] = composite(truth, stages.coarse, holes)
     columns["refined"] = composite(truth, stages.refined, holes)
     columns["truth"] = truth
-    titles = [f"{kind} {number}" for kind in HOLES for number in range(count)]
+    titles = [f"{kind} {number}" for kind in kinds for number in range(count)]
     return inpainting_sheet(columns, titles, next(iter(stages.layouts.values()), None))

@@ -15,9 +15,8 @@ from attnorm.files import check_output
 from attnorm.models.saved import abridged_name
 from attnorm.pipelines import ClassConditionalPipeline, Interpolated
 from attnorm.plots import interpolation_frames, interpolation_sheet, save_animation, save_picture
-from attnorm.plots.animation import check_film_name
 from attnorm.plots.interpolation import liveliest_entity
-from attnorm.plots.saving import check_picture_name
+from attnorm.plots.saving import check_film_name, check_picture_name
 
 FPS = 20
 AUTO = "auto"

@@ -22,7 +22,7 @@ from attnorm.training.class_conditional import ClassConditionalConfig
 from attnorm.training.config import TrainingConfig
 from attnorm.training.inpainting import InpaintingConfig
 from attnorm.training.loop import read_config
-from attnorm.training.run_folder import BEST, CHECKPOINTS, CONFIG, MODEL, PREPARED
+from attnorm.training.run_folder import CHECKPOINTS, CONFIG, MODEL, PREPARED, SAVED
 
 WEIGHTS = ("ema", "raw")
 
@@ -56,7 +56,7 @@ class MeasuredModel(NamedTuple):
 
 
 def measured_model(source: str, choice: Literal["ema", "raw"] | None) -> MeasuredModel:
-    """What is known of a run, of its folder `best` or `model`, or of a model from elsewhere.
+    """What is known of a run, of one of its folders with a saved model, or of a model from elsewhere.
 
     Raises:
         UserError: the weights chosen are not there, or the run's records do not say which step the best ones are of.
@@ -79,11 +79,11 @@ def measured_model(source: str, choice: Literal["ema", "raw"] | None) -> Measure
             raise UserError(f"{run} has no checkpoint, where its raw weights would be: leave --weights out")
         return MeasuredModel(run, config, "raw", step, in_checkpoint=True, name="raw")
     weights: Literal["ema", "raw"] = "ema" if averaged else "raw"
-    best = path != run and path.name == BEST
-    step = step_of(run / (BEST if best else MODEL))
+    name = MODEL if path == run else path.name
+    step = step_of(run / name)
     if step is None:  # saved by an earlier version
-        step = read_run(run, "best").step if best else latest_step(run / CHECKPOINTS)
-    return MeasuredModel(run, config, weights, step, name=BEST if best else "")
+        step = latest_step(run / CHECKPOINTS) if name == MODEL else read_run(run, "best").step
+    return MeasuredModel(run, config, weights, step, name="" if name == MODEL else name)
 
 
 def check_loaded(args: argparse.Namespace, model: MeasuredModel, network: nn.Module, dataset: ImageDataset) -> None:
@@ -111,5 +111,5 @@ def _run_of(path: Path) -> Path | None:
     """The run itself, or that of a folder of its weights."""
     if (path / CONFIG).is_file():
         return path
-    is_part = path.name in (BEST, MODEL) and (path / CONFIG_FILE).is_file() and (path.parent / CONFIG).is_file()
+    is_part = path.name in SAVED and (path / CONFIG_FILE).is_file() and (path.parent / CONFIG).is_file()
     return path.parent if is_part else None

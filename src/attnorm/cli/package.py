@@ -14,7 +14,7 @@ from attnorm.publishing.package import Wishes, package
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=file_path, help="a run's folder")
+    parser.add_argument("run", type=file_path, help="a run, or one of its saved models, such as RUN/best-phase-1")
     parser.add_argument("out", type=file_path, metavar="FOLDER", help="the new folder; must not exist yet")
     parser.add_argument("--name", type=stated, help="by which others will load the model (default: the folder's)")
     add_options(parser)

@@ -54,7 +54,7 @@ def _resolved(
     found = {}
     for size, variant in sizes.items():
         parent = get_preset(f"{system}-{variant.parent}") if variant.parent else derive(defaults, first.changes)
-        differing = differences(to_dict(get_preset(f"{system}-{size}")), to_dict(parent))
+        differing = differences(get_preset(f"{system}-{size}"), parent)
         found[size] = variant._replace(changes={name: value for name, value, _ in differing})
     return found
 

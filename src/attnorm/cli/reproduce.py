@@ -37,10 +37,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="default 0")
     parser.add_argument("--steps", type=int, metavar="N", help="steps of every run (default: the presets' own)")
     parser.add_argument(
-        "--lr-decay-from",
-        type=int,
-        metavar="N",
-        help="the step from which every run's learning rates fall to 0 (default: they do not)",
+        "--lr-schedule",
+        choices=("linear", "cosine"),
+        help="how every run's learning rates fall to 0 at the end of each phase (default: the presets' own)",
     )
     parser.add_argument("--extractor", help="network of the metrics (default: the scale's)")
     parser.add_argument("--num", type=int, metavar="N", help="pictures to measure with (default: the scale's)")
@@ -80,8 +79,6 @@ def run(args: argparse.Namespace) -> int:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
-    if args.lr_decay_from is not None and args.lr_decay_from < 0:
-        raise UserError(f"--lr-decay-from must be at least 0, got {args.lr_decay_from}")
     if len(set(args.seeds)) < len(args.seeds):
         raise UserError(f"--seeds names a seed twice: {' '.join(map(str, args.seeds))}")
     for seed in args.seeds:
@@ -98,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
         source=source,
         seeds=tuple(args.seeds),
         steps=args.steps,
-        lr_decay_from=args.lr_decay_from,
+        lr_schedule=args.lr_schedule,
         extractor=args.extractor or scale.extractor,
         num=scale.num if args.num is None else args.num,
         device=args.device,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from attnorm.cli.arguments import file_path
-from attnorm.data.prepare import default_workers
 from attnorm.training.loop import resume
 
 
@@ -15,4 +14,4 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    return resume(args.run, args.steps, workers=default_workers())
+    return resume(args.run, args.steps)

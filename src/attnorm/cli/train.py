@@ -9,12 +9,10 @@ from __future__ import annotations
 import argparse
 
 from attnorm.cli.arguments import file_path, path_or_name
-from attnorm.config import derive, overridden, override
-from attnorm.data.prepare import default_workers
+from attnorm.config import derive, parse_overrides
 from attnorm.errors import UserError
 from attnorm.presets import PRESETS, get_preset
 from attnorm.training.loop import begin
-from attnorm.training.together import met
 
 TAKES_OVERRIDES = True
 _OWN = ("--data", "--out")  # what is not a field of the preset
@@ -48,7 +46,7 @@ def arranged(arguments: list[str]) -> list[str]:
 
 
 def run(args: argparse.Namespace) -> int:
-    with met():
-        config = derive(override(get_preset(args.preset), args.overrides), {"data": args.data})
-        fixed = overridden(args.overrides)
-    return begin(config, args.out, workers=default_workers(), fixed=fixed)
+    preset = get_preset(args.preset)
+    changes = parse_overrides(args.overrides, preset)
+    config = derive(preset, {**changes, "data": args.data}, "command line")
+    return begin(config, args.out, fixed=list(changes))

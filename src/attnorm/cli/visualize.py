@@ -21,9 +21,8 @@ from attnorm.files import check_output, output_file
 from attnorm.metrics.regions import RegionSummary, record_regions, region_table
 from attnorm.models.saved import task_of
 from attnorm.pipelines import ClassConditionalPipeline, check_count
-from attnorm.plots import layout_sheet, save_picture
+from attnorm.plots import layout_sheet, save_picture, save_region_chart
 from attnorm.plots.charts import check_chart_name
-from attnorm.plots.region_chart import save_region_chart
 from attnorm.plots.saving import check_picture_name
 
 COUNT = 8  # pictures, unless told otherwise
