@@ -1,4 +1,4 @@
-"""Measuring fills: which pictures and holes, and how processes share them."""
+"""Measuring completions: which images and masks, how processes share them, and the simplest completions."""
 
 import numpy as np
 import pytest
@@ -6,6 +6,7 @@ import pytest
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.masks import Masks
 from attnorm.metrics import inpainting
+from attnorm.metrics.fills import mean_colour, telea
 from attnorm.metrics.inpainting import HOLES, Truths, measure_fills
 
 
@@ -59,3 +60,27 @@ def test_progress_is_told(truths):
     told = []
     measure_fills(truths, HOLES["centre"], black_and_white, progress=lambda *one: told.append(one))
     assert told == [("pictures", 8, 11), ("pictures", 11, 11)]
+
+
+@pytest.fixture
+def holes():
+    found = np.zeros((2, 8, 8), bool)
+    found[0, 2:5, 3:6], found[1, :4] = True, True
+    return found
+
+
+def test_the_mean_colour_is_that_of_the_known_pixels(holes):
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
+    filled = mean_colour(pictures, holes)
+    for picture, hole, found in zip(pictures, holes, filled, strict=True):
+        assert np.array_equal(found[~hole], picture[~hole])
+        assert (found[hole] == picture[~hole].mean(0).round()).all()
+
+
+def test_telea_goes_on_with_what_is_around_the_hole(holes):
+    pytest.importorskip("cv2")
+    pictures = np.full((2, 8, 8, 3), 90, np.uint8)
+    pictures[holes] = 255
+    filled = telea(pictures, holes)
+    assert (filled[~holes] == 90).all()
+    assert (abs(filled.astype(int) - 90) <= 3).all()

@@ -27,16 +27,17 @@ from attnorm.metrics.features import Progress, load_extractor
 from attnorm.metrics.fills import has_opencv, mean_colour, telea
 from attnorm.metrics.images import ImageSet
 from attnorm.metrics.inpainting import BATCH, HOLES, Truths, composite, measure_fills
-from attnorm.metrics.inpainting_record import (
+from attnorm.metrics.reconstruction import Window
+from attnorm.metrics.records import (
     InpaintingProtocol,
-    InpaintingRecord,
-    by_picture_of,
-    figures_of,
+    Protocol,
+    Result,
+    make_inpainting_record,
+    make_results,
     record_table,
+    table,
     write_record,
 )
-from attnorm.metrics.reconstruction import Window
-from attnorm.metrics.records import Protocol, Result, make_results, table
 from attnorm.metrics.registry import find_metrics
 from attnorm.models.inpainting import LARGEST_PICTURE, InpaintingGeneratorConfig
 from attnorm.pipelines import check_device
@@ -98,13 +99,8 @@ def run(args: argparse.Namespace, device: str) -> None:
         }
         distances = _distances(args, source, pipe, truths, kinds, device, told) if args.metrics else {}
         if is_first:
-            record = InpaintingRecord(
-                figures_of(measured),
-                _protocol(args, source, truths, kinds),
-                distances,
-                items=truths.items.tolist(),
-                by_picture=by_picture_of(measured),
-            )
+            protocol = _protocol(args, source, truths, kinds)
+            record = make_inpainting_record(measured, protocol, truths.items.tolist(), distances)
             write_record(record, out)
             save_picture(_sheet(pipe, truths, kinds, args.seed), out.with_suffix(".png"))
             if args.json:

@@ -1,8 +1,7 @@
-"""The record of an evaluation: a score with everything that it takes to compare it, as JSON and as a table."""
+"""Records of evaluations: values with everything that it takes to compare them, as JSON and as tables."""
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
@@ -12,23 +11,30 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, BeforeValidator, Field, RootModel, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, RootModel, TypeAdapter, field_validator
 
 from attnorm.config import Frozen, read_json
 from attnorm.files import output_file
 from attnorm.metrics.base import MetricValue
 from attnorm.metrics.evaluation import Frequencies
 from attnorm.metrics.features import FeatureExtractor
+from attnorm.metrics.inpainting import Filled
+from attnorm.metrics.reconstruction import PEAK, Spread, Window
 
-SHOWN_DIGITS = 4
-SHOWN_CLASSES = 20
+SHOWN_DIGITS, SHOWN_CLASSES = 4, 20
+HEADS = {"psnr": "PSNR ↑", "ssim": "SSIM ↑", "mae": "MAE ↓", "hole_mae": "MAE in the mask, 0 to 255 ↓"}
+DIGITS = {"psnr": 2, "hole_mae": 2}  # after the point; of the others, 4
+SCALE = {"hole_mae": PEAK}  # of the value shown; records have shares of 255
+COMPOSITE = "8-bit composites; PSNR and SSIM over the whole picture"
 
 
-def _null_is_nan(value: Any) -> Any:
-    return math.nan if value is None else value
+def _null_is(number: float) -> BeforeValidator:
+    return BeforeValidator(lambda value: number if value is None else value)
 
 
-Number = Annotated[float, BeforeValidator(_null_is_nan)]  # JSON has null for what is not finite
+# JSON has null for what is not finite: a deviation that does not exist, the PSNR of equal images.
+Number = Annotated[float, Field(allow_inf_nan=True), _null_is(math.nan)]
+NumberOrInfinity = Annotated[float, Field(allow_inf_nan=True), _null_is(math.inf)]
 
 
 def versions() -> dict[str, str]:
@@ -78,9 +84,12 @@ class Result(Frozen):
 
     @field_validator("details")
     @classmethod
-    def _by_class_as_numbers(cls, details: dict[str, Any]) -> dict[str, Any]:
-        by_class = {name: float(_null_is_nan(one)) for name, one in details.get("by_class", {}).items()}
-        return details | {"by_class": by_class} if by_class else details
+    def _null_by_class(cls, details: dict[str, Any]) -> dict[str, Any]:
+        by_class = details.get("by_class", {})
+        return details | {"by_class": _NUMBERS.validate_python(by_class)} if by_class else details
+
+
+_NUMBERS = TypeAdapter(dict[str, Number])
 
 
 class _Results(RootModel[list[Result]]):
@@ -110,39 +119,92 @@ def make_results(values: Mapping[str, MetricValue], extractor: FeatureExtractor,
     return results
 
 
-def write_results(results: Sequence[Result], path: Path) -> None:
-    """Writes a JSON list.
+class InpaintingProtocol(Frozen):
+    """What was measured, and how.
 
-    Raises:
-        UserError: the file cannot be written.
+    model, weights, step: as in `Protocol`. data, split: where the images came from; num: how many.
+    size: their height and width, cut from the middle of larger ones.
+    holes: by name, the fields of each kind of mask (`MaskConfig`). seed: of the masks. window: of SSIM.
     """
+
+    model: str
+    weights: Literal["ema", "raw", "unknown"]
+    step: int | None
+    data: str
+    split: str
+    num: int
+    size: int
+    holes: dict[str, Any]
+    seed: int
+    window: Window
+    pictures: str = COMPOSITE
+
+
+class SpreadRecord(Frozen):
+    """Mean and standard deviation over images."""
+
+    mean: NumberOrInfinity
+    deviation: Number
+
+
+class InpaintingRecord(Frozen):
+    """figures: by kind of mask and way to complete, mean and deviation over images of each field of `Reconstruction`.
+    distances: other metrics of the composites, by kind of mask.
+    items: the index in the data of each image, in the order of by_picture.
+    by_picture: what `figures` are the means of, one number per image.
+    """
+
+    figures: dict[str, dict[str, dict[str, SpreadRecord]]]
+    protocol: InpaintingProtocol
+    distances: dict[str, list[Result]] = Field(default_factory=dict)
+    date: str = Field(default_factory=now)
+    versions: dict[str, str] = Field(default_factory=versions)
+    items: list[int]
+    by_picture: dict[str, dict[str, dict[str, list[NumberOrInfinity]]]]
+
+
+def make_inpainting_record(
+    measured: Mapping[str, Mapping[str, Filled]],
+    protocol: InpaintingProtocol,
+    items: Sequence[int],
+    distances: Mapping[str, list[Result]] | None = None,
+) -> InpaintingRecord:
+    """The record of what `measure_fills` returned for each kind of mask of the images `items` of the data."""
+
+    def spreads(filled: Filled) -> dict[str, SpreadRecord]:
+        return {name: SpreadRecord(**spread._asdict()) for name, spread in filled.spread.items()}
+
+    def each(filled: Filled) -> dict[str, list[float]]:
+        return {name: values.tolist() for name, values in filled.composite._asdict().items()}
+
+    return InpaintingRecord(
+        figures={kind: {way: spreads(filled) for way, filled in ways.items()} for kind, ways in measured.items()},
+        protocol=protocol,
+        distances=dict(distances or {}),
+        items=list(items),
+        by_picture={kind: {way: each(filled) for way, filled in ways.items()} for kind, ways in measured.items()},
+    )
+
+
+def write_results(results: Sequence[Result], path: Path) -> None:
+    """Writes a JSON list; raises a UserError if the file cannot be written."""
+    write_record(_Results(list(results)), path)
+
+
+def write_record(record: BaseModel, path: Path) -> None:
+    """Writes JSON; raises a UserError if the file cannot be written."""
     with output_file(path) as partial:
-        partial.write_text(as_json(list(results)), "utf-8")
+        partial.write_text(record.model_dump_json(indent=1) + "\n", "utf-8")
 
 
 def read_results(path: Path) -> list[Result]:
-    """The records in a file of `write_results`.
-
-    Raises:
-        UserError: the file cannot be read, or it is invalid.
-    """
+    """The records in a file of `write_results`; raises a UserError if it cannot be read or is invalid."""
     return read_json(_Results, path).root
 
 
-def as_json(record: Any) -> str:
-    """A record as JSON, with null for a number that is not finite."""
-    return json.dumps(with_nulls(record), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def with_nulls(value: Any) -> Any:
-    """The same with null, which JSON has, for every number that is not finite, which it lacks."""
-    if isinstance(value, BaseModel):
-        value = value.model_dump()
-    if isinstance(value, dict):
-        return {name: with_nulls(one) for name, one in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [with_nulls(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def read_record(path: Path) -> InpaintingRecord:
+    """The record of an inpainting evaluation; raises a UserError if it cannot be read or is invalid."""
+    return read_json(InpaintingRecord, path)
 
 
 def table(results: Sequence[Result]) -> str:
@@ -170,6 +232,20 @@ def class_table(result: Result) -> str | None:
         left_out = f"… {len(names) - SHOWN_CLASSES} classes between"
         rows[SHOWN_CLASSES // 2 : -SHOWN_CLASSES // 2] = [[left_out, ""]]
     return markdown([["class", result.metric], *rows])
+
+
+def record_table(record: InpaintingRecord) -> str:
+    """A Markdown table with a row per kind of mask and way to complete: mean ± deviation over images."""
+    rows = [["holes", "fill", *HEADS.values()]]
+    for kind, ways in record.figures.items():
+        for way, spreads in ways.items():
+            rows.append([kind, way, *(_spread_text(name, spreads[name]) for name in HEADS)])
+    return markdown(rows)
+
+
+def _spread_text(name: str, spread: Spread | SpreadRecord) -> str:
+    digits, scale = DIGITS.get(name, 4), SCALE.get(name, 1)
+    return f"{scale * spread.mean:.{digits}f} ± {scale * spread.deviation:.{digits}f}"
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:

@@ -6,15 +6,26 @@ import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from attnorm.data.loading import place_of
 from attnorm.errors import UserError
 from attnorm.metrics.features import EFFICIENTNET, INCEPTION
-from attnorm.metrics.inpainting_record import HEADS, InpaintingProtocol, InpaintingRecord, read_record, record_table
-from attnorm.metrics.records import Protocol, Result, class_table, markdown, read_results, table
+from attnorm.metrics.records import (
+    HEADS,
+    InpaintingProtocol,
+    InpaintingRecord,
+    Protocol,
+    Result,
+    class_table,
+    markdown,
+    read_record,
+    read_results,
+    record_table,
+    table,
+)
 from attnorm.publishing.run_facts import RunFacts
 from attnorm.training.class_conditional import ClassConditionalConfig
 from attnorm.training.inpainting import InpaintingConfig
@@ -102,7 +113,7 @@ def _of_these_weights(path: Path, facts: RunFacts) -> Record:
     if measured == facts.folder.resolve() and protocol.weights == "unknown":
         known: dict[str, Any] = {"weights": facts.weights, "step": facts.step}
         if isinstance(record, InpaintingRecord):
-            return replace(record, protocol=replace(record.protocol, **known))
+            return record.model_copy(update={"protocol": record.protocol.model_copy(update=known)})
         return [one.model_copy(update={"protocol": one.protocol.model_copy(update=known)}) for one in record]
     if measured not in (facts.run.resolve(), facts.folder.resolve()) or not _is_of_these_weights(protocol, facts):
         raise UserError(
@@ -152,7 +163,7 @@ def _of_inpainting(record: InpaintingRecord, facts: RunFacts) -> Measurement:
         f"SSIM with the {p.window} window; holes of seed {p.seed}; mean ± deviation over pictures."
     )
     figures = [
-        Figure(name, f"{name} ({kind} holes)", spread.mean, _portable(asdict(p)), _other_data(p, facts))
+        Figure(name, f"{name} ({kind} holes)", spread.mean, _portable(p.model_dump()), _other_data(p, facts))
         for kind, ways in record.figures.items()
         for name, spread in ways["refined"].items()
         if math.isfinite(spread.mean)

@@ -11,8 +11,7 @@ from attnorm.config import differences
 from attnorm.errors import UserError
 from attnorm.metrics.evaluation import PER_CLASS
 from attnorm.metrics.inpainting import HOLES
-from attnorm.metrics.inpainting_record import HEADS, InpaintingRecord
-from attnorm.metrics.records import Result, markdown
+from attnorm.metrics.records import HEADS, InpaintingRecord, Result, markdown
 from attnorm.presets import get_preset
 from attnorm.reproduction.paper import CLASSES, NAMES
 from attnorm.reproduction.runs import Reproduction, commands

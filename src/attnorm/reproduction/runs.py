@@ -18,8 +18,7 @@ from typing import Any, Literal
 from attnorm.config import derive, differences
 from attnorm.errors import UserError
 from attnorm.metrics.inpainting import HOLES
-from attnorm.metrics.inpainting_record import InpaintingRecord, read_record
-from attnorm.metrics.records import Result, read_results
+from attnorm.metrics.records import InpaintingRecord, Result, read_record, read_results
 from attnorm.metrics.registry import find_metrics
 from attnorm.presets import get_preset
 from attnorm.reproduction.curves import save_run_curves
