@@ -82,7 +82,7 @@ def test_train_refuses_what_it_cannot_use_and_makes_no_run(arguments, part, refu
 )
 def test_the_preset_may_follow_options(arguments, monkeypatch):
     begun = []
-    monkeypatch.setattr("attnorm.cli.train.begin", lambda config, run, workers, fixed: begun.append(config) or 0)
+    monkeypatch.setattr("attnorm.cli.train.begin", lambda config, run, fixed: begun.append(config) or 0)
     assert main(["train", *arguments]) == 0
     (config,) = begun
     assert config.data == "digits"

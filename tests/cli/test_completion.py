@@ -80,7 +80,6 @@ CASES = [
     (["data", "ins"], {"inspect"}, set()),
     (["data", "inspect", "--js"], {"--json"}, set()),
     (["data", "prepare", "--si"], {"--size"}, {"--json"}),
-    (["export", "x", "--format", "o"], {"onnx"}, {"torch-export"}),
     (["bench", "layer", "--"], {"--sizes"}, {"--data", "--out", "--steps"}),
     (["train", "--data", "data", "--"], {"--steps", "--out"}, {"--image-column"}),
     (["models", "an-gan-di"], {"an-gan-digits"}, set()),

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from attnorm.data.facades import render_facade
+from attnorm.data.builtin import example_images
 from attnorm.models.inpainting import BranchConfig, InpaintingGenerator, InpaintingGeneratorConfig
 from attnorm.pipelines import ClassConditionalPipeline
 from attnorm.plots import colour_layout
@@ -38,7 +38,7 @@ def test_the_sheet_has_pictures_the_way_layouts_and_a_front(output, contains, in
     assert contains(sheet, enlarge(halfway[None])[0])
     layout = pipe.draw(["0"], with_layouts=True).layouts["blocks.2.norm2"][0]
     assert contains(sheet, enlarge(colour_layout(layout)[None])[0])
-    front = render_facade(0, 0, 64).image
+    front = example_images(64, 1)[0]
     assert contains(sheet, enlarge(front[None], 128)[0][:32, :32])  # a corner, outside the hole
 
 
@@ -52,7 +52,7 @@ def test_a_model_without_layouts_gets_a_sheet_without_them(output, contains, pla
 
 def test_the_front_is_completed_by_the_model_that_comes_with_the_package(output, contains, tmp_path):
     output("contact-sheet", "an-gan-digits", "-o", tmp_path / "sheet.png")
-    front = render_facade(0, 0, 128).image
+    front = example_images(128, 1)[0]
     assert contains(read(tmp_path / "sheet.png"), front[:32, :32])
 
 

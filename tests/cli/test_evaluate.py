@@ -13,7 +13,7 @@ from attnorm.errors import UserError
 from attnorm.metrics import features
 from attnorm.metrics.records import read_results
 from attnorm.models.class_conditional import Generator
-from attnorm.training import checkpoint
+from attnorm.models.pretrained import write_step
 from tests.two_processes import run_two
 
 NAME = "step-0000006-digits-kid-efficientnet-lite0-n12-seed0"
@@ -148,7 +148,7 @@ def test_a_saved_model_is_measured_too_but_does_not_know_its_data(run_copy, eval
     assert (of_model.protocol.weights, of_model.protocol.step) == ("unknown", 6)
 
 
-def test_the_last_and_the_best_folder_of_a_run_are_measured_as_parts_of_it(run_copy, evaluate, refused):
+def test_the_last_and_the_best_folder_of_a_run_are_measured_as_parts_of_it(run_copy, evaluate):
     name = NAME.replace("step-0000006", "step-0000004-best")
     with_best(run_copy, step=4)
     for folder in ("model", "best"):
@@ -158,8 +158,6 @@ def test_the_last_and_the_best_folder_of_a_run_are_measured_as_parts_of_it(run_c
     assert (of_best.protocol.weights, of_best.protocol.step, of_best.protocol.data) == ("ema", 4, "digits")
     assert of_best.protocol.model == str(run_copy / "best")
     assert of_model.values != of_best.values
-    (run_copy / "metrics.jsonl").unlink()
-    assert "none of the evaluations" in refused(run_copy / "best", *KID, "--force")
 
 
 def test_the_weights_without_averaging_are_measured_by_option(run_copy, evaluate):
@@ -189,15 +187,12 @@ def test_weights_that_are_not_there_are_refused(run_copy, refused, tmp_path):
 
 
 def with_best(run, step):
-    """Gives a run the averaged weights of a checkpoint as its best, with the evaluation that chose them."""
-    state = torch.load(run / "checkpoints" / "step-6" / "state.pt", weights_only=True)
-    checkpoint.save(run / "checkpoints", 6, {**state, "best": 3.5}, 2)
-    lines = [{"step": 2, "fd-x": 9.0}, {"step": step, "fd-x": 3.5}, {"step": 6, "fd-x": 4.0}]
-    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    """Gives a run the averaged weights of a checkpoint as its best."""
     generator = Generator.from_pretrained(run / "model")
     earlier = torch.load(run / "checkpoints" / f"step-{step}" / "state.pt", weights_only=True)
     generator.load_state_dict(earlier["task"]["ema"])
     generator.save_pretrained(run / "best")
+    write_step(run / "best", step)
 
 
 @pytest.mark.parametrize("says_step, step, name", [(True, 6, "step-0000006"), (False, None, "model")])

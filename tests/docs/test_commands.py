@@ -14,7 +14,6 @@ from attnorm import cli
 from attnorm.config import override
 from attnorm.errors import UserError
 from attnorm.presets import get_preset
-from attnorm.publishing.data_sheet import data_sheet
 from tests.docs.pages import PAGES, ROOT, blocks, inline_commands, shell_commands
 
 GAP = "…"  # stands for arguments that do not matter there
@@ -46,8 +45,6 @@ def _check_arguments(args):
     """What a command asks of its arguments before it looks at a file."""
     if getattr(args, "preset", None):
         override(get_preset(args.preset), args.overrides)
-    if hasattr(args, "data_id"):  # runs on the pages are of a reader's own pictures
-        data_sheet("pictures/", args.data_id, args.data_about, args.data_licence, args.data_url)
 
 
 def _relaxed(configure):
@@ -197,7 +194,7 @@ def test_a_command_that_would_be_refused_is_found(parsed):
         ["train", "an-gan-nothing", "--data", "digits", "--out", "run"],
         ["train", "an-gan-digits", "--data", "digits", "--out", "run", "--genrator_lr", "1"],
         ["bench", "layer", "--nonsense", "…"],
-        ["package", "runs/mine", "shared/mine"],
+        ["package", "runs/mine", "shared/mine", "--data-about"],
         ["push", "runs/mine", "ORGANISATION/NAME", "--dry-run"],
     ):
         with pytest.raises(UserError):

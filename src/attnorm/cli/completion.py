@@ -16,11 +16,11 @@ from collections.abc import Iterable, Iterator
 from attnorm.cli import COMMANDS
 from attnorm.cli.model_argument import MODEL
 from attnorm.cli.shells import SHELLS, Grammar, Option, Words
+from attnorm.config import flat
 from attnorm.data.builtin import BUILTIN
 from attnorm.metrics.features import EFFICIENTNET, INCEPTION
 from attnorm.metrics.registry import known_metrics
 from attnorm.presets import PRESETS
-from attnorm.publishing.training_command import field_names
 from attnorm.shipped import shipped_models
 
 
@@ -88,4 +88,4 @@ def _values(command: str, action: argparse.Action) -> list[str]:
 def _fields() -> list[str]:
     """Of every task's presets."""
     one_of_each = {preset.task: preset for preset in PRESETS.values()}.values()
-    return list(dict.fromkeys(field for preset in one_of_each for field in field_names(preset) if field != "data"))
+    return list(dict.fromkeys(field for preset in one_of_each for field in flat(preset) if field != "data"))

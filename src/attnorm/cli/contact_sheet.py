@@ -1,5 +1,5 @@
 """One sheet of what a trained generator does: pictures of its classes, the way from one class to another, and layouts;
-and a building front completed by an inpainting model.
+and a part of a photograph completed by an inpainting model.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import numpy as np
 
 from attnorm.cli.arguments import file_path, path_or_name
 from attnorm.cli.model_argument import add_model
-from attnorm.data.facades import render_facade
-from attnorm.data.facades.render import MAX_SIZE, MIN_SIZE
+from attnorm.data.builtin import example_images
 from attnorm.data.masks import Masks
 from attnorm.files import check_output
 from attnorm.inpainting_pipeline import InpaintingPipeline
@@ -37,7 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=path_or_name,
         default=INPAINTER,
         metavar="MODEL",
-        help=f"which completes the front (default {INPAINTER}, which comes with attnorm)",
+        help=f"which completes the photograph (default {INPAINTER}, which comes with attnorm)",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--force", action="store_true", help="overwrite an existing sheet")
@@ -54,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
     if layouts is not None:
         right.append(_titled("The layouts that its attentive normalization made", layouts))
     front = _front(InpaintingPipeline.from_pretrained(args.inpainter, device=args.device), args.seed)
-    left.append(_titled(f"A drawn building front, completed by {args.inpainter}", front))
+    left.append(_titled(f"A part of a photograph, completed by {args.inpainter}", front))
     save_picture(framed(_beside(stack(left, gap=GAP), stack(right, gap=GAP))), args.out)
     print(args.out)
 
@@ -94,8 +93,8 @@ def _layouts(pipe: ClassConditionalPipeline, seed: int) -> np.ndarray | None:
 
 
 def _front(pipe: InpaintingPipeline, seed: int) -> np.ndarray:
-    size = min(max(pipe.generator.config.image_size, MIN_SIZE), MAX_SIZE)
-    picture = render_facade(seed, 0, size).image
+    size = pipe.generator.config.image_size
+    picture = example_images(size, 1)[0]
     hole = Masks(HOLES["centre"], (size, size))(seed, 0)
     stages = pipe.stages(picture[None], hole[None])
     completed = composite(picture[None], stages.refined, hole[None])

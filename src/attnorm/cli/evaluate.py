@@ -16,7 +16,7 @@ from attnorm.distributed import launched_group
 from attnorm.errors import UserError
 from attnorm.metrics.features import EFFICIENTNET, INCEPTION
 from attnorm.metrics.registry import known_metrics
-from attnorm.models.saved import task_of
+from attnorm.models.pretrained import task_of
 
 OWN = {
     "class-conditional": ("num_real", "frequencies", "per_class", "classes"),

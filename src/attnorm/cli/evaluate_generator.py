@@ -21,7 +21,7 @@ from attnorm.metrics.features import load_extractor
 from attnorm.metrics.images import LARGEST_COUNT, ImageSet
 from attnorm.metrics.records import Protocol, class_table, make_results, table, write_results
 from attnorm.metrics.registry import find_metrics
-from attnorm.models.saved import find_model
+from attnorm.models.pretrained import find_model
 from attnorm.pipelines import LARGEST_SEED, ClassConditionalPipeline, check_device
 from attnorm.plots import enlarge, grid, save_picture
 from attnorm.training.class_conditional import ClassConditionalConfig

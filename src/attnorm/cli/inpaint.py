@@ -22,8 +22,8 @@ from PIL import Image
 from attnorm.cli.arguments import file_path
 from attnorm.cli.model_argument import add_model
 from attnorm.cli.pictures import read_mask, read_picture
+from attnorm.data.compositing import EditableImage, check_mask
 from attnorm.data.decode import DecodeError, pillow_quiet
-from attnorm.data.editable import EditablePicture, as_marked
 from attnorm.data.progress import track
 from attnorm.data.sources import PARQUET_EXTENSION, list_files
 from attnorm.errors import UserError, one_line
@@ -74,7 +74,7 @@ class Ready(NamedTuple):
     """A picture that can be completed: which one, itself, its hole (h, w) bool, and about how many bytes it takes."""
 
     work: Work
-    picture: EditablePicture
+    picture: EditableImage
     hole: np.ndarray
     memory: int
 
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
                     skipped.append(f"{work.picture}: {error}")
             found = pipe.fill([item.picture.rgb for item in ready], [item.hole for item in ready], args.mode)
             for item, rgb in zip(ready, found, strict=True):
-                _save(item.picture.filled(rgb, item.hole), item.work.out, item.picture.profile)
+                _save(item.picture.composite(rgb, item.hole), item.work.out, item.picture.profile)
                 reduced += item.picture.is_reduced
             done += len(ready)
             memory = max(memory, sum(item.memory for item in ready))
@@ -121,7 +121,7 @@ def _read(work: Work, shared: np.ndarray | None, pipe: InpaintingPipeline, args:
         mask = read_mask(work.mask)
     else:
         mask = picture.transparent()
-    hole = as_marked(mask, picture.size, args.resize_mask, "give one of its size or --resize-mask")
+    hole = check_mask(mask, picture.size, args.resize_mask, "give one of its size or --resize-mask")
     plan = pipe.plan(hole, args.mode)
     if args.device == "cpu":
         height, width = picture.size

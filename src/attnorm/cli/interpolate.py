@@ -12,7 +12,6 @@ from attnorm.cli.arguments import file_path
 from attnorm.cli.model_argument import add_model
 from attnorm.errors import UserError
 from attnorm.files import check_output
-from attnorm.models.saved import abridged_name
 from attnorm.pipelines import ClassConditionalPipeline, Interpolated
 from attnorm.plots import interpolation_frames, interpolation_sheet, save_animation, save_picture
 from attnorm.plots.interpolation import liveliest_entity
@@ -87,7 +86,7 @@ def _entity(asked: str | None, drawn: Interpolated, model: str) -> int | None:
     last = layout.shape[2] - 1
     known = {str(entity): entity for entity in range(last + 1)}
     if asked not in known:
-        raise UserError(f"there is no entity {abridged_name(asked)}: they are 0 to {last}, or auto")
+        raise UserError(f"there is no entity {asked}: they are 0 to {last}, or auto")
     return known[asked]
 
 

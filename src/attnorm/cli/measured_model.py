@@ -14,8 +14,7 @@ from attnorm.cache import cache_folder
 from attnorm.data.dataset import ImageDataset
 from attnorm.distributed import check_alike
 from attnorm.errors import UserError
-from attnorm.models.saved import find_model, step_of
-from attnorm.publishing.run_facts import read_run
+from attnorm.models.pretrained import find_model, step_of
 from attnorm.shipped import CONFIG_FILE
 from attnorm.training.checkpoint import latest_step
 from attnorm.training.class_conditional import ClassConditionalConfig
@@ -80,10 +79,7 @@ def measured_model(source: str, choice: Literal["ema", "raw"] | None) -> Measure
         return MeasuredModel(run, config, "raw", step, in_checkpoint=True, name="raw")
     weights: Literal["ema", "raw"] = "ema" if averaged else "raw"
     name = MODEL if path == run else path.name
-    step = step_of(run / name)
-    if step is None:  # saved by an earlier version
-        step = latest_step(run / CHECKPOINTS) if name == MODEL else read_run(run, "best").step
-    return MeasuredModel(run, config, weights, step, name="" if name == MODEL else name)
+    return MeasuredModel(run, config, weights, step_of(run / name), name="" if name == MODEL else name)
 
 
 def check_loaded(args: argparse.Namespace, model: MeasuredModel, network: nn.Module, dataset: ImageDataset) -> None:

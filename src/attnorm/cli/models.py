@@ -8,7 +8,7 @@ from typing import Any
 
 from attnorm.config import nearest
 from attnorm.errors import UserError
-from attnorm.models.saved import saved_config, task_of
+from attnorm.models.pretrained import saved_config, task_of
 from attnorm.shipped import CARD_FILE, shipped_models
 
 HEADS = ("name", "task", "size", "classes", "data", "metric")

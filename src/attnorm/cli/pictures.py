@@ -6,20 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
-from attnorm.data.decode import DecodeError, marked, open_upright
-from attnorm.data.editable import EditablePicture
+from attnorm.data.compositing import EditableImage
+from attnorm.data.decode import DecodeError, mask_from_image, open_upright
 
 REMEDY = "give another file"
 
 
-def read_picture(path: Path) -> EditablePicture:
+def read_picture(path: Path) -> EditableImage:
     """A picture to be completed.
 
     Raises:
         DecodeError: it cannot be read; the message has the reason and the remedy, without the name.
     """
     try:
-        return EditablePicture(open_upright(path))
+        return EditableImage(open_upright(path))
     except DecodeError as error:
         raise DecodeError(f"{error}: {REMEDY}") from error
 
@@ -31,6 +31,6 @@ def read_mask(path: Path) -> np.ndarray:
         DecodeError: it cannot be read; the message has its name, the reason and the remedy.
     """
     try:
-        return marked(open_upright(path))
+        return mask_from_image(open_upright(path))
     except DecodeError as error:
         raise DecodeError(f"the mask {path}: {error}: {REMEDY}") from error

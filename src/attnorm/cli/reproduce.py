@@ -31,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="size of networks and training (default cpu)",
     )
     parser.add_argument(
-        "--data", type=path_or_name, help="pictures to train on (at scale cpu by default facades-synthetic)"
+        "--data", type=path_or_name, help="pictures to train on (at scale cpu by default built-in ones)"
     )
     parser.add_argument("--out", type=file_path, required=True, metavar="FOLDER", help="for runs and TABLE.md")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="default 0")

@@ -19,7 +19,7 @@ from attnorm.cli.model_argument import add_model
 from attnorm.errors import UserError
 from attnorm.files import check_output, output_file
 from attnorm.metrics.regions import RegionSummary, record_regions, region_table
-from attnorm.models.saved import task_of
+from attnorm.models.pretrained import task_of
 from attnorm.pipelines import ClassConditionalPipeline, check_count
 from attnorm.plots import layout_sheet, save_picture, save_region_chart
 from attnorm.plots.charts import check_chart_name

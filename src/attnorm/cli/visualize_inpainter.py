@@ -8,8 +8,8 @@ import numpy as np
 
 from attnorm.cli.layouts import check_entities, drawn_usage, no_layout
 from attnorm.cli.pictures import read_mask, read_picture
+from attnorm.data.compositing import check_mask
 from attnorm.data.decode import DecodeError, pillow_quiet
-from attnorm.data.editable import as_marked
 from attnorm.errors import UserError
 from attnorm.files import check_output
 from attnorm.inpainting_pipeline import InpaintingPipeline
@@ -56,6 +56,6 @@ def _read(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
         try:
             picture = read_picture(args.image)
             mask = picture.transparent() if args.mask is None else read_mask(args.mask)
-            return picture.rgb, as_marked(mask, picture.size)
+            return picture.rgb, check_mask(mask, picture.size)
         except DecodeError as error:
             raise UserError(f"{args.image}: {error}") from error
