@@ -61,7 +61,7 @@ def test_a_subset_that_cannot_be_drawn_is_refused(size):
         kernel_distance(normal(5, 3), normal(9, 3), 0, subsets=1, subset_size=size)
 
 
-@pytest.mark.parametrize(("counts", "subsets", "size"), [((5, 5), 1, 5), ((5, 8), 100, 5), ((1100, 1001), 100, 1000)])
+@pytest.mark.parametrize(("counts", "subsets", "size"), [((5, 5), 1, 5), ((5, 8), 100, 5)])
 def test_the_metric_says_how_many_subsets_it_took(counts, subsets, size):
     sides = []
     for count in counts:

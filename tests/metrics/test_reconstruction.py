@@ -9,8 +9,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from attnorm.metrics.reconstruction import reconstruction, spread
 
 
-def pictures(batch=3, height=40, width=33, noise=25.0, seed=0):
-    """Smooth pictures, noisy copies inside a hole of their own, and the holes."""
+def images(batch=3, height=40, width=33, noise=25.0, seed=0):
+    """Smooth images, noisy copies inside a hole of their own, and the holes."""
     random = np.random.default_rng(seed)
     rows, columns = np.mgrid[:height, :width] / height
     phase = random.uniform(0, 6, (batch, 1, 1, 3))
@@ -32,7 +32,7 @@ OPTIONS = {
 @pytest.mark.parametrize("window", OPTIONS)
 @pytest.mark.parametrize("noise", [3.0, 90.0])
 def test_it_agrees_with_scikit_image(window, noise):
-    truth, found, mask = pictures(noise=noise)
+    truth, found, mask = images(noise=noise)
     figures = reconstruction(truth, found, mask, window)
     for index in range(3):
         options = {"data_range": 255, "channel_axis": 2} | OPTIONS[window]
@@ -54,16 +54,16 @@ def test_errors_by_hand():
     assert figures.psnr[0] == pytest.approx(10 * math.log10(1 / (0.2**2 / 3 / 4)))
 
 
-def test_equal_pictures_are_perfect():
-    truth, _, mask = pictures()
+def test_equal_images_are_perfect():
+    truth, _, mask = images()
     figures = reconstruction(truth, truth, mask)
     assert figures.psnr.tolist() == [math.inf] * 3
     assert figures.ssim.tolist() == pytest.approx([1.0] * 3)
     assert figures.mae.tolist() == figures.hole_mae.tolist() == [0.0] * 3
 
 
-def test_the_spread_is_over_pictures_and_not_over_batches():
-    truth, found, mask = pictures(5)
+def test_the_spread_is_over_images_and_not_over_batches():
+    truth, found, mask = images(5)
     whole = reconstruction(truth, found, mask)
     parts = [reconstruction(*(t[part] for t in (truth, found, mask))) for part in (slice(0, 2), slice(2, 5))]
     for name, (mean, deviation) in spread(parts).items():
@@ -80,10 +80,10 @@ def test_the_spread_is_over_pictures_and_not_over_batches():
         (lambda t, f, m: (t[0], f, m), r"must be \(b, h, w, 3\) uint8"),
         (lambda t, f, m: (t, f[:, 1:], m), "shapes differ"),
         (lambda t, f, m: (t, f, m[:2]), "shapes differ"),
-        (lambda t, f, m: (t, f, m * np.array([1, 0, 1])[:, None, None]), "the mask of picture 1 marks no pixel"),
+        (lambda t, f, m: (t, f, m * np.array([1, 0, 1])[:, None, None]), "the mask of image 1 marks no pixel"),
         (lambda t, f, m: (t[:, :10], f[:, :10], m[:, :10]), "at least 11 x 11"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(change, part):
     with pytest.raises(ValueError, match=part):
-        reconstruction(*change(*pictures()))
+        reconstruction(*change(*images()))

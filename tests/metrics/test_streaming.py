@@ -126,16 +126,6 @@ def test_a_damaged_file_is_reported_and_computed_again(damage, tmp_path, capsys)
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_no_damaged_byte_goes_unnoticed(tmp_path):
-    images = real_images(dataset(12))
-    fresh = real_statistics({GaussianStatistics}, Extractor(), images, tmp_path)
-    (path,) = tmp_path.iterdir()
-    whole = path.read_bytes()
-    for position in range(0, len(whole), 41):
-        path.write_bytes(whole[:position] + bytes([whole[position] ^ 255]) + whole[position + 1 :])
-        assert_same(real_statistics({GaussianStatistics}, Extractor(), images, tmp_path), fresh)
-
-
 def test_a_folder_that_cannot_be_written_loses_nothing(tmp_path, capsys):
     (tmp_path / "file").write_text("in the way")
     found = real_statistics(KINDS, Extractor(), real_images(dataset()), tmp_path / "file")

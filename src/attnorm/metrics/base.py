@@ -55,28 +55,13 @@ class FeatureRows(Statistics):
     """All features (n, d) float32, on the CPU, in the order of the images."""
 
     def __init__(self) -> None:
-        self._parts: list[Tensor] = []
-
-    @property
-    def features(self) -> Tensor:
-        if len(self._parts) > 1:
-            self._parts = [torch.cat(self._parts)]
-        return self._parts[0]
+        self.features = torch.zeros(0)
 
     def update(self, batch: Batch) -> None:
-        self._parts.append(batch.features.float().cpu())
+        self.features = torch.cat([self.features, batch.features.float().cpu()])
 
     def synchronize(self) -> None:
-        self._parts = [gather_rows(self.features)]
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {"features": self.features.numpy()}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> FeatureRows:
-        rows = cls()
-        rows._parts = [torch.from_numpy(arrays["features"])]
-        return rows
+        self.features = gather_rows(self.features)
 
 
 class Options(NamedTuple):
