@@ -15,7 +15,6 @@ from attnorm.data.masks import MaskConfig, Masks
 from attnorm.data.prepare import prepare
 from attnorm.errors import UserError, one_line
 from attnorm.layers import ConditionalBatchNorm2d, ContextualAttention2d, SemanticLayout, backend_for
-from attnorm.metrics.agreement import agreement
 from attnorm.metrics.features import load_extractor
 from attnorm.metrics.kid import kernel_distance
 from attnorm.metrics.precision_recall import precision_recall
@@ -300,7 +299,6 @@ OTHERS = {
     "shapes": (lambda tmp: reconstruction(ones, ones[:1], ones[..., 0] + 1), "shapes differ"),
     "empty": (lambda tmp: reconstruction(ones, ones, ones[..., 0]), "marks no pixel"),
     "small": (lambda tmp: structural_similarity(ones[:, :8, :8], ones[:, :8, :8]), "at least 11 x 11"),
-    "agreement": (lambda tmp: agreement(s, zeros(2, 4, 4).long() + 9, 4), "region"),
     "device": (lambda tmp: ClassConditionalPipeline.from_pretrained(tmp, device="tpu"), "choose cpu"),
     "no device": (lambda tmp: ClassConditionalPipeline.from_pretrained(tmp, device=None), "choose cpu"),
     "model": (lambda tmp: InpaintingPipeline.from_pretrained(tmp), "neither a run nor a saved model"),

@@ -10,8 +10,8 @@ from PIL import Image
 
 from attnorm.cli import evaluate_generator, main, measured_model
 from attnorm.errors import UserError
-from attnorm.metrics import inception_file
-from attnorm.metrics.result import read_results
+from attnorm.metrics import features
+from attnorm.metrics.records import read_results
 from attnorm.models.class_conditional import Generator
 from attnorm.models.pretrained import write_step
 from tests.two_processes import run_two
@@ -76,15 +76,20 @@ def test_a_run_is_measured_against_its_own_data(run_copy, evaluate):
 
 def test_every_metric_at_once_with_a_table_of_classes(run_copy, evaluate, tmp_path):
     metrics = ["fd", "kid", "is", "pr", "intra"]
-    arguments = ["--num", "60", "--metrics", *metrics, "--out", "r.json", "--seed", "3", "--split", "all"]
+    arguments = ["--num", "60", "--metrics", *metrics, "--per-class", "4", "--classes", "3", "7"]
+    arguments += ["--out", "r.json", "--seed", "3", "--split", "all"]
     code, out, _ = evaluate(run_copy, *arguments)
     assert code == 0
     results = read_results(tmp_path / "r.json")
-    stems = ["fd", "kd", "is", "pr", "intra-fd"]
-    assert [result.metric for result in results] == [f"{stem}-efficientnet-lite0-60" for stem in stems]
+    names = [
+        *(f"{stem}-efficientnet-lite0-60" for stem in ("fd", "kd", "is", "pr")),
+        "intra-fd-efficientnet-lite0-4-per-class-2-classes",
+    ]
+    assert [result.metric for result in results] == names
+    assert (results[-1].protocol.num_real, results[-1].protocol.num_fake) == (183 + 179, 8)
     assert {(one.protocol.split, one.protocol.seed) for one in results} == {("all", 3)}
     by_class = results[-1].details["by_class"]
-    assert list(by_class) == [str(digit) for digit in range(10)]
+    assert list(by_class) == ["3", "7"]
     for name, value in by_class.items():
         assert any(line.startswith(f"| {name} ") and f"| {value:.4g} " in line for line in out.splitlines())
     assert results[-1].values["mean"] == pytest.approx(np.mean(list(by_class.values())))
@@ -121,15 +126,15 @@ def test_an_existing_record_or_picture_is_overwritten_with_force_only(run_copy, 
 def test_other_data_can_be_given_and_classes_drawn_alike(run_copy, evaluate, refused, pictures):
     sentence = "the generator's 10 classes are not the 3 of the data"
     assert sentence in refused(run_copy, "--data", pictures, *KID)
-    uniform = ["--classes", "uniform", "--num-real", "0"]
+    uniform = ["--frequencies", "uniform", "--num-real", "0"]
     code, _, err = evaluate(run_copy, "--data", pictures, "--num", "20", "--metrics", "kid", *uniform)
     assert (code, err) == (0, "")
     (result,) = read_results(run_copy / "metrics" / "step-0000006-pictures-kid-efficientnet-lite0-n20-seed0.json")
     protocol = result.protocol
     assert (protocol.num_real, protocol.num_fake, protocol.frequencies) == (15, 20, "uniform")
     assert (protocol.data, protocol.split) == (str(pictures), "pictures")
-    intra = ["--metrics", "intra", "--classes", "uniform", "--out", "i.json"]
-    assert "which intra compares one by one" in refused(run_copy, "--data", pictures, *intra)
+    intra = ["--metrics", "intra", "--frequencies", "uniform", "--out", "i.json"]
+    assert "leave intra out" in refused(run_copy, "--data", pictures, *intra)
 
 
 def test_a_saved_model_is_measured_too_but_does_not_know_its_data(run_copy, evaluate, refused, tmp_path):
@@ -221,12 +226,14 @@ def test_the_step_is_that_of_the_model_and_not_of_the_checkpoint_before_it(run_c
         (["--metrics", "fid"], "unknown metric 'fid': choose from fd, intra, is, kid, pr"),
         (["--metrics"], "expected at least one argument"),
         (["--num", "0"], "--num must be at least 1, got 0"),
-        (["--num", "1", "--num-real", "9"], "fd needs at least 2 generated pictures, got 1"),
+        (["--num", "1", "--num-real", "9"], "fd needs at least 2 generated images, got 1"),
         (["--num-real", "-1"], "--num-real must be at least 1, or 0 for all pictures, got -1"),
-        (["--num-real", "1"], "fd needs at least 2 real pictures, got 1"),
-        (["--num", "15", "--metrics", "intra"], "and intra needs at least 2 of each class"),
+        (["--num-real", "1"], "fd needs at least 2 real images, got 1"),
+        (["--per-class", "1", "--metrics", "intra"], "intra needs 2 to 10000000 generated images per class, got 1"),
+        (["--metrics", "intra", "--classes", "10"], "there is no class 10"),
+        (["--classes", "3"], "--per-class and --classes are for intra: add intra to --metrics"),
         (["--seed", "-1"], "--seed must be from 0"),
-        (["--classes", "some"], "invalid choice: 'some'"),
+        (["--frequencies", "some"], "invalid choice: 'some'"),
         (["--extractor", "vgg"], "unknown extractor 'vgg'"),
         (["--extractor", "gone.pt"], "cannot read gone.pt"),
         (["--data", "digit"], "did you mean 'digits'"),
@@ -250,11 +257,11 @@ def test_a_place_that_cannot_be_written_is_refused(run_copy, refused, tmp_path):
 
 
 def test_inception_without_a_network_says_what_to_do(run_copy, refused, monkeypatch):
-    defaults = ("http://127.0.0.1:1/inception-2015-12-05.pt", inception_file.SHA256, None)
-    monkeypatch.setattr(inception_file.fetch, "__defaults__", defaults)
+    defaults = ("http://127.0.0.1:1/inception-2015-12-05.pt", features.INCEPTION_SHA256, None)
+    monkeypatch.setattr(features.fetch_inception, "__defaults__", defaults)
     message = refused(run_copy, "--extractor", "inception")
     assert "could not be downloaded" in message
-    assert "fetch it on another machine and give its path, or put it at" in message
+    assert "download it on another machine and give its path, or put it at" in message
 
 
 def test_two_processes_write_one_record_of_the_same_numbers(run_copy, evaluate, tmp_path):

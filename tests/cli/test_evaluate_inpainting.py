@@ -12,8 +12,8 @@ from attnorm.data.builtin import load_builtin
 from attnorm.data.masks import Masks
 from attnorm.metrics.fills import mean_colour
 from attnorm.metrics.inpainting import HOLES
-from attnorm.metrics.inpainting_record import read_record
 from attnorm.metrics.reconstruction import reconstruction, structural_similarity
+from attnorm.metrics.records import read_record
 from tests.two_processes import run_two
 
 NAME = "step-0000006-digits-held-out-n12-gaussian-seed0"

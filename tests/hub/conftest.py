@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from attnorm.cli import main
-from attnorm.metrics.result import Protocol, Result, write_results
+from attnorm.metrics.records import Protocol, Result, write_results
 
 
 @pytest.fixture

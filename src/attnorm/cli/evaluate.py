@@ -12,13 +12,16 @@ from attnorm.cli import evaluate_generator, evaluate_inpainter
 from attnorm.cli.arguments import file_path, path_or_name
 from attnorm.cli.measured_model import add_weights
 from attnorm.cli.model_argument import add_model
+from attnorm.distributed import launched_group
 from attnorm.errors import UserError
 from attnorm.metrics.features import EFFICIENTNET, INCEPTION
-from attnorm.metrics.processes import launched_group
 from attnorm.metrics.registry import known_metrics
 from attnorm.models.pretrained import task_of
 
-OWN = {"class-conditional": ("num_real", "classes"), "inpainting": ("window", "size", "masks")}  # options of one task
+OWN = {
+    "class-conditional": ("num_real", "frequencies", "per_class", "classes"),
+    "inpainting": ("window", "size", "masks"),
+}  # options of one task
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

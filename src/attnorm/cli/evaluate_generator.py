@@ -13,13 +13,14 @@ from attnorm.cli.measured_model import MeasuredModel, check_loaded, measured_mod
 from attnorm.cli.records import record_path
 from attnorm.data.loading import load
 from attnorm.data.progress import report
+from attnorm.distributed import first_process_first, rank_and_count
 from attnorm.errors import UserError
-from attnorm.metrics.evaluation import Evaluator
+from attnorm.metrics.base import MetricValue
+from attnorm.metrics.evaluation import PER_CLASS, Evaluator
 from attnorm.metrics.features import load_extractor
-from attnorm.metrics.pictures import LARGEST_COUNT, Pictures
-from attnorm.metrics.processes import first_process_first, rank_and_count
-from attnorm.metrics.registry import MetricValue, find_metrics
-from attnorm.metrics.result import Protocol, class_table, make_results, table, write_results
+from attnorm.metrics.images import LARGEST_COUNT, ImageSet
+from attnorm.metrics.records import Protocol, class_table, make_results, table, write_results
+from attnorm.metrics.registry import find_metrics
 from attnorm.models.pretrained import find_model
 from attnorm.pipelines import LARGEST_SEED, ClassConditionalPipeline, check_device
 from attnorm.plots import enlarge, grid, save_picture
@@ -33,9 +34,18 @@ NUM = 5000  # pictures to generate
 def configure(parser: argparse._ArgumentGroup) -> None:
     parser.add_argument("--num-real", type=int, metavar="N", help="real pictures, 0 for all (default: as --num)")
     parser.add_argument(
-        "--classes",
+        "--frequencies",
         choices=("data", "uniform"),
         help="how often each class is generated: as in the real pictures (default), or all alike",
+    )
+    parser.add_argument(
+        "--per-class", type=int, metavar="N", help=f"of intra: images to generate of each class (default {PER_CLASS})"
+    )
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="CLASS",
+        help="of intra: names or numbers of the classes to measure (default: all), such as 825 974 for Table 2",
     )
 
 
@@ -49,12 +59,15 @@ class _Source(NamedTuple):
 
 def run(args: argparse.Namespace, device: str) -> None:
     args.num = NUM if args.num is None else args.num
-    args.metrics, args.classes = args.metrics or ["fd"], args.classes or "data"
+    args.metrics, args.frequencies = args.metrics or ["fd"], args.frequencies or "data"
     _check_numbers(args)
-    find_metrics(args.metrics)
+    by_class = any(one.by_class for one in find_metrics(args.metrics))
+    _check_by_class(args, by_class)
     find_model(args.model)
     source = _source(args)
     how = [*args.metrics, Path(args.extractor).stem, f"n{args.num}", f"seed{args.seed}"]
+    if by_class:
+        how += [f"per-class{args.per_class}", *(f"class-{label}" for label in args.classes or ())]
     model = source.model
     out = record_path(args, model.run, model.step, [*filter(None, [model.name]), source.split, *how])
     pipe = _pipeline(args.model, model, device)
@@ -82,6 +95,12 @@ def _check_numbers(args: argparse.Namespace) -> None:
         raise UserError(f"--num-real must be at least 1, or 0 for all pictures, got {args.num_real}")
     if not 0 <= args.seed < LARGEST_SEED:
         raise UserError(f"--seed must be from 0 to 2^63 - 1, got {args.seed}")
+
+
+def _check_by_class(args: argparse.Namespace, by_class: bool) -> None:
+    if not by_class and (args.per_class is not None or args.classes is not None):
+        raise UserError("--per-class and --classes are for intra: add intra to --metrics, or leave them out")
+    args.per_class = PER_CLASS if args.per_class is None else args.per_class
 
 
 def _source(args: argparse.Namespace) -> _Source:
@@ -118,8 +137,10 @@ def _evaluator(args: argparse.Namespace, source: _Source, pipe: ClassConditional
         extractor=extractor,
         num=args.num,
         num_real=args.num if args.num_real is None else args.num_real or None,
-        frequencies=args.classes,
+        frequencies=args.frequencies,
         seed=args.seed,
+        per_class=args.per_class,
+        classes=None if args.classes is None else pipe.indices(args.classes),
         cache=cache_folder() / "reference",
         device=device,
     )
@@ -136,7 +157,7 @@ def _write(
         split=source.split,
         num_real=evaluator.real.count,
         num_fake=args.num,
-        frequencies=args.classes,
+        frequencies=args.frequencies,
         seed=args.seed,
     )
     results = make_results(values, evaluator.extractor, protocol)
@@ -149,7 +170,7 @@ def _write(
             print(f"{text}\n")
 
 
-def _sheet(fake: Pictures) -> np.ndarray:
+def _sheet(fake: ImageSet) -> np.ndarray:
     """The first generated pictures in a grid."""
-    batches = [batch.permute(0, 2, 3, 1).numpy() for batch in fake.read(0, min(SHOWN, fake.count))]
-    return grid(enlarge(np.concatenate(batches)), COLUMNS)
+    images = fake.read(0, min(SHOWN, fake.count)).permute(0, 2, 3, 1).numpy()
+    return grid(enlarge(images), COLUMNS)

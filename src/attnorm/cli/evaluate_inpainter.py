@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, get_args
@@ -19,26 +18,27 @@ from attnorm.config import to_dict
 from attnorm.data.loading import load, place_of
 from attnorm.data.masks import MaskConfig, Masks
 from attnorm.data.progress import report
+from attnorm.distributed import first_process_first, rank_and_count
 from attnorm.errors import UserError
 from attnorm.inpainting_pipeline import SMALLEST_SIDE, InpaintingPipeline
-from attnorm.metrics.evaluation import evaluate
-from attnorm.metrics.features import load_extractor
+from attnorm.metrics.base import Options
+from attnorm.metrics.evaluation import compute_metrics
+from attnorm.metrics.features import Progress, load_extractor
 from attnorm.metrics.fills import has_opencv, mean_colour, telea
-from attnorm.metrics.inception_file import Progress
+from attnorm.metrics.images import ImageSet
 from attnorm.metrics.inpainting import BATCH, HOLES, Truths, composite, measure_fills
-from attnorm.metrics.inpainting_record import (
+from attnorm.metrics.reconstruction import Window
+from attnorm.metrics.records import (
     InpaintingProtocol,
-    InpaintingRecord,
-    by_picture_of,
-    figures_of,
+    Protocol,
+    Result,
+    make_inpainting_record,
+    make_results,
     record_table,
+    table,
     write_record,
 )
-from attnorm.metrics.pictures import Pictures
-from attnorm.metrics.processes import first_process_first, rank_and_count
-from attnorm.metrics.reconstruction import Window
-from attnorm.metrics.registry import MetricValue, Options, find_metrics
-from attnorm.metrics.result import Protocol, Result, make_results, table
+from attnorm.metrics.registry import find_metrics
 from attnorm.models.inpainting import LARGEST_PICTURE, InpaintingGeneratorConfig
 from attnorm.pipelines import check_device
 from attnorm.plots import save_picture
@@ -99,13 +99,8 @@ def run(args: argparse.Namespace, device: str) -> None:
         }
         distances = _distances(args, source, pipe, truths, kinds, device, told) if args.metrics else {}
         if is_first:
-            record = InpaintingRecord(
-                figures_of(measured),
-                _protocol(args, source, truths, kinds),
-                distances,
-                items=truths.items.tolist(),
-                by_picture=by_picture_of(measured),
-            )
+            protocol = _protocol(args, source, truths, kinds)
+            record = make_inpainting_record(measured, protocol, truths.items.tolist(), distances)
             write_record(record, out)
             save_picture(_sheet(pipe, truths, kinds, args.seed), out.with_suffix(".png"))
             if args.json:
@@ -120,7 +115,7 @@ def run(args: argparse.Namespace, device: str) -> None:
 
 def _check_metrics(args: argparse.Namespace) -> None:
     for one in find_metrics(args.metrics) if args.metrics else ():
-        if one.fewest_per_class:
+        if one.by_class:
             raise UserError(f"{one.key} compares classes, and completed pictures have none: leave it out")
 
 
@@ -186,7 +181,7 @@ def _distances(
     for one in metrics:
         if one.probabilities and not extractor.has_probabilities:
             raise UserError(f"{one.key} needs class probabilities, which {extractor.name} has not: leave it out")
-    options = Options(args.seed, "cpu", ())
+    options = Options(args.seed)
     protocol = Protocol(
         model=str(args.model),
         weights=source.model.weights,
@@ -201,29 +196,31 @@ def _distances(
     found = {}
     for kind, holes in kinds.items():
         sets = _true(truths), _completed(pipe, truths, holes, args.seed)
-        values: dict[str, MetricValue] = evaluate(metrics, extractor, *sets, options, None, progress)
-        found[kind] = make_results(values, extractor, protocol)
+        values = compute_metrics(metrics, extractor, *sets, options, None, progress)
+        named = {one.name_with(extractor, truths.count): values[one.key] for one in metrics}
+        found[kind] = make_results(named, extractor, protocol)
     return found
 
 
-def _true(truths: Truths) -> Pictures:
-    def read(start: int, stop: int) -> Iterator[Tensor]:
-        for first in range(start, stop, BATCH):
-            yield _as_tensor(truths.read(slice(first, min(first + BATCH, stop))))
+def _true(truths: Truths) -> ImageSet:
+    def read(start: int, stop: int) -> Tensor:
+        return _as_tensor(truths.read(slice(start, stop)))
 
-    return Pictures(np.zeros(truths.count, np.int64), read)
+    return ImageSet(np.zeros(truths.count, np.int64), read)
 
 
-def _completed(pipe: InpaintingPipeline, truths: Truths, holes: MaskConfig, seed: int) -> Pictures:
+def _completed(pipe: InpaintingPipeline, truths: Truths, holes: MaskConfig, seed: int) -> ImageSet:
     masks = Masks(holes, (truths.size, truths.size))
 
-    def read(start: int, stop: int) -> Iterator[Tensor]:
+    def read(start: int, stop: int) -> Tensor:
+        parts = []
         for first in range(start, stop, BATCH):
             places = range(first, min(first + BATCH, stop))
             truth, hole = truths.read(np.array(places)), masks.batch(seed, places)
-            yield _as_tensor(composite(truth, pipe.stages(truth, hole).refined, hole))
+            parts.append(_as_tensor(composite(truth, pipe.stages(truth, hole).refined, hole)))
+        return torch.cat(parts)
 
-    return Pictures(np.zeros(truths.count, np.int64), read)
+    return ImageSet(np.zeros(truths.count, np.int64), read)
 
 
 def _as_tensor(pictures: np.ndarray) -> Tensor:

@@ -12,8 +12,8 @@ from torch import nn
 
 from attnorm.cache import cache_folder
 from attnorm.data.dataset import ImageDataset
+from attnorm.distributed import check_alike
 from attnorm.errors import UserError
-from attnorm.metrics.processes import check_alike
 from attnorm.models.pretrained import find_model, step_of
 from attnorm.shipped import CONFIG_FILE
 from attnorm.training.checkpoint import latest_step

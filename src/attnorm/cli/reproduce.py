@@ -44,6 +44,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--extractor", help="network of the metrics (default: the scale's)")
     parser.add_argument("--num", type=int, metavar="N", help="pictures to measure with (default: the scale's)")
     parser.add_argument(
+        "--per-class", type=int, metavar="N", help="images per class of an intra-FID (default: the scale's)"
+    )
+    parser.add_argument(
         "--val-data", type=path_or_name, help="of table3: validation pictures (default: a share of the data held out)"
     )
     parser.add_argument(
@@ -72,10 +75,10 @@ def run(args: argparse.Namespace) -> int:
     source = args.data or scale.source
     if source is None:
         raise UserError(f"--scale {args.scale} needs --data: the pictures to train on")
-    for name in ("steps", "num"):
+    for name in ("steps", "num", "per_class"):
         value = getattr(args, name)
         if value is not None and value < 1:
-            raise UserError(f"--{name} must be at least 1, got {value}")
+            raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
     if len(set(args.seeds)) < len(args.seeds):
         raise UserError(f"--seeds names a seed twice: {' '.join(map(str, args.seeds))}")
     for seed in args.seeds:
@@ -98,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         val_source=args.val_data or "",
         phase_1_steps=args.phase_1_steps,
+        per_class=args.per_class,
         # Without the dashes torchrun would take our options for abbreviations of its own.
         launcher=(*_launcher(args.launcher), "-m", "--") if args.launcher else (sys.executable, "-m"),
     )

@@ -34,7 +34,7 @@ def report() -> Iterator[Callable[[str, int, int], None] | None]:
         def show(what: str, done: int, total: int) -> None:
             if what not in tasks:
                 tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done)
+            bars.update(tasks[what], completed=done, total=total)
 
         yield show
 

@@ -13,8 +13,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from attnorm.config import Frozen, differences
 from attnorm.errors import UserError
-from attnorm.metrics.inpainting_record import read_record, record_table
-from attnorm.metrics.result import class_table, read_results, table
+from attnorm.metrics.records import class_table, read_record, read_results, record_table, table
 from attnorm.models.pretrained import step_of
 from attnorm.presets import PRESETS
 from attnorm.training.config import TrainingConfig

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from attnorm.metrics.processes import launched_group, rank_and_count
+from attnorm.distributed import launched_group, rank_and_count
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pydantic import Field
 from attnorm.cache import cache_folder
 from attnorm.config import Frozen
 from attnorm.data.dataset import ImageDataset
-from attnorm.metrics.evaluation import Evaluator, figures
+from attnorm.metrics.evaluation import Evaluator, flat_values
 from attnorm.metrics.features import EFFICIENTNET, load_extractor
 from attnorm.models.class_conditional import Generator
 from attnorm.pipelines import ClassConditionalPipeline
@@ -41,6 +41,7 @@ class GeneratorEvaluation:
             extractor=load_extractor(config.extractor, device),
             num=config.num,
             num_real=config.num_real or None,
+            per_class=max(2, config.num // len(class_names)),
             cache=cache_folder() / "reference",
             device=device,
         )
@@ -54,4 +55,4 @@ class GeneratorEvaluation:
 
         values = self._evaluator.measure(draw)
         first = next(iter(values.values()))
-        return Evaluation(figures(values), first.main if first.better == "lower" else -first.main)
+        return Evaluation(flat_values(values), first.main if first.better == "lower" else -first.main)

@@ -18,9 +18,9 @@ from attnorm.config import derive, field_of, parse, read_yaml, to_yaml
 from attnorm.data.batches import Prefetcher, batch_indices
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.loading import load
+from attnorm.distributed import check_alike
 from attnorm.errors import UserError
 from attnorm.files import swap_in, written_aside
-from attnorm.metrics.processes import check_alike
 from attnorm.models.pretrained import write_step
 from attnorm.training import checkpoint
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
