@@ -1,31 +1,26 @@
-"""What this machine has: versions, devices, the layer's backends with why one cannot run here, and which extras are
-missing with the command that installs them.
-"""
+"""`attnorm doctor`."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from attnorm.cli.arguments import Json
 from attnorm.cli.extras import extras
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="for a script to read")
-
-
-def run(args: argparse.Namespace) -> None:
+def doctor(*, as_json: Json = False) -> None:
+    """Show versions, devices, which backends of the layer can run here, and missing packages with the pip command."""
     found = examine()
-    print(json.dumps(found, indent=1) if args.json else _as_text(found))
+    print(json.dumps(found, indent=1) if as_json else _as_text(found))
 
 
 def examine() -> dict[str, Any]:
     """Everything that the command reports, in plain types."""
-    import torch  # here, so that the command line's own settings come before it
+    import torch
 
     return {
         "versions": {"attnorm": version("attnorm"), "python": platform.python_version(), "torch": torch.__version__},
@@ -35,7 +30,7 @@ def examine() -> dict[str, Any]:
         "vector instructions": torch.backends.cpu.get_cpu_capability(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
         "backends": _backends(),
-        "extras": _extras(),
+        "extras": {extra: {name: _installed(name) for name in names} for extra, names in extras().items()},
     }
 
 
@@ -53,17 +48,12 @@ def _backends() -> dict[str, dict[str, Any]]:
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
         try:
             v, s = torch.zeros(1, 8, 4, 4, device=device), torch.full((1, 4, 4, 4), 0.25, device=device)
-        except RuntimeError as error:  # a driver and a PyTorch that do not fit, or a GPU that is full
+        except RuntimeError as error:  # a driver that does not fit PyTorch, or a full GPU
             reason = f"PyTorch cannot use the device: {str(error).splitlines()[0]}"
             found[device] = {"taken": None, "refusals": dict.fromkeys(BACKENDS, reason)}
             continue
         found[device] = {"taken": backend_for(v, s), "refusals": backend_refusals(v, s)}
     return found
-
-
-def _extras() -> dict[str, dict[str, str | None]]:
-    """By extra, its packages and the version of each that is installed, None where there is none."""
-    return {extra: {name: _installed(name) for name in names} for extra, names in extras().items()}
 
 
 def _installed(package: str) -> str | None:
@@ -84,6 +74,6 @@ def _as_text(found: dict[str, Any]) -> str:
             lines.append(f"backend {name} on {device}: {state}")
     for extra, packages in found["extras"].items():
         missing = [package for package, number in packages.items() if number is None]
-        state = f"lacks {', '.join(missing)}: pip install 'attnorm[{extra}]'" if missing else "complete"
+        state = f"lacks {', '.join(missing)}: pip install '.[{extra}]'" if missing else "complete"
         lines.append(f"extra {extra}: {state}")
     return "\n".join(lines)

@@ -1,19 +1,18 @@
-"""`attnorm evaluate` of an inpainting model: completed validation pictures against the truth, beside simpler fills."""
+"""`attnorm evaluate` of an inpainting model: completed validation images against the originals, beside simpler ways."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from attnorm.cli.evaluate import Options, record_path
 from attnorm.cli.measured_model import MeasuredModel, check_loaded, measured_model
-from attnorm.cli.records import record_path
 from attnorm.data.loading import load, place_of
 from attnorm.data.masks import MaskConfig, Masks
 from attnorm.data.progress import report
@@ -34,8 +33,8 @@ from attnorm.metrics.inpainting_record import (
 )
 from attnorm.metrics.pictures import Pictures
 from attnorm.metrics.processes import first_process_first, rank_and_count
-from attnorm.metrics.reconstruction import Window
-from attnorm.metrics.registry import MetricValue, Options, find_metrics
+from attnorm.metrics.registry import MetricValue, find_metrics
+from attnorm.metrics.registry import Options as MetricOptions
 from attnorm.metrics.result import Protocol, Result, make_results, table
 from attnorm.pipelines import check_device
 from attnorm.plots import save_picture
@@ -43,138 +42,133 @@ from attnorm.plots.inpainting import inpainting_sheet, with_holes
 from attnorm.training.inpainting import InpaintingConfig
 from attnorm.training.restore import load_raw_inpainter
 
-SHOWN = 8  # pictures of the sheet for each kind of hole
-
-
-def configure(parser: argparse._ArgumentGroup) -> None:
-    parser.add_argument(
-        "--window",
-        choices=get_args(Window),
-        help="of SSIM: gaussian, 11 x 11 (default), or uniform, 7 x 7; the two do not compare",
-    )
+SHOWN = 8  # images of the sheet for each kind of mask
 
 
 class _Source(NamedTuple):
-    """What is measured, and the pictures that it completes."""
+    """The model and its validation images. config: whose held-out images are measured; None for all of `data`."""
 
     model: MeasuredModel
     data: str
-    config: InpaintingConfig | None  # whose held-out pictures are measured; None for all of `data`
+    config: InpaintingConfig | None
     split: str
 
 
-def run(args: argparse.Namespace, device: str) -> None:
-    args.window = args.window or "gaussian"
-    if args.num is not None and args.num < 1:
-        raise UserError(f"--num must be at least 1, got {args.num}")
-    if not 0 <= args.seed < 1 << 63:
-        raise UserError(f"--seed must be from 0 to 2^63 - 1, got {args.seed}")
-    _check_metrics(args)
-    source = _source(args)
-    how = [*(args.metrics or ()), f"n{args.num or 'all'}", args.window, f"seed{args.seed}"]
-    model = source.model
-    out = record_path(args, model.run, model.step, [*filter(None, [model.name]), source.split, *how])
+def evaluate_inpainter(model_name: str, options: Options, device: str) -> None:
+    """Measures an inpainting model; writes the record and the sheet, and prints tables.
+
+    Raises:
+        UserError: an option does not suit the model or its data.
+    """
+    window = options.window or "gaussian"
+    for metric in find_metrics(options.metrics) if options.metrics else ():
+        if metric.fewest_per_class:
+            raise UserError(f"{metric.key} compares classes, and completed images have none: leave it out")
+    source = _source(model_name, options)
+    how = [*(options.metrics or ()), f"n{options.num or 'all'}", window, f"seed{options.seed}"]
+    out = record_path(options, source.model, [source.split, *how])
+    is_first = rank_and_count()[0] == 0
     with report() as progress:
-        pipe = _pipeline(args.model, model, device)
-        is_first = rank_and_count()[0] == 0
-        truths = _truths(args, source, pipe.generator.config.image_size)
-        check_loaded(args, model, pipe.generator, truths.dataset)
+        pipe = _pipeline(source.model, device)
+        truths = _truths(options, source, pipe.generator.config.image_size)
+        check_loaded(source.model, options.weights, pipe.generator, truths.dataset)
         if is_first and not has_opencv():
-            print("OpenCV is not installed, so Telea's fill is left out: pip install 'attnorm[eval]'", file=sys.stderr)
-        told = progress if is_first else None
+            print("OpenCV is not installed, so Telea's method is left out: pip install '.[eval]'", file=sys.stderr)
+        shown = progress if is_first else None
         measured = {
             kind: measure_fills(
-                truths, holes, lambda x, hole: _ways(pipe, x, hole), seed=args.seed, window=args.window, progress=told
+                truths, masks, lambda x, mask: _ways(pipe, x, mask), seed=options.seed, window=window, progress=shown
             )
-            for kind, holes in HOLES.items()
+            for kind, masks in HOLES.items()
         }
-        distances = _distances(args, source, pipe, truths, device, told) if args.metrics else {}
-        if is_first:
-            record = InpaintingRecord(
-                figures_of(measured),
-                _protocol(args, source, truths),
-                distances,
-                items=truths.items.tolist(),
-                by_picture=by_picture_of(measured),
-            )
-            write_record(record, out)
-            save_picture(_sheet(pipe, truths, args.seed), out.with_suffix(".png"))
-            if args.json:
-                print(out.read_text(encoding="utf-8"), end="")
-                return
-            print(record_table(record))
-            print(f"\n{truths.count} pictures of {source.split}, {truths.size} pixels a side; mean ± deviation")
-            for kind, results in distances.items():
-                print(f"\ncomposites with holes of kind {kind}\n{table(results)}")
-            print(f"\n{out} and {out.with_suffix('.png').name}, the first of the pictures")
+        distances = _distances(options, source, pipe, truths, device, shown) if options.metrics else {}
+        if not is_first:
+            return
+        protocol = InpaintingProtocol(
+            model=model_name,
+            weights=source.model.weights,
+            step=source.model.step,
+            data=source.data,
+            split=source.split,
+            num=truths.count,
+            size=truths.size,
+            holes={kind: {"kind": masks.kind, "fraction": list(masks.fraction)} for kind, masks in HOLES.items()},
+            seed=options.seed,
+            window=window,
+        )
+        items, by_picture = truths.items.tolist(), by_picture_of(measured)
+        record = InpaintingRecord(figures_of(measured), protocol, distances, items=items, by_picture=by_picture)
+        write_record(record, out)
+        save_picture(_sheet(pipe, truths, options.seed), out.with_suffix(".png"))
+    if options.as_json:
+        print(out.read_text(encoding="utf-8"), end="")
+        return
+    print(record_table(record))
+    print(f"\n{truths.count} images of {source.split}, {truths.size} pixels a side; mean ± deviation")
+    for kind, results in distances.items():
+        print(f"\ncomposites with masks of kind {kind}\n{table(results)}")
+    print(f"\n{out} and {out.with_suffix('.png').name}, the first of the images")
 
 
-def _check_metrics(args: argparse.Namespace) -> None:
-    for one in find_metrics(args.metrics) if args.metrics else ():
-        if one.fewest_per_class:
-            raise UserError(f"{one.key} compares classes, and completed pictures have none: leave it out")
-
-
-def _source(args: argparse.Namespace) -> _Source:
-    model = measured_model(args.model, args.weights)
+def _source(model_name: str, options: Options) -> _Source:
+    model = measured_model(model_name, options.weights)
     config = model.config
     if not isinstance(config, InpaintingConfig):
-        if args.data is None:
-            raise UserError(f"{args.model} is no run, so that its data is not known: give --data")
-        return _Source(model, args.data, None, args.split or Path(args.data).stem)
-    data = args.data or config.val_data or config.data
+        data = model.data(options.data)
+        return _Source(model, data, None, options.split or Path(data).stem)
+    data = str(options.data or config.val_data or config.data)
     is_held_out = not config.val_data and place_of(data) == place_of(config.data)
-    split = args.split or f"{Path(data).stem}{'-held-out' if is_held_out else ''}"
+    split = options.split or f"{Path(data).stem}{'-held-out' if is_held_out else ''}"
     return _Source(model, data, config if is_held_out else None, split)
 
 
-def _pipeline(name: str, model: MeasuredModel, device: str) -> InpaintingPipeline:
+def _pipeline(model: MeasuredModel, device: str) -> InpaintingPipeline:
     if model.in_checkpoint and model.run is not None and isinstance(model.config, InpaintingConfig):
         check_device(device)
         return InpaintingPipeline(load_raw_inpainter(model.run, model.config, device))
-    return InpaintingPipeline.from_pretrained(name, device=device)
+    return InpaintingPipeline.from_pretrained(model.source, device=device)
 
 
-def _truths(args: argparse.Namespace, source: _Source, side: int) -> Truths:
+def _truths(options: Options, source: _Source, side: int) -> Truths:
     size = side if source.model.config is None else source.model.config.prepared_size
     with first_process_first():
-        dataset = load(source.data, size, cache=source.model.prepared)  # held-out ones are those of the run's own set
+        dataset = load(source.data, size, cache=source.model.prepared)
     if source.config is None:
         truths = Truths(dataset, np.arange(len(dataset)), side)
     else:
         truths = source.config.validation(dataset)
-    if args.num is not None and args.num > truths.count:
-        raise UserError(f"--num asks for {args.num} pictures, and {source.split} has {truths.count}")
-    return truths if args.num is None else truths.spread_over(args.num)
+    if options.num is not None and options.num > truths.count:
+        raise UserError(f"--num asks for {options.num} images, and {source.split} has {truths.count}")
+    return truths if options.num is None else truths.spread_over(options.num)
 
 
-def _ways(pipe: InpaintingPipeline, pictures: np.ndarray, holes: np.ndarray) -> dict[str, np.ndarray]:
-    stages = pipe.stages(pictures, holes)
-    ways = {"refined": stages.refined, "coarse": stages.coarse, "mean colour": mean_colour(pictures, holes)}
-    return ways | {"Telea": telea(pictures, holes)} if has_opencv() else ways
+def _ways(pipe: InpaintingPipeline, images: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
+    """The images completed by each stage of the model and by simpler methods."""
+    stages = pipe.stages(images, masks)
+    ways = {"refined": stages.refined, "coarse": stages.coarse, "mean colour": mean_colour(images, masks)}
+    return ways | {"Telea": telea(images, masks)} if has_opencv() else ways
 
 
 def _distances(
-    args: argparse.Namespace,
+    options: Options,
     source: _Source,
     pipe: InpaintingPipeline,
     truths: Truths,
     device: str,
     progress: Progress | None,
 ) -> dict[str, list[Result]]:
-    """Metrics of sets, of the refined composites against the true pictures, by kind of hole."""
-    metrics = find_metrics(args.metrics)
+    """Metrics of sets, of the refined composites against the original images, by kind of mask."""
+    metrics = find_metrics(options.metrics or ())
     for one in metrics:
         if truths.count < one.fewest:
-            raise UserError(f"{one.key} needs at least {one.fewest} pictures, got {truths.count}: take more")
+            raise UserError(f"{one.key} needs at least {one.fewest} images, got {truths.count}: take more")
     with first_process_first():
-        extractor = load_extractor(args.extractor, device, progress)
+        extractor = load_extractor(options.extractor, device, progress)
     for one in metrics:
         if one.probabilities and not extractor.has_probabilities:
             raise UserError(f"{one.key} needs class probabilities, which {extractor.name} has not: leave it out")
-    options = Options(args.seed, "cpu", ())
     protocol = Protocol(
-        model=str(args.model),
+        model=source.model.source,
         weights=source.model.weights,
         step=source.model.step,
         data=source.data,
@@ -182,17 +176,18 @@ def _distances(
         num_real=truths.count,
         num_fake=truths.count,
         frequencies="data",
-        seed=args.seed,
+        seed=options.seed,
     )
     found = {}
-    for kind, holes in HOLES.items():
-        sets = _true(truths), _completed(pipe, truths, holes, args.seed)
-        values: dict[str, MetricValue] = evaluate(metrics, extractor, *sets, options, None, progress)
+    for kind, masks in HOLES.items():
+        sets = _original(truths), _completed(pipe, truths, masks, options.seed)
+        metric_options = MetricOptions(options.seed, "cpu", ())
+        values: dict[str, MetricValue] = evaluate(metrics, extractor, *sets, metric_options, None, progress)
         found[kind] = make_results(values, extractor, protocol)
     return found
 
 
-def _true(truths: Truths) -> Pictures:
+def _original(truths: Truths) -> Pictures:
     def read(start: int, stop: int) -> Iterator[Tensor]:
         for first in range(start, stop, BATCH):
             yield _as_tensor(truths.read(slice(first, min(first + BATCH, stop))))
@@ -200,49 +195,35 @@ def _true(truths: Truths) -> Pictures:
     return Pictures(np.zeros(truths.count, np.int64), read)
 
 
-def _completed(pipe: InpaintingPipeline, truths: Truths, holes: MaskConfig, seed: int) -> Pictures:
-    masks = Masks(holes, (truths.size, truths.size))
+def _completed(pipe: InpaintingPipeline, truths: Truths, kind: MaskConfig, seed: int) -> Pictures:
+    masks = Masks(kind, (truths.size, truths.size))
 
     def read(start: int, stop: int) -> Iterator[Tensor]:
         for first in range(start, stop, BATCH):
             places = range(first, min(first + BATCH, stop))
-            truth, hole = truths.read(np.array(places)), masks.batch(seed, places)
-            yield _as_tensor(composite(truth, pipe.stages(truth, hole).refined, hole))
+            original, mask = truths.read(np.array(places)), masks.batch(seed, places)
+            yield _as_tensor(composite(original, pipe.stages(original, mask).refined, mask))
 
     return Pictures(np.zeros(truths.count, np.int64), read)
 
 
-def _as_tensor(pictures: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2)
-
-
-def _protocol(args: argparse.Namespace, source: _Source, truths: Truths) -> InpaintingProtocol:
-    return InpaintingProtocol(
-        model=str(args.model),
-        weights=source.model.weights,
-        step=source.model.step,
-        data=source.data,
-        split=source.split,
-        num=truths.count,
-        size=truths.size,
-        holes={kind: {"kind": holes.kind, "fraction": list(holes.fraction)} for kind, holes in HOLES.items()},
-        seed=args.seed,
-        window=args.window,
-    )
+def _as_tensor(images: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
 
 
 def _sheet(pipe: InpaintingPipeline, truths: Truths, seed: int) -> np.ndarray:
-    """The first pictures with each kind of hole: input, simple fills, both stages, truth and layout."""
+    """The first images with each kind of mask: input, a simple method, both stages, original and layout."""
     count = min(SHOWN, truths.count)
-    truth = np.concatenate([truths.read(slice(count))] * len(HOLES))
-    masks = [Masks(holes, (truths.size, truths.size)).batch(seed, range(count)) for holes in HOLES.values()]
-    holes = np.concatenate(masks)
-    stages = pipe.stages(truth, holes)
-    columns = {"input": with_holes(truth, holes)}
+    original = np.concatenate([truths.read(slice(count))] * len(HOLES))
+    masks = np.concatenate(
+        [Masks(kind, (truths.size, truths.size)).batch(seed, range(count)) for kind in HOLES.values()]
+    )
+    stages = pipe.stages(original, masks)
+    columns = {"input": with_holes(original, masks)}
     if has_opencv():
-        columns["Telea"] = telea(truth, holes)
-    columns["coarse"] = composite(truth, stages.coarse, holes)
-    columns["refined"] = composite(truth, stages.refined, holes)
-    columns["truth"] = truth
+        columns["Telea"] = telea(original, masks)
+    columns["coarse"] = composite(original, stages.coarse, masks)
+    columns["refined"] = composite(original, stages.refined, masks)
+    columns["truth"] = original
     titles = [f"{kind} {number}" for kind in HOLES for number in range(count)]
     return inpainting_sheet(columns, titles, next(iter(stages.layouts.values()), None))

@@ -1,8 +1,7 @@
-"""Which weights `attnorm evaluate` measures, and what the run that they are a part of says of them."""
+"""Which weights `attnorm evaluate` measures, and what their run says about them."""
 
 from __future__ import annotations
 
-import argparse
 import zlib
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -24,24 +23,20 @@ from attnorm.training.inpainting import InpaintingConfig
 from attnorm.training.loop import read_config
 from attnorm.training.run_folder import BEST, CHECKPOINTS, CONFIG, MODEL, PREPARED
 
-WEIGHTS = ("ema", "raw")
-
-
-def add_weights(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--weights",
-        choices=WEIGHTS,
-        help="of a run: averaged (default, unless the run kept no average), or raw, as its newest checkpoint has them",
-    )
+Choice = Literal["ema", "raw"] | None
 
 
 class MeasuredModel(NamedTuple):
-    """run, config: of which it is a part; None of a model from elsewhere, of whose weights it is not known whether they
-    are averaged. step: of training, None if nothing says.
-    in_checkpoint: the weights are in the run's newest checkpoint only. name: of such weights in a record's file name,
-    empty for those that every other command takes.
+    """The weights to measure.
+
+    source: as named on the command line.
+    run, config: which they are a part of; None for a model from elsewhere, whose weights may be averaged or not.
+    step: of training, None if unknown.
+    in_checkpoint: whether the weights are in the run's newest checkpoint only.
+    name: of such weights in a record's file name; empty for those that every other command takes.
     """
 
+    source: str
     run: Path | None
     config: TrainingConfig | None
     weights: Literal["ema", "raw", "unknown"]
@@ -51,22 +46,32 @@ class MeasuredModel(NamedTuple):
 
     @property
     def prepared(self) -> Path:
-        """Where prepared pictures are: a run's neighbours share those that were prepared for it."""
+        """Where prepared images are: the runs in one folder share them."""
         return (cache_folder() if self.run is None else self.run.resolve().parent) / PREPARED
 
+    def data(self, given: str | Path | None) -> str:
+        """The data that was given, or the run's own.
 
-def measured_model(source: str, choice: Literal["ema", "raw"] | None) -> MeasuredModel:
-    """What is known of a run, of its folder `best` or `model`, or of a model from elsewhere.
+        Raises:
+            UserError: neither is there.
+        """
+        if given is None and self.config is None:
+            raise UserError(f"{self.source} is no run, so its data is unknown: give --data")
+        return str(given) if given is not None else self.config.data if self.config is not None else ""
+
+
+def measured_model(source: str, choice: Choice) -> MeasuredModel:
+    """What is known about a run, its folder `best` or `model`, or a model from elsewhere.
 
     Raises:
-        UserError: the weights chosen are not there, or the run's records do not say which step the best ones are of.
+        UserError: the chosen weights are not there, or the run's records do not say which step the best ones are of.
     """
     path = Path(source)
     run = _run_of(path)
     if run is None:
         if choice is not None:
             raise UserError(f"--weights chooses among those of a run, and {source} is none: leave it out")
-        return MeasuredModel(None, None, "unknown", step_of(find_model(source)))
+        return MeasuredModel(source, None, None, "unknown", step_of(find_model(source)))
     config = read_config(run)
     averaged = isinstance(config, ClassConditionalConfig | InpaintingConfig) and config.ema_half_life > 0
     if choice == "ema" and not averaged:
@@ -77,34 +82,34 @@ def measured_model(source: str, choice: Literal["ema", "raw"] | None) -> Measure
         step = latest_step(run / CHECKPOINTS)
         if step is None:
             raise UserError(f"{run} has no checkpoint, where its raw weights would be: leave --weights out")
-        return MeasuredModel(run, config, "raw", step, in_checkpoint=True, name="raw")
+        return MeasuredModel(source, run, config, "raw", step, in_checkpoint=True, name="raw")
     weights: Literal["ema", "raw"] = "ema" if averaged else "raw"
     best = path != run and path.name == BEST
     step = step_of(run / (BEST if best else MODEL))
-    if step is None:  # saved by an earlier version
+    if step is None:
         step = read_run(run, "best").step if best else latest_step(run / CHECKPOINTS)
-    return MeasuredModel(run, config, weights, step, name=BEST if best else "")
+    return MeasuredModel(source, run, config, weights, step, name=BEST if best else "")
 
 
-def check_loaded(args: argparse.Namespace, model: MeasuredModel, network: nn.Module, dataset: ImageDataset) -> None:
-    """Finds out whether the weights that were loaded are those of which the record will speak, and whether all
-    processes of a group have the same weights and pictures. All must call it together.
+def check_loaded(model: MeasuredModel, choice: Choice, network: nn.Module, dataset: ImageDataset) -> None:
+    """Checks that the loaded weights are those that the record names, and that all processes have the same weights and
+    images. All processes must call it together.
 
     Raises:
-        UserError: the run has saved others meanwhile, or some process has others.
+        UserError: the run has saved other weights meanwhile, or a process has others.
     """
-    if measured_model(args.model, args.weights).step != model.step:
-        raise UserError(f"{args.model} has saved another model while this one was being loaded: start again")
+    if measured_model(model.source, choice).step != model.step:
+        raise UserError(f"{model.source} has saved another model while this one was being loaded: start again")
     checksum = 0
     for value in network.state_dict().values():
         checksum = zlib.crc32(value.cpu().contiguous().flatten().view(torch.uint8).numpy(), checksum)
     facts = {
         "the step of the model": model.step,
         "the checksum of its weights": f"{checksum:08x}",
-        "the number of pictures": len(dataset),
+        "the number of images": len(dataset),
         "their checksum": f"{dataset.checksum():08x}",
     }
-    check_alike(facts, f"{args.model} and the pictures must be the same on every machine, and stay so meanwhile")
+    check_alike(facts, f"{model.source} and the images must be the same on every machine, and stay so meanwhile")
 
 
 def _run_of(path: Path) -> Path | None:

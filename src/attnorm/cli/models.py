@@ -1,46 +1,45 @@
-"""List the trained models that come with attnorm, or print the card of one."""
+"""`attnorm models`."""
 
 from __future__ import annotations
 
-import argparse
 import json
 from typing import Any
 
-from attnorm.config import nearest
+from attnorm.cli.arguments import Json, ModelName, print_table
 from attnorm.errors import UserError
-from attnorm.models.saved import saved_config, task_of
 from attnorm.shipped import CARD_FILE, shipped_models
 
-HEADS = ("name", "task", "size", "classes", "data", "metric")
+HEAD = ("name", "task", "size", "classes", "data", "metric")
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", nargs="?", help="print this model's card")
-    parser.add_argument("--json", action="store_true", help="for a script to read")
+def models(name: ModelName | None = None, /, *, as_json: Json = False) -> None:
+    """List the trained models that come with attnorm, or print one's card.
 
+    Args:
+        name: The model whose card is printed.
+    """
+    from huggingface_hub import ModelCard
 
-def run(args: argparse.Namespace) -> None:
-    if args.name is not None:
-        folder = shipped_models().get(args.name)
-        if folder is None:
-            meant = nearest(args.name, shipped_models())
-            raise UserError(f"no model {args.name!r} comes with attnorm{meant} (`attnorm models` lists them)")
-        if not args.json:
-            print((folder / CARD_FILE).read_text(encoding="utf-8"), end="")
-            return
-    found = [describe(name) for name in shipped_models() if args.name in (None, name)]
-    if args.json:
-        print(json.dumps(found[0] if args.name else found, indent=1))
-        return
-    rows = [HEADS, *(_row(model) for model in found)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADS))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    from attnorm.config import nearest
+
+    shipped = shipped_models()
+    if name is not None and name not in shipped:
+        meant = nearest(name, shipped)
+        raise UserError(f"no model {name!r} comes with attnorm{meant} (`attnorm models` lists them)")
+    if as_json:
+        found = describe(name) if name else [describe(each) for each in shipped]
+        print(json.dumps(found, indent=1))
+    elif name:
+        print(ModelCard.load(shipped[name] / CARD_FILE).text.strip())
+    else:
+        print_table(HEAD, [_row(describe(each)) for each in shipped])
 
 
 def describe(name: str) -> dict[str, Any]:
-    """What its folder says of a shipped model, in plain types. metrics: value by name, the main one first."""
+    """What the folder of a shipped model says, in plain types. metrics: value by name, the main one first."""
     from huggingface_hub import ModelCard
+
+    from attnorm.models.saved import saved_config, task_of
 
     folder = shipped_models()[name]
     config = saved_config(folder)
@@ -58,7 +57,7 @@ def describe(name: str) -> dict[str, Any]:
 
 
 def _row(model: dict[str, Any]) -> tuple[str, ...]:
-    figure, value = next(iter(model["metrics"].items()), ("", None))
-    metric = f"{figure} {value:.4g}" if value is not None else "not measured"
+    metric, value = next(iter(model["metrics"].items()), ("", None))
     size = f"{model['size']}×{model['size']}"
-    return (model["name"], model["task"], size, str(len(model["classes"]) or "-"), model["data"], metric)
+    measured = f"{metric} {value:.4g}" if value is not None else "not measured"
+    return (model["name"], model["task"], size, str(len(model["classes"]) or "-"), model["data"], measured)

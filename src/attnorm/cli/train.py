@@ -1,54 +1,104 @@
-"""Train a preset on a folder of pictures, parquet files, a prepared set or a built-in set.
-
-Every field of the preset can be overridden: `--steps 500`, `--generator.channels 64 64 64 64`; `attnorm presets NAME`
-shows them all. Ctrl-C saves a checkpoint and says how to go on.
-"""
+"""`attnorm train` and `attnorm resume`."""
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
 
-from attnorm.cli.arguments import file_path, path_or_name
-from attnorm.config import derive, overridden, override
-from attnorm.data.prepare import default_workers
+from cyclopts import Parameter
+
+from attnorm.cli.arguments import Data, Out, PresetName
 from attnorm.errors import UserError
-from attnorm.presets import PRESETS, get_preset
-from attnorm.training.loop import begin
-from attnorm.training.together import met
-
-TAKES_OVERRIDES = True
-_OWN = ("--data", "--out")  # what is not a field of the preset
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("preset", help="a name from `attnorm presets`")
-    parser.add_argument(
-        "--data",
-        required=True,
-        type=path_or_name,
-        help="a folder of pictures, a folder per class, parquet file(s), a prepared or a built-in set",
-    )
-    parser.add_argument("--out", required=True, type=file_path, help="the run's folder; must be new or empty")
+@Parameter(name="*", show_default=lambda value: "from the preset")
+@dataclass(frozen=True)
+class Fields:
+    """The fields of a preset that are changed most.
 
-
-def arranged(arguments: list[str]) -> list[str]:
-    """The arguments with the preset first, where argparse cannot take a field's value for it.
-
-    Raises:
-        UserError: fields come first, and none of what follows is the name of a preset.
+    Args:
+        steps: Steps to train.
+        batch_size: Images per step.
+        seed: Of the weights, the noise and the order of the images.
+        device: auto, cpu or cuda.
+        precision: auto, float32 or bf16.
+        generator_lr: The generator's learning rate; --discriminator_lr or --critic_lr is its opponent's.
+        evaluate_every: Steps between evaluations, 0 for none; the best model is kept.
+        sample_every: Steps between sample images.
+        checkpoint_every: Steps between checkpoints.
     """
-    if not arguments or not arguments[0].startswith("-"):
-        return arguments
-    for index, argument in enumerate(arguments):
-        if argument in PRESETS and arguments[index - 1] not in _OWN:
-            return [argument, *arguments[:index], *arguments[index + 1 :]]
-    if arguments[0].partition("=")[0] not in (*_OWN, "-h", "--help"):
-        raise UserError("name a preset before its fields: attnorm train PRESET --data DATA --out RUN --FIELD VALUE …")
-    return arguments
+
+    steps: int | None = None
+    batch_size: int | None = None
+    seed: int | None = None
+    device: str | None = None
+    precision: str | None = None
+    generator_lr: float | None = None
+    evaluate_every: int | None = None
+    sample_every: int | None = None
+    checkpoint_every: int | None = None
 
 
-def run(args: argparse.Namespace) -> int:
+def train(
+    preset: PresetName,
+    /,
+    *others: Annotated[str, Parameter(name="--FIELD VALUE", allow_leading_hyphen=True)],
+    data: Data,
+    out: Out,
+    fields: Fields = Fields(),
+) -> int:
+    """Train a preset on a folder of images, parquet files, a prepared set or a built-in set.
+
+    Ctrl-C saves a checkpoint and prints how to resume.
+
+    Args:
+        preset: A name from `attnorm presets`.
+        others: Any other field of the preset, as `--generator.channels 64 64 64 64`; `attnorm presets NAME` shows all.
+        data: A folder of images or of a folder per class, parquet file(s), a prepared set or a built-in set.
+        out: The run's directory; must be new or empty.
+    """
+    from attnorm.config import derive, overridden, override
+    from attnorm.data.prepare import default_workers
+    from attnorm.presets import get_preset
+    from attnorm.training.loop import begin
+    from attnorm.training.together import met
+
+    given = [f"--{name}={value}" for name, value in asdict(fields).items() if value is not None]
+    overrides = [*given, *others]
     with met():
-        config = derive(override(get_preset(args.preset), args.overrides), {"data": args.data})
-        fixed = overridden(args.overrides)
-    return begin(config, args.out, workers=default_workers(), fixed=fixed)
+        config = get_preset(preset)
+        fixed = overridden(overrides)
+        check_fields(config, fixed)
+        config = derive(override(config, overrides), {"data": str(data)})
+    return begin(config, out, workers=default_workers(), fixed=fixed)
+
+
+def check_fields(config: Any, names: Sequence[str]) -> None:
+    """
+    Raises:
+        UserError: a name is no field of the configuration; the message suggests the fields that end so.
+    """
+    from attnorm import config as configuration
+
+    known = [name for name, _ in configuration.fields(configuration.to_dict(config))]
+    for name in names:
+        if name in known or any(field.startswith(f"{name}.") for field in known):
+            continue
+        meant = " or ".join(repr(field) for field in known if field.endswith(f".{name}"))
+        close = f", did you mean {meant}?" if meant else configuration.nearest(name, known)
+        raise UserError(f"unknown field {name!r}{close or ': `attnorm presets NAME` shows all'}")
+
+
+def resume(run: Path, /, *, steps: int | None = None) -> int:
+    """Continue an interrupted run from its newest intact checkpoint, with the configuration saved in it.
+
+    Args:
+        run: The run's directory.
+        steps: Train to this step instead of the one in the run's config.yaml.
+    """
+    from attnorm.data.prepare import default_workers
+    from attnorm.training import loop
+
+    return loop.resume(run, steps, workers=default_workers())
