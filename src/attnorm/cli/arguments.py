@@ -62,6 +62,7 @@ Labels = Annotated[
     list[str] | None, Parameter(completer=_class_names, help="Class names or indices (default: all classes).")
 ]
 Out = Annotated[Path, Parameter(name=["--out", "-o"])]
+OptionalOut = Annotated[Path | None, Parameter(name=["--out", "-o"])]
 Force = Annotated[bool, Parameter(help="Overwrite existing files.")]
 Json = Annotated[bool, Parameter(name="--json", help="Print JSON, for a script.")]
 Device = Annotated[str, Parameter(completer=lambda context: ("cpu", "cuda"), help="cpu or cuda.")]

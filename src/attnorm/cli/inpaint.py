@@ -12,7 +12,7 @@ from attnorm.errors import UserError, one_line
 if TYPE_CHECKING:
     import numpy as np
 
-    from attnorm.data.editable import EditablePicture
+    from attnorm.data.compositing import EditableImage
 
 # Formats that keep every pixel as it is.
 FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
@@ -53,8 +53,8 @@ def inpaint(
             crop above.
         resize_mask: Scale a mask of another size to its image.
     """
+    from attnorm.data.compositing import check_mask
     from attnorm.data.decode import DecodeError, pillow_quiet
-    from attnorm.data.editable import as_marked
     from attnorm.data.progress import track
     from attnorm.inpainting_pipeline import InpaintingPipeline
     from attnorm.memory import check_memory
@@ -68,7 +68,7 @@ def inpaint(
         try:
             with pillow_quiet():
                 loaded, missing = read_image(work.image, work.mask)
-                missing = as_marked(missing, loaded.size, resize_mask, "give one of its size or --resize-mask")
+                missing = check_mask(missing, loaded.size, resize_mask, "give one of its size or --resize-mask")
                 plan = pipe.plan(missing, mode)
                 if device == "cpu":
                     what = f"mode {plan.mode} on {loaded.size[1]}×{loaded.size[0]} pixels"
@@ -85,20 +85,20 @@ def inpaint(
     return SOME_SKIPPED if skipped else 0
 
 
-def read_image(image: Path, mask: Path | None) -> tuple[EditablePicture, np.ndarray]:
+def read_image(image: Path, mask: Path | None) -> tuple[EditableImage, np.ndarray]:
     """An image to complete, and the pixels that its mask, or its own transparency, marks as missing.
 
     Raises:
         DecodeError: a file cannot be read.
     """
-    from attnorm.data.decode import DecodeError, marked, open_upright
-    from attnorm.data.editable import EditablePicture
+    from attnorm.data.compositing import EditableImage
+    from attnorm.data.decode import DecodeError, mask_from_image, open_upright
 
-    loaded = EditablePicture(open_upright(image))
+    loaded = EditableImage(open_upright(image))
     if mask is None:
         return loaded, loaded.transparent()
     try:
-        return loaded, marked(open_upright(mask))
+        return loaded, mask_from_image(open_upright(mask))
     except DecodeError as error:
         raise DecodeError(f"the mask {mask}: {error}: give another file") from error
 
@@ -150,11 +150,11 @@ def _check_outputs(works: list[Work], force: bool) -> None:
         check_folder(folder, works[0].out if len(works) == 1 else folder)
 
 
-def _save(loaded: EditablePicture, completed: np.ndarray, missing: np.ndarray, path: Path) -> None:
+def _save(loaded: EditableImage, completed: np.ndarray, missing: np.ndarray, path: Path) -> None:
     from attnorm.files import output_file
 
     if loaded.is_reduced:
         print(f"{path}: written with 8 bits per colour, of the 16 that the image has", file=sys.stderr)
     with output_file(path) as partial:
-        image = loaded.filled(completed, missing)
+        image = loaded.composite(completed, missing)
         image.save(partial, format=FORMATS[path.suffix.lower()], icc_profile=loaded.profile)

@@ -39,7 +39,7 @@ def describe(name: str) -> dict[str, Any]:
     """What the folder of a shipped model says, in plain types. metrics: value by name, the main one first."""
     from huggingface_hub import ModelCard
 
-    from attnorm.models.saved import saved_config, task_of
+    from attnorm.models.pretrained import saved_config, task_of
 
     folder = shipped_models()[name]
     config = saved_config(folder)

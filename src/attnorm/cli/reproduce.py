@@ -28,9 +28,10 @@ def reproduce(
     seeds: list[RunSeed] | None = None,
     steps: AtLeast1 | None = None,
     phase_1_steps: Annotated[AtLeast0 | None, Parameter(name="--phase-1-steps")] = None,
-    lr_decay_from: AtLeast0 | None = None,
+    lr_schedule: Literal["linear", "cosine"] | None = None,
     extractor: str | None = None,
     num: AtLeast1 | None = None,
+    per_class: AtLeast1 | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     launcher: str | None = None,
 ) -> int:
@@ -47,9 +48,10 @@ def reproduce(
         seeds: One run of each system per seed (default 0).
         steps: Steps of every run (default: the presets' own).
         phase_1_steps: For table3: steps before the adversarial loss (default: until the error converges).
-        lr_decay_from: The step from which every run's learning rates fall to 0 (default: they do not).
+        lr_schedule: How learning rates fall to 0 at the end of each phase (default: the presets' own).
         extractor: Network of the metrics (default: the scale's).
         num: Images to evaluate with (default: the scale's).
+        per_class: Images of each class for the intra-FID (default: the scale's).
         launcher: torchrun with its options, for several processes (default: one).
     """
     from attnorm.data.builtin import BUILTIN
@@ -72,8 +74,9 @@ def reproduce(
     source = data or chosen.source
     if source is None:
         raise UserError(f"--scale {scale} needs --data: the images to train on")
-    if seeds and len(set(seeds)) < len(seeds):
-        raise UserError(f"--seeds names a seed twice: {' '.join(map(str, seeds))}")
+    words = shlex.split(launcher) if launcher else []
+    if words and shutil.which(words[0]) is None:
+        raise UserError(f"--launcher {launcher!r}: there is no such program here, give one such as torchrun")
     for place in filter(None, (source, val_data)):
         if place not in BUILTIN:
             check_exists(Path(place))
@@ -83,16 +86,17 @@ def reproduce(
         scale=scale,
         out=out,
         source=str(source),
-        seeds=tuple(seeds or [0]),
+        seeds=tuple(dict.fromkeys(seeds or [0])),
         steps=steps,
-        lr_decay_from=lr_decay_from,
+        lr_schedule=lr_schedule,
         extractor=extractor or chosen.extractor,
         num=chosen.num if num is None else num,
         device=device,
         val_source=str(val_data or ""),
         phase_1_steps=phase_1_steps,
+        per_class=per_class,
         # Without the dashes torchrun would take our options for abbreviations of its own.
-        launcher=(*_words(launcher), "-m", "--") if launcher else (sys.executable, "-m"),
+        launcher=(*words, "-m", "--") if words else (sys.executable, "-m"),
     )
     runs = list(plan.runs())
     if plan.extractor and not all(plan.is_measured(run, plan.config(name, seed).steps) for name, seed, run in runs):
@@ -109,13 +113,3 @@ def reproduce(
     print(write_report(plan))
     print(page)
     return code
-
-
-def _words(launcher: str) -> list[str]:
-    try:
-        words = shlex.split(launcher)
-    except ValueError as error:
-        raise UserError(f"--launcher {launcher!r} cannot be read ({error}): close its quotation marks") from error
-    if not words or shutil.which(words[0]) is None:
-        raise UserError(f"--launcher {launcher!r}: there is no such program here, give one such as torchrun")
-    return words

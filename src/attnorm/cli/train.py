@@ -60,7 +60,6 @@ def train(
         out: The run's directory; must be new or empty.
     """
     from attnorm.config import derive, overridden, override
-    from attnorm.data.prepare import default_workers
     from attnorm.presets import get_preset
     from attnorm.training.loop import begin
     from attnorm.training.together import met
@@ -72,7 +71,7 @@ def train(
         fixed = overridden(overrides)
         check_fields(config, fixed)
         config = derive(override(config, overrides), {"data": str(data)})
-    return begin(config, out, workers=default_workers(), fixed=fixed)
+    return begin(config, out, fixed=fixed)
 
 
 def check_fields(config: Any, names: Sequence[str]) -> None:
@@ -98,7 +97,6 @@ def resume(run: Path, /, *, steps: int | None = None) -> int:
         run: The run's directory.
         steps: Train to this step instead of the one in the run's config.yaml.
     """
-    from attnorm.data.prepare import default_workers
     from attnorm.training import loop
 
-    return loop.resume(run, steps, workers=default_workers())
+    return loop.resume(run, steps)

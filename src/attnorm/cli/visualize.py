@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
-from attnorm.cli.arguments import AtLeast0, AtLeast1, Device, Force, Labels, Model, print_table
+from attnorm.cli.arguments import AtLeast0, AtLeast1, Device, Force, Labels, Model, OptionalOut, print_table
 from attnorm.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,7 +24,7 @@ def visualize(
     mask: Path | None = None,
     /,
     *,
-    out: Annotated[Path | None, Parameter(name=["--out", "-o"])] = None,
+    out: OptionalOut = None,
     regions: Path | None = None,
     labels: Labels = None,
     count: AtLeast1 | None = None,
@@ -50,7 +48,7 @@ def visualize(
     from attnorm import plots
     from attnorm.files import check_output
     from attnorm.metrics.regions import record_regions
-    from attnorm.models.saved import task_of
+    from attnorm.models.pretrained import task_of
     from attnorm.pipelines import ClassConditionalPipeline
     from attnorm.plots.charts import check_chart_name
     from attnorm.plots.saving import check_picture_name
@@ -97,8 +95,8 @@ def _visualize_inpainting(
 ) -> None:
     """Draws the layout of an image that an inpainting model completes."""
     from attnorm.cli.inpaint import read_image
+    from attnorm.data.compositing import check_mask
     from attnorm.data.decode import DecodeError, pillow_quiet
-    from attnorm.data.editable import as_marked
     from attnorm.inpainting_pipeline import InpaintingPipeline
     from attnorm.memory import check_memory
     from attnorm.metrics.inpainting import composite
@@ -108,7 +106,7 @@ def _visualize_inpainting(
     try:
         with pillow_quiet():
             loaded, missing = read_image(image, mask)
-            missing = as_marked(missing, loaded.size)
+            missing = check_mask(missing, loaded.size)
     except DecodeError as error:
         raise UserError(f"{image}: {error}") from error
     pipe = InpaintingPipeline.from_pretrained(model, device=device)
