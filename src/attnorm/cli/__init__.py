@@ -8,8 +8,6 @@ import sys
 
 from attnorm.errors import UserError, one_line
 
-INTERRUPTED = 130  # as shells report a program that Ctrl-C ended
-
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command and returns its exit code: 0, 1 after an unexpected error or if some of many items were skipped,
@@ -24,20 +22,24 @@ def main(argv: list[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = _run([argument for argument in arguments if argument != "--debug"])
-        _flush()
+        sys.stdout.flush()
+        return code
     except UserError as error:
-        return _fail(str(error))
+        print(f"attnorm: error: {one_line(error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("attnorm: interrupted", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
-        _discard_output()
-        return 0
+        return 130
     except Exception as error:
+        if isinstance(error, OSError) and error.filename is None:  # maybe the output: do not write it again at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.__stdout__.fileno())
+        if isinstance(error, BrokenPipeError):  # the reader of our output, such as head, has seen enough
+            return 0
         if debug:
             raise
-        return _fail(f"unexpected error: {type(error).__name__}: {error}; --debug shows where", code=1)
-    return code
+        reason = one_line(f"{type(error).__name__}: {error}")
+        print(f"attnorm: unexpected error: {reason}; --debug shows where", file=sys.stderr)
+        return 1
 
 
 def _run(arguments: list[str]) -> int:
@@ -51,23 +53,3 @@ def _run(arguments: list[str]) -> int:
         from attnorm.cli.extras import installation_of
 
         raise UserError(f"the package {error.name!r} is missing: {installation_of(error.name)}") from error
-
-
-def _flush() -> None:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _discard_output()
-        raise UserError(f"cannot write to the standard output: {error.strerror}") from error
-
-
-def _discard_output() -> None:
-    """Keeps the interpreter from writing what is left when it exits."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _fail(message: str, code: int = 2) -> int:
-    print(f"attnorm: error: {one_line(message)}", file=sys.stderr)
-    return code

@@ -16,14 +16,7 @@ RUNS = Path("runs")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def app(
-    *models: Model,
-    host: str = "127.0.0.1",
-    port: int = 7860,
-    device: Device = "cpu",
-    share: bool = False,
-    public: bool = False,
-) -> None:
+def app(*models: Model, host: str = "127.0.0.1", port: int = 7860, device: Device = "cpu", share: bool = False) -> None:
     """Serve the web page: inpaint with a brush, generate, interpolate, and look inside the layer.
 
     Without models it takes the runs in ./runs and the trained models that come with attnorm. Only this machine can
@@ -32,16 +25,9 @@ def app(
     Args:
         host: Address to serve at.
         port: Port to serve at.
-        share: Also serve at a public address for three days; needs --public as well.
-        public: Confirms --share: anybody who has the address may use this machine.
+        share: Also serve at a public address for three days, through a tunnel of Hugging Face that is downloaded for
+            it: whoever has the address may use this machine and your models.
     """
-    if share and not public:
-        raise UserError(
-            "--share gives everybody who has the address this machine's processor and your models, through a tunnel "
-            "of Hugging Face that is downloaded for it: add --public if that is what you want"
-        )
-    if public and not share:
-        raise UserError("--public confirms --share: give both or neither")
     # Read when huggingface_hub is imported: a model of the Hub must be on this machine already.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from attnorm.app.server import check_free, served

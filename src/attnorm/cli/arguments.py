@@ -18,8 +18,11 @@ def _require_text(kind: Any, value: Any) -> None:
         raise ValueError("it is empty: is a variable of the shell not set?")
 
 
-def _shipped_names(context: Any) -> Iterable[str]:
-    return shipped_models()
+def _require_image_name(kind: Any, path: Path | None) -> None:
+    from attnorm.plots.saving import check_picture_name
+
+    if path is not None:
+        check_picture_name(path)
 
 
 def _preset_names(context: Any) -> Iterable[str]:
@@ -47,27 +50,24 @@ def _class_names(context: Any) -> Iterable[str]:
 
 # `str | Path` gives a str, and lets the shell offer files too.
 Name = Annotated[str | Path, Parameter(validator=_require_text)]
-Model = Annotated[
-    Name,
-    Parameter(
-        completer=_shipped_names,
-        help="A run, a saved model's folder, a name from `attnorm models`, or ORGANISATION/NAME on the Hub.",
-    ),
-]
-ModelName = Annotated[str, Parameter(completer=_shipped_names)]
+_MODEL = "A run, a saved model's folder, a name from `attnorm models`, or ORGANISATION/NAME on the Hub."
+Model = Annotated[Name, Parameter(completer=lambda context: shipped_models(), help=_MODEL)]
+ModelName = Annotated[str, Parameter(completer=lambda context: shipped_models())]
 PresetName = Annotated[str, Parameter(completer=_preset_names)]
 Data = Annotated[Name, Parameter(completer=_builtin_names, metavar="DATA")]
 Label = Annotated[str, Parameter(completer=_class_names)]
-Labels = Annotated[
-    list[str] | None, Parameter(completer=_class_names, help="Class names or indices (default: all classes).")
-]
-Out = Annotated[Path, Parameter(name=["--out", "-o"])]
-OptionalOut = Annotated[Path | None, Parameter(name=["--out", "-o"])]
-Force = Annotated[bool, Parameter(help="Overwrite existing files.")]
-Json = Annotated[bool, Parameter(name="--json", help="Print JSON, for a script.")]
+_LABELS = "Class names or indices (default: all classes)."
+Labels = Annotated[list[str] | None, Parameter(completer=_class_names, help=_LABELS)]
+_OUT = Parameter(name=["--out", "-o"])
+Out = Annotated[Path, _OUT]
+OptionalOut = Annotated[Path | None, _OUT]
+ImageOut = Annotated[Path, _OUT, Parameter(validator=_require_image_name)]
+OptionalImageOut = Annotated[Path | None, _OUT, Parameter(validator=_require_image_name)]
+Force = Annotated[bool, Parameter(help="Overwrite existing files.", show_default=False)]
+Json = Annotated[bool, Parameter(name="--json", help="Print JSON, for a script.", show_default=False)]
 Device = Annotated[str, Parameter(completer=lambda context: ("cpu", "cuda"), help="cpu or cuda.")]
-AtLeast1 = Annotated[int, Parameter(validator=Number(gte=1))]
 AtLeast0 = Annotated[int, Parameter(validator=Number(gte=0))]
+AtLeast1 = Annotated[int, Parameter(validator=Number(gte=1))]
 Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=1 << 63), help="Of the random numbers.")]
 
 

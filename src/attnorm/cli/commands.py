@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.exceptions import MissingArgumentError, UnusedCliTokensError
 
 import attnorm
 from attnorm.cli import (
     app,
-    bench,
     contact_sheet,
     data,
-    doctor,
     evaluate,
-    export,
     generate,
     inpaint,
     interpolate,
-    models,
-    presets,
+    listing,
+    machine,
     publish,
     reproduce,
     train,
@@ -33,46 +27,35 @@ ABOUT = """Attentive Normalization: train generators and inpainters, use them, a
 
 `attnorm COMMAND --help` explains a command. `--debug`, after any command, shows where an unexpected error came from.
 """
+COMPLETION = "Install completion of commands, options, models and class names for bash, zsh or fish."
 
 
 def _application() -> App:
     # Options with several values take all that follow, `--labels cat dog`; flags have no --no- form.
     common = Parameter(negative=(), consume_multiple=1)
-    root = App("attnorm", help=ABOUT, version=lambda: attnorm.__version__, default_parameter=common)
-    root["--help"].group = root["--version"].group = Group("Options", sort_key=3)
-    training, using, other = (
-        Group(name, sort_key=place) for place, name in enumerate(("Train and measure", "Use a model", "More"))
+    root = App("attnorm", help=ABOUT, version=attnorm.__version__, default_parameter=common)
+    training, using, other, options = (
+        Group(name, sort_key=place)
+        for place, name in enumerate(("Train and measure", "Use a model", "More", "Options"))
     )
-    for function in (train.train, train.resume, evaluate.evaluate, reproduce.reproduce, presets.presets):
+    for function in (train.train, train.resume, evaluate.evaluate, reproduce.reproduce, listing.presets):
         root.command(function, group=training)
-    for function in (
-        generate.generate,
-        interpolate.interpolate,
-        inpaint.inpaint,
-        visualize.visualize,
-        contact_sheet.contact_sheet,
-        app.app,
-        models.models,
-    ):
+    for function in (generate.generate, interpolate.interpolate, inpaint.inpaint, visualize.visualize):
         root.command(function, group=using)
-    root.command(
-        _family("data", "Prepare image sets for training, and inspect them.", other, data.prepare, data.inspect)
-    )
-    for function in (export.export, publish.package, publish.push, doctor.doctor):
+    for function in (contact_sheet.contact_sheet, app.app, listing.models):
+        root.command(function, group=using)
+    for function in (publish.export, publish.package, publish.push, machine.doctor):
         root.command(function, group=other)
-    root.command(_family("bench", "Measure speed and memory on this machine.", other, bench.layer))
-    root.register_install_completion_command(
-        help="Install completion of commands, options, models and class names for bash, zsh or fish.",
-        group=root["--help"].group,
-    )
+    sets = App("data", help="Prepare image sets for training, and inspect them.", group=training)
+    sets.command(data.prepare)
+    sets.command(data.inspect)
+    bench = App("bench", help="Measure speed and memory on this machine.", group=other)
+    bench.command(machine.layer)
+    root.command(sets)
+    root.command(bench)
+    root["--help"].group = root["--version"].group = options
+    root.register_install_completion_command(help=COMPLETION, group=options)
     return root
-
-
-def _family(name: str, about: str, group: Group, *functions: Callable[..., Any]) -> App:
-    family = App(name, help=about, group=group)
-    for function in functions:
-        family.command(function)
-    return family
 
 
 application = _application()
@@ -101,6 +84,5 @@ def sentence(error: CycloptsError) -> str:
             return f"{name} is required"
         count = max(error.argument.token_count()[0], 1)
         return f"{name} needs {'a value' if count == 1 else f'{count} values'}"
-    first, *more = str(error).partition(" Available commands")[0].rstrip(".").split(". ")
-    clauses = [clause[0].lower() + clause[1:] for clause in (first, *more)]
-    return ": ".join(clauses).replace(": did you mean", ", did you mean")
+    clauses = str(error).partition(" Available commands")[0].rstrip(".").split(". ")
+    return ": ".join(clause[0].lower() + clause[1:] for clause in clauses).replace(": did you mean", ", did you mean")

@@ -11,26 +11,19 @@ PACKAGES = {"PIL": "pillow", "cv2": "opencv-python-headless", "sklearn": "scikit
 
 def extras() -> dict[str, list[str]]:
     """The packages of every extra; empty where attnorm is not installed as a package."""
-    try:
-        requirements = requires("attnorm") or []
-    except PackageNotFoundError:
-        return {}
     found: dict[str, list[str]] = {}
-    for requirement in requirements:
-        extra = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", requirement)
-        name = re.match(r"[\w.-]+", requirement)
-        if extra and name:
-            found.setdefault(extra[1], []).append(name[0])
+    try:
+        for requirement in requires("attnorm") or []:
+            if matched := re.match(r"([\w.-]+).*extra\s*==\s*['\"]([\w-]+)['\"]", requirement):
+                found.setdefault(matched[2], []).append(matched[1])
+    except PackageNotFoundError:
+        pass
     return found
 
 
 def installation_of(module: str) -> str:
     """The command that installs what `import module` did not find: the first extra with it, or the package itself."""
     top = module.partition(".")[0]
-    package = _normalized(PACKAGES.get(top, top))
-    having = [extra for extra, names in extras().items() if package in map(_normalized, names)]
+    package = PACKAGES.get(top, top.replace("_", "-"))
+    having = [extra for extra, names in extras().items() if package.lower() in map(str.lower, names)]
     return f"pip install '.[{having[0]}]'" if having else f"pip install {package}"
-
-
-def _normalized(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 from attnorm.cli.arguments import Device, Force, Model, Out
 from attnorm.errors import UserError, one_line
@@ -14,19 +14,10 @@ if TYPE_CHECKING:
 
     from attnorm.data.compositing import EditableImage
 
-# Formats that keep every pixel as it is.
-FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}
+FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}  # which keep every pixel as it is
 # For a mode that needs too much memory.
 REMEDIES = {"native": "choose --mode crop or resize", "crop": "choose --mode resize", "resize": "scale the image down"}
-SOME_SKIPPED = 1
-
-
-class Work(NamedTuple):
-    """An image file, its mask's (None for its own transparency), and the file to write."""
-
-    image: Path
-    mask: Path | None
-    out: Path
+SOME_SKIPPED = 1  # exit code
 
 
 def inpaint(
@@ -56,18 +47,20 @@ def inpaint(
     from attnorm.data.compositing import check_mask
     from attnorm.data.decode import DecodeError, pillow_quiet
     from attnorm.data.progress import track
+    from attnorm.files import check_output, output_file
     from attnorm.inpainting_pipeline import InpaintingPipeline
     from attnorm.memory import check_memory
 
     many = image.is_dir()
     works = _folder(image, mask, out) if many else [_single(image, mask, out)]
-    _check_outputs(works, force)
+    for *_, path in works:
+        check_output(path, force)
     pipe = InpaintingPipeline.from_pretrained(model, device=device)
     skipped = 0
-    for work in track(works, "inpainting", len(works), show=many):
+    for source, its_mask, path in track(works, "inpainting", len(works), show=many):
         try:
             with pillow_quiet():
-                loaded, missing = read_image(work.image, work.mask)
+                loaded, missing = read_image(source, its_mask)
                 missing = check_mask(missing, loaded.size, resize_mask, "give one of its size or --resize-mask")
                 plan = pipe.plan(missing, mode)
                 if device == "cpu":
@@ -75,18 +68,22 @@ def inpaint(
                     check_memory(plan.memory, what, REMEDIES[plan.mode])
         except (DecodeError, UserError) as error:
             if not many:
-                raise UserError(f"{work.image}: {error}") from error
-            print(one_line(f"skipped {work.image}: {error}"), file=sys.stderr)
+                raise UserError(f"{source}: {error}") from error
+            print(one_line(f"skipped {source}: {error}"), file=sys.stderr)
             skipped += 1
             continue
         [completed] = pipe.fill([loaded.rgb], [missing], mode)
-        _save(loaded, completed, missing, work.out)
-    print(f"{len(works) - skipped} images in {out}" if many else works[0].out)
+        if loaded.is_reduced:
+            print(f"{path}: written with 8 bits per colour, of the 16 that the image has", file=sys.stderr)
+        with output_file(path) as partial:
+            result = loaded.composite(completed, missing)
+            result.save(partial, format=FORMATS[path.suffix.lower()], icc_profile=loaded.profile)
+    print(f"{len(works) - skipped} images in {out}" if many else works[0][-1])
     return SOME_SKIPPED if skipped else 0
 
 
 def read_image(image: Path, mask: Path | None) -> tuple[EditableImage, np.ndarray]:
-    """An image to complete, and the pixels that its mask, or its own transparency, marks as missing.
+    """An image to complete, and the pixels (h, w) bool that its mask, or its own transparency, marks as missing.
 
     Raises:
         DecodeError: a file cannot be read.
@@ -103,28 +100,25 @@ def read_image(image: Path, mask: Path | None) -> tuple[EditableImage, np.ndarra
         raise DecodeError(f"the mask {mask}: {error}: give another file") from error
 
 
-def _single(image: Path, mask: Path | None, out: Path) -> Work:
+def _single(image: Path, mask: Path | None, out: Path) -> tuple[Path, Path | None, Path]:
     if mask is not None and mask.is_dir():
         raise UserError(f"{mask} is a folder, but {image} is one image: give its mask")
     if out.is_dir() or not out.suffix:
         out = out / f"{image.stem}.png"
     if out.suffix.lower() not in FORMATS:
         raise UserError(f"{out}: completed images are written as {' or '.join(FORMATS)}, which keep every known pixel")
-    return Work(image, mask, out)
+    return image, mask, out
 
 
-def _folder(folder: Path, mask: Path | None, out: Path) -> list[Work]:
+def _folder(folder: Path, mask: Path | None, out: Path) -> list[tuple[Path, Path | None, Path]]:
+    """Each image with its mask and the file to write. A mask that is not there is reported when it is read."""
     if out.is_file() or out.suffix.lower() in FORMATS:
         raise UserError(f"{folder} is a folder of images, so --out must be a folder, not {out}")
-    masks = _by_name(mask) if mask is not None and mask.is_dir() else {}
-    works = []
-    for name, file in _by_name(folder).items():
-        if mask is not None and mask.is_dir():
-            its_mask: Path | None = masks.get(name, mask / name)  # one that is not there is reported when it is read
-        else:
-            its_mask = mask
-        works.append(Work(file, its_mask, (out / name).with_name(f"{file.stem}.png")))
-    return works
+    images = _by_name(folder)
+    masks: dict[str, Path | None] = dict.fromkeys(images, mask)
+    if mask is not None and mask.is_dir():
+        masks = {name: mask / name for name in images} | _by_name(mask)
+    return [(file, masks[name], (out / name).with_name(f"{file.stem}.png")) for name, file in images.items()]
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
@@ -138,23 +132,3 @@ def _by_name(folder: Path) -> dict[str, Path]:
             raise UserError(f"{found[name]} and {file} differ in their ending only: rename one of them")
         found[name] = file
     return found
-
-
-def _check_outputs(works: list[Work], force: bool) -> None:
-    from attnorm.files import check_folder, check_output
-
-    for work in works:
-        if work.out.exists():
-            check_output(work.out, force)
-    for folder in {work.out.parent for work in works}:
-        check_folder(folder, works[0].out if len(works) == 1 else folder)
-
-
-def _save(loaded: EditableImage, completed: np.ndarray, missing: np.ndarray, path: Path) -> None:
-    from attnorm.files import output_file
-
-    if loaded.is_reduced:
-        print(f"{path}: written with 8 bits per colour, of the 16 that the image has", file=sys.stderr)
-    with output_file(path) as partial:
-        image = loaded.composite(completed, missing)
-        image.save(partial, format=FORMATS[path.suffix.lower()], icc_profile=loaded.profile)

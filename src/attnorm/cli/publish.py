@@ -1,4 +1,4 @@
-"""`attnorm package` and `attnorm push`."""
+"""`attnorm export`, `attnorm package` and `attnorm push`: models for others."""
 
 from __future__ import annotations
 
@@ -9,8 +9,30 @@ from typing import TYPE_CHECKING
 
 from cyclopts import Parameter
 
+from attnorm.cli.arguments import Force, Model, OptionalOut
+
 if TYPE_CHECKING:
     from attnorm.hub import PackageOptions
+
+
+def export(model: Model, /, *, out: OptionalOut = None, force: Force = False) -> None:
+    """Export a generator or an inpainting model to a file that runs without attnorm.
+
+    The batch size is left open, and for inpainting models the image size too. The file is run and compared with the
+    network before it is kept. Its metadata has the class names, sizes and licence that a program needs.
+
+    Args:
+        out: FILE.onnx, or FILE.pt2 for PyTorch's exported program (default: the model's name.onnx).
+    """
+    from attnorm.export import export
+    from attnorm.files import check_output
+    from attnorm.models.pretrained import name_of
+
+    path = out or Path(f"{name_of(model)}.onnx")
+    check_output(path, force)
+    difference = export(model, path)
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    print(f"largest difference from the network: {difference:.1e}, for images in [-1, 1]")
 
 
 @Parameter(name="*")

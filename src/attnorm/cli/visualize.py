@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attnorm.cli.arguments import AtLeast0, AtLeast1, Device, Force, Labels, Model, OptionalOut, print_table
+from attnorm.cli.arguments import AtLeast0, AtLeast1, Device, Force, Labels, Model, OptionalImageOut, print_table
 from attnorm.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def visualize(
     mask: Path | None = None,
     /,
     *,
-    out: OptionalOut = None,
+    out: OptionalImageOut = None,
     regions: Path | None = None,
     labels: Labels = None,
     count: AtLeast1 | None = None,
@@ -51,56 +51,51 @@ def visualize(
     from attnorm.models.pretrained import task_of
     from attnorm.pipelines import ClassConditionalPipeline
     from attnorm.plots.charts import check_chart_name
-    from attnorm.plots.saving import check_picture_name
 
     if out is None and regions is None:
         raise UserError("give --out for the sheet, --regions for the regions' statistics, or both")
     if out is not None:
-        check_picture_name(out)
+        check_output(out, force)
     if regions is not None:
         check_chart_name(regions)
-    for path in filter(None, (out, regions, regions and regions.with_suffix(".json"))):
-        check_output(path, force)
-    if out == regions:
-        raise UserError(f"--out and --regions are both {out}: give them different names")
+        check_output(regions, force)
+        check_output(regions.with_suffix(".json"), force)
     if task_of(model) == "inpainting":
         for name, value in {"labels": labels, "count": count, "seed": seed, "regions": regions}.items():
             if value is not None:
                 raise UserError(f"--{name} is for class-conditional models, and {model} is inpainting: leave it out")
         if image is None or out is None:
             raise UserError(f"{model} completes images: attnorm visualize MODEL IMAGE MASK -o SHEET.png")
-        _visualize_inpainting(model, image, mask, out, entities, device)
-        return
-    if image is not None:
-        raise UserError(f"{model} completes no images: leave {image} out")
-    pipe = ClassConditionalPipeline.from_pretrained(model, device=device)
-    with ExitStack() as stack:
-        recorded = {} if regions is None else stack.enter_context(record_regions(pipe.generator))
-        drawn = pipe.draw(labels, count or COUNT, seed or 0, with_layouts=True)
-    if not drawn.layouts:
-        raise _no_layout(model)
-    [(layer, layouts)] = drawn.layouts.items()  # a generator has one long-range layer
-    _check_entities(entities, layouts)
-    if out is not None:
+        layouts, sheet = _completed(model, image, mask, entities, device)
+    else:
+        if image is not None:
+            raise UserError(f"{model} completes no images: leave {image} out")
+        pipe = ClassConditionalPipeline.from_pretrained(model, device=device)
+        with ExitStack() as stack:
+            recorded = {} if regions is None else stack.enter_context(record_regions(pipe.generator))
+            drawn = pipe.draw(labels, count or COUNT, seed or 0, with_layouts=True)
+        layouts = _checked(drawn.layouts, entities, model)
         titles = [pipe.class_names[label] for label in drawn.labels]
-        plots.save_picture(plots.layout_sheet(drawn.pictures, layouts, titles, entities), out)
+        sheet = plots.layout_sheet(drawn.pictures, layouts, titles, entities)
+    if out is not None:
+        plots.save_picture(sheet, out)
         _print_usage(out, layouts)
     if regions is not None:
+        [layer] = drawn.layouts
         about = {"model": str(model), "layer": layer, "seed": seed or 0, "labels": list(drawn.labels)}
         _report_regions(recorded[layer].summary(), about, regions)
 
 
-def _visualize_inpainting(
-    model: str | Path, image: Path, mask: Path | None, out: Path, entities: list[int] | None, device: str
-) -> None:
-    """Draws the layout of an image that an inpainting model completes."""
+def _completed(
+    model: str | Path, image: Path, mask: Path | None, entities: list[int] | None, device: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The layout (1, n, h, w) of an image that an inpainting model completes, and the sheet."""
     from attnorm.cli.inpaint import read_image
     from attnorm.data.compositing import check_mask
     from attnorm.data.decode import DecodeError, pillow_quiet
     from attnorm.inpainting_pipeline import InpaintingPipeline
     from attnorm.memory import check_memory
     from attnorm.metrics.inpainting import composite
-    from attnorm.plots import save_picture
     from attnorm.plots.inpainting import inpainting_layout_sheet
 
     try:
@@ -110,28 +105,25 @@ def _visualize_inpainting(
     except DecodeError as error:
         raise UserError(f"{image}: {error}") from error
     pipe = InpaintingPipeline.from_pretrained(model, device=device)
-    if pipe.generator.config.branch.kind != "attentive_norm":
-        raise _no_layout(model)
     plan = pipe.plan(missing, "native")  # a layout is one of the whole image
     if device == "cpu":
         height, width = missing.shape
         check_memory(plan.memory, f"a layout of {width}×{height} pixels", "scale the image down")
     stages = pipe.stages(loaded.rgb[None], missing[None])
-    [layouts] = stages.layouts.values()  # the branch has one layer
-    _check_entities(entities, layouts)
+    layouts = _checked(stages.layouts, entities, model)
     completed = composite(loaded.rgb[None], stages.refined, missing[None])[0]
-    save_picture(inpainting_layout_sheet(loaded.rgb, missing, completed, layouts[0], entities or ()), out)
-    _print_usage(out, layouts)
+    return layouts, inpainting_layout_sheet(loaded.rgb, missing, completed, layouts[0], entities or ())
 
 
-def _no_layout(model: str | Path) -> UserError:
-    return UserError(f"{model} has no attentive normalization, so there is no layout to draw")
-
-
-def _check_entities(entities: list[int] | None, layouts: np.ndarray) -> None:
+def _checked(layouts: dict[str, np.ndarray], entities: list[int] | None, model: str | Path) -> np.ndarray:
+    """The layouts of the model's one long-range layer."""
+    if not layouts:
+        raise UserError(f"{model} has no attentive normalization, so there is no layout to draw")
+    [found] = layouts.values()
     for entity in entities or ():
-        if not 0 <= entity < layouts.shape[1]:
-            raise UserError(f"there is no entity {entity}: the model's entities are 0 to {layouts.shape[1] - 1}")
+        if not 0 <= entity < found.shape[1]:
+            raise UserError(f"there is no entity {entity}: the model's entities are 0 to {found.shape[1] - 1}")
+    return found
 
 
 def _print_usage(sheet: Path, layouts: np.ndarray) -> None:
