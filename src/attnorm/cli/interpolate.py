@@ -50,7 +50,7 @@ def interpolate(
     from attnorm import plots
     from attnorm.files import check_output
     from attnorm.pipelines import ClassConditionalPipeline
-    from attnorm.plots.animation import check_film_name
+    from attnorm.plots.saving import check_film_name
 
     check_output(out, force)
     if animation is not None:

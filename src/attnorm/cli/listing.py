@@ -14,11 +14,7 @@ FOR_CPU = ("-cpu", "-digits")  # endings of presets' names
 
 
 def models(name: ModelName | None = None, /, *, as_json: Json = False) -> None:
-    """List the trained models that come with attnorm, or print the card of one.
-
-    Args:
-        name: The model whose card is printed.
-    """
+    """List the trained models that come with attnorm, or print the card of one."""
     from huggingface_hub import ModelCard
 
     from attnorm.config import nearest
@@ -67,9 +63,6 @@ def presets(name: PresetName | None = None, /, *, as_json: Json = False) -> None
     """List the presets, or print one as YAML.
 
     A preset is a system of the paper with the networks and the settings for an image size; any images will do.
-
-    Args:
-        name: The preset to print.
     """
     from attnorm.config import to_dict, to_yaml
     from attnorm.presets import DEMOS, INPAINTERS, PRESETS, SYSTEMS, get_preset

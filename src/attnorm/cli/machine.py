@@ -21,7 +21,11 @@ def doctor(*, as_json: Json = False) -> None:
     import yaml
 
     found: dict[str, Any] = {
-        "versions": {"attnorm": version("attnorm"), "python": platform.python_version(), "torch": torch.__version__},
+        "versions": {
+            "attnorm": version("attnorm"),
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+        },
         "machine": f"{platform.system()} {platform.machine()}",
         "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
@@ -40,7 +44,7 @@ def doctor(*, as_json: Json = False) -> None:
 
 
 def _backends() -> dict[str, dict[str, Any]]:
-    """By device, the backend that a call in float32 takes, and of each backend why it cannot run one, None if it can."""
+    """By device, the backend that a float32 call takes, and why each backend cannot run one (None if it can)."""
     import torch
 
     from attnorm.layers import backend_for, backend_refusals

@@ -143,7 +143,7 @@ def _report_regions(summary: RegionSummary, about: dict[str, Any], path: Path) -
     """Writes the chart and its numbers, and prints them as a table."""
     from attnorm.files import output_file
     from attnorm.metrics.regions import region_table
-    from attnorm.plots.region_chart import save_region_chart
+    from attnorm.plots import save_region_chart
 
     names, rows = region_table(summary)
     save_region_chart(summary, path, f"features that {about['layer']} normalises, {len(about['labels'])} images")
