@@ -28,13 +28,13 @@ def _require_image_name(kind: Any, path: Path | None) -> None:
 def _preset_names(context: Any) -> Iterable[str]:
     from attnorm.presets import PRESETS
 
-    return PRESETS
+    return list(PRESETS)
 
 
 def _builtin_names(context: Any) -> Iterable[str]:
     from attnorm.data.builtin import BUILTIN
 
-    return BUILTIN
+    return list(BUILTIN)
 
 
 def _class_names(context: Any) -> Iterable[str]:
@@ -51,8 +51,8 @@ def _class_names(context: Any) -> Iterable[str]:
 # `str | Path` gives a str, and lets the shell offer files too.
 Name = Annotated[str | Path, Parameter(validator=_require_text)]
 _MODEL = "A run, a saved model's folder, a name from `attnorm models`, or ORGANISATION/NAME on the Hub."
-Model = Annotated[Name, Parameter(completer=lambda context: shipped_models(), help=_MODEL)]
-ModelName = Annotated[str, Parameter(completer=lambda context: shipped_models())]
+Model = Annotated[Name, Parameter(completer=lambda context: list(shipped_models()), help=_MODEL)]
+ModelName = Annotated[str, Parameter(completer=lambda context: list(shipped_models()))]
 PresetName = Annotated[str, Parameter(completer=_preset_names)]
 Data = Annotated[Name, Parameter(completer=_builtin_names, metavar="DATA")]
 Label = Annotated[str, Parameter(completer=_class_names)]

@@ -54,7 +54,7 @@ def _application() -> App:
     root.command(sets)
     root.command(bench)
     root["--help"].group = root["--version"].group = options
-    root.register_install_completion_command(help=COMPLETION, group=options)
+    root.register_install_completion_command(add_to_startup=False, help=COMPLETION, group=options)
     return root
 
 

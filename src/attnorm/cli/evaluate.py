@@ -22,7 +22,7 @@ OF_TASK = {
 def _metric_names(context: Any) -> Iterable[str]:
     from attnorm.metrics.registry import known_metrics
 
-    return known_metrics()
+    return list(known_metrics())
 
 
 @Parameter(name="*")
