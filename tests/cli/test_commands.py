@@ -28,15 +28,15 @@ def test_every_command_explains_itself_and_its_options(name, output):
         arguments = arguments[word]
     if arguments.default_command is not None:
         for argument in arguments.assemble_argument_collection(parse_docstring=True):
-            obvious = ("--device", "--channels", "--entities", "--dtype", "NAME", "MODELS", "RUN")
+            obvious = ("*", "--device", "--channels", "--entities", "--dtype", "NAME", "MODELS", "RUN")
             assert argument.parameter.help or argument.name in obvious, argument.name
 
 
 def test_help_needs_neither_torch_nor_numpy():
     program = (
         "import sys, attnorm.cli\n"
-        "for words in (['--help'], ['train', '--help'], ['__complete', 'generate', 'an-gan-cifar10', '--labels', '']):\n"
-        "    assert attnorm.cli.main(words) == 0\n"
+        "for line in ('--help', 'train --help', '__complete generate an-gan-cifar10 --labels h'):\n"
+        "    assert attnorm.cli.main(line.split()) == 0\n"
         "assert not {'torch', 'numpy', 'huggingface_hub', 'yaml'} & sys.modules.keys()"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
@@ -84,7 +84,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(refused, m
 def test_without_cyclopts_the_extra_is_named(refused, monkeypatch):
     monkeypatch.delitem(sys.modules, "attnorm.cli.commands")
     monkeypatch.setitem(sys.modules, "cyclopts", None)
-    assert refused("--help") == "the package 'cyclopts' is missing: pip install '.[train]'"
+    assert refused("--help").startswith("the package 'cyclopts' is missing: pip install ")
 
 
 def raising(error):
@@ -110,9 +110,8 @@ def test_an_unexpected_error_is_one_line_and_debug_shows_where(monkeypatch, caps
         main(["presets", "--debug"])
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["presets"]])
-def test_a_reader_that_has_seen_enough_is_no_error(arguments):
-    command = f"{sys.executable} -m attnorm {' '.join(arguments)} | head -1; echo ${{PIPESTATUS[0]}}"
+def test_a_reader_that_has_seen_enough_is_no_error():
+    command = f"{sys.executable} -m attnorm presets | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.stderr == ""
     assert done.stdout.splitlines()[1] == "0"

@@ -88,7 +88,7 @@ def refused(tmp_path, capsys):
 def test_known_pixels_come_back_bit_for_bit(model, mode, pixels, capsys):
     save("picture.png", pixels)
     out, err = run(capsys, model, "picture.png", "mask.png", "-o", "out.png")
-    assert (out, err) == ("out.png (about 0.1 GB of memory)\n", "")
+    assert (out, err) == ("out.png\n", "")
     found_mode, found = read("out.png")
     assert found_mode == mode and found.dtype == pixels.dtype
     assert np.array_equal(found[~HOLE], pixels[~HOLE])
@@ -111,9 +111,7 @@ def test_transparent_pixels_are_the_hole_if_no_mask_is_given(model, capsys, refu
     assert np.array_equal(found[~HOLE], pixels[~HOLE])
     assert (found[HOLE, 3] == 255).all()
     save("opaque.png", noise(3))
-    assert "opaque.png: it has no transparent pixels that could be the hole" in refused(
-        model, "opaque.png", "-o", "o.png"
-    )
+    assert "opaque.png: it has no transparent pixels to use as the mask" in refused(model, "opaque.png", "-o", "o.png")
 
 
 def test_cmyk_and_rotated_pictures(model, capsys):
@@ -142,7 +140,7 @@ def test_colour_of_16_bits_is_said_to_become_8(model, capsys):
     rows = b"".join(b"\0" + row.tobytes() for row in noise(3, high=65536, dtype=np.uint16).astype(">u2"))
     Path("deep.png").write_bytes(png(WIDTH, HEIGHT, 16, zlib.compress(rows)))
     _, err = run(capsys, model, "deep.png", "mask.png", "-o", "out.png")
-    assert err == "1 with 16 bits per colour: Pillow reads 8 of them, and so many are written\n"
+    assert err == "out.png: written with 8 bits per colour, of the 16 that the image has\n"
 
 
 def png(width, height, bits, data):
@@ -157,7 +155,7 @@ def png(width, height, bits, data):
 
 def test_masks_of_another_size_are_scaled_if_that_is_asked_for(model, capsys, refused):
     save("picture.png", noise(3).repeat(2, 0).repeat(2, 1))
-    assert "the mask is 50×40 and the picture 100×80" in refused(model, "picture.png", "mask.png", "-o", "out.png")
+    assert "the mask is 50×40 and the image 100×80" in refused(model, "picture.png", "mask.png", "-o", "out.png")
     run(capsys, model, "picture.png", "mask.png", "-o", "out.png", "--resize-mask")
     same = (read("out.png")[1] == read("picture.png")[1]).all(-1)
     assert same[~HOLE.repeat(2, 0).repeat(2, 1)].all() and not same.all()
@@ -184,17 +182,14 @@ def folder():
 
 
 @pytest.mark.usefixtures("folder")
-@pytest.mark.parametrize("batch", [1, 2, 5])
-def test_a_folder_with_one_mask_for_all(model, batch, tmp_path, capsys):
-    out, err = run(capsys, model, "in", "mask.png", "-o", "out", "--batch", batch)
-    assert (out, err) == ("3 pictures in out (about 0.1 GB of memory)\n", "")
+def test_a_folder_with_one_mask_for_all(model, tmp_path, capsys):
+    out, err = run(capsys, model, "in", "mask.png", "-o", "out")
+    assert (out, err) == ("3 images in out\n", "")
     assert files(tmp_path / "out") == ["a.png", "b.png", "sub/c.png"]
     for name in ("a", "b", "sub/c"):
         (source,) = (tmp_path / "in").glob(f"{name}.*")
         run(capsys, model, source, "mask.png", "-o", "alone.png", "--force")
-        alone, found = read("alone.png")[1].astype(int), read(f"out/{name}.png")[1]
-        assert np.abs(alone - found).max() <= 1
-        assert np.array_equal(alone[~HOLE], found[~HOLE])
+        assert np.array_equal(read("alone.png")[1], read(f"out/{name}.png")[1])
 
 
 @pytest.mark.usefixtures("folder")
@@ -203,13 +198,12 @@ def test_a_folder_of_masks_and_what_is_skipped_is_counted(model, tmp_path, capsy
         save(f"masks/{name}", hole.astype(np.uint8) * 255)
     save("in/e.png", noise(3))
     (tmp_path / "in" / "d.png").write_text("no picture")
-    out, err = run(capsys, model, "in", "masks", "-o", "out", "--batch", 2, code=1)
-    assert out.startswith("2 pictures in out")
+    out, err = run(capsys, model, "in", "masks", "-o", "out", code=1)
+    assert out == "2 images in out\n"
     assert err.splitlines() == [
-        "skipped 3:",
-        "  in/b.jpg: there is no mask of that name in masks",
-        "  in/d.png: not a picture in a known format: give another file",
-        "  in/e.png: the mask marks no pixel: light pixels (128 or more of 255) are the missing ones",
+        "skipped in/b.jpg: the mask masks/b: No such file or directory: give another file",
+        "skipped in/d.png: not an image in a known format",
+        "skipped in/e.png: the mask marks no pixel: light pixels (128 or more of 255) are the missing ones",
     ]
     assert files(tmp_path / "out") == ["a.png", "sub/c.png"]
     found, given = read("out/sub/c.png")[1], read("in/sub/c.png")[1]
@@ -221,16 +215,9 @@ def test_a_damaged_mask_among_many_is_named(model, tmp_path, capsys):
     save("masks/a.png", HOLE.astype(np.uint8) * 255)
     (tmp_path / "masks" / "b.png").write_text("no picture")
     _, err = run(capsys, model, "in", "masks", "-o", "out", code=1)
-    assert "  in/b.jpg: the mask masks/b.png: not a picture in a known format: give another file" in err.splitlines()
-
-
-def test_a_long_list_of_skipped_pictures_is_abridged(model, tmp_path, capsys):
-    save("in/a.png", noise(3))
-    for number in range(14):
-        (tmp_path / "in" / f"{number}.png").write_text("no picture")
-    _, err = run(capsys, model, "in", "mask.png", "-o", "out", code=1)
-    assert err.splitlines()[0] == "skipped 14:"
-    assert err.splitlines()[-1] == "  and 4 more"
+    assert (
+        "skipped in/b.jpg: the mask masks/b.png: not an image in a known format: give another file" in err.splitlines()
+    )
 
 
 def test_what_is_too_large_for_the_memory_is_refused_or_skipped(model, capsys, refused, monkeypatch):
@@ -249,8 +236,8 @@ def test_what_is_too_large_for_the_memory_is_refused_or_skipped(model, capsys, r
     assert "mode native on 600×500 pixels would take at least 0.1 GB" in message
     assert message.endswith("choose --mode crop or resize")
     out, err = run(capsys, *arguments, code=1)
-    assert out.startswith("1 pictures in out")
-    assert err.startswith("skipped 1:\n  pictures/large.png: mode native")
+    assert out == "1 images in out\n"
+    assert err.startswith("skipped pictures/large.png: mode native")
     assert files(Path("out")) == ["small.png"]
     run(capsys, *arguments[:-1], "crop", "--force")
     assert files(Path("out")) == ["large.png", "small.png"]
@@ -265,13 +252,13 @@ def test_existing_pictures_are_overwritten_with_force_only(model, tmp_path, caps
     for name in ("a", "b"):
         save(f"in/{name}.png", noise(3))
         save(f"out/{name}.png", noise(3))
-    assert "out/a.png and 1 more exists already" in refused(model, "in", "mask.png", "-o", "out")
+    assert "out/a.png exists already" in refused(model, "in", "mask.png", "-o", "out")
     run(capsys, model, "in", "mask.png", "-o", "out", "--force")
 
 
 def test_a_folder_as_output_of_one_picture(model, capsys):
     save("picture.jpg", noise(3))
-    assert run(capsys, model, "picture.jpg", "mask.png", "-o", "new/folder").out.startswith("new/folder/picture.png ")
+    assert run(capsys, model, "picture.jpg", "mask.png", "-o", "new/folder").out == "new/folder/picture.png\n"
     assert read("new/folder/picture.png")[0] == "RGB"
 
 
@@ -307,17 +294,16 @@ def test_what_cannot_be_done_is_refused(model, tmp_path, refused, finished_run):
         (["picture.png", "black.png"], "picture.png: the mask marks no pixel"),
         (["picture.png", "white.png"], "picture.png: the mask marks every pixel"),
         (["picture.png", "nothing.png"], "the mask nothing.png: No such file or directory"),
-        (["picture.png", "text.png"], "the mask text.png: not a picture in a known format"),
-        (["text.png", "mask.png"], "text.png: not a picture in a known format"),
+        (["picture.png", "text.png"], "the mask text.png: not an image in a known format"),
+        (["text.png", "mask.png"], "text.png: not an image in a known format"),
         (["nothing.png", "mask.png"], "nothing.png: No such file or directory"),
         (["bomb.png", "mask.png"], "bomb.png: more than"),
         (["picture.png", "bomb.png"], "the mask bomb.png: more than "),
-        (["small.png", "small-mask.png"], "small.png: a picture must have at least 32 pixels a side, got 50×20"),
-        (["picture.png", "empty"], "empty is a folder, but picture.png is one picture"),
-        (["empty", "mask.png"], "empty holds no picture"),
+        (["small.png", "small-mask.png"], "small.png: an image must have at least 32 pixels a side, got 50×20"),
+        (["picture.png", "empty"], "empty is a folder, but picture.png is one image"),
+        (["empty", "mask.png"], "empty"),
         (["twice", "mask.png"], "differ in their ending only"),
-        (["picture.png", "mask.png", "--batch", "0"], "--batch must be at least 1"),
-        (["picture.png", "mask.png", "--mode", "magic"], "invalid choice: 'magic'"),
+        (["picture.png", "mask.png", "--mode", "magic"], 'invalid value "magic" for --mode: choose from'),
         (["picture.png", "mask.png", "--device", "banana"], "PyTorch cannot use the device 'banana'"),
     ):
         assert part in refused(model, *arguments, "-o", "new"), arguments
@@ -325,10 +311,4 @@ def test_what_cannot_be_done_is_refused(model, tmp_path, refused, finished_run):
     assert "so --out must be a folder, not out.png" in refused(model, "twice", "mask.png", "-o", "out.png")
     assert "there is no run or model at nowhere" in refused("nowhere", "picture.png", "mask.png", "-o", "new")
     assert "is a class-conditional model" in refused(finished_run, "picture.png", "mask.png", "-o", "new")
-    assert "required: IMAGE" in refused(model, "-o", "new")
-
-
-@pytest.mark.usefixtures("folder")
-def test_masks_that_fit_no_picture_are_refused(model, refused):
-    save("masks/x.png", HOLE.astype(np.uint8) * 255)
-    assert "no mask in masks has the name of a picture in in" in refused(model, "in", "masks", "-o", "out")
+    assert "IMAGE is required" in refused(model, "-o", "new")

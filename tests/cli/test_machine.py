@@ -54,7 +54,7 @@ def test_a_gpu_that_fails_is_reported(found, monkeypatch):
 
 
 def test_the_benchmark_of_the_layer_writes_its_report(output, tmp_path):
-    out = output("bench", "layer", "--sizes", 4, 8, "--rounds", 1, "--json", tmp_path / "layer.json").out
+    out = output("bench", "layer", "--sizes", 8, 16, "--rounds", 1, "--json", tmp_path / "layer.json").out
     report = json.loads((tmp_path / "layer.json").read_text())
-    assert report["settings"]["sizes"] == [4, 8]
+    assert report["settings"]["sizes"] == [8, 16]
     assert "AttentiveNorm2d" in out

@@ -22,7 +22,19 @@ def begun(monkeypatch, output):
 
 def test_fields_are_set_by_their_dotted_names_with_several_values(begun):
     config, fixed = begun(
-        "an-gan-digits", "--steps", 5, *PLACE, "--generator.channels", 8, 8, 8, 8, "--generator_lr=1e-3", "--betas", 0, 0.9
+        "an-gan-digits",
+        "--steps",
+        5,
+        *PLACE,
+        "--generator.channels",
+        8,
+        8,
+        8,
+        8,
+        "--generator_lr=1e-3",
+        "--betas",
+        0,
+        0.9,
     )
     assert (config.data, config.steps, config.generator_lr, config.betas) == ("digits", 5, 1e-3, (0.0, 0.9))
     assert config.generator.channels == (8, 8, 8, 8)

@@ -55,7 +55,7 @@ Model = Annotated[Name, Parameter(completer=lambda context: list(shipped_models(
 ModelName = Annotated[str, Parameter(completer=lambda context: list(shipped_models()))]
 PresetName = Annotated[str, Parameter(completer=_preset_names)]
 Data = Annotated[Name, Parameter(completer=_builtin_names, metavar="DATA")]
-Label = Annotated[str, Parameter(completer=_class_names)]
+LabelPair = Annotated[tuple[str, str], Parameter(completer=_class_names)]
 _LABELS = "Class names or indices (default: all classes)."
 Labels = Annotated[list[str] | None, Parameter(completer=_class_names, help=_LABELS)]
 _OUT = Parameter(name=["--out", "-o"])

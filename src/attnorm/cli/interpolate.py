@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from attnorm.cli.arguments import AtLeast1, Device, Force, ImageOut, Label, Model, Seed
+from attnorm.cli.arguments import AtLeast1, Device, Force, ImageOut, LabelPair, Model, Seed
 from attnorm.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def interpolate(
     model: Model,
     /,
     *,
-    labels: tuple[Label, Label],
+    labels: LabelPair,
     out: ImageOut,
     frames: Annotated[int, Parameter(validator=Number(gte=2))] = 8,
     rows: AtLeast1 = 4,
