@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	@if [ -e $(DEMO) ]; then mv $(DEMO) $(DEMO)-$$(date +%Y%m%d-%H%M%S); fi
 	$(BIN)/attnorm train demo-digits --data digits --out $(DEMO)
-	$(BIN)/attnorm generate $(DEMO) --count 10 -o $(DEMO)/digits.png
+	$(BIN)/attnorm generate $(DEMO) --per-class 10 -o $(DEMO)/digits.png
 	$(BIN)/attnorm visualize $(DEMO) --count 10 -o $(DEMO)/layouts.png
 	$(BIN)/attnorm contact-sheet $(DEMO) -o $(DEMO)/sheet.png
 
