@@ -95,11 +95,11 @@ def tiny_inpainting_arguments():
 
 
 @pytest.fixture
-def tiny_inpainting_config(tiny_inpainting_arguments):
-    from attnorm.config import override
+def tiny_inpainting_config():
+    from attnorm.config import derive
     from attnorm.presets import get_preset
 
-    return override(get_preset("inpaint-an-64-cpu"), tiny_inpainting_arguments)
+    return derive(get_preset("inpaint-an-64-cpu"), TINY_INPAINTING)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ NAMES = ("cat", "0", "dog")  # the second one's name is the first one's index
 def pipe():
     """An untrained generator whose attentive normalization does something."""
     torch.manual_seed(0)
-    spot = LongRangeConfig("attentive_norm", num_entities=4, temperature=1.0)
+    spot = LongRangeConfig(kind="attentive_norm", num_entities=4, temperature=1.0)
     config = GeneratorConfig(num_classes=3, channels=(8, 8, 8, 8), latent_dim=16, long_range=spot, class_names=NAMES)
     generator = Generator(config)
     with torch.no_grad():

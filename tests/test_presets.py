@@ -179,6 +179,7 @@ def test_the_inpainting_systems_differ_in_their_branch_only(size):
     for system, kind in (("an", "attentive_norm"), ("ca", "contextual_attention"), ("plain", "none")):
         assert get_preset(f"inpaint-{system}-{size}").generator.branch.kind == kind
         assert differing(f"inpaint-{system}-{size}", f"inpaint-plain-{size}") <= {"generator.branch.kind"}
+        assert get_preset(f"inpaint-{system}-{size}").generator.dense_bottleneck == size.endswith("cpu")
 
 
 def test_inpaint_an_256_has_the_papers_settings():
@@ -189,4 +190,5 @@ def test_inpaint_an_256_has_the_papers_settings():
     assert (config.adversarial_weight, config.penalty_weight) == (1e-3, 10.0)
     assert (config.generator.branch.affine, config.generator.branch.num_entities) == ("none", 16)
     assert config.generator.branch.temperature == 0.1
+    assert not config.generator.dense_bottleneck
     assert get_preset("demo-inpaint") == get_preset("inpaint-an-64-cpu")

@@ -173,7 +173,7 @@ def call(arguments: Sequence[str], seconds: float = LONGEST_SECONDS) -> subproce
 
 def final_state(run: Path) -> dict[str, Any]:
     """The newest whole checkpoint."""
-    state, _ = checkpoint.newest(run / "checkpoints", torch.device("cpu"))
+    state, _ = checkpoint.newest(run / "checkpoints")
     if state is None:
         raise FileNotFoundError(f"{run} has no checkpoint")
     return state

@@ -24,7 +24,7 @@ def save_inpainter(folder, kind):
 
 def save_generator(folder, kind):
     torch.manual_seed(0)
-    spot = LongRangeConfig(kind, num_entities=4, temperature=1.0)
+    spot = LongRangeConfig(kind=kind, num_entities=4, temperature=1.0)
     network = Generator(
         GeneratorConfig(num_classes=3, channels=(8, 8, 8, 8), latent_dim=16, long_range=spot, class_names=NAMES)
     )

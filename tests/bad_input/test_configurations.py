@@ -60,11 +60,6 @@ def test_a_strange_configuration_is_refused_by_resume(name, strange, refused):
     refused(["resume", strange(content)], "config.yaml", *parts)
 
 
-def test_another_command_that_reads_the_configuration_says_the_same(strange, refused):
-    run = strange(CONTENTS["unknown field"][0])
-    refused(["agreement", run, "-o", "out.png"], "unknown field 'step'", "did you mean 'steps'?")
-
-
 @pytest.mark.parametrize("command", ["evaluate", "visualize"])
 def test_commands_that_read_the_model_miss_it_first(command, strange, refused):
     options = [] if command == "evaluate" else ["-o", "out.png"]

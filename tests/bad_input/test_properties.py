@@ -143,7 +143,7 @@ shares = st.tuples(st.floats(0.01, 0.6), st.floats(0.0, 0.3)).map(lambda pair: (
     st.integers(0, 2**40),
 )
 def test_any_mask_has_its_share_and_is_a_function_of_seed_and_index(kind, fraction, aspect, size, seed, index):
-    config = MaskConfig(kind, fraction, aspect)
+    config = MaskConfig(kind=kind, fraction=fraction, aspect=aspect)
     masks, refusal = tried(Masks, config, size)
     if refusal is not None:
         assert kind == "centre" and "lower the mask fraction" in str(refusal)

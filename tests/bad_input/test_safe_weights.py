@@ -161,12 +161,11 @@ def with_state(run, content):
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-@pytest.mark.parametrize("line", ["resume {} --steps 8", "agreement {} -o out.png"])
-def test_a_training_state_that_is_a_program_does_not_run(line, world, malicious, trace, tmp_path, refused):
+def test_a_training_state_that_is_a_program_does_not_run(world, malicious, trace, tmp_path, refused):
     run = shutil.copytree(world / "run", tmp_path / "copy")
     for content in malicious:
         with_state(run, content)
-        refused(line.format(run), "state.pt holds no training state")
+        refused(f"resume {run} --steps 8", "state.pt holds no training state")
     assert "holds no training state" in refusal(load_discriminator, run)
     assert not trace.exists()
 
@@ -177,7 +176,6 @@ def test_a_model_without_a_run_gives_no_training_state(world, malicious, trace, 
     shutil.copytree(world / "run" / "checkpoints", model / "checkpoints")
     with_state(model, malicious[1])
     refused(["resume", model], "is no run")
-    refused(["agreement", model, "-o", "out.png"], "is no run")
     assert not trace.exists()
 
 

@@ -63,7 +63,7 @@ FIELDS = [
     ("--discriminator_steps 1000000000", "discriminator_steps must be at most 1000"),
     ("--evaluation.num 1000000000000", "evaluation.num must be at most 10000000"),
     ("--evaluate_every 5 --evaluation.metrics fid", "unknown metric 'fid'"),
-    ("--lr_decay_from 5000", "lr_decay_from must be from 0 to steps - 1"),
+    ("--lr_hold 1", "lr_hold must be at least 0 and below 1"),
 ]
 HOSTILE = [
     (["--steps", "[1"], "--steps: '[1' cannot be read as a value"),

@@ -8,7 +8,8 @@ from attnorm.config import from_dict
 from attnorm.data.masks import MaskConfig, Masks
 from attnorm.errors import UserError
 
-DRAWN = ("centre", "rectangle", "rectangles", "strokes")
+SHARED = ("centre", "rectangle", "rectangles", "strokes", "mixed")  # kinds that keep to a share of the image
+DRAWN = (*SHARED, "lines")
 
 
 def boxes_of(hole):
@@ -31,7 +32,7 @@ def opened(hole, side):
 
 @pytest.mark.parametrize("kind", DRAWN)
 def test_a_mask_is_a_function_of_seed_and_index(kind):
-    masks, again = (Masks(MaskConfig(kind), (48, 64)) for _ in range(2))
+    masks, again = (Masks(MaskConfig(kind=kind), (48, 64)) for _ in range(2))
     first = [masks(3, index) for index in range(20)]
     assert all(np.array_equal(again(3, index), first[index]) for index in reversed(range(20)))
     assert all(mask.shape == (48, 64) and mask.dtype == bool for mask in first)
@@ -41,17 +42,17 @@ def test_a_mask_is_a_function_of_seed_and_index(kind):
 
 @pytest.mark.parametrize("kind", DRAWN)
 def test_a_batch_is_its_masks(kind):
-    masks = Masks(MaskConfig(kind), (32, 32))
+    masks = Masks(MaskConfig(kind=kind), (32, 32))
     batch = masks.batch(1, np.array([5, 2, 5]))
     assert batch.shape == (3, 32, 32)
     assert np.array_equal(batch, np.stack([masks(1, 5), masks(1, 2), masks(1, 5)]))
 
 
-@pytest.mark.parametrize("kind", DRAWN)
+@pytest.mark.parametrize("kind", SHARED)
 @pytest.mark.parametrize("fraction", [(0.1, 0.3), (0.25, 0.25), (0.5, 0.7), (0.001, 0.002)])
 @pytest.mark.parametrize("size", [(64, 64), (40, 50)])
 def test_the_missing_share_keeps_to_its_range(kind, fraction, size):
-    masks = Masks(MaskConfig(kind, fraction), size)
+    masks = Masks(MaskConfig(kind=kind, fraction=fraction), size)
     shares = np.array([masks(0, index).mean() for index in range(60)])
     slack = 0.5 * max(size) / (size[0] * size[1]) + 1e-9  # half a row or column
     assert fraction[0] - slack <= shares.min()
@@ -63,18 +64,18 @@ def test_the_missing_share_keeps_to_its_range(kind, fraction, size):
 @pytest.mark.parametrize("kind", DRAWN)
 @pytest.mark.parametrize("fraction", [(1e-9, 1e-9), (0.999, 0.999)])
 def test_something_is_missing_and_something_is_known_always(kind, fraction):
-    masks = Masks(MaskConfig(kind, fraction), (6, 6))
+    masks = Masks(MaskConfig(kind=kind, fraction=fraction), (6, 6))
     assert all(0 < masks(0, index).sum() < 36 for index in range(20))
 
 
 def test_the_centred_square_of_a_quarter_is_the_papers():
     expected = np.zeros((256, 256), bool)
     expected[64:192, 64:192] = True
-    assert np.array_equal(Masks(MaskConfig("centre", (0.25, 0.25)), (256, 256))(0, 0), expected)
+    assert np.array_equal(Masks(MaskConfig(kind="centre", fraction=(0.25, 0.25)), (256, 256))(0, 0), expected)
 
 
 def test_rectangles_are_solid_and_keep_to_their_aspect():
-    masks = Masks(MaskConfig("rectangle", (0.1, 0.2), aspect=2.0), (100, 100))
+    masks = Masks(MaskConfig(kind="rectangle", fraction=(0.1, 0.2), aspect=2.0), (100, 100))
     ratios, corners = [], set()
     for index in range(200):
         hole = masks(0, index)
@@ -88,7 +89,7 @@ def test_rectangles_are_solid_and_keep_to_their_aspect():
 
 
 def test_an_aspect_of_1_makes_squares_anywhere():
-    masks = Masks(MaskConfig("rectangle", (0.25, 0.25), aspect=1.0), (64, 64))
+    masks = Masks(MaskConfig(kind="rectangle", fraction=(0.25, 0.25), aspect=1.0), (64, 64))
     boxes = [boxes_of(masks(0, index)) for index in range(100)]
     assert all((bottom - top, right - left) == (32, 32) for top, bottom, left, right in boxes)
     assert {min(b[0] for b in boxes), min(b[2] for b in boxes)} == {0}  # up to the very edge
@@ -96,12 +97,12 @@ def test_an_aspect_of_1_makes_squares_anywhere():
 
 
 def test_a_long_picture_holds_a_rectangle_of_most_of_it():
-    hole = Masks(MaskConfig("rectangle", (0.8, 0.8), aspect=1.0), (10, 100))(0, 0)
+    hole = Masks(MaskConfig(kind="rectangle", fraction=(0.8, 0.8), aspect=1.0), (10, 100))(0, 0)
     assert hole.sum() == 800
 
 
 def test_several_rectangles_are_several():
-    masks = Masks(MaskConfig("rectangles", (0.1, 0.1), aspect=1.0, count=(3, 3)), (64, 64))
+    masks = Masks(MaskConfig(kind="rectangles", fraction=(0.1, 0.1), aspect=1.0, count=(3, 3)), (64, 64))
     solid = 0
     for index in range(50):
         hole = masks(0, index)
@@ -111,11 +112,32 @@ def test_several_rectangles_are_several():
 
 
 def test_strokes_are_as_wide_as_their_brush():
-    masks = Masks(MaskConfig("strokes", (0.2, 0.2), brush=(0.125, 0.125)), (64, 64))  # 8 pixels
+    masks = Masks(MaskConfig(kind="strokes", fraction=(0.2, 0.2), brush=(0.125, 0.125)), (64, 64))  # 8 pixels
     for index in range(5):
         hole = masks(0, index)
         assert opened(hole, 5).sum() > 0.8 * hole.sum()  # a square inside a disc of 8
         assert not np.array_equal(opened(hole, 24), hole)  # no blob
+
+
+def test_mixed_masks_are_rectangles_and_strokes_in_about_equal_numbers():
+    masks = Masks(MaskConfig(kind="mixed", fraction=(0.02, 0.3)), (64, 64))
+    solid = 0
+    for index in range(300):
+        mask = masks(0, index)
+        top, bottom, left, right = boxes_of(mask)
+        solid += mask[top:bottom, left:right].all()
+    assert 75 < solid < 125  # one rectangle in a third of them
+
+
+def test_lines_are_straight_and_as_wide_as_the_brush():
+    masks = Masks(MaskConfig(kind="lines", count=(1, 1), brush=(0.1, 0.1)), (120, 120))  # 12 pixels
+    for index in range(10):
+        rows, columns = np.nonzero(masks(0, index))
+        spread = np.linalg.eigvalsh(np.cov(rows, columns))
+        assert 12 * 0.85 < np.sqrt(12 * spread[0]) < 12 * 1.15  # a uniform strip of width w has a variance of w^2 / 12
+    many = Masks(MaskConfig(kind="lines", count=(2, 4), brush=(1 / 24, 1 / 10)), (256, 256))
+    shares = [many(0, index).mean() for index in range(100)]
+    assert min(shares) > 0.02 and max(shares) < 0.3
 
 
 @pytest.fixture
@@ -131,7 +153,7 @@ def folder(tmp_path):
 
 
 def test_a_folders_masks_are_drawn_evenly_and_those_out_of_range_are_named(folder):
-    masks = Masks(MaskConfig("folder", (0.1, 0.6), folder=str(folder)), (20, 20))
+    masks = Masks(MaskConfig(kind="folder", fraction=(0.1, 0.6), folder=str(folder)), (20, 20))
     shares = [masks(0, index).mean() for index in range(400)]
     assert set(shares) == {0.25, 0.5}
     assert 150 < shares.count(0.25) < 250
@@ -146,15 +168,15 @@ def test_a_folders_masks_are_drawn_evenly_and_those_out_of_range_are_named(folde
 
 def test_a_folder_without_a_mask_in_range_says_what_it_found(folder):
     with pytest.raises(UserError, match=r"no mask with 90.0% to 95.0% .*\(text.png: not a picture"):
-        Masks(MaskConfig("folder", (0.9, 0.95), folder=str(folder)), (20, 20))
+        Masks(MaskConfig(kind="folder", fraction=(0.9, 0.95), folder=str(folder)), (20, 20))
 
 
 def test_a_missing_folder_and_one_of_parquet_files_are_refused(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
-        Masks(MaskConfig("folder", folder=str(tmp_path / "nothing")), (20, 20))
+        Masks(MaskConfig(kind="folder", folder=str(tmp_path / "nothing")), (20, 20))
     (tmp_path / "a.parquet").write_bytes(b"")
     with pytest.raises(UserError, match="masks are read from picture files"):
-        Masks(MaskConfig("folder", folder=str(tmp_path)), (20, 20))
+        Masks(MaskConfig(kind="folder", folder=str(tmp_path)), (20, 20))
 
 
 @pytest.mark.parametrize(
@@ -178,6 +200,6 @@ def test_a_configuration_that_makes_no_sense_is_refused(fields, part):
 
 def test_what_does_not_fit_the_size_is_refused():
     with pytest.raises(UserError, match="a centred square cannot be 50% of 20 x 100 pixels"):
-        Masks(MaskConfig("centre", (0.1, 0.5)), (20, 100))
+        Masks(MaskConfig(kind="centre", fraction=(0.1, 0.5)), (20, 100))
     with pytest.raises(UserError, match="at least 2 x 2"):
         Masks(MaskConfig(), (1, 100))

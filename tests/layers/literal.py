@@ -39,8 +39,9 @@ def layout(
     return exponentials / exponentials.sum(1, keepdim=True)
 
 
-def conv1x1(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return torch.einsum("oc,bchw->bohw", weight.flatten(1), x) + bias[None, :, None, None]
+def conv1x1(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    out = torch.einsum("oc,bchw->bohw", weight.flatten(1), x)
+    return out if bias is None else out + bias[None, :, None, None]
 
 
 def _spread(parameter: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from attnorm import AttentiveNorm2d
 from attnorm.layers import fused_norm
+from attnorm.layers.entity_projection import entity_projection
 from attnorm.layers.projected_norm import value_and_logits
 from tests.layers import literal
 
@@ -199,10 +200,8 @@ def test_outside_autocast_values_and_logits_are_one_product(sampling: bool) -> N
     layer, x = layout_layer(self_sampling=sampling), features("channels_last")
     weights = layer._weights(layer.weight, layer.bias)
     value, logits = value_and_logits(x, weights, layer._sampling(x, generator()))
-    assert value.untyped_storage().data_ptr() == logits.untyped_storage().data_ptr()
-    if not sampling:
-        matrix = torch.cat([weights.value, weights.entities])
-        joint = x.permute(0, 2, 3, 1).flatten(1, 2) @ matrix.t()
-        bias = torch.cat([weights.value_bias, torch.zeros(ENTITIES)])
-        wanted = (joint + bias).transpose(1, 2).unflatten(2, x.shape[2:])
-        assert torch.equal(torch.cat([value, logits], 1), wanted)
+    matrix, offset = entity_projection(x, weights.entities, layer._sampling(x, generator()))
+    both = torch.cat([weights.value.expand(*matrix.shape[:-2], -1, -1), matrix], dim=-2)
+    joint = (x.permute(0, 2, 3, 1).flatten(1, 2) @ both.mT).transpose(1, 2).unflatten(2, x.shape[2:])
+    assert torch.equal(value, joint[:, :CHANNELS])
+    assert torch.equal(logits, joint[:, CHANNELS:] + (0 if offset is None else offset[..., None, None]))

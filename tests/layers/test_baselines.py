@@ -143,6 +143,7 @@ def test_self_attention_channels_and_errors() -> None:
     layer = SelfAttention2d(64)
     assert (layer.query.out_channels, layer.key.out_channels, layer.value.out_channels) == (8, 8, 32)
     assert all(m.bias is None for m in (layer.query, layer.key, layer.value, layer.out))
+    assert layer.residual_gain.shape == (1,)  # FSDP takes no scalars
     with pytest.raises(ValueError, match="h >= 2"):
         layer(torch.ones(1, 64, 1, 8))
     with pytest.raises(ValueError, match="64"):

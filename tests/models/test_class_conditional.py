@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,7 +32,7 @@ def conv(inputs: int, outputs: int, kernel: int, bias: bool = True) -> int:
 
 def attentive_norm(c: int) -> int:
     layout = ENTITIES * c + 2 * conv(c, c // 8, 1) + ENTITIES
-    return layout + conv(c, c, 1) + 2 * ENTITIES * c + 1
+    return layout + conv(c, c, 1, bias=False) + 2 * ENTITIES * c + 1
 
 
 def self_attention(c: int) -> int:
@@ -74,8 +73,8 @@ def test_parameter_counts_of_the_128_networks(preset: str, kind: str) -> None:
 @pytest.mark.parametrize("kind", ["none", "self_attention", "attentive_norm"])
 def test_pictures_and_scores_of_every_long_range_layer(kind: str) -> None:
     torch.manual_seed(0)
-    generator = Generator(replace(SMALL_G, long_range=LongRangeConfig(kind, 2)))
-    discriminator = Discriminator(replace(SMALL_D, long_range=LongRangeConfig(kind, 1)))
+    generator = Generator(SMALL_G.model_copy(update={"long_range": LongRangeConfig(kind=kind, block=2)}))
+    discriminator = Discriminator(SMALL_D.model_copy(update={"long_range": LongRangeConfig(kind=kind, block=1)}))
     pictures = generator(torch.randn(4, 6), torch.tensor([0, 1, 2, 0]))
     assert pictures.shape == (4, 3, 32, 32)
     assert pictures.abs().max() <= 1
@@ -133,11 +132,18 @@ def test_generator_and_discriminator_of_a_size_fit_together(size: int) -> None:
 
 
 def test_spectral_norm_of_the_generator_spares_the_class_gains() -> None:
-    generator, plain = Generator(SMALL_G), Generator(replace(SMALL_G, spectral_norm=False))
+    generator, plain = Generator(SMALL_G), Generator(SMALL_G.model_copy(update={"spectral_norm": False}))
     normalised = [name for name, _ in generator.named_parameters() if "parametrizations" in name]
     assert any("stem" in name for name in normalised)
     assert not any("gain" in name or ".bias.weight" in name for name in normalised)
     assert not [name for name, _ in plain.named_parameters() if "parametrizations" in name]
+
+
+def test_the_last_convolution_of_the_generator_has_gain_1() -> None:
+    """Glorot uniform: the variance is 2 / (fan_in + fan_out), in 9 positions each."""
+    torch.manual_seed(0)
+    weight = Generator(GeneratorConfig(spectral_norm=False)).to_picture.weight
+    assert weight.std().item() == pytest.approx((2 / (9 * (256 + 3))) ** 0.5, rel=0.03)
 
 
 def test_every_weight_of_the_discriminator_has_spectral_norm_the_embedding_too() -> None:
@@ -150,7 +156,7 @@ def test_every_weight_of_the_discriminator_has_spectral_norm_the_embedding_too()
 @pytest.mark.parametrize("blocks", [1, 2, 4])
 def test_projection_adds_the_inner_product_with_the_embedded_label(blocks: int) -> None:
     torch.manual_seed(0)
-    config = replace(SMALL_D, channels=(8,) * blocks, downsamples=1, conditioning="projection")
+    config = SMALL_D.model_copy(update={"channels": (8,) * blocks, "downsamples": 1, "conditioning": "projection"})
     network = Discriminator(config).eval()
     x, labels = torch.randn(3, 3, 32, 32), torch.tensor([0, 1, 2])
     h = x
@@ -164,7 +170,7 @@ def test_projection_adds_the_inner_product_with_the_embedded_label(blocks: int) 
 @pytest.mark.parametrize("conditioning", ["concat", "projection"])
 def test_the_label_changes_the_score(conditioning: str) -> None:
     torch.manual_seed(0)
-    network = Discriminator(replace(SMALL_D, conditioning=conditioning)).eval()
+    network = Discriminator(SMALL_D.model_copy(update={"conditioning": conditioning})).eval()
     x = torch.randn(1, 3, 32, 32).expand(3, -1, -1, -1)
     judgement = network(x, torch.tensor([0, 1, 2]))
     assert len(set(judgement.score.tolist())) == 3
@@ -174,7 +180,7 @@ def test_the_label_changes_the_score(conditioning: str) -> None:
 @pytest.mark.parametrize("blocks", [1, 2, 4])
 def test_an_auxiliary_classifier_tells_the_class_and_does_not_see_the_label(blocks: int) -> None:
     torch.manual_seed(0)
-    config = replace(SMALL_D, channels=(8,) * blocks, downsamples=1, conditioning="auxiliary")
+    config = SMALL_D.model_copy(update={"channels": (8,) * blocks, "downsamples": 1, "conditioning": "auxiliary"})
     network = Discriminator(config).eval()
     x = torch.randn(2, 3, 32, 32)
     first, second = network(x, torch.tensor([0, 1])), network(x, torch.tensor([2, 2]))
@@ -202,7 +208,9 @@ def test_a_one_hot_mixture_is_the_label_and_a_mixture_lies_between() -> None:
 
 def test_saved_and_loaded_networks_are_the_same(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    config = replace(SMALL_G, long_range=LongRangeConfig("attentive_norm", 2), class_names=("a", "b", "c"))
+    config = SMALL_G.model_copy(
+        update={"long_range": LongRangeConfig(kind="attentive_norm", block=2), "class_names": ("a", "b", "c")}
+    )
     generator = Generator(config).eval()
     generator.save_pretrained(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["README.md", "config.json", "model.safetensors"]
@@ -264,7 +272,11 @@ def test_a_pickle_beside_the_config_is_not_opened(saved: Path) -> None:
         (GeneratorConfig, {"image_size": 64}, "makes 32 x 32 pictures, not image_size 64"),
         (GeneratorConfig, {"channels": (8,), "image_size": 4}, "must have 2 to"),
         (GeneratorConfig, {"class_names": ("one",)}, "1 class names do not fit num_classes 10"),
-        (GeneratorConfig, {"long_range": LongRangeConfig("attentive_norm", 3)}, "block must be from 0 to 2, got 3"),
+        (
+            GeneratorConfig,
+            {"long_range": LongRangeConfig(kind="attentive_norm", block=3)},
+            "block must be from 0 to 2, got 3",
+        ),
         (DiscriminatorConfig, {"image_size": 30}, "cannot be halved 2 times"),
         (DiscriminatorConfig, {"concat_after": 4}, "concat_after must be from 1 to 3"),
         (DiscriminatorConfig, {"channels": (), "downsamples": 0}, "channels must have 1 to"),
@@ -281,7 +293,7 @@ def test_configs_out_of_range(kind: type, changes: dict, message: str) -> None:
 @pytest.mark.parametrize("name", ["temperature", "entity_std"])
 def test_a_layout_that_cannot_be_is_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name} must be positive and finite"):
-        LongRangeConfig("attentive_norm", **{name: value})
+        LongRangeConfig(kind="attentive_norm", **{name: value})
 
 
 def test_a_picture_of_another_size_is_refused() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from attnorm.training.journal import Journal
 from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file
@@ -31,7 +32,6 @@ from attnorm.publishing.measurements import measurements
 from attnorm.publishing.package import Wishes, package
 from attnorm.publishing.run_facts import read_run
 from attnorm.training import checkpoint
-from attnorm.training.journal import Journal
 from attnorm.training.loop import read_config
 
 OWN = {"data_id": "me/cats", "data_about": "My cats", "data_licence": "CC0", "data_url": "https://example.org/cats"}
@@ -55,7 +55,7 @@ def with_evaluations(run, figures, score):
     """Gives a run evaluations at steps, a best model and the score that its checkpoint remembers."""
     lines = [json.dumps({"step": step, "time": 0.0, **line}) for step, line in figures.items()]
     (run / "metrics.jsonl").write_text("\n".join(lines) + "\n" + '{"step": 9, "fd')  # a crash tore the last one
-    state, _ = checkpoint.newest(run / "checkpoints", torch.device("cpu"))
+    state, _ = checkpoint.newest(run / "checkpoints")
     checkpoint.save(run / "checkpoints", state["step"], {**state, "best": score}, 2)
     shutil.copytree(run / "model", run / "best")
     (run / "best/training.json").unlink()  # as of an earlier version, whose step is found by the score
@@ -176,8 +176,10 @@ def test_a_plain_generator_is_named_by_its_spectral_norms(run_copy, tmp_path):
     config = read_config(run_copy)
     facts = read_run(run_copy)
     for spectral, system in ((True, "SN-GAN*'s generator"), (False, "SN-GAN's generator")):
-        generator = replace(config.generator, long_range=LongRangeConfig("none"), spectral_norm=spectral)
-        changed = replace(facts, config=replace(config, generator=generator))
+        generator = config.generator.model_copy(
+            update={"long_range": LongRangeConfig(kind="none"), "spectral_norm": spectral}
+        )
+        changed = replace(facts, config=config.model_copy(update={"generator": generator}))
         card = Card("x", changed, BUILTIN_SHEETS["digits"], [], Storage(1, "float32", None), [])
         assert f"10 classes: {system};" in str(card)
 
@@ -256,7 +258,7 @@ def test_what_may_not_be_read_is_named_with_the_reason(name, run_copy, tmp_path,
 def test_last_weights_newer_than_the_checkpoint_are_of_their_own_step(run_copy, tmp_path):
     """As a process leaves them that was killed between the two."""
     shutil.rmtree(run_copy / "checkpoints" / "step-6")
-    state, _ = checkpoint.newest(run_copy / "checkpoints", torch.device("cpu"))
+    state, _ = checkpoint.newest(run_copy / "checkpoints")
     assert state["step"] == 4
     write_results([record(run_copy, 6)], run_copy / "metrics" / "a.json")
     write_results([record(run_copy, 4, 99.5)], run_copy / "metrics" / "b.json")
@@ -399,7 +401,7 @@ def test_an_evaluations_record_of_an_inpainter_goes_into_its_card(finished_inpai
     assert main(["evaluate", str(run), "--num", "3"]) == 0
     card = package(run, tmp_path / "holes", "holes", Wishes(weights="last"))
     [measurement] = card.measured
-    assert "| centre | refined " in measurement.text and "3 pictures of digits-held-out" in measurement.text
+    assert "| centre  | refined " in measurement.text and "3 pictures of digits-held-out" in measurement.text
     assert {figure.kind for figure in measurement.figures} == {"psnr", "ssim", "mae", "hole_mae"}
     assert all("model" not in figure.protocol for figure in measurement.figures)
 
@@ -446,7 +448,7 @@ def test_validation_pictures_of_another_set_are_named_after_it(finished_inpainti
 
 @pytest.mark.parametrize("change", [{"pictures": "many"}, {"pictures": None}, {"best": "good"}, {"best": None}])
 def test_a_checkpoint_of_another_shape_is_refused(change, run_copy, tmp_path):
-    state, _ = checkpoint.newest(run_copy / "checkpoints", torch.device("cpu"))
+    state, _ = checkpoint.newest(run_copy / "checkpoints")
     checkpoint.save(run_copy / "checkpoints", state["step"], {**state, **change}, 2)
     with pytest.raises(UserError, match="is none of a run that attnorm has trained: restore it"):
         read_run(run_copy)

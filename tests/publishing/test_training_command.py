@@ -28,7 +28,7 @@ def test_a_preset_as_it_is_needs_its_name_alone(name):
     [
         (
             "an-gan-digits",
-            {"steps": 77, "generator.channels": (8, 8, 8, 8), "lr_decay_from": 5, "augment": ("translation",)},
+            {"steps": 77, "generator.channels": (8, 8, 8, 8), "lr_schedule": "cosine", "augment": ("translation",)},
         ),
         ("an-gan-cifar10", {"generator.long_range.entity_std": 0.02, "horizontal_flip": False, "generator_lr": 1e-5}),
         ("inpaint-an-64-cpu", {"masks.kind": "strokes", "phases.at_step": 7, "betas": (0.5, 0.99), "crop_from": 99}),

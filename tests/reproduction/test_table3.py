@@ -75,11 +75,11 @@ def test_all_systems_beside_the_papers_figures_and_the_simple_fills(called, tmp_
 
 def test_validation_pictures_and_the_learning_rates_fall_reach_the_runs(called, tmp_path):
     table = ["reproduce", "table3", "--data", "digits", "--val-data", "digits", "--out", str(tmp_path), "--num", "4"]
-    assert main([*table, "--steps", "2", "--lr-decay-from", "1"]) == 0
+    assert main([*table, "--steps", "2", "--lr-schedule", "cosine"]) == 0
     config = read_config(tmp_path / "inpaint-an-128-cpu-seed0")
     assert config.val_data == "digits"
-    assert config.lr_decay_from == 1
-    assert all("--lr_decay_from 1" in " ".join(command) for command in called if command[0] == "train")
+    assert config.lr_schedule == "cosine"
+    assert all("--lr_schedule cosine" in " ".join(command) for command in called if command[0] == "train")
 
 
 @pytest.mark.parametrize(
@@ -89,8 +89,6 @@ def test_validation_pictures_and_the_learning_rates_fall_reach_the_runs(called, 
         (("table3", "--extractor", "inception"), "table3 needs no feature network"),
         (("table1", "--val-data", "x"), "--val-data and --phase-1-steps are for table3"),
         (("table3", "--phase-1-steps", "-1"), "--phase-1-steps must be at least 0"),
-        (("table3", "--lr-decay-from", "-1"), "--lr-decay-from must be at least 0"),
-        (("table3", "--steps", "5", "--lr-decay-from", "5"), "cannot fall from step 5 in 5 steps"),
         (("table3", "--scale", "paper"), "--scale paper needs --data"),
     ],
 )

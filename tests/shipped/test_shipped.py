@@ -23,7 +23,7 @@ INPAINTERS = [name for name in NAMES if task_of(name) == "inpainting"]
 
 
 def test_all_models_come_with_the_package():
-    assert GENERATORS == ["an-gan-cifar10", "an-gan-digits", "an-gan-tiny-imagenet-20"]
+    assert GENERATORS == ["an-gan-cifar10", "an-gan-digits"]
     assert INPAINTERS == ["an-inpaint-facades"]
 
 

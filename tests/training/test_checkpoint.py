@@ -34,7 +34,7 @@ def names(folder):
 
 
 def test_what_was_saved_comes_back(folder):
-    state, complaints = checkpoint.newest(folder, CPU)
+    state, complaints = checkpoint.newest(folder)
     assert complaints == []
     assert torch.equal(state["task"].pop("weights"), torch.full((50,), 6.0))
     assert state == {"step": 6, "task": {"nested": {"numbers": [1, 2.5, "x"]}}}
@@ -50,7 +50,7 @@ def test_the_last_k_are_kept_by_step_and_not_by_name(tmp_path):
     for step in (8, 9, 10, 11):
         checkpoint.save(tmp_path, step, state_of(step), keep=2)
     assert names(tmp_path) == ["step-10", "step-11"]
-    assert checkpoint.newest(tmp_path, CPU)[0]["step"] == 11
+    assert checkpoint.newest(tmp_path)[0]["step"] == 11
 
 
 def test_a_new_checkpoint_takes_the_place_of_later_ones_that_were_passed_over(folder):
@@ -58,12 +58,12 @@ def test_a_new_checkpoint_takes_the_place_of_later_ones_that_were_passed_over(fo
         (folder / f"step-{step}").mkdir()  # damaged, so that the run went on from 6
     checkpoint.save(folder, 7, state_of(7), keep=2)
     assert names(folder) == ["step-6", "step-7"]
-    assert checkpoint.newest(folder, CPU)[0]["step"] == 7
+    assert checkpoint.newest(folder)[0]["step"] == 7
 
 
 def test_saving_a_step_again_replaces_it(folder):
     checkpoint.save(folder, 6, state_of(6) | {"again": True}, keep=3)
-    assert checkpoint.newest(folder, CPU)[0]["again"]
+    assert checkpoint.newest(folder)[0]["again"]
     assert names(folder) == ["step-2", "step-4", "step-6"]
 
 
@@ -142,7 +142,7 @@ DAMAGES = [
 @pytest.mark.parametrize(("damage", "word"), DAMAGES)
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(damage, word, folder):
     damage(folder / "step-6")
-    state, complaints = checkpoint.newest(folder, CPU)
+    state, complaints = checkpoint.newest(folder)
     assert state["step"] == 4
     assert len(complaints) == 1
     assert str(folder / "step-6") in complaints[0]
@@ -154,20 +154,20 @@ def test_nothing_whole_left_is_an_error_that_names_all(damage, word, folder):
     for step in (2, 4, 6):
         damage(folder / f"step-{step}")
     with pytest.raises(UserError) as caught:
-        checkpoint.newest(folder, CPU)
+        checkpoint.newest(folder)
     assert all(str(folder / f"step-{step}") in str(caught.value) for step in (2, 4, 6))
     assert "no whole checkpoint is left" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_before_the_first_checkpoint_there_is_none(tmp_path):
-    assert checkpoint.newest(tmp_path / "none", CPU) == (None, [])
+    assert checkpoint.newest(tmp_path / "none") == (None, [])
 
 
 def test_other_folders_are_no_checkpoints(folder):
     for name in ("step-x", "step-", "step-²", ".step-8.partial", "notes"):
         (folder / name).mkdir()
-    assert checkpoint.newest(folder, CPU)[0]["step"] == 6
+    assert checkpoint.newest(folder)[0]["step"] == 6
     checkpoint.save(folder, 8, state_of(8), keep=1)
     assert names(folder) == ["notes", "step-", "step-8", "step-x", "step-²"]
 
@@ -202,10 +202,10 @@ def test_an_interrupted_write_leaves_what_was_there(moment, folder, monkeypatch)
 def test_a_crash_while_writing_is_invisible_and_the_next_save_cleans_up(folder):
     (folder / ".step-8.partial").mkdir()
     (folder / ".step-8.partial" / "state.pt").write_bytes(b"half")
-    assert checkpoint.newest(folder, CPU)[0]["step"] == 6
+    assert checkpoint.newest(folder)[0]["step"] == 6
     checkpoint.save(folder, 8, state_of(8), keep=4)
     assert names(folder) == ["step-2", "step-4", "step-6", "step-8"]
-    assert checkpoint.newest(folder, CPU)[0]["step"] == 8
+    assert checkpoint.newest(folder)[0]["step"] == 8
 
 
 def test_a_malicious_pickle_is_not_executed(folder, tmp_path):
@@ -220,7 +220,7 @@ def test_a_malicious_pickle_is_not_executed(folder, tmp_path):
         (folder / "step-6" / "state.pt").write_bytes(content)
         manifest = {"step": 6, "bytes": len(content), "crc32": zlib.crc32(content)}
         (folder / "step-6" / "manifest.json").write_text(json.dumps(manifest))
-        state, complaints = checkpoint.newest(folder, CPU)
+        state, complaints = checkpoint.newest(folder)
         assert not made.exists()
         assert state["step"] == 4
         assert "state.pt holds no training state" in complaints[0]

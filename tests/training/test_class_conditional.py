@@ -332,9 +332,9 @@ def test_an_auxiliary_classifier_learns_from_real_and_generated_pictures_and_tea
     images, labels = batch_of()
     purpose = (0, "discriminator", 0, 0)
     figures = task.step(0, [(images, labels)])
+    learnt = gradients[0]["discriminator"]["classify.bias"]
     assert task.step(0, [(images, labels)]).keys() == twin.step(0, [(images, labels)]).keys()
 
-    # The classifier itself learns from this loss alone: its bias gets the mean of (softmax - one-hot), twice weighted.
     fresh = make(discriminator__conditioning="auxiliary")
     x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
     z, fake_labels = fresh._draw(4, *purpose)
@@ -343,9 +343,14 @@ def test_an_auxiliary_classifier_learns_from_real_and_generated_pictures_and_tea
         fake = fresh.generator.train()(z, fake_labels)
         everything = torch.cat([torch.from_numpy(labels), fake_labels])
         logits = fresh.discriminator.train()(torch.cat([x, fake]), everything).class_logits
-    expected = torch.nn.functional.cross_entropy(logits, everything)
+    # Odena et al.: E[log P(C = c | real)] + E[log P(C = c | fake)], each a mean over its 4 images.
+    log_probability = logits.log_softmax(1)[torch.arange(8), everything]
+    expected = -(log_probability[:4].sum() / 4 + log_probability[4:].sum() / 4)
     torch.testing.assert_close(figures["auxiliary_d"], expected, rtol=1e-4, atol=1e-5)
-    assert gradients[0]["discriminator"]["classify.bias"].abs().max() > 0
+    # The classifier learns from this loss alone: its bias gets softmax - one-hot, averaged, summed and weighted by 2.
+    errors = logits.softmax(1) - torch.nn.functional.one_hot(everything, logits.shape[1])
+    expected = 2 * (errors[:4].mean(0) + errors[4:].mean(0))
+    torch.testing.assert_close(learnt, expected, rtol=1e-4, atol=1e-5)
     assert gradients[1]["discriminator"]["classify.bias"].abs().max() == 0
     differ = [n for n, g in gradients[0]["generator"].items() if not torch.equal(g, gradients[1]["generator"][n])]
     assert differ  # the generator is told which class its picture looks like
@@ -365,8 +370,8 @@ def test_both_networks_are_trained_on_augmented_pictures(make, monkeypatch):
     assert all(not torch.equal(x, out) for x, out in seen)
 
 
-def test_learning_rates_fall_to_zero_from_the_step_named(make):
-    task = make(steps=6, lr_decay_from=2, generator_lr=0.1, discriminator_lr=0.4)
+def test_learning_rates_fall_to_zero_after_the_share_named(make):
+    task = make(steps=6, lr_schedule="linear", lr_hold=1 / 3, generator_lr=0.1, discriminator_lr=0.4)
     seen = []
     for step in range(6):
         task.step(step, [batch_of(step)])

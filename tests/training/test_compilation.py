@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -23,14 +21,13 @@ CPU = torch.device("cpu")
 def smaller(config: ClassConditionalConfig) -> ClassConditionalConfig:
     """With 16 x 16 pictures: every block is traced in every mode, so there are as few as there can be."""
     first, second = (
-        replace(network.long_range, block=block)
+        network.long_range.model_copy(update={"block": block})
         for network, block in ((config.generator, 1), (config.discriminator, 0))
     )
-    generator = replace(config.generator, image_size=16, channels=(8, 8, 8), long_range=first)
-    discriminator = replace(
-        config.discriminator, image_size=16, channels=(8, 8), downsamples=2, concat_after=1, long_range=second
-    )
-    return replace(config, generator=generator, discriminator=discriminator)
+    generator = config.generator.model_copy(update={"image_size": 16, "channels": (8, 8, 8), "long_range": first})
+    changes = {"image_size": 16, "channels": (8, 8), "downsamples": 2, "concat_after": 1, "long_range": second}
+    discriminator = config.discriminator.model_copy(update=changes)
+    return config.model_copy(update={"generator": generator, "discriminator": discriminator})
 
 
 @pytest.fixture

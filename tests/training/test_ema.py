@@ -18,7 +18,7 @@ def test_an_old_weight_counts_half_after_a_half_life():
     module = weight_of(1.0)
     ema = EMA(module, half_life=100, ramp_up=0)
     nn.init.constant_(module.weight, 0.0)
-    for seen in range(10, 101, 10):  # ten batches of ten
+    for seen in range(0, 100, 10):  # ten batches of ten
         ema.update(module, seen, 10)
     assert ema.module.weight.item() == pytest.approx(0.5, rel=1e-12)
 
@@ -28,17 +28,22 @@ def test_a_changing_weight_is_averaged_as_the_closed_form_says():
     ema, decay = EMA(module, half_life=7, ramp_up=0), 0.5 ** (2 / 7)
     for step in range(1, 21):
         nn.init.constant_(module.weight, float(step))
-        ema.update(module, 2 * step, 2)
+        ema.update(module, 2 * (step - 1), 2)
     expected = sum((1 - decay) * decay ** (20 - step) * step for step in range(1, 21))
     assert ema.module.weight.item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_ramp_up_shortens_the_half_life_to_a_share_of_the_pictures_seen():
-    module = weight_of(1.0)
-    ema = EMA(module, half_life=1000, ramp_up=0.05)
-    nn.init.constant_(module.weight, 0.0)
-    ema.update(module, 400, 10)  # half-life 0.05 * 400 = 20 pictures
-    assert ema.module.weight.item() == pytest.approx(0.5 ** (10 / 20), rel=1e-12)
+def test_ramp_up_is_that_of_stylegan2_ada():
+    """Its half-life is a share of the images before this batch: 0 at the first update, which copies."""
+    module, batch, half_life, ramp_up = weight_of(1.0), 10, 30, 0.5
+    ema, expected, nimg = EMA(module, half_life, ramp_up), 1.0, 0
+    for weight in (0.5, 0.25, 2.0, 1.0, 3.0, 0.0, 4.0, 1.0, 2.0):
+        nn.init.constant_(module.weight, weight)
+        ema.update(module, nimg, batch)
+        decay = 0.5 ** (batch / max(min(half_life, nimg * ramp_up), 1e-8))
+        expected = weight + decay * (expected - weight)
+        nimg += batch
+        assert ema.module.weight.item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_ramp_up_ends_at_the_half_life():
@@ -53,7 +58,7 @@ def test_no_half_life_is_a_plain_copy():
     module = weight_of(1.0)
     ema = EMA(module, half_life=0, ramp_up=0.05)
     nn.init.constant_(module.weight, 0.1)
-    ema.update(module, 10, 10)
+    ema.update(module, 0, 10)
     assert ema.module.weight.item() == 0.1
 
 
@@ -61,7 +66,7 @@ def test_batch_norm_moments_are_copied_not_averaged():
     module = nn.BatchNorm2d(3)
     ema = EMA(module, half_life=1e9, ramp_up=0)
     module(torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0)) * 3 + 2)
-    ema.update(module, 4, 4)
+    ema.update(module, 0, 4)
     for name in ("running_mean", "running_var", "num_batches_tracked"):
         assert torch.equal(getattr(ema.module, name), getattr(module, name))
         assert not torch.equal(getattr(ema.module, name), getattr(nn.BatchNorm2d(3), name))
@@ -76,7 +81,7 @@ def test_singular_vectors_are_copied_not_averaged():
         module.parametrizations.weight.original.add_(torch.randn(4, 5))
     module(torch.randn(2, 5))  # a training forward moves u and v
     assert not torch.equal(averaged.u, trained.u)
-    ema.update(module, 2, 2)
+    ema.update(module, 0, 2)
     assert torch.equal(averaged.u, trained.u)
     assert torch.equal(averaged.v, trained.v)
 
@@ -84,7 +89,7 @@ def test_singular_vectors_are_copied_not_averaged():
 def test_the_average_shares_no_memory_with_the_trained_network():
     module = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
     ema = EMA(module, half_life=10, ramp_up=0)
-    ema.update(module, 4, 4)
+    ema.update(module, 0, 4)
     before = {name: value.clone() for name, value in ema.module.state_dict().items()}
     with torch.no_grad():
         for value in module.state_dict().values():
@@ -105,5 +110,5 @@ def test_a_network_may_lack_parameters_or_buffers():
     module = nn.BatchNorm2d(2, affine=False)
     ema = EMA(module, half_life=10, ramp_up=0)
     module.running_mean.fill_(3)
-    ema.update(module, 4, 4)
+    ema.update(module, 0, 4)
     assert ema.module.running_mean.tolist() == [3, 3]

@@ -30,7 +30,7 @@ CONVERGING = ("--phases.at_step", "null", "--phases.improvement", "0.99", "--pha
 
 
 def final_state(run):
-    return checkpoint.newest(run / "checkpoints", torch.device("cpu"))[0]
+    return checkpoint.newest(run / "checkpoints")[0]
 
 
 def same(first, second):
@@ -94,7 +94,8 @@ def test_a_run_interrupted_in_either_phase_goes_on_bit_for_bit(
     assert main(["resume", str(run)]) == 0
     assert same(final_state(run), final_state(converged))
     assert lines_of(run, "metrics.jsonl") == lines_of(converged, "metrics.jsonl")
-    for path in ("model/model.safetensors", "best/model.safetensors", "samples/step-0000006.png"):
+    models = [f"{name}/model.safetensors" for name in ("model", "best", "best-phase-1")]
+    for path in (*models, "samples/step-0000006.png"):
         assert (run / path).read_bytes() == (converged / path).read_bytes(), path
 
 
@@ -150,7 +151,7 @@ def test_two_processes_take_the_steps_of_one(branch, pieces, tiny_inpainting_arg
     for first, second in zip(one, two, strict=True):
         assert first.keys() == second.keys()
         for name in first.keys() & {"gradient_penalty", "wasserstein", "loss_c", "loss_adversarial", "l1_refined"}:
-            assert first[name] == pytest.approx(second[name], rel=1e-4, abs=1e-4), (first["step"], name)
+            assert first[name] == pytest.approx(second[name], rel=1e-4, abs=3e-4), (first["step"], name)
     assert "gradient_penalty" in one[-1]
     states = [final_state(tmp_path / name)["task"] for name in ("one", "two")]
     assert [state["phases"]["switched_at"] for state in states] == [4, 4]
@@ -179,13 +180,40 @@ def test_the_model_is_what_the_pipeline_reads_and_the_figures_are_its_composites
     assert last["l1"] > 0
 
 
-def test_the_best_model_has_the_highest_mean_psnr(finished_inpainting_run):
+def test_the_best_model_of_each_phase_has_its_highest_mean_psnr(finished_inpainting_run):
     lines = lines_of(finished_inpainting_run, "metrics.jsonl")
-    scores = [-(line["refined.centre.psnr"] + line["refined.random.psnr"]) / 2 for line in lines]
-    assert final_state(finished_inpainting_run)["best"] == min(scores)
-    assert (finished_inpainting_run / "best" / "model.safetensors").is_file()
-    assert step_of(finished_inpainting_run / "model") == 6
-    assert step_of(finished_inpainting_run / "best") == lines[scores.index(min(scores))]["step"]
+    scores = {line["step"]: -np.mean([line[f"refined.{kind}.psnr"] for kind in HOLES]) for line in lines}
+    assert list(scores) == [2, 4, 6]  # phase 1 ends after step 3
+    best = min((4, 6), key=lambda step: scores[step])
+    assert final_state(finished_inpainting_run)["best"] == pytest.approx(scores[best], rel=1e-12)
+    steps = [step_of(finished_inpainting_run / name) for name in ("model", "best", "best-phase-1")]
+    assert steps == [6, best, 2]
+
+
+@pytest.mark.promise
+def test_rates_that_fall_in_each_phase_go_on_bit_for_bit(tiny_inpainting_arguments, tmp_path, monkeypatch):
+    """Phase 1 as a run of its own, then phase 2 with an interruption, is the run of both phases."""
+    falling = [*tiny_inpainting_arguments, "--lr_schedule", "cosine", "--phases.lr_scale", "0.5"]
+    rates, whole, parts = [], tmp_path / "whole", tmp_path / "parts"
+    original = InpaintingTask.step
+
+    def watched(self, now, batches):
+        metrics = original(self, now, batches)
+        rates.append(self.optimizers["generator"].param_groups[0]["lr"] / self.config.generator_lr)
+        return metrics
+
+    with monkeypatch.context() as patch:
+        patch.setattr(InpaintingTask, "step", watched)
+        assert main([*TRAIN, str(whole), *falling]) == 0
+    assert rates == pytest.approx([1, 0.75, 0.25, 0.5, 0.375, 0.125])
+    assert main([*TRAIN, str(parts), *falling, "--steps", "3"]) == 0
+    with monkeypatch.context() as patch:
+        interrupting(patch, 4)
+        assert main(["resume", str(parts), "--steps", "6"]) == 130
+    assert main(["resume", str(parts), "--steps", "7"]) == 2  # the rates of phase 2 fall towards step 6 already
+    assert main(["resume", str(parts)]) == 0
+    assert same(final_state(parts)["task"], final_state(whole)["task"])
+    assert (parts / "best/model.safetensors").read_bytes() == (whole / "best/model.safetensors").read_bytes()
 
 
 def test_samples_show_input_both_stages_truth_and_layout(finished_inpainting_run):

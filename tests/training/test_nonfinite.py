@@ -135,7 +135,7 @@ def test_a_run_names_a_gradient_that_is_not_finite(poisoned, tiny_arguments, tmp
         "attnorm: error: the training has diverged: gradient_d is not finite in step 4; the last good"
     )
     assert err.count("\n") == 1
-    state, _ = checkpoint.newest(tmp_path / "run" / "checkpoints", torch.device("cpu"))
+    state, _ = checkpoint.newest(tmp_path / "run" / "checkpoints")
     assert state["step"] == 2
 
 

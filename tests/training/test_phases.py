@@ -44,6 +44,16 @@ def test_a_fixed_step_asks_no_errors():
     assert [phases.is_adversarial(step) for step in (2, 3)] == [False, True]
 
 
+def test_the_progress_of_each_phase():
+    phases = Phases(PhaseConfig(at_step=3))
+    assert [phases.progress(step, 8) for step in (0, 2, 3, 7)] == [(0, 3), (2, 3), (0, 5), (4, 5)]
+    phases = Phases(PhaseConfig(patience=1))
+    assert phases.progress(7, 8) == (0, 1)
+    for step in (2, 4):
+        phases.observe(step, 1.0)
+    assert [phases.progress(step, 8) for step in (4, 7)] == [(0, 4), (3, 4)]
+
+
 def test_the_criterion_goes_on_where_it_was():
     config, errors = PhaseConfig(improvement=0.1, patience=2), [1.0, 0.95, 0.95]
     for cut in range(4):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from attnorm.cli.arguments import Data, Out, PresetName
-from attnorm.errors import UserError
 
 
 @Parameter(name="*", show_default=lambda value: "from the preset")
@@ -59,35 +57,14 @@ def train(
         data: A folder of images or of a folder per class, parquet file(s), a prepared set or a built-in set.
         out: The run's directory; must be new or empty.
     """
-    from attnorm.config import derive, overridden, override
+    from attnorm.config import derive, parse_overrides
     from attnorm.presets import get_preset
     from attnorm.training.loop import begin
-    from attnorm.training.together import met
 
     given = [f"--{name}={value}" for name, value in asdict(fields).items() if value is not None]
-    overrides = [*given, *others]
-    with met():
-        config = get_preset(preset)
-        fixed = overridden(overrides)
-        check_fields(config, fixed)
-        config = derive(override(config, overrides), {"data": str(data)})
-    return begin(config, out, fixed=fixed)
-
-
-def check_fields(config: Any, names: Sequence[str]) -> None:
-    """
-    Raises:
-        UserError: a name is no field of the configuration; the message suggests the fields that end so.
-    """
-    from attnorm import config as configuration
-
-    known = [name for name, _ in configuration.fields(configuration.to_dict(config))]
-    for name in names:
-        if name in known or any(field.startswith(f"{name}.") for field in known):
-            continue
-        meant = " or ".join(repr(field) for field in known if field.endswith(f".{name}"))
-        close = f", did you mean {meant}?" if meant else configuration.nearest(name, known)
-        raise UserError(f"unknown field {name!r}{close or ': `attnorm presets NAME` shows all'}")
+    config = get_preset(preset)
+    changes = parse_overrides([*given, *others], config)
+    return begin(derive(config, {**changes, "data": str(data)}, "command line"), out, fixed=list(changes))
 
 
 def resume(run: Path, /, *, steps: int | None = None) -> int:

@@ -1,21 +1,22 @@
-"""Holes to train and to measure on. Each mask is a pure function of (seed, index): nothing about them has to be saved.
+"""Masks to train and to measure with. Each is a pure function of (seed, index), so that nothing has to be saved.
 
-A mask is a boolean array (h, w), True where pixels are missing. A training run reads them as it reads pictures: the
-mask of a picture in a step does not depend on what was drawn before.
+A mask is a boolean array (h, w), True where pixels are missing.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from PIL import Image, ImageDraw
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
-from attnorm.data.chance import between, whole
+from attnorm.config import Frozen
+from attnorm.data.chance import between, pick, whole
 from attnorm.data.decode import DecodeError, decode_mask, pillow_quiet
 from attnorm.data.progress import track
 from attnorm.data.sources import PARQUET_EXTENSION, list_files
@@ -26,45 +27,42 @@ _SEGMENT_LENGTH = (0.08, 0.3)  # of the picture's shorter side
 _TURN = (-0.4 * math.pi, 0.4 * math.pi)  # from one piece to the next, in radians
 
 
-@dataclass(frozen=True)
-class MaskConfig:
-    """Which holes: their kind, and their share of the picture.
+Share = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1, le=1000)]
+
+
+class MaskConfig(Frozen):
+    """The kind of mask and its share of the image.
 
     kind: "centre", a centred square; "rectangle", one anywhere; "rectangles", several; "strokes", a brush moved by
-        hand (Yu et al. 2019); or "folder", masks from files.
-    fraction: the share of pixels that are missing, drawn evenly from this range. Rectangles keep to it within half a
-        row or column; of a folder, the masks outside the range are left out.
-    aspect: rectangles are at most so many times as long as they are wide; 1 makes squares.
-    count: of "rectangles", how many at least; further ones where these overlap too much to fill the share.
-    brush: of "strokes", its width as a share of the picture's shorter side.
+        hand (Yu et al. 2019); "mixed", one of the last three, each as likely; "lines", straight strokes between random
+        points; or "folder", masks from files.
+    fraction: the share of missing pixels, drawn uniformly from this range. Rectangles keep to it within half a row or
+        column; masks of a folder outside the range are left out; lines ignore it.
+    aspect: the longer side of a rectangle is at most this many times the shorter; 1 makes squares.
+    count: of "rectangles", how many at least (more where they overlap too much to reach the share); of "lines", how
+        many.
+    brush: of "strokes" and "lines", the width as a share of the image's shorter side.
     folder: of "folder", where the mask files are: white is missing, see `attnorm.data.decode.decode_mask`.
     """
 
-    kind: Literal["centre", "rectangle", "rectangles", "strokes", "folder"] = "rectangle"
-    # Of 256 x 256 pixels: holes of 96 x 96 to 128 x 128, and none narrower than 3/4 of its length, as CA trains on.
-    fraction: tuple[float, float] = (0.14, 0.25)
-    aspect: float = 4 / 3
-    count: tuple[int, int] = (2, 5)
-    brush: tuple[float, float] = (0.05, 0.12)
+    kind: Literal["centre", "rectangle", "rectangles", "strokes", "mixed", "lines", "folder"] = "rectangle"
+    # At 256 x 256: masks of 96 x 96 to 128 x 128, with an aspect of at most 4/3, as CA trains on.
+    fraction: tuple[Share, Share] = (0.14, 0.25)
+    aspect: float = Field(4 / 3, ge=1, le=100)
+    count: tuple[Count, Count] = (2, 5)
+    brush: tuple[Share, Share] = (0.05, 0.12)
     folder: str = ""
 
-    def __post_init__(self) -> None:
-        low, high = self.fraction
-        if not 0 < low <= high < 1:
-            raise ValueError(f"mask fraction must be a range inside 0 to 1, got {low} to {high}")
-        if not 1 <= self.aspect <= 100:
-            raise ValueError(f"mask aspect must be from 1 to 100, got {self.aspect}")
-        if not 1 <= self.count[0] <= self.count[1] <= 1000:
-            raise ValueError(f"mask count must be a range inside 1 to 1000, got {self.count[0]} to {self.count[1]}")
-        if not 0 < self.brush[0] <= self.brush[1] <= 1:
-            raise ValueError(f"mask brush must be a range inside 0 to 1, got {self.brush[0]} to {self.brush[1]}")
-        if self.kind == "folder" and not self.folder:
-            raise ValueError("masks of kind 'folder' are read from a folder: give --masks.folder")
-        if self.folder and self.kind != "folder":
-            raise ValueError(
-                f"a mask folder belongs to kind 'folder', got kind {self.kind!r}: give --masks.kind folder, or leave "
-                f"{self.folder} out"
-            )
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("fraction", "count", "brush"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"masks.{name} must be a range, got {low} to {high}")
+        if (self.kind == "folder") != bool(self.folder):
+            raise ValueError("masks of kind 'folder' need a folder, and only they: give both")
+        return self
 
 
 Draw = Callable[[np.random.Generator], np.ndarray]
@@ -73,7 +71,7 @@ Draw = Callable[[np.random.Generator], np.ndarray]
 class Masks:
     """The masks of one configuration at one size.
 
-    masks = Masks(MaskConfig("strokes"), (256, 256))
+    masks = Masks(MaskConfig(kind="strokes"), (256, 256))
     hole = masks(seed=0, index=7)  # (256, 256) bool
 
     Args:
@@ -105,6 +103,8 @@ class Masks:
             "rectangle": _rectangle,
             "rectangles": _rectangles,
             "strokes": _strokes,
+            "mixed": _mixed,
+            "lines": _lines,
         }
         if config.kind == "folder":
             stored, self.left_out = _read_folder(Path(config.folder), config.fraction, self.size)
@@ -181,6 +181,19 @@ def _strokes(rng: np.random.Generator, config: MaskConfig, height: int, width: i
             if x2 in (0, width - 1) or y2 in (0, height - 1):
                 break  # the pen has left the picture; going on would draw along its edge
             x, y, angle = x2, y2, angle + between(rng, _TURN)
+
+
+def _mixed(rng: np.random.Generator, config: MaskConfig, height: int, width: int) -> np.ndarray:
+    return pick(rng, (_rectangle, _rectangles, _strokes))(rng, config, height, width)
+
+
+def _lines(rng: np.random.Generator, config: MaskConfig, height: int, width: int) -> np.ndarray:
+    canvas = Image.new("L", (width, height))
+    pen = ImageDraw.Draw(canvas)
+    for _ in range(whole(rng, config.count)):
+        start, end = ((between(rng, (0, width - 1)), between(rng, (0, height - 1))) for _ in range(2))
+        _stroke(pen, start, end, max(1, round(between(rng, config.brush) * min(height, width))))
+    return np.array(canvas, dtype=bool)
 
 
 def _stroke(pen: ImageDraw.ImageDraw, start: tuple[float, float], end: tuple[float, float], thickness: int) -> None:

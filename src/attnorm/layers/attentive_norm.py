@@ -98,7 +98,8 @@ class SemanticLayout(nn.Module):
     def orthogonal_loss(self) -> Tensor:
         """||W W^T - I||_F^2 of the entities W (n, c), unweighted (eq. 1); at least n - c where n > c.
 
-        float32, or float64 for a layer in float64.
+        float32, or float64 for a layer in float64. The authors' code adds up the entries of W W^T - I instead, without
+        norm or square, so that its loss can be negative.
         """
         weight = self.entities.weight.flatten(1)
         weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
@@ -140,7 +141,8 @@ class AttentiveNorm2d(SemanticLayout):
 
     The layer starts as the identity (rho = 0) and costs O(n) per value, linear in pixels. In eval mode it is a
     deterministic function of x. Parameters, in the paper's symbols: `entities.weight` W, `sampling_gain` t, `weight`
-    beta, `bias` alpha, `residual_gain` rho.
+    beta, `bias` alpha, `residual_gain` rho. `value` has a bias with variance="algorithm1" only: weighted moments cancel
+    it.
 
     Args:
         num_features, num_entities, temperature, self_sampling, key_channels, pool_size, entity_std: the layout, see
@@ -192,11 +194,13 @@ class AttentiveNorm2d(SemanticLayout):
         require_choice("variance", variance, VARIANCES)
         require_choice("affine", affine, AFFINES)
         self.statistics, self.variance, self.affine, self.eps = statistics, variance, affine, eps
-        self.value = make_conv(num_features, num_features, 1, spectral_norm=spectral_norm)
+        # Weighted moments shift with the values, so that a bias would have no effect.
+        value_bias = variance != "weighted"
+        self.value = make_conv(num_features, num_features, 1, bias=value_bias, spectral_norm=spectral_norm)
         shape = (num_entities, num_features) if affine == "entity" else (num_features,)
         self.register_parameter("weight", None if affine == "none" else nn.Parameter(torch.ones(shape)))
         self.register_parameter("bias", None if affine == "none" else nn.Parameter(torch.zeros(shape)))
-        self.residual_gain = nn.Parameter(torch.zeros(()))
+        self.residual_gain = nn.Parameter(torch.zeros(1))  # not a scalar, which FSDP does not take
         if statistics == "batch":
             self.momentum = BATCH_MOMENTUM
             self.register_buffer("running_mean", torch.zeros(num_features, num_entities))
@@ -230,7 +234,7 @@ class AttentiveNorm2d(SemanticLayout):
     def _weights(self, weight: Tensor | None, bias: Tensor | None) -> Weights:
         per_region = (None if t is None else t.expand(self.num_entities, -1) for t in (weight, bias))
         entities = self.entities.weight.flatten(1)
-        return Weights(self.value.weight.flatten(1), bias_of(self.value), entities, *per_region)
+        return Weights(self.value.weight.flatten(1), self.value.bias, entities, *per_region)
 
     def _normalise_over_batch(self, x: Tensor, weights: Weights, sampling: Sampling | None, options: Options) -> Tensor:
         """One image as tall as the batch has one set of regions: its moments are the batch's."""

@@ -72,7 +72,6 @@ class _FusedNorm(torch.autograd.Function):
                 filters = sampling.gain.unsqueeze(1) * keys
                 offset = (filters @ sampling.query_bias.to(arithmetic)).contiguous()
                 projection = projection + filters @ sampling.query.to(arithmetic)
-            # The value goes without its bias: a normalised map does not know its mean.
             if ctx.autocast is None:
                 joint = _multiply(flat, _stacked(weights.value, projection, dtype))
                 value, logits = joint[:, :c], joint[:, c:]
@@ -125,7 +124,7 @@ class _FusedNorm(torch.autograd.Function):
                 d_sampling, d_picked = _sampling_gradients(sampling, d_logits, d_offset, picked, keys, choice)
                 if d_x is not None:
                     _add_pixels(d_x, sampling.pixels, d_picked)
-        found = [d_value, torch.zeros_like(weights.value_bias), d_entities, d_weight, d_bias, *d_sampling]
+        found = [d_value, None, d_entities, d_weight, d_bias, *d_sampling]
         return None, d_x, *(None if d is None else d.to(t.dtype) for d, t in zip(found, tensors, strict=True))
 
 

@@ -19,10 +19,10 @@ from attnorm.layers.regional_norm import regional_norm_with_moments
 
 
 class Weights(NamedTuple):
-    """Value: (c, c) and (c,). Entities: (n, c). Per region: weight and bias, (n, c) or None for 1 and 0."""
+    """Value: (c, c), its bias (c,) or None. Entities: (n, c). Per region: weight and bias, (n, c) or None for 1, 0."""
 
     value: Tensor
-    value_bias: Tensor
+    value_bias: Tensor | None
     entities: Tensor
     weight: Tensor | None
     bias: Tensor | None
@@ -46,17 +46,17 @@ def projected_norm(x: Tensor, weights: Weights, sampling: Sampling | None, optio
 def value_and_logits(x: Tensor, weights: Weights, sampling: Sampling | None) -> tuple[Tensor, Tensor]:
     """(b, c, h, w) and (b, n, h, w), in the memory format of x.
 
-    Views of one product with x; under autocast of two, for the logits stay in float32.
+    Parts of one product with x; under autocast of two, for the logits stay in float32.
     """
     matrix, offset = entity_projection(x, weights.entities, sampling)
     if autocast_dtype(x) is not None:
         return project(x, weights.value, weights.value_bias), project_to_logits(x, matrix, offset)
-    batch = matrix.shape[:-2]
-    if offset is None:
-        offset = matrix.new_zeros(matrix.shape[:-1])
-    both = torch.cat([weights.value.expand(*batch, -1, -1), matrix], dim=-2)
-    joint = project(x, both, torch.cat([weights.value_bias.expand(*batch, -1), offset], dim=-1))
-    value, logits = joint.split((x.shape[1], matrix.shape[-2]), dim=1)
+    both = torch.cat([weights.value.expand(*matrix.shape[:-2], -1, -1), matrix], dim=-2)
+    value, logits = project(x, both).split((x.shape[1], matrix.shape[-2]), dim=1)
+    if weights.value_bias is not None:
+        value = value + weights.value_bias.to(value.dtype).view(-1, 1, 1)
+    if offset is not None:
+        logits = logits + offset.to(logits.dtype).view(*offset.shape, 1, 1)
     return value, logits
 
 

@@ -74,7 +74,8 @@ def regional_norm(
         weight: beta, (n, c) per region, (c,) shared by the regions, or None for 1.
         bias: alpha, (n, c), (c,), or None for 0.
         variance: "weighted", sum_p s (v - mean)^2 / mass (the text's eq. 5), or "algorithm1",
-            sum_p (s v - mean)^2 / mass (line 6 of the supplementary's Algorithm 1, whose mass adds eps).
+            sum_p (s v - mean)^2 / mass (line 6 of the supplementary's Algorithm 1, whose mass adds eps). The authors'
+            code is a third: Algorithm 1 with means that are h w times too small.
         eps: added to sigma.
         backend: "auto", "cpp", "triton", "eager" or "composed"; see `backend_for`.
 

@@ -15,7 +15,7 @@ class GeneratorBlock(nn.Module):
 
     The second norm is conditional batch normalisation, or the `norm` given: the paper's block with AN has it there,
     between convolution and activation (supplementary, Fig. 2). The first one still carries the label. With
-    `keep_batch_norm` the one given stands behind conditional batch normalisation.
+    `keep_batch_norm` the order is conv, conditional batch norm, AN (a public BigGAN block has AN before batch norm).
     """
 
     def __init__(

@@ -31,7 +31,7 @@ class SelfAttention2d(nn.Module):
 
         self.query, self.key, self.value = projection(narrow), projection(narrow), projection(wide)
         self.out = projection(num_features, wide)
-        self.residual_gain = nn.Parameter(torch.zeros(()))
+        self.residual_gain = nn.Parameter(torch.zeros(1))  # not a scalar, which FSDP does not take
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or x.shape[1] != self.num_features or min(x.shape[2:]) < 2:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-TELEA_RADIUS = 3  # pixels around one that its colour is estimated from; OpenCV's own example
+TELEA_RADIUS = 5  # pixels around one that its colour is estimated from
 
 
 def mean_colour(pictures: np.ndarray, holes: np.ndarray) -> np.ndarray:

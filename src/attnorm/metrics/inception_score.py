@@ -23,7 +23,8 @@ SMALLEST = 1e-300
 class SplitProbabilities:
     """Per split: how many pictures (s), the sum of their probabilities (s, k), and the sum of Σ p log p (s).
 
-    Memory does not grow with the number of pictures. Picture i of n belongs to split ⌊i · s / n⌋.
+    Memory does not grow with the number of pictures. Split j of n pictures is those from ⌊j · n / s⌋ to
+    ⌊(j + 1) · n / s⌋, without the last, as torch-fidelity and StyleGAN2-ADA cut them.
     """
 
     def __init__(self) -> None:
@@ -34,7 +35,7 @@ class SplitProbabilities:
     def update(self, probabilities: Tensor, positions: Tensor, total: int) -> None:
         """Takes in probabilities (b, k), rows sum to 1, of the pictures at `positions` (b) out of `total`."""
         p = probabilities.detach().double().cpu()
-        splits = positions.cpu() * SPLITS // total
+        splits = ((positions.cpu() + 1) * SPLITS - 1) // total
         if not self.sums.shape[1]:
             self.sums = torch.zeros(SPLITS, p.shape[1], dtype=torch.float64)
         self.counts.index_add_(0, splits, torch.ones(len(p), dtype=torch.float64))

@@ -15,11 +15,12 @@ from attnorm.metrics.inception_file import Progress
 from attnorm.metrics.processes import gather_rows, rank_and_count
 from attnorm.metrics.reconstruction import PEAK, Reconstruction, Spread, Window, reconstruction, spread
 
-# The paper measures on 256 x 256 with holes of 128 x 128, as CA does: a quarter of the picture.
+# The paper measures at 256 x 256 with masks of 128 x 128, as CA does: a quarter of the image. Strokes are ours.
 QUARTER = 0.25
 HOLES = {
-    "centre": MaskConfig("centre", (QUARTER, QUARTER)),
-    "random": MaskConfig("rectangle", (QUARTER, QUARTER), aspect=1.0),
+    "centre": MaskConfig(kind="centre", fraction=(QUARTER, QUARTER)),
+    "random": MaskConfig(kind="rectangle", fraction=(QUARTER, QUARTER), aspect=1.0),
+    "strokes": MaskConfig(kind="lines", count=(2, 4), brush=(1 / 24, 1 / 10)),
 }
 BATCH = 8
 
@@ -51,6 +52,12 @@ class Truths:
         pictures, _ = self.dataset.batch(self.items[places])
         margin = (self.dataset.size - self.size) // 2
         return pictures[:, margin : margin + self.size, margin : margin + self.size]
+
+
+def example_masks(count: int, size: int, seed: int) -> np.ndarray:
+    """Masks (count, size, size) bool of each kind of `HOLES` in turn."""
+    kinds = [Masks(masks, (size, size)) for masks in HOLES.values()]
+    return np.stack([kinds[index % len(kinds)](seed, index) for index in range(count)])
 
 
 class Filled(NamedTuple):

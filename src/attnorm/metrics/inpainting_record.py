@@ -13,11 +13,12 @@ from attnorm.errors import UserError
 from attnorm.files import output_file
 from attnorm.json_records import check_texts, figure_of, read_json
 from attnorm.metrics.inpainting import Filled
-from attnorm.metrics.reconstruction import Spread, Window
+from attnorm.metrics.reconstruction import PEAK, Spread, Window
 from attnorm.metrics.result import Result, as_json, markdown, now, versions
 
-HEADS = {"psnr": "PSNR ↑", "ssim": "SSIM ↑", "mae": "MAE ↓", "hole_mae": "hole MAE ↓"}
-DIGITS = {"psnr": 2}  # after the point; of the others, 4
+HEADS = {"psnr": "PSNR ↑", "ssim": "SSIM ↑", "mae": "MAE ↓", "hole_mae": "MAE in the mask, 0 to 255 ↓"}
+DIGITS = {"psnr": 2, "hole_mae": 2}  # after the point; of the others, 4
+SCALE = {"hole_mae": PEAK}  # of the value shown; records have shares of 255
 COMPOSITE = "8-bit composites; PSNR and SSIM over the whole picture"
 
 
@@ -27,7 +28,7 @@ class InpaintingProtocol:
 
     model, weights, step: as in `attnorm.metrics.result.Protocol`.
     data, split: where the pictures came from; num: how many; size: their side, cut from the middle of larger ones.
-    holes: by name, the kind of hole and its share of the picture. seed: of the holes. window: of SSIM.
+    holes: by name, the fields of each kind of mask (`MaskConfig`). seed: of the masks. window: of SSIM.
     """
 
     model: str
@@ -144,5 +145,5 @@ def _or_infinite(value: float | None) -> float:
 
 
 def shown(name: str, spread: Spread) -> str:
-    digits = DIGITS.get(name, 4)
-    return f"{spread.mean:.{digits}f} ± {spread.deviation:.{digits}f}"
+    digits, scale = DIGITS.get(name, 4), SCALE.get(name, 1)
+    return f"{scale * spread.mean:.{digits}f} ± {scale * spread.deviation:.{digits}f}"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import Self
 
-from attnorm.config import require_range
+from attnorm.config import Frozen
 from attnorm.layers import SelfAttention2d
 from attnorm.layers.autocast import without_autocast
 from attnorm.layers.checks import require_classes, require_labels
@@ -20,13 +21,8 @@ from attnorm.models.attentive_norm import AttentiveNormConfig
 from attnorm.models.pretrained import PretrainedNetwork
 
 FIRST_MAP = 4  # the generator's first maps are 4 x 4
-LARGEST = {
-    "channels": 1 << 14,
-    "blocks": 10,
-    "latent_dim": 1 << 14,
-    "num_classes": 1 << 20,
-    "image_size": 1 << 12,
-}
+LARGEST_DEPTH = 10  # blocks
+Width = Annotated[int, Field(ge=1, le=1 << 14)]
 
 
 class Architecture(NamedTuple):
@@ -50,87 +46,77 @@ ARCHITECTURES = {
 }
 
 
-@dataclass(frozen=True)
 class LongRangeConfig(AttentiveNormConfig):
     """The layer that models long-range dependence, and its place; the other fields are attentive normalization's."""
 
     kind: Literal["none", "self_attention", "attentive_norm"] = "none"
-    block: int = 2
+    block: int = Field(2, ge=0)
 
 
-@dataclass(frozen=True)
-class GeneratorConfig:
-    """A generator: `channels` are those of the 4 x 4 maps and after each doubling block.
+class GeneratorConfig(Frozen):
+    """A generator: `channels` are those of the 4 x 4 maps and after each block, which doubles the size.
 
     keep_batch_norm: attentive normalization stands behind the conditional batch norm of its block, so that the label
     enters there too; False is the paper's, in place of it.
     """
 
     image_size: int = 32
-    num_classes: int = 10
-    channels: tuple[int, ...] = ARCHITECTURES[32].generator
-    latent_dim: int = 128
+    num_classes: int = Field(10, ge=1, le=1 << 20)
+    channels: tuple[Width, ...] = Field(ARCHITECTURES[32].generator, min_length=2, max_length=LARGEST_DEPTH)
+    latent_dim: Width = 128
     spectral_norm: bool = True
-    long_range: LongRangeConfig = field(default_factory=LongRangeConfig)
+    long_range: LongRangeConfig = LongRangeConfig()
     keep_batch_norm: bool = False
     class_names: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        _require_channels("generator.channels", self.channels, self.long_range, fewest=2, blocks_from=1)
-        require_range("generator.num_classes", self.num_classes, 1, LARGEST["num_classes"])
-        require_range("generator.latent_dim", self.latent_dim, 1, LARGEST["latent_dim"])
+    @model_validator(mode="after")
+    def _check(self) -> Self:
         made = FIRST_MAP * 2 ** (len(self.channels) - 1)
         if self.image_size != made:
             raise ValueError(
-                f"a generator with {len(self.channels)} channel numbers makes {made} x {made} pictures, "
+                f"a generator with {len(self.channels)} channel numbers makes {made} x {made} images, "
                 f"not image_size {self.image_size}"
             )
-        _require_positions("generator", self.long_range, made // 2 ** (len(self.channels) - 2 - self.long_range.block))
-        if len(set(self.class_names)) < len(self.class_names):
-            raise ValueError("generator.class_names has a name twice: names must differ")
-        if self.class_names and len(self.class_names) != self.num_classes:
-            raise ValueError(f"{len(self.class_names)} class names do not fit num_classes {self.num_classes}")
+        _check_place("generator", self.long_range, [FIRST_MAP << block for block in range(1, len(self.channels))])
+        if self.class_names and len(set(self.class_names)) != self.num_classes:
+            raise ValueError(f"class_names must be {self.num_classes} different names, one for each class")
+        return self
 
 
-@dataclass(frozen=True)
-class DiscriminatorConfig:
+class DiscriminatorConfig(Frozen):
     """A discriminator: `channels` are those after each block, of which the first `downsamples` halve the size.
 
     `conditioning` says how the label enters: "concat", the paper's, joins an embedding of `embedding_dim` channels to
     the maps after `concat_after` blocks; "projection" adds its inner product with the pooled features; with
-    "auxiliary", AC-GAN's, it does not enter, and the network has to tell it.
+    "auxiliary", AC-GAN's, it does not enter, and the network predicts it.
     """
 
-    image_size: int = 32
-    num_classes: int = 10
-    channels: tuple[int, ...] = ARCHITECTURES[32].discriminator
-    downsamples: int = ARCHITECTURES[32].downsamples
+    image_size: int = Field(32, ge=1, le=1 << 12)
+    num_classes: int = Field(10, ge=1, le=1 << 20)
+    channels: tuple[Width, ...] = Field(ARCHITECTURES[32].discriminator, min_length=1, max_length=LARGEST_DEPTH)
+    downsamples: int = Field(ARCHITECTURES[32].downsamples, ge=0)
     conditioning: Literal["concat", "projection", "auxiliary"] = "concat"
-    concat_after: int = ARCHITECTURES[32].concat_after
-    embedding_dim: int = 128
+    concat_after: int = Field(ARCHITECTURES[32].concat_after, ge=1)
+    embedding_dim: Width = 128
     spectral_norm: bool = True
-    long_range: LongRangeConfig = field(default_factory=LongRangeConfig)
+    long_range: LongRangeConfig = LongRangeConfig()
 
-    def __post_init__(self) -> None:
-        _require_channels("discriminator.channels", self.channels, self.long_range, fewest=1, blocks_from=0)
-        require_range("discriminator.num_classes", self.num_classes, 1, LARGEST["num_classes"])
-        require_range("discriminator.embedding_dim", self.embedding_dim, 1, LARGEST["channels"])
-        require_range("discriminator.downsamples", self.downsamples, 0, len(self.channels))
-        if self.conditioning == "concat":
-            if len(self.channels) == 1:
-                raise ValueError(
-                    "discriminator.channels must have at least 2 numbers with conditioning 'concat', which joins the "
-                    "label between two blocks: got 1"
-                )
-            require_range("discriminator.concat_after", self.concat_after, 1, len(self.channels) - 1)
-        require_range("discriminator.image_size", self.image_size, 2**self.downsamples, LARGEST["image_size"])
-        if self.image_size % 2**self.downsamples:
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        blocks = len(self.channels)
+        if self.downsamples > blocks or self.image_size % 2**self.downsamples:
             raise ValueError(
-                f"image_size {self.image_size} cannot be halved {self.downsamples} times: "
+                f"{blocks} blocks cannot halve image_size {self.image_size} {self.downsamples} times: "
                 "change discriminator.downsamples or the size"
             )
-        halvings = min(self.long_range.block, self.downsamples)  # a block halves the maps after its norm
-        _require_positions("discriminator", self.long_range, self.image_size // 2**halvings)
+        if self.conditioning == "concat" and self.concat_after >= blocks:
+            raise ValueError(
+                f"discriminator.concat_after must be below the number of blocks, {blocks}: the label joins between two"
+            )
+        # A block halves the maps after its norm.
+        sides = [self.image_size >> min(block, self.downsamples) for block in range(blocks)]
+        _check_place("discriminator", self.long_range, sides)
+        return self
 
 
 class Generator(PretrainedNetwork, pipeline_tag="unconditional-image-generation"):
@@ -141,7 +127,7 @@ class Generator(PretrainedNetwork, pipeline_tag="unconditional-image-generation"
         -> (b, 3, size, size) float32.
     """
 
-    config_class: ClassVar[type] = GeneratorConfig
+    config_class: ClassVar[type[Frozen]] = GeneratorConfig
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -165,7 +151,8 @@ class Generator(PretrainedNetwork, pipeline_tag="unconditional-image-generation"
             if here and spot.kind == "self_attention":
                 self.attention[str(index)] = SelfAttention2d(after, spectral_norm=sn)
         self.norm = nn.BatchNorm2d(channels[-1])
-        self.to_picture = make_conv(channels[-1], 3, 3, spectral_norm=sn)
+        # Gain 1, as in the SN-GAN code: with sqrt(2) 11 % of the first values exceed 0.97, not 3 %.
+        self.to_picture = make_conv(channels[-1], 3, 3, spectral_norm=sn, gain=1.0)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         if z.ndim != 2 or z.shape[1] != self.config.latent_dim:
@@ -188,13 +175,16 @@ class Judgement(NamedTuple):
 
 
 class Discriminator(PretrainedNetwork):
-    """Pictures and labels in, a judgement of each out.
+    """Images and labels in, a score of each out.
+
+    The networks of the AN supplementary for every system: wide blocks, the label concatenated. SN-GAN's paper has six
+    narrow blocks and a projection, SA-GAN's six wide ones.
 
     Shapes:
         x (b, 3, size, size) in [-1, 1]; labels (b,) integers -> Judgement in float32.
     """
 
-    config_class: ClassVar[type] = DiscriminatorConfig
+    config_class: ClassVar[type[Frozen]] = DiscriminatorConfig
 
     def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
@@ -245,19 +235,15 @@ class Discriminator(PretrainedNetwork):
             return Judgement(score, self.classify(features) if conditioning == "auxiliary" else None)
 
 
-def _require_channels(
-    name: str, channels: tuple[int, ...], spot: LongRangeConfig, *, fewest: int, blocks_from: int
-) -> None:
-    """Bounds the table of channels, so that an absurd one fails before memory is taken, and the layer's place in it."""
-    if not fewest <= len(channels) <= LARGEST["blocks"]:
-        raise ValueError(f"{name} must have {fewest} to {LARGEST['blocks']} numbers, got {len(channels)}")
-    for number in channels:
-        require_range(name, number, 1, LARGEST["channels"])
-    if spot.kind != "none":
-        require_range(f"{name.split('.')[0]}.long_range.block", spot.block, 0, len(channels) - blocks_from - 1)
-
-
-def _require_positions(name: str, spot: LongRangeConfig, side: int) -> None:
-    """Self-sampling draws each entity's filter from another pixel; without enough of them the first step would fail."""
-    if spot.kind == "attentive_norm" and spot.self_sampling:
-        require_range(f"{name}.long_range.num_entities on {side} x {side} maps", spot.num_entities, 1, side * side)
+def _check_place(network: str, spot: LongRangeConfig, sides: list[int]) -> None:
+    """Whether the layer's block is there, and its maps, `sides[block]` pixels a side, have room for its entities."""
+    if spot.kind == "none":
+        return
+    if spot.block >= len(sides):
+        raise ValueError(f"{network}.long_range.block must be from 0 to {len(sides) - 1}, got {spot.block}")
+    side = sides[spot.block]
+    if spot.kind == "attentive_norm" and spot.self_sampling and spot.num_entities > side * side:
+        raise ValueError(
+            f"{network}.long_range.num_entities must be at most {side * side} on {side} x {side} maps, "
+            f"got {spot.num_entities}"
+        )

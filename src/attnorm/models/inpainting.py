@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import ClassVar, Literal, NamedTuple
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import Self
 
-from attnorm.config import require_range
+from attnorm.config import Frozen
 from attnorm.layers import ContextualAttention2d
 from attnorm.layers.weights import make_conv, make_linear
 from attnorm.models.attentive_norm import AttentiveNormConfig
@@ -34,6 +35,7 @@ Table = tuple[Conv | int, ...]
 PAPER_WIDTH = 32
 ENCODER: Table = (Conv(5, 32), Conv(3, 64, 2), Conv(3, 64), Conv(3, 128, 2), Conv(3, 128))
 BOTTLENECK: Table = tuple(Conv(3, 128, dilation=d) for d in (2, 4, 8, 16))
+DENSE: Table = (Conv(3, 128), Conv(3, 128))  # conv11 and conv12 of the authors' code, an option
 DECODER_1: Table = (UP, Conv(3, 64), Conv(3, 64), UP, Conv(3, 32), Conv(3, 16))  # then Conv(3, 3) and the clip
 DECODER_2: Table = (Conv(3, 128), Conv(3, 128), *DECODER_1)
 AFTER_NORM: Table = (Conv(3, 128), Conv(3, 128))
@@ -51,7 +53,6 @@ PICTURE, ONES, MASK = 3, 1, 1
 GAIN = 1.0
 
 
-@dataclass(frozen=True, kw_only=True)
 class BranchConfig(AttentiveNormConfig):
     """What the attentive branch of the second stage has in its place: `kind` "none" is the plain network.
 
@@ -62,27 +63,31 @@ class BranchConfig(AttentiveNormConfig):
     affine: Literal["entity", "shared", "none"] = "none"
 
 
-@dataclass(frozen=True)
-class InpaintingGeneratorConfig:
-    """A generator: `width` channels after its first convolution, 32 in the paper.
+class InpaintingGeneratorConfig(Frozen):
+    """A generator.
 
-    `image_size` is the side of the pictures that it is trained on; it takes others as well.
+    Args:
+        image_size: side of the images that it is trained on; it takes others as well.
+        width: channels after its first convolution, 32 in the paper.
+        branch: the attentive branch of the second stage.
+        dense_bottleneck: two convolutions without dilation behind the dilated ones of both stages. The supplementary
+            has dilations 2, 4, 8 and 16 alone: all are even, so that odd and even positions never mix there. The
+            authors' code has the two in the coarse stage; in the refined one the decoder begins with two.
     """
 
-    image_size: int = 256
-    width: int = PAPER_WIDTH
-    branch: BranchConfig = field(default_factory=BranchConfig)
+    image_size: int = Field(256, ge=SMALLEST_PICTURE, le=LARGEST_PICTURE)
+    width: int = Field(PAPER_WIDTH, ge=2, le=LARGEST_WIDTH, multiple_of=2)
+    branch: BranchConfig = BranchConfig()
+    dense_bottleneck: bool = False
 
-    def __post_init__(self) -> None:
-        require_range("generator.image_size", self.image_size, SMALLEST_PICTURE, LARGEST_PICTURE)
-        require_range("generator.width", self.width, 2, LARGEST_WIDTH)
-        if self.width % 2:
-            raise ValueError(f"generator.width must be even, got {self.width}")
+    @model_validator(mode="after")
+    def _check(self) -> Self:
         if self.image_size % self.stride:
             raise ValueError(f"generator.image_size must be a multiple of {self.stride}, got {self.image_size}")
         positions = (self.image_size // ENCODER_STRIDE) ** 2
-        if self.branch.kind == "attentive_norm" and self.branch.self_sampling:
-            require_range("generator.branch.num_entities", self.branch.num_entities, 1, positions)
+        if self.branch.kind == "attentive_norm" and self.branch.self_sampling and self.branch.num_entities > positions:
+            raise ValueError(f"generator.branch.num_entities must be at most {positions}: the map has no more pixels")
+        return self
 
     @property
     def stride(self) -> int:
@@ -90,18 +95,18 @@ class InpaintingGeneratorConfig:
         return ENCODER_STRIDE * (2 if self.branch.kind == "contextual_attention" else 1)
 
 
-@dataclass(frozen=True)
-class InpaintingCriticConfig:
+class InpaintingCriticConfig(Frozen):
     """Two critics: of the whole picture, and of a square of `local_size` pixels around the hole."""
 
-    image_size: int = 256
-    local_size: int = 128
-    width: int = CRITIC_WIDTH
+    image_size: int = Field(256, ge=SMALLEST_PICTURE, le=LARGEST_PICTURE)
+    local_size: int = Field(128, ge=SMALLEST_PICTURE // 2)
+    width: int = Field(CRITIC_WIDTH, ge=1, le=LARGEST_WIDTH)
 
-    def __post_init__(self) -> None:
-        require_range("critic.image_size", self.image_size, SMALLEST_PICTURE, LARGEST_PICTURE)
-        require_range("critic.local_size", self.local_size, SMALLEST_PICTURE // 2, self.image_size)
-        require_range("critic.width", self.width, 1, LARGEST_WIDTH)
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.local_size > self.image_size:
+            raise ValueError(f"critic.local_size must be at most image_size, {self.image_size}")
+        return self
 
 
 class Inpainted(NamedTuple):
@@ -126,21 +131,25 @@ class InpaintingGenerator(PretrainedNetwork, pipeline_tag="image-to-image"):
       into X; that is a function of what is read here.)
     - Its two branches have encoders of their own, as in the code; the supplementary's formulas leave that open.
     - The attentive branch is Conv, AN, Conv, ELU, Conv, ELU, as the supplementary prints; the code has an ELU after AN.
+      With contextual attention it is Conv, ReLU, attention, Conv, ELU, Conv, ELU, as in CA's code.
+    - The encoders have five convolutions, as the supplementary prints. The code has a sixth (conv6) in the coarse stage
+      and the convolutional branch, and two more behind the dilations (`dense_bottleneck`).
 
     Shapes:
         picture (b, 3, h, w) in [-1, 1], whose content in the hole is not used; mask (b, 1, h, w), or (1, 1, h, w) for
         all, non-zero where pixels are missing; h and w multiples of `config.stride` -> `Inpainted`.
     """
 
-    config_class: ClassVar[type] = InpaintingGeneratorConfig
+    config_class: ClassVar[type[Frozen]] = InpaintingGeneratorConfig
 
     def __init__(self, config: InpaintingGeneratorConfig) -> None:
         super().__init__()
         self.config = config
         width, given = config.width, PICTURE + ONES + MASK
         deep = _scaled(ENCODER[-1], width)
-        self.coarse = _stack((*ENCODER, *BOTTLENECK, *DECODER_1), given, width, to_picture=True)
-        self.convolutional = _stack((*ENCODER, *BOTTLENECK), PICTURE + given, width)
+        bottleneck = (*BOTTLENECK, *DENSE) if config.dense_bottleneck else BOTTLENECK
+        self.coarse = _stack((*ENCODER, *bottleneck, *DECODER_1), given, width, to_picture=True)
+        self.convolutional = _stack((*ENCODER, *bottleneck), PICTURE + given, width)
         self.attentive = AttentiveBranch(config.branch, PICTURE + given, width)
         self.refine = _stack(DECODER_2, 2 * deep, width, to_picture=True)
 
@@ -182,7 +191,7 @@ class AttentiveBranch(nn.Module):
             h = self.norm(h)
         if self.attention is not None:
             # A feature belongs to the hole if any of the pixels that it stands for does.
-            h = self.attention(h, functional.max_pool2d(hole.float(), ENCODER_STRIDE))
+            h = self.attention(functional.relu(h), functional.max_pool2d(hole.float(), ENCODER_STRIDE))
         return self.after(h)
 
 
@@ -190,13 +199,13 @@ class InpaintingCritic(PretrainedNetwork):
     """Complete pictures in, two scores each out, higher for real ones: of the whole, and of a square around the hole.
 
     Wasserstein critics (eq. 10): no bounds on the scores, and no batch norm, because the gradient penalty is one for
-    each picture on its own.
+    each picture on its own. Four convolutions, as CA's; the authors' code has six and self-attention.
 
     Shapes:
         picture (b, 3, s, s) in [-1, 1]; mask (b, 1, s, s), non-zero in the hole -> (b, 2) float32.
     """
 
-    config_class: ClassVar[type] = InpaintingCriticConfig
+    config_class: ClassVar[type[Frozen]] = InpaintingCriticConfig
 
     def __init__(self, config: InpaintingCriticConfig) -> None:
         super().__init__()

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
 from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
+from pydantic import BaseModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from typing_extensions import Self
 
-from attnorm.config import LARGEST_FILE, from_dict
+from attnorm.config import parse, to_dict
 from attnorm.errors import UserError
 from attnorm.files import check_regular
 from attnorm.memory import check_memory
@@ -53,13 +53,18 @@ class PretrainedNetwork(
     tags=["attentive-normalization"],
     model_card_template=NOTE,
 ):
-    """A network built from one configuration dataclass; `save_pretrained` and `from_pretrained` keep the two together.
+    """A network built from one configuration; `save_pretrained` and `from_pretrained` keep the two together.
 
     Stricter than the mixin's own loading: weights come from safetensors only, never from a pickle; every weight must be
     there and fit; and an unknown or absurd field of the configuration is refused before memory is taken.
     """
 
-    config_class: ClassVar[type]
+    config_class: ClassVar[type[BaseModel]]
+    config: Any
+
+    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
+        """Writes config.json, model.safetensors and, where there is none yet, a note into a folder."""
+        return super().save_pretrained(save_directory, config=to_dict(self.config), **options)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
@@ -78,7 +83,7 @@ class PretrainedNetwork(
     ) -> Self:
         if config is None:
             raise UserError(f"{model_id} has no config.json: it is no folder or repository of a saved model")
-        settings: Any = from_dict(cls.config_class, config, f"{model_id}/config.json")
+        settings: Any = parse(cls.config_class, config, f"{model_id}/config.json")
         what = f"the network of {model_id}/config.json"
         check_memory(weight_bytes(cls, settings), what, "choose a smaller one, or get it again")
         network = cls(settings)
@@ -108,7 +113,7 @@ def weight_bytes(network: type[PretrainedNetwork], config: Any) -> int:
     Without the vectors of spectral norms, which are few: on the meta device their iterations take long.
     """
     if hasattr(config, "spectral_norm"):
-        config = replace(config, spectral_norm=False)
+        config = config.model_copy(update={"spectral_norm": False})
     with torch.device("meta"), _Uninitialised():
         made = network(config)
     return sum(tensor.numel() * tensor.element_size() for tensor in (*made.parameters(), *made.buffers()))
@@ -139,7 +144,7 @@ def _check_config(path: Path) -> None:
     try:
         if not path.is_file():
             return  # the name of a repository, or nothing: the mixin says so
-        whole = path.stat().st_size <= LARGEST_FILE and isinstance(json.loads(path.read_bytes().decode()), dict)
+        whole = isinstance(json.loads(path.read_bytes().decode()), dict)
     except OSError as error:
         raise UserError(f"cannot read {path} ({error.strerror or error})") from error
     except (ValueError, RecursionError):

@@ -17,8 +17,8 @@ from attnorm.metrics.inpainting_record import HEADS, InpaintingProtocol, Inpaint
 from attnorm.metrics.result import Protocol, Result, class_table, markdown, read_results, table
 from attnorm.publishing.run_facts import RunFacts
 from attnorm.training.class_conditional import ClassConditionalConfig
-from attnorm.training.history import RECORDS
 from attnorm.training.inpainting import InpaintingConfig
+from attnorm.training.run_folder import RECORDS
 
 Record = InpaintingRecord | list[Result]  # of one evaluation
 NO_FID = "A Fréchet distance with this network is no FID, and compares only with figures of the same protocol."

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
-
 from attnorm.errors import UserError
 from attnorm.models.saved import step_of
 from attnorm.shipped import CONFIG_FILE
@@ -17,7 +15,7 @@ from attnorm.training.class_conditional import ClassConditionalConfig
 from attnorm.training.inpainting import InpaintingConfig
 from attnorm.training.log_lines import EVALUATIONS, LOG, Lines, read_lines
 from attnorm.training.loop import read_config
-from attnorm.training.run_folder import BEST, CHECKPOINTS, MODEL
+from attnorm.training.run_folder import BEST, CHECKPOINTS, CONFIG, MODEL, SAVED
 
 Choice = Literal["best", "last"]
 PublishedConfig = ClassConditionalConfig | InpaintingConfig
@@ -54,18 +52,23 @@ class RunFacts:
 def read_run(run: Path, choice: Choice | None = None) -> RunFacts:
     """The facts of a run's best weights where it measured while it trained, else of its last; `choice` says which.
 
+    Of one of its folders with a saved model, such as RUN/best-phase-1, those of that model.
+
     Raises:
         UserError: the folder holds no run or no model, or what it holds does not fit together.
     """
+    part = run.name if run.name in SAVED and (run.parent / CONFIG).is_file() else None
+    run = run if part is None else run.parent
     config = read_config(run)
     if not isinstance(config, PublishedConfig):
         raise UserError(f"{run} is a run of the task {config.task}, which has no model to publish")
     best = (run / BEST / CONFIG_FILE).is_file() if choice is None else choice == "best"
-    folder = run / (BEST if best else MODEL)
+    folder = run / (part or (BEST if best else MODEL))
+    best = folder.name != MODEL
     if not (folder / CONFIG_FILE).is_file():
         reason = "it was trained without evaluate_every" if best else "it is written with the first checkpoint"
         raise UserError(f"{run} has no {folder.name} model: {reason}")
-    state, complaints = checkpoint.newest(run / CHECKPOINTS, torch.device("cpu"))
+    state, complaints = checkpoint.newest(run / CHECKPOINTS)
     if state is None or complaints:
         raise UserError(f"{complaints[0] if complaints else f'{run} has no checkpoint'}: resume the run first")
     try:

@@ -9,10 +9,9 @@ import numpy as np
 from attnorm.data.facades import render_facade
 from attnorm.data.facades.render import MAX_SIZE, MIN_SIZE
 from attnorm.data.loading import load
-from attnorm.data.masks import Masks
 from attnorm.errors import UserError
 from attnorm.inpainting_pipeline import InpaintingPipeline
-from attnorm.metrics.inpainting import HOLES, composite
+from attnorm.metrics.inpainting import composite, example_masks
 from attnorm.pipelines import ClassConditionalPipeline
 from attnorm.plots import label_grid, layout_sheet
 from attnorm.plots.inpainting import inpainting_sheet, with_holes
@@ -53,7 +52,7 @@ def inpainter_sheets(pipe: InpaintingPipeline, pictures: np.ndarray) -> dict[str
 
 
 def inpainter_holes(pictures: np.ndarray) -> np.ndarray:
-    return Masks(HOLES["random"], pictures.shape[1:3]).batch(SEED, range(len(pictures)))
+    return example_masks(len(pictures), pictures.shape[1], SEED)
 
 
 def example_pictures(size: int, source: str | None, cache: Path) -> np.ndarray:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from typing import Any
 
-from attnorm.config import to_dict
+from attnorm.config import differences, flat
 from attnorm.data.builtin import BUILTIN
 from attnorm.metrics.features import EFFICIENTNET, INCEPTION
 from attnorm.presets import PRESETS
@@ -23,18 +22,17 @@ def training_command(config: TrainingConfig) -> str:
 
     Data and other files are written as capital letters, but for built-in sets and networks known by name.
     """
-    wanted = _fields(to_dict(config))
-    differences = {name: _differences(wanted, preset) for name, preset in PRESETS.items() if preset.task == config.task}
-    name = min(differences, key=lambda name: len(differences[name]))
+    changes = {name: _changes(config, preset) for name, preset in PRESETS.items() if preset.task == config.task}
+    name = min(changes, key=lambda name: len(changes[name]))
     words = ["attnorm", "train", name, "--data", data_name(config.data), "--out", "RUN"]
-    for field, value in differences[name].items():
+    for field, value in changes[name].items():
         words += [f"--{field}", *_as_words(field, value)]
     return shlex.join(words)
 
 
 def field_names(config: TrainingConfig) -> list[str]:
     """Every field that `attnorm train` takes as an option, by its dotted name."""
-    return list(_fields(to_dict(config)))
+    return list(flat(config))
 
 
 def data_name(data: str) -> str:
@@ -42,17 +40,8 @@ def data_name(data: str) -> str:
     return data if data in BUILTIN else "DATA"
 
 
-def _fields(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every field by its dotted name."""
-    found: dict[str, Any] = {}
-    for name, value in data.items():
-        found |= _fields(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return found
-
-
-def _differences(wanted: Mapping[str, Any], preset: TrainingConfig) -> dict[str, Any]:
-    had = _fields(to_dict(preset))
-    return {name: value for name, value in wanted.items() if value != had[name] and name not in FOUND_OUT}
+def _changes(config: TrainingConfig, preset: TrainingConfig) -> dict[str, Any]:
+    return {name: value for name, value, _ in differences(config, preset) if name not in FOUND_OUT}
 
 
 def _as_words(field: str, value: Any) -> list[str]:

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from attnorm.config import differences, to_dict
+from attnorm.config import differences
 from attnorm.errors import UserError
 from attnorm.metrics.inpainting import HOLES
 from attnorm.metrics.inpainting_record import HEADS, InpaintingRecord
@@ -137,14 +137,16 @@ def _differences(plan: Reproduction) -> list[str]:
         ours, paper = plan.config(system, 0), get_preset(f"{system}-{plan.paper.scales['paper'].data}")
         per_system[system] = [
             f"`{name}` {_plain(ours_value)} instead of {_plain(paper_value)}"
-            for name, ours_value, paper_value in differences(to_dict(ours), to_dict(paper))
+            for name, ours_value, paper_value in differences(ours, paper)
             if name not in IMMATERIAL
         ]
     common = [one for one in next(iter(per_system.values())) if all(one in lines for lines in per_system.values())]
     lines = [f"data: `{plan.source}` instead of {plan.paper.pictures}"] if plan.scale != "paper" else []
     if plan.paper.task == "inpainting":
         count = "all" if not plan.num else str(plan.num)
-        lines.append(f"measured on {count} validation pictures with centred and with random square holes of a quarter")
+        lines.append(
+            f"measured on {count} validation pictures with squares of a quarter, centred and random, and strokes"
+        )
     else:
         lines += _protocol(plan)
     lines += common
@@ -169,6 +171,8 @@ def _protocol(plan: Reproduction) -> list[str]:
         "an intra-FID takes, the paper does not say",
         f"real pictures: {real}; the paper does not say, the papers before it usually take all of the training set",
         "weights: averaged; the paper does not say, SN-GAN's and SA-GAN's are not",
+        "discriminator: the AN supplementary's for every system (5 wide blocks, concatenation); SN-GAN's paper has 6 "
+        "narrow blocks and a projection, SA-GAN's 6 wide ones",
         "λ_o and the data's preparation, which the paper does not give, are ours",
     ]
     if plan.extractor != "inception":

@@ -11,17 +11,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from attnorm.config import derive, to_dict
+from attnorm.config import derive, differences
 from attnorm.errors import UserError
 from attnorm.metrics.inpainting import HOLES
 from attnorm.metrics.inpainting_record import InpaintingRecord, read_record
 from attnorm.metrics.registry import find_metrics
 from attnorm.metrics.result import Result, read_results
 from attnorm.presets import get_preset
+from attnorm.reproduction.curves import save_run_curves
 from attnorm.reproduction.paper import TABLES, PaperTable, Scale
 from attnorm.training.checkpoint import latest_step
 from attnorm.training.class_conditional import ClassConditionalConfig
@@ -38,9 +39,8 @@ Say = Callable[[str], None]
 class Reproduction:
     """A table at a scale: what is trained and how it is measured.
 
-    source: what the runs are trained on. steps: None for the presets' own. lr_decay_from: the step from which learning
-    rates fall, None for the presets' own. launcher: what stands before
-    `attnorm`, such as `python -m` or `torchrun --nproc-per-node 4 -m --`.
+    source: what the runs are trained on. steps, lr_schedule: as in `TrainingConfig`, None for the presets' own.
+    launcher: what stands before `attnorm`, such as `python -m` or `torchrun --nproc-per-node 4 -m --`.
 
     Of inpainting only: val_source, the validation pictures, empty for a share of `source`; phase_1_steps, None to end
     phase 1 where the preset's criterion does.
@@ -58,7 +58,7 @@ class Reproduction:
     launcher: tuple[str, ...] = (sys.executable, "-m")
     val_source: str = ""
     phase_1_steps: int | None = None
-    lr_decay_from: int | None = None
+    lr_schedule: Literal["linear", "cosine"] | None = None
 
     @property
     def paper(self) -> PaperTable:
@@ -70,17 +70,14 @@ class Reproduction:
 
     def config(self, system: str, seed: int) -> TrainingConfig:
         """What the run of a system is trained with, before its data are known."""
-        config = replace(get_preset(f"{system}-{self.size.data}"), seed=seed, data=self.source, device=self.device)
-        config = config if self.steps is None else replace(config, steps=self.steps)
-        if self.lr_decay_from is not None:
-            if self.lr_decay_from >= config.steps:
-                raise UserError(f"learning rates cannot fall from step {self.lr_decay_from} in {config.steps} steps")
-            config = replace(config, lr_decay_from=self.lr_decay_from)
-        if isinstance(config, InpaintingConfig):
-            config = replace(config, val_data=self.val_source)
-            if self.phase_1_steps is not None:
-                config = derive(config, {"phases.at_step": self.phase_1_steps})
-        return config
+        name = f"{system}-{self.size.data}"
+        changes: dict[str, Any] = {"seed": seed, "data": self.source, "device": self.device}
+        changes |= {} if self.steps is None else {"steps": self.steps}
+        changes |= {} if self.lr_schedule is None else {"lr_schedule": self.lr_schedule}
+        if isinstance(get_preset(name), InpaintingConfig):
+            changes |= {"val_data": self.val_source}
+            changes |= {} if self.phase_1_steps is None else {"phases.at_step": self.phase_1_steps}
+        return derive(get_preset(name), changes, f"the run of {system}")
 
     def runs(self) -> Iterator[tuple[str, int, Path]]:
         """System, seed and folder; seed after seed, so that a whole table is there early."""
@@ -160,6 +157,7 @@ def make_runs(plan: Reproduction, say: Say, after_each: Callable[[], None]) -> i
             if code:
                 say(f"stopped with exit code {code}; the same command goes on from here")
                 return code
+        save_run_curves({run.name: run for _, _, run in plan.runs()}, plan.out / f"{plan.table}-curves.png")
         after_each()
     return 0
 
@@ -188,8 +186,8 @@ def _train(plan: Reproduction, system: str, seed: int, run: Path) -> list[str]:
     preset = f"{system}-{plan.size.data}"
     val = ["--val_data", plan.val_source] if plan.val_source else []
     switch = [] if plan.phase_1_steps is None else ["--phases.at_step", str(plan.phase_1_steps)]
-    decay = [] if plan.lr_decay_from is None else ["--lr_decay_from", str(plan.lr_decay_from)]
-    own = [*steps, *device, *val, *switch, *decay]
+    schedule = [] if plan.lr_schedule is None else ["--lr_schedule", plan.lr_schedule]
+    own = [*steps, *device, *val, *switch, *schedule]
     return ["train", preset, "--data", plan.source, "--out", str(run), "--seed", str(seed), *own]
 
 
@@ -209,12 +207,12 @@ def _check_settings(plan: Reproduction, system: str, seed: int, run: Path) -> No
     if not (run / CONFIG).exists():
         return
     found = read_config(run)
-    wanted = replace(plan.config(system, seed), precision=found.precision)
+    wanted = derive(plan.config(system, seed), {"precision": found.precision})
     if type(found) is not type(wanted):
         raise UserError(f"{run} holds a run of another task: choose another --out")
     if isinstance(wanted, ClassConditionalConfig) and isinstance(found, ClassConditionalConfig):
         wanted = wanted.for_classes(found.generator.class_names)
-    differing = [name for name in to_dict(wanted) if to_dict(wanted)[name] != to_dict(found)[name]]
+    differing = [name for name, _, _ in differences(wanted, found)]
     if differing:
         raise UserError(
             f"{run} was begun with other settings ({', '.join(differing)}): give those again, or another --out"

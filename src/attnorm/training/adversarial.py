@@ -3,53 +3,39 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import math
-import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from pydantic import Field
 from torch import Tensor, distributed, nn
-from torch.nn.parallel import DistributedDataParallel
 
-from attnorm.config import require_count, require_rate, require_weight
 from attnorm.layers.spectral import held_spectral_norm
 from attnorm.training.compilation import check_compiler, compile_network
-from attnorm.training.config import TrainingConfig
+from attnorm.training.config import Rate, TrainingConfig, Weight
+from attnorm.training.distributed import Processes
 from attnorm.training.ema import EMA
 from attnorm.training.precision import autocast
 from attnorm.training.randomness import seed_for
 
-Figures = dict[str, Tensor]
+Metrics = dict[str, Tensor]
 Network = TypeVar("Network", bound=nn.Module)
 
-MOST_ROWS = 100  # of a sheet of samples
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
-@dataclass(frozen=True)
 class AdversarialConfig(TrainingConfig):
     """The loop's settings, and those of training a generator against an opponent, whatever the two are."""
 
-    generator_lr: float = 1e-4
-    betas: tuple[float, float] = (0.0, 0.999)
-    orthogonal_weight: float = 1e-3  # lambda_o of eq. 1
+    generator_lr: Rate = 1e-4
+    betas: tuple[Beta, Beta] = (0.0, 0.999)
+    orthogonal_weight: Weight = 1e-3  # lambda_o of eq. 1
     horizontal_flip: bool = True
-    ema_half_life: float = 10_000  # in pictures
-    ema_ramp_up: float = 0.05  # half-life as a share of the pictures seen, at most
-    sample_rows: int = 10
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_rate("generator_lr", self.generator_lr)
-        if not all(0 <= beta < 1 for beta in self.betas):
-            raise ValueError(f"betas must be in [0, 1), got {self.betas}")
-        for name in ("orthogonal_weight", "ema_half_life", "ema_ramp_up"):
-            require_weight(name, getattr(self, name))
-        require_count("sample_rows", self.sample_rows, MOST_ROWS)
+    ema_half_life: Weight = 10_000  # in images
+    ema_ramp_up: Weight = 0.05  # half-life as a share of the images seen, at most
+    sample_rows: int = Field(10, ge=1, le=100)
 
     def _require_one_size(self, generator: int, opponent: int, name: str) -> None:
         if generator != opponent:
@@ -57,14 +43,6 @@ class AdversarialConfig(TrainingConfig):
                 f"the generator makes {generator} pixels a side and the {name} takes {opponent}: "
                 "set both image sizes alike"
             )
-
-
-def memory_in_training(generator: int, opponent: int) -> int:
-    """Bytes that two networks take in training, from the bytes of their weights.
-
-    Each has weights, gradients and two moments; the generator an average too.
-    """
-    return 5 * generator + 4 * opponent
 
 
 @contextlib.contextmanager
@@ -89,8 +67,8 @@ class AdversarialTask:
     config: AdversarialConfig
     ema: EMA[Any]
 
-    def __init__(self, config: AdversarialConfig, accelerator: Accelerator) -> None:
-        self.config, self.accelerator, self.device = config, accelerator, accelerator.device
+    def __init__(self, config: AdversarialConfig, processes: Processes) -> None:
+        self.config, self.processes, self.device = config, processes, processes.device
         self.networks: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Adam] = {}
         self._learning_rates: dict[str, float] = {}
@@ -115,6 +93,10 @@ class AdversarialTask:
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
 
+    def lr_factor(self, step: int) -> float:
+        """The factor on every learning rate in step `step`, counted from 0."""
+        return self.config.lr_factor(step, self.config.steps)
+
     def _trained(self, name: str, network: Network, lr: float, *, compilable: bool = True) -> Network:
         """The network on the run's device, with an optimiser of its own, and compiled if the run is to be.
 
@@ -130,50 +112,31 @@ class AdversarialTask:
         self._learning_rates[name] = lr
         return network
 
-    def _sharing(self, network: nn.Module) -> nn.Module:
-        """What the loss is backpropagated through: with several processes, wrapped to share gradients.
-
-        The running moments and singular vectors of each process are its own: broadcasting them between the forward and
-        the backward pass would change what backward reads.
-        """
-        if self.accelerator.num_processes == 1:
-            return network
-        arguments = inspect.signature(DistributedDataParallel).parameters
-        name = "forward_sync_buffers" if "forward_sync_buffers" in arguments else "broadcast_buffers"
-        # Where a weight has a side of 1, both orders of its memory are one, and DDP takes them for two.
-        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
-        options: dict[str, Any] = {name: False}
-        if self.device.type != "cpu":
-            options["device_ids"] = [self.device]
-        return DistributedDataParallel(network, **options)
-
     def _begin_step(self, step: int) -> None:
         if self._skips and not self._buffers:  # nothing but a step changes them, so each update keeps them for the next
             every = [buffer for network in self.networks.values() for buffer in network.buffers()]
             self._buffers = [(buffer, buffer.clone()) for buffer in every]
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
-                group["lr"] = self._learning_rates[name] * self.config.lr_factor(step)
+                group["lr"] = self._learning_rates[name] * self.lr_factor(step)
 
     def _average(self, step: int) -> None:
         """Moves the averaged generator towards the one in training, after the update that follows `step` others."""
         batch_size = self.config.batch_size
-        self.ema.update(self.networks["generator"], (step + 1) * batch_size, batch_size)
+        self.ema.update(self.networks["generator"], step * batch_size, batch_size)
 
-    def _apply(self, name: str, losses: Figures) -> Tensor:
+    def _apply(self, name: str, losses: Metrics) -> Tensor:
         """Takes the optimiser's step and returns the norm of its gradient.
 
         Where the gradient is not finite in any process, or one of the `losses`, the weights and moments stay as they
         are, the norm is NaN, and the loop stops the run or counts it. All this happens on the device: nothing waits.
         """
-        optimizer, several = self.optimizers[name], self.accelerator.num_processes > 1
+        optimizer, several = self.optimizers[name], self.processes.count > 1
         gradients = [p.grad for p in self.networks[name].parameters() if p.grad is not None]
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         bad = ~(norm.isfinite() & torch.stack([*losses.values()]).isfinite().all())
         if several and self._skips:  # losses are not alike in all processes; a run that will stop need not agree
-            flag = bad.float()
-            distributed.all_reduce(flag, distributed.ReduceOp.MAX)
-            bad = flag > 0
+            bad = self.processes.all_reduce(bad.float(), distributed.ReduceOp.MAX) > 0
         optimizer.found_inf = bad.float()  # type: ignore[attr-defined]  # the fused kernel then does nothing
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -190,7 +153,7 @@ class AdversarialTask:
     @property
     def _first_piece(self) -> int:
         """The number, in the whole batch, of this process's first piece."""
-        return self.accelerator.process_index * self.config.accumulation
+        return self.processes.rank * self.config.accumulation
 
     def _in_unit_range(self, images: np.ndarray) -> Tensor:
         """Pictures (m, h, w, 3) uint8 on the device, (m, 3, h, w) in [-1, 1]."""
@@ -198,7 +161,7 @@ class AdversarialTask:
         memory_format = torch.channels_last if self.config.channels_last else torch.contiguous_format
         return (x.float() / 127.5 - 1).contiguous(memory_format=memory_format)
 
-    def _add(self, total: Figures, **figures: Tensor) -> None:
+    def _add(self, total: Metrics, **figures: Tensor) -> None:
         for name, value in figures.items():
             share = value.detach() / self.config.accumulation
             total[name] = total[name] + share if name in total else share
@@ -214,7 +177,7 @@ class AdversarialTask:
             if index > 0:
                 stack.enter_context(held_spectral_norm(*self.networks.values()))
             if index < self.config.accumulation - 1:
-                stack.enter_context(self.accelerator.no_sync(updated))
+                stack.enter_context(self.processes.without_sharing(updated))
             yield
 
     def _autocast(self) -> torch.autocast:

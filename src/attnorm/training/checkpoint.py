@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import shutil
 from pathlib import Path
@@ -10,11 +9,19 @@ from typing import Any
 
 import torch
 
+from attnorm.config import Frozen, read_json
 from attnorm.errors import UserError
 from attnorm.files import crc32_of, swap_in
-from attnorm.json_records import is_step, read_json
 
 STATE, MANIFEST = "state.pt", "manifest.json"
+
+
+class Manifest(Frozen):
+    """What the state file must be."""
+
+    step: int
+    bytes: int
+    crc32: int
 
 
 def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
@@ -35,8 +42,8 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
         aside.mkdir()
         with (aside / STATE).open("wb") as file:
             torch.save(state, file)
-        manifest = {"step": step, "bytes": (aside / STATE).stat().st_size, "crc32": crc32_of(aside / STATE)}
-        (aside / MANIFEST).write_text(json.dumps(manifest))
+        manifest = Manifest(step=step, bytes=(aside / STATE).stat().st_size, crc32=crc32_of(aside / STATE))
+        (aside / MANIFEST).write_text(manifest.model_dump_json())
         swap_in(aside, final)
     except (OSError, RuntimeError) as error:
         shutil.rmtree(aside, ignore_errors=True)
@@ -57,29 +64,24 @@ def path_of(folder: Path, step: int) -> Path:
     return folder / f"step-{step}"
 
 
-def newest(folder: Path, map_location: torch.device) -> tuple[dict[str, Any] | None, list[str]]:
-    """The newest whole checkpoint, or None before the first, and a sentence for each damaged one passed over.
+def newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
+    """The newest whole checkpoint, on the CPU, or None before the first; and a sentence for each damaged one before it.
 
     Raises:
         UserError: there are checkpoints, but none is whole.
     """
-    if map_location.type == "cpu":  # with several processes it has a number, which torch.load refuses
-        map_location = torch.device("cpu")
     complaints: list[str] = []
     for path in reversed(_by_age(folder)):
         problem = _problem(path)
         if problem is None:
             try:
-                state: dict[str, Any] = torch.load(path / STATE, map_location=map_location, weights_only=True)
+                state: dict[str, Any] = torch.load(path / STATE, map_location="cpu", weights_only=True)
+                return state, complaints
             except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-                problem = f"{STATE} holds no training state: {type(error).__name__}"
-            else:
-                if isinstance(state, dict) and is_step(state.get("step")) and path == path_of(folder, state["step"]):
-                    return state, complaints
-                problem = f"{STATE} holds no training state of this step"
+                problem = f"{STATE} is not a training state: {type(error).__name__}"
         complaints.append(f"{path} is damaged ({problem})")
     if complaints:
-        raise UserError(f"{'; '.join(complaints)}; no whole checkpoint is left in {folder}")
+        raise UserError(f"{'; '.join(complaints)}; no intact checkpoint is left in {folder}")
     return None, []
 
 
@@ -92,18 +94,13 @@ def latest_step(folder: Path) -> int | None:
 def _problem(path: Path) -> str | None:
     """Why a checkpoint cannot be trusted, or None."""
     try:
-        manifest = read_json(path / MANIFEST)
-        size = (path / STATE).stat().st_size
-        if size != manifest["bytes"]:
-            return f"{STATE} has {size} of {manifest['bytes']} bytes"
-        if crc32_of(path / STATE) != manifest["crc32"]:
+        manifest = read_json(Manifest, path / MANIFEST)
+        if (path / STATE).stat().st_size != manifest.bytes or crc32_of(path / STATE) != manifest.crc32:
             return f"the checksum of {STATE} is wrong"
-    except FileNotFoundError as error:
-        return f"{Path(error.filename).name} is missing"
+    except UserError as error:
+        return str(error)
     except OSError as error:
-        return f"{Path(error.filename or path).name} cannot be read: {error.strerror or error}"
-    except (ValueError, KeyError, TypeError):
-        return f"{MANIFEST} does not say what {STATE} should be"
+        return f"cannot read {STATE}: {error.strerror or error}"
     return None
 
 

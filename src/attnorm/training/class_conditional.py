@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from pydantic import Field, model_validator
 from torch import Tensor, distributed, nn
+from typing_extensions import Self
 
-from attnorm.config import derive, require_count, require_rate, require_weight
+from attnorm.config import derive
 from attnorm.data.dataset import ImageDataset
 from attnorm.layers import orthogonal_loss
 from attnorm.metrics.layout import record_layouts, usage_figures
@@ -23,11 +24,11 @@ from attnorm.models.class_conditional import (
     GeneratorConfig,
     Judgement,
 )
-from attnorm.models.pretrained import weight_bytes
 from attnorm.plots import label_grid, save_picture, to_uint8
-from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Figures, frozen, memory_in_training
+from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Metrics, frozen
 from attnorm.training.augment import Augmentation, augmented
-from attnorm.training.config import Evaluation
+from attnorm.training.config import Evaluation, Rate, Weight
+from attnorm.training.distributed import Processes
 from attnorm.training.ema import EMA
 from attnorm.training.evaluation import EvaluationConfig, GeneratorEvaluation
 from attnorm.training.losses import auxiliary_loss, hinge_discriminator_loss, hinge_generator_loss
@@ -35,75 +36,62 @@ from attnorm.training.precision import autocast
 from attnorm.training.randomness import generator_for, seed_for
 from attnorm.training.standing_statistics import measure_standing_statistics
 
-LARGEST = {"discriminator_steps": 1000, "standing_batches": 10_000, "sample_columns": 100}
 USAGE_PICTURES = 16  # on so many pictures the layouts' figures are taken
 
 
-@dataclass(frozen=True)
 class ClassConditionalConfig(AdversarialConfig):
     """The loop's settings, the two networks and how they are trained against each other (paper, §4)."""
 
-    task: str = "class-conditional"
-    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
-    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
-    discriminator_lr: float = 4e-4
-    discriminator_steps: int = 1  # per generator step
-    auxiliary_weight: float = 1.0  # of the classification loss, where the discriminator tells the class
+    task: Literal["class-conditional"] = "class-conditional"
+    generator: GeneratorConfig = GeneratorConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    discriminator_lr: Rate = 4e-4
+    discriminator_steps: int = Field(1, ge=1, le=1000)  # per generator step
+    auxiliary_weight: Weight = 1.0  # of the classification loss, where the discriminator predicts the class
     augment: tuple[Augmentation, ...] = ()  # DiffAugment: any of color, translation, cutout
-    standing_batches: int = 16  # batches that measure the batch norms of the averaged generator
-    sample_columns: int = 10
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    standing_batches: int = Field(16, ge=1, le=10_000)  # that measure the batch norms of the averaged generator
+    sample_columns: int = Field(10, ge=1, le=100)
+    evaluation: EvaluationConfig = EvaluationConfig()
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.task != "class-conditional":
-            raise ValueError(f"task must be 'class-conditional', got {self.task!r}")
+    @model_validator(mode="after")
+    def _check_sizes(self) -> Self:
         self._require_one_size(self.generator.image_size, self.discriminator.image_size, "discriminator")
-        require_rate("discriminator_lr", self.discriminator_lr)
-        require_weight("auxiliary_weight", self.auxiliary_weight)
-        for name, most in LARGEST.items():
-            require_count(name, getattr(self, name), most)
+        return self
 
     @property
     def image_size(self) -> int:
         return self.generator.image_size
 
-    @property
-    def weights_memory(self) -> int:
-        return memory_in_training(
-            weight_bytes(Generator, self.generator), weight_bytes(Discriminator, self.discriminator)
-        )
-
-    def fitted_to(self, dataset: ImageDataset) -> ClassConditionalConfig:
+    def fitted_to(self, dataset: ImageDataset) -> Self:
         return self.for_classes(dataset.class_names)
 
     def misfit(self, dataset: ImageDataset) -> str | None:
         same = dataset.class_names == self.generator.class_names
         return None if same else f"the classes of {self.data} are no longer those of the run"
 
-    def for_classes(self, class_names: Sequence[str]) -> ClassConditionalConfig:
-        """The configuration for a set of pictures with these classes."""
+    def for_classes(self, class_names: Sequence[str]) -> Self:
+        """The configuration for a data set with these classes."""
         count = len(class_names)
-        blank = derive(self, {"generator.class_names": (), "generator.num_classes": count})
-        changes = {"generator.class_names": tuple(class_names), "discriminator.num_classes": count}
-        return derive(blank, changes)
+        names = {"generator.class_names": tuple(class_names), "generator.num_classes": count}
+        return derive(self, names | {"discriminator.num_classes": count})
 
 
 class ClassConditionalTask(AdversarialTask):
     """The networks in training, their optimisers and the averaged generator."""
 
     config: ClassConditionalConfig
+    shown: Sequence[str] = ("loss_d", "loss_g", "generator.sharpness")
 
-    def __init__(self, config: ClassConditionalConfig, accelerator: Accelerator) -> None:
-        super().__init__(config, accelerator)
+    def __init__(self, config: ClassConditionalConfig, processes: Processes) -> None:
+        super().__init__(config, processes)
         self.generator = self._trained("generator", Generator(config.generator), config.generator_lr)
         self.discriminator = self._trained(
             "discriminator", Discriminator(config.discriminator), config.discriminator_lr
         )
         self.ema = EMA(self.generator, config.ema_half_life, config.ema_ramp_up)
         self._parallel_generator, self._parallel_discriminator = (
-            self._sharing(self.generator),
-            self._sharing(self.discriminator),
+            processes.share_gradients(self.generator),
+            processes.share_gradients(self.discriminator),
         )
         self._shown_real: tuple[Tensor, Tensor] | None = None
         self._evaluation: GeneratorEvaluation | None = None
@@ -111,7 +99,7 @@ class ClassConditionalTask(AdversarialTask):
     def batches_before(self, step: int) -> int:
         return step * self.config.discriminator_steps
 
-    def step(self, step: int, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> Figures:
+    def step(self, step: int, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> Metrics:
         """One generator update after `discriminator_steps` discriminator updates, one per batch.
 
         Args:
@@ -166,7 +154,7 @@ class ClassConditionalTask(AdversarialTask):
         if self._evaluation is None:
             raise RuntimeError("prepare_evaluation comes before evaluate")
         generator = self.sampling_generator()
-        if self.accelerator.num_processes > 1:  # each draws a share, of one and the same generator
+        if self.processes.count > 1:  # each draws a share, of one and the same generator
             for value in generator.state_dict().values():
                 distributed.broadcast(value, 0)
         return self._evaluation.measure(generator)
@@ -174,11 +162,11 @@ class ClassConditionalTask(AdversarialTask):
     def sampling_generator(self) -> Generator:
         """A copy of the averaged generator with standing statistics, in eval mode."""
         generator = copy.deepcopy(self.ema.module)
-        prepare_for_sampling(generator, self.config, self.accelerator.num_processes)
+        prepare_for_sampling(generator, self.config, self.processes.count)
         return generator
 
-    def _update_discriminator(self, step: int, update: int, batch: tuple[np.ndarray, np.ndarray]) -> Figures:
-        total: Figures = {}
+    def _update_discriminator(self, step: int, update: int, batch: tuple[np.ndarray, np.ndarray]) -> Metrics:
+        total: Metrics = {}
         for index, (x, y) in enumerate(self._pieces(batch)):
             purpose = (step, "discriminator", update, self._first_piece + index)
             x = self._flipped(x, *purpose)
@@ -194,7 +182,7 @@ class ClassConditionalTask(AdversarialTask):
                 real_score, fake_score = judgement.score.chunk(2)
                 adversarial = hinge_discriminator_loss(real_score, fake_score)
                 orthogonal = orthogonal_loss(self.discriminator)
-                auxiliary = self._auxiliary("d", judgement, labels)
+                auxiliary = self._auxiliary("d", judgement, labels, parts=2)
                 self._backward(adversarial, orthogonal, auxiliary)
             self._shown_real = (x[:USAGE_PICTURES], y[:USAGE_PICTURES])
             self._add(
@@ -207,8 +195,8 @@ class ClassConditionalTask(AdversarialTask):
             )
         return total | {"gradient_d": self._apply("discriminator", total)}
 
-    def _update_generator(self, step: int, share: int) -> Figures:
-        total: Figures = {}
+    def _update_generator(self, step: int, share: int) -> Metrics:
+        total: Metrics = {}
         pieces = self.config.accumulation
         for index in range(pieces):
             purpose = (step, "generator", self._first_piece + index)
@@ -254,12 +242,18 @@ class ClassConditionalTask(AdversarialTask):
         labels = classes.repeat_interleave(config.sample_columns)
         return self._draw(len(labels), "samples")[0], labels
 
-    def _auxiliary(self, network: str, judgement: Judgement, labels: Tensor) -> Figures:
-        """The classification loss under its name in the log, if the discriminator tells the class."""
-        logits = judgement.class_logits
-        return {} if logits is None else {f"auxiliary_{network}": auxiliary_loss(logits, labels)}
+    def _auxiliary(self, network: str, judgement: Judgement, labels: Tensor, parts: int = 1) -> Metrics:
+        """The classification loss by its name in the log, if the discriminator classifies.
 
-    def _backward(self, adversarial: Tensor, orthogonal: Tensor, auxiliary: Figures) -> None:
+        It is summed over the `parts` of the batch, real and generated images, as the hinge loss is.
+        """
+        logits = judgement.class_logits
+        if logits is None:
+            return {}
+        losses = [auxiliary_loss(*part) for part in zip(logits.chunk(parts), labels.chunk(parts), strict=True)]
+        return {f"auxiliary_{network}": torch.stack(losses).sum()}
+
+    def _backward(self, adversarial: Tensor, orthogonal: Tensor, auxiliary: Metrics) -> None:
         loss = adversarial + self.config.orthogonal_weight * orthogonal
         for value in auxiliary.values():
             loss = loss + self.config.auxiliary_weight * value

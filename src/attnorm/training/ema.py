@@ -20,8 +20,8 @@ class EMA(Generic[Network]):
     Args:
         module: the trained network; the average starts as its copy.
         half_life: pictures after which an old weight counts half; 0 keeps a plain copy.
-        ramp_up: the half-life is at most this share of the pictures seen, so that early weights are soon forgotten;
-            0 for the full half-life from the start.
+        ramp_up: the half-life is at most this share of the pictures seen before the batch, so that early weights are
+            soon forgotten, as in StyleGAN2-ADA: the first update copies. 0 for the full half-life from the start.
     """
 
     def __init__(self, module: Network, half_life: float, ramp_up: float) -> None:
@@ -30,7 +30,7 @@ class EMA(Generic[Network]):
 
     @torch.no_grad()
     def update(self, module: Network, pictures_seen: int, batch_size: int) -> None:
-        """Call after each optimiser step; `pictures_seen` counts this batch."""
+        """Call after each optimiser step; `pictures_seen` does not count its batch."""
         half_life = self.half_life
         if self.ramp_up:
             half_life = min(half_life, pictures_seen * self.ramp_up)

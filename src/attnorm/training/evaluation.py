@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from pydantic import Field
 
 from attnorm.cache import cache_folder
-from attnorm.config import require_count
+from attnorm.config import Frozen
 from attnorm.data.dataset import ImageDataset
 from attnorm.metrics.evaluation import Evaluator, figures
 from attnorm.metrics.features import EFFICIENTNET, load_extractor
-from attnorm.metrics.pictures import LARGEST_COUNT
 from attnorm.models.class_conditional import Generator
 from attnorm.pipelines import ClassConditionalPipeline
 from attnorm.training.config import Evaluation
 
 
-@dataclass(frozen=True)
-class EvaluationConfig:
+class EvaluationConfig(Frozen):
     """How a generator is measured every `evaluate_every` steps.
 
     metrics: as `attnorm evaluate` takes them; the first one chooses the best model.
     num, num_real: pictures to generate, and real ones to compare with; 0 for all real ones.
     """
 
-    metrics: tuple[str, ...] = ("fd",)
+    metrics: tuple[str, ...] = Field(("fd",), min_length=1)
     extractor: str = EFFICIENTNET
-    num: int = 5000
-    num_real: int = 5000
-
-    def __post_init__(self) -> None:
-        if not self.metrics:
-            raise ValueError("evaluation.metrics must name at least one metric")
-        require_count("evaluation.num", self.num, LARGEST_COUNT)
-        if self.num_real < 0:
-            raise ValueError(f"evaluation.num_real must be at least 0, got {self.num_real}")
+    num: int = Field(5000, ge=1, le=10_000_000)
+    num_real: int = Field(5000, ge=0)
 
 
 class GeneratorEvaluation:

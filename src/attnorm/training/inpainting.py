@@ -5,22 +5,21 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from pydantic import Field, model_validator
 from torch import Tensor
+from typing_extensions import Self
 
-from attnorm.config import require_count, require_rate, require_weight
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.masks import MaskConfig, Masks
 from attnorm.errors import UserError
 from attnorm.inpainting_pipeline import InpaintingPipeline, Stages
 from attnorm.layers import orthogonal_loss
-from attnorm.metrics.inpainting import HOLES, Filled, Truths, composite, measure_fills
+from attnorm.metrics.inpainting import HOLES, Filled, Truths, composite, example_masks, measure_fills
 from attnorm.metrics.layout import usage_figures
 from attnorm.models.inpainting import (
     LARGEST_PICTURE,
@@ -30,75 +29,55 @@ from attnorm.models.inpainting import (
     InpaintingGeneratorConfig,
     crop,
 )
-from attnorm.models.pretrained import weight_bytes
 from attnorm.plots import save_picture
 from attnorm.plots.inpainting import inpainting_sheet, with_holes
 from attnorm.training import inpainting_losses as losses
-from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Figures, frozen, memory_in_training
-from attnorm.training.config import Evaluation
+from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Beta, Metrics, frozen
+from attnorm.training.config import Count, Evaluation, Rate, Seed, Weight
+from attnorm.training.distributed import Processes
 from attnorm.training.ema import EMA
 from attnorm.training.phases import PhaseConfig, Phases
 from attnorm.training.randomness import generator_for, seed_for
 
-MOST_CRITIC_STEPS = 1000
 
-
-@dataclass(frozen=True)
 class InpaintingConfig(AdversarialConfig):
     """The loop's settings, the two networks, the holes, and how they are trained: eq. 9 and 10 in two phases.
 
     Pictures need no classes: where there are some, they are not used.
     """
 
-    task: str = "inpainting"
-    generator: InpaintingGeneratorConfig = field(default_factory=InpaintingGeneratorConfig)
-    critic: InpaintingCriticConfig = field(default_factory=InpaintingCriticConfig)
-    masks: MaskConfig = field(default_factory=MaskConfig)
-    phases: PhaseConfig = field(default_factory=PhaseConfig)
-    batch_size: int = 16
-    evaluate_every: int = 1000  # measures the validation pictures, which the phases, samples and RUN/best need
-    critic_lr: float = 1e-4
-    betas: tuple[float, float] = (0.5, 0.9)
-    critic_steps: int = 5  # per generator step, in phase 2
-    reconstruction_weight: float = 1.0  # lambda_rec of eq. 9, which the paper does not give
-    adversarial_weight: float = 1e-3  # lambda_adv of eq. 9
-    penalty_weight: float = 10.0  # lambda_gp of eq. 10
-    coarse_weight: float = 1.0  # of the first stage's reconstruction
-    discount: float = 1.0  # of the reconstruction inside the hole, by distance; CA takes 0.9
-    crop_from: int | None = None  # pictures are prepared at this side and cut at random; None: no crops
+    task: Literal["inpainting"] = "inpainting"
+    generator: InpaintingGeneratorConfig = InpaintingGeneratorConfig()
+    critic: InpaintingCriticConfig = InpaintingCriticConfig()
+    masks: MaskConfig = MaskConfig()
+    phases: PhaseConfig = PhaseConfig()
+    batch_size: int = Field(16, ge=1, le=1 << 20)
+    evaluate_every: Count = 1000  # measures the validation pictures, which the phases, samples and RUN/best need
+    critic_lr: Rate = 1e-4
+    betas: tuple[Beta, Beta] = (0.5, 0.9)
+    critic_steps: int = Field(5, ge=1, le=1000)  # per generator step, in phase 2
+    reconstruction_weight: Weight = 1.0  # lambda_rec of eq. 9, which the paper does not give
+    adversarial_weight: Weight = 1e-3  # lambda_adv of eq. 9
+    penalty_weight: Weight = 10.0  # lambda_gp of eq. 10
+    coarse_weight: Weight = 1.0  # of the first stage's reconstruction
+    discount: float = Field(1.0, gt=0, le=1)  # of the reconstruction inside the hole, by distance; CA takes 0.9
+    crop_from: int | None = Field(None, ge=1, le=2 * LARGEST_PICTURE)  # images are prepared at this side and cropped
     val_data: str = ""  # validation pictures, as `data`; empty: a share of the data is held out
-    val_fraction: float = 0.1
-    val_seed: int = 0  # of the choice of held-out pictures and of the holes in them
-    val_num: int = 100  # so many of them are measured, all if there are no more
-    sample_rows: int = 8
+    val_fraction: Rate = 0.1
+    val_seed: Seed = 0  # of the choice of held-out pictures and of the holes in them
+    val_num: Count = 100  # so many of them are measured, all if there are no more
+    sample_rows: int = Field(8, ge=1, le=100)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.task != "inpainting":
-            raise ValueError(f"task must be 'inpainting', got {self.task!r}")
+    @model_validator(mode="after")
+    def _check_networks(self) -> Self:
         size = self.generator.image_size
         self._require_one_size(size, self.critic.image_size, "critic")
-        statistics = self.generator.branch.statistics
-        if statistics != "instance":
+        if self.generator.branch.statistics != "instance":
             # The averaged generator has no moments of its own, and nothing here measures them anew for its weights.
-            raise ValueError(f"generator.branch.statistics must be 'instance' in inpainting, got {statistics!r}")
-        if self.crop_from is not None:
-            require_count("crop_from", self.crop_from, 2 * LARGEST_PICTURE)
-            if self.crop_from < size:
-                raise ValueError(f"crop_from must be at least the image size {size}, got {self.crop_from}")
-        if not 0 < self.discount <= 1:
-            raise ValueError(f"discount must be above 0 and at most 1, got {self.discount}")
-        if not 0 < self.val_fraction < 1:
-            raise ValueError(f"val_fraction must be between 0 and 1, got {self.val_fraction}")
-        if not 0 <= self.val_seed < 1 << 32:
-            raise ValueError(f"val_seed must be from 0 to 2^32 - 1, got {self.val_seed}")
-        require_rate("critic_lr", self.critic_lr)
-        for name in ("val_num", "evaluate_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        require_count("critic_steps", self.critic_steps, MOST_CRITIC_STEPS)
-        for name in ("reconstruction_weight", "adversarial_weight", "penalty_weight", "coarse_weight"):
-            require_weight(name, getattr(self, name))
+            raise ValueError("generator.branch.statistics must be 'instance' in inpainting")
+        if self.crop_from is not None and self.crop_from < size:
+            raise ValueError(f"crop_from must be at least the image size {size}, got {self.crop_from}")
+        return self
 
     @property
     def image_size(self) -> int:
@@ -111,12 +90,6 @@ class InpaintingConfig(AdversarialConfig):
     @property
     def evaluation_data(self) -> str:
         return self.val_data
-
-    @property
-    def weights_memory(self) -> int:
-        return memory_in_training(
-            weight_bytes(InpaintingGenerator, self.generator), weight_bytes(InpaintingCritic, self.critic)
-        )
 
     def held_out(self, count: int) -> np.ndarray:
         """The validation pictures among `count` of the data: sorted indices, the same for every training seed."""
@@ -133,7 +106,7 @@ class InpaintingConfig(AdversarialConfig):
         items = np.arange(len(dataset)) if self.val_data else self.held_out(len(dataset))
         return Truths(dataset, items, self.image_size)
 
-    def fitted_to(self, dataset: ImageDataset) -> InpaintingConfig:
+    def fitted_to(self, dataset: ImageDataset) -> Self:
         if not len(self.trained_on(len(dataset))):
             raise UserError(f"{self.data} has {len(dataset)} picture(s), too few to hold one out: give --val_data")
         return self
@@ -154,16 +127,20 @@ class InpaintingTask(AdversarialTask):
     """
 
     config: InpaintingConfig
+    shown: Sequence[str] = ("l1_refined", "loss_c", "loss_adversarial")
 
-    def __init__(self, config: InpaintingConfig, accelerator: Accelerator) -> None:
-        super().__init__(config, accelerator)
+    def __init__(self, config: InpaintingConfig, processes: Processes) -> None:
+        super().__init__(config, processes)
         self.generator = self._trained("generator", InpaintingGenerator(config.generator), config.generator_lr)
         self.critic = self._trained("critic", InpaintingCritic(config.critic), config.critic_lr, compilable=False)
         self.ema = EMA(self.generator, config.ema_half_life, config.ema_ramp_up)
-        self._parallel_generator, self._parallel_critic = self._sharing(self.generator), self._sharing(self.critic)
+        self._parallel_generator, self._parallel_critic = (
+            processes.share_gradients(self.generator),
+            processes.share_gradients(self.critic),
+        )
         self.phases = Phases(config.phases)
         self._masks = Masks(config.masks, (config.image_size, config.image_size))
-        if self._masks.left_out and accelerator.is_main_process:
+        if self._masks.left_out and processes.is_main:
             name, reason = self._masks.left_out[0]
             count = len(self._masks.left_out)
             print(f"{count} masks of {config.masks.folder} are not used, such as {name}: {reason}", file=sys.stderr)
@@ -173,7 +150,7 @@ class InpaintingTask(AdversarialTask):
         alone = self.phases.reconstruction_steps(step)
         return alone + (step - alone) * (self.config.critic_steps + 1)
 
-    def step(self, step: int, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> Figures:
+    def step(self, step: int, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> Metrics:
         """One generator update, in phase 2 after `critic_steps` updates of the critics; a batch for each.
 
         Args:
@@ -183,6 +160,8 @@ class InpaintingTask(AdversarialTask):
         Returns:
             scalars still on the device, averaged over the pieces of the batch.
         """
+        scale = self.config.phases.lr_scale if self.phases.is_adversarial(step) else 1.0
+        self._learning_rates["generator"] = scale * self.config.generator_lr
         self._begin_step(step)
         first, figures = self.batches_before(step), dict[str, Tensor]()
         *for_critics, (own, _) = batches
@@ -196,6 +175,9 @@ class InpaintingTask(AdversarialTask):
             figures |= self._update_generator(first + len(for_critics), own, self.phases.is_adversarial(step))
         self._average(step)
         return figures
+
+    def lr_factor(self, step: int) -> float:
+        return self.config.lr_factor(*self.phases.progress(step, self.config.steps))
 
     def state(self) -> dict[str, Any]:
         return super().state() | {"phases": self.phases.state()}
@@ -232,7 +214,7 @@ class InpaintingTask(AdversarialTask):
         self.ema.module.save_pretrained(folder)
 
     def evaluate(self, step: int) -> Evaluation:
-        """Measures both stages of the averaged generator on validation pictures, centred and random holes.
+        """Measures both stages of the averaged generator on validation images, with masks of each kind.
 
         The mean L1 of the refined pictures, which is what phase 1 minimises, decides about the phase; the score is the
         negative mean PSNR.
@@ -254,12 +236,13 @@ class InpaintingTask(AdversarialTask):
         # An evaluation at the end of a run, out of turn, is not one that a longer run would have made here.
         if step % self.config.evaluate_every == 0 and self.phases.observe(step, error):
             notice = f"the validation error has converged: from step {step} on with the adversarial loss"
-        phase = 1.0 + (self.phases.is_adversarial(step))
-        return Evaluation({"l1": error, **_flat(measured), "phase": phase}, -psnr, notice)
+        phase = 1.0 + self.phases.is_adversarial(step)
+        metrics = {"l1": error, **_flat(measured), "phase": phase}
+        return Evaluation(metrics, -psnr, notice, phase=1 + self.phases.is_adversarial(step - 1))
 
-    def _update_critic(self, number: int, pictures: np.ndarray) -> Figures:
+    def _update_critic(self, number: int, pictures: np.ndarray) -> Metrics:
         """One update of both critics on batch `number`."""
-        total: Figures = {}
+        total: Metrics = {}
         for index, (x, hole, rows) in enumerate(self._pieces(number, pictures)):
             mixing = self._drawn(number, "mixing", rows)
             self._seed_layers(number, index)
@@ -271,9 +254,9 @@ class InpaintingTask(AdversarialTask):
             self._add(total, loss_c=found.loss, wasserstein=found.wasserstein, gradient_penalty=found.penalty)
         return total | {"gradient_c": self._apply("critic", total)}
 
-    def _update_generator(self, number: int, pictures: np.ndarray, adversarial: bool) -> Figures:
+    def _update_generator(self, number: int, pictures: np.ndarray, adversarial: bool) -> Metrics:
         """One update of the generator on batch `number`."""
-        config, total = self.config, Figures()
+        config, total = self.config, Metrics()
         for index, (x, hole, _) in enumerate(self._pieces(number, pictures)):
             self._seed_layers(number, index)
             with self._piece(index, self._parallel_generator):
@@ -345,11 +328,10 @@ class InpaintingTask(AdversarialTask):
         return self._validation
 
     def _shown(self) -> tuple[np.ndarray, np.ndarray, Stages]:
-        """The first validation pictures, their holes, centred and random in turn, and what becomes of them."""
+        """The first validation pictures, masks of each kind in turn, and both stages' completions."""
         truths = self._prepared()
         truth = truths.read(slice(self.config.sample_rows))
-        kinds = [Masks(holes, (truths.size, truths.size)) for holes in HOLES.values()]
-        holes = np.stack([kinds[row % len(kinds)](self.config.val_seed, row) for row in range(len(truth))])
+        holes = example_masks(len(truth), truths.size, self.config.val_seed)
         return truth, holes, self._pipeline().stages(truth, holes)
 
 

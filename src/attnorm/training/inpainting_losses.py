@@ -41,13 +41,16 @@ def composite(found: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
 def reconstruction_loss(
     coarse: Tensor, refined: Tensor, truth: Tensor, mask: Tensor, *, coarse_weight: float = 1.0, discount: float = 1.0
 ) -> ReconstructionLoss:
-    """The first term of eq. 9, unweighted: mean |refined - truth| over the whole picture, hole or not.
+    """The first term of eq. 9, unweighted: mean |refined - truth| over the whole image, inside the mask and outside.
+
+    The authors' code weighs the mask with 1.68 and the known pixels with 1.44, each a mean over its own area, and
+    trains the coarse stage only in phase 1.
 
     Args:
         coarse_weight: of the same term of the first stage. Eq. 9 names the result only; the authors' code weighs both
-            alike.
-        discount: each pixel of the hole counts discount^d, with d its distance to the nearest known pixel: deep inside
-            a hole many answers are right. 1, as in eq. 9, counts all alike; CA takes 0.9.
+            alike in phase 2.
+        discount: each pixel inside the mask counts discount^d, with d its distance to the nearest known pixel: far from
+            known pixels many completions are right. 1, as in eq. 9, counts all alike; CA takes 0.9.
     """
     with without_autocast(truth):
         weight = discount_weights(mask, discount).to(truth.dtype)
@@ -67,8 +70,8 @@ def discount_weights(mask: Tensor, discount: float) -> Tensor:
 def distance_to_known(mask: Tensor) -> Tensor:
     """Steps up, down, left or right to the nearest known pixel, (b, 1, h, w) float32; h + w where there is none.
 
-    In a rectangle that is the distance to its nearest side, which CA discounts by. Two sweeps along each axis, because
-    the nearest pixel by steps is the nearest of a row's nearest ones.
+    In a rectangle that is the distance to its nearest side, 1 at every edge; CA's code has 0 at the top and left edges.
+    Two sweeps along each axis, because the nearest pixel by steps is the nearest of a row's nearest ones.
     """
     height, width = mask.shape[-2:]
     distance = (mask != 0).float() * (height + width)

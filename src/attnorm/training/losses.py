@@ -17,7 +17,9 @@ def hinge_generator_loss(fake: Tensor) -> Tensor:
 
 
 def auxiliary_loss(class_logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of the classes that a discriminator tells (AC-GAN, Odena et al. 2017, eq. 3, negated).
+    """Cross-entropy of the classes, for real or generated images (AC-GAN, Odena et al. 2017).
+
+    The discriminator's loss is its sum over both (their eq. 3, negated), the generator's that of the generated ones.
 
     Args:
         class_logits: (b, classes). labels: (b,) integers.

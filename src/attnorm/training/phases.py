@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
+from pydantic import Field
 
-@dataclass(frozen=True)
-class PhaseConfig:
+from attnorm.config import Frozen
+
+
+class PhaseConfig(Frozen):
     """The end of the first phase, which the paper calls convergence.
 
     at_step: after so many steps, whatever was measured; None leaves it to the validation error.
     improvement, patience: phase 1 ends once the validation error has not fallen by this share in so many evaluations.
+    lr_scale: the generator's learning rate in phase 2, as a share of `generator_lr`.
     """
 
-    at_step: int | None = None
-    improvement: float = 0.01
-    patience: int = 5
-
-    def __post_init__(self) -> None:
-        if self.at_step is not None and self.at_step < 0:
-            raise ValueError(f"phases.at_step must be at least 0, got {self.at_step}")
-        if not 0 <= self.improvement < 1:
-            raise ValueError(f"phases.improvement must be at least 0 and below 1, got {self.improvement}")
-        if self.patience < 1:
-            raise ValueError(f"phases.patience must be at least 1, got {self.patience}")
+    at_step: int | None = Field(None, ge=0)
+    improvement: float = Field(0.01, ge=0, lt=1)
+    patience: int = Field(5, ge=1)
+    lr_scale: float = Field(1.0, ge=0)
 
 
 class Phases:
@@ -43,6 +39,15 @@ class Phases:
     def reconstruction_steps(self, step: int) -> int:
         """How many of the first `step` steps belong to phase 1."""
         return step if self.switched_at is None else min(step, self.switched_at)
+
+    def progress(self, step: int, steps: int) -> tuple[int, int]:
+        """How many steps of its phase are done before step `step`, and the phase's length in a run of `steps` steps.
+
+        A phase 1 whose end is not known has not begun to end: 0 of its steps are done.
+        """
+        if self.switched_at is not None and step >= self.switched_at:
+            return step - self.switched_at, steps - self.switched_at
+        return (0, 1) if self.config.at_step is None else (step, self.config.at_step)
 
     def observe(self, step: int, error: float) -> bool:
         """Takes the validation error after `step` steps; whether it ends phase 1.

@@ -1,0 +1,175 @@
+"""What a run reports while it works: a progress bar or plain lines, log.jsonl always, TensorBoard by option."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Column
+
+from attnorm.errors import UserError
+from attnorm.files import sync_file, written_aside
+from attnorm.training.run_folder import EVALUATIONS, LOG, resume_command
+
+SMALLEST_BAR = 8  # columns of the terminal
+
+
+def read_log(path: Path) -> dict[int, dict[str, float]]:
+    """The metrics of log.jsonl or metrics.jsonl by step; NaN where one was not finite. A torn last line is left out."""
+    found: dict[int, dict[str, float]] = {}
+    for line in path.read_bytes().splitlines(keepends=True):
+        if line.endswith(b"\n"):
+            metrics = {name: math.nan if value is None else value for name, value in json.loads(line).items()}
+            metrics.pop("time")
+            found.setdefault(int(metrics.pop("step")), {}).update(metrics)
+    return found
+
+
+class Logger:
+    """Records metrics by step and shows progress; use it as a context manager.
+
+    Args:
+        run: the run's folder.
+        start, steps: the first step of this process and the last of the run.
+        batch_size: images per step, for the rate.
+        shown: names of the metrics for the progress bar, the most important first.
+        tensorboard: whether to write TensorBoard's files too.
+        enabled: False on all processes but the main one, which alone records.
+
+    Raises:
+        UserError: from any method, if the run's folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        *,
+        start: int,
+        steps: int,
+        batch_size: int,
+        shown: Sequence[str] = (),
+        tensorboard: bool = False,
+        enabled: bool = True,
+    ) -> None:
+        self._run, self._batch_size, self._shown, self._enabled = run, batch_size, shown, enabled
+        self._console = Console(quiet=not enabled, highlight=False)
+        self._progress = Progress(
+            TextColumn("step {task.completed}/{task.total}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=None),
+            TextColumn("{task.fields[status]}", table_column=Column(no_wrap=True)),
+            console=self._console,
+            disable=not self._console.is_terminal,
+            expand=True,
+            transient=True,
+        )
+        self._bar = self._progress.add_task("", total=steps, completed=start, status="starting")
+        self._metrics: dict[str, float] = {}
+        self._clock, self._last_step = time.perf_counter(), start
+        self._board: Any = None
+        if enabled:
+            with self._writing():
+                for name in (LOG, EVALUATIONS):
+                    _drop_steps_after(run / name, start)
+                if tensorboard:
+                    from torch.utils.tensorboard import SummaryWriter
+
+                    self._board = SummaryWriter(run / "tensorboard", purge_step=start + 1)
+
+    def __enter__(self) -> Logger:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+        if self._board is not None:
+            with self._writing():
+                self._board.close()
+
+    def advance(self, step: int) -> None:
+        """Moves the bar; `step` steps are done."""
+        self._progress.update(self._bar, completed=step)
+        task = self._progress.tasks[0]
+        if task.speed:
+            self._progress.update(self._bar, status=self._fitting(self._status(task.speed, (task.total or 0) - step)))
+
+    def record(self, step: int, metrics: dict[str, float]) -> None:
+        """Writes the metrics of `step` with the rate since the last record."""
+        now = time.perf_counter()
+        rate = (step - self._last_step) / max(now - self._clock, 1e-9)
+        self._clock, self._last_step, self._metrics = now, step, metrics
+        self._write(LOG, step, {**metrics, "steps_per_second": rate, "images_per_second": rate * self._batch_size})
+        if self._progress.disable:
+            total = int(self._progress.tasks[0].total or 0)
+            self.print("  ".join([f"step {step}/{total}", *self._status(rate, total - step)]))
+
+    def record_evaluation(self, step: int, metrics: dict[str, float]) -> None:
+        """Writes what an evaluation after `step` steps measured; its duration does not count as training."""
+        self._write(EVALUATIONS, step, metrics)
+        values = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        self.print(f"evaluated at step {step}: {values}")
+        self._clock, self._last_step = time.perf_counter(), step
+
+    def sync(self) -> None:
+        """Makes all lines durable, so that no checkpoint is without those before it."""
+        with self._writing():
+            for path in (self._run / LOG, self._run / EVALUATIONS):
+                if path.exists():
+                    sync_file(path)
+
+    def print(self, line: str) -> None:
+        """A line for the user, above the progress bar."""
+        self._console.print(line, soft_wrap=True, markup=False)
+
+    def _status(self, steps_per_second: float, steps_left: float) -> list[str]:
+        """Time left, rate, and the metrics of the last record, as short texts."""
+        left = timedelta(seconds=round(steps_left / max(steps_per_second, 1e-9)))
+        images = steps_per_second * self._batch_size
+        metrics = [f"{name.split('.')[-1]} {self._metrics[name]:.3g}" for name in self._shown if name in self._metrics]
+        return [f"{left} left", f"{images:.0f} images/s" if images >= 10 else f"{images:.2g} images/s", *metrics]
+
+    def _fitting(self, parts: list[str]) -> str:
+        """As many of the parts as leave room for the step and a bar."""
+        task = self._progress.tasks[0]
+        room = self._console.width - len(f"step {task.completed}/{task.total}") - SMALLEST_BAR - 2
+        while len(parts) > 1 and len("  ".join(parts)) > room:
+            parts = parts[:-1]
+        return "  ".join(parts)
+
+    def _write(self, name: str, step: int, metrics: dict[str, float]) -> None:
+        if not self._enabled:
+            return
+        finite = {key: value if math.isfinite(value) else None for key, value in metrics.items()}
+        with self._writing():
+            with (self._run / name).open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, "time": time.time(), **finite}) + "\n")
+            if self._board is not None:
+                for key, value in metrics.items():
+                    self._board.add_scalar(key, value, step)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"cannot write the log in {self._run} ({error.strerror or error}): free some space or make the folder "
+                f"writable, then continue with: {resume_command(self._run)}"
+            ) from error
+
+
+def _drop_steps_after(path: Path, start: int) -> None:
+    """Removes the lines of steps after `start`, which a resumed run does again, and a torn last line."""
+    if path.exists():
+        lines = path.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith(b"\n") and json.loads(line)["step"] <= start]
+        if kept != lines:
+            with written_aside(path) as aside:
+                aside.write_bytes(b"".join(kept))
