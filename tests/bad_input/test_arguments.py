@@ -7,30 +7,17 @@ CASES = [
     ("trian", 'unknown command "trian", did you mean "train"? (see attnorm --help)'),
     ("--verbose", 'unknown command "--verbose" (see attnorm --help)'),
     ("generate", "MODEL is required (see attnorm generate --help)"),
-    ("generate run -o out.png --cuont 3", "unknown option: --cuont, did you mean --count?"),
     ("generate run -o out.png --coun 3", "unknown option: --coun"),  # abbreviations are not guessed
     ("generate run -o", "-o needs a value"),
     ("generate '' -o out.png", 'invalid value "" for MODEL: it is empty'),
-    (["generate", "a" * 5000, "-o", "out.png"], "there is no run or model"),
-    ("presets an-gan-digits more", "unexpected argument 'more'"),
     # evaluate
-    ("evaluate nowhere", "there is no run or model at nowhere"),
-    ("evaluate file", "file is not a run"),
-    ("evaluate unfinished", "has saved no model yet", "first checkpoint"),
+    ("evaluate unfinished", "first checkpoint"),
     ("evaluate run --num 1000000000000", "must be at most", "got 1000000000000"),
-    ("evaluate run --num 2.5", "--num"),
     ("evaluate run --out file/record.json --num 4", "file/record.json"),
-    ("evaluate painter --out file/record.json --num 4", "file/record.json"),
-    ("evaluate run --extractor lost.pt", "lost.pt", "get it from"),
-    ("evaluate run --data prepared", "prepared at 16×16", "32×32", "attnorm data prepare"),
-    ("evaluate painter --device tpu", "PyTorch cannot use the device 'tpu'", "choose cpu"),
     # visualize, interpolate
-    ("visualize run", "give --out for the sheet, --regions for"),
-    ("visualize painter photo.png hole.png -o photo.png", "photo.png exists already", "--force"),
     ("visualize run --regions regions.doc", "must end in a format such as .png, .svg or .pdf"),
     ("visualize run -o file/out.png", "cannot write file/out.png"),
     ("visualize run -o out.png --count 99999999999", "99999999999", "at most 1048576"),
-    ("interpolate run --labels 3 -o out.png", "--labels needs 2 values"),
     ("interpolate run --labels 3 7 -o out.png --frames 99999999999", "got 399999999996", "at most 1048576"),
     # reproduce
     ("reproduce table9 --out tables", 'invalid value "table9" for TABLE: choose from'),
@@ -43,20 +30,16 @@ CASES = [
     ("reproduce table1 --out tables --launcher no-such-program", "no-such-program", "--launcher"),
     ("reproduce table1 --out file", "cannot write file"),
     # bench
-    ("bench layer --sizes 1", "sizes"),
     ("bench layer --rounds -3", "rounds"),
     ("bench layer --dtype float16", 'invalid value "float16" for --dtype: choose from'),
     ("bench layer --device cuda", "--device cpu"),
     # package, push, export
     ("package nowhere out", "nowhere"),
     ("package run empty", "empty"),
-    ("push nowhere me/digits", "nowhere"),
     ("export run -o out.bin", "out.bin", "must end in"),
-    ("export nowhere -o out.pt2", "there is no run or model at nowhere"),
     ("export run -o photo.png", "photo.png exists already", "--force"),
     # app
     ("app ''", "MODELS", "empty"),
-    ("app nowhere --port 47861", "there is no run or model at nowhere"),
     ("app run --port 0", "--port must be from 1 to 65535, got 0"),
 ]
 

@@ -14,7 +14,7 @@ from tests.bad_input.conftest import picture, save, snapshot
 CASES = [
     (["trian"], 'unknown command "trian"'),
     (["resume", "file"], "file is no run"),
-    (["inpaint", "painter", "file", "hole.png", "-o", "out.png"], "file: not a picture in a known format"),
+    (["inpaint", "painter", "file", "hole.png", "-o", "out.png"], "file: not an image in a known format"),
 ]
 
 
