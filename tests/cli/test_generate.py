@@ -33,7 +33,7 @@ def test_what_cannot_be_done_is_refused(command, arguments, part, finished_run, 
 @pytest.mark.parametrize("command", ["generate", "visualize"])
 def test_what_is_no_model_is_refused(command, refused, finished_run, tmp_path):
     assert "there is no run or model at nothing" in refused(command, "nothing", "-o", "out.png")
-    assert "not a run or a saved model" in refused(command, tmp_path, "-o", "out.png")
+    assert "a saved model" in refused(command, tmp_path, "-o", "out.png")
     assert "must end in an image format such as .png" in refused(command, finished_run, "-o", "out.xyz")
     model = shutil.copytree(finished_run / "model", tmp_path / "model")
     (model / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes()[:500])

@@ -58,7 +58,7 @@ def test_dashes_and_underscores_are_the_same(name, begun):
             "long_range.temperature",
             "'generator.long_range.temperature' or 'discriminator.long_range.temperature'",
         ),
-        ("an-gan-digits", "genrator.channels", "'generator.channels'"),
+        ("an-gan-digits", "genrator.latent_dim", "'generator.latent_dim'"),
         ("an-gan-digits", "step", "'steps'"),
     ],
 )

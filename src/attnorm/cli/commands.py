@@ -27,6 +27,7 @@ ABOUT = """Attentive Normalization: train generators and inpainters, use them, a
 
 `attnorm COMMAND --help` explains a command. `--debug`, after any command, shows where an unexpected error came from.
 """
+TRAIN_USAGE = "Usage: attnorm train PRESET --data DATA --out RUN [--FIELD VALUE ...]"
 COMPLETION = "Install completion of commands, options, models and class names for bash, zsh or fish."
 
 
@@ -38,7 +39,8 @@ def _application() -> App:
         Group(name, sort_key=place)
         for place, name in enumerate(("Train and measure", "Use a model", "More", "Options"))
     )
-    for function in (train.train, train.resume, evaluate.evaluate, reproduce.reproduce, listing.presets):
+    root.command(train.train, group=training, usage=TRAIN_USAGE)
+    for function in (train.resume, evaluate.evaluate, reproduce.reproduce, listing.presets):
         root.command(function, group=training)
     for function in (generate.generate, interpolate.interpolate, inpaint.inpaint, visualize.visualize):
         root.command(function, group=using)

@@ -13,7 +13,7 @@ from attnorm.cli.arguments import Data, Out, PresetName
 
 @Parameter(name="*", show_default=lambda value: "from the preset")
 @dataclass(frozen=True)
-class Fields:
+class Common:
     """The fields of a preset that are changed most.
 
     Args:
@@ -42,10 +42,10 @@ class Fields:
 def train(
     preset: PresetName,
     /,
-    *others: Annotated[str, Parameter(name="--FIELD VALUE", allow_leading_hyphen=True)],
+    *fields: Annotated[str, Parameter(allow_leading_hyphen=True)],
     data: Data,
     out: Out,
-    fields: Fields = Fields(),
+    common: Common = Common(),
 ) -> int:
     """Train a preset on a folder of images, parquet files, a prepared set or a built-in set.
 
@@ -53,7 +53,7 @@ def train(
 
     Args:
         preset: A name from `attnorm presets`.
-        others: Any other field of the preset, as `--generator.channels 64 64 64 64`; `attnorm presets NAME` shows all.
+        fields: Any other field of the preset, as `--generator.channels 64 64 64 64`; `attnorm presets NAME` shows all.
         data: A folder of images or of a folder per class, parquet file(s), a prepared set or a built-in set.
         out: The run's directory; must be new or empty.
     """
@@ -61,9 +61,9 @@ def train(
     from attnorm.presets import get_preset
     from attnorm.training.loop import begin
 
-    given = [f"--{name}={value}" for name, value in asdict(fields).items() if value is not None]
+    given = [f"--{name}={value}" for name, value in asdict(common).items() if value is not None]
     config = get_preset(preset)
-    changes = parse_overrides([*given, *others], config)
+    changes = parse_overrides([*given, *fields], config)
     return begin(derive(config, {**changes, "data": str(data)}, "command line"), out, fixed=list(changes))
 
 
