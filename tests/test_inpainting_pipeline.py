@@ -13,7 +13,6 @@ from attnorm import memory
 from attnorm.errors import UserError
 from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.models.inpainting import BranchConfig, InpaintingGenerator, InpaintingGeneratorConfig
-from attnorm.models.saved import task_of
 from attnorm.plots import to_uint8
 
 MODES = ("auto", "native", "crop", "resize")
@@ -241,14 +240,10 @@ def test_stages_are_both_of_the_networks_pictures_and_its_layouts(pipe):
     np.testing.assert_allclose(stages.layouts["attentive.norm"].sum(1), 1, atol=1e-5)
 
 
-def test_memory_grows_with_pixels_and_with_their_square_for_contextual_attention(pipe):
-    assert pipe.memory((1024, 1024)) == 4 * pipe.memory((512, 512))
-    attention = make("contextual_attention")
-    assert attention.memory((1024, 1024)) > 12 * attention.memory((512, 512))
+def test_the_plan_says_how_many_pixels_go_through_the_network_at_once(pipe):
     mask = np.zeros((5000, 5000), bool)
     mask[1000:1010, 1000:1010] = True
-    assert pipe.plan(mask, "native").memory == pipe.memory((5000, 5000))
-    assert pipe.plan(mask, "crop").memory == pipe.plan(mask, "resize").memory == pipe.memory((64, 64))
+    assert [pipe.plan(mask, mode).pixels for mode in ("native", "crop", "resize")] == [5000**2, 64**2, 64**2]
 
 
 OUT_OF_MEMORY = [
@@ -265,7 +260,7 @@ def test_too_little_memory_is_a_sentence(pipe, error, monkeypatch):
 
     monkeypatch.setattr(pipe.generator, "forward", fail)
     message = refusal(pipe.fill, *([t] for t in picture_and_mask()))
-    assert "1 picture(s) of 64×64 need about" in message and "choose the mode crop or resize" in message
+    assert "1 image(s) of 64×64 do not fit into memory" in message and "choose the mode crop or resize" in message
 
 
 def test_a_batch_that_cannot_fit_into_memory_is_refused_before_it_runs(pipe, monkeypatch):
@@ -295,7 +290,7 @@ MASK = torch.from_numpy(picture_and_mask()[1])
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ((IMAGE, HOLE.resize((32, 64))), "the mask is 32×64 and the picture 64×64"),
+        ((IMAGE, HOLE.resize((32, 64))), "the mask is 32×64 and the image 64×64"),
         ((IMAGE, Image.new("L", (64, 64), 127)), "marks no pixel"),
         ((IMAGE, Image.new("L", (64, 64), 128)), "marks every pixel"),
         ((IMAGE.resize((31, 64)), HOLE.resize((31, 64))), "at least 32 pixels a side, got 31×64"),
@@ -334,7 +329,6 @@ def test_what_is_no_inpainting_model_is_refused(finished_run, tmp_path):
     assert message == "PyTorch cannot use the device 'banana' here: choose cpu"
     (tmp_path / "config.json").write_text("{")
     assert "is damaged" in refusal(InpaintingPipeline.from_pretrained, tmp_path)
-    assert task_of(tmp_path) is None  # it leaves what it cannot read to the loader
 
 
 def test_training_mode_does_not_change_the_pictures(pipe):

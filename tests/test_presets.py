@@ -63,7 +63,6 @@ def test_an_unknown_preset_is_refused_with_the_nearest_name():
 
 def test_the_demos_are_attentive_normalization_gans():
     assert get_preset("demo-digits") == get_preset("an-gan-digits")
-    assert get_preset("demo-facades") == get_preset("an-gan-facades-cpu")
 
 
 @pytest.mark.parametrize("data", ["imagenet128", "tiny-imagenet", "cifar10", "digits"])

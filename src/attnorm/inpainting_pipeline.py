@@ -13,14 +13,13 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional
 
+from attnorm.data.compositing import EditableImage, check_mask
 from attnorm.data.crops import Box, windows_of
-from attnorm.data.decode import DecodeError, marked
-from attnorm.data.editable import EditablePicture, as_marked
+from attnorm.data.decode import DecodeError, mask_from_image
 from attnorm.errors import UserError
-from attnorm.memory import check_memory
 from attnorm.metrics.layout import record_layouts
 from attnorm.models.inpainting import InpaintingGenerator
-from attnorm.models.saved import find_model, task_of
+from attnorm.models.pretrained import find_model, task_of
 from attnorm.pipelines import check_device
 from attnorm.plots import to_uint8
 
@@ -30,20 +29,15 @@ Stage = Literal["coarse", "refined"]
 SMALLEST_SIDE = 32
 NATIVE_SIDE = 512  # "auto" looks at larger pictures through windows
 
-# Memory beyond the loaded model, fitted to its peak on a CPU at 256 to 1536 pixels a side and widths of 16 and 32.
-BYTES_PER_PIXEL, BYTES_PER_PIXEL_AND_WIDTH = 160, 14
-SCORE_BYTES = 14.4  # of contextual attention: 3.6 copies of a float32 score for each pair of 8 x 8 blocks of pixels
-SCORE_BLOCK = 8 * 8
-
 Picture = TypeVar("Picture", Image.Image, Tensor)
 
 
 class Plan(NamedTuple):
-    """How one picture will be inpainted: the mode that "auto" came to, the windows, and the largest one's bytes."""
+    """How one image will be inpainted: the mode that "auto" chose, the windows, and the most pixels in one pass."""
 
     mode: str
     windows: list[Box]
-    memory: int
+    pixels: int
 
 
 class Stages(NamedTuple):
@@ -68,7 +62,7 @@ class _Job(NamedTuple):
 class InpaintingPipeline:
     """Completes pictures with holes::
 
-        pipe = InpaintingPipeline.from_pretrained("runs/facades")
+        pipe = InpaintingPipeline.from_pretrained("runs/photos")
         picture = pipe(image, mask)
 
     A mode says how much of a picture the network sees at once:
@@ -117,13 +111,14 @@ class InpaintingPipeline:
         Args:
             image: a picture, of any mode, or a sequence of pictures; or a tensor (3, h, w) or (b, 3, h, w), uint8, or
                 floating point in [-1, 1].
-            mask: for pictures, a picture, or one for each: light pixels are missing (see `attnorm.data.decode.marked`).
+            mask: for pictures, a picture, or one for each: light pixels are missing (see
+                `attnorm.data.decode.mask_from_image`).
                 For tensors, (h, w), (1, h, w) or (b, 1, h, w): True, 1, or on a scale to 255 at least 128 is missing.
             mode: see the class.
 
         Returns:
             every known pixel exactly as it was given. A PIL picture comes back upright, in its own mode where a hole
-            can be written in it, see `attnorm.data.editable.EditablePicture`.
+            can be written in it, see `attnorm.data.compositing.EditableImage`.
 
         Raises:
             UserError: sizes that differ, a mask of nothing or everything, sides below 32 pixels, or too little memory.
@@ -184,31 +179,21 @@ class InpaintingPipeline:
         else:
             windows = [Box(0, size[0], 0, size[1])]
         sizes = [self._resized(window.size) if mode == "resize" else window.size for window in windows]
-        return Plan(mode, windows, max(map(self.memory, sizes), default=0))
-
-    def memory(self, size: tuple[int, int]) -> int:
-        """About how many bytes one picture of (height, width) takes while it goes through the network.
-
-        Proportional to its pixels with attentive normalization; contextual attention adds the square of them.
-        """
-        config, pixels = self.generator.config, size[0] * size[1]
-        linear = pixels * (BYTES_PER_PIXEL + BYTES_PER_PIXEL_AND_WIDTH * config.width)
-        quadratic = SCORE_BYTES * (pixels / SCORE_BLOCK) ** 2 if config.branch.kind == "contextual_attention" else 0
-        return int(linear + quadratic)
+        return Plan(mode, windows, max((height * width for height, width in sizes), default=0))
 
     def _complete_pictures(
         self, images: Sequence[Image.Image], masks: Sequence[Image.Image], mode: Mode
     ) -> list[Image.Image]:
         try:
-            pictures = [EditablePicture(ImageOps.exif_transpose(image)) for image in images]
+            pictures = [EditableImage(ImageOps.exif_transpose(image)) for image in images]
             holes = [
-                as_marked(marked(ImageOps.exif_transpose(mask)), picture.size)
+                check_mask(mask_from_image(ImageOps.exif_transpose(mask)), picture.size)
                 for mask, picture in zip(masks, pictures, strict=True)
             ]
         except DecodeError as error:
             raise UserError(str(error)) from error
         found = self.fill([picture.rgb for picture in pictures], holes, mode)
-        return [picture.filled(rgb, hole) for picture, rgb, hole in zip(pictures, found, holes, strict=True)]
+        return [picture.composite(rgb, hole) for picture, rgb, hole in zip(pictures, found, holes, strict=True)]
 
     def _complete_tensors(self, images: Tensor, masks: Tensor, mode: Mode) -> Tensor:
         batch = images if images.ndim == 4 else images[None]
@@ -270,24 +255,16 @@ class InpaintingPipeline:
         height, width = x.shape[2:]
         stride, device = self.generator.config.stride, next(self.generator.parameters()).device
         margin = (0, -width % stride, 0, -height % stride)
-        need, what = len(x) * self.memory((height, width)), f"{len(x)} picture(s) of {width}×{height}"
-        remedy = "choose the mode crop or resize, or a smaller batch"
-        if device.type == "cpu":  # where a process that takes too much is killed, and cannot say why
-            check_memory(need, what, remedy)
         x, missing = (functional.pad(t.float(), margin, mode="reflect").to(device) for t in (x, hole))
         try:
             out = self.generator(x.contiguous(memory_format=torch.channels_last), missing)
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
                 raise
-            raise UserError(f"{what} need about {need / 1e9:.1f} GB, more than there is: {remedy}") from error
+            raise UserError(
+                f"{len(x)} image(s) of {width}×{height} do not fit into memory: choose the mode crop or resize"
+            ) from error
         return out.coarse[..., :height, :width].cpu(), out.refined[..., :height, :width].cpu()
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Of a device, or of the CPU, whose allocator has no error of its own; not an illegal access to memory."""
-    of_device = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)  # so called since PyTorch 2.5
-    return isinstance(error, of_device) or "DefaultCPUAllocator" in str(error)
 
 
 def _in_unit_range(picture: Tensor) -> Tensor:

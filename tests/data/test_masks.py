@@ -159,7 +159,7 @@ def test_a_folders_masks_are_drawn_evenly_and_those_out_of_range_are_named(folde
     assert 150 < shares.count(0.25) < 250
     assert sorted(masks.left_out) == [
         ("sub/none.png", "0.0% of its pixels are missing"),
-        ("text.png", "not a picture in a known format"),
+        ("text.png", "not an image in a known format"),
     ]
     expected = np.zeros((20, 20), bool)
     expected[:, :5] = True

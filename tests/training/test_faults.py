@@ -9,17 +9,16 @@ import threading
 
 import pytest
 import torch
+from attnorm.training.journal import Journal
 from PIL import Image
 from torch import distributed
 
 from attnorm.cli import main
-from attnorm.data.batches import Prefetcher
 from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
-from attnorm.models.saved import step_of
+from attnorm.models.pretrained import step_of
 from attnorm.training import loop, stopping, together
 from attnorm.training.class_conditional import ClassConditionalTask
-from attnorm.training.journal import Journal
 from attnorm.training.stopping import stop_signals
 from tests.two_processes import run_two
 
@@ -124,25 +123,6 @@ def test_data_that_is_lost_before_the_first_step_is_one_line(tiny_arguments, tmp
     assert main([*DIGITS, str(tmp_path / "run"), *tiny_arguments]) == 2
     assert capsys.readouterr().err == "attnorm: error: cannot read digits (Input/output error): see to the data\n"
     assert not (tmp_path / "run").exists()
-
-
-def test_a_reading_thread_that_dies_is_one_line_and_no_hang(
-    finished_run, tiny_arguments, tmp_path, monkeypatch, capsys
-):
-    run = tmp_path / "run"
-
-    def dying(self, step):
-        for number in range(step, step + 3):
-            self._queue.put(self._dataset.batch(self._indices(number)))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Prefetcher, "_read_ahead", dying)
-        assert main([*DIGITS, str(run), *tiny_arguments]) == 2
-    err = capsys.readouterr().err
-    assert "the thread that reads the pictures has died" in err
-    assert err.count("\n") == 1
-    assert main(["resume", str(run)]) == 0
-    same_files(run, finished_run)
 
 
 def test_what_a_killed_process_was_writing_is_cleared_away(run_copy, finished_run):

@@ -16,10 +16,11 @@ from attnorm import InpaintingPipeline
 from attnorm.cli import main
 from attnorm.config import derive
 from attnorm.data.builtin import load_builtin
+from attnorm.data.dataset import ImageDataset
 from attnorm.data.masks import Masks
 from attnorm.metrics.inpainting import HOLES
 from attnorm.metrics.reconstruction import reconstruction
-from attnorm.models.saved import step_of
+from attnorm.models.pretrained import step_of
 from attnorm.training import checkpoint
 from attnorm.training.inpainting import InpaintingTask
 from attnorm.training.loop import read_config
@@ -226,7 +227,8 @@ def test_samples_show_input_both_stages_truth_and_layout(finished_inpainting_run
 @pytest.fixture
 def make(tiny_inpainting_config):
     """Builds a task from the tiny configuration with some changes, with its validation pictures."""
-    pictures = load_builtin("digits", 36, count=40)
+    digits = load_builtin("digits", 36)
+    pictures = ImageDataset(digits.images[:40], digits.labels[:40], digits.class_names)
 
     def build(**changes):
         config = derive(tiny_inpainting_config, {name.replace("__", "."): value for name, value in changes.items()})

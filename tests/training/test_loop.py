@@ -61,29 +61,6 @@ def assert_same_run(first, second):
     assert figures(first) == figures(second)
 
 
-def test_the_bits_of_a_run_do_not_depend_on_the_number_of_shards(tiny_arguments, tmp_path, monkeypatch):
-    """Also where a run that was begun with one number goes on with another, under the same name."""
-    for index in range(24):
-        file = tmp_path / "pictures" / str(index % 3) / f"{index:02}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.random.default_rng(index).integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(file)
-    (tmp_path / "pictures/1/damaged.png").write_bytes(b"damaged")
-    for name, shards in (("plain", 1), ("sharded", 5)):
-        (tmp_path / name).mkdir()
-        monkeypatch.chdir(tmp_path / name)  # one configuration, to the letter
-        assert main(["data", "prepare", "../pictures", "data", "--size", "32", "--shards", str(shards)]) == 0
-        assert main(["train", "an-gan-digits", "--data", "data", "--out", "run", *tiny_arguments]) == 0
-    assert_same_run(tmp_path / "plain/run", tmp_path / "sharded/run")
-    assert (tmp_path / "plain/run/config.yaml").read_bytes() == (tmp_path / "sharded/run/config.yaml").read_bytes()
-    (tmp_path / "plain/data").rename(tmp_path / "unsharded")
-    (tmp_path / "sharded/data").rename(tmp_path / "plain/data")
-    (tmp_path / "unsharded").rename(tmp_path / "sharded/data")
-    for name in ("plain", "sharded"):
-        monkeypatch.chdir(tmp_path / name)
-        assert main(["resume", "run", "--steps", "8"]) == 0
-    assert_same(final_state(tmp_path / "plain/run"), final_state(tmp_path / "sharded/run"))
-
-
 def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

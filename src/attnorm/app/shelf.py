@@ -11,7 +11,7 @@ from typing import Any
 
 from attnorm.errors import UserError
 from attnorm.inpainting_pipeline import InpaintingPipeline
-from attnorm.models.saved import Task, find_model, name_of, saved_config, task_of
+from attnorm.models.pretrained import Task, find_model, name_of, saved_config, task_of
 from attnorm.pipelines import ClassConditionalPipeline
 
 WITH_LAYOUT = "attentive_norm"

@@ -123,10 +123,10 @@ SCALES = {
     # The field's protocol of the tables: all training pictures, classes all alike (docs/evaluation.md).
     "paper": Scale("imagenet128", "inception", 50_000, None, num_real=0, classes="uniform"),
     "cifar10": Scale("cifar10", "inception", 50_000, None),
-    "cpu": Scale("cifar10-cpu", "efficientnet-lite0", 5_000, "facades-synthetic"),
+    "cpu": Scale("cifar10-cpu", "efficientnet-lite0", 5_000, "digits"),
 }
 
 INPAINTING_SCALES = {
     "paper": Scale("256", "", 0, None),
-    "cpu": Scale("128-cpu", "", 0, "facades-synthetic"),
+    "cpu": Scale("128-cpu", "", 0, "photos"),
 }

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from typing_extensions import Self
 
+from attnorm.data.builtin import validation_part
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.masks import MaskConfig, Masks
 from attnorm.errors import UserError
@@ -95,6 +96,9 @@ class InpaintingConfig(AdversarialConfig):
         """The validation pictures among `count` of the data: sorted indices, the same for every training seed."""
         if self.val_data:
             return np.arange(0)
+        own = validation_part(self.data)
+        if own is not None:
+            return own
         number = min(max(round(self.val_fraction * count), 1), count)
         return np.sort(np.random.default_rng(self.val_seed).permutation(count)[:number])
 

@@ -21,7 +21,7 @@ from attnorm.data.loading import load
 from attnorm.errors import UserError
 from attnorm.files import swap_in, written_aside
 from attnorm.metrics.processes import check_alike
-from attnorm.models.saved import write_step
+from attnorm.models.pretrained import write_step
 from attnorm.training import checkpoint
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
 from attnorm.training.config import Evaluation, TrainingConfig

@@ -1,4 +1,4 @@
-"""A picture to be completed: what a network sees of it, and the picture itself with a hole filled and nothing else."""
+"""An image to be completed: what a network sees of it, and compositing that changes nothing outside the mask."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _GREY_MODES = ("1", "L", "LA", "La")
 _SIXTEEN_FROM_EIGHT = 257
 
 
-class EditablePicture:
-    """An upright picture that keeps its own pixels: grey stays grey, 16-bit grey 16-bit, transparent transparent.
+class EditableImage:
+    """An upright image that keeps its own pixels: grey stays grey, 16-bit grey 16-bit, transparent transparent.
 
-    Palettes become RGB or RGBA, bilevel becomes grey, and CMYK and other colour spaces become RGB, because a filled
-    hole cannot be written in theirs: there the known pixels are those of Pillow's conversion.
+    Palettes become RGB or RGBA, bilevel becomes grey, and CMYK and other colour spaces become RGB, because a completion
+    cannot be written in theirs: there the known pixels are those of Pillow's conversion.
 
     Raises:
         DecodeError: pixels with no defined 8-bit or 16-bit range.
@@ -49,15 +49,16 @@ class EditablePicture:
         """The pixels that are more transparent than opaque, (h, w) bool.
 
         Raises:
-            DecodeError: the picture has no transparency.
+            DecodeError: the image has no transparency.
         """
         if self._sixteen_bit or self._own.ndim != 3 or self._own.shape[2] == 3:
-            raise DecodeError("it has no transparent pixels that could be the hole: give a mask")
+            raise DecodeError("it has no transparent pixels to use as the mask: give a mask")
         return self._own[..., -1] < HALF
 
-    def filled(self, rgb: np.ndarray, hole: np.ndarray) -> Image.Image:
-        """The picture with the pixels of `hole` (h, w) bool from rgb (h, w, 3) uint8, opaque; all others stay. Its
-        colour profile is in `info["icc_profile"]`, from where Pillow writes it into PNG files.
+    def composite(self, rgb: np.ndarray, mask: np.ndarray) -> Image.Image:
+        """The image with the pixels of `mask` (h, w) bool from rgb (h, w, 3) uint8, opaque; all others stay.
+
+        Its colour profile is in `info["icc_profile"]`, from where Pillow writes it into PNG files.
         """
         if self._own.ndim == 2 or self._own.shape[2] == 2:  # grey
             colour = np.asarray(Image.fromarray(rgb).convert("L"))[..., None]
@@ -67,19 +68,21 @@ class EditablePicture:
             colour = np.concatenate([colour, np.full_like(colour[..., :1], 255)], axis=2)
         if self._sixteen_bit:
             colour = colour.astype(np.uint16) * _SIXTEEN_FROM_EIGHT
-        out = np.where(hole[..., None], colour, self._own.reshape(*hole.shape, -1))
-        picture = Image.fromarray(out.reshape(self._own.shape))
+        out = np.where(mask[..., None], colour, self._own.reshape(*mask.shape, -1))
+        image = Image.fromarray(out.reshape(self._own.shape))
         if self.profile is not None:
-            picture.info["icc_profile"] = self.profile
-        return picture
+            image.info["icc_profile"] = self.profile
+        return image
 
 
-def as_marked(
+def check_mask(
     mask: np.ndarray, size: tuple[int, int], resize: bool = False, remedy: str = "give one of its size"
 ) -> np.ndarray:
-    """A mask (h, w) bool for a picture of (height, width) = `size`; scaled without mixing pixels, if that is allowed.
+    """The mask (h, w) bool for an image of (height, width) = `size`.
 
-    `remedy` is what a person can do about a mask of another size.
+    Args:
+        resize: scale a mask of another size, without mixing pixels.
+        remedy: what a person can do about a mask of another size.
 
     Raises:
         DecodeError: its size differs, or it marks no pixel or every one.
@@ -87,10 +90,10 @@ def as_marked(
     if mask.shape != size:
         found, wanted = (f"{width}×{height}" for height, width in (mask.shape, size))
         if not resize:
-            raise DecodeError(f"the mask is {found} and the picture {wanted}: {remedy}")
+            raise DecodeError(f"the mask is {found} and the image {wanted}: {remedy}")
         mask = np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
     if not mask.any():
         raise DecodeError("the mask marks no pixel: light pixels (128 or more of 255) are the missing ones")
     if mask.all():
-        raise DecodeError("the mask marks every pixel: there is nothing known to go by")
+        raise DecodeError("the mask marks every pixel: there are no known pixels to go by")
     return mask
