@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-from attnorm import memory
 from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.models.inpainting import BranchConfig, InpaintingGenerator, InpaintingGeneratorConfig
 
@@ -132,16 +131,6 @@ def test_a_folder_of_masks_and_what_is_skipped_is_named(model, output, tmp_path)
     assert files("out") == ["a.png", "sub/c.png"]
     found, given = read("out/sub/c.png")[1], read("in/sub/c.png")[1]
     assert np.array_equal(found[MASK], given[MASK])  # its mask is the other way round
-
-
-def test_what_is_too_large_for_the_memory_is_refused_with_the_remedy(model, output, refused, monkeypatch):
-    Image.new("RGB", (600, 500)).save("large.png")
-    monkeypatch.setattr(memory, "machine_memory", lambda: 40e6)
-    arguments = ["inpaint", model, "large.png", "mask.png", "--resize-mask", "-o", "out.png", "--mode"]
-    message = refused(*arguments, "native")
-    assert "mode native on 600×500 pixels would take at least 0.1 GB" in message
-    assert message.endswith("choose --mode crop or resize")
-    output(*arguments, "resize")
 
 
 def test_existing_images_are_overwritten_with_force_only(model, tmp_path, output, refused):

@@ -72,7 +72,7 @@ def evaluate(model: Model, /, *, options: Options = Options()) -> None:
     images, beside simpler methods that it has to beat.
     """
     from attnorm.cli.evaluation import evaluate_generator, evaluate_inpainter
-    from attnorm.metrics.processes import launched_group
+    from attnorm.distributed import launched_group
     from attnorm.models.pretrained import task_of
 
     with launched_group(options.device) as device:  # before any error, or the other processes would wait

@@ -20,17 +20,16 @@ from attnorm.data.dataset import ImageDataset
 from attnorm.data.loading import load, place_of
 from attnorm.data.masks import MaskConfig, Masks
 from attnorm.data.progress import report
+from attnorm.distributed import check_alike, first_process_first, rank_and_count
 from attnorm.errors import UserError
 from attnorm.files import check_output
 from attnorm.inpainting_pipeline import SMALLEST_SIDE, InpaintingPipeline
-from attnorm.metrics import inpainting_record as records
+from attnorm.metrics import records
 from attnorm.metrics.evaluation import PER_CLASS, Evaluator
 from attnorm.metrics.features import load_extractor
 from attnorm.metrics.fills import has_opencv, mean_colour, telea
 from attnorm.metrics.inpainting import HOLES, Truths, composite, measure_fills
-from attnorm.metrics.processes import check_alike, first_process_first, rank_and_count
 from attnorm.metrics.registry import find_metrics
-from attnorm.metrics.result import Protocol, class_table, make_results, table, write_results
 from attnorm.models.inpainting import LARGEST_PICTURE
 from attnorm.models.pretrained import find_model, step_of
 from attnorm.pipelines import ClassConditionalPipeline, check_count, check_device
@@ -176,14 +175,22 @@ def evaluate_generator(source: str, options: Options, device: str) -> None:
         values = evaluator.measure(draw, progress if is_first else None)
     if not is_first:
         return
-    real = evaluator.real.count
-    protocol = Protocol(source, weights.kind, weights.step, data, split, real, num, frequencies, options.seed)
-    results = make_results(values, extractor, protocol)
-    write_results(results, out)
-    fake = evaluator.fake(draw)
-    shown = [batch.permute(0, 2, 3, 1).numpy() for batch in fake.read(0, min(SHOWN, fake.count))]
-    plots.save_picture(plots.grid(plots.enlarge(np.concatenate(shown)), COLUMNS), out.with_suffix(".png"))
-    texts = [table(results), *filter(None, map(class_table, results))]
+    protocol = records.Protocol(
+        model=source,
+        weights=weights.kind,
+        step=weights.step,
+        data=data,
+        split=split,
+        num_real=evaluator.real.count,
+        num_fake=num,
+        frequencies=frequencies,
+        seed=options.seed,
+    )
+    results = records.make_results(values, extractor, protocol)
+    records.write_results(results, out)
+    shown = evaluator.fake(draw).read(0, min(SHOWN, num)).permute(0, 2, 3, 1).numpy()
+    plots.save_picture(plots.grid(plots.enlarge(shown), COLUMNS), out.with_suffix(".png"))
+    texts = [records.table(results), *filter(None, map(records.class_table, results))]
     _print(options, out, "\n\n".join(texts))
 
 
@@ -241,8 +248,7 @@ def evaluate_inpainter(source: str, options: Options, device: str) -> None:
         seed=options.seed,
         window=window,
     )
-    items, by_picture = truths.items.tolist(), records.by_picture_of(measured)
-    record = records.InpaintingRecord(records.figures_of(measured), protocol, {}, items=items, by_picture=by_picture)
+    record = records.make_inpainting_record(measured, protocol, truths.items.tolist(), {})
     records.write_record(record, out)
     plots.save_picture(_sheet(pipe, truths, kinds, options.seed), out.with_suffix(".png"))
     about = f"{truths.count} images of {split}, {truths.size} pixels a side; mean ± deviation"

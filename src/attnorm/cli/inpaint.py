@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from attnorm.data.compositing import EditableImage
 
 FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}  # which keep every pixel as it is
-# For a mode that needs too much memory.
-REMEDIES = {"native": "choose --mode crop or resize", "crop": "choose --mode resize", "resize": "scale the image down"}
 SOME_SKIPPED = 1  # exit code
 
 
@@ -49,7 +47,6 @@ def inpaint(
     from attnorm.data.progress import track
     from attnorm.files import check_output, output_file
     from attnorm.inpainting_pipeline import InpaintingPipeline
-    from attnorm.memory import check_memory
 
     many = image.is_dir()
     works = _folder(image, mask, out) if many else [_single(image, mask, out)]
@@ -62,17 +59,13 @@ def inpaint(
             with pillow_quiet():
                 loaded, missing = read_image(source, its_mask)
                 missing = check_mask(missing, loaded.size, resize_mask, "give one of its size or --resize-mask")
-                plan = pipe.plan(missing, mode)
-                if device == "cpu":
-                    what = f"mode {plan.mode} on {loaded.size[1]}×{loaded.size[0]} pixels"
-                    check_memory(plan.memory, what, REMEDIES[plan.mode])
+            [completed] = pipe.fill([loaded.rgb], [missing], mode)
         except (DecodeError, UserError) as error:
             if not many:
                 raise UserError(f"{source}: {error}") from error
             print(one_line(f"skipped {source}: {error}"), file=sys.stderr)
             skipped += 1
             continue
-        [completed] = pipe.fill([loaded.rgb], [missing], mode)
         if loaded.is_reduced:
             print(f"{path}: written with 8 bits per colour, of the 16 that the image has", file=sys.stderr)
         with output_file(path) as partial:

@@ -68,7 +68,7 @@ def package(run: Path, folder: Path, /, *, card: Card = Card()) -> None:
     The folder has the form of a repository on the Hugging Face Hub.
 
     Args:
-        run: A run, or one of its models such as RUN/best.
+        run: A run, or one of its saved models, such as RUN/best-phase-1.
         folder: The new folder; must not exist yet.
     """
     from attnorm.hub import package
@@ -77,7 +77,7 @@ def package(run: Path, folder: Path, /, *, card: Card = Card()) -> None:
     size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
     print(f"{folder}: the model of step {facts.step}, {size:.1f} MB; read its README.md before you share it")
     if not facts.evaluations:
-        command = shlex.join(["attnorm", "evaluate", str(run / facts.folder.name)])
+        command = shlex.join(["attnorm", "evaluate", str(facts.folder)])
         print(f"these weights were not evaluated: run {command}, remove {folder}, then package again")
 
 

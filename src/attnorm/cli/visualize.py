@@ -94,7 +94,6 @@ def _completed(
     from attnorm.data.compositing import check_mask
     from attnorm.data.decode import DecodeError, pillow_quiet
     from attnorm.inpainting_pipeline import InpaintingPipeline
-    from attnorm.memory import check_memory
     from attnorm.metrics.inpainting import composite
     from attnorm.plots.inpainting import inpainting_layout_sheet
 
@@ -105,10 +104,6 @@ def _completed(
     except DecodeError as error:
         raise UserError(f"{image}: {error}") from error
     pipe = InpaintingPipeline.from_pretrained(model, device=device)
-    plan = pipe.plan(missing, "native")  # a layout is one of the whole image
-    if device == "cpu":
-        height, width = missing.shape
-        check_memory(plan.memory, f"a layout of {width}×{height} pixels", "scale the image down")
     stages = pipe.stages(loaded.rgb[None], missing[None])
     layouts = _checked(stages.layouts, entities, model)
     completed = composite(loaded.rgb[None], stages.refined, missing[None])[0]
