@@ -248,7 +248,7 @@ def evaluate_inpainter(source: str, options: Options, device: str) -> None:
         seed=options.seed,
         window=window,
     )
-    record = records.make_inpainting_record(measured, protocol, truths.items.tolist(), {})
+    record = records.make_inpainting_record(measured, protocol, truths.items.tolist())
     records.write_record(record, out)
     plots.save_picture(_sheet(pipe, truths, kinds, options.seed), out.with_suffix(".png"))
     about = f"{truths.count} images of {split}, {truths.size} pixels a side; mean ± deviation"
