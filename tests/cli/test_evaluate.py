@@ -7,18 +7,17 @@ import sys
 import numpy as np
 import pytest
 import torch
+from attnorm.metrics.records import read_record, read_results
 from PIL import Image
 
 from attnorm.cli import evaluation
 from attnorm.data.builtin import load_builtin
 from attnorm.data.masks import Masks
 from attnorm.errors import UserError
-from attnorm.metrics import inception_file
+from attnorm.metrics import features
 from attnorm.metrics.fills import mean_colour
 from attnorm.metrics.inpainting import HOLES
-from attnorm.metrics.inpainting_record import read_record
 from attnorm.metrics.reconstruction import reconstruction
-from attnorm.metrics.result import read_results
 from attnorm.models.class_conditional import Generator
 from tests.two_processes import run_two
 
@@ -174,8 +173,8 @@ def test_mistakes_are_one_line_and_write_nothing(arguments, sentence, run_copy, 
 
 
 def test_inception_without_a_network_says_what_to_do(run_copy, refused, monkeypatch):
-    defaults = ("http://127.0.0.1:1/inception-2015-12-05.pt", inception_file.SHA256, None)
-    monkeypatch.setattr(inception_file.fetch, "__defaults__", defaults)
+    defaults = ("http://127.0.0.1:1/inception-2015-12-05.pt", features.INCEPTION_SHA256, None)
+    monkeypatch.setattr(features.fetch_inception, "__defaults__", defaults)
     message = refused("evaluate", run_copy, "--extractor", "inception")
     assert "could not be downloaded" in message
     assert "fetch it on another machine and give its path, or put it at" in message

@@ -14,7 +14,7 @@ from cyclopts.exceptions import MissingArgumentError
 
 from attnorm.cli import train
 from attnorm.cli.commands import application
-from attnorm.config import fields, overridden, override, to_dict
+from attnorm.config import derive, flat, parse_overrides
 from attnorm.errors import UserError
 from attnorm.presets import PRESETS, get_preset
 from tests.docs.pages import PAGES, ROOT, blocks, inline_commands, shell_commands
@@ -38,8 +38,7 @@ def parsed(words):
         raise
     if function is train.train:
         config = get_preset(bound.args[0])
-        train.check_fields(config, overridden(list(bound.args[1:])))
-        override(config, list(bound.args[1:]))
+        derive(config, parse_overrides(list(bound.args[1:]), config), "command line")
 
 
 def of_attnorm(words):
@@ -89,7 +88,7 @@ def unknown_words(words):
     if command.default_command is not None:
         known |= {name for argument in command.assemble_argument_collection() for name in argument.names}
     if command.default_command is train.train:
-        known |= {f"--{name}" for preset in PRESETS.values() for name, _ in fields(to_dict(preset))}
+        known |= {f"--{name}" for preset in PRESETS.values() for name in flat(preset)}
     options = [word.partition("=")[0] for word in rest if re.match(r"--?[a-z]", word)]
     return [option for option in options if option not in known and option.replace("_", "-") not in known]
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.exceptions import MissingArgumentError, UnusedCliTokensError
 
@@ -27,31 +30,30 @@ ABOUT = """Attentive Normalization: train generators and inpainters, use them, a
 
 `attnorm COMMAND --help` explains a command. `--debug`, after any command, shows where an unexpected error came from.
 """
-TRAIN_USAGE = "Usage: attnorm train PRESET --data DATA --out RUN [--FIELD VALUE ...]"
 COMPLETION = "Install completion of commands, options, models and class names for bash, zsh or fish."
+TRAIN_USAGE = "Usage: attnorm train PRESET --data DATA --out RUN [--FIELD VALUE ...]"
+COMMANDS: dict[str, list[Callable[..., Any]]] = {
+    "Train and measure": [train.resume, evaluate.evaluate, reproduce.reproduce, listing.presets],
+    "Use a model": [generate.generate, interpolate.interpolate, inpaint.inpaint, visualize.visualize, app.app],
+    "Models for others": [listing.models, publish.export, publish.package, publish.push, contact_sheet.contact_sheet],
+    "This machine": [machine.doctor],
+    "Options": [],
+}
 
 
 def _application() -> App:
     # Options with several values take all that follow, `--labels cat dog`; flags have no --no- form.
     common = Parameter(negative=(), consume_multiple=1)
     root = App("attnorm", help=ABOUT, version=attnorm.__version__, default_parameter=common)
-    training, using, other, options = (
-        Group(name, sort_key=place)
-        for place, name in enumerate(("Train and measure", "Use a model", "More", "Options"))
-    )
+    training, *_, machines, options = groups = [Group(name, sort_key=place) for place, name in enumerate(COMMANDS)]
     root.command(train.train, group=training, usage=TRAIN_USAGE)
-    for function in (train.resume, evaluate.evaluate, reproduce.reproduce, listing.presets):
-        root.command(function, group=training)
-    for function in (generate.generate, interpolate.interpolate, inpaint.inpaint, visualize.visualize):
-        root.command(function, group=using)
-    for function in (contact_sheet.contact_sheet, app.app, listing.models):
-        root.command(function, group=using)
-    for function in (publish.export, publish.package, publish.push, machine.doctor):
-        root.command(function, group=other)
+    for group, functions in zip(groups, COMMANDS.values(), strict=True):
+        for function in functions:
+            root.command(function, group=group)
     sets = App("data", help="Prepare image sets for training, and inspect them.", group=training)
     sets.command(data.prepare)
     sets.command(data.inspect)
-    bench = App("bench", help="Measure speed and memory on this machine.", group=other)
+    bench = App("bench", help="Measure speed and memory on this machine.", group=machines)
     bench.command(machine.layer)
     root.command(sets)
     root.command(bench)

@@ -143,7 +143,7 @@ def evaluate_generator(source: str, options: Options, device: str) -> None:
     split = Path(data).stem
     out = weights.record_path(options, split, *metrics, Path(options.extractor).stem, f"n{num}", *how)
     check_device(device)
-    if weights.name == "raw":
+    if weights.run is not None and weights.name == "raw":
         pipe = ClassConditionalPipeline(load_raw_generator(weights.run, weights.config, device))
     else:
         pipe = ClassConditionalPipeline.from_pretrained(source, device=device)
@@ -213,7 +213,7 @@ def evaluate_inpainter(source: str, options: Options, device: str) -> None:
     own = [*([f"{options.size}px"] if options.size else []), *(options.masks or ())]
     out = weights.record_path(options, split, *own, f"n{options.num or 'all'}", window)
     check_device(device)
-    if weights.name == "raw":
+    if weights.run is not None and weights.name == "raw":
         pipe = InpaintingPipeline(load_raw_inpainter(weights.run, config, device))
     else:
         pipe = InpaintingPipeline.from_pretrained(source, device=device)

@@ -110,7 +110,7 @@ def _folder(folder: Path, mask: Path | None, out: Path) -> list[tuple[Path, Path
     images = _by_name(folder)
     masks: dict[str, Path | None] = dict.fromkeys(images, mask)
     if mask is not None and mask.is_dir():
-        masks = {name: mask / name for name in images} | _by_name(mask)
+        masks |= {name: mask / name for name in images} | _by_name(mask)
     return [(file, masks[name], (out / name).with_name(f"{file.stem}.png")) for name, file in images.items()]
 
 

@@ -77,8 +77,8 @@ def reproduce(
     words = shlex.split(launcher) if launcher else []
     if words and shutil.which(words[0]) is None:
         raise UserError(f"--launcher {launcher!r}: there is no such program here, give one such as torchrun")
-    for place in filter(None, (source, val_data)):
-        if place not in BUILTIN:
+    for place in (source, val_data):
+        if place is not None and place not in BUILTIN:
             check_exists(Path(place))
     check_folder(out)
     plan = Reproduction(
