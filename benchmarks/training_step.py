@@ -20,8 +20,8 @@ from systems import BASELINE, NUM_CLASSES, SYSTEMS, Networks, system_config
 from attnorm.bench import describe_machine, machine, measure, print_table, write_json
 from attnorm.data.batches import Prefetcher, batch_indices
 from attnorm.data.dataset import ImageDataset
+from attnorm.metrics.distributed import Processes
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
-from attnorm.training.distributed import Processes
 from attnorm.training.precision import resolve_device
 
 Variant = Literal["ours", "plain", "compiled"]

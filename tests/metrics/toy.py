@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from attnorm.data.dataset import ImageDataset
-from attnorm.distributed import launched_group
+from attnorm.metrics.distributed import joined
 from attnorm.metrics.evaluation import Evaluator, flat_values
 from attnorm.metrics.features import Extracted
 
@@ -83,7 +83,7 @@ def evaluator(cache=None, **changes):
 
 
 if __name__ == "__main__":
-    with launched_group("cpu"):
+    with joined("cpu"):
         measured = []
         for _ in range(2):  # the second time with the statistics that the first one kept
             extractor = Extractor()

@@ -72,14 +72,14 @@ def evaluate(model: Model, /, *, options: Options = Options()) -> None:
     images, beside simpler methods that it has to beat.
     """
     from attnorm.cli.evaluation import evaluate_generator, evaluate_inpainter
-    from attnorm.distributed import launched_group
+    from attnorm.metrics.distributed import joined
     from attnorm.models.pretrained import task_of
 
-    with launched_group(options.device) as device:  # before any error, or the other processes would wait
+    with joined(options.device) as processes:  # before any error, or the other processes would wait
         task = task_of(model) or "class-conditional"  # a damaged model is reported when it is loaded
         for other in OF_TASK.keys() - {task}:
             for name in OF_TASK[other]:
                 if getattr(options, name) is not None:
                     option = f"--{name.replace('_', '-')}"
                     raise UserError(f"{option} is for {other} models, and {model} is {task}: leave it out")
-        (evaluate_inpainter if task == "inpainting" else evaluate_generator)(str(model), options, device)
+        (evaluate_inpainter if task == "inpainting" else evaluate_generator)(str(model), options, str(processes.device))

@@ -20,11 +20,11 @@ from attnorm.data.dataset import ImageDataset
 from attnorm.data.loading import load, place_of
 from attnorm.data.masks import MaskConfig, Masks
 from attnorm.data.progress import report
-from attnorm.distributed import check_alike, first_process_first, rank_and_count
 from attnorm.errors import UserError
 from attnorm.files import check_output
 from attnorm.inpainting_pipeline import SMALLEST_SIDE, InpaintingPipeline
 from attnorm.metrics import records
+from attnorm.metrics.distributed import check_alike, main_first, rank_and_count
 from attnorm.metrics.evaluation import PER_CLASS, Evaluator
 from attnorm.metrics.features import load_extractor
 from attnorm.metrics.fills import has_opencv, mean_colour, telea
@@ -68,7 +68,7 @@ class Weights(NamedTuple):
 
     def load(self, data: str, size: int) -> ImageDataset:
         """The real images; raw ones are prepared beside the run, for its neighbours too."""
-        with first_process_first():
+        with main_first():
             return load(data, size, cache=(self.run.resolve().parent if self.run else cache_folder()) / PREPARED)
 
     def check_alike(self, network: nn.Module, dataset: ImageDataset) -> None:
@@ -147,7 +147,7 @@ def evaluate_generator(source: str, options: Options, device: str) -> None:
         pipe = ClassConditionalPipeline(load_raw_generator(weights.run, weights.config, device))
     else:
         pipe = ClassConditionalPipeline.from_pretrained(source, device=device)
-    with first_process_first(), report() as progress:
+    with main_first(), report() as progress:
         extractor = load_extractor(options.extractor, device, progress)
     dataset = weights.load(data, pipe.generator.config.image_size)
     weights.check_alike(pipe.generator, dataset)

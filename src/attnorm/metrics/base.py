@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attnorm.distributed import gather_rows
+from attnorm.metrics.distributed import gather_rows
 from attnorm.metrics.features import INCEPTION, FeatureExtractor
 
 StatisticsType = TypeVar("StatisticsType", bound="Statistics")

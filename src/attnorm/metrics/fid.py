@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from attnorm.distributed import add_up
 from attnorm.errors import UserError
 from attnorm.metrics.base import Batch, Metric, MetricValue, Options, Statistics
+from attnorm.metrics.distributed import add_up
 
 
 class GaussianStatistics(Statistics):

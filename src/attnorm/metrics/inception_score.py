@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from attnorm.distributed import add_up
 from attnorm.errors import UserError
 from attnorm.metrics.base import Batch, Metric, MetricValue, Options, Statistics
+from attnorm.metrics.distributed import add_up
 
 SPLITS = 10
 SMALLEST = 1e-300

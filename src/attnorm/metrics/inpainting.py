@@ -11,7 +11,7 @@ import torch
 
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.masks import MaskConfig, Masks
-from attnorm.distributed import gather_rows, rank_and_count
+from attnorm.metrics.distributed import gather_rows, rank_and_count
 from attnorm.metrics.features import Progress
 from attnorm.metrics.reconstruction import PEAK, Reconstruction, Spread, Window, reconstruction, spread
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from attnorm.distributed import anywhere, rank_and_count
 from attnorm.errors import UserError
 from attnorm.files import written_aside
 from attnorm.metrics.base import Batch, Statistics
+from attnorm.metrics.distributed import anywhere, rank_and_count
 from attnorm.metrics.features import SHORT_DIGEST, FeatureExtractor, Progress
 from attnorm.metrics.images import ImageSet
 

@@ -13,9 +13,9 @@ from pydantic import Field
 from torch import Tensor, distributed, nn
 
 from attnorm.layers.spectral import held_spectral_norm
+from attnorm.metrics.distributed import Processes
 from attnorm.training.compilation import check_compiler, compile_network
 from attnorm.training.config import Rate, TrainingConfig, Weight
-from attnorm.training.distributed import Processes
 from attnorm.training.ema import EMA
 from attnorm.training.precision import autocast
 from attnorm.training.randomness import seed_for

@@ -16,6 +16,7 @@ from typing_extensions import Self
 from attnorm.config import derive
 from attnorm.data.dataset import ImageDataset
 from attnorm.layers import orthogonal_loss
+from attnorm.metrics.distributed import Processes
 from attnorm.metrics.layout import record_layouts, usage_figures
 from attnorm.models.class_conditional import (
     Discriminator,
@@ -28,7 +29,6 @@ from attnorm.plots import label_grid, save_picture, to_uint8
 from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Metrics, frozen
 from attnorm.training.augment import Augmentation, augmented
 from attnorm.training.config import Evaluation, Rate, Weight
-from attnorm.training.distributed import Processes
 from attnorm.training.ema import EMA
 from attnorm.training.evaluation import EvaluationConfig, GeneratorEvaluation
 from attnorm.training.losses import auxiliary_loss, hinge_discriminator_loss, hinge_generator_loss

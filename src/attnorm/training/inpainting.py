@@ -20,6 +20,7 @@ from attnorm.data.masks import MaskConfig, Masks
 from attnorm.errors import UserError
 from attnorm.inpainting_pipeline import InpaintingPipeline, Stages
 from attnorm.layers import orthogonal_loss
+from attnorm.metrics.distributed import Processes
 from attnorm.metrics.inpainting import HOLES, Filled, Truths, composite, example_masks, measure_fills
 from attnorm.metrics.layout import usage_figures
 from attnorm.models.inpainting import (
@@ -35,7 +36,6 @@ from attnorm.plots.inpainting import inpainting_sheet, with_holes
 from attnorm.training import inpainting_losses as losses
 from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Beta, Metrics, frozen
 from attnorm.training.config import Count, Evaluation, Rate, Seed, Weight
-from attnorm.training.distributed import Processes
 from attnorm.training.ema import EMA
 from attnorm.training.phases import PhaseConfig, Phases
 from attnorm.training.randomness import generator_for, seed_for

@@ -18,14 +18,13 @@ from attnorm.config import derive, field_of, parse, read_yaml, to_yaml
 from attnorm.data.batches import Prefetcher, batch_indices
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.loading import load
-from attnorm.distributed import check_alike
 from attnorm.errors import UserError
 from attnorm.files import swap_in, written_aside
+from attnorm.metrics.distributed import Processes, check_alike, joined, main_first
 from attnorm.models.pretrained import write_step
 from attnorm.training import checkpoint
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
 from attnorm.training.config import Evaluation, TrainingConfig
-from attnorm.training.distributed import Processes, joined
 from attnorm.training.divergence import Divergence
 from attnorm.training.inpainting import InpaintingConfig, InpaintingTask
 from attnorm.training.logger import Logger
@@ -89,11 +88,11 @@ def begin(config: TrainingConfig, run: Path, fixed: Sequence[str] = ()) -> int:
         UserError: the folder is not empty, the data cannot be read, the settings do not fit together, or training
             diverged.
     """
-    with joined(resolve_device(config.device)) as processes:
+    with joined(resolve_device(config.device).type) as processes:
         if processes.is_main:
             check_new(run)
         config = derive(config, {"precision": resolve_precision(config.precision, processes.device)})
-        dataset = _load_data(config, config.data, run, processes)
+        dataset = _load_data(config, config.data, run)
         config = _fitted(config, dataset, fixed)
         return _train(config, run, dataset, processes, resuming=False)
 
@@ -110,8 +109,8 @@ def resume(run: Path, steps: int | None = None) -> int:
     config = read_config(run)
     if steps is not None:
         config = derive(config, {"steps": steps}, f"--steps {steps}")
-    with joined(resolve_device(config.device)) as processes:
-        dataset = _load_data(config, config.data, run, processes)
+    with joined(resolve_device(config.device).type) as processes:
+        dataset = _load_data(config, config.data, run)
         if misfit := config.misfit(dataset):
             raise UserError(f"cannot resume {run}: {misfit}: restore the data")
         return _train(config, run, dataset, processes, resuming=True)
@@ -137,7 +136,7 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
     task: Task = TASKS[config.task][1](config, processes)
     if config.evaluate_every:
         other = config.evaluation_data
-        task.prepare_evaluation(_load_data(config, other, run, processes) if other else dataset)
+        task.prepare_evaluation(_load_data(config, other, run) if other else dataset)
 
     with run_lock(run) if processes.is_main else nullcontext():
         # State.
@@ -276,8 +275,8 @@ def _read(batches: Prefetcher, count: int, run: Path) -> list[tuple[np.ndarray, 
         raise UserError(f"{error}; fix the data, then continue with: {resume_command(run)}") from error
 
 
-def _load_data(config: TrainingConfig, source: str, run: Path, processes: Processes) -> ImageDataset:
-    with processes.main_first():  # one process prepares what the others then open
+def _load_data(config: TrainingConfig, source: str, run: Path) -> ImageDataset:
+    with main_first():  # one process prepares what the others then open
         return load(source, config.prepared_size, cache=run.parent / PREPARED)
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, distributed
 
-from attnorm.training.distributed import Processes
+from attnorm.metrics.distributed import Processes
 
 _NEVER = float("inf")
 
