@@ -2,9 +2,7 @@
 
 import json
 import os
-import re
 import signal
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -14,71 +12,53 @@ from attnorm.data import prepare as preparing
 from attnorm.data.dataset import open_prepared
 
 
-@pytest.fixture
-def raw(tmp_path, monkeypatch):
-    """A folder of two classes with four images and a corrupt one, in the working directory."""
+@pytest.fixture(autouse=True)
+def _raw(tmp_path, monkeypatch):
+    """A folder `raw` of two classes with four images and a corrupt one, in the working directory."""
     monkeypatch.chdir(tmp_path)
     for name in ("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png"):
         (tmp_path / "raw" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (9, 12), "red").save(tmp_path / "raw" / name)
     (tmp_path / "raw/dog/bad.png").write_bytes(b"x")
-    return tmp_path / "raw"
 
 
-def refusal(capsys, *arguments):
-    """The one line that a refused command prints."""
-    assert main(["data", *map(str, arguments)]) == 2
-    out, err = capsys.readouterr()
-    assert out == "" and err.startswith("attnorm: error: ") and err.count("\n") == 1
-    return err
+PREPARE = ["data", "prepare", "raw", "out set", "--size", "8"]
 
 
-def test_prepare_reports_skips_and_ends_with_the_next_command(raw, tmp_path, capsys):
-    assert main(["data", "prepare", "raw", "out set", "--size", "8", "--workers", "2"]) == 0
-    out, err = capsys.readouterr()
+def test_prepare_names_what_it_skips_and_the_next_command(output):
+    out, err = output(*PREPARE)
     assert out.splitlines() == [
         "skipped 1 of 5 images:",
         "  dog/bad.png: not an image in a known format",
         "out set holds 4 images at 8×8",
-        "next: attnorm train PRESET --data 'out set'",
+        "next: attnorm train PRESET --data 'out set' --out RUN",
     ]
     assert err == ""
-    assert open_prepared(tmp_path / "out set").labels.tolist() == [0, 0, 1, 1]
+    assert open_prepared("out set").labels.tolist() == [0, 0, 1, 1]
+    assert "out set already holds 4 images at 8×8" in output(*PREPARE).out
+    assert "digits8 holds 1797 images at 8×8" in output("data", "prepare", "digits", "digits8", "--size", "8").out
 
 
-def test_preparing_again_says_so(raw, capsys):
-    assert main(["data", "prepare", "raw", "out", "--size", "8"]) == 0
-    assert main(["data", "prepare", "raw", "out", "--size", "8"]) == 0
-    assert "out already holds 4 images at 8×8" in capsys.readouterr().out
-
-
-def test_prepare_a_built_in_set(tmp_path, capsys):
-    out = str(tmp_path / "out")
-    assert main(["data", "prepare", "digits", out, "--size", "8"]) == 0
-    assert f"{out} holds 1797 images at 8×8" in capsys.readouterr().out
-
-
-def test_inspect_raw_then_prepared(raw, capsys):
-    assert main(["data", "inspect", "raw"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+def test_inspect_raw_prepared_and_built_in_sets(output):
+    lines = output("data", "inspect", "raw").out.splitlines()
     assert lines[0] == "raw: folder of images, 5 images, classes: 2"
     assert [line.split() for line in lines[1:3]] == [["cat", "2"], ["dog", "3"]]
     assert lines[-1] == "next: attnorm data prepare raw OUT --size N"
-    main(["data", "prepare", "raw", "out", "--size", "8"])
-    capsys.readouterr()
-    assert main(["data", "inspect", "out"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "out: prepared folder, 4 images at 8×8, classes: 2"
+    output(*PREPARE)
+    lines = output("data", "inspect", "out set", "--verify").out.splitlines()
+    assert lines[0] == "out set: prepared folder, 4 images at 8×8, classes: 2"
     assert lines[3:] == [
         "skipped when it was prepared: 1",
         "  dog/bad.png: not an image in a known format",
-        "next: attnorm train PRESET --data out",
+        "every checksum is right",
+        "next: attnorm train PRESET --data 'out set' --out RUN",
     ]
+    lines = output("data", "inspect", "digits").out.splitlines()
+    assert lines[0] == "digits: built-in set, 1797 images, classes: 10"
 
 
-def test_inspect_as_json(raw, capsys):
-    assert main(["data", "inspect", "raw", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {
+def test_inspect_as_json(output):
+    assert json.loads(output("data", "inspect", "raw", "--json").out) == {
         "path": "raw",
         "kind": "folder of images",
         "count": 5,
@@ -88,41 +68,11 @@ def test_inspect_as_json(raw, capsys):
     }
 
 
-def test_inspect_a_built_in_set(capsys):
-    assert main(["data", "inspect", "digits"]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "digits: built-in set, 1797 images, classes: 10"
-    assert lines[-1] == "next: attnorm train PRESET --data digits"
-
-
-def test_names_that_are_not_utf8_or_not_printable_are_escaped(raw, tmp_path, capsys):
-    names = {"dog/bad.png": b"dog/\x1b[31mb\xe4d\n.png", "dog": b"d\x1bg\xfc"}
-    try:
-        for old, new in names.items():
-            (raw / old).rename(raw / os.fsdecode(new))
-    except OSError:
-        pytest.skip("this file system has names in UTF-8 alone")
-    source, out = Path(os.fsdecode(b"r\xe4w")), "o\x1but"
-    raw.rename(source)
-    assert main(["data", "prepare", str(source), out, "--size", "8"]) == 0
-    named = r"  d\x1bg\xfc/\x1b[31mb\xe4d\n.png: not an image in a known format"
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[1:3] == [named, r"o\x1but holds 4 images at 8×8"]
-    for arguments in (["inspect", out, "--verify"], ["inspect", str(source)]):
-        assert main(["data", *arguments]) == 0
-        printed = capsys.readouterr().out
-        assert "\x1b" not in printed and r"  d\x1bg" in printed
-        assert (named in printed.splitlines()) == (arguments[1] == out)
-    assert main(["data", "inspect", out, "--json"]) == 0
-    assert "d\x1bg\\xfc" in json.loads(capsys.readouterr().out)["classes"]
-
-
-def test_many_classes_are_cut_short(tmp_path, capsys):
+def test_many_classes_are_cut_short(tmp_path, output):
     for number in range(25):
-        (tmp_path / f"c{number:02}").mkdir()
-        (tmp_path / f"c{number:02}" / "a.png").write_bytes(b"x")
-    assert main(["data", "inspect", str(tmp_path)]) == 0
-    lines = capsys.readouterr().out.splitlines()
+        (tmp_path / "many" / f"c{number:02}").mkdir(parents=True)
+        (tmp_path / "many" / f"c{number:02}" / "a.png").write_bytes(b"x")
+    lines = output("data", "inspect", "many").out.splitlines()
     assert len(lines) == 1 + 20 + 2 and lines[-2] == "  and 5 more classes (--json lists all)"
 
 
@@ -131,39 +81,36 @@ def test_many_classes_are_cut_short(tmp_path, capsys):
     [
         (["prepare", "nowhere", "out", "--size", "8"], "there is nothing at nowhere"),
         (["prepare", "digit", "out", "--size", "8"], "did you mean 'digits'"),
-        (["prepare", "raw", "out"], "--size"),
-        (["prepare", "raw", "out", "--size", "big"], "invalid int value"),
-        (["prepare", "raw", "out", "--size", "0"], "from 1 to 4096, not 0"),
-        (["prepare", "raw", "raw", "--size", "8"], "exists|inside"),
+        (["prepare", "raw", "out"], "--size is required"),
+        (["prepare", "raw", "out", "--size", "0"], "--size: must be >= 1"),
         (["prepare", "raw", "out", "--size", "8", "--label-column", "x"], "no columns"),
-        (["prepare", "digits", "out", "--size", "8", "--label-column", "x"], "--label-column is for parquet"),
+        (["prepare", "digits", "out", "--size", "8", "--label-column", "x"], "--label-column are for parquet"),
         (["inspect", "nowhere"], "there is nothing at nowhere"),
-        (["inspect"], "PATH"),
-        ([], "required"),
+        (["inspect"], "SOURCE is required"),
+        (["inspect", "raw", "--verify"], "--verify is for prepared folders"),
     ],
 )
-def test_mistakes_are_one_line(raw, capsys, arguments, problem):
-    assert re.search(problem, refusal(capsys, *arguments))
-    assert not (raw.parent / "out").exists()
+def test_mistakes_are_one_line(arguments, problem, refused):
+    assert problem in refused("data", *arguments)
 
 
-def test_inspect_names_the_damaged_file(raw, capsys):
-    main(["data", "prepare", "raw", "out", "--size", "8"])
-    capsys.readouterr()
-    with Path("out/images.u8").open("r+b") as file:
+def test_inspect_names_the_damaged_file(output, refused, tmp_path):
+    output(*PREPARE)
+    with (tmp_path / "out set" / "images.u8").open("r+b") as file:
         file.truncate(100)
-    assert "images.u8 has 100 bytes, not 768" in refusal(capsys, "inspect", "out")
+    assert "images.u8 has 100 bytes, not 768" in refused("data", "inspect", "out set")
 
 
-def test_a_terminated_prepare_leaves_nothing(raw, tmp_path, monkeypatch):
-    def decode(picture, size):
+@pytest.mark.promise
+def test_a_terminated_prepare_leaves_nothing(tmp_path, monkeypatch):
+    def decode(image, size):
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("the signal should have ended this")
 
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(preparing, "_decode", decode)
     with pytest.raises(SystemExit) as caught:
-        main(["data", "prepare", "raw", "out", "--size", "8"])
+        main(PREPARE)
     assert caught.value.code == 128 + signal.SIGTERM
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
     assert signal.getsignal(signal.SIGTERM) is before

@@ -218,9 +218,7 @@ def test_processes_that_would_take_other_steps_are_refused(tiny_arguments, tmp_p
     """With another seed each would have begun with weights of its own, and nothing would have shown it."""
     out = str(tmp_path / "run")
     ended = run_two(lambda rank: ["-m", "attnorm", *DIGITS, out, *tiny_arguments, "--seed", rank])
-    sentence = (
-        "the processes differ: seed is 0 in process 0 and 1 in process 1: give all processes the same"
-    )
+    sentence = "the processes differ: seed is 0 in process 0 and 1 in process 1: give all processes the same"
     assert [process.stderr for process in ended] == [f"attnorm: error: {sentence} arguments\n"] * 2
     assert [process.returncode for process in ended] == [2, 2]
     assert not (tmp_path / "run").exists()

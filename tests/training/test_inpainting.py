@@ -335,9 +335,21 @@ def test_the_penalty_of_a_batch_is_the_mean_of_its_halves(make):
             return torch.zeros(())
 
         task._apply = keep
-        found.append(task._update_critic(3, pictures)["gradient_penalty"])
+        found.append(task._update_critic(3, task._completed(3, [pictures])[0])["gradient_penalty"])
     torch.testing.assert_close(found[1], found[3])
     torch.testing.assert_close(found[0], found[2], rtol=1e-4, atol=1e-6)
+
+
+def test_one_call_completes_the_images_of_every_critic_update(make):
+    task = make(generator__branch__kind="none", accumulation=2)
+    batches = [batch_of(i)[0] for i in range(3)]
+    together = task._completed(5, batches)
+    assert len(together) == 3
+    for number, (batch, pieces) in enumerate(zip(batches, together, strict=True), 5):
+        for (x, mask, rows), piece in zip(task._pieces(number, batch), pieces, strict=True):
+            assert torch.equal(piece.real, x) and torch.equal(piece.mask, mask) and piece.rows == rows
+            expected = torch.where(mask, task.generator(x, mask).refined, x)
+            torch.testing.assert_close(piece.fake, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_saturated_fraction_is_logged(make):

@@ -322,21 +322,6 @@ def test_a_diverged_run_stops_before_it_saves_what_is_not_a_number(
     assert final_state(run)["step"] == 2
 
 
-def test_pictures_are_rendered_by_as_many_workers_as_were_asked_for(tiny_config, tmp_path, monkeypatch):
-    asked = []
-
-    def watched(source, size, *, cache, workers):
-        asked.append((source, workers))
-        raise UserError("enough")
-
-    monkeypatch.setattr(loop, "load", watched)
-    with pytest.raises(UserError, match="enough"):
-        loop.begin(derive(tiny_config, {"data": "facades-synthetic"}), tmp_path / "run", workers=3)
-    monkeypatch.setattr("attnorm.cli.train.default_workers", lambda: 5)
-    assert main(["train", "an-gan-digits", "--data", "facades-synthetic", "--out", str(tmp_path / "run")]) == 2
-    assert asked == [("facades-synthetic", 3), ("facades-synthetic", 5)]
-
-
 def test_two_processes_take_the_steps_of_one_with_two_pieces(tiny_arguments, tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "attnorm"]
     arguments = [*tiny_arguments, "--steps", "20", "--log_every", "1", "--sample_every", "20"]

@@ -6,7 +6,7 @@ import copy
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -119,6 +119,15 @@ class InpaintingConfig(AdversarialConfig):
         return None  # the loop compares the number of pictures, and nothing else of them matters
 
 
+class CriticPiece(NamedTuple):
+    """True and completed images (p, 3, s, s) in [-1, 1], their masks (p, 1, s, s), and their rows in the batch."""
+
+    real: Tensor
+    fake: Tensor
+    mask: Tensor
+    rows: slice
+
+
 class InpaintingTask(AdversarialTask):
     """The networks in training, their optimisers, the averaged generator and the phase.
 
@@ -171,7 +180,8 @@ class InpaintingTask(AdversarialTask):
         *for_critics, (own, _) = batches
         self.generator.train()
         self.critic.train()
-        updates = [self._update_critic(number, pictures) for number, (pictures, _) in enumerate(for_critics, first)]
+        completed = self._completed(first, [images for images, _ in for_critics])
+        updates = [self._update_critic(number, pieces) for number, pieces in enumerate(completed, first)]
         if updates:
             figures = updates[-1] | {"gradient_c": torch.stack([found["gradient_c"] for found in updates]).mean()}
         # The generator's step needs no gradient of the critics' weights.
@@ -244,16 +254,29 @@ class InpaintingTask(AdversarialTask):
         metrics = {"l1": error, **_flat(measured), "phase": phase}
         return Evaluation(metrics, -psnr, notice, phase=1 + self.phases.is_adversarial(step - 1))
 
-    def _update_critic(self, number: int, pictures: np.ndarray) -> Metrics:
+    @torch.no_grad()
+    def _completed(self, first: int, batches: Sequence[np.ndarray]) -> list[list[CriticPiece]]:
+        """The pieces of each batch from number `first` on, completed by the generator: it does not change between the
+        critics' updates, so that one call serves them all.
+        """
+        found: list[list[CriticPiece]] = [[] for _ in batches]
+        pieces = [self._pieces(number, images) for number, images in enumerate(batches, first)]
+        for index, of_batches in enumerate(zip(*pieces, strict=True)):
+            x, mask = (torch.cat(parts) for parts in list(zip(*of_batches, strict=True))[:2])
+            self._seed_layers(first, index)
+            with self._autocast():
+                fake = losses.composite(self.generator(x, mask).refined, x, mask)
+            for batch, (real, hole, rows), completed in zip(found, of_batches, fake.chunk(len(batches)), strict=True):
+                batch.append(CriticPiece(real, completed, hole, rows))
+        return found
+
+    def _update_critic(self, number: int, pieces: Sequence[CriticPiece]) -> Metrics:
         """One update of both critics on batch `number`."""
         total: Metrics = {}
-        for index, (x, hole, rows) in enumerate(self._pieces(number, pictures)):
+        for index, (real, fake, mask, rows) in enumerate(pieces):
             mixing = self._drawn(number, "mixing", rows)
-            self._seed_layers(number, index)
             with self._piece(index, self._parallel_critic):
-                with torch.no_grad(), self._autocast():
-                    fake = losses.composite(self.generator(x, hole).refined, x, hole)
-                found = losses.critic_loss(self._parallel_critic, x, fake, hole, mixing, self.config.penalty_weight)
+                found = losses.critic_loss(self._parallel_critic, real, fake, mask, mixing, self.config.penalty_weight)
                 (found.loss / self.config.accumulation).backward()
             self._add(total, loss_c=found.loss, wasserstein=found.wasserstein, gradient_penalty=found.penalty)
         return total | {"gradient_c": self._apply("critic", total)}

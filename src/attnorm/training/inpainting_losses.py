@@ -6,7 +6,7 @@ Pictures are (b, 3, h, w) in [-1, 1]; masks (b, 1, h, w), non-zero where pixels 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from attnorm.layers.autocast import without_autocast
 
-Critic = Callable[[Tensor, Tensor], Tensor]  # (pictures, masks) -> scores (b, critics), each picture's its own
+# (images, masks) -> of each critic its scores (b,). Not one tensor: the penalty of one critic would run through all.
+Critic = Callable[[Tensor, Tensor], Sequence[Tensor]]
 
 
 class ReconstructionLoss(NamedTuple):
@@ -89,32 +90,31 @@ def critic_loss(
 ) -> CriticLoss:
     """Eq. 10, summed over the critics: E[D(fake)] - E[D(real)] + weight E[(||mask grad D(mixed)|| - 1)^2].
 
-    With mixed = t fake + (1 - t) real. Real and fake differ in the hole only, so the gradient is taken there only, as
-    in CA's code. Everything runs in float32 outside autocast, and the critic is called once: one backward pass then
-    gives all gradients, the penalty's too, which is what several processes can share.
+    With mixed = t fake + (1 - t) real. Real and fake differ inside the mask only, so the gradient is taken there only,
+    as in CA's code. Everything runs in float32 outside autocast. The mixtures have a call of their own, as only their
+    backward pass is differentiated again.
 
     Args:
-        real, fake: complete pictures; no gradient flows into them.
+        real, fake: complete images; no gradient flows into them.
         mixing: t, (b, 1, 1, 1), uniform in [0, 1).
     """
     with without_autocast(real):
         real, fake, mixing = (t.detach().to(torch.promote_types(t.dtype, torch.float32)) for t in (real, fake, mixing))
         mixed = (mixing * fake + (1 - mixing) * real).requires_grad_()
-        scores = critic(torch.cat([real, fake, mixed]), mask.repeat(3, 1, 1, 1))
-        real_scores, fake_scores, mixed_scores = scores.chunk(3)
-        wasserstein = (real_scores - fake_scores).sum(1).mean()
-        penalty = gradient_penalty(mixed_scores, mixed, mask)
+        pairs = [scores.chunk(2) for scores in critic(torch.cat([real, fake]), mask.repeat(2, 1, 1, 1))]
+        wasserstein = torch.stack([(of_real - of_fake).mean() for of_real, of_fake in pairs]).sum()
+        penalty = gradient_penalty(critic(mixed, mask), mixed, mask)
         return CriticLoss(penalty_weight * penalty - wasserstein, wasserstein, penalty)
 
 
-def gradient_penalty(scores: Tensor, pictures: Tensor, mask: Tensor) -> Tensor:
-    """The sum over the critics of E[(||mask * d score / d picture||_2 - 1)^2], differentiable.
+def gradient_penalty(scores: Sequence[Tensor], images: Tensor, mask: Tensor) -> Tensor:
+    """The sum over the critics of E[(||mask * d score / d image||_2 - 1)^2], differentiable.
 
     The norm's own derivative is taken as 0 where the gradient is 0; a square root of a sum of squares would give NaN.
     """
-    total = scores.new_zeros(())
-    for number in range(scores.shape[1]):
-        (gradient,) = torch.autograd.grad(scores[:, number].sum(), pictures, create_graph=True)
+    total = images.new_zeros(())
+    for of_one_critic in scores:
+        (gradient,) = torch.autograd.grad(of_one_critic.sum(), images, create_graph=True)
         norms = torch.linalg.vector_norm((gradient * (mask != 0)).flatten(1), dim=1)
         total = total + (norms - 1).square().mean()
     return total
@@ -123,7 +123,8 @@ def gradient_penalty(scores: Tensor, pictures: Tensor, mask: Tensor) -> Tensor:
 def adversarial_loss(critic: Critic, fake: Tensor, mask: Tensor) -> Tensor:
     """The second term of eq. 9, unweighted: -E[D(fake)], summed over the critics; in float32 outside autocast."""
     with without_autocast(fake):
-        return -critic(fake.to(torch.promote_types(fake.dtype, torch.float32)), mask).sum(1).mean()
+        scores = critic(fake.to(torch.promote_types(fake.dtype, torch.float32)), mask)
+        return -torch.stack([of_one_critic.mean() for of_one_critic in scores]).sum()
 
 
 def saturated_fraction(unclipped: Tensor) -> Tensor:
