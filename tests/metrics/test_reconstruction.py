@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from attnorm.metrics.reconstruction import reconstruction, spread
+from attnorm.metrics.reconstruction import reconstruction
 
 
 def images(batch=3, height=40, width=33, noise=25.0, seed=0):
@@ -62,15 +62,13 @@ def test_equal_images_are_perfect():
     assert figures.mae.tolist() == figures.hole_mae.tolist() == [0.0] * 3
 
 
-def test_the_spread_is_over_images_and_not_over_batches():
-    truth, found, mask = images(5)
-    whole = reconstruction(truth, found, mask)
-    parts = [reconstruction(*(t[part] for t in (truth, found, mask))) for part in (slice(0, 2), slice(2, 5))]
-    for name, (mean, deviation) in spread(parts).items():
-        values = getattr(whole, name)
-        assert mean == pytest.approx(values.mean())
-        assert deviation == pytest.approx(math.sqrt(((values - values.mean()) ** 2).mean()))
-        assert deviation > 0
+def test_the_spread_is_over_images():
+    found = reconstruction(*images(5))
+    for name, spread in found.spread().items():
+        values = getattr(found, name)
+        assert spread.mean == pytest.approx(values.mean())
+        assert spread.deviation == pytest.approx(math.sqrt(((values - values.mean()) ** 2).mean()))
+        assert spread.deviation > 0
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def pretended(plan, monkeypatch):
         if words[0] != "evaluate":
             step = 2 if code else 5
             (run / "checkpoints" / f"step-{step}").mkdir(parents=True)
-            config = replace(plan.config(system, seed), precision="bf16").for_classes(NAMES_OF_CLASSES)
+            config = plan.config(system, seed).model_copy(update={"precision": "bf16"}).for_classes(NAMES_OF_CLASSES)
             (run / "config.yaml").write_text(to_yaml(config))
         elif not code:
             write_results(results_of(plan, (2.0 + seed, 30.0)), plan.record_path(run))

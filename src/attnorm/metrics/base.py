@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from attnorm.metrics.distributed import gather_rows
 from attnorm.metrics.features import INCEPTION, FeatureExtractor
+
+
+def _null_is(number: float) -> BeforeValidator:
+    return BeforeValidator(lambda value: number if value is None else value)
+
+
+# In records; JSON has null for what is not finite: a deviation that does not exist, the PSNR of equal images.
+Number = Annotated[float, Field(allow_inf_nan=True), _null_is(math.nan)]
+NumberOrInfinity = Annotated[float, Field(allow_inf_nan=True), _null_is(math.inf)]
 
 StatisticsType = TypeVar("StatisticsType", bound="Statistics")
 

@@ -13,7 +13,7 @@ from attnorm.data.dataset import ImageDataset
 from attnorm.data.masks import MaskConfig, Masks
 from attnorm.metrics.distributed import gather_rows, rank_and_count
 from attnorm.metrics.features import Progress
-from attnorm.metrics.reconstruction import PEAK, Reconstruction, Spread, Window, reconstruction, spread
+from attnorm.metrics.reconstruction import PEAK, Reconstruction, Window, reconstruction
 
 # The paper measures at 256 x 256 with masks of 128 x 128, as CA does: a quarter of the image. Strokes are ours.
 QUARTER = 0.25
@@ -69,10 +69,6 @@ class Filled(NamedTuple):
 
     composite: Reconstruction
     l1: np.ndarray
-
-    @property
-    def spread(self) -> dict[str, Spread]:
-        return spread([self.composite])
 
 
 def composite(truth: np.ndarray, found: np.ndarray, holes: np.ndarray) -> np.ndarray:

@@ -6,7 +6,6 @@ image, absolute errors over the whole image and over the mask.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -14,11 +13,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from attnorm.config import Frozen
+from attnorm.metrics.base import Number, NumberOrInfinity
+
 PEAK = 255.0
 C1, C2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2  # of Wang et al. 2004
 
 Window = Literal["gaussian", "uniform"]
 GAUSSIAN_SIZE, GAUSSIAN_SIGMA, UNIFORM_SIZE = 11, 1.5, 7
+
+
+class Spread(Frozen):
+    """Mean and standard deviation (divisor: n) over images; equal images have an infinite mean PSNR."""
+
+    mean: NumberOrInfinity
+    deviation: Number
 
 
 class Reconstruction(NamedTuple):
@@ -35,12 +44,13 @@ class Reconstruction(NamedTuple):
     mae: np.ndarray
     hole_mae: np.ndarray
 
-
-class Spread(NamedTuple):
-    """Mean and standard deviation (divisor: n) over images."""
-
-    mean: float
-    deviation: float
+    def spread(self) -> dict[str, Spread]:
+        """Mean and deviation of each field, by its name."""
+        with np.errstate(invalid="ignore"):  # infinite PSNR has no deviation
+            return {
+                name: Spread(mean=float(values.mean()), deviation=float(values.std()))
+                for name, values in self._asdict().items()
+            }
 
 
 def reconstruction(
@@ -100,14 +110,6 @@ def structural_similarity(truth: np.ndarray, found: np.ndarray, window: Window =
     similar = (2 * mean_x * mean_y + C1) * (2 * covariance + C2)
     values: np.ndarray = (similar / ((mean_x**2 + mean_y**2 + C1) * (var_x + var_y + C2))).mean((1, 2, 3)).numpy()
     return values
-
-
-def spread(parts: Iterable[Reconstruction]) -> dict[str, Spread]:
-    """Mean and deviation of each field of `Reconstruction` over all images of some batches, by its name."""
-    columns = zip(*parts, strict=True)
-    joined = {name: np.concatenate(column) for name, column in zip(Reconstruction._fields, columns, strict=True)}
-    with np.errstate(invalid="ignore"):  # infinite PSNR has no deviation
-        return {name: Spread(float(values.mean()), float(values.std())) for name, values in joined.items()}
 
 
 def _gaussian() -> Tensor:

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, BeforeValidator, Field, RootModel, TypeAdapter, field_validator
+from pydantic import BaseModel, Field, RootModel, TypeAdapter, field_validator
 
 from attnorm.config import Frozen, read_json
 from attnorm.files import output_file
-from attnorm.metrics.base import MetricValue
+from attnorm.metrics.base import MetricValue, Number, NumberOrInfinity
 from attnorm.metrics.evaluation import Frequencies
 from attnorm.metrics.features import FeatureExtractor
 from attnorm.metrics.inpainting import Filled
@@ -26,15 +26,6 @@ HEADS = {"psnr": "PSNR ↑", "ssim": "SSIM ↑", "mae": "MAE ↓", "hole_mae": "
 DIGITS = {"psnr": 2, "hole_mae": 2}  # after the point; of the others, 4
 SCALE = {"hole_mae": PEAK}  # of the value shown; records have shares of 255
 COMPOSITE = "8-bit composites; PSNR and SSIM over the whole picture"
-
-
-def _null_is(number: float) -> BeforeValidator:
-    return BeforeValidator(lambda value: number if value is None else value)
-
-
-# JSON has null for what is not finite: a deviation that does not exist, the PSNR of equal images.
-Number = Annotated[float, Field(allow_inf_nan=True), _null_is(math.nan)]
-NumberOrInfinity = Annotated[float, Field(allow_inf_nan=True), _null_is(math.inf)]
 
 
 def versions() -> dict[str, str]:
@@ -140,23 +131,14 @@ class InpaintingProtocol(Frozen):
     pictures: str = COMPOSITE
 
 
-class SpreadRecord(Frozen):
-    """Mean and standard deviation over images."""
-
-    mean: NumberOrInfinity
-    deviation: Number
-
-
 class InpaintingRecord(Frozen):
     """figures: by kind of mask and way to complete, mean and deviation over images of each field of `Reconstruction`.
-    distances: other metrics of the composites, by kind of mask.
     items: the index in the data of each image, in the order of by_picture.
     by_picture: what `figures` are the means of, one number per image.
     """
 
-    figures: dict[str, dict[str, dict[str, SpreadRecord]]]
+    figures: dict[str, dict[str, dict[str, Spread]]]
     protocol: InpaintingProtocol
-    distances: dict[str, list[Result]] = Field(default_factory=dict)
     date: str = Field(default_factory=now)
     versions: dict[str, str] = Field(default_factory=versions)
     items: list[int]
@@ -167,20 +149,17 @@ def make_inpainting_record(
     measured: Mapping[str, Mapping[str, Filled]],
     protocol: InpaintingProtocol,
     items: Sequence[int],
-    distances: Mapping[str, list[Result]] | None = None,
 ) -> InpaintingRecord:
     """The record of what `measure_fills` returned for each kind of mask of the images `items` of the data."""
-
-    def spreads(filled: Filled) -> dict[str, SpreadRecord]:
-        return {name: SpreadRecord(**spread._asdict()) for name, spread in filled.spread.items()}
 
     def each(filled: Filled) -> dict[str, list[float]]:
         return {name: values.tolist() for name, values in filled.composite._asdict().items()}
 
     return InpaintingRecord(
-        figures={kind: {way: spreads(filled) for way, filled in ways.items()} for kind, ways in measured.items()},
+        figures={
+            kind: {way: filled.composite.spread() for way, filled in ways.items()} for kind, ways in measured.items()
+        },
         protocol=protocol,
-        distances=dict(distances or {}),
         items=list(items),
         by_picture={kind: {way: each(filled) for way, filled in ways.items()} for kind, ways in measured.items()},
     )
@@ -243,7 +222,7 @@ def record_table(record: InpaintingRecord) -> str:
     return markdown(rows)
 
 
-def _spread_text(name: str, spread: Spread | SpreadRecord) -> str:
+def _spread_text(name: str, spread: Spread) -> str:
     digits, scale = DIGITS.get(name, 4), SCALE.get(name, 1)
     return f"{scale * spread.mean:.{digits}f} ± {scale * spread.deviation:.{digits}f}"
 

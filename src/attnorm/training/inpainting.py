@@ -368,5 +368,5 @@ def _flat(measured: dict[str, dict[str, Filled]]) -> dict[str, float]:
         f"{way}.{kind}.{figure}": value.mean
         for kind, ways in measured.items()
         for way, filled in ways.items()
-        for figure, value in filled.spread.items()
+        for figure, value in filled.composite.spread().items()
     }
