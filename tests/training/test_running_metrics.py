@@ -55,4 +55,9 @@ def test_a_spoilt_step_of_one_of_several_processes_counts_whole(monkeypatch):
 
     monkeypatch.setattr(distributed, "all_reduce", all_reduce)
     both = Processes(torch.device("cpu"), 0, 2)
-    assert running({"a": 1.0}, {"a": NAN}, {"a": NAN}, {"a": NAN}, processes=both).line() == (4, {"a": 1.0}, {"a": 3}, {"a": 1})
+    assert running({"a": 1.0}, {"a": NAN}, {"a": NAN}, {"a": NAN}, processes=both).line() == (
+        4,
+        {"a": 1.0},
+        {"a": 3},
+        {"a": 1},
+    )
