@@ -1,113 +1,113 @@
 """Configurations are read strictly, from whatever source."""
 
-from dataclasses import dataclass, field
 from typing import Literal
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import Field
 
-from attnorm.config import derive, from_dict, nearest, override, read_yaml, to_dict, to_yaml
+from attnorm.config import (
+    Frozen,
+    derive,
+    differences,
+    field_names,
+    flat,
+    nearest,
+    parse,
+    parse_overrides,
+    read_json,
+    read_yaml,
+    to_dict,
+    to_yaml,
+    whole_number,
+)
 from attnorm.errors import UserError
 from attnorm.presets import PRESETS, get_preset
 from attnorm.training.class_conditional import ClassConditionalConfig
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(Frozen):
     scale: float = 1.0
     bound: float | None = None
 
 
-@dataclass(frozen=True)
-class Net:
+class Net(Frozen):
     widths: tuple[int, ...] = (4, 4)
-    layer: Layer = field(default_factory=Layer)
+    layer: Layer = Layer()
 
 
-@dataclass(frozen=True)
-class Sample:
-    steps: int = 10
+class Sample(Frozen):
+    steps: int = Field(10, ge=1)
     rate: float = 0.5
     kind: Literal["plain", "fancy"] = "plain"
     flip: bool = True
     betas: tuple[float, float] = (0.0, 0.9)
     name: str = ""
-    net: Net = field(default_factory=Net)
-
-    def __post_init__(self):
-        if self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
+    net: Net = Net()
+    other: Net = Net()
 
 
-def refusal(kind, data):
+def override(config, arguments):
+    return derive(config, parse_overrides(arguments, config), "command line")
+
+
+def refusal(call, *arguments):
     with pytest.raises(UserError) as caught:
-        from_dict(kind, data, "here")
+        call(*arguments)
+    assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def test_missing_names_keep_their_defaults():
-    assert from_dict(Sample, {"net": {"layer": {"scale": 2.5}}}, "here") == derive(Sample(), {"net.layer.scale": 2.5})
+    assert parse(Sample, {"net": {"layer": {"scale": 2.5}}}, "here") == derive(Sample(), {"net.layer.scale": 2.5})
 
 
-@pytest.mark.parametrize(
-    ("data", "known"),
-    [
-        ({"stepz": 3}, "steps"),
-        ({"net": {"width": [1]}}, "widths"),
-        ({"net": {"layer": {"scael": 1.0}}}, "scale"),  # two levels down
-    ],
-)
-def test_an_unknown_field_is_refused_with_the_nearest_name(data, known):
-    message = refusal(Sample, data)
-    assert message.startswith("here: unknown field ")
-    assert message.endswith(f"did you mean {known!r}?")
-
-
+@pytest.mark.promise
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"steps": "many"}, "here: steps must be a whole number, got 'many'"),
-        ({"steps": 2.5}, "here: steps must be a whole number, got 2.5"),
-        ({"steps": True}, "here: steps must be a whole number, got True"),  # YAML: steps: yes
-        ({"rate": "fast"}, "here: rate must be a number, got 'fast'"),
-        ({"rate": True}, "here: rate must be a number, got True"),
-        ({"rate": [1.0]}, "here: rate must be a number, got (1.0,)"),
-        ({"kind": "fancier"}, "here: kind must be one of 'plain', 'fancy', got 'fancier'"),
-        ({"flip": 1}, "here: flip must be bool, got 1"),
-        ({"name": 7}, "here: name must be str, got 7"),
-        ({"steps": 0}, "here: steps must be at least 1, got 0"),
-        ([1, 2], "here: expected names and values, got list"),
-        (None, "here: expected names and values, got NoneType"),
+        ({"stepz": 3}, "unknown field 'stepz', did you mean 'steps'?"),
+        ({"net": {"width": [1]}}, "unknown field 'net.width', did you mean 'net.widths'?"),
+        ({"net": {"layer": {"scael": 1.0}}}, "unknown field 'net.layer.scael', did you mean 'net.layer.scale'?"),
+        # A name without its parents: every field that ends so.
+        ({"widths": [1]}, "unknown field 'widths', did you mean 'net.widths' or 'other.widths'?"),
+        ({"net": {"scale": 1.0}}, "unknown field 'net.scale', did you mean 'net.layer.scale' or 'other.layer.scale'?"),
+        ({"qqqqqqq": 1}, "unknown field 'qqqqqqq'"),
+        ({"steps": "many"}, "steps must be a valid integer, got 'many'"),
+        ({"steps": 2.5}, "steps must be a valid integer, got 2.5"),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"rate": [1.0]}, "rate must be a valid number, got [1.0]"),
+        ({"rate": float("nan")}, "rate must be a finite number, got nan"),
+        ({"kind": "fancier"}, "kind must be 'plain' or 'fancy', got 'fancier'"),
+        ({"name": 7}, "name must be a valid string, got 7"),
+        ({"betas": [0.1]}, "the field 'betas.1' is missing"),
+        ({"net": 3}, "net must be a valid dictionary, got 3"),
+        ({"net": {"widths": ["a"]}}, "net.widths.0 must be a valid integer, got 'a'"),
+        ([1, 2], "the content must be a valid dictionary, got [1, 2]"),
     ],
 )
-def test_a_wrong_value_is_refused_by_name(data, message):
-    assert refusal(Sample, data) == message
+def test_a_wrong_field_or_value_is_named_whole(data, message):
+    assert refusal(parse, Sample, data, "here") == f"here: {message}"
 
 
-@pytest.mark.parametrize(
-    "data",
-    [
-        {"betas": [0.1]},
-        {"betas": [0.1, 0.2, 0.3]},
-        {"net": 3},
-        {"net": {"widths": ["a"]}},
-        {"net": {"widths": 5}},
-        {"net": {"widths": "55"}},  # two letters are no two numbers
-    ],
-)
-def test_a_wrong_structure_is_refused_in_one_line(data):
-    message = refusal(Sample, data)
-    assert next(iter(data)) in message
-    assert "\n" not in message
+@pytest.mark.promise
+def test_every_field_that_ends_as_an_unknown_one_is_suggested():
+    message = refusal(override, get_preset("an-gan-digits"), ["--channels", "8"])
+    assert message.endswith("unknown field 'channels', did you mean 'generator.channels' or 'discriminator.channels'?")
+    assert "discriminator.long_range.block" in field_names(ClassConditionalConfig)
 
 
-def test_yaml_floats_without_a_point_and_integers_are_floats(tmp_path):
-    path = tmp_path / "c.yaml"
-    path.write_text("rate: 1e-4\nbetas: [0, 1e-1]\nnet: {layer: {bound: 2}}\n")
-    config = from_dict(Sample, read_yaml(path), "here")
-    assert config.rate == 1e-4
-    assert config.betas == (0.0, 0.1)
-    values = (config.rate, *config.betas, config.net.layer.bound)
-    assert [type(value) for value in values] == [float] * 4
+def test_json_is_read_with_the_same_messages(tmp_path):
+    path = tmp_path / "record.json"
+    path.write_text('{"steps": 3}')
+    assert read_json(Sample, path).steps == 3
+    path.write_text('{"steps": 3')
+    assert refusal(read_json, Sample, path).startswith(f"{path} is invalid: ")
+    path.write_text('{"step": 3}')
+    assert refusal(read_json, Sample, path) == f"{path} is invalid: unknown field 'step', did you mean 'steps'?"
+    assert refusal(read_json, Sample, tmp_path / "none").startswith("cannot read ")
 
 
 @pytest.mark.parametrize(
@@ -115,52 +115,43 @@ def test_yaml_floats_without_a_point_and_integers_are_floats(tmp_path):
     [
         (["--steps", "5"], "steps", 5),
         (["--steps=5"], "steps", 5),
-        (["--rate", "1e-4"], "rate", 1e-4),
+        (["--steps", "4", "--steps", "5"], "steps", 5),
+        (["--rate", "1e-4"], "rate", 1e-4),  # text for YAML 1.1
         (["--rate", "-1.5"], "rate", -1.5),
         (["--flip", "false"], "flip", False),
         (["--net.widths", "8", "8", "6"], "net.widths", (8, 8, 6)),
         (["--net.widths", "[8, 6]"], "net.widths", (8, 6)),
         (["--net.widths", "8"], "net.widths", (8,)),  # one value of a list is a list
         (["--net.layer.bound", "null"], "net.layer.bound", None),
-        (["--name", "a=b"], "name", "a=b"),
-        (["--name=a=b"], "name", "a=b"),
+        (["--name", "a=b-c"], "name", "a=b-c"),
+        (["--name=a=b-c"], "name", "a=b-c"),
     ],
 )
-def test_override_sets_one_field(arguments, path, value):
+def test_an_override_sets_one_field(arguments, path, value):
     before = derive(Sample(), {"net.layer.bound": 3.0})
     assert override(before, arguments) == derive(before, {path: value})
 
 
-def test_dashes_in_names_are_underscores_and_dashes_in_values_stay():
-    config = override(ClassConditionalConfig(), ["--ema-half-life", "5", "--generator.latent-dim=7", "--data", "a-b"])
-    assert (config.ema_half_life, config.generator.latent_dim, config.data) == (5.0, 7, "a-b")
-
-
-def test_the_last_override_of_a_field_wins():
-    assert override(Sample(), ["--steps", "5", "--steps", "6"]).steps == 6
+def test_dashes_in_names_are_underscores():
+    config = override(ClassConditionalConfig(), ["--ema-half-life", "5", "--generator.latent-dim=7"])
+    assert (config.ema_half_life, config.generator.latent_dim) == (5.0, 7)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "part"),
+    ("arguments", "message"),
     [
         (["--steps"], "--steps needs a value"),
         (["--steps", "--rate", "1"], "--steps needs a value"),
-        (["5"], "unexpected argument '5'"),
-        (["--steps", "5", "6"], "steps must be a whole number, got (5, 6)"),
-        (["--steps", "[1"], "--steps: '[1' cannot be read as a value"),
-        (["--steps", "0"], "steps must be at least 1"),
-        (["--net.layer.scal", "5"], "did you mean 'scale'?"),
-        (["--nett.layer.scale", "5"], "did you mean 'net'?"),
-        (["--steps.deep", "5"], "--steps.deep: steps has no fields"),
-        (["--steps.deeper.still", "5"], "--steps.deeper.still: steps has no fields"),
-        (["--net", "5"], "net must be Net, got 5"),
+        (["5"], "unexpected argument '5': fields are set as --name value"),
+        (["--steps", "5", "6"], "command line: steps must be a valid integer, got [5, 6]"),
+        (["--steps", "[1"], "--steps: cannot read '[1' as a value"),
+        (["--net.layer.scal", "5"], "command line: unknown field 'net.layer.scal', did you mean 'net.layer.scale'?"),
+        (["--nett.layer.scale", "5"], "did you mean 'net.layer.scale' or 'other.layer.scale'?"),
+        (["--steps.deep", "5"], "command line: unknown field 'steps.deep', did you mean 'steps'?"),
     ],
 )
-def test_a_bad_override_is_refused(arguments, part):
-    with pytest.raises(UserError) as caught:
-        override(Sample(), arguments)
-    assert part in str(caught.value)
-    assert "\n" not in str(caught.value)
+def test_a_bad_override_is_refused(arguments, message):
+    assert refusal(override, Sample(), arguments).endswith(message)
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -170,57 +161,59 @@ def test_every_preset_survives_the_way_through_a_yaml_file(name, tmp_path):
         config = config.for_classes(["no", "1e3", "012", "a: b", "ä", "null", "1_0", "0x1f", " padded "])
     path = tmp_path / "config.yaml"
     path.write_text(to_yaml(config), encoding="utf-8")
-    assert from_dict(type(config), read_yaml(path), "here") == config
+    assert parse(type(config), read_yaml(path), "here") == config
+
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+numbers = st.integers(-(10**20), 10**20) | st.floats(width=64)
+scalars = st.none() | st.booleans() | numbers | texts
+anything = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=2))
+FIELDS = [(name, field) for name in ("an-gan-digits", "inpaint-an-64-cpu") for field in flat(PRESETS[name])]
+
+
+@settings(derandomize=True, max_examples=60, deadline=None)
+@given(st.sampled_from(FIELDS), anything)
+def test_any_value_in_any_field_is_refused_in_one_sentence_or_survives_yaml_and_the_command_line(field, value):
+    preset, name = PRESETS[field[0]], field[1]
+    try:
+        config = derive(preset, {name: value}, "here")
+    except UserError:  # anything else would be a fault
+        return
+    assert parse(type(config), yaml.safe_load(to_yaml(config)), "here") == config
+    arguments = [f"--{name}={yaml.safe_dump(value, width=10**9)}" for name, value in flat(config).items()]
+    assert override(preset, arguments) == config
 
 
 def test_to_dict_has_every_field_and_only_plain_types():
-    assert to_dict(Sample()) == {
-        "steps": 10,
-        "rate": 0.5,
-        "kind": "plain",
-        "flip": True,
-        "betas": [0.0, 0.9],
-        "name": "",
-        "net": {"widths": [4, 4], "layer": {"scale": 1.0, "bound": None}},
-    }
+    net = {"widths": [4, 4], "layer": {"scale": 1.0, "bound": None}}
+    plain = {"steps": 10, "rate": 0.5, "kind": "plain", "flip": True, "betas": [0.0, 0.9], "name": ""}
+    assert to_dict(Sample()) == {**plain, "net": net, "other": net}
 
 
-@pytest.mark.parametrize("text", ["a: [1,", "a: b: c", "\t- x", "a: \x00"])
-def test_a_broken_yaml_file_is_refused_in_one_line_with_its_name(text, tmp_path):
+@pytest.mark.parametrize("content", [b"a: [1,", b"\t- x", b"\xff\xfe\x00\x01\xff"])
+def test_a_broken_yaml_file_is_refused_with_its_name(content, tmp_path):
     path = tmp_path / "c.yaml"
-    path.write_text(text)
-    with pytest.raises(UserError) as caught:
-        read_yaml(path)
-    assert str(caught.value).startswith(f"{path} is not a readable YAML file")
-    assert "\n" not in str(caught.value)
+    path.write_bytes(content)
+    assert refusal(read_yaml, path).startswith(f"{path} is not valid YAML")
+    assert refusal(read_yaml, tmp_path / "none.yaml").startswith(f"cannot read {tmp_path / 'none.yaml'}")
 
 
-def test_a_missing_a_binary_and_an_unreadable_yaml_file_are_refused(tmp_path):
-    with pytest.raises(UserError, match="does not exist"):
-        read_yaml(tmp_path / "none.yaml")
-    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x01\xff")
-    for path in (tmp_path / "binary.yaml", tmp_path):
-        with pytest.raises(UserError, match="not a readable YAML file"):
-            read_yaml(path)
-
-
+@pytest.mark.promise
 def test_yaml_cannot_make_objects(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text(f"a: !!python/object/apply:pathlib.Path.touch [{tmp_path / 'made'}]\n")
-    with pytest.raises(UserError):
-        read_yaml(path)
+    assert "not valid YAML" in refusal(read_yaml, path)
     assert not (tmp_path / "made").exists()
 
 
 def test_derive_changes_nested_fields_checks_them_and_leaves_the_original():
     before = Sample()
     after = derive(before, {"net.layer.scale": 9.0, "steps": 3})
-    assert (after.net.layer.scale, after.steps, after.net.widths) == (9.0, 3, (4, 4))
+    assert [*differences(before, after)] == [("steps", 10, 3), ("net.layer.scale", 1.0, 9.0)]
     assert before == Sample()
-    with pytest.raises(ValueError, match="at least 1"):
-        derive(before, {"steps": 0})
-    with pytest.raises(TypeError):
-        derive(before, {"stepz": 1})
+    for changes in ({"steps": 0}, {"stepz": 1}):
+        with pytest.raises(ValueError):
+            derive(before, changes)
 
 
 def test_nearest_names_the_closest_or_nothing():
@@ -228,68 +221,47 @@ def test_nearest_names_the_closest_or_nothing():
     assert nearest("qqqqqq", PRESETS) == ""
 
 
+def test_a_whole_number_is_one_of_any_library():
+    import numpy as np
+    import torch
+
+    assert [whole_number("n", value) for value in (3, np.int64(3), torch.tensor(3))] == [3, 3, 3]
+    assert refusal(whole_number, "n", 3.7) == "n must be a whole number, got 3.7"
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (["--batch_size", "0"], "batch_size must be at least 1"),
-        (["--keep_checkpoints", "0"], "keep_checkpoints must be at least 1"),
-        (["--seed", "-1"], "seed must be from 0"),
-        (["--seed", "4294967296"], "seed must be from 0"),
-        (["--generator_lr", "0"], "generator_lr must be between 0 and 1"),
-        (["--generator_lr", ".nan"], "generator_lr must be between 0 and 1"),
-        (["--betas", "0", "1"], "betas must be in [0, 1)"),
-        (["--ema_half_life", "-1"], "ema_half_life must not be negative"),
-        (["--ema_half_life", ".nan"], "ema_half_life must not be negative"),
-        (["--discriminator_steps", "0"], "discriminator_steps must be at least 1"),
-        (
-            ["--generator.channels", "8", "8", "8", "--generator.long_range.kind", "none"],
-            "makes 16 x 16 pictures, not image_size 32",
-        ),
-        (["--generator.channels", "8", "8", "8", "1000000000"], "generator.channels must be from 1 to"),
-        (["--generator.long_range.block", "3"], "generator.long_range.block must be from 0 to 2"),
-        (["--generator.long_range.entity_std", "-1"], "entity_std must be positive"),
-        (["--generator.long_range.temperature", "0"], "temperature must be positive"),
+        (["--seed", "4294967296"], "seed must be less than 4294967296"),
+        (["--generator_lr", "0"], "generator_lr must be greater than 0"),
+        (["--ema_half_life", ".nan"], "ema_half_life must be a finite number"),
+        (["--generator.long_range.block", "3"], "generator.long_range.block"),
+        (["--generator.long_range.temperature", "0"], "temperature must be greater than 0"),
         # Self-sampling needs as many pixels as entities: 32 x 32 in the generator's block 2, 16 x 16 in the other's 1.
-        (["--generator.long_range.num_entities", "1025"], "on 32 x 32 maps must be from 1 to 1024, got 1025"),
-        (["--discriminator.long_range.num_entities", "257"], "on 16 x 16 maps must be from 1 to 256, got 257"),
-        (["--discriminator.concat_after", "4"], "discriminator.concat_after must be from 1 to 3"),
-        (["--discriminator.image_size", "64"], "the generator makes 32 pixels a side and the discriminator takes 64"),
+        (["--generator.long_range.num_entities", "1025"], "at most 1024 on 32 x 32 maps, got 1025"),
+        (["--discriminator.long_range.num_entities", "257"], "at most 256 on 16 x 16 maps, got 257"),
+        (["--discriminator.concat_after", "4"], "discriminator.concat_after"),
+        (["--lr_hold", "1"], "lr_hold must be less than 1"),
         (["--task", "inpainting"], "task must be 'class-conditional'"),
     ],
 )
 def test_a_training_value_out_of_range_is_refused(arguments, part):
-    with pytest.raises(UserError) as caught:
-        override(get_preset("an-gan-digits"), arguments)
-    assert part in str(caught.value)
+    assert part in refusal(override, get_preset("an-gan-digits"), arguments)
 
 
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        (["--task", "class-conditional"], "task must be 'inpainting'"),
-        (["--critic.image_size", "128"], "the generator makes 64 pixels a side and the critic takes 128"),
-        (["--generator.image_size", "63"], "generator.image_size must be a multiple of 4"),
-        (["--crop_from", "60"], "crop_from must be at least the image size 64"),
-        (["--discount", "0"], "discount must be above 0 and at most 1"),
-        (["--val_fraction", "1"], "val_fraction must be between 0 and 1"),
-        (["--val_seed", "-1"], "val_seed must be from 0"),
-        (["--critic_lr", "1"], "critic_lr must be between 0 and 1"),
-        (["--betas", "0.5", "1"], "betas must be in [0, 1)"),
-        (["--critic_steps", "0"], "critic_steps must be at least 1"),
+        (["--critic.local_size", "500"], "local_size"),
+        (["--val_fraction", "1"], "val_fraction must be less than 1"),
         (["--evaluate_every", "0"], "evaluate_every must be at least 1"),
-        (["--adversarial_weight", "-1"], "adversarial_weight must not be negative"),
-        (["--penalty_weight", ".nan"], "penalty_weight must not be negative"),
-        (["--phases.at_step", "-1"], "phases.at_step must be at least 0"),
-        (["--phases.improvement", "1"], "phases.improvement must be at least 0 and below 1"),
-        (["--phases.patience", "0"], "phases.patience must be at least 1"),
-        (["--masks.kind", "folder"], "are read from a folder: give --masks.folder"),
+        (["--discount", "0"], "discount must be greater than 0"),
+        (["--phases.improvement", "1"], "phases.improvement must be less than 1"),
         (["--generator.branch.statistics", "batch"], "generator.branch.statistics must be 'instance' in inpainting"),
     ],
 )
 def test_an_inpainting_value_out_of_range_is_refused(arguments, part):
-    with pytest.raises(UserError) as caught:
-        override(get_preset("inpaint-an-64-cpu"), arguments)
-    assert part in str(caught.value)
+    assert part in refusal(override, get_preset("inpaint-an-64-cpu"), arguments)
 
 
 def test_for_classes_names_the_classes_in_both_networks():

@@ -1,14 +1,12 @@
 """A file that is written aside: whole, or not there."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-from attnorm.data.writer import PreparedWriter
 from attnorm.errors import UserError
-from attnorm.files import check_output, output_file, written_aside
-from attnorm.json_records import read_json
-from attnorm.training.log_lines import read_lines
+from attnorm.files import check_output, output_file, swap_in, written_aside
 
 
 def test_the_file_appears_when_it_is_whole(tmp_path):
@@ -27,8 +25,6 @@ def test_the_cache_is_made_for_its_owner_alone_and_other_folders_are_not(tmp_pat
         for folder in ("home/cache/reference", "elsewhere"):
             with written_aside(tmp_path / folder / "file") as partial:
                 partial.write_text("some")
-        with PreparedWriter(tmp_path / "home" / "cache" / "prepared-data" / "set", 8, ("one",)):
-            pass
     finally:
         os.umask(old)
     modes = {name: (tmp_path / name).stat().st_mode & 0o777 for name in ("home", "home/cache", "elsewhere")}
@@ -45,12 +41,6 @@ def test_a_failure_leaves_what_was_there(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_that_is_none_is_an_os_error(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OSError, match="exists"), written_aside(tmp_path / "file" / "inside"):
-        pass
-
-
 def test_a_file_that_the_user_named_is_refused_in_a_sentence(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
@@ -62,25 +52,39 @@ def test_a_file_that_the_user_named_is_refused_in_a_sentence(tmp_path):
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("file", "old")]
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
-def test_no_file_takes_the_place_of_a_pipe_or_device(tmp_path):
-    pipe, link = tmp_path / "pipe.png", tmp_path / "link.png"
-    os.mkfifo(pipe)
-    link.symlink_to(os.devnull)
-    for path in (pipe, link):
-        with pytest.raises(UserError, match="it is a pipe or device, which a file would replace"):
-            check_output(path, force=True)
-        with pytest.raises(OSError, match="a pipe or device, not a regular file"), written_aside(path):
-            pass
-    assert pipe.is_fifo() and link.is_symlink()
-    assert sorted(tmp_path.iterdir()) == [link, pipe]
+def test_an_output_is_checked_before_the_work(tmp_path):
+    (tmp_path / "file").write_text("old")
+    check_output(tmp_path / "new" / "file")
+    check_output(tmp_path / "file", force=True)
+    for path, part in (
+        (tmp_path / "file", "exists already: give --force to overwrite it, or another name"),
+        (tmp_path / "file" / "inside", "choose another name"),
+    ):
+        with pytest.raises(UserError, match=part):
+            check_output(path)
+    with pytest.raises(UserError, match="choose another name"):
+        check_output(tmp_path, force=True)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes with names")
-def test_a_pipe_is_not_waited_for(tmp_path):
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    with pytest.raises(OSError, match="a pipe or device, not a regular file"):
-        read_json(pipe)
-    with pytest.raises(UserError, match=r"cannot read .* \(a pipe or device, not a regular file\)"):
-        read_lines(pipe)
+@pytest.mark.promise
+def test_a_folder_is_swapped_in_whole_or_not_at_all(tmp_path, monkeypatch):
+    folder, aside = tmp_path / "model", tmp_path / ".model.partial"
+    for path, text in ((folder, "old"), (aside, "new")):
+        path.mkdir()
+        (path / "weights").write_text(text)
+    rename, calls = Path.rename, []
+
+    def failing(self, target):
+        calls.append(self)
+        if len(calls) == 2:
+            raise OSError("read-only")
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", failing)
+        with pytest.raises(OSError, match="read-only"):
+            swap_in(aside, folder)
+    assert (folder / "weights").read_text() == "old"
+    swap_in(aside, folder)
+    assert (folder / "weights").read_text() == "new"
+    assert list(tmp_path.iterdir()) == [folder]

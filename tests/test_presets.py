@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from attnorm.config import differences, to_dict
+from attnorm.config import differences
 from attnorm.errors import UserError
 from attnorm.metrics.layout import layout_usage, record_layouts
 from attnorm.models.class_conditional import Discriminator, Generator
@@ -15,7 +15,7 @@ from attnorm.presets import CLASS_CONDITIONAL, DATA, INPAINTING, SYSTEMS, get_pr
 
 def differing(first, second):
     """The dotted names of the fields in which two presets differ."""
-    return {name for name, *_ in differences(to_dict(get_preset(first)), to_dict(get_preset(second)))}
+    return {name for name, *_ in differences(get_preset(first), get_preset(second))}
 
 
 @pytest.fixture(autouse=True)
@@ -37,12 +37,12 @@ def test_every_preset_can_be_built(name):
 
 
 @pytest.mark.parametrize("name", [f"an-gan-{data}" for data in DATA])
-def test_the_networks_of_every_size_make_pictures_of_it_and_score_them(name):
+def test_the_networks_of_every_size_make_images_of_it_and_score_them(name):
     (generator, discriminator), size = built(name), get_preset(name).image_size
     labels = torch.zeros(2, dtype=torch.int64, device="meta")
-    pictures = generator(torch.zeros(2, generator.config.latent_dim, device="meta"), labels)
-    assert pictures.shape == (2, 3, size, size)
-    assert discriminator(pictures, labels).score.shape == (2,)
+    images = generator(torch.zeros(2, generator.config.latent_dim, device="meta"), labels)
+    assert images.shape == (2, 3, size, size)
+    assert discriminator(images, labels).score.shape == (2,)
 
 
 @pytest.mark.parametrize("kind", ["none", "self_attention", "attentive_norm"])
@@ -63,6 +63,7 @@ def test_an_unknown_preset_is_refused_with_the_nearest_name():
 
 def test_the_demos_are_attentive_normalization_gans():
     assert get_preset("demo-digits") == get_preset("an-gan-digits")
+    assert get_preset("demo-facades") == get_preset("an-gan-facades-cpu")
 
 
 @pytest.mark.parametrize("data", ["imagenet128", "tiny-imagenet", "cifar10", "digits"])
@@ -162,13 +163,13 @@ def test_every_system_is_there_for_every_kind_of_data():
 
 
 @pytest.mark.parametrize("name", INPAINTING)
-def test_every_inpainting_preset_completes_pictures_of_its_size_and_judges_them(name):
+def test_every_inpainting_preset_completes_images_of_its_size_and_judges_them(name):
     config, size = get_preset(name), get_preset(name).image_size
     with torch.device("meta"):
         generator, critic = InpaintingGenerator(config.generator), InpaintingCritic(config.critic)
-        picture, mask = torch.zeros(2, 3, size, size), torch.zeros(2, 1, size, size)
-    assert generator(picture, mask).refined.shape == (2, 3, size, size)
-    assert [scores.shape for scores in critic(picture, mask)] == [(2,), (2,)]
+        image, mask = torch.zeros(2, 3, size, size), torch.zeros(2, 1, size, size)
+    assert generator(image, mask).refined.shape == (2, 3, size, size)
+    assert critic(image, mask).shape == (2, 2)
     assert config.critic.local_size == size // 2
     assert config.prepared_size > size
 

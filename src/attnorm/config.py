@@ -58,10 +58,17 @@ def describe(error: ValidationError, kind: type[BaseModel]) -> str:
     field = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
         return f"unknown field {field!r}{suggest_field(field, kind)}"
+    if first["type"] == "missing":
+        return f"the field {field!r} is missing"
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "value_error":  # of a validator of ours, which says it all
         return message
-    return f"{field}: {message[:1].lower()}{message[1:]}, got {first['input']!r:.100}"
+    for aside in (", unable to", ", got ", " or instance of"):  # what pydantic tried, and how it names our classes
+        message = message.partition(aside)[0]
+    message = message.replace("greater than or equal to", "at least").replace("less than or equal to", "at most")
+    rule = message.removeprefix("Input should ")
+    must = f" must {rule}" if rule != message else f": {message[:1].lower()}{message[1:]}"
+    return f"{field or 'the content'}{must}, got {first['input']!r:.100}"
 
 
 def suggest_field(name: str, kind: type[BaseModel]) -> str:
@@ -124,8 +131,8 @@ def derive(config: Model, changes: dict[str, Any], where: str | None = None) -> 
         *parents, leaf = name.split(".")
         inner = data
         for parent in parents:
-            if not isinstance(inner.setdefault(parent, {}), dict):
-                raise UserError(f"unknown field {name!r}{suggest_field(name, type(config))}")
+            if not isinstance(inner.get(parent), dict):
+                raise UserError(f"{where or 'changes'}: unknown field {name!r}{suggest_field(name, type(config))}")
             inner = inner[parent]
         inner[leaf] = value
     return type(config).model_validate(data) if where is None else parse(type(config), data, where)

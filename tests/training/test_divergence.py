@@ -1,10 +1,154 @@
-"""What is said of a run that goes wrong, and when it is stopped."""
+"""What is not finite: the update that it would spoil is not made, and the run stops with its step or goes on."""
+
+import math
 
 import pytest
+import torch
 
+from attnorm.cli import main
+from attnorm.config import derive
 from attnorm.errors import UserError
+from attnorm.training import class_conditional, inpainting_losses
+from attnorm.training.class_conditional import ClassConditionalTask
 from attnorm.training.divergence import LINES, Divergence
-from attnorm.training.figures import Line
+from attnorm.training.inpainting import InpaintingTask
+from attnorm.training.running_metrics import Line
+from tests.runs import ALONE, DIGITS, batch_of, differences, final_state, log_of, refused, torchrun
+
+NAN = math.nan
+
+
+def copied(state):
+    if isinstance(state, torch.Tensor):
+        return state.clone()
+    if isinstance(state, dict):
+        return {name: copied(value) for name, value in state.items()}
+    return [copied(value) for value in state] if isinstance(state, list) else state
+
+
+@pytest.fixture
+def poison(monkeypatch):
+    """Makes the discriminator's loss, or only its gradient, NaN at some of its calls."""
+
+    def poison(calls, *, gradient_only=False):
+        loss, seen = class_conditional.hinge_discriminator_loss, []
+
+        def spoilt(real, fake):
+            seen.append(None)
+            if len(seen) - 1 not in calls:
+                return loss(real, fake)
+            # The derivative of a square root is infinite at 0, and 0 times that is NaN.
+            return loss(real, fake) + ((real * 0).sqrt().sum() if gradient_only else NAN)
+
+        monkeypatch.setattr(class_conditional, "hinge_discriminator_loss", spoilt)
+
+    return poison
+
+
+@pytest.mark.promise
+@pytest.mark.parametrize("gradient_only", [False, True])
+@pytest.mark.parametrize("pieces", [1, 2])  # of two, one is enough
+def test_a_spoilt_update_leaves_everything_as_it_was(gradient_only, pieces, poison, tiny_config):
+    poison([pieces], gradient_only=gradient_only)
+    task = ClassConditionalTask(derive(tiny_config, {"on_nonfinite": "skip", "accumulation": pieces}), ALONE)
+    task.step(0, [batch_of()])
+    before, seen = copied(task.state()), []
+    update = task._update_generator
+    task._update_generator = lambda *args: (seen.extend(differences(before, task.state())), update(*args))[1]
+    metrics = task.step(1, [batch_of()])
+    assert seen == []  # weights, moments, running moments, singular vectors: of both networks
+    assert metrics["gradient_d"].isnan()
+    assert metrics["loss_d"].isnan() != gradient_only
+    assert metrics["gradient_g"].isfinite()
+    assert differences(before["generator"], task.state()["generator"])
+    assert task.step(2, [batch_of()])["gradient_d"].isfinite()
+    assert all(value.isfinite().all() for value in task.discriminator.state_dict().values())
+
+
+def test_one_of_several_updates_in_a_step_is_enough_to_be_seen(poison, tiny_config):
+    poison([0])
+    task = ClassConditionalTask(derive(tiny_config, {"discriminator_steps": 2}), ALONE)
+    metrics = task.step(0, [batch_of(), batch_of()])
+    assert metrics["gradient_d"].isnan()
+    assert metrics["loss_d"].isfinite()  # of the last update
+
+
+def test_a_spoilt_penalty_leaves_the_critics_as_they_were(tiny_inpainting_config, monkeypatch):
+    penalty = inpainting_losses.gradient_penalty
+    monkeypatch.setattr(inpainting_losses, "gradient_penalty", lambda *args: penalty(*args) * NAN)
+    task = InpaintingTask(derive(tiny_inpainting_config, {"on_nonfinite": "skip", "phases.at_step": 0}), ALONE)
+    before = copied(task.state())
+    metrics = task.step(0, [batch_of(size=36) for _ in range(3)])
+    assert metrics["gradient_c"].isnan()
+    assert metrics["gradient_g"].isfinite()
+    assert differences(before["critic"], task.state()["critic"]) == []
+    assert differences(before["generator"], task.state()["generator"])
+
+
+def test_the_norm_is_that_of_the_whole_gradient(tiny_config):
+    task = ClassConditionalTask(tiny_config, ALONE)
+    step, seen = task.optimizers["generator"].step, []
+
+    def watched():
+        seen.append([p.grad.double().flatten() for p in task.generator.parameters() if p.grad is not None])
+        step()
+
+    task.optimizers["generator"].step = watched
+    metrics = task.step(0, [batch_of()])
+    assert metrics["gradient_g"].item() == pytest.approx(torch.cat(seen[0]).norm().item(), rel=1e-5)
+
+
+@pytest.mark.promise
+@pytest.mark.parametrize(("log_every", "gradient_only"), [(1, True), (5, False)])  # 5: seen before the checkpoint
+def test_a_diverged_run_stops_with_its_step_and_keeps_the_last_good_checkpoint(
+    log_every, gradient_only, poison, tiny_arguments, tmp_path, capsys
+):
+    poison([2], gradient_only=gradient_only)
+    run = tmp_path / "run"
+    message = refused(capsys, *DIGITS, run, *tiny_arguments, "--log_every", log_every)
+    assert "training has diverged: not finite in step 3: " in message
+    assert "gradient_d" in message
+    assert f"the last good checkpoint is {run / 'checkpoints' / 'step-2'}; start again with lower" in message
+    assert final_state(run)["step"] == 2
+
+
+def test_a_run_skips_counts_and_remembers(poison, tiny_arguments, tmp_path, capsys):
+    poison([2, 3])
+    run = tmp_path / "run"
+    assert main([*DIGITS, str(run), *tiny_arguments, "--on_nonfinite", "skip"]) == 0
+    assert "skipped 2 of 2 steps, 2 in all; not finite: loss_d (2 times)" in capsys.readouterr().out
+    assert [line["skipped_steps"] for line in log_of(run)] == [0, 2, 2]
+    assert ["loss_d" in line for line in log_of(run)] == [True, False, True]
+    assert main(["resume", str(run), "--steps", "8"]) == 0
+    assert log_of(run)[-1]["skipped_steps"] == 2
+
+
+ONE_SPOILT = """
+import os, sys, torch
+from attnorm.cli import main
+from attnorm.training import class_conditional
+
+loss, seen = class_conditional.hinge_discriminator_loss, []
+
+def spoilt(real, fake):
+    seen.append(None)
+    return loss(real, fake) * (float("nan") if len(seen) == 2 and os.environ["RANK"] == "1" else 1)
+
+class_conditional.hinge_discriminator_loss = spoilt
+torch.set_num_threads(1)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_all_processes_skip_what_is_spoilt_in_one(tiny_arguments, tmp_path):
+    (tmp_path / "program.py").write_text(ONE_SPOILT)
+    more = ["--on_nonfinite", "skip", "--steps", "4", "--log_every", "1", "--sample_every", "4"]
+    done = torchrun(str(tmp_path / "program.py"), *DIGITS, str(tmp_path / "run"), *tiny_arguments, *more)
+    assert done.returncode == 0, done.stderr
+    log = log_of(tmp_path / "run")
+    assert [line["skipped_steps"] for line in log] == [0, 1, 1, 1]
+    assert ["gradient_d" in line for line in log] == [True, False, True, True]
+    assert all(math.isfinite(value) for line in log for value in line.values())
 
 
 def judge(of, means=None, *, steps=10, missing=None, first=None):
@@ -13,88 +157,33 @@ def judge(of, means=None, *, steps=10, missing=None, first=None):
     return list(of.judge(line))
 
 
-@pytest.fixture
-def make(tmp_path):
-    def make(skip=False):
-        return Divergence(tmp_path, tmp_path / "checkpoints", skip=skip)
-
-    return make
-
-
-def test_step_terms_and_the_last_good_checkpoint_are_named(make, tmp_path):
-    bad = {"loss_d": 3, "gradient_d": 3, "loss_g": 2}
-    first = {"loss_d": 41, "gradient_d": 41, "loss_g": 42}
-    of = make()
-    of.last_good = 40
+def test_the_first_step_and_its_metrics_are_named(tmp_path):
+    of = Divergence(tmp_path, skip=False)
     with pytest.raises(UserError) as caught:
-        judge(of, missing=bad, first=first)
-    message = str(caught.value)
-    assert "loss_d and gradient_d are not finite in step 42;" in message
-    assert f"the last good checkpoint is {tmp_path / 'checkpoints' / 'step-40'};" in message
-    assert "on_nonfinite: skip" in message
-    assert "\n" not in message
+        missing = {"loss_d": 3, "gradient_d": 3, "loss_g": 2}
+        judge(of, missing=missing, first={"loss_d": 41, "gradient_d": 41, "loss_g": 42})
+    assert "not finite in step 42: loss_d, gradient_d; there is no checkpoint from before" in str(caught.value)
+    assert "on_nonfinite: skip" in str(caught.value)
 
 
-def test_one_term_is_one_and_without_a_checkpoint_there_is_none(make):
-    with pytest.raises(UserError, match="loss_g is not finite in step 1; there is no checkpoint from before;"):
-        judge(make(), missing={"loss_g": 1}, first={"loss_g": 0})
-
-
-def test_before_a_checkpoint_the_same_stops_but_nothing_else_is_judged(make):
-    bad = Line(3, {}, {"loss_g": 1}, {"loss_g": 5})
-    with pytest.raises(UserError, match="loss_g is not finite in step 6"):
-        make().stop_if_diverged(bad)
-    skipping = make(skip=True)
-    skipping.stop_if_diverged(bad)
-    assert skipping.skipped == 0
-
-
-def test_skipped_steps_are_counted_and_told_at_each_line(make):
-    of = make(skip=True)
-    assert of.figures() == {"skipped_steps": 0}
-    # The loss that was not finite spoilt a gradient: that is one step, and not two.
-    said = judge(of, missing={"loss_d": 1, "gradient_d": 2, "gradient_g": 1}, first={"loss_d": 1})
-    assert said == [
-        "skipped 2 of 10 steps, 2 in all: not finite were loss_d 1 times, gradient_d 2 times, gradient_g 1 times"
-    ]
-    assert judge(of, {"loss_d": 1.0}) == []
-    judge(of, missing={"gradient_g": 3})
-    assert of.figures() == {"skipped_steps": 5}
-    assert make().figures() == {}
-
-
-def test_a_run_that_only_skips_has_diverged(make):
-    of = make(skip=True)
-    for _ in range(9):
-        judge(of, missing={"gradient_d": 10})
-    judge(of, missing={"gradient_d": 9})  # one step was taken
-    for _ in range(9):
-        judge(of, missing={"gradient_d": 10})
-    with pytest.raises(UserError, match="the last 100 steps were all skipped"):
-        judge(of, missing={"gradient_d": 10})
-
-
-def test_a_resumed_run_goes_on_counting(make):
-    of = make(skip=True)
-    for _ in range(9):
-        judge(of, missing={"gradient_d": 10})
-    resumed = make(skip=True)
-    resumed.load_state(of.state())
-    assert resumed.figures() == {"skipped_steps": 90}
-    with pytest.raises(UserError, match="the last 100 steps were all skipped"):
-        judge(resumed, missing={"gradient_d": 10})
-
-
-def test_a_checkpoint_of_an_earlier_version_has_no_counts(make):
-    of = make(skip=True)
-    of.load_state({})
-    assert of.state() == {"skipped": 0, "skipped_in_a_row": 0}
-
-
-def test_a_penalty_that_is_not_finite_is_no_skipped_update(make):
-    of = make(skip=True)
+def test_a_spoilt_loss_and_its_gradient_are_one_skipped_step_and_a_penalty_alone_is_none(tmp_path):
+    of = Divergence(tmp_path, skip=True)
+    judge(of, missing={"loss_d": 1, "gradient_d": 2, "gradient_g": 1}, first={"loss_d": 1})
     judge(of, missing={"gradient_penalty": 3, "gradient_c": 1})
-    assert of.skipped == 1
+    assert of.skipped == 3
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_run_that_only_skips_has_diverged_also_after_a_resume(resumed, tmp_path):
+    of = Divergence(tmp_path, skip=True)
+    for skipped in [10] * 9 + [9] + [10] * 9:  # once, one step was taken
+        judge(of, missing={"gradient_d": skipped})
+    if resumed:
+        state, of = of.state(), Divergence(tmp_path, skip=True)
+        of.load_state(state)
+    assert of.skipped == 189
+    with pytest.raises(UserError, match="the last 100 steps were all skipped"):
+        judge(of, missing={"gradient_d": 10})
 
 
 @pytest.mark.parametrize(
@@ -105,21 +194,9 @@ def test_a_penalty_that_is_not_finite_is_no_skipped_update(make):
         ("saturated_refined", 0.8, 0.2, "lower generator_lr"),
     ],
 )
-def test_a_symptom_that_lasts_is_told_once(name, bad, good, part, make):
-    of = make()
-    for _ in range(LINES - 1):
-        assert judge(of, {name: bad}) == []
-    assert judge(of, {name: good}) == []  # it went away
-    for _ in range(LINES - 1):
-        assert judge(of, {name: bad}) == []
-    (said,) = judge(of, {name: bad})
-    assert said.startswith(f"warning: {name} ")
-    assert part in said
-    for value in [bad] * LINES + [good] + [bad] * LINES:
-        assert judge(of, {name: value}) == []
-
-
-def test_ordinary_figures_are_no_symptoms(make):
-    of = make()
-    ordinary = {"loss_d": 1.1, "loss_g": 0.0, "loss_c": -3.0, "saturated_coarse": 0.0, "wasserstein": 0.0}
-    assert [said for _ in range(2 * LINES) for said in judge(of, ordinary)] == []
+def test_a_symptom_that_lasts_is_warned_of_once(name, bad, good, part, tmp_path):
+    of = Divergence(tmp_path, skip=False)
+    said = [judge(of, {name: value}) for value in [bad] * (LINES - 1) + [good] + [bad] * 2 * LINES]
+    assert [bool(lines) for lines in said].index(True) == 2 * LINES - 1
+    (warning,) = [line for lines in said for line in lines]
+    assert warning.startswith(f"warning: {name} ") and part in warning

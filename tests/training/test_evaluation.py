@@ -12,6 +12,7 @@ from attnorm.cli import main
 from attnorm.training import checkpoint, evaluation, loop
 from attnorm.training.config import Evaluation
 from tests.metrics.toy import Extractor
+from tests.runs import ALONE
 
 
 @pytest.fixture
@@ -131,9 +132,8 @@ def test_the_figures_are_those_of_attnorm_evaluate(train, monkeypatch, tmp_path)
 
 
 def test_evaluation_needs_preparation(tiny_config):
-    from accelerate import Accelerator
 
     from attnorm.training.class_conditional import ClassConditionalTask
 
     with pytest.raises(RuntimeError, match="prepare_evaluation"):
-        ClassConditionalTask(tiny_config, Accelerator(cpu=True)).evaluate(1)
+        ClassConditionalTask(tiny_config, ALONE).evaluate(1)

@@ -80,7 +80,7 @@ class ClassConditionalTask(AdversarialTask):
     """The networks in training, their optimisers and the averaged generator."""
 
     config: ClassConditionalConfig
-    shown: Sequence[str] = ("loss_d", "loss_g", "generator.sharpness")
+    shown: Sequence[str] = ("loss_d", "loss_g", "generator.*.sharpness")
 
     def __init__(self, config: ClassConditionalConfig, processes: Processes) -> None:
         super().__init__(config, processes)

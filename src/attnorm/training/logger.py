@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import math
 import time
@@ -40,7 +41,7 @@ class Logger:
         run: the run's folder.
         start, steps: the first step of this process and the last of the run.
         batch_size: images per step, for the rate.
-        shown: names of the metrics for the progress bar, the most important first.
+        shown: names of the metrics for the progress bar, the most important first; a pattern is its first match.
         tensorboard: whether to write TensorBoard's files too.
         enabled: False on all processes but the main one, which alone records.
 
@@ -132,7 +133,8 @@ class Logger:
         """Time left, rate, and the metrics of the last record, as short texts."""
         left = timedelta(seconds=round(steps_left / max(steps_per_second, 1e-9)))
         images = steps_per_second * self._batch_size
-        metrics = [f"{name.split('.')[-1]} {self._metrics[name]:.3g}" for name in self._shown if name in self._metrics]
+        names = [name for pattern in self._shown for name in fnmatch.filter(self._metrics, pattern)[:1]]
+        metrics = [f"{name.split('.')[-1]} {self._metrics[name]:.3g}" for name in names]
         return [f"{left} left", f"{images:.0f} images/s" if images >= 10 else f"{images:.2g} images/s", *metrics]
 
     def _fitting(self, parts: list[str]) -> str:

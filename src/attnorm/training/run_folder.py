@@ -19,6 +19,7 @@ SAVED = (MODEL, BEST, BEST_OF_PHASE_1)  # folders with a saved model
 LOG, EVALUATIONS, LOCK = "log.jsonl", "metrics.jsonl", ".lock"
 RECORDS = "metrics"  # of `attnorm evaluate`
 PREPARED = "prepared-data"  # beside the runs, for all of them
+LEFT_BY_A_START = (LOCK, PREPARED, f"{CONFIG}.partial-*")  # of a run that was killed before its config.yaml was there
 PARTIAL = (".*.partial", "*.partial-*")  # what is being written; left there by a process that was killed
 
 
@@ -33,7 +34,7 @@ def check_new(run: Path) -> None:
         raise UserError(f"{run} already holds a run: continue it with `{resume_command(run)}`, or choose another --out")
     check_folder(run)
     found = sorted(run.iterdir()) if run.exists() else []
-    others = [path.name for path in found if not any(map(path.match, (PREPARED, LOCK, *PARTIAL)))]
+    others = [path.name for path in found if not any(map(path.match, LEFT_BY_A_START))]
     if others:
         raise UserError(f"{run} is not empty (it has {others[0]}): choose a new or empty folder for --out")
 
@@ -45,14 +46,19 @@ def run_lock(run: Path) -> Iterator[None]:
     Raises:
         UserError: another process trains there, or the folder cannot be written.
     """
+    lock = FileLock(run / LOCK, timeout=0)
     try:
         run.mkdir(parents=True, exist_ok=True)
-        with FileLock(run / LOCK, timeout=0):
-            yield
+        lock.acquire()
     except Timeout as error:
         raise UserError(f"{run} is being trained by another process: wait until it ends, or stop it first") from error
-    except PermissionError as error:
-        raise UserError(f"cannot write {run}: choose a folder that can be written") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"cannot write {run} ({reason}): choose a folder that can be written") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def remove_partial_files(run: Path) -> None:

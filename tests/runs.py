@@ -1,0 +1,94 @@
+"""What tests of whole runs share: commands, batches, logs, and the comparison of two states bit for bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import torch
+
+from attnorm.cli import main
+from attnorm.training import checkpoint
+from attnorm.training.distributed import Processes
+
+DIGITS = ("train", "an-gan-digits", "--data", "digits", "--out")
+INPAINT = ("train", "inpaint-an-64-cpu", "--data", "digits", "--out")
+ALONE = Processes(torch.device("cpu"))
+
+
+def batch_of(seed=0, count=4, size=32):
+    """Images (count, size, size, 3) uint8 and labels (count,)."""
+    random = np.random.default_rng(seed)
+    return random.integers(0, 256, (count, size, size, 3), dtype=np.uint8), random.integers(0, 10, count)
+
+
+def final_state(run):
+    return checkpoint.newest(run / "checkpoints")[0]
+
+
+def differences(first, second, where="state"):
+    """The places where two nested states are not bitwise the same."""
+    if isinstance(first, torch.Tensor):
+        return [] if torch.equal(first, second) else [where]
+    if isinstance(first, dict) and first.keys() == second.keys():
+        return [place for name in first for place in differences(first[name], second[name], f"{where}.{name}")]
+    if isinstance(first, (list, tuple)) and len(first) == len(second):
+        pairs = enumerate(zip(first, second, strict=True))
+        return [place for index, pair in pairs for place in differences(*pair, f"{where}.{index}")]
+    return [] if first == second else [where]
+
+
+def log_of(run, name="log.jsonl"):
+    """The lines of a log without what depends on the clock."""
+    lines = [json.loads(line) for line in (run / name).read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "time" and not k.endswith("_per_second")} for line in lines]
+
+
+def assert_same_run(first, second, *more):
+    """Same weights, averages, optimisers, models, last samples and metrics."""
+    assert differences(final_state(first), final_state(second)) == []
+    for path in ("model/model.safetensors", "model/config.json", "samples/step-0000006.png", *more):
+        assert (first / path).read_bytes() == (second / path).read_bytes(), path
+    assert log_of(first) == log_of(second)
+
+
+def interrupt(monkeypatch, task, step, *numbers):
+    """Makes a run send itself signals in the middle of a step."""
+    original = task._update_generator
+
+    def patched(self, *arguments):
+        if self._at == step:
+            for number in numbers or (signal.SIGINT,):
+                signal.raise_signal(number)
+        return original(self, *arguments)
+
+    begin = task._begin_step
+    monkeypatch.setattr(task, "_begin_step", lambda self, now: (setattr(self, "_at", now), begin(self, now))[1])
+    monkeypatch.setattr(task, "_update_generator", patched)
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(capsys, *arguments):
+    """The one line of a command that refuses with exit code 2."""
+    capsys.readouterr()
+    assert main([str(argument) for argument in arguments]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("attnorm: error: ")
+    assert err.count("\n") == 1
+    return err
+
+
+def run_python(*arguments):
+    """Python in a process of its own, with one thread."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False)
+
+
+def torchrun(*arguments):
+    """Two processes under torchrun."""
+    return run_python("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments)

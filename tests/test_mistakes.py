@@ -1,0 +1,118 @@
+"""A user's plausible mistakes with a training: one sentence that names the thing and the remedy, exit code 2, and
+everything on the disk is as it was.
+"""
+
+import shlex
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from attnorm.cli import main
+from tests.runs import contents, refused, run_python
+
+pytestmark = pytest.mark.promise
+
+
+@pytest.fixture(scope="module")
+def world(finished_run, tmp_path_factory):
+    """A run, its model, a run without a checkpoint, images, prepared images, an empty folder and a file."""
+    root = tmp_path_factory.mktemp("world")
+    shutil.copytree(finished_run, root / "run")
+    shutil.copytree(finished_run / "model", root / "model")
+    for name in ("a/1", "a/2", "b/1", "b/2"):
+        path = root / "images" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(path)
+    (root / "empty").mkdir()
+    (root / "file").write_text("mine")
+    assert main(["data", "prepare", str(root / "images"), str(root / "prepared"), "--size", "16"]) == 0
+    return root
+
+
+TRAIN = "train an-gan-digits --data digits --out new"
+PAINT = "train inpaint-an-64-cpu --data digits --out new"
+CASES = [
+    # Fields.
+    (f"{TRAIN} --step 5", "unknown field 'step', did you mean 'steps'?"),
+    (f"{TRAIN} --channels 8 8", "did you mean 'generator.channels' or 'discriminator.channels'?"),
+    (f"{TRAIN} --generator.channel 8 8", "unknown field 'generator.channel', did you mean 'generator.channels'?"),
+    (f"{TRAIN} --steps", "--steps needs a value"),
+    (f"{TRAIN} --steps many", "steps must be a valid integer, got 'many'"),
+    (f"{TRAIN} --steps 0", "steps must be at least 1, got 0"),
+    (f"{TRAIN} --generator_lr 2", "generator_lr must be less than 1, got 2"),
+    (f"{TRAIN} --augment colour", "must be 'color', 'translation' or 'cutout', got 'colour'"),
+    (f"{TRAIN} --device cuda", "device 'cuda' was asked for", "use --device cpu"),
+    (f"{TRAIN} --accumulation 7", "batch_size 32 cannot be divided", "choose a multiple of 7"),
+    (f"{TRAIN} --generator.channels 8 8 8", "makes 16 x 16 images, not image_size 32"),
+    (f"{TRAIN} --generator.num_classes 7", "does not fit digits, which has 10: leave it out"),
+    (f"{TRAIN} --discriminator.image_size 64", "set both image sizes alike"),
+    (f"{TRAIN} --evaluate_every 5 --evaluation.metrics fdi", "unknown metric 'fdi'"),
+    (f"{PAINT} --generator.width 3", "generator.width must be a multiple of 2, got 3"),
+    (f"{PAINT} --masks.kind circle", "masks.kind must be 'centre'", "got 'circle'"),
+    (f"{PAINT} --masks.kind folder --masks.folder nowhere", "nowhere", "give a folder"),
+    (f"{PAINT} --masks.fraction 0.5 0.2", "masks.fraction must be a range, got 0.5 to 0.2"),
+    (f"{PAINT} --crop_from 10", "crop_from must be at least the image size 64, got 10"),
+    (f"{PAINT} --val_data nowhere", "there is nothing at nowhere"),
+    # Names and places.
+    ("train an-gan-digts --data digits --out new", "unknown preset 'an-gan-digts', did you mean 'an-gan-digits'?"),
+    ("train an-gan-digits --data digit --out new", "there is nothing at digit", "digits"),
+    ("train an-gan-digits --data file --out new", "file is neither a folder nor a .parquet file"),
+    ("train an-gan-digits --data empty --out new", "empty holds no"),
+    ("train an-gan-digits --data prepared --out new", "prepared at 16×16", "attnorm data prepare"),
+    ("train an-gan-digits --data digits --out run", "run already holds a run: continue it with `attnorm resume run`"),
+    ("train an-gan-digits --data digits --out images", "images is not empty (it has a)", "choose a new or empty"),
+    ("train an-gan-digits --data digits --out file/new", "cannot write file/new"),
+    ("resume nowhere", "nowhere is not a run directory: config.yaml is missing"),
+    ("resume model", "model is not a run directory"),
+    ("resume run --steps 3", "run is at step 6 already: it cannot end at 3 steps"),
+    ("resume run --steps 0", "steps must be at least 1"),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
+def test_a_mistake_is_one_sentence_and_touches_nothing(case, world, monkeypatch, capsys):
+    line, *parts = case
+    monkeypatch.chdir(world)
+    before = contents(world)
+    message = refused(capsys, *shlex.split(line))
+    for part in parts:
+        assert part in message
+    assert contents(world) == before
+
+
+CHANGES = {
+    "a misspelt field": ({"steps": None, "step": 6}, "unknown field 'step', did you mean 'steps'?"),
+    "a wrong type": ({"steps": "six"}, "steps must be a valid integer, got 'six'"),
+    "another task": ({"task": "painting"}, "task must be one of ['class-conditional', 'inpainting'], got 'painting'"),
+    "other networks": ({"generator": {"latent_dim": 9}}, "the checkpoint of step 6 does not fit"),
+    "lost data": ({"data": "nowhere"}, "there is nothing at nowhere"),
+    "no gpu": ({"device": "cuda"}, "use --device cpu"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_changed_config_yaml_is_refused(name, run_copy, monkeypatch, capsys):
+    changes, part = CHANGES[name]
+    config = yaml.safe_load((run_copy / "config.yaml").read_text())
+    for field, value in changes.items():
+        config[field] = config[field] | value if isinstance(value, dict) else value
+    if changes.get("steps", 0) is None:
+        del config["steps"]
+    (run_copy / "config.yaml").write_text(yaml.safe_dump(config))
+    before = contents(run_copy)
+    assert part in refused(capsys, "resume", run_copy)
+    assert contents(run_copy) == before
+
+
+def test_a_config_yaml_that_is_not_yaml_is_named(run_copy, capsys):
+    (run_copy / "config.yaml").write_text("data: [")
+    assert f"{run_copy / 'config.yaml'} is not valid YAML" in refused(capsys, "resume", run_copy)
+
+
+def test_a_mistake_in_a_process_is_one_line_and_exit_code_2(tmp_path):
+    done = run_python("-m", "attnorm", "resume", str(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"attnorm: error: {tmp_path} is not a run directory: config.yaml is missing\n"

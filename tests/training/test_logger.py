@@ -1,0 +1,196 @@
+"""What a run records and shows."""
+
+import io
+import json
+import math
+import os
+import re
+import shlex
+import subprocess
+import sys
+from functools import partial
+
+import pytest
+from rich.console import Console
+
+from attnorm.errors import UserError
+from attnorm.training import logger as logger_module
+from attnorm.training.logger import Logger, read_log
+from attnorm.training.run_folder import resume_command
+
+SHOWN = ("loss_d", "loss_g", "generator.*.sharpness")
+METRICS = {"loss_d": 1.23456, "loss_g": -0.0012345, "generator.blocks.2.norm2.sharpness": 0.5, "score_real": 3.0}
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that the test moves by hand."""
+    now = [100.0]
+    monkeypatch.setattr(logger_module.time, "perf_counter", lambda: now[0])
+    return now
+
+
+def logger_of(run, **options):
+    return Logger(run, **{"start": 0, "steps": 500, "batch_size": 8, "shown": SHOWN} | options)
+
+
+def lines(run):
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def test_every_record_is_on_disk_at_once_with_rates(tmp_path, clock):
+    with logger_of(tmp_path) as logger:
+        clock[0] += 10
+        logger.record(50, {"loss_g": 1.25})
+        first = lines(tmp_path)[0]
+        logger.record_evaluation(50, {"fd": 3.0})
+        clock[0] += 5
+        logger.record(100, {"loss_g": -0.5})
+    second = lines(tmp_path)[1]
+    assert (first["step"], first["loss_g"], first["steps_per_second"], first["images_per_second"]) == (50, 1.25, 5, 40)
+    assert (second["step"], second["loss_g"], second["steps_per_second"]) == (100, -0.5, 10)
+    assert first["time"] <= second["time"]
+
+
+def test_a_log_is_read_by_step_without_the_clock_and_what_is_not_finite_is_null(tmp_path):
+    with logger_of(tmp_path) as logger:
+        logger.record_evaluation(1, {"fd": 2.0, "psnr": math.inf})
+        logger.record_evaluation(3, {"fd": 1.0})
+    file = tmp_path / "metrics.jsonl"
+    assert '"psnr": null' in file.read_text()
+    with file.open("a") as log:
+        log.write('{"step": 4, "fd')  # torn
+    found = read_log(file)
+    assert math.isnan(found[1].pop("psnr"))
+    assert found == {1: {"fd": 2.0}, 3: {"fd": 1.0}}
+
+
+@pytest.mark.promise
+def test_a_resumed_run_drops_what_it_does_again_and_what_a_crash_cut_short(tmp_path, clock):
+    with logger_of(tmp_path) as logger:
+        for step in (50, 100, 150):
+            logger.record(step, {"loss_g": float(step)})
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"step": 200, "loss')
+    with logger_of(tmp_path, start=100) as logger:
+        clock[0] += 10
+        logger.record(150, {"loss_g": -1.0})
+    assert [(line["step"], line["loss_g"]) for line in lines(tmp_path)] == [(50, 50.0), (100, 100.0), (150, -1.0)]
+    assert lines(tmp_path)[-1]["steps_per_second"] == 5
+
+
+def test_tensorboard_has_the_metrics_and_a_resume_keeps_those_up_to_its_start(tmp_path):
+    event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with logger_of(tmp_path, tensorboard=True) as logger:
+        for step in (50, 100, 150):  # the checkpoint is of step 100: 150 is done again
+            logger.record(step, {"loss_g": float(step)})
+    with logger_of(tmp_path, start=100, tensorboard=True) as logger:
+        logger.record(150, {"loss_g": -1.0})
+    board = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    board.Reload()
+    assert [(e.step, e.value) for e in board.Scalars("loss_g")] == [(50, 50.0), (100, 100.0), (150, -1.0)]
+
+
+def test_a_log_that_cannot_be_written_is_one_sentence_with_a_command_that_can_be_typed(tmp_path):
+    run = tmp_path / "my long rün's"
+    assert shlex.split(resume_command(run)) == ["attnorm", "resume", str(run)]
+    (run / "log.jsonl").mkdir(parents=True)
+    with pytest.raises(UserError, match="cannot write the log in") as caught, logger_of(run) as logger:
+        logger.record(1, {})
+    assert str(caught.value).endswith(f"continue with: {resume_command(run)}")
+
+
+def test_a_logger_that_is_not_enabled_prints_and_writes_nothing(tmp_path, capsys):
+    with logger_of(tmp_path, enabled=False, tensorboard=True) as logger:
+        logger.print("hello")
+        logger.advance(1)
+        logger.record(1, {"loss_g": 1.0})
+    assert capsys.readouterr().out == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.promise
+def test_in_a_pipe_a_record_is_one_plain_line(tmp_path, clock, capsys):
+    with logger_of(tmp_path) as logger:
+        clock[0] += 10
+        logger.advance(50)
+        logger.record(50, METRICS)
+        logger.print("stopped: attnorm resume runs/[bold]odd[/bold] " + "x" * 100)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "step 50/500  0:01:30 left  40 images/s  loss_d 1.23  loss_g -0.00123  sharpness 0.5"
+    assert second == "stopped: attnorm resume runs/[bold]odd[/bold] " + "x" * 100  # neither wrapped nor interpreted
+
+
+class Terminal:
+    """A logger on a terminal of some columns; `bar()` is what its last line shows."""
+
+    def __init__(self, columns, monkeypatch, run, **options):
+        self.columns, self.written, self.now = columns, io.StringIO(), 0.0
+        console = partial(Console, file=self.written, force_terminal=True, width=columns)
+        monkeypatch.setattr(logger_module, "Console", console)
+        self.logger = logger_of(run, **options)
+        self.logger._progress.get_time = lambda: self.now
+
+    def advance(self, *steps):
+        for step in steps:
+            self.now += 0.25
+            self.logger.advance(step)
+
+    def bar(self):
+        self.written.truncate(0)
+        self.logger._progress.refresh()
+        (line,) = set(re.findall(r"step [^\r\n]*", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self.written.getvalue())))
+        return line.rstrip()
+
+
+@pytest.mark.promise
+@pytest.mark.parametrize("columns", [80, 120, 200])
+@pytest.mark.parametrize(("start", "steps"), [(0, 500), (880_000, 1_000_000)])  # also after a resume of a long run
+def test_the_progress_bar_is_one_line_with_step_time_left_rate_and_metrics(
+    columns, start, steps, tmp_path, monkeypatch
+):
+    terminal = Terminal(columns, monkeypatch, tmp_path, start=start, steps=steps)
+    with terminal.logger as logger:
+        assert re.fullmatch(rf"step {start}/{steps} [━╸╺ ]+ starting", terminal.bar())
+        terminal.advance(start + 1, start + 2, start + 3)
+        before = terminal.bar()
+        logger.record(start + 3, METRICS)
+        terminal.advance(start + 4)
+        after = terminal.bar()
+        logger.record_evaluation(start + 4, {"fd": 3.2})
+        assert "evaluated at step" in terminal.written.getvalue()
+    left = "0:02:04" if start == 0 else "8:19:59"  # four steps a second
+    assert re.fullmatch(rf"step {start + 3}/{steps} [━╸╺ ]{{8,}} {left} left  32 images/s", before)
+    metrics = "  loss_d 1.23  loss_g -0.00123  sharpness 0.5"
+    shown = {80: "  loss_d 1.23" if start else "  loss_d 1.23  loss_g -0.00123"}.get(columns, metrics)
+    assert re.fullmatch(rf"step {start + 4}/{steps} [━╸╺ ]{{8,}} {left} left  32 images/s{shown}", after)
+    assert max(len(before), len(after)) <= columns
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
+def test_in_a_real_terminal_nothing_is_wider_than_it(tmp_path):
+    program = (
+        "import sys, time\nfrom pathlib import Path\nfrom attnorm.training.logger import Logger\n"
+        "with Logger(Path(sys.argv[1]), start=0, steps=5, batch_size=8, shown=('loss_d',)) as logger:\n"
+        "    for step in range(1, 6):\n        time.sleep(0.05)\n        logger.advance(step)\n"
+        "        logger.record(step, {'loss_d': 1.5})\n"
+    )
+    main_end, other_end = os.openpty()
+    environment = os.environ | {"COLUMNS": "80", "TERM": "xterm-256color"}
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    process = subprocess.Popen(command, stdout=other_end, stderr=other_end, env=environment)
+    os.close(other_end)
+    shown = b""
+    while True:
+        try:
+            part = os.read(main_end, 65536)
+        except OSError:  # how Linux says that the other end is closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(main_end)
+    assert process.wait(60) == 0
+    visible = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode()))
+    assert any(re.match(r"step \d/5 .* left  .* images/s  loss_d 1.5", line) for line in visible), visible
+    assert max(map(len, visible)) <= 80

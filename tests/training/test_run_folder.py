@@ -1,0 +1,105 @@
+"""A run's folder: who may write there, and what a killed process leaves in it."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from attnorm.cli import main
+from attnorm.errors import UserError
+from attnorm.models.saved import step_of
+from attnorm.training.run_folder import check_new, run_lock
+from tests.runs import DIGITS, contents, refused
+
+HOLDING = """
+import sys, time
+from pathlib import Path
+from attnorm.training.run_folder import run_lock
+with run_lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.promise
+@pytest.mark.parametrize(
+    "name", ["model/thesis.txt", "log.jsonl", ".notes.partial", "data.partial-old/a.png", "samples/step-0000002.png"]
+)
+def test_a_folder_with_anything_else_in_it_is_refused_and_kept(name, tmp_path, tiny_arguments, capsys):
+    mine = tmp_path / "project" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    message = refused(capsys, *DIGITS, tmp_path / "project", *tiny_arguments)
+    assert f"{tmp_path / 'project'} is not empty (it has {name.split('/')[0]}): choose a new or empty folder" in message
+    assert contents(tmp_path) == {mine: b"mine"}
+
+
+@pytest.mark.promise
+def test_a_second_run_into_the_same_folder_is_refused_and_changes_nothing(run_copy, tiny_arguments, capsys):
+    before = contents(run_copy)
+    assert f"continue it with `attnorm resume {run_copy}`" in refused(capsys, *DIGITS, run_copy, *tiny_arguments)
+    (run_copy / "config.yaml").unlink()
+    assert "is not empty" in refused(capsys, *DIGITS, run_copy, *tiny_arguments)
+    assert contents(run_copy).items() <= before.items()
+
+
+def test_a_start_that_was_killed_does_not_stop_the_next(tmp_path):
+    check_new(tmp_path / "new")
+    with run_lock(tmp_path):
+        pass
+    (tmp_path / "prepared-data").mkdir()
+    (tmp_path / "config.yaml.partial-123").write_text("half")
+    check_new(tmp_path)
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(tiny_arguments, tmp_path, capsys):
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        assert "cannot write" in refused(capsys, *DIGITS, out, *tiny_arguments)
+        with pytest.raises(UserError, match="cannot write"), run_lock(out):
+            pass
+    assert contents(tmp_path) == {tmp_path / "file": b"mine"}
+
+
+def test_an_error_inside_a_training_is_not_taken_for_one_of_its_lock(tmp_path):
+    with pytest.raises(PermissionError), run_lock(tmp_path):
+        raise PermissionError("of the data")
+
+
+@pytest.mark.promise
+def test_a_run_that_is_being_trained_is_refused_and_a_killed_training_blocks_nobody(run_copy, capsys):
+    process = subprocess.Popen([sys.executable, "-c", HOLDING, str(run_copy)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "held\n"
+        before = contents(run_copy)
+        said = refused(capsys, "resume", run_copy, "--steps", "8")
+        assert f"{run_copy} is being trained by another process: wait until it ends" in said
+        assert contents(run_copy) == before
+        os.kill(process.pid, signal.SIGKILL)
+    finally:
+        process.kill()
+        process.communicate()
+    assert main(["resume", str(run_copy)]) == 0
+
+
+def test_what_a_killed_process_was_writing_is_removed_and_the_model_that_it_had_moved_away_restored(run_copy):
+    before = contents(run_copy)
+    for name in (".best.partial/model.safetensors", "checkpoints/.step-5.partial/state.pt", "config.yaml.partial-7"):
+        (run_copy / name).parent.mkdir(exist_ok=True)
+        (run_copy / name).write_bytes(b"half")
+    (run_copy / "model").rename(run_copy / ".model.old.partial")
+    assert main(["resume", str(run_copy)]) == 0
+    assert contents(run_copy) == before
+
+
+def test_parts_of_a_run_may_be_links_to_another_disk(run_copy, tmp_path):
+    for name in ("model", "checkpoints", "samples"):
+        (tmp_path / "elsewhere").mkdir(exist_ok=True)
+        (run_copy / name).rename(tmp_path / "elsewhere" / name)
+        (run_copy / name).symlink_to(tmp_path / "elsewhere" / name)
+    assert main(["resume", str(run_copy), "--steps", "8"]) == 0
+    assert (run_copy / "model").is_symlink()
+    assert step_of(run_copy / "model") == 8
+    assert {path.name for path in (tmp_path / "elsewhere").iterdir()} == {"model", "checkpoints", "samples"}
