@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 import torch
+from attnorm.models.saved import step_of
 from PIL import Image
 
 from attnorm import InpaintingPipeline
@@ -15,7 +16,6 @@ from attnorm.data.builtin import load_builtin
 from attnorm.data.masks import Masks
 from attnorm.metrics.inpainting import HOLES
 from attnorm.metrics.reconstruction import reconstruction
-from attnorm.models.saved import step_of
 from attnorm.training.inpainting import InpaintingTask
 from attnorm.training.loop import read_config
 from attnorm.training.restore import load_raw_inpainter

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from attnorm.models.inpainting import InpaintingCritic, InpaintingCriticConfig
-from attnorm.training.inpainting_losses import (
+from attnorm.training.losses import (
     adversarial_loss,
     composite,
     critic_loss,

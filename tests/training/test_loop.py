@@ -17,9 +17,9 @@ from attnorm.cli import main
 from attnorm.config import derive, to_dict
 from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
+from attnorm.metrics.distributed import Processes
 from attnorm.training import checkpoint, logger, loop, stopping
 from attnorm.training.class_conditional import ClassConditionalTask
-from attnorm.training.distributed import Processes
 from attnorm.training.restore import load_raw_generator
 from attnorm.training.running_metrics import RunningMetrics
 from attnorm.training.stopping import STOP_SIGNALS, stop_signals

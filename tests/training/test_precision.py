@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from attnorm.errors import UserError
-from attnorm.training.precision import autocast, resolve_device, resolve_precision
+from attnorm.training.runtime import autocast, resolve_device, resolve_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

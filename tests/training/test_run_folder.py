@@ -6,10 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from attnorm.models.saved import step_of
 
 from attnorm.cli import main
 from attnorm.errors import UserError
-from attnorm.models.saved import step_of
 from attnorm.training.run_folder import check_new, run_lock
 from tests.runs import DIGITS, contents, refused
 

@@ -28,8 +28,8 @@ from attnorm.training.class_conditional import ClassConditionalConfig
 from attnorm.training.config import TrainingConfig
 from attnorm.training.inpainting import InpaintingConfig
 from attnorm.training.loop import read_config
-from attnorm.training.precision import resolve_device
 from attnorm.training.run_folder import CHECKPOINTS, CONFIG
+from attnorm.training.runtime import resolve_device
 
 Say = Callable[[str], None]
 

@@ -28,13 +28,11 @@ from attnorm.models.class_conditional import (
 from attnorm.plots import label_grid, save_picture, to_uint8
 from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Metrics, frozen
 from attnorm.training.augment import Augmentation, augmented
+from attnorm.training.averaging import EMA, measure_standing_statistics
 from attnorm.training.config import Evaluation, Rate, Weight
-from attnorm.training.ema import EMA
 from attnorm.training.evaluation import EvaluationConfig, GeneratorEvaluation
 from attnorm.training.losses import auxiliary_loss, hinge_discriminator_loss, hinge_generator_loss
-from attnorm.training.precision import autocast
-from attnorm.training.randomness import generator_for, seed_for
-from attnorm.training.standing_statistics import measure_standing_statistics
+from attnorm.training.runtime import autocast, generator_for, seed_for
 
 USAGE_PICTURES = 16  # on so many pictures the layouts' figures are taken
 

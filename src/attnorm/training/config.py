@@ -54,8 +54,6 @@ class TrainingConfig(Frozen):
     sample_every: Count = 500
     checkpoint_every: Count = 500
     keep_checkpoints: Count = 2
-    # "stop" where a loss or gradient is not finite; "skip" leaves such a step out and counts it.
-    on_nonfinite: Literal["stop", "skip"] = "stop"
     lr_schedule: Literal["constant", "linear", "cosine"] = "constant"  # falls to 0 at the end of each phase
     lr_hold: float = Field(0, ge=0, lt=1)  # the share of a phase before learning rates begin to fall
     evaluate_every: int = Field(0, ge=0)  # 0: never; the model that evaluates best is kept in RUN/best

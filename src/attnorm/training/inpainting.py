@@ -33,12 +33,12 @@ from attnorm.models.inpainting import (
 )
 from attnorm.plots import save_picture
 from attnorm.plots.inpainting import inpainting_sheet, with_holes
-from attnorm.training import inpainting_losses as losses
+from attnorm.training import losses
 from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Beta, Metrics, frozen
+from attnorm.training.averaging import EMA
 from attnorm.training.config import Count, Evaluation, Rate, Seed, Weight
-from attnorm.training.ema import EMA
 from attnorm.training.phases import PhaseConfig, Phases
-from attnorm.training.randomness import generator_for, seed_for
+from attnorm.training.runtime import generator_for, seed_for
 
 
 class InpaintingConfig(AdversarialConfig):

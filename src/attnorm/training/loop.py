@@ -28,8 +28,6 @@ from attnorm.training.config import Evaluation, TrainingConfig
 from attnorm.training.divergence import Divergence
 from attnorm.training.inpainting import InpaintingConfig, InpaintingTask
 from attnorm.training.logger import Logger
-from attnorm.training.precision import resolve_device, resolve_precision
-from attnorm.training.randomness import seed_for
 from attnorm.training.run_folder import (
     BEST,
     BEST_OF_PHASE_1,
@@ -44,6 +42,7 @@ from attnorm.training.run_folder import (
     run_lock,
 )
 from attnorm.training.running_metrics import RunningMetrics
+from attnorm.training.runtime import resolve_device, resolve_precision, seed_for
 from attnorm.training.stopping import stop_signals
 
 FIRST_SAMPLES = (1, 100)  # steps with samples beside every `sample_every`, to see early that training works
@@ -141,7 +140,7 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
     with run_lock(run) if processes.is_main else nullcontext():
         # State.
         step, best, phase, damaged = 0, float("inf"), 0, list[str]()
-        running, divergence = RunningMetrics(processes), Divergence(run, skip=config.on_nonfinite == "skip")
+        running, divergence = RunningMetrics(processes), Divergence(run)
         if resuming:
             # A run that was killed before its first checkpoint starts again: it would do the same steps anyway.
             state, damaged = checkpoint.newest(run / CHECKPOINTS)
@@ -181,8 +180,9 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
                 if step % config.log_every == 0 or last:
                     line = running.line()
                     line = line._replace(means=line.means | task.usage())
-                    logger.record(step, line.means | divergence.count(line))
-                    for message in divergence.judge(line):
+                    logger.record(step, line.means)
+                    divergence.stop_if_diverged(line)
+                    for message in divergence.warnings(line):
                         logger.print(message)
                     running.clear()
                 elif saving:  # a run that has diverged must not replace a good checkpoint
@@ -211,8 +211,7 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
                         _save_model(task, run / MODEL, step)
                         logger.sync()
                         state = {"step": step, "best": best, "phase": phase, "checksum": checksum, "metrics": metrics}
-                        state |= {"task": task.state(), "divergence": divergence.state()}
-                        state |= {"lr_factor": task.lr_factor(step)}
+                        state |= {"task": task.state(), "lr_factor": task.lr_factor(step)}
                         checkpoint.save(run / CHECKPOINTS, step, state, config.keep_checkpoints)
                     divergence.last_good = step
                 if stopping:
@@ -249,7 +248,6 @@ def _restore(
             f"--steps {config.steps} does not fit {run}: at step {step} its learning rates already fall towards "
             "another end and would jump: start a new run"
         )
-    divergence.load_state(state["divergence"])
     divergence.last_good = step
     running.load_state(state["metrics"])
     return step, state["best"], state["phase"]

@@ -1,10 +1,15 @@
-"""Which device and number format a run uses."""
+"""Device, number format, compilation and random numbers of a run.
+
+Randomness is a pure function of (seed, step, …): a resumed run draws what the undisturbed run would have drawn.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import torch
+from torch import nn
 
 from attnorm.errors import UserError
 from attnorm.training.config import Precision
@@ -36,3 +41,20 @@ def resolve_precision(name: Precision, device: torch.device) -> Precision:
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """The context that networks run in; losses, moments and spectral norms stay in float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def compile_network(network: nn.Module) -> None:
+    """Compiles what calling `network` does; `network.forward(…)` and a deep copy of it stay as they are."""
+    # Every mode has a graph of its own: with and without gradients, of its own weights or only of its input.
+    network.compile(dynamic=False)
+
+
+def seed_for(seed: int, *purpose: int | str) -> int:
+    """A 63-bit seed for one purpose, such as (seed, step, piece of the batch, "noise")."""
+    digest = hashlib.blake2b(repr((seed, *purpose)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def generator_for(device: torch.device, seed: int, *purpose: int | str) -> torch.Generator:
+    """A fresh generator on `device` for one purpose."""
+    return torch.Generator(device).manual_seed(seed_for(seed, *purpose))

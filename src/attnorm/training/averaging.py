@@ -1,12 +1,15 @@
-"""An exponential moving average of a network's weights, for sampling."""
+"""The generator that is sampled: an exponential moving average of the weights, with standing statistics."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+from attnorm.layers import AttentiveNorm2d
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -42,3 +45,34 @@ class EMA(Generic[Network]):
         copies, buffers = list(self.module.buffers()), list(module.buffers())
         if copies:
             torch._foreach_copy_(copies, buffers)
+
+
+@torch.no_grad()
+def measure_standing_statistics(network: nn.Module, forward: Callable[[int], object], batches: int) -> None:
+    """Replaces the running moments of every batch norm, and of every AttentiveNorm2d with statistics="batch", by their
+    true average over some batches.
+
+    The moving average that training keeps belongs to the raw weights of the last steps, not to an average of weights.
+    `forward(i)` runs the network on batch i. Only the layers measured are in training mode meanwhile: spectral norm and
+    self-sampling stay as in sampling.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    regional = [m for m in network.modules() if isinstance(m, AttentiveNorm2d) and m.statistics == "batch"]
+    network.eval()
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative average
+        norm.train()
+    kept = [(layer.momentum, layer.self_sampling) for layer in regional]
+    for layer in regional:
+        layer.training, layer.self_sampling = True, False  # not `train()`, which would reach spectral norm inside
+    for index in range(batches):
+        for layer in regional:
+            layer.momentum = 1 / (index + 1)  # a cumulative average
+        forward(index)
+    for layer, (momentum_before, sampling) in zip(regional, kept, strict=True):
+        layer.training, layer.momentum, layer.self_sampling = False, momentum_before, sampling
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()
