@@ -95,7 +95,7 @@ def test_a_damaged_file_is_named(prepared, name, content, problem):
 @pytest.mark.parametrize(
     "change, problem",
     [
-        ({"version": 1}, "version: input should be 2"),
+        ({"version": 1}, "version"),
         ({"count": 3}, "images.u8 has 108 bytes, not 81"),
         ({"count": 0}, "count"),
         ({"size": 4}, "images.u8 has 108 bytes, not 192"),
@@ -104,8 +104,8 @@ def test_a_damaged_file_is_named(prepared, name, content, problem):
         ({"class_names": ["one"]}, "labels run from 0 to 1"),
         ({"class_names": "ab"}, "class_names"),
         ({"skipped": [["a"]]}, "skipped"),
-        ({"fingerprint": "removed"}, "fingerprint: field required"),
-        ({"shards": 2}, "unknown field 'shards'"),
+        ({"fingerprint": "removed"}, "fingerprint"),
+        ({"shards": 2}, "shards"),
     ],
 )
 def test_a_description_that_is_invalid_or_contradicts_the_files_is_refused(prepared, change, problem):
