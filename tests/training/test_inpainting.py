@@ -146,7 +146,7 @@ def test_the_model_is_what_the_pipeline_reads_and_the_figures_are_its_composites
     last = log_of(finished_inpainting_run, "metrics.jsonl")[-1]
     for kind, holes in HOLES.items():
         masks = Masks(holes, (32, 32)).batch(0, range(6))
-        filled = np.stack(pipe.fill(list(truth), list(masks), "native"))
+        filled = np.stack(pipe.complete(list(truth), list(masks), "native"))
         expected = reconstruction(truth, filled, masks)
         for name, values in expected._asdict().items():
             assert last[f"refined.{kind}.{name}"] == pytest.approx(values.mean(), rel=1e-6)
