@@ -320,7 +320,7 @@ class InpaintingTask(AdversarialTask):
             x = self._in_unit_range(images[index * size : (index + 1) * size])
             x = self._flipped(self._cropped(x, number, rows), number, rows)
             places = number * self.config.batch_size + np.arange(rows.start, rows.stop)
-            masks = self._masks.batch(seed_for(self.config.seed, "masks"), places.tolist())
+            masks = self._masks.batch(seed_for(self.config.seed, "holes"), places.tolist())
             yield x, torch.from_numpy(masks)[:, None].to(self.device), rows
 
     def _cropped(self, x: Tensor, number: int, rows: slice) -> Tensor:
