@@ -61,7 +61,8 @@ def test_names_are_completed(words, candidate, output):
     assert candidate in [line.split("\t")[0] for line in output("__complete", *words).out.splitlines()]
 
 
-def test_the_classes_of_a_run_are_completed(finished_run, output):
+def test_a_run_and_its_classes_are_completed(finished_run, output):
+    assert f"{finished_run}/" in output("__complete", "visualize", str(finished_run)[:-1]).out.splitlines()
     assert "7" in output("__complete", "visualize", str(finished_run), "--labels", "").out.splitlines()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from glob import escape, glob
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,10 +32,19 @@ def _preset_names(context: Any) -> Iterable[str]:
     return list(PRESETS)
 
 
-def _builtin_names(context: Any) -> Iterable[str]:
+def _models(context: Any) -> Iterable[str]:
+    return [*shipped_models(), *_paths(context)]
+
+
+def _sets(context: Any) -> Iterable[str]:
     from attnorm.data.builtin import BUILTIN
 
-    return list(BUILTIN)
+    return [*BUILTIN, *_paths(context)]
+
+
+def _paths(context: Any) -> list[str]:
+    """Bash offers no files where there is a completer."""
+    return [f"{path}/" if Path(path).is_dir() else path for path in sorted(glob(f"{escape(context.incomplete)}*"))]
 
 
 def _class_names(context: Any) -> Iterable[str]:
@@ -48,13 +58,13 @@ def _class_names(context: Any) -> Iterable[str]:
     return ()
 
 
-# `str | Path` gives a str, and lets the shell offer files too.
+# `str | Path` gives a str, and lets zsh and fish offer files.
 Name = Annotated[str | Path, Parameter(validator=_require_text)]
 _MODEL = "A run, a saved model's folder, a name from `attnorm models`, or ORGANISATION/NAME on the Hub."
-Model = Annotated[Name, Parameter(completer=lambda context: list(shipped_models()), help=_MODEL)]
+Model = Annotated[Name, Parameter(completer=_models, help=_MODEL)]
 ModelName = Annotated[str, Parameter(completer=lambda context: list(shipped_models()))]
 PresetName = Annotated[str, Parameter(completer=_preset_names)]
-Data = Annotated[Name, Parameter(completer=_builtin_names, metavar="DATA")]
+Data = Annotated[Name, Parameter(completer=_sets, metavar="DATA")]
 LabelPair = Annotated[tuple[str, str], Parameter(completer=_class_names)]
 _LABELS = "Class names or indices (default: all classes)."
 Labels = Annotated[list[str] | None, Parameter(completer=_class_names, help=_LABELS)]
