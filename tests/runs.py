@@ -24,6 +24,15 @@ def batch_of(seed=0, count=4, size=32):
     return random.integers(0, 256, (count, size, size, 3), dtype=np.uint8), random.integers(0, 10, count)
 
 
+def weights(network):
+    return {name: p.detach().clone() for name, p in network.named_parameters()}
+
+
+def moved(before, network):
+    """The names of the parameters that differ from `weights` of before."""
+    return {name for name, p in network.named_parameters() if not torch.equal(before[name], p)}
+
+
 def final_state(run):
     return checkpoint.newest(run / "checkpoints")[0]
 
@@ -90,5 +99,6 @@ def run_python(*arguments):
 
 
 def torchrun(*arguments):
-    """Two processes under torchrun."""
-    return run_python("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments)
+    """Two processes under torchrun; they must succeed."""
+    done = run_python("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments)
+    assert done.returncode == 0, done.stderr

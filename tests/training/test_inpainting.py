@@ -18,7 +18,6 @@ from attnorm.metrics.reconstruction import reconstruction
 from attnorm.models.saved import step_of
 from attnorm.training.inpainting import InpaintingTask
 from attnorm.training.loop import read_config
-from attnorm.training.restore import load_raw_inpainter
 from tests.runs import (
     ALONE,
     INPAINT,
@@ -28,9 +27,11 @@ from tests.runs import (
     final_state,
     interrupt,
     log_of,
+    moved,
     refused,
     run_python,
     torchrun,
+    weights,
 )
 
 # Phase 1 ends at the second evaluation, after four of six steps: no error is 99 % lower.
@@ -116,8 +117,7 @@ def test_two_processes_take_the_steps_of_one(branch, pieces, tiny_inpainting_arg
     """Penalty, criterion and all: what is drawn belongs to a place in the batch, whoever has it; what self-sampling
     draws belongs to a piece."""
     arguments = [*tiny_inpainting_arguments, *CONVERGING, "--log_every", "1", "--generator.branch.kind", branch]
-    both = torchrun("-m", "attnorm", *INPAINT, str(tmp_path / "two"), *arguments)
-    assert both.returncode == 0, both.stderr
+    torchrun("-m", "attnorm", *INPAINT, str(tmp_path / "two"), *arguments)
     assert main([*INPAINT, str(tmp_path / "one"), *arguments, "--accumulation", pieces]) == 0
     one, two = log_of(tmp_path / "one"), log_of(tmp_path / "two")
     assert len(one) == len(two) == 6
@@ -189,13 +189,6 @@ def test_rates_that_fall_in_each_phase_go_on_bit_for_bit(tiny_inpainting_argumen
     assert (parts / "best/model.safetensors").read_bytes() == (whole / "best/model.safetensors").read_bytes()
 
 
-def test_samples_show_input_both_stages_truth_and_layout(finished_inpainting_run):
-    sheet = np.asarray(Image.open(finished_inpainting_run / "samples" / "step-0000006.png"))
-    width = 5 * 130 - 2  # five columns of 32 pixels, four times enlarged
-    assert width < sheet.shape[1] < width + 60
-    assert 2 * 130 < sheet.shape[0] < 2 * 130 + 60
-
-
 @pytest.fixture
 def make(tiny_inpainting_config):
     """Builds a task from the tiny configuration with some changes, with its validation pictures."""
@@ -208,14 +201,6 @@ def make(tiny_inpainting_config):
         return task
 
     return build
-
-
-def weights(network):
-    return {name: p.detach().clone() for name, p in network.named_parameters()}
-
-
-def moved(before, network):
-    return {name for name, p in network.named_parameters() if not torch.equal(before[name], p)}
 
 
 def test_phase_1_trains_the_generator_alone_and_phase_2_both(make):
@@ -252,17 +237,6 @@ def test_the_generators_step_takes_its_own_batch_and_gives_the_critic_no_gradien
     assert (seen["critic moves the critic"], seen["generator moves the critic"]) == (True, False)
 
 
-def test_a_critic_without_any_gradient_makes_nothing_that_is_not_a_number(make):
-    task = make(phases__at_step=0)
-    with torch.no_grad():
-        for p in task.critic.parameters():
-            p.zero_()
-    figures = task.step(0, [batch_of(i, size=36) for i in range(3)])
-    assert figures["gradient_penalty"].item() == 2  # (0 - 1)^2 for each critic
-    assert all(torch.isfinite(value) for value in figures.values())
-    assert all(torch.isfinite(p).all() for network in task.networks.values() for p in network.parameters())
-
-
 def test_pieces_have_the_crops_flips_and_holes_of_the_whole_batch(make):
     whole, parts = make(), make(accumulation=2)
     pictures, _ = batch_of(size=36)
@@ -289,32 +263,6 @@ def test_every_crop_is_a_square_of_its_picture_and_all_corners_occur(make):
     assert torch.equal(values[:, 1], (lefts[:, None] + steps)[:, None].expand(-1, 32, -1))
 
 
-def test_the_penalty_of_a_batch_is_the_mean_of_its_halves(make):
-    """What two processes hold is what one holds: the same penalty, and the same gradient of the critics."""
-    pictures, _ = batch_of(size=36)
-    found = []
-    for accumulation in (1, 2):
-        task = make(accumulation=accumulation, generator__branch__kind="none")
-
-        def keep(name, losses, task=task):
-            found.append([p.grad.clone() for p in task.critic.parameters()])
-            return torch.zeros(())
-
-        task._apply = keep
-        found.append(task._update_critic(3, pictures)["gradient_penalty"])
-    torch.testing.assert_close(found[1], found[3])
-    torch.testing.assert_close(found[0], found[2], rtol=1e-4, atol=1e-6)
-
-
-def test_the_saturated_fraction_is_logged(make):
-    task = make()
-    with torch.no_grad():
-        task.generator.refine[-1].bias.fill_(5.0)
-    figures = task.step(0, [batch_of(size=36)])
-    assert figures["saturated_refined"].item() == 1
-    assert figures["saturated_coarse"].item() < 0.5
-
-
 def test_eq_9_with_all_its_weights(make):
     plain, weighted = make(phases__at_step=0), make(phases__at_step=0, reconstruction_weight=2.0, coarse_weight=0.5)
     for task in (plain, weighted):
@@ -335,14 +283,6 @@ def test_held_out_pictures_are_never_trained_on_and_do_not_depend_on_the_seed(ti
     assert np.array_equal(held_out, derive(config, {"seed": 5}).held_out(40))
     assert not np.array_equal(held_out, derive(config, {"val_seed": 5}).held_out(40))
     assert len(derive(config, {"val_data": "elsewhere"}).trained_on(40)) == 40
-
-
-def test_usage_has_the_layouts_figures_of_attentive_normalization_only(make):
-    assert set(make().usage()) == {
-        "generator.attentive.norm.sharpness",
-        "generator.attentive.norm.effective_entities",
-    }
-    assert make(generator__branch__kind="none").usage() == {}
 
 
 @pytest.fixture
@@ -370,25 +310,3 @@ def test_one_image_is_too_few_to_hold_one_out(folders, tiny_inpainting_arguments
         (folders / "train" / f"{i}.png").unlink()
     command = ["train", "inpaint-an-64-cpu", "--data", folders / "train", "--out", folders / "run"]
     assert "too few to hold one out: give --val_data" in refused(capsys, *command, *tiny_inpainting_arguments)
-
-
-def test_masks_of_a_folder_that_are_left_out_are_counted(folders, tiny_inpainting_config, capsys):
-    (folders / "masks").mkdir()
-    good = np.zeros((32, 32), np.uint8)
-    good[:14, :14] = 255
-    Image.fromarray(good).save(folders / "masks" / "good.png")
-    Image.fromarray(np.zeros((32, 32), np.uint8)).save(folders / "masks" / "nothing.png")
-    changes = {"masks.kind": "folder", "masks.folder": str(folders / "masks")}
-    task = InpaintingTask(derive(tiny_inpainting_config, changes), ALONE)
-    err = capsys.readouterr().err
-    assert err.startswith("1 masks of ") and "nothing.png" in err
-    _, hole, _ = next(task._pieces(0, batch_of(size=36)[0]))
-    assert torch.equal(hole[0, 0], torch.from_numpy(good > 0))
-
-
-def test_the_raw_inpainter_is_the_checkpoints_and_not_the_average(finished_inpainting_run):
-    raw = dict(load_raw_inpainter(finished_inpainting_run, read_config(finished_inpainting_run)).named_parameters())
-    averaged = dict(InpaintingPipeline.from_pretrained(finished_inpainting_run).generator.named_parameters())
-    state = final_state(finished_inpainting_run)["task"]["generator"]
-    assert all(torch.equal(value, state[name]) for name, value in raw.items())
-    assert not all(torch.equal(value, averaged[name]) for name, value in raw.items())

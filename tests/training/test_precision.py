@@ -37,22 +37,12 @@ def test_auto_is_bf16_where_the_processor_has_it(capabilities, expected, monkeyp
     assert resolve_precision("auto", CPU) == expected
 
 
-def test_an_older_pytorch_that_cannot_tell_gets_float32(monkeypatch):
-    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert resolve_precision("auto", CPU) == "float32"
-
-
 @pytest.mark.parametrize("supported", [True, False])
 def test_auto_on_a_gpu_ignores_emulated_bf16(supported, monkeypatch):
     monkeypatch.setattr(
         torch.cuda, "is_bf16_supported", lambda including_emulation=True: supported or including_emulation
     )
     assert resolve_precision("auto", CUDA) == ("bf16" if supported else "float32")
-
-
-@pytest.mark.parametrize("name", ["float32", "bf16"])
-def test_a_named_format_is_taken_as_it_is(name):
-    assert resolve_precision(name, CPU) == name
 
 
 @pytest.mark.parametrize(("name", "dtype"), [("float32", torch.float32), ("bf16", torch.bfloat16)])
