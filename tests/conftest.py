@@ -89,11 +89,15 @@ def tiny_inpainting_config():
 @pytest.fixture(scope="session")
 def finished_inpainting_run(tiny_inpainting_arguments, tmp_path_factory):
     """A run of six steps, three in each phase, that nothing disturbed; copy it before you change it."""
+    return trained(
+        "inpaint-an-64-cpu", tmp_path_factory.mktemp("finished-inpainting") / "run", tiny_inpainting_arguments
+    )
+
+
+def trained(preset, run, arguments):
     from attnorm.cli import main
 
-    run = tmp_path_factory.mktemp("finished-inpainting") / "run"
-    training = ["train", "inpaint-an-64-cpu", "--data", "digits", "--out", str(run)]
-    assert main([*training, *tiny_inpainting_arguments]) == 0
+    assert main(["train", preset, "--data", "digits", "--out", str(run), *arguments]) == 0
     return run
 
 
@@ -108,11 +112,7 @@ def as_arguments(changes):
 @pytest.fixture(scope="session")
 def finished_run(tiny_arguments, tmp_path_factory):
     """A run of six steps that nothing disturbed; copy it before you change it."""
-    from attnorm.cli import main
-
-    run = tmp_path_factory.mktemp("finished") / "run"
-    assert main(["train", "an-gan-digits", "--data", "digits", "--out", str(run), *tiny_arguments]) == 0
-    return run
+    return trained("an-gan-digits", tmp_path_factory.mktemp("finished") / "run", tiny_arguments)
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from typing import Literal
 
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydantic import Field
 
 from attnorm.config import (
@@ -19,7 +17,6 @@ from attnorm.config import (
     read_json,
     read_yaml,
     to_yaml,
-    whole_number,
 )
 from attnorm.errors import UserError
 from attnorm.presets import PRESETS, get_preset
@@ -123,7 +120,9 @@ def test_json_is_read_with_the_same_messages(tmp_path):
 )
 def test_an_override_sets_one_field(arguments, path, value):
     before = derive(Sample(), {"net.layer.bound": 3.0})
-    assert override(before, arguments) == derive(before, {path: value})
+    after = override(before, arguments)
+    assert after == derive(before, {path: value})
+    assert {name for name, *_ in differences(before, after)} <= {path}
 
 
 @pytest.mark.parametrize(
@@ -144,41 +143,15 @@ def test_a_bad_override_is_refused(arguments, message):
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_survives_the_way_through_a_yaml_file(name, tmp_path):
+def test_every_preset_survives_the_way_through_a_yaml_file_and_the_command_line(name, tmp_path):
     config = get_preset(name)
     if isinstance(config, ClassConditionalConfig):
         config = config.for_classes(["no", "1e3", "012", "a: b", "ä", "null", "1_0", "0x1f", " padded "])
     path = tmp_path / "config.yaml"
     path.write_text(to_yaml(config), encoding="utf-8")
     assert parse(type(config), read_yaml(path), "here") == config
-
-
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
-numbers = st.integers(-(10**20), 10**20) | st.floats(width=64)
-scalars = st.none() | st.booleans() | numbers | texts
-anything = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=2))
-FIELDS = [(name, field) for name in ("an-gan-digits", "inpaint-an-64-cpu") for field in flat(PRESETS[name])]
-
-
-@settings(derandomize=True, max_examples=60, deadline=None)
-@given(st.sampled_from(FIELDS), anything)
-def test_any_value_in_any_field_is_refused_in_one_sentence_or_survives_yaml_and_the_command_line(field, value):
-    preset, name = PRESETS[field[0]], field[1]
-    try:
-        config = derive(preset, {name: value}, "here")
-    except UserError:  # anything else would be a fault
-        return
-    assert parse(type(config), yaml.safe_load(to_yaml(config)), "here") == config
-    arguments = [f"--{name}={yaml.safe_dump(value, width=10**9)}" for name, value in flat(config).items()]
-    assert override(preset, arguments) == config
-
-
-@pytest.mark.parametrize("content", [b"a: [1,", b"\t- x", b"\xff\xfe\x00\x01\xff"])
-def test_a_broken_yaml_file_is_refused_with_its_name(content, tmp_path):
-    path = tmp_path / "c.yaml"
-    path.write_bytes(content)
-    assert refusal(read_yaml, path).startswith(f"{path} is not valid YAML")
-    assert refusal(read_yaml, tmp_path / "none.yaml").startswith(f"cannot read {tmp_path / 'none.yaml'}")
+    arguments = [f"--{field}={yaml.safe_dump(value, width=10**9)}" for field, value in flat(config).items()]
+    assert override(get_preset(name), arguments) == config
 
 
 @pytest.mark.promise
@@ -187,24 +160,6 @@ def test_yaml_cannot_make_objects(tmp_path):
     path.write_text(f"a: !!python/object/apply:pathlib.Path.touch [{tmp_path / 'made'}]\n")
     assert "not valid YAML" in refusal(read_yaml, path)
     assert not (tmp_path / "made").exists()
-
-
-def test_derive_changes_nested_fields_checks_them_and_leaves_the_original():
-    before = Sample()
-    after = derive(before, {"net.layer.scale": 9.0, "steps": 3})
-    assert [*differences(before, after)] == [("steps", 10, 3), ("net.layer.scale", 1.0, 9.0)]
-    assert before == Sample()
-    for changes in ({"steps": 0}, {"stepz": 1}):
-        with pytest.raises(ValueError):
-            derive(before, changes)
-
-
-def test_a_whole_number_is_one_of_any_library():
-    import numpy as np
-    import torch
-
-    assert [whole_number("n", value) for value in (3, np.int64(3), torch.tensor(3))] == [3, 3, 3]
-    assert refusal(whole_number, "n", 3.7) == "n must be a whole number, got 3.7"
 
 
 @pytest.mark.parametrize(

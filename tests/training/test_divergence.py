@@ -2,6 +2,7 @@
 
 import copy
 import math
+import signal
 
 import pytest
 import torch
@@ -14,7 +15,8 @@ from attnorm.training.class_conditional import ClassConditionalTask
 from attnorm.training.divergence import LINES, Divergence
 from attnorm.training.inpainting import InpaintingTask
 from attnorm.training.running_metrics import Line
-from tests.runs import ALONE, DIGITS, batch_of, differences, final_state, log_of, refused, torchrun
+from tests.runs import ALONE, DIGITS, batch_of, differences, final_state, log_of, refused
+from tests.two_processes import run_two
 
 NAN = math.nan
 
@@ -108,8 +110,8 @@ def test_a_run_skips_counts_and_remembers(poison, tiny_arguments, tmp_path, caps
     assert log_of(run)[-1]["skipped_steps"] == 2
 
 
-ONE_SPOILT = """
-import os, sys, torch
+SECOND_ONLY = """
+import os, signal, sys, torch
 from attnorm.cli import main
 from attnorm.training import class_conditional
 
@@ -117,6 +119,8 @@ loss, seen = class_conditional.hinge_discriminator_loss, []
 
 def spoilt(real, fake):
     seen.append(None)
+    if len(seen) == 3 and os.environ["RANK"] == "1":
+        signal.raise_signal(signal.SIGTERM)
     return loss(real, fake) * (float("nan") if len(seen) == 2 and os.environ["RANK"] == "1" else 1)
 
 class_conditional.hinge_discriminator_loss = spoilt
@@ -125,11 +129,14 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_all_processes_skip_what_is_spoilt_in_one(tiny_arguments, tmp_path):
-    (tmp_path / "program.py").write_text(ONE_SPOILT)
-    more = ["--on_nonfinite", "skip", "--steps", "4", "--log_every", "1", "--sample_every", "4"]
-    torchrun(str(tmp_path / "program.py"), *DIGITS, str(tmp_path / "run"), *tiny_arguments, *more)
-    log = log_of(tmp_path / "run")
+@pytest.mark.promise
+def test_all_processes_skip_what_is_spoilt_in_one_and_stop_together_when_one_is_asked(tiny_arguments, tmp_path):
+    run, more = tmp_path / "run", ["--on_nonfinite", "skip", "--steps", "20", "--log_every", "1"]
+    both = run_two(lambda rank: ["-c", SECOND_ONLY, *DIGITS, str(run), *tiny_arguments, *more])
+    assert [process.returncode for process in both] == [128 + signal.SIGTERM] * 2, both[1].stderr
+    assert "stopped at step 4; continue with" in both[0].stdout
+    assert final_state(run)["step"] == 4  # the answer travels while a step is computed
+    log = log_of(run)
     assert [line["skipped_steps"] for line in log] == [0, 1, 1, 1]
     assert ["gradient_d" in line for line in log] == [True, False, True, True]
     assert all(math.isfinite(value) for line in log for value in line.values())

@@ -88,6 +88,7 @@ def test_a_resumed_run_evaluates_again_what_came_after_its_checkpoint_and_keeps_
     assert all(torch.equal(best[key], again[key]) for key in best)
 
 
+@pytest.mark.promise
 def test_the_metrics_are_those_of_the_saved_model(train):
     run = train("run", "--evaluate_every", "4", "--evaluation.metrics", "fd", "--evaluation.num_real", "0")
     lines, config = log_of(run, "metrics.jsonl"), loop.read_config(run)

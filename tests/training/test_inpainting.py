@@ -1,7 +1,6 @@
 """Inpainting runs: both phases, their resume, several processes, validation pictures, and one step from inside."""
 
 import contextlib
-import signal
 
 import numpy as np
 import pytest
@@ -28,11 +27,10 @@ from tests.runs import (
     interrupt,
     log_of,
     moved,
-    refused,
-    run_python,
-    torchrun,
+    run_killed,
     weights,
 )
+from tests.two_processes import run_two
 
 # Phase 1 ends at the second evaluation, after four of six steps: no error is 99 % lower.
 CONVERGING = ("--phases.at_step", "null", "--phases.improvement", "0.99", "--phases.patience", "1")
@@ -79,21 +77,7 @@ def test_a_run_interrupted_in_either_phase_goes_on_bit_for_bit(
 @pytest.mark.promise
 def test_a_run_killed_in_phase_2_goes_on_bit_for_bit(finished_inpainting_run, tiny_inpainting_arguments, tmp_path):
     run = tmp_path / "run"
-    program = (
-        "import os, signal, sys, torch\n"
-        "from attnorm.cli import main\n"
-        "from attnorm.training.inpainting import InpaintingTask as Task\n"
-        "update = Task._update_generator\n"
-        "def patched(self, number, *rest):\n"
-        "    if self.phases.is_adversarial(3) and number == 3 + 2 * 3 + 2:  # the generator's batch of step 5\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return update(self, number, *rest)\n"
-        "Task._update_generator = patched\n"
-        "torch.set_num_threads(1)\n"
-        "main(sys.argv[1:])\n"
-    )
-    killed = run_python("-c", program, *INPAINT, str(run), *tiny_inpainting_arguments)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    run_killed(InpaintingTask, 4, *INPAINT, str(run), *tiny_inpainting_arguments)
     assert final_state(run)["step"] == 4
     assert main(["resume", str(run)]) == 0
     assert_same_run(run, finished_inpainting_run)
@@ -117,7 +101,8 @@ def test_two_processes_take_the_steps_of_one(branch, pieces, tiny_inpainting_arg
     """Penalty, criterion and all: what is drawn belongs to a place in the batch, whoever has it; what self-sampling
     draws belongs to a piece."""
     arguments = [*tiny_inpainting_arguments, *CONVERGING, "--log_every", "1", "--generator.branch.kind", branch]
-    torchrun("-m", "attnorm", *INPAINT, str(tmp_path / "two"), *arguments)
+    both = run_two(lambda rank: ["-m", "attnorm", *INPAINT, str(tmp_path / "two"), *arguments])
+    assert [process.returncode for process in both] == [0, 0], both[0].stderr
     assert main([*INPAINT, str(tmp_path / "one"), *arguments, "--accumulation", pieces]) == 0
     one, two = log_of(tmp_path / "one"), log_of(tmp_path / "two")
     assert len(one) == len(two) == 6
@@ -153,6 +138,7 @@ def test_the_model_is_what_the_pipeline_reads_and_the_figures_are_its_composites
     assert last["l1"] > 0
 
 
+@pytest.mark.promise
 def test_the_best_model_of_each_phase_has_its_highest_mean_psnr(finished_inpainting_run):
     lines = log_of(finished_inpainting_run, "metrics.jsonl")
     scores = {line["step"]: -np.mean([line[f"refined.{kind}.psnr"] for kind in HOLES]) for line in lines}
@@ -218,25 +204,7 @@ def test_phase_1_trains_the_generator_alone_and_phase_2_both(make):
         assert all(p.grad is None for network in task.networks.values() for p in network.parameters())
 
 
-def test_the_generators_step_takes_its_own_batch_and_gives_the_critic_no_gradient(make):
-    task, seen = make(phases__at_step=0), {}
-    update_critic, update_generator, apply = task._update_critic, task._update_generator, task._apply
-    task._update_critic = lambda number, x: (seen.setdefault("critic", []).append(number), update_critic(number, x))[1]
-
-    def generator(number, x, adversarial):
-        seen["generator"] = number
-        return update_generator(number, x, adversarial)
-
-    def watched(name, losses):
-        seen[f"{name} moves the critic"] = any(p.grad is not None for p in task.critic.parameters())
-        return apply(name, losses)
-
-    task._update_generator, task._apply = generator, watched
-    task.step(2, [batch_of(i, size=36) for i in range(3)])
-    assert (seen["critic"], seen["generator"]) == ([6, 7], 8)
-    assert (seen["critic moves the critic"], seen["generator moves the critic"]) == (True, False)
-
-
+@pytest.mark.promise
 def test_pieces_have_the_crops_flips_and_holes_of_the_whole_batch(make):
     whole, parts = make(), make(accumulation=2)
     pictures, _ = batch_of(size=36)
@@ -263,6 +231,7 @@ def test_every_crop_is_a_square_of_its_picture_and_all_corners_occur(make):
     assert torch.equal(values[:, 1], (lefts[:, None] + steps)[:, None].expand(-1, 32, -1))
 
 
+@pytest.mark.promise
 def test_eq_9_with_all_its_weights(make):
     plain, weighted = make(phases__at_step=0), make(phases__at_step=0, reconstruction_weight=2.0, coarse_weight=0.5)
     for task in (plain, weighted):
@@ -303,10 +272,3 @@ def test_a_flat_folder_and_validation_pictures_of_another(folders, tiny_inpainti
     assert main([*command, "--out", str(run), *tiny_inpainting_arguments, "--steps", "2"]) == 0
     assert "6 images at 36x36" in capsys.readouterr().out
     assert main(["resume", str(run), "--steps", "4"]) == 0
-
-
-def test_one_image_is_too_few_to_hold_one_out(folders, tiny_inpainting_arguments, capsys):
-    for i in range(1, 6):
-        (folders / "train" / f"{i}.png").unlink()
-    command = ["train", "inpaint-an-64-cpu", "--data", folders / "train", "--out", folders / "run"]
-    assert "too few to hold one out: give --val_data" in refused(capsys, *command, *tiny_inpainting_arguments)

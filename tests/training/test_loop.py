@@ -16,11 +16,12 @@ from attnorm.cli import main
 from attnorm.config import derive, to_dict
 from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
-from attnorm.training import checkpoint, logger, loop, stopping
+from attnorm.models.class_conditional import Generator
+from attnorm.training import checkpoint, logger, loop
 from attnorm.training.class_conditional import ClassConditionalTask
 from attnorm.training.restore import load_raw_generator
 from attnorm.training.running_metrics import RunningMetrics
-from attnorm.training.stopping import STOP_SIGNALS, stop_signals
+from attnorm.training.stopping import STOP_SIGNALS
 from tests.runs import (
     ALONE,
     DIGITS,
@@ -31,9 +32,10 @@ from tests.runs import (
     final_state,
     interrupt,
     log_of,
+    moved,
     refused,
+    run_killed,
     run_python,
-    torchrun,
 )
 
 KILLED = """
@@ -44,12 +46,6 @@ from attnorm.training.class_conditional import ClassConditionalTask as Task
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
-
-def between_the_updates():
-    update = Task._update_generator
-    def patched(self, step, share):
-        return die() if step == 5 else update(self, step, share)
-    Task._update_generator = patched
 
 def in_a_checkpoint():
     save = torch.save
@@ -77,11 +73,14 @@ main(sys.argv[2:])
 
 
 @pytest.mark.promise
-@pytest.mark.parametrize(("moment", "left"), [("between_the_updates", 4), ("in_a_checkpoint", 2), ("in_the_model", 2)])
+@pytest.mark.parametrize(("moment", "left"), [("between the updates", 4), ("in_a_checkpoint", 2), ("in_the_model", 2)])
 def test_a_killed_and_resumed_run_is_bitwise_the_undisturbed_one(moment, left, finished_run, tiny_arguments, tmp_path):
     run = tmp_path / "run"
-    killed = run_python("-c", KILLED, moment, *DIGITS, str(run), *tiny_arguments)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    if moment == "between the updates":
+        run_killed(ClassConditionalTask, 5, *DIGITS, str(run), *tiny_arguments)
+    else:
+        killed = run_python("-c", KILLED, moment, *DIGITS, str(run), *tiny_arguments)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert final_state(run)["step"] == left
     assert main(["resume", str(run)]) == 0
     assert_same_run(run, finished_run)
@@ -168,7 +167,9 @@ def test_the_saved_configuration_is_complete_with_its_precision_resolved(
 @pytest.mark.promise
 def test_two_processes_take_the_steps_of_one_with_two_pieces(tiny_arguments, tmp_path):
     arguments = [*tiny_arguments, "--steps", "20", "--log_every", "1", "--sample_every", "20"]
-    torchrun("-m", "attnorm", *DIGITS, str(tmp_path / "two"), *arguments)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "attnorm"]
+    both = run_python(*launch, *DIGITS, str(tmp_path / "two"), *arguments)
+    assert both.returncode == 0, both.stderr
     assert main([*DIGITS, str(tmp_path / "one"), *arguments, "--accumulation", "2"]) == 0
     one, two = log_of(tmp_path / "one"), log_of(tmp_path / "two")
     assert len(one) == len(two) == 20
@@ -300,39 +301,15 @@ def test_a_broken_disk_is_one_sentence_and_the_run_continues_later(
 def test_the_raw_generator_is_the_checkpoints_and_without_averaging_the_saved_one(
     finished_run, tiny_arguments, tmp_path
 ):
-    from attnorm import ClassConditionalPipeline
-
     run, plain = tmp_path / "run", [*tiny_arguments, "--ema_half_life", "0", "--steps", "2"]
     assert main([*DIGITS, str(run), *plain]) == 0
     raw = load_raw_generator(run, loop.read_config(run))
-    saved = ClassConditionalPipeline.from_pretrained(run).generator.state_dict()
-    assert not raw.training
-    for name, value in raw.state_dict().items():
-        torch.testing.assert_close(value, saved[name], msg=name)  # standing statistics too
-    raw = dict(load_raw_generator(finished_run, loop.read_config(finished_run)).named_parameters())
-    averaged = dict(ClassConditionalPipeline.from_pretrained(finished_run).generator.named_parameters())
-    state = final_state(finished_run)["task"]["generator"]
-    assert all(torch.equal(value, state[name]) for name, value in raw.items())
-    assert not all(torch.equal(value, averaged[name]) for name, value in raw.items())
-
-
-def test_a_stop_that_another_process_was_sent_leaves_the_first_ctrl_c_here_a_first(monkeypatch):
-    class Answer:
-        def wait(self):
-            pass
-
-    def all_reduce(number, *rest, **options):
-        number.fill_(max(int(number), signal.SIGINT))  # as the other process was sent
-        return Answer()
-
-    monkeypatch.setattr(stopping.distributed, "new_group", lambda **options: None)
-    monkeypatch.setattr(stopping.distributed, "all_reduce", all_reduce)
-    with stop_signals(2) as stop:
-        assert [stop.asked(), stop.asked()] == [False, True]
-        signal.raise_signal(signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert stop.number == signal.SIGINT
+    saved = Generator.from_pretrained(run / "model")
+    torch.testing.assert_close(dict(raw.state_dict()), dict(saved.state_dict()))  # standing statistics too
+    raw = load_raw_generator(finished_run, loop.read_config(finished_run))
+    state = final_state(finished_run)["task"]
+    assert moved(state["generator"], raw) == set()
+    assert moved(state["ema"], raw)
 
 
 def test_the_images_of_a_batch_are_drawn_from_those_that_are_trained_on(tiny_inpainting_config):

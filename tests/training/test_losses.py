@@ -1,8 +1,11 @@
 """The hinge losses against figures worked out by hand."""
 
+import pytest
 import torch
 
 from attnorm.training.losses import hinge_discriminator_loss, hinge_generator_loss
+
+pytestmark = pytest.mark.promise
 
 
 def test_discriminator_loss_by_hand():

@@ -4,9 +4,7 @@ import math
 
 import pytest
 import torch
-from torch import distributed
 
-from attnorm.training.distributed import Processes
 from attnorm.training.running_metrics import RunningMetrics
 from tests.runs import ALONE
 
@@ -42,22 +40,3 @@ def test_sums_go_on_from_a_copied_state_bit_for_bit():
     resumed = running(*steps[5:], first=5, state=state)
     assert resumed.line() == running(*steps).line()
     assert resumed.line().missing == {"b": 1}
-
-
-def test_a_spoilt_step_of_one_of_several_processes_counts_whole(monkeypatch):
-    """The other process has seen nothing but ones."""
-
-    def all_reduce(mine, operation):
-        if operation == distributed.ReduceOp.SUM:
-            mine += torch.tensor([[4.0], [4.0]], dtype=mine.dtype)
-        else:
-            mine.copy_(torch.minimum(mine, torch.tensor([[4.0], [INF]], dtype=mine.dtype)))
-
-    monkeypatch.setattr(distributed, "all_reduce", all_reduce)
-    both = Processes(torch.device("cpu"), 0, 2)
-    assert running({"a": 1.0}, {"a": NAN}, {"a": NAN}, {"a": NAN}, processes=both).line() == (
-        4,
-        {"a": 1.0},
-        {"a": 3},
-        {"a": 1},
-    )

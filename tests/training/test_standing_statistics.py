@@ -8,6 +8,8 @@ from attnorm import AttentiveNorm2d
 from attnorm.layers.spectral import spectral_norm
 from attnorm.training.standing_statistics import measure_standing_statistics
 
+pytestmark = pytest.mark.promise
+
 
 def batches(count=5):
     """Batches of different scale and shift: their moments differ, and a moving average would prefer the last."""
