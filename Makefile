@@ -1,18 +1,18 @@
-# `make demo` and `make test` need Python 3.10 to 3.13 and make; PYTHON=python3.12 chooses one.
+# `make demo` and `make test` need Python 3.11 to 3.13 and make; PYTHON=python3.12 chooses one.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO ?= runs/demo
-BENCH ?= docs/performance
+BENCH ?= runs/bench
 
-.PHONY: setup demo test lint bench bench-compile faults docs clean
+.PHONY: setup demo test lint bench faults docs clean
 
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else \
-	    "attnorm needs Python 3.10 to 3.13, not %d.%d: make PYTHON=python3.12 …" % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else \
+	    "attnorm needs Python 3.11 to 3.13, not %d.%d: make PYTHON=python3.12 …" % v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,data,eval,figures,export,dev]'
@@ -22,7 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	@if [ -e $(DEMO) ]; then mv $(DEMO) $(DEMO)-$$(date +%Y%m%d-%H%M%S); fi
 	$(BIN)/attnorm train demo-digits --data digits --out $(DEMO)
-	$(BIN)/attnorm generate $(DEMO) --count 10 -o $(DEMO)/digits.png
+	$(BIN)/attnorm generate $(DEMO) --per-class 10 -o $(DEMO)/digits.png
 	$(BIN)/attnorm visualize $(DEMO) --count 10 -o $(DEMO)/layouts.png
 	$(BIN)/attnorm contact-sheet $(DEMO) -o $(DEMO)/sheet.png
 
@@ -36,26 +36,15 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-BENCHMARK = $(BIN)/attnorm bench
-records = --json $(BENCH)/$(1).json --plot $(BENCH)/$(1).png
-
-# About ten minutes on two processors that do nothing else; BENCH=FOLDER puts the records elsewhere.
+# About ten minutes on two processors that do nothing else; BENCH=FOLDER says where the records go.
 bench: setup
-	$(BENCHMARK) layer --limit 1 --rounds 11 $(call records,layer)
-	$(BENCHMARK) layer --dtype bfloat16 --only 'regional_norm cpp' AttentiveNorm2d $(call records,layer-bf16)
-	$(BENCHMARK) layer --sizes 32 --batch 16 --channels 256 --only 'regional_norm cpp' $(call records,layer-wide)
-	$(BENCHMARK) layer --sizes 128 256 512 1024 2048 --passes forward --only 'regional_norm cpp' \
-	    $(call records,layer-growth)
-	$(BENCHMARK) train --plain --profile sn-gan-star sa-gan an-gan --rounds 7 $(call records,train)
-	$(BENCHMARK) data $(call records,data)
-	$(BENCHMARK) generate $(call records,generate)
-	$(BENCHMARK) inpaint --rounds 3 --limit 60 $(call records,inpaint)
-	$(BENCHMARK) report $(BENCH) -o $(BENCH)/README.md
-
-# What torch.compile makes of the same steps; the compilation itself takes minutes.
-bench-compile: setup
-	$(BENCHMARK) train --sizes 32 --systems sn-gan-star an-gan --compile --rounds 5 $(call records,train-compiled)
-	$(BENCHMARK) report $(BENCH) -o $(BENCH)/README.md
+	$(BIN)/python benchmarks/layer.py --literal --limit 1 --rounds 11 --json $(BENCH)/layer.json
+	$(BIN)/python benchmarks/layer.py --dtype bfloat16 --limit 1 --json $(BENCH)/layer-bf16.json
+	$(BIN)/python benchmarks/layer.py --sizes 32 --batch 16 --channels 256 --json $(BENCH)/layer-wide.json
+	$(BIN)/python benchmarks/training_step.py --json $(BENCH)/training-step.json
+	$(BIN)/python benchmarks/data_reading.py --json $(BENCH)/data-reading.json
+	$(BIN)/python benchmarks/generation.py --json $(BENCH)/generation.json
+	$(BIN)/python benchmarks/inpainting.py --rounds 3 --json $(BENCH)/inpainting.json
 
 # The site in build/site: any warning, a link that leads nowhere and a request to another host fail it.
 docs: $(VENV)/.docs-installed

@@ -1,8 +1,8 @@
-"""Disturbs real runs in every way that docs/reliability.md speaks of, and writes down what became of them.
+"""Disturbs real runs in every way that docs/reliability.md lists, and reports the results.
 
     python benchmarks/faults.py [kills] [--kills 100] [--json FILE] [--markdown FILE]
 
-It takes minutes, needs no GPU, and leaves with 1 if anything was not as promised.
+It takes minutes and needs no GPU; the exit code is 1 if a promise was broken.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from harness import disks, kills, memory, processes
 
-from attnorm.benchmarks.machine import describe_machine, machine
+from attnorm.bench import describe_machine, machine
 from attnorm.errors import UserError
 
 PARTS: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
@@ -37,11 +37,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs to kill at a time (1)")
     parser.add_argument("--folder", type=Path, help="where the runs go; failed ones stay there (a temporary folder)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure here")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the summary here too")
     args = parser.parse_args(argv)
     if unknown := sorted(set(args.parts) - PARTS.keys()):
-        parser.error(f"there is no part {unknown[0]!r}: choose of {', '.join(PARTS)}")
+        parser.error(f"unknown part {unknown[0]!r}: choose from {', '.join(PARTS)}")
     folder = args.folder or Path(tempfile.mkdtemp(prefix="attnorm-faults-"))
     folder.mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = {"machine": machine(torch.device("cpu"))}
@@ -54,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
             report[part] = PARTS[part](folder / part, args)
         except UserError as error:
             parser.error(str(error))
-        except (OSError, LookupError, RuntimeError) as error:  # what it builds on is not there; other parts may be well
+        except (OSError, LookupError, RuntimeError) as error:  # other parts may still work
             report[part] = {"failures": [f"broken off: {error}"]}
         if args.json is not None:
             args.json.write_text(json.dumps(report, indent=1) + "\n")
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def summary(report: dict[str, Any]) -> str:
-    """The figures as a Markdown table, and every failure as a line."""
+    """The results as a Markdown table, and one line per failure."""
     found = report["machine"]
     rows = [f"{describe_machine(found)}; {found['system']}; {found['date']}", "", "| part | result |", "|---|---|"]
     for part in PARTS:

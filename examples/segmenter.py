@@ -1,22 +1,23 @@
-"""A small segmenter of building fronts, four times: with no layer, instance norm, attentive normalization or both.
+"""A small segmenter of digits, four times: with no layer, instance norm, attentive normalization or both.
 
     python examples/segmenter.py --seeds 0 1 2
 
-The built-in `facades-synthetic` draws each picture with the true map of its ten parts, from sky to ground. A network of
-3 x 3 convolutions sees 11 pixels; the layer lets a pixel know of all others. It needs `attnorm[train]`.
+Every pixel is ground or belongs to a 0, a 1, … or a 9: eleven classes. A network of 3 x 3 convolutions sees 11 of the
+16 pixels of a side; the layer lets a pixel know of all others. It needs `attnorm[train,data]`.
 """
 
 import argparse
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from attnorm import AttentiveNorm2d, orthogonal_loss
-from attnorm.data.facades import REGIONS, render_facade
+from attnorm.data.builtin import load_builtin
 from attnorm.metrics.layout import layout_usage, record_layouts
+
+CLASSES = 11  # ground and ten digits
 
 LAYERS: dict[str, Callable[[int, float], nn.Module]] = {
     "none": lambda channels, temperature: nn.Identity(),
@@ -27,35 +28,36 @@ LAYERS: dict[str, Callable[[int, float], nn.Module]] = {
 
 
 def segmenter(layer: str, temperature: float = 0.3, channels: int = 32) -> nn.Sequential:
-    """(b, 3, h, w) -> (b, 10, h, w). The convolutions start alike whatever the layer between them is."""
-    convs = [nn.Conv2d(c, channels, 3, padding=1) for c in (3, *[channels] * 4)]
-    head = nn.Conv2d(channels, len(REGIONS), 1)
+    """(b, 1, h, w) -> (b, 11, h, w). The convolutions start alike whatever the layer between them is."""
+    convs = [nn.Conv2d(c, channels, 3, padding=1) for c in (1, *[channels] * 4)]
+    head = nn.Conv2d(channels, CLASSES, 1)
     body = [module for conv in convs for module in (conv, nn.ReLU())]
     body.insert(5, LAYERS[layer](channels, temperature))  # after the third convolution
     return nn.Sequential(*body, head)
 
 
-def facades(first: int, count: int, size: int = 32) -> tuple[Tensor, Tensor]:
-    """Pictures (count, 3, size, size) in [-1, 1] and their parts (count, size, size)."""
-    drawn = [render_facade(0, index, size) for index in range(first, first + count)]
-    images = torch.from_numpy(np.stack([facade.image for facade in drawn])).permute(0, 3, 1, 2) / 127.5 - 1
-    return images, torch.from_numpy(np.stack([facade.regions for facade in drawn])).long()
+def digits(size: int = 16) -> tuple[Tensor, Tensor]:
+    """Images (n, 1, size, size) in [-1, 1] and each pixel's class (n, size, size): 0 for ground, k + 1 for digit k."""
+    dataset = load_builtin("digits", size)
+    grey = torch.from_numpy(dataset.images[..., 0])
+    labels = torch.from_numpy(dataset.labels)[:, None, None]
+    return grey[:, None] / 127.5 - 1, torch.where(grey >= 128, labels + 1, 0)
 
 
 def mean_iou(found: Tensor, true: Tensor) -> float:
-    """Intersection over union of each part over all pictures, and its mean over the parts that occur."""
-    pairs = torch.bincount(true.flatten() * len(REGIONS) + found.flatten(), minlength=len(REGIONS) ** 2)
-    confusion = pairs.reshape(len(REGIONS), -1).double()
+    """Intersection over union of each class over all images, and its mean over the classes that occur."""
+    pairs = torch.bincount(true.flatten() * CLASSES + found.flatten(), minlength=CLASSES**2)
+    confusion = pairs.reshape(CLASSES, -1).double()
     union = confusion.sum(0) + confusion.sum(1) - confusion.diag()
     return (confusion.diag() / union)[union > 0].mean().item()
 
 
-def train(network: nn.Module, images: Tensor, regions: Tensor, steps: int, seed: int) -> None:
+def train(network: nn.Module, images: Tensor, classes: Tensor, steps: int, seed: int) -> None:
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
     order = torch.Generator().manual_seed(seed)  # its own, so that self-sampling does not change the batches
     for _ in range(steps):
         batch = torch.randint(len(images), (16,), generator=order)
-        loss = functional.cross_entropy(network(images[batch]), regions[batch]) + 1e-3 * orthogonal_loss(network)
+        loss = functional.cross_entropy(network(images[batch]), classes[batch]) + 1e-3 * orthogonal_loss(network)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -63,20 +65,21 @@ def train(network: nn.Module, images: Tensor, regions: Tensor, steps: int, seed:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=500, help="of training, batch 16 (500)")
-    parser.add_argument("--pictures", type=int, default=240, help="to train on; half as many others test (240)")
+    parser.add_argument("--steps", type=int, default=1000, help="of training, batch 16 (1000)")
+    parser.add_argument("--images", type=int, default=1200, help="to train on; the others test (1200)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="each trains every network once (0)")
     parser.add_argument("--layers", nargs="+", choices=list(LAYERS), default=list(LAYERS), help="(all)")
     parser.add_argument("--temperature", type=float, default=0.3, help="of attentive normalization (0.3)")
     args = parser.parse_args(argv)
 
-    images, regions = facades(0, args.pictures)
-    unseen, truth = facades(args.pictures, max(1, args.pictures // 2))
+    images, classes = digits()
+    unseen, truth = images[args.images :], classes[args.images :]
+    images, classes = images[: args.images], classes[: args.images]
     for seed in args.seeds:
         for layer in args.layers:
             torch.manual_seed(seed)
             network = segmenter(layer, args.temperature)
-            train(network, images, regions, args.steps, seed)
+            train(network, images, classes, args.steps, seed)
             with torch.no_grad(), record_layouts(network.eval()) as layouts:
                 found = network(unseen).argmax(1)
             parameters = sum(p.numel() for p in network.parameters())

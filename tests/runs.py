@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from attnorm.cli import main
+from attnorm.metrics.distributed import Processes
 from attnorm.training import checkpoint
-from attnorm.training.distributed import Processes
 
 DIGITS = ("train", "an-gan-digits", "--data", "digits", "--out")
 INPAINT = ("train", "inpaint-an-64-cpu", "--data", "digits", "--out")

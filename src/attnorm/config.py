@@ -74,7 +74,8 @@ def describe(error: ValidationError, kind: type[BaseModel]) -> str:
 def suggest_field(name: str, kind: type[BaseModel]) -> str:
     """A ", did you mean …?" for a misspelt field: every field that ends so, else the nearest; or an empty string."""
     known = list(field_names(kind))
-    same_end = [field for field in known if field.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
+    same_end = [field for field in known if field.endswith(f".{name}")]
+    same_end = same_end or [field for field in known if field.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
     return f", did you mean {' or '.join(map(repr, same_end))}?" if same_end else nearest(name, known)
 
 
@@ -162,15 +163,18 @@ def parse_overrides(arguments: list[str], config: BaseModel) -> dict[str, Any]:
     Several values after one name make a list: `--generator.channels 64 64 32`. Dashes in names are underscores.
 
     Raises:
-        UserError: an argument that is no override, or a value that is not YAML.
+        UserError: an argument that is no override, an unknown field, or a value that is not YAML.
     """
     changes: dict[str, Any] = {}
+    known = list(field_names(type(config)))
     for name, texts in _named_values(arguments):
         try:
             values = [yaml.safe_load(text) for text in texts]
         except (ValueError, yaml.YAMLError) as error:
             raise UserError(f"--{name}: cannot read {' '.join(texts)!r} as a value") from error
         field = name.replace("-", "_")
+        if not any(each == field or each.startswith(f"{field}.") for each in known):
+            raise UserError(f"unknown field {field!r}{suggest_field(field, type(config))}")
         is_list = isinstance(flat(config).get(field), list)
         changes[field] = values[0] if len(values) == 1 and (not is_list or isinstance(values[0], list)) else values
     return changes

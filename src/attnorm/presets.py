@@ -1,7 +1,7 @@
 """Named configurations: the paper's systems and ablations, each written as its difference from a parent.
 
-A name is SYSTEM-DATA. The data stands for a size and a number of steps: any pictures of that size will do. The
-inpainting systems have sizes only: any pictures at all will do.
+A name is SYSTEM-DATA. The data stands for a size and a number of steps: any images of that size will do. The
+inpainting systems have sizes only: any images at all will do.
 """
 
 from __future__ import annotations
@@ -125,14 +125,12 @@ DATA = {
             "sample_every": 250,
         },
     ),
-    "facades-cpu": Variant("for facades-synthetic", "tiny-imagenet-cpu", {"steps": 3000}),
 }
 
 # The paper has the layer in both networks. In a narrow discriminator under spectral norm it lifts features with a
 # deviation near 0.05 to 1, which undoes the bound that the norm keeps, and the generator falls behind. In the generator
 # the paper has it in place of a conditional batch norm, whose label is missed (docs/results.md).
-# digits and facades-cpu keep the paper's places: their runs end before that shows, and `attnorm agreement` needs the
-# layout of real pictures, D's.
+# digits keeps the paper's places: its runs end before that shows.
 SMALL = Variant(
     "in the generator alone, behind conditional batch norm",
     "an-gan",
@@ -194,13 +192,12 @@ INPAINTING_SIDES = {"256": 256, "128": 128, "128-cpu": 128, "64-cpu": 64}
 
 DEMOS = {
     "demo-digits": "an-gan-digits",
-    "demo-facades": "an-gan-facades-cpu",
     "demo-inpaint": "inpaint-an-64-cpu",
 }
 
 
 def _plain(size: int, num_classes: int) -> ClassConditionalConfig:
-    """SN-GAN*, the plain system, with the networks of one picture size."""
+    """SN-GAN*, the plain system, with the networks of one image size."""
     table = ARCHITECTURES[size]
     config = ClassConditionalConfig(
         generator=GeneratorConfig(image_size=size, num_classes=num_classes, channels=table.generator),

@@ -46,11 +46,6 @@ def test_an_unknown_host_is_named(refused):
     assert "there is no host 'no host'" in refused("app", "--host", "no host", "--port", free_port())
 
 
-def test_sharing_needs_a_second_word(refused):
-    assert "add --public if that is what you want" in refused("app", "--share")
-    assert "--public says yes to --share" in refused("app", "--public")
-
-
 def test_a_model_that_is_none_is_named(refused):
     assert "there is no run or model at nothing" in refused("app", "nothing", "--port", free_port())
 
@@ -61,7 +56,7 @@ def test_a_device_that_is_none_is_named(refused):
 
 def test_without_gradio_the_extra_is_named(refused, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    assert "pip install 'attnorm[train,app]'" in refused("app", "--port", free_port())
+    assert "pip install '.[train,app]'" in refused("app", "--port", free_port())
 
 
 @needs_gradio

@@ -16,21 +16,17 @@ def test_a_sheet_with_the_maps_of_an_entity(finished_run, tmp_path, output, cont
     assert output("interpolate", finished_run, *arguments).out == f"{path}: with the maps of entity 1\n"
     sheet = np.asarray(Image.open(path))
     drawn = ClassConditionalPipeline.from_pretrained(finished_run).interpolate("3", "7", 3, 2)
-    corner = drawn.pictures[1, 2].repeat(2, 0).repeat(2, 1)  # enlarged to 64 pixels
+    corner = drawn.images[1, 2].repeat(2, 0).repeat(2, 1)  # enlarged to 64 pixels
     assert contains(sheet, corner)
 
 
-def test_auto_chooses_the_entity_whose_map_varies_most(finished_run, tmp_path, output):
+def test_the_entity_whose_map_varies_most_is_shown(finished_run, tmp_path, output):
     layout = ClassConditionalPipeline.from_pretrained(finished_run).interpolate("3", "7", 3, 2, with_layouts=True)
     [maps] = layout.layouts.values()
     spreads = [np.prod([np.std(row[:, entity], dtype=float) for row in maps]) for entity in range(4)]
-    for number, entity in enumerate(([], ["--entity", "auto"])):
-        path = tmp_path / f"{number}.png"
-        out = output(
-            "interpolate", finished_run, "--labels", "3", "7", "--frames", 3, "--rows", 2, *entity, "-o", path
-        ).out
-        assert out == f"{path}: with the maps of entity {int(np.argmax(spreads))}\n"
-    assert (tmp_path / "0.png").read_bytes() == (tmp_path / "1.png").read_bytes()
+    path = tmp_path / "sheet.png"
+    out = output("interpolate", finished_run, "--labels", "3", "7", "--frames", 3, "--rows", 2, "-o", path).out
+    assert out == f"{path}: with the maps of entity {int(np.argmax(spreads))}\n"
 
 
 def test_a_model_without_a_layout_has_a_sheet_without_maps(plain_model, finished_run, tmp_path, output):
@@ -42,9 +38,8 @@ def test_a_model_without_a_layout_has_a_sheet_without_maps(plain_model, finished
         assert other.height - plain.height > 2 * 64
 
 
-@pytest.mark.parametrize("entity", ["auto", "0"])
-def test_an_entity_of_a_model_without_one_is_refused(entity, plain_model, refused):
-    message = refused("interpolate", plain_model, "--labels", "cat", "dog", "--entity", entity, "-o", "sheet.png")
+def test_an_entity_of_a_model_without_one_is_refused(plain_model, refused):
+    message = refused("interpolate", plain_model, "--labels", "cat", "dog", "--entity", 0, "-o", "sheet.png")
     assert message.endswith("has no attentive normalization and so no entities: leave --entity out")
 
 
@@ -69,31 +64,21 @@ def test_a_film_goes_there_and_back(name, plain_model, tmp_path, output):
     [
         (["--labels", "33", "3"], "there is no class 33: the model's classes are 0 to 9"),
         (["--labels", "3", "three"], "there is no class 'three'"),
-        (["--labels", "3"], "expected 2 arguments"),
-        ([], "required: --labels"),
-        (["--labels", "3", "7", "--frames", "1"], "frames must be at least 2, got 1"),
-        (["--labels", "3", "7", "--rows", "0"], "rows must be at least 1, got 0"),
-        (["--labels", "3", "7", "--seed", "-1"], "seed must be from 0"),
-        (["--labels", "3", "7", "--entity", "4"], "there is no entity 4: they are 0 to 3, or auto"),
+        (["--labels", "3"], "--labels needs 2 values"),
+        ([], "--labels is required"),
+        (["--labels", "3", "7", "--frames", "1"], "--frames: must be >= 2"),
+        (["--labels", "3", "7", "--rows", "0"], "--rows: must be >= 1"),
+        (["--labels", "3", "7", "--seed", "-1"], "--seed: must be >= 0"),
+        (["--labels", "3", "7", "--entity", "4"], "there is no entity 4: they are 0 to 3"),
         (["--labels", "3", "7", "--entity", "-1"], "there is no entity -1"),
-        (["--labels", "3", "7", "--entity", "9" * 5000], f"there is no entity {'9' * 60}…: they are 0 to 3, or auto"),
-        (["--labels", "3", "7", "--entity", "first"], "there is no entity first"),
+        (["--labels", "3", "7", "--entity", "first"], "--entity"),
         (["--labels", "3", "7", "--animation", "film.avi"], "must end in .gif or .mp4"),
-        (
-            ["--labels", "3", "7", "--animation", "film.gif", "--seconds", "0"],
-            "must be from 0.1 to 60, got 0",
-        ),
-        (["--labels", "3", "7", "--animation", "film.gif", "--seconds", "nan"], "--seconds must be"),
+        (["--labels", "3", "7", "--animation", "film.gif", "--seconds", "0"], "--seconds: must be >= 0.1"),
         (["--labels", "3", "7", "--device", "banana"], "PyTorch cannot use the device 'banana' here"),
     ],
 )
 def test_it_refuses_what_it_cannot_do(arguments, part, finished_run, refused):
     assert part in refused("interpolate", finished_run, "-o", "sheet.png", *arguments)
-
-
-def test_a_name_of_no_picture_format_is_refused(finished_run, refused):
-    message = refused("interpolate", finished_run, "--labels", "3", "7", "-o", "sheet.xyz")
-    assert "must end in a picture format such as .png" in message
 
 
 @pytest.mark.parametrize("name", ["sheet.png", "film.gif"])

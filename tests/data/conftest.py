@@ -1,45 +1,44 @@
-"""What tests of prepared sets share."""
+"""What tests of data share."""
 
-import builtins
-import errno
-import os
-from pathlib import Path
+import io
 
+import numpy as np
 import pytest
+from PIL import Image
 
 
 @pytest.fixture
-def forbidden(monkeypatch):
-    """A function after which a path, and what lies in it if it is a folder, may not be read: as `chmod 000`, which
-    does not bind root, or with `listed` as `chmod 444`, by which the names in a folder can be read and no more.
-    """
-    folders, files, unlisted = [], [], []
+def noise():
+    """A function that returns (height, width, channels) uint8, or (height, width) without channels."""
 
-    def checked(original, closed):
-        """closed: what this function may not be called of itself, beside all that lies in a folder."""
+    def make(width, height, channels=3, seed=0):
+        shape = (height, width, channels) if channels else (height, width)
+        return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
-        def call(path, *arguments, **options):
-            if isinstance(path, (str, Path)) and (
-                any(Path(path) in paths for paths in closed) or any(folder in Path(path).parents for folder in folders)
-            ):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-            return original(path, *arguments, **options)
+    return make
 
-        return call
 
-    def forbid(path, listed=False):
-        if path.is_dir():
-            folders.append(path)
-            if not listed:
-                unlisted.append(path)
-        else:
-            files.append(path)
+@pytest.fixture
+def encode():
+    """A function that returns an image as the bytes of a file."""
 
-    for name in ("stat", "lstat"):
-        monkeypatch.setattr(Path, name, checked(getattr(Path, name), ()))
-    for name in ("open", "read_text"):
-        monkeypatch.setattr(Path, name, checked(getattr(Path, name), (files,)))
-    monkeypatch.setattr(Path, "iterdir", checked(Path.iterdir, (unlisted,)))
-    monkeypatch.setattr(os, "scandir", checked(os.scandir, (unlisted,)))
-    monkeypatch.setattr(builtins, "open", checked(open, (files,)))  # numpy's maps
-    return forbid
+    def make(image, kind="png", **options):
+        stream = io.BytesIO()
+        image.save(stream, kind, **options)
+        return stream.getvalue()
+
+    return make
+
+
+@pytest.fixture
+def raw(tmp_path, noise):
+    """A folder of two classes, of 12 differently shaped images each, with a corrupt, an empty and a cut-off file."""
+    folder = tmp_path / "raw"
+    for index in range(24):
+        file = folder / ("cat" if index % 2 else "dog") / f"{index:02}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise(20 + index, 60 - index // 2, seed=index)).save(file)
+    (folder / "cat/corrupt.png").write_bytes(b"not an image")
+    (folder / "dog/empty.jpg").write_bytes(b"")
+    (folder / "dog/cut.png").write_bytes((folder / "dog/00.png").read_bytes()[:400])
+    return folder

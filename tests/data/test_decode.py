@@ -1,122 +1,62 @@
-"""One encoded picture to one square RGB array."""
-
-import io
-import os
+"""One encoded image to one square RGB array."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from attnorm.data.decode import (
-    REDUCED,
-    DecodeError,
-    decode_mask,
-    open_upright,
-    pillow_quiet,
-    read_square,
-)
-
-
-def noise(width, height, channels=3, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
-
-
-def encode(image, kind="png", **options):
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
+from attnorm.data.decode import DecodeError, decode_mask, open_upright, read_square
 
 
 @pytest.mark.parametrize("width, height, box", [(50, 31, (9, 0, 40, 31)), (31, 50, (0, 9, 31, 40))])
-def test_centre_crop_and_lanczos_match_pillow(width, height, box):
+def test_centre_crop_and_lanczos_match_pillow(width, height, box, noise, encode):
     image = Image.fromarray(noise(width, height))
     expected = image.crop(box).resize((16, 16), Image.Resampling.LANCZOS)
-    np.testing.assert_array_equal(read_square(encode(image), 16).pixels, np.asarray(expected))
+    np.testing.assert_array_equal(read_square(encode(image), 16), np.asarray(expected))
 
 
-def test_a_picture_of_the_right_size_is_left_as_it_is(tmp_path):
-    pixels = noise(16, 16)
-    Image.fromarray(pixels).save(tmp_path / "a.png")
-    np.testing.assert_array_equal(read_square(tmp_path / "a.png", 16).pixels, pixels)
-
-
-def test_exif_orientation_is_applied():
-    image = Image.fromarray(noise(12, 12))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # rotate by 90° clockwise to view
-    turned = read_square(encode(image, exif=exif), 12).pixels
-    np.testing.assert_array_equal(turned, np.rot90(np.asarray(image), -1))
-
-
-def test_transparency_is_laid_over_white():
+def test_transparency_is_laid_over_white(noise, encode):
     pixels = noise(4, 4, 4)
     pixels[0, 0], pixels[0, 1] = (10, 20, 30, 0), (10, 20, 30, 255)
-    flat = read_square(encode(Image.fromarray(pixels)), 4).pixels
+    flat = read_square(encode(Image.fromarray(pixels)), 4)
     alpha = pixels[..., 3:].astype(float) / 255
     np.testing.assert_allclose(flat, pixels[..., :3] * alpha + 255 * (1 - alpha), atol=1.01)
     assert flat[0, 0].tolist() == [255, 255, 255] and flat[0, 1].tolist() == [10, 20, 30]
 
 
-def test_a_transparent_palette_entry_is_white():
-    image = Image.new("P", (4, 4), 1)
-    image.putpalette([0, 0, 0, 200, 10, 10])
-    image.putpixel((0, 0), 0)
-    flat = read_square(encode(image, transparency=0), 4).pixels
-    assert flat[0, 0].tolist() == [255, 255, 255] and flat[1, 1].tolist() == [200, 10, 10]
-
-
-def test_sixteen_bit_grey_is_scaled():
+def test_sixteen_bit_grey_is_scaled(encode):
     image = Image.fromarray(np.array([[0, 257 * 100], [257 * 200, 65535]], dtype=np.uint16))
-    np.testing.assert_array_equal(read_square(encode(image), 2).pixels[..., 1], [[0, 100], [200, 255]])
+    np.testing.assert_array_equal(read_square(encode(image), 2)[..., 1], [[0, 100], [200, 255]])
 
 
 @pytest.mark.parametrize("mode, colour, expected", [("L", 77, 77), ("1", 1, 255), ("LA", (9, 255), 9)])
-def test_grey_becomes_three_equal_channels(mode, colour, expected):
-    assert (read_square(encode(Image.new(mode, (5, 5), colour)), 5).pixels == expected).all()
-
-
-def test_cmyk_becomes_rgb():
-    red = read_square(encode(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), "jpeg", quality=100), 8).pixels
-    np.testing.assert_allclose(red[4, 4], [255, 0, 0], atol=6)
+def test_grey_becomes_three_equal_channels(mode, colour, expected, encode):
+    assert (read_square(encode(Image.new(mode, (5, 5), colour)), 5) == expected).all()
 
 
 @pytest.mark.parametrize("kind", ["gif", "webp", "png"])
-def test_an_animation_gives_its_first_frame(kind):
+def test_an_animation_gives_its_first_frame(kind, encode):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
     options = {"lossless": True} if kind == "webp" else {}
-    first = read_square(encode(frames[0], kind, save_all=True, append_images=frames[1:], **options), 8).pixels
+    first = read_square(encode(frames[0], kind, save_all=True, append_images=frames[1:], **options), 8)
     assert first[3, 3].tolist() == [255, 0, 0]
 
 
-@pytest.mark.parametrize(
-    "encoded, reason",
-    [
+@pytest.mark.promise
+def test_unusable_images_have_a_reason(noise, encode, tmp_path):
+    without_range = Image.fromarray(np.full((4, 4), 70000, dtype=np.int32))
+    for encoded, reason in (
         (b"", "empty file"),
-        (b"nonsense", "not a picture"),
+        (b"words", "not an image"),
         (encode(Image.fromarray(noise(40, 40)))[:900], "truncated|broken"),
         (encode(Image.new("F", (4, 4)), "tiff"), "no defined range"),
-        (encode(Image.fromarray(np.full((4, 4), 70000, dtype=np.int32)), "tiff"), "no defined range"),
-    ],
-)
-def test_unusable_pictures_have_a_reason(encoded, reason):
-    with pytest.raises(DecodeError, match=reason):
-        read_square(encoded, 8)
+        (encode(without_range, "tiff"), "no defined range"),
+        (tmp_path / "a.png", "No such file"),
+    ):
+        with pytest.raises(DecodeError, match=reason):
+            read_square(encoded, 8)
 
 
-def test_a_missing_file_has_a_reason(tmp_path):
-    with pytest.raises(DecodeError, match="No such file"):
-        read_square(tmp_path / "a.png", 8)
-
-
-def test_a_pipe_that_nobody_writes_to_is_refused_and_not_waited_for(tmp_path):
-    os.mkfifo(tmp_path / "a.png")
-    with pytest.raises(DecodeError, match="a pipe or device, not a regular file"):
-        read_square(tmp_path / "a.png", 8)
-    with pytest.raises(DecodeError, match="Is a directory"):
-        read_square(tmp_path, 8)
-
-
-def test_a_mask_marks_its_light_pixels():
+def test_a_mask_marks_its_light_pixels(encode):
     grey = Image.fromarray(np.array([[0, 127], [128, 255]], dtype=np.uint8))
     np.testing.assert_array_equal(decode_mask(encode(grey), (2, 2)), [[False, False], [True, True]])
     np.testing.assert_array_equal(decode_mask(encode(grey.convert("1")), (2, 2))[1], [True, True])
@@ -124,7 +64,7 @@ def test_a_mask_marks_its_light_pixels():
     np.testing.assert_array_equal(decode_mask(encode(sixteen), (2, 2)), [[False, False], [True, True]])
 
 
-def test_a_mask_on_a_layer_of_its_own_marks_what_is_painted_whatever_the_colour():
+def test_a_mask_on_a_layer_of_its_own_marks_what_is_painted_whatever_the_colour(encode):
     layer = np.zeros((2, 2, 4), dtype=np.uint8)
     layer[0] = [(0, 0, 0, 255), (200, 0, 0, 128)]
     layer[1] = [(255, 255, 255, 127), (255, 255, 255, 0)]
@@ -134,7 +74,7 @@ def test_a_mask_on_a_layer_of_its_own_marks_what_is_painted_whatever_the_colour(
     assert not decode_mask(encode(Image.new("RGBA", (2, 2), (255, 255, 255, 0))), (2, 2)).any()
 
 
-def test_a_mask_is_cropped_and_scaled_without_mixing():
+def test_a_mask_is_cropped_and_scaled_without_mixing(encode):
     mask = np.zeros((8, 12), dtype=np.uint8)
     mask[2:6, 4:8] = 255
     expected = np.zeros((4, 4), dtype=bool)
@@ -142,7 +82,7 @@ def test_a_mask_is_cropped_and_scaled_without_mixing():
     np.testing.assert_array_equal(decode_mask(encode(Image.fromarray(mask)), (4, 4)), expected)
 
 
-def test_an_upright_picture_keeps_its_mode():
+def test_an_upright_image_keeps_its_mode(noise, encode):
     pixels = noise(6, 4, 4)
     exif = Image.Exif()
     exif[0x0112] = 8  # rotate by 90° anticlockwise to view
@@ -152,23 +92,9 @@ def test_an_upright_picture_keeps_its_mode():
     assert 0x0112 not in image.getexif()
 
 
-def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(monkeypatch):
+@pytest.mark.promise
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch, encode):
     encoded = encode(Image.new("L", (200, 100)))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 15_000)  # above it, and below the double that Pillow refuses itself
-    with pillow_quiet(), pytest.raises(DecodeError, match="200×100 is more than 15000 pixels"):
-        open_upright(encoded)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5_000)
-    with pytest.raises(DecodeError, match="more than 5000 pixels"):
+    with pytest.raises(DecodeError, match="decompression bomb"):
         open_upright(encoded)
-
-
-def test_sixteen_bit_colour_is_recognised(tmp_path):
-    for name, image in (
-        ("rgb.png", Image.new("RGB", (1600, 2))),
-        ("rgb.bmp", Image.new("RGB", (1600, 2))),
-        ("rgb.tif", Image.new("RGB", (1600, 2))),
-        ("grey.png", Image.fromarray(np.zeros((2, 2), np.uint16))),
-        ("rgb.jpg", Image.new("RGB", (16, 16))),
-    ):
-        image.save(tmp_path / name)
-        assert not open_upright(tmp_path / name).info[REDUCED]

@@ -1,9 +1,8 @@
-"""Finding pictures and classes in parquet files."""
+"""Finding images and classes in parquet files."""
 
 import io
 import json
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -28,7 +27,7 @@ def hugging_face_table(labels, names=None, **more):
 
 
 def read(source):
-    return [(picture.name, picture.label) for picture in source.read()]
+    return [(image.name, image.label) for image in source.read()]
 
 
 def test_parquet_with_hugging_face_names(tmp_path):
@@ -55,21 +54,13 @@ def test_a_folder_of_parquet_files_is_read_in_order_across_row_groups(tmp_path):
     ]
 
 
-def test_a_binary_column_and_string_labels(tmp_path):
-    pq.write_table(pa.table({"img": [png(0), png(1)], "class": ["zebra", "ant"]}), tmp_path / "a.parquet")
-    source = open_source(tmp_path / "a.parquet")
-    assert source.class_names == ("ant", "zebra")
-    assert [(p.encoded, p.label) for p in source.read()] == [(png(0), 1), (png(1), 0)]
-
-
-def test_columns_that_are_stored_as_a_dictionary(tmp_path):
-    """As pandas keeps its categories."""
-    pictures, classes = pa.array([png(0), png(1), png(0)]), pa.array(["zebra", "ant", "zebra"])
-    table = pa.table({"img": pictures.dictionary_encode(), "class": classes.dictionary_encode()})
+@pytest.mark.parametrize("stored", [pa.array, lambda values: pa.array(values).dictionary_encode()])
+def test_a_binary_column_and_string_labels_also_stored_as_a_dictionary(tmp_path, stored):
+    table = pa.table({"img": stored([png(0), png(1), png(0)]), "class": stored(["zebra", "ant", "zebra"])})
     pq.write_table(table, tmp_path / "a.parquet")
     source = open_source(tmp_path / "a.parquet")
     assert source.class_names == ("ant", "zebra")
-    assert [(p.encoded, p.label) for p in source.read()] == [(png(0), 1), (png(1), 0), (png(0), 1)]
+    assert [(image.encoded, image.label) for image in source.read()] == [(png(0), 1), (png(1), 0), (png(0), 1)]
 
 
 def test_a_struct_without_bytes_falls_back_to_its_path(tmp_path):
@@ -81,7 +72,7 @@ def test_a_struct_without_bytes_falls_back_to_its_path(tmp_path):
     assert [p.encoded for p in open_source(tmp_path / "a.parquet").read()] == [tmp_path / "a.png", b""]
 
 
-def test_parquet_with_pictures_alone_is_one_class(tmp_path):
+def test_parquet_with_images_alone_is_one_class(tmp_path):
     pq.write_table(pa.table({"image": [png(), png()]}), tmp_path / "birds.parquet")
     source = open_source(tmp_path / "birds.parquet")
     assert source.class_names == ("birds",) and source.labels.tolist() == [0, 0]
@@ -98,20 +89,13 @@ def test_the_preferred_label_column_wins_and_another_may_be_chosen(tmp_path):
 @pytest.mark.parametrize(
     "columns, options, problem",
     [
-        ({"image": [png()], "other": [png()], "label": [0]}, {}, "2 picture columns.*--image-column"),
-        ({"text": ["x"], "label": [0]}, {}, "0 picture columns"),
-        (
-            {"image": [png()], "label": [0]},
-            {"image_column": "img"},
-            "no picture column 'img': it has 'image'",
-        ),
-        (
-            {"image": [png()], "label": [0]},
-            {"label_column": "kind"},
-            "no label column 'kind': it has 'label'",
-        ),
+        ({"image": [png()], "other": [png()], "label": [0]}, {}, "2 image columns.*--image-column"),
+        ({"text": ["x"], "label": [0]}, {}, "0 image columns"),
+        ({"image": [png()], "label": [0]}, {"image_column": "img"}, "no image column 'img': it has 'image'"),
+        ({"image": [png()], "label": [0]}, {"label_column": "kind"}, "no label column 'kind': it has 'label'"),
         ({"image": [png()], "x": [0], "y": [0]}, {}, "no obvious label column: choose one of 'x', 'y'"),
         ({"image": [png()], "label": [-1]}, {}, "labels from -1 to -1"),
+        ({"image": [png()] * 2, "label": [0, 10**12]}, {}, "labels from 0 to 1000000000000.*number them from 0"),
         ({"image": [png()], "label": pa.array([None], pa.int64())}, {}, "rows without a 'label'"),
         ({"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}, {}, "no rows"),
     ],
@@ -122,19 +106,6 @@ def test_unusable_columns_are_explained(tmp_path, columns, options, problem):
         open_source(tmp_path / "a.parquet", **options)
 
 
-@pytest.mark.parametrize("names, problem", [(["cat"], "0 to 1 in 'label' for 1 class"), (["cat"] * 2, "alike")])
-def test_names_that_do_not_fit_the_labels_are_refused(tmp_path, names, problem):
-    pq.write_table(hugging_face_table([0, 1], names), tmp_path / "a.parquet")
-    with pytest.raises(UserError, match=problem):
-        open_source(tmp_path / "a.parquet")
-
-
-def test_labels_that_are_no_class_numbers_are_refused_before_memory_is_taken(tmp_path):
-    pq.write_table(pa.table({"image": [png(), png()], "label": [0, 10**12]}), tmp_path / "a.parquet")
-    with pytest.raises(UserError, match=r"labels from 0 to 1000000000000 in 'label'.*number them from 0"):
-        open_source(tmp_path / "a.parquet")
-
-
 def test_files_with_other_columns_are_named(tmp_path):
     pq.write_table(hugging_face_table([0]), tmp_path / "a.parquet")
     pq.write_table(pa.table({"image": [png()], "label": [0]}), tmp_path / "b.parquet")
@@ -142,14 +113,9 @@ def test_files_with_other_columns_are_named(tmp_path):
         open_source(tmp_path)
 
 
-def test_a_broken_parquet_file_is_named(tmp_path):
-    (tmp_path / "a.parquet").write_bytes(b"PAR1 nonsense")
-    with pytest.raises(UserError, match=r"a\.parquet is not a readable parquet file"):
-        open_source(tmp_path / "a.parquet")
-
-
+@pytest.mark.promise
 def test_parquet_is_streamed(tmp_path, monkeypatch):
-    """Reading the first picture must not read the whole file."""
+    """Reading the first image must not read the whole file."""
     table = hugging_face_table([0] * 500)
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=100)
     rows = []
@@ -164,8 +130,3 @@ def test_parquet_is_streamed(tmp_path, monkeypatch):
     monkeypatch.setattr(pq.ParquetFile, "iter_batches", counted)
     next(source.read())
     assert 0 < sum(rows) <= 100
-
-
-def test_labels_are_int64(tmp_path):
-    pq.write_table(hugging_face_table(pa.array([0, 1], pa.uint8())), tmp_path / "a.parquet")
-    assert open_source(tmp_path / "a.parquet").labels.dtype == np.int64

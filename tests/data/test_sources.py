@@ -1,21 +1,21 @@
-"""Finding pictures and classes in folders."""
+"""Finding images and classes in folders."""
 
 import os
 
 import pytest
 
-from attnorm.data.sources import fingerprint, list_files, open_source
+from attnorm.data.sources import fingerprint, open_source
 from attnorm.errors import UserError
 
 
 def touch(*files):
     for file in files:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(b"picture")
+        file.write_bytes(b"image")
 
 
 def read(source):
-    return [(picture.name, picture.label) for picture in source.read()]
+    return [(image.name, image.label) for image in source.read()]
 
 
 def test_class_folders_in_sorted_order_with_nested_files(tmp_path):
@@ -37,12 +37,11 @@ def test_hidden_files_and_other_files_are_ignored(tmp_path):
     assert read(open_source(tmp_path)) == [("cat/a.png", 0)]
 
 
-@pytest.mark.parametrize("folder", ["cat", "cat/deep"])
-@pytest.mark.parametrize("listed", [False, True])
-def test_a_folder_that_may_not_be_read_is_not_passed_over(tmp_path, forbidden, folder, listed):
-    touch(tmp_path / "cat/a.png", tmp_path / "cat/deep/b.png")
-    forbidden(tmp_path / folder, listed)
-    with pytest.raises(UserError, match=rf"cannot read \S*{folder}\S* \(Permission denied\): see to it"):
+@pytest.mark.promise
+def test_a_file_that_cannot_be_read_is_not_passed_over(tmp_path):
+    touch(tmp_path / "cat/a.png")
+    (tmp_path / "cat/b.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match=r"cannot read \S*cat/b.png \(No such file or directory\)"):
         fingerprint(tmp_path, 4)
 
 
@@ -58,42 +57,6 @@ def test_a_plain_folder_is_one_class_named_after_it(tmp_path):
     source = open_source(tmp_path / "flowers")
     assert source.class_names == ("flowers",)
     assert read(source) == [("a.png", 0), ("b.png", 0)]
-
-
-def test_an_empty_class_folder_is_named(tmp_path):
-    touch(tmp_path / "cat/a.png", tmp_path / "dog/notes.txt")
-    with pytest.raises(UserError, match="dog holds no picture"):
-        open_source(tmp_path)
-
-
-def test_a_picture_beside_class_folders_is_named(tmp_path):
-    touch(tmp_path / "cat/a.png", tmp_path / "stray.png")
-    with pytest.raises(UserError, match=r"stray\.png lies beside class folders"):
-        open_source(tmp_path)
-
-
-def test_places_without_pictures_are_refused(tmp_path):
-    (tmp_path / "file.txt").write_text("x")
-    for path, problem in [
-        (tmp_path, "holds no picture"),
-        (tmp_path / "nowhere", "does not exist"),
-        (tmp_path / "file.txt", "neither a folder nor a .parquet"),
-    ]:
-        with pytest.raises(UserError, match=problem):
-            open_source(path)
-
-
-def test_pictures_and_parquet_do_not_mix(tmp_path):
-    touch(tmp_path / "a.png")
-    touch(tmp_path / "a.parquet")
-    with pytest.raises(UserError, match="both"):
-        list_files(tmp_path)
-
-
-def test_columns_are_for_parquet_only(tmp_path):
-    touch(tmp_path / "a.png")
-    with pytest.raises(UserError, match="no columns"):
-        open_source(tmp_path, label_column="label")
 
 
 def test_the_fingerprint_follows_names_sizes_times_and_options(tmp_path):

@@ -58,14 +58,14 @@ def test_the_classifier_gives_the_same_figures_again(classifier, capsys):
 
 
 def test_the_segmenter_beats_one_answer_for_all_pixels(segmenter, capsys):
-    rows = printed(segmenter, capsys, "--steps", "12", "--pictures", "12", "--layers", "none", "instance norm")
+    rows = printed(segmenter, capsys, "--steps", "60", "--images", "200", "--layers", "none", "instance norm")
     assert [row[1] for row in rows] == LAYERS[:2]
-    # Sky everywhere, the most frequent part, has an IoU of a third there and none in nine others.
-    assert float(rows[1][4]) > 0.1
+    # Ground everywhere has an IoU below 1 there and none in ten others.
+    assert float(rows[1][4]) > 1 / 11
 
 
 @pytest.mark.parametrize("pair", [("none", "attentive norm"), ("instance norm", "both")])
-@pytest.mark.parametrize(("name", "channels"), [("classifier", 1), ("segmenter", 3)])
+@pytest.mark.parametrize(("name", "channels"), [("classifier", 1), ("segmenter", 1)])
 def test_the_networks_begin_alike(name, channels, pair, request):
     """Without the layer and with it, which starts as the identity: the convolutions are the same."""
     example = request.getfixturevalue(name)
@@ -80,8 +80,8 @@ def test_the_networks_begin_alike(name, channels, pair, request):
 def test_mean_iou_is_that_of_torchmetrics(segmenter):
     from torchmetrics.classification import MulticlassJaccardIndex
 
-    parts = len(segmenter.REGIONS)
-    found, true = (torch.randint(parts - 2, (3, 9, 9), generator=torch.Generator().manual_seed(s)) for s in (0, 1))
-    oracle = MulticlassJaccardIndex(parts, average="none")(found, true)[: parts - 2].mean()  # of the parts that occur
+    classes = segmenter.CLASSES
+    found, true = (torch.randint(classes - 2, (3, 9, 9), generator=torch.Generator().manual_seed(s)) for s in (0, 1))
+    oracle = MulticlassJaccardIndex(classes, average="none")(found, true)[: classes - 2].mean()  # of those that occur
     assert segmenter.mean_iou(found, true) == pytest.approx(oracle.item(), abs=1e-6)
     assert segmenter.mean_iou(true, true) == 1

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from attnorm.data.dataset import ImageDataset
-from attnorm.metrics.evaluation import Evaluator, figures
+from attnorm.metrics.distributed import joined
+from attnorm.metrics.evaluation import Evaluator, flat_values
 from attnorm.metrics.features import Extracted
-from attnorm.metrics.processes import launched_group
 
 DIM, CLASSES, SIDE = 6, 3, 8
 METRICS = ("fd", "kid", "is", "pr", "intra")
@@ -71,15 +71,22 @@ def _pictures(labels, chance):
 
 
 def evaluator(cache=None, **changes):
-    settings = {"metrics": METRICS, "extractor": Extractor(), "num": 70, "num_real": 60, "cache": cache} | changes
+    settings = {
+        "metrics": METRICS,
+        "extractor": Extractor(),
+        "num": 70,
+        "num_real": 60,
+        "per_class": 20,
+        "cache": cache,
+    } | changes
     return Evaluator(settings.pop("data", dataset()), settings.pop("names", NAMES), **settings)
 
 
 if __name__ == "__main__":
-    with launched_group("cpu"):
+    with joined("cpu"):
         measured = []
         for _ in range(2):  # the second time with the statistics that the first one kept
             extractor = Extractor()
             values = evaluator(cache=Path(sys.argv[1]), extractor=extractor).measure(draw)
-            measured.append({"figures": figures(values), "seen": extractor.seen})
+            measured.append({"values": flat_values(values), "seen": extractor.seen})
         print(json.dumps(measured))

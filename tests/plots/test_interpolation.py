@@ -8,8 +8,8 @@ from attnorm.plots import grids
 from attnorm.plots.interpolation import liveliest_entity
 
 ROWS, FRAMES = 2, 3
-PICTURES = np.arange(10, 10 + ROWS * FRAMES, dtype=np.uint8).reshape(ROWS, FRAMES, 1, 1, 1).repeat(64, 2).repeat(64, 3)
-PICTURES = PICTURES.repeat(3, 4)
+IMAGES = np.arange(10, 10 + ROWS * FRAMES, dtype=np.uint8).reshape(ROWS, FRAMES, 1, 1, 1).repeat(64, 2).repeat(64, 3)
+IMAGES = IMAGES.repeat(3, 4)
 SHARES = [0.0, 0.5, 1.0]
 MAPS = np.linspace(0.1, 0.5, ROWS * FRAMES, dtype=np.float32).reshape(ROWS, FRAMES, 1, 1).repeat(2, 2).repeat(2, 3)
 
@@ -18,8 +18,8 @@ def count(sheet, grey):
     return (sheet == grey).all(-1).sum()
 
 
-def test_a_sheet_has_every_picture_and_no_maps_without_a_layout():
-    sheet = plots.interpolation_sheet(PICTURES, SHARES, ("cat", "dog"))
+def test_a_sheet_has_every_image_and_no_maps_without_a_layout():
+    sheet = plots.interpolation_sheet(IMAGES, SHARES, ("cat", "dog"))
     rows = [np.argwhere((sheet == 10 + i).all(-1)) for i in range(ROWS * FRAMES)]
     assert [len(places) for places in rows] == [64 * 64] * 6
     tops, lefts = ([int(places[:, axis].min()) for places in rows] for axis in (0, 1))
@@ -27,18 +27,18 @@ def test_a_sheet_has_every_picture_and_no_maps_without_a_layout():
     assert lefts[:3] == lefts[3:] == [lefts[0], lefts[0] + 66, lefts[0] + 132]
 
 
-def test_each_map_lies_below_its_picture_on_one_scale():
-    sheet = plots.interpolation_sheet(PICTURES, SHARES, ("cat", "dog"), MAPS, entity=5)
+def test_each_map_lies_below_its_image_on_one_scale():
+    sheet = plots.interpolation_sheet(IMAGES, SHARES, ("cat", "dog"), MAPS, entity=5)
     for index, weight in enumerate(MAPS[:, :, 0, 0].ravel()):
-        picture = np.argwhere((sheet == 10 + index).all(-1))
-        top, left = picture.min(0)
+        image = np.argwhere((sheet == 10 + index).all(-1))
+        top, left = image.min(0)
         below = sheet[top + 66 : top + 66 + 64, left : left + 64]
         assert (below == round(float(weight / MAPS.max() * 255))).all()
 
 
-def test_names_longer_than_the_pictures_widen_the_sheet():
+def test_names_longer_than_the_images_widen_the_sheet():
     names = ("a class with a very long name indeed", "and another one that is quite as long")
-    short, long = (plots.interpolation_sheet(PICTURES[:1], SHARES, n) for n in (("a", "b"), names))
+    short, long = (plots.interpolation_sheet(IMAGES[:1], SHARES, n) for n in (("a", "b"), names))
     assert long.shape[1] > short.shape[1]
     assert long.shape[1] >= sum(map(grids.text_width, names))
     assert (long[:, -grids.PADDING :] == 255).all()  # nothing touches the edge
@@ -46,7 +46,7 @@ def test_names_longer_than_the_pictures_widen_the_sheet():
 
 @pytest.mark.parametrize("maps", [None, MAPS])
 def test_the_frames_of_a_film_have_one_size_and_the_noises_side_by_side(maps):
-    frames = list(plots.interpolation_frames(PICTURES, SHARES, ("cat", "dog"), maps, None if maps is None else 5))
+    frames = list(plots.interpolation_frames(IMAGES, SHARES, ("cat", "dog"), maps, None if maps is None else 5))
     assert len(frames) == FRAMES
     assert len({frame.shape for frame in frames}) == 1
     for index, frame in enumerate(frames):
@@ -57,7 +57,7 @@ def test_the_frames_of_a_film_have_one_size_and_the_noises_side_by_side(maps):
 
 
 def test_the_knob_of_a_film_moves_from_the_first_name_to_the_second():
-    frames = list(plots.interpolation_frames(PICTURES, SHARES, ("cat", "dog")))
+    frames = list(plots.interpolation_frames(IMAGES, SHARES, ("cat", "dog")))
     first, middle, last = (np.argwhere(frame[8:28].min(-1) < 60)[:, 1] for frame in frames)
     assert np.median(first) < np.median(last)
     assert first.mean() < middle.mean() < last.mean()

@@ -1,7 +1,6 @@
 """Sheets of layouts, tile by tile."""
 
 import numpy as np
-import pytest
 
 from attnorm import plots
 from attnorm.plots import grids, layouts
@@ -34,7 +33,7 @@ def quarter(tile, row, column):
     return tile[half * row : half * (row + 1), half * column : half * (column + 1)]
 
 
-def test_a_layout_sheet_has_picture_argmax_and_every_entity():
+def test_a_layout_sheet_has_image_argmax_and_every_entity():
     layout = quarters()
     [tiles], _ = tiles_of(plots.layout_sheet(flat([99]), layout, ["x"]), "x", 1, 5)
     assert (tiles[0] == 99).all()
@@ -70,31 +69,3 @@ def test_the_legend_says_the_shares_of_all_pixels(monkeypatch):
     plots.layout_sheet(flat([99]), quarters(), ["x"])
     assert [key.name for key in said] == ["0: 25.0%", "1: 0.0%", "2: 75.0%"]
     assert [tuple(key.colour) for key in said] == [tuple(colour) for colour in plots.entity_colours(3)]
-
-
-def test_a_layout_sheet_has_a_row_for_each_picture():
-    uniform = np.full((3, 2, 4, 4), 0.5, np.float32)
-    rows, _ = tiles_of(plots.layout_sheet(flat([1, 2, 3]), uniform, "abc"), "abc", 3, 1)
-    assert [int(row[0].max()) for row in rows] == [1, 2, 3]
-
-
-def test_a_layout_of_zeros_is_black():
-    [tiles], _ = tiles_of(plots.layout_sheet(flat([9]), np.zeros((1, 2, 2, 2), np.float32), ["x"]), "x", 1, 4)
-    assert tiles[2].max() == tiles[3].max() == 0
-
-
-def test_layout_sheet_wants_a_layout_for_each_picture():
-    with pytest.raises(ValueError):
-        plots.layout_sheet(flat([1, 2]), np.full((1, 2, 4, 4), 0.5, np.float32), "ab")
-
-
-def test_an_agreement_sheet_shows_truth_layout_and_the_layout_read_as_regions():
-    regions = np.array([[[0, 1], [1, 1]]])
-    sheet = plots.agreement_sheet(flat([99], 128), regions, quarters(), ["x"], ["sky", "wall"], [1, 0, 0])
-    [tiles], below = tiles_of(sheet, "x", 1, 4, size=128)
-    colours = plots.entity_colours(3)
-    assert (tiles[0] == 99).all()
-    for (row, column), (truth, entity, region) in {(0, 0): (0, 0, 1), (0, 1): (1, 2, 0), (1, 0): (1, 2, 0)}.items():
-        for tile, index in zip(tiles[1:], (truth, entity, region), strict=True):
-            assert (quarter(tile, row, column) == colours[index]).all()
-    assert (below == colours[2]).all(-1).sum() > 50  # the legend of the entities that win somewhere

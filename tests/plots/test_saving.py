@@ -1,5 +1,8 @@
-"""A file is there whole or not at all."""
+"""A file is complete or absent; animations are read back frame by frame."""
 
+import sys
+
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,27 +10,73 @@ from PIL import Image
 from attnorm import plots
 from attnorm.errors import UserError
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+SIZE = (45, 61)  # odd, which H.264 does not take
 
 
-def test_a_saved_picture_comes_back_and_its_folder_is_made(tmp_path):
-    for name in ("deep/er/picture.png", "PICTURE.PNG", "picture.bmp"):
-        plots.save_picture(PICTURE, tmp_path / name)
-        assert np.array_equal(np.asarray(Image.open(tmp_path / name)), PICTURE)
+def frames(number=6):
+    """A grey ramp that brightens, with a coloured square."""
+    made = []
+    for index in range(number):
+        frame = np.full((*SIZE, 3), 40 + 30 * index, np.uint8)
+        frame[10:30, 10:30] = (200, 40, 40)
+        made.append(frame)
+    return made
+
+
+def test_a_saved_image_comes_back_and_its_folder_is_made(tmp_path):
+    for name in ("deep/er/image.png", "IMAGE.PNG", "image.bmp"):
+        plots.save_picture(IMAGE, tmp_path / name)
+        assert np.array_equal(np.asarray(Image.open(tmp_path / name)), IMAGE)
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 3
 
 
-@pytest.mark.parametrize("name", ["deep/picture", "deep/picture.xyz", "deep/picture.psd", "deep/.png"])
-def test_a_name_of_no_format_is_refused_and_nothing_made(name, tmp_path):
-    with pytest.raises(UserError, match=r"must end in a picture format such as \.png"):
-        plots.save_picture(PICTURE, tmp_path / name)
+@pytest.mark.parametrize("name", ["deep/image", "deep/image.xyz", "deep/image.psd", "deep/.png", "film.avi"])
+def test_an_unknown_format_is_refused_and_nothing_made(name, tmp_path):
+    with pytest.raises(UserError, match=r"must end in an image format such as \.png"):
+        plots.save_picture(IMAGE, tmp_path / name)
+    with pytest.raises(UserError, match=r"must end in \.gif or \.mp4"):
+        plots.save_animation(frames(), tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "file").write_text("in the way")
     (tmp_path / "folder.png").mkdir()
-    for path in (tmp_path / "file" / "picture.png", tmp_path / "folder.png"):
+    for path in (tmp_path / "file" / "image.png", tmp_path / "folder.png"):
         with pytest.raises(UserError, match="cannot write"):
-            plots.save_picture(PICTURE, path)
+            plots.save_picture(IMAGE, path)
+    for name in ("film.gif", "film.mp4"):
+        with pytest.raises(UserError, match="cannot write"):
+            plots.save_animation(frames(), tmp_path / "file" / name)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.png"]
+
+
+def test_a_gif_has_every_frame_at_the_given_rate_and_repeats(tmp_path):
+    plots.save_animation(frames(), tmp_path / "film.gif", fps=20)
+    with Image.open(tmp_path / "film.gif") as film:
+        assert (film.n_frames, film.size, film.info["duration"], film.info["loop"]) == (6, SIZE[::-1], 50, 0)
+        for index, frame in enumerate(frames()):
+            film.seek(index)
+            assert np.abs(np.asarray(film.convert("RGB")).astype(int) - frame).max() <= 8
+
+
+def test_an_mp4_has_every_frame_at_the_given_rate(tmp_path):
+    plots.save_animation(frames(), tmp_path / "film.MP4", fps=25)
+    with av.open(str(tmp_path / "film.MP4")) as film:
+        stream = film.streams.video[0]
+        assert (stream.codec_context.name, stream.average_rate, stream.codec_context.pix_fmt) == ("h264", 25, "yuv420p")
+        found = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
+    assert [frame.shape for frame in found] == [(46, 62, 3)] * 6
+    for image, frame in zip(found, frames(), strict=True):
+        difference = np.abs(image[:45, :61].astype(int) - frame)
+        assert difference[32:].mean() < 3  # away from the square, whose colour bleeds
+        assert difference[14:26, 14:26].mean() < 12
+
+
+def test_without_pyav_an_mp4_is_refused_and_a_gif_is_written(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(UserError, match=r"an MP4 file needs the package 'av': pip install 'attnorm\[figures\]'"):
+        plots.save_animation([], tmp_path / "film.mp4")
+    plots.save_animation(frames(2), tmp_path / "film.gif")
+    assert [path.name for path in tmp_path.iterdir()] == ["film.gif"]

@@ -12,7 +12,7 @@ import pytest
 from attnorm.cli import main
 from attnorm.config import to_yaml
 from attnorm.errors import UserError
-from attnorm.metrics.result import Protocol, Result, write_results
+from attnorm.metrics.records import Protocol, Result, write_results
 from attnorm.reproduction import runs
 from attnorm.reproduction.paper import CLASSES, NAMES, SCALES, TABLES
 from attnorm.reproduction.report import write_report
@@ -37,18 +37,28 @@ def plan(tmp_path):
 
 
 def results_of(plan, values, names=NAMES_OF_CLASSES):
-    protocol = Protocol("run", "ema", 5, "digits", "digits", 40, 40, "data", 0)
-    details = {"by_class": dict(zip(names, (1.0, 2.0), strict=True))}
+    protocol = Protocol(
+        model="run",
+        weights="ema",
+        step=5,
+        data="digits",
+        split="digits",
+        num_real=40,
+        num_fake=plan.num,
+        frequencies="data",
+        seed=0,
+    )
+    details = {"by_class": dict(zip(names, (1.0, 2.0), strict=True)), "per_class": plan.images_per_class}
     return [
         Result(
-            f"{'intra-fd' if key == 'intra' else key}-toy-40",
-            {"mean": value},
-            "higher" if key == "is" else "lower",
-            details,
-            "toy",
-            "0",
-            "none",
-            protocol,
+            metric=f"{'intra-fd' if key == 'intra' else key}-toy-40",
+            values={"mean": value},
+            better="higher" if key == "is" else "lower",
+            details=details,
+            extractor="toy",
+            extractor_fingerprint="0",
+            resizer="none",
+            protocol=protocol,
         )
         for key, value in zip(plan.paper.metrics, values, strict=True)
     ]
@@ -69,7 +79,7 @@ def pretended(plan, monkeypatch):
         if words[0] != "evaluate":
             step = 2 if code else 5
             (run / "checkpoints" / f"step-{step}").mkdir(parents=True)
-            config = replace(plan.config(system, seed), precision="bf16").for_classes(NAMES_OF_CLASSES)
+            config = plan.config(system, seed).model_copy(update={"precision": "bf16"}).for_classes(NAMES_OF_CLASSES)
             (run / "config.yaml").write_text(to_yaml(config))
         elif not code:
             write_results(results_of(plan, (2.0 + seed, 30.0)), plan.record_path(run))
@@ -191,13 +201,25 @@ def test_table_2_is_by_class(plan, pretended):
     assert [cell.strip() for cell in lines[4].split("|")[1:-1]] == ["cat", "–", "–", "–", "1", "1", "1"]
 
 
+def changed(result, **changes):
+    return result.model_copy(update=changes)
+
+
 OTHERS = {
     "too few metrics": lambda results: results[:1],
     "too many metrics": lambda results: [*results, results[0]],
     "another order": lambda results: results[::-1],
-    "another metric": lambda results: [results[0], replace(results[1], metric="kd-toy-40"), results[2]],
-    "no classes": lambda results: [*results[:1], replace(results[1], details={}), results[2]],
-    "empty classes": lambda results: [*results[:1], replace(results[1], details={"by_class": {}}), results[2]],
+    "another metric": lambda results: [results[0], changed(results[1], metric="kd-toy-40"), results[2]],
+    "no classes": lambda results: [results[0], changed(results[1], details={}), results[2]],
+    "another number per class": lambda results: [
+        results[0],
+        changed(results[1], details=results[1].details | {"per_class": 50}),
+        results[2],
+    ],
+    "another number of images": lambda results: [
+        changed(results[0], protocol=changed(results[0].protocol, num_fake=30)),
+        *results[1:],
+    ],
 }
 
 
@@ -227,42 +249,44 @@ def test_classes_that_are_not_the_same_for_all_runs_are_refused(plan):
         write_report(by_class)
 
 
-def test_table_2_shows_the_papers_classes_where_they_are_imagenets(plan):
-    by_class = replace(plan, table="table2", scale="paper", seeds=(0,))
-    names = tuple(f"class {number}" for number in range(1000))
+def test_table_2_measures_and_shows_the_papers_classes_at_its_scale(plan):
+    by_class = replace(plan, table="table2", scale="paper", seeds=(0,), extractor="inception")
     for _, _, run in by_class.runs():
         results = results_of(by_class, (7.0,))
-        results[0].details["by_class"] = {name: float(number) for number, name in enumerate(names)}
+        results[0].details["by_class"] = {f"class {number}": float(number) for number in CLASSES}
         write_results(results, by_class.record_path(run))
-    rows = [line for line in write_report(by_class).splitlines() if line.startswith("| class ")][1:]
+    report = write_report(by_class)
+    rows = [line for line in report.splitlines() if line.startswith("| class ")][1:]
     assert [row.split("|")[1].strip() for row in rows] == [f"class {number}" for number in CLASSES]
     assert [cell.strip() for cell in rows[0].split("|")[2:8]] == ["49.3", "57.5", "34.16", "825", "825", "825"]
+    assert "Ours is measured with the paper's numbers of images" in report
+    fewer = write_report(replace(by_class, per_class=50))
+    assert "**Do not compare our numbers with the paper's**: ours have an intra-FID of 50 images per class" in fewer
 
 
 def test_at_the_papers_scale_generators_are_measured_as_in_the_papers(plan):
     paper = Reproduction("table2", "paper", plan.out, "imagenet/", (0,), None, "inception", 50_000, "cpu")
     measuring = [line for line in commands(paper) if line.startswith("attnorm evaluate")]
     assert len(measuring) == 3
-    assert all("--extractor inception --num 50000 --num-real 0 --classes uniform --out" in line for line in measuring)
-    assert all("intra-inception-n50000-real-all-uniform.json --force" in line for line in measuring)
+    options = "--num-real 0 --frequencies uniform --per-class 5000 --classes 825 974 979 991 14 141 247 282 --out"
+    assert all(f"--extractor inception --num 50000 {options}" in line for line in measuring)
+    assert all("intra-inception-n50000-real-all-uniform-per-class5000.json --force" in line for line in measuring)
     lines = write_report(paper).splitlines()
-    assert any(line.startswith("- generated pictures: 50000, as many of each class; ") for line in lines)
+    assert "- generated pictures: 50000, as many of each class" in lines
+    assert any(line.startswith("- intra-FID: 5000 generated images of each class against all real") for line in lines)
     assert any(line.startswith("- real pictures: all; ") for line in lines)
     assert any(line.startswith("- weights: averaged; ") for line in lines)
-    _, _, run = next(paper.runs())
-    run.mkdir()
-    (run / "config.yaml").write_text(to_yaml(paper.config("sn-gan", 0)))
-    assert "- generated pictures: 50000, 50 of each of 1000 classes; " in write_report(paper)
 
 
 def test_the_report_says_how_it_was_measured(plan, pretended):
     assert "- real pictures: 40; " in write_report(plan)
     make_runs(plan, lambda sentence: None, lambda: None)
     text = write_report(plan)
-    of_two_classes = "each class as often as in the data, 20 on average; "
+    of_two_classes = "each class as often as in the data, 20 on average"
     assert f"- generated pictures: 40 instead of 50000, {of_two_classes}" in text
     assert "- network of the metrics: efficientnet-lite0 instead of Inception" in text
-    assert "--num-real" not in text and "--classes" not in text
+    assert "--num-real" not in text and "--frequencies" not in text
+    assert "**Do not compare our numbers with the paper's**: ours have other data than ImageNet, features of" in text
 
 
 @pytest.mark.parametrize(

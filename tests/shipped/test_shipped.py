@@ -6,13 +6,12 @@ from huggingface_hub import ModelCard
 from PIL import Image
 
 from attnorm.errors import UserError
-from attnorm.inpainting_pipeline import InpaintingPipeline
-from attnorm.models.class_conditional import Generator
-from attnorm.models.saved import task_of
+from attnorm.hub import MAX_CLASSES, PER_CLASS, sample_images
+from attnorm.models.pretrained import task_of
 from attnorm.pipelines import ClassConditionalPipeline
+from attnorm.pipelines.inpainting import InpaintingPipeline
 from attnorm.plots.grids import enlarge, names_width
-from attnorm.publishing.samples import MOST_CLASSES, PER_CLASS, generator_pictures
-from attnorm.shipped import shipped_model, shipped_models
+from attnorm.shipped import shipped_models
 
 LARGEST, LARGEST_IN_ALL = 12e6, 40e6  # bytes
 
@@ -37,18 +36,18 @@ def test_they_are_small():
 def test_a_generator_draws_the_same_pictures_twice_and_other_ones_for_another_seed(name):
     first, again = (ClassConditionalPipeline.from_pretrained(name).draw(num_images=4, seed=3) for _ in range(2))
     other = ClassConditionalPipeline.from_pretrained(name).draw(num_images=4, seed=4)
-    assert first.pictures.tobytes() == again.pictures.tobytes()
-    assert np.abs(first.pictures.astype(int) - other.pictures).mean() > 5
+    assert first.images.tobytes() == again.images.tobytes()
+    assert np.abs(first.images.astype(int) - other.images).mean() > 5
 
 
 @pytest.mark.parametrize("name", GENERATORS)
 def test_the_pictures_of_the_card_are_the_models(name):
     """So the weights, the moments and the sheet belong together."""
     pipe = ClassConditionalPipeline.from_pretrained(name)
-    pictures = enlarge(generator_pictures(pipe))
+    pictures = enlarge(sample_images(pipe))
     with Image.open(shipped_models()[name] / "samples.png") as image:
         sheet = np.asarray(image.convert("RGB"))
-    shown = pipe.class_names[:MOST_CLASSES]
+    shown = pipe.class_names[:MAX_CLASSES]
     height, width = pictures.shape[1:3]
     for index, picture in enumerate(pictures):
         row, column = divmod(index, PER_CLASS)
@@ -63,7 +62,7 @@ def test_an_inpainter_completes_a_picture_and_leaves_what_is_known(name):
     picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     hole = np.zeros((64, 64), bool)
     hole[20:40, 20:40] = True
-    first, again = (pipe.fill([picture], [hole])[0] for _ in range(2))
+    first, again = (pipe.complete([picture], [hole])[0] for _ in range(2))
     assert np.array_equal(first, again)
     assert np.array_equal(first[~hole], picture[~hole])
 
@@ -79,35 +78,15 @@ def test_its_card_says_what_a_user_has_to_know(name):
     assert data.eval_results, "it was measured"
     for result in data.eval_results:
         assert {"seed", "step", "weights"} <= set(result.metric_args)
-    for heading in ("Use", "Data", "Training", "Figures", "Limits", "Licence"):
+    for heading in ("Usage", "Training data", "Training", "Metrics", "Limitations", "License"):
         assert f"\n## {heading}\n" in card.text
     assert "attnorm train " in card.text
-    assert "Licence of the pictures: " in card.text
+    assert "License of the images: " in card.text
     for place in ("/work", "/tmp", "/home"):
         assert place not in card.content
     for line in card.text.splitlines():
         if line.startswith("!["):
             assert (folder / line.partition("](")[2].rstrip(")")).is_file()
-
-
-def test_a_name_finds_the_folder_and_a_path_goes_before_it(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert shipped_model("an-gan-digits") == shipped_models()["an-gan-digits"]
-    assert shipped_model("an-gan") is None
-    (tmp_path / "an-gan-digits").mkdir()
-    assert shipped_model("an-gan-digits") is None
-    with pytest.raises(UserError, match="neither a run nor a saved model"):
-        ClassConditionalPipeline.from_pretrained("an-gan-digits")
-
-
-def test_the_network_itself_is_found_by_name_too():
-    network = Generator.from_pretrained("an-gan-digits")
-    assert network.config.class_names == tuple("0123456789")
-
-
-def test_a_misspelt_name_is_refused_with_the_nearest():
-    with pytest.raises(UserError, match="did you mean 'an-gan-digits'"):
-        ClassConditionalPipeline.from_pretrained("an-gan-digitz")
 
 
 def test_a_generator_is_no_inpainter():

@@ -11,7 +11,7 @@ from attnorm.models.class_conditional import Generator
 from attnorm.training import class_conditional
 from attnorm.training.class_conditional import ClassConditionalTask
 from attnorm.training.losses import hinge_discriminator_loss
-from attnorm.training.randomness import seed_for
+from attnorm.training.runtime import seed_for
 from tests.runs import ALONE, batch_of, differences, moved, weights
 
 

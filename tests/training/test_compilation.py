@@ -7,8 +7,8 @@ from attnorm.config import derive
 from attnorm.errors import UserError
 from attnorm.training import compilation
 from attnorm.training.class_conditional import ClassConditionalTask
-from attnorm.training.compilation import check_compiler
 from attnorm.training.inpainting import InpaintingTask
+from attnorm.training.runtime import check_compiler
 from tests.runs import ALONE, DIGITS, batch_of, refused
 
 # 16 x 16 images: every block is traced in every mode, so there are as few as there can be.

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from attnorm.layers.spectral import spectral_norm
-from attnorm.training.ema import EMA
+from attnorm.training.averaging import EMA
 
 pytestmark = pytest.mark.promise
 

@@ -5,6 +5,7 @@ import contextlib
 import numpy as np
 import pytest
 import torch
+from attnorm.models.saved import step_of
 from PIL import Image
 
 from attnorm import InpaintingPipeline
@@ -14,7 +15,6 @@ from attnorm.data.builtin import load_builtin
 from attnorm.data.masks import Masks
 from attnorm.metrics.inpainting import HOLES
 from attnorm.metrics.reconstruction import reconstruction
-from attnorm.models.saved import step_of
 from attnorm.training.inpainting import InpaintingTask
 from attnorm.training.loop import read_config
 from tests.runs import (
@@ -131,7 +131,7 @@ def test_the_model_is_what_the_pipeline_reads_and_the_figures_are_its_composites
     last = log_of(finished_inpainting_run, "metrics.jsonl")[-1]
     for kind, holes in HOLES.items():
         masks = Masks(holes, (32, 32)).batch(0, range(6))
-        filled = np.stack(pipe.fill(list(truth), list(masks), "native"))
+        filled = np.stack(pipe.complete(list(truth), list(masks), "native"))
         expected = reconstruction(truth, filled, masks)
         for name, values in expected._asdict().items():
             assert last[f"refined.{kind}.{name}"] == pytest.approx(values.mean(), rel=1e-6)

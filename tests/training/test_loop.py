@@ -37,6 +37,7 @@ from tests.runs import (
     run_killed,
     run_python,
 )
+from tests.two_processes import run_two
 
 KILLED = """
 import os, signal, sys
@@ -180,6 +181,27 @@ def test_two_processes_take_the_steps_of_one_with_two_pieces(tiny_arguments, tmp
     for name, value in one.items():
         if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):  # of each process's own batches
             torch.testing.assert_close(value, two[name], rtol=1e-4, atol=1e-5)
+
+
+ASKED = """
+import os, signal, sys, pytest, torch
+from attnorm.training.class_conditional import ClassConditionalTask as Task
+from tests.runs import interrupt, main
+
+torch.set_num_threads(1)
+if os.environ["RANK"] == "1":
+    interrupt(pytest.MonkeyPatch(), Task, 2, signal.SIGTERM)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.promise
+def test_two_processes_stop_and_save_together_when_one_is_asked(tiny_arguments, tmp_path):
+    run = tmp_path / "run"
+    both = run_two(lambda rank: ["-c", ASKED, *DIGITS, str(run), *tiny_arguments])
+    assert [process.returncode for process in both] == [128 + signal.SIGTERM] * 2, both[1].stderr
+    assert "stopped at step 4; continue with" in both[0].stdout  # the question travels while a step is computed
+    assert final_state(run)["step"] == 4
 
 
 @pytest.mark.promise

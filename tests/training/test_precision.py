@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from attnorm.training.precision import autocast, resolve_device, resolve_precision
+from attnorm.training.runtime import autocast, resolve_device, resolve_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 

@@ -5,7 +5,7 @@ import sys
 
 import torch
 
-from attnorm.training.randomness import generator_for, seed_for
+from attnorm.training.runtime import generator_for, seed_for
 
 CPU = torch.device("cpu")
 

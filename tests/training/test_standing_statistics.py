@@ -6,7 +6,7 @@ from torch import nn
 
 from attnorm import AttentiveNorm2d
 from attnorm.layers.spectral import spectral_norm
-from attnorm.training.standing_statistics import measure_standing_statistics
+from attnorm.training.averaging import measure_standing_statistics
 
 pytestmark = pytest.mark.promise
 

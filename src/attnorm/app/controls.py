@@ -11,7 +11,7 @@ import gradio as gr
 from attnorm.app.shelf import KINDS_EXPLAINED, Model
 from attnorm.config import whole_number
 from attnorm.errors import UserError
-from attnorm.models.saved import Task
+from attnorm.models.pretrained import Task
 
 KEPT = 4 * 3600  # seconds that a visitor's state is kept after it was last changed
 # Everything that uses a network waits in one queue: two at once would take twice the memory and no less time.
@@ -26,7 +26,7 @@ FIRST_MODELS: dict[Task, tuple[str, str]] = {
         "class-conditional generator",
         "attnorm train demo-digits --data digits --out runs/digits",
     ),
-    "inpainting": ("inpainting model", "attnorm train demo-inpaint --data facades-synthetic --out runs/facades"),
+    "inpainting": ("inpainting model", "attnorm train demo-inpaint --data photos --out runs/photos"),
 }
 PROGRESS = gr.Progress()  # as a parameter's default: Gradio hands in the bar of the call
 RANDOM_SEED = "() => Math.floor(Math.random() * 1000000)"

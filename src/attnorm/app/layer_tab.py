@@ -26,7 +26,7 @@ from attnorm.app.messages import told
 from attnorm.app.shelf import Shelf
 from attnorm.errors import UserError
 from attnorm.metrics.regions import region_table
-from attnorm.plots.region_chart import save_region_chart
+from attnorm.plots import save_region_chart
 
 EXPLAINED = (
     "The layer gives every position of its feature map to its entities by weights that sum to 1, and normalises each "

@@ -13,12 +13,12 @@ from PIL import Image
 from attnorm.app.masks import as_layer, changed_by, painted, reduced, resized
 from attnorm.app.pictures import SCREEN, for_screen, read_mask, read_picture, screen_size
 from attnorm.app.shelf import WITH_LAYOUT
+from attnorm.data.compositing import EditableImage, check_mask
 from attnorm.data.decode import DecodeError
-from attnorm.data.editable import EditablePicture, as_marked
 from attnorm.errors import UserError
-from attnorm.inpainting_pipeline import NATIVE_SIDE, InpaintingPipeline, Mode, Stage
+from attnorm.pipelines.inpainting import NATIVE_SIDE, InpaintingPipeline, Mode, Stage
 
-LIMIT = 6e9  # bytes that one visitor's picture may take in the network
+LIMIT = 1 << 23  # pixels of one visitor's image that go through the network at once
 STAGES: tuple[str, ...] = get_args(Stage)
 EditorValue = dict[str, Any]
 
@@ -64,7 +64,7 @@ def open_canvas(path: str | None, name: str | None = None) -> tuple[Canvas, Edit
     return canvas, _value(picture, None)
 
 
-def with_hole(canvas: Canvas, hole: np.ndarray, picture: EditablePicture | None = None) -> tuple[Canvas, EditorValue]:
+def with_hole(canvas: Canvas, hole: np.ndarray, picture: EditableImage | None = None) -> tuple[Canvas, EditorValue]:
     """The canvas with this mask, (h, w) bool of the picture's size, in place of what was painted."""
     shown = reduced(hole, screen_size(canvas.size))
     return replace(canvas, hole=hole, shown=shown), _value(picture or read_picture(canvas.path), shown)
@@ -85,7 +85,7 @@ def with_mask_file(canvas: Canvas | None, path: str | None) -> tuple[Canvas, Edi
             f"the mask is {columns}×{rows} and the picture {width}×{height}: give a mask of the picture's proportions"
         )
     try:
-        return with_hole(canvas, as_marked(mask, canvas.size, resize=True))
+        return with_hole(canvas, check_mask(mask, canvas.size, resize=True))
     except DecodeError as error:
         raise UserError(str(error)) from error
 
@@ -138,21 +138,21 @@ def complete(
 
     Raises:
         UserError: the picture is no longer there or too small, there is no such stage or mode, or the network would
-            need more memory than `LIMIT`.
+            take more than `LIMIT` pixels at once.
     """
     if stage not in STAGES:
         raise UserError(f"stage must be one of {', '.join(STAGES)}, got {stage!r}")
     picture = read_picture(canvas.path)
     plan = pipe.plan(hole, cast(Mode, mode))  # which looks at it
-    if plan.memory > LIMIT:
+    if plan.pixels > LIMIT:
         raise UserError(
-            f"this would take about {plan.memory / 1e9:.0f} GB of memory, more than the {LIMIT / 1e9:.0f} GB that the "
-            "page allows: choose “whole picture, scaled down” under “For large pictures”, or mark less"
+            f"{plan.pixels / 1e6:.0f} megapixels at once exceed the {LIMIT / 1e6:.0f} that the page allows: choose "
+            "“whole picture, scaled down” under “For large pictures”, or mark less"
         )
     start = time.perf_counter()
-    [rgb] = pipe.fill([picture.rgb], [hole], cast(Mode, mode), cast(Stage, stage))
+    [rgb] = pipe.complete([picture.rgb], [hole], cast(Mode, mode), cast(Stage, stage))
     seconds = time.perf_counter() - start
-    done = picture.filled(rgb, hole)
+    done = picture.composite(rgb, hole)
     height, width = picture.size
     seen = {
         "native": "the whole picture at once",
@@ -175,18 +175,18 @@ def layout_of(pipe: InpaintingPipeline, picture: np.ndarray, hole: np.ndarray | 
         raise UserError("this model has no attentive normalization and so no layout: choose one that is marked AN")
     small = for_screen(picture, NATIVE_SIDE)
     missing = np.zeros(small.shape[:2], bool) if hole is None else reduced(hole, small.shape[:2])
-    if pipe.plan(missing, "native").memory > LIMIT:  # which says what else is wrong with the picture's size
+    if pipe.plan(missing, "native").pixels > LIMIT:  # which says what else is wrong with the picture's size
         raise UserError("the picture is too long and narrow for the network to see the whole of it: cut it")
     [layout] = pipe.stages(small[None], missing[None]).layouts.values()  # the branch has one layer
     return layout[0]
 
 
-def _value(picture: EditablePicture, mask: np.ndarray | None) -> EditorValue:
+def _value(picture: EditableImage, mask: np.ndarray | None) -> EditorValue:
     layers = [] if mask is None else [Image.fromarray(as_layer(mask))]
     return {"background": Image.fromarray(for_screen(picture.rgb, SCREEN)), "layers": layers, "composite": None}
 
 
-def _transparent(picture: EditablePicture) -> np.ndarray | None:
+def _transparent(picture: EditableImage) -> np.ndarray | None:
     """The picture's own transparent pixels, if it has some and others."""
     try:
         hole = picture.transparent()

@@ -13,39 +13,39 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from attnorm.data.decode import DecodeError, marked, open_upright
-from attnorm.data.editable import EditablePicture
+from attnorm.data.builtin import example_images
+from attnorm.data.compositing import EditableImage
+from attnorm.data.decode import DecodeError, mask_from_image, open_upright
 from attnorm.errors import UserError
-from attnorm.inpainting_pipeline import SMALLEST_SIDE
+from attnorm.pipelines.inpainting import SMALLEST_SIDE
 from attnorm.plots import colour_layout, enlarge, entity_colours
 from attnorm.plots.grids import resize
 
+EXAMPLES, EXAMPLE_SIZE = 4, 256
 SCREEN = 1024  # pixels of the longer side of what is shown and painted on
 LARGE = 640  # pixels of the longer side that a small picture is enlarged to, by a whole factor
-EXAMPLES = (0, 1, 2, 3, 4, 5)  # of facades-synthetic
-EXAMPLE_SEED, EXAMPLE_SIZE = 2, 256  # a seed that no training takes
 
 
-def read_picture(path: str | Path | None) -> EditablePicture:
+def read_picture(path: str | Path | None) -> EditableImage:
     """An uploaded picture as it was sent.
 
     Raises:
         UserError: nothing was sent, or it is no picture, damaged or too large.
     """
     try:
-        return EditablePicture(open_upright(_sent(path, "picture")))
+        return EditableImage(open_upright(_sent(path, "picture")))
     except DecodeError as error:
         raise UserError(f"the picture cannot be used: {error}") from error
 
 
 def read_mask(path: str | Path | None) -> np.ndarray:
-    """The pixels that an uploaded mask marks, (h, w) bool, see `attnorm.data.decode.marked`.
+    """The pixels that an uploaded mask marks, (h, w) bool, see `attnorm.data.decode.mask_from_image`.
 
     Raises:
         UserError: as `read_picture`.
     """
     try:
-        return marked(open_upright(_sent(path, "mask")))
+        return mask_from_image(open_upright(_sent(path, "mask")))
     except DecodeError as error:
         raise UserError(f"the mask cannot be used: {error}") from error
 
@@ -143,14 +143,11 @@ def as_file_name(text: str) -> str:
 
 
 def example_files(folder: Path) -> list[str]:
-    """Drawn façades to try the page with, as PNG files in `folder`."""
-    from attnorm.data.facades import STYLES, render_facade
-
+    """Crops of photographs to try the page with, as PNG files in `folder`."""
     files = []
-    for index in EXAMPLES:
-        facade = render_facade(EXAMPLE_SEED, index, EXAMPLE_SIZE)
-        file = folder / f"{STYLES[facade.style]}.png"
-        Image.fromarray(facade.image).save(file)
+    for index, image in enumerate(example_images(EXAMPLE_SIZE, EXAMPLES), 1):
+        file = folder / f"example-{index}.png"
+        Image.fromarray(image).save(file)
         files.append(str(file))
     return files
 

@@ -1,33 +1,79 @@
-"""Kinds of arguments that several commands take."""
+"""Arguments that several commands take: their types, help and completion."""
 
 from __future__ import annotations
 
-import argparse
-import os
+import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from attnorm.shipped import CONFIG_FILE, shipped_models
 
 
-def file_path(text: str) -> Path:
-    """A file's or folder's name that this system can have."""
-    return Path(path_or_name(text))
+def _require_text(kind: Any, value: Any) -> None:
+    if isinstance(value, str) and not value.strip():
+        raise ValueError("it is empty: is a variable of the shell not set?")
 
 
-def stated(text: str) -> str:
-    """A text that says something."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("it is empty: is a variable of the shell not set?")
-    return text
+def _require_image_name(kind: Any, path: Path | None) -> None:
+    from attnorm.plots.saving import check_picture_name
+
+    if path is not None:
+        check_picture_name(path)
 
 
-def path_or_name(text: str) -> str:
-    """As `file_path`, where the name may be another thing too: a built-in set, or a model of the hub."""
-    if not text.strip():
-        raise argparse.ArgumentTypeError("the name is empty: is a variable of the shell not set?")
-    try:
-        os.lstat(text)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        pass  # the command says what it thinks of that
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise argparse.ArgumentTypeError(f"{text[:40]!r}… is no name of a file here: {reason}") from error
-    return text
+def _preset_names(context: Any) -> Iterable[str]:
+    from attnorm.presets import PRESETS
+
+    return list(PRESETS)
+
+
+def _builtin_names(context: Any) -> Iterable[str]:
+    from attnorm.data.builtin import BUILTIN
+
+    return list(BUILTIN)
+
+
+def _class_names(context: Any) -> Iterable[str]:
+    """Of the model that is named earlier on the command line."""
+    name = context["model"].raw or ""
+    folders = (Path(name, "model"), Path(name), shipped_models().get(name, Path()))
+    for file in (folder / CONFIG_FILE for folder in folders):
+        if file.is_file():
+            names: list[str] = json.loads(file.read_bytes()).get("class_names", [])
+            return names
+    return ()
+
+
+# `str | Path` gives a str, and lets the shell offer files too.
+Name = Annotated[str | Path, Parameter(validator=_require_text)]
+_MODEL = "A run, a saved model's folder, a name from `attnorm models`, or ORGANISATION/NAME on the Hub."
+Model = Annotated[Name, Parameter(completer=lambda context: list(shipped_models()), help=_MODEL)]
+ModelName = Annotated[str, Parameter(completer=lambda context: list(shipped_models()))]
+PresetName = Annotated[str, Parameter(completer=_preset_names)]
+Data = Annotated[Name, Parameter(completer=_builtin_names, metavar="DATA")]
+LabelPair = Annotated[tuple[str, str], Parameter(completer=_class_names)]
+_LABELS = "Class names or indices (default: all classes)."
+Labels = Annotated[list[str] | None, Parameter(completer=_class_names, help=_LABELS)]
+_OUT = Parameter(name=["--out", "-o"])
+Out = Annotated[Path, _OUT]
+OptionalOut = Annotated[Path | None, _OUT]
+ImageOut = Annotated[Path, _OUT, Parameter(validator=_require_image_name)]
+OptionalImageOut = Annotated[Path | None, _OUT, Parameter(validator=_require_image_name)]
+Force = Annotated[bool, Parameter(help="Overwrite existing files.", show_default=False)]
+Json = Annotated[bool, Parameter(name="--json", help="Print JSON, for a script.", show_default=False)]
+Device = Annotated[str, Parameter(completer=lambda context: ("cpu", "cuda"), help="cpu or cuda.")]
+AtLeast0 = Annotated[int, Parameter(validator=Number(gte=0))]
+AtLeast1 = Annotated[int, Parameter(validator=Number(gte=1))]
+Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=1 << 63), help="Of the random numbers.")]
+
+
+def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints rows in columns as wide as their content."""
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -1,38 +1,29 @@
-"""Which extra of this package brings a package along."""
+"""Which optional dependency group of attnorm ("extra") has which packages."""
 
 from __future__ import annotations
 
 import re
 from importlib.metadata import PackageNotFoundError, requires
 
-# Where the name to import is not that of the package, as the index of Python packages has it.
+# Where the name to import differs from the package's.
 PACKAGES = {"PIL": "pillow", "cv2": "opencv-python-headless", "sklearn": "scikit-learn", "yaml": "PyYAML"}
 
 
 def extras() -> dict[str, list[str]]:
-    """The packages of every extra; none where attnorm itself was not installed as a package."""
+    """The packages of every extra; empty where attnorm is not installed as a package."""
     found: dict[str, list[str]] = {}
     try:
-        requirements = requires("attnorm") or []
+        for requirement in requires("attnorm") or []:
+            if matched := re.match(r"([\w.-]+).*extra\s*==\s*['\"]([\w-]+)['\"]", requirement):
+                found.setdefault(matched[2], []).append(matched[1])
     except PackageNotFoundError:
-        return found
-    for requirement in requirements:
-        extra = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", requirement)
-        name = re.match(r"[\w.-]+", requirement)
-        if extra and name:
-            found.setdefault(extra[1], []).append(name[0])
+        pass
     return found
 
 
 def installation_of(module: str) -> str:
-    """The command that installs what `import module` did not find: the extra with it, or the package itself."""
+    """The command that installs what `import module` did not find: the first extra with it, or the package itself."""
     top = module.partition(".")[0]
-    package = _normal(PACKAGES.get(top, top))
-    having = [extra for extra, names in extras().items() if package in map(_normal, names)]
-    # Training's extra has most of what any command needs.
-    having.sort(key=lambda extra: (extra != "train", extra == "dev"))
-    return f"pip install 'attnorm[{having[0]}]'" if having else f"pip install {package}"
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+    package = PACKAGES.get(top, top.replace("_", "-"))
+    having = [extra for extra, names in extras().items() if package.lower() in map(str.lower, names)]
+    return f"pip install '.[{having[0]}]'" if having else f"pip install {package}"

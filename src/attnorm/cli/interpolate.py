@@ -1,102 +1,89 @@
-"""Go from one class to another at fixed noise: a sheet of the pictures on the way, each with one entity's map below it,
-and a film.
-"""
+"""`attnorm interpolate`."""
 
 from __future__ import annotations
 
-import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
+from cyclopts import Parameter
+from cyclopts.validators import Number
 
-from attnorm.cli.arguments import file_path
-from attnorm.cli.model_argument import add_model
+from attnorm.cli.arguments import AtLeast1, Device, Force, ImageOut, LabelPair, Model, Seed
 from attnorm.errors import UserError
-from attnorm.files import check_output
-from attnorm.models.saved import abridged_name
-from attnorm.pipelines import ClassConditionalPipeline, Interpolated
-from attnorm.plots import interpolation_frames, interpolation_sheet, save_animation, save_picture
-from attnorm.plots.animation import check_film_name
-from attnorm.plots.interpolation import liveliest_entity
-from attnorm.plots.saving import check_picture_name
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from attnorm.pipelines.class_conditional import Interpolated
 
 FPS = 20
-AUTO = "auto"
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    add_model(parser)
-    parser.add_argument("--labels", nargs=2, metavar=("A", "B"), required=True, help="class names or indices")
-    parser.add_argument("--frames", type=int, default=8, metavar="N", help="pictures from A to B (default 8)")
-    parser.add_argument("--rows", type=int, default=4, metavar="N", help="how many noises, a row each (default 4)")
-    parser.add_argument(
-        "--entity",
-        metavar="K",
-        help="whose map is shown, or auto (the default, where there is a layout): the one that varies most in all rows",
-    )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("-o", "--out", type=file_path, required=True, help="the sheet, such as sheet.png")
-    parser.add_argument("--animation", type=file_path, metavar="FILM", help="also a film: FILM.gif, or FILM.mp4")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of the film, from A to B (default 2); then back")
-    parser.add_argument("--force", action="store_true", help="overwrite existing files")
-    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+def interpolate(
+    model: Model,
+    /,
+    *,
+    labels: LabelPair,
+    out: ImageOut,
+    frames: Annotated[int, Parameter(validator=Number(gte=2))] = 8,
+    rows: AtLeast1 = 4,
+    entity: int | None = None,
+    animation: Path | None = None,
+    seconds: Annotated[float, Parameter(validator=Number(gte=0.1, lte=60))] = 2.0,
+    seed: Seed = 0,
+    force: Force = False,
+    device: Device = "cpu",
+) -> None:
+    """Interpolate between two classes at fixed noise, as a sheet and a video.
 
+    Where the model has a layout, each image has the map of one entity below it.
 
-def run(args: argparse.Namespace) -> None:
-    _check_files(args)
-    pipe = ClassConditionalPipeline.from_pretrained(args.model, device=args.device)
-    first, second = args.labels
+    Args:
+        labels: The two classes, names or indices.
+        out: The sheet, such as sheet.png.
+        frames: Images from the first class to the second.
+        rows: Noise vectors, a row each.
+        entity: Whose map is shown (default: the one that varies most).
+        animation: Also write a video there, FILE.gif or FILE.mp4.
+        seconds: From the first class to the second in the video; then it goes back.
+    """
+    from attnorm import plots
+    from attnorm.files import check_output
+    from attnorm.pipelines import ClassConditionalPipeline
+    from attnorm.plots.saving import check_film_name
 
-    def draw(frames: int) -> Interpolated:
-        return pipe.interpolate(first, second, frames, args.rows, args.seed, with_layouts=True, progress=True)
+    check_output(out, force)
+    if animation is not None:
+        check_film_name(animation)
+        check_output(animation, force)
+    pipe = ClassConditionalPipeline.from_pretrained(model, device=device)
 
-    drawn = draw(args.frames)
-    entity = _entity(args.entity, drawn, args.model)
+    def draw(count: int) -> Interpolated:
+        return pipe.interpolate(*labels, count, rows, seed, with_layouts=True, progress=True)
+
+    drawn = draw(frames)
     names = pipe.class_names[drawn.labels[0]], pipe.class_names[drawn.labels[1]]
-    sheet = interpolation_sheet(drawn.pictures, drawn.shares.tolist(), names, _maps(drawn, entity), entity)
-    save_picture(sheet, args.out)
-    print(args.out if entity is None else f"{args.out}: with the maps of entity {entity}")
-    if args.animation is not None:
-        film = draw(round(args.seconds * FPS) + 1)
-        there = list(interpolation_frames(film.pictures, film.shares.tolist(), names, _maps(film, entity), entity))
-        save_animation(there + there[-2:0:-1], args.animation, FPS)
-        print(args.animation)
+    maps, shown = _maps(drawn, entity)
+    plots.save_picture(plots.interpolation_sheet(drawn.images, drawn.shares.tolist(), names, maps, shown), out)
+    print(out if shown is None else f"{out}: with the maps of entity {shown}")
+    if animation is not None:
+        video = draw(round(seconds * FPS) + 1)
+        maps, _ = _maps(video, shown)
+        there = list(plots.interpolation_frames(video.images, video.shares.tolist(), names, maps, shown))
+        plots.save_animation(there + there[-2:0:-1], animation, FPS)
+        print(animation)
 
 
-def _check_files(args: argparse.Namespace) -> None:
-    """Finds out before anything is drawn whether both files can be made."""
-    check_picture_name(args.out)
-    if args.animation is not None:
-        check_film_name(args.animation)
-        if not 0.1 <= args.seconds <= 60:
-            raise UserError(f"--seconds must be from 0.1 to 60, got {args.seconds:g}")
-    if args.out == args.animation:
-        raise UserError(f"-o and --animation are both {args.out}: give them different names")
-    for path in (args.out, args.animation):
-        if path is not None:
-            check_output(path, args.force)
+def _maps(drawn: Interpolated, entity: int | None) -> tuple[np.ndarray | None, int | None]:
+    """The maps (rows, frames, h, w) of an entity, by default of the one that varies most, and which it is."""
+    from attnorm.plots.interpolation import liveliest_entity
 
-
-def _entity(asked: str | None, drawn: Interpolated, model: str) -> int | None:
-    """The number of the entity to show, or None where the model has no layout."""
-    if not drawn.layouts:
-        if asked is not None:
-            raise UserError(f"{model} has no attentive normalization and so no entities: leave --entity out")
-        return None
-    layout = _layout(drawn)
-    if asked in (None, AUTO):
-        return liveliest_entity(layout)
-    last = layout.shape[2] - 1
-    known = {str(entity): entity for entity in range(last + 1)}
-    if asked not in known:
-        raise UserError(f"there is no entity {abridged_name(asked)}: they are 0 to {last}, or auto")
-    return known[asked]
-
-
-def _maps(drawn: Interpolated, entity: int | None) -> np.ndarray | None:
-    return None if entity is None else _layout(drawn)[:, :, entity]
-
-
-def _layout(drawn: Interpolated) -> np.ndarray:
-    """A generator has one long-range layer."""
-    [layout] = drawn.layouts.values()
-    return layout
+    for layout in drawn.layouts.values():  # a generator has one long-range layer at most
+        count = layout.shape[2]
+        chosen = liveliest_entity(layout) if entity is None else entity
+        if not 0 <= chosen < count:
+            raise UserError(f"there is no entity {chosen}: they are 0 to {count - 1}")
+        return layout[:, :, chosen], chosen
+    if entity is not None:
+        raise UserError("the model has no attentive normalization and so no entities: leave --entity out")
+    return None, None

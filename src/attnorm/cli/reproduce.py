@@ -1,132 +1,115 @@
-"""Train and measure the systems of a table of the paper, and write ours beside the paper's figures."""
+"""`attnorm reproduce`."""
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import shutil
 import sys
 from pathlib import Path
+from typing import Annotated, Literal
 
-from attnorm.cli.arguments import file_path, path_or_name
-from attnorm.data.builtin import BUILTIN
-from attnorm.data.loading import check_exists
-from attnorm.data.progress import report
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from attnorm.cli.arguments import AtLeast0, AtLeast1, Data
 from attnorm.errors import UserError
-from attnorm.files import check_folder, output_file
-from attnorm.metrics.features import load_extractor
-from attnorm.reproduction.paper import INPAINTING_SCALES, SCALES, TABLES
-from attnorm.reproduction.report import write_report
-from attnorm.reproduction.runs import Reproduction, make_runs
 
-LARGEST_SEED = 1 << 32  # of a run
+RunSeed = Annotated[int, Parameter(validator=Number(gte=0, lt=1 << 32))]
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("table", choices=TABLES, help="which table of the paper")
-    parser.add_argument(
-        "--scale",
-        choices=list(SCALES | INPAINTING_SCALES),
-        default="cpu",
-        help="size of networks and training (default cpu)",
-    )
-    parser.add_argument(
-        "--data", type=path_or_name, help="pictures to train on (at scale cpu by default facades-synthetic)"
-    )
-    parser.add_argument("--out", type=file_path, required=True, metavar="FOLDER", help="for runs and TABLE.md")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="SEED", help="default 0")
-    parser.add_argument("--steps", type=int, metavar="N", help="steps of every run (default: the presets' own)")
-    parser.add_argument(
-        "--lr-schedule",
-        choices=("linear", "cosine"),
-        help="how every run's learning rates fall to 0 at the end of each phase (default: the presets' own)",
-    )
-    parser.add_argument("--extractor", help="network of the metrics (default: the scale's)")
-    parser.add_argument("--num", type=int, metavar="N", help="pictures to measure with (default: the scale's)")
-    parser.add_argument(
-        "--val-data", type=path_or_name, help="of table3: validation pictures (default: a share of the data held out)"
-    )
-    parser.add_argument(
-        "--phase-1-steps",
-        type=int,
-        metavar="N",
-        help="of table3: steps before the adversarial loss (default: converged)",
-    )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument(
-        "--launcher", metavar="COMMAND", help="torchrun with its options, for several processes (default: one)"
-    )
+def reproduce(
+    table: Literal["table1", "table2", "table3", "table4"],
+    /,
+    *,
+    out: Path,
+    scale: Literal["cpu", "cifar10", "paper"] = "cpu",
+    data: Data | None = None,
+    val_data: Data | None = None,
+    seeds: list[RunSeed] | None = None,
+    steps: AtLeast1 | None = None,
+    phase_1_steps: Annotated[AtLeast0 | None, Parameter(name="--phase-1-steps")] = None,
+    lr_schedule: Literal["linear", "cosine"] | None = None,
+    extractor: str | None = None,
+    num: AtLeast1 | None = None,
+    per_class: AtLeast1 | None = None,
+    device: Literal["auto", "cpu", "cuda"] = "auto",
+    launcher: str | None = None,
+) -> int:
+    """Train and evaluate the systems of a table of the paper, and write our metrics beside the paper's.
 
+    What is already there is kept: stop it at any time, and start it again.
 
-def run(args: argparse.Namespace) -> int:
-    table = TABLES[args.table]
-    if args.scale not in table.scales:
-        raise UserError(f"--scale {args.scale} is not one of {args.table}: choose from {', '.join(table.scales)}")
-    if table.task == "inpainting" and args.extractor:
-        raise UserError(f"{args.table} needs no feature network: leave --extractor out")
-    if table.task != "inpainting" and (args.val_data or args.phase_1_steps is not None):
-        raise UserError(f"--val-data and --phase-1-steps are for table3: leave them out of {args.table}")
-    if args.phase_1_steps is not None and args.phase_1_steps < 0:
-        raise UserError(f"--phase-1-steps must be at least 0, got {args.phase_1_steps}")
-    scale = table.scales[args.scale]
-    source = args.data or scale.source
+    Args:
+        table: Which table of the paper.
+        out: Folder for the runs and TABLE.md.
+        scale: Size of networks and training.
+        data: Images to train on (at scale cpu: the table's built-in set).
+        val_data: For table3: validation images (default: a share of the data, held out).
+        seeds: One run of each system per seed (default 0).
+        steps: Steps of every run (default: the presets' own).
+        phase_1_steps: For table3: steps before the adversarial loss (default: until the error converges).
+        lr_schedule: How learning rates fall to 0 at the end of each phase (default: the presets' own).
+        extractor: Network of the metrics (default: the scale's).
+        num: Images to evaluate with (default: the scale's).
+        per_class: Images of each class for the intra-FID (default: the scale's).
+        launcher: torchrun with its options, for several processes (default: one).
+    """
+    from attnorm.data.builtin import BUILTIN
+    from attnorm.data.loading import check_exists
+    from attnorm.data.progress import report
+    from attnorm.files import check_folder, output_file
+    from attnorm.metrics.features import load_extractor
+    from attnorm.reproduction.paper import TABLES
+    from attnorm.reproduction.report import write_report
+    from attnorm.reproduction.runs import Reproduction, make_runs
+
+    paper = TABLES[table]
+    if scale not in paper.scales:
+        raise UserError(f"--scale {scale} is not one of {table}: choose from {', '.join(paper.scales)}")
+    if paper.task == "inpainting" and extractor:
+        raise UserError(f"{table} needs no feature network: leave --extractor out")
+    if paper.task != "inpainting" and (val_data or phase_1_steps is not None):
+        raise UserError(f"--val-data and --phase-1-steps are for table3: leave them out of {table}")
+    chosen = paper.scales[scale]
+    source = data or chosen.source
     if source is None:
-        raise UserError(f"--scale {args.scale} needs --data: the pictures to train on")
-    for name in ("steps", "num"):
-        value = getattr(args, name)
-        if value is not None and value < 1:
-            raise UserError(f"--{name} must be at least 1, got {value}")
-    if len(set(args.seeds)) < len(args.seeds):
-        raise UserError(f"--seeds names a seed twice: {' '.join(map(str, args.seeds))}")
-    for seed in args.seeds:
-        if not 0 <= seed < LARGEST_SEED:
-            raise UserError(f"--seeds must be from 0 to 2^32 - 1, got {seed}")
-    for place in filter(None, (source, args.val_data)):
-        if place not in BUILTIN:
+        raise UserError(f"--scale {scale} needs --data: the images to train on")
+    words = shlex.split(launcher) if launcher else []
+    if words and shutil.which(words[0]) is None:
+        raise UserError(f"--launcher {launcher!r}: there is no such program here, give one such as torchrun")
+    for place in (source, val_data):
+        if place is not None and place not in BUILTIN:
             check_exists(Path(place))
-    check_folder(args.out)
+    check_folder(out)
     plan = Reproduction(
-        table=args.table,
-        scale=args.scale,
-        out=args.out,
-        source=source,
-        seeds=tuple(args.seeds),
-        steps=args.steps,
-        lr_schedule=args.lr_schedule,
-        extractor=args.extractor or scale.extractor,
-        num=scale.num if args.num is None else args.num,
-        device=args.device,
-        val_source=args.val_data or "",
-        phase_1_steps=args.phase_1_steps,
+        table=table,
+        scale=scale,
+        out=out,
+        source=str(source),
+        seeds=tuple(dict.fromkeys(seeds or [0])),
+        steps=steps,
+        lr_schedule=lr_schedule,
+        extractor=extractor or chosen.extractor,
+        num=chosen.num if num is None else num,
+        device=device,
+        val_source=str(val_data or ""),
+        phase_1_steps=phase_1_steps,
+        per_class=per_class,
         # Without the dashes torchrun would take our options for abbreviations of its own.
-        launcher=(*_launcher(args.launcher), "-m", "--") if args.launcher else (sys.executable, "-m"),
+        launcher=(*words, "-m", "--") if words else (sys.executable, "-m"),
     )
-    if plan.extractor and not all(
-        plan.is_measured(run, plan.config(name, seed).steps) for name, seed, run in plan.runs()
-    ):
-        with report() as progress:  # what is wrong with the network shows now, not after days of training
+    runs = list(plan.runs())
+    if plan.extractor and not all(plan.is_measured(run, plan.config(name, seed).steps) for name, seed, run in runs):
+        with report() as progress:  # a problem with the network shows now, not after days of training
             load_extractor(plan.extractor, progress=progress)
-    code = make_runs(plan, lambda sentence: print(sentence, flush=True), lambda: _write(plan))
-    _write(plan)
+    page = out / f"{table}.md"
+
+    def write() -> None:
+        with output_file(page) as partial:
+            partial.write_text(write_report(plan), encoding="utf-8")
+
+    code = make_runs(plan, lambda line: print(line, flush=True), write)
+    write()
     print(write_report(plan))
-    print(_path(plan))
+    print(page)
     return code
-
-
-def _launcher(text: str) -> list[str]:
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise UserError(f"--launcher {text!r} cannot be read ({error}): close its quotation marks") from error
-    if not words or shutil.which(words[0]) is None:
-        raise UserError(f"--launcher {text!r}: there is no such program here, give one such as torchrun")
-    return words
-
-
-def _path(plan: Reproduction) -> Path:
-    return plan.out / f"{plan.table}.md"
-
-
-def _write(plan: Reproduction) -> None:
-    with output_file(_path(plan)) as partial:
-        partial.write_text(write_report(plan), encoding="utf-8")

@@ -1,52 +1,79 @@
-"""Train a preset on a folder of pictures, parquet files, a prepared set or a built-in set.
-
-Every field of the preset can be overridden: `--steps 500`, `--generator.channels 64 64 64 64`; `attnorm presets NAME`
-shows them all. Ctrl-C saves a checkpoint and says how to go on.
-"""
+"""`attnorm train` and `attnorm resume`."""
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
 
-from attnorm.cli.arguments import file_path, path_or_name
-from attnorm.config import derive, parse_overrides
-from attnorm.errors import UserError
-from attnorm.presets import PRESETS, get_preset
-from attnorm.training.loop import begin
+from cyclopts import Parameter
 
-TAKES_OVERRIDES = True
-_OWN = ("--data", "--out")  # what is not a field of the preset
+from attnorm.cli.arguments import Data, Out, PresetName
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("preset", help="a name from `attnorm presets`")
-    parser.add_argument(
-        "--data",
-        required=True,
-        type=path_or_name,
-        help="a folder of pictures, a folder per class, parquet file(s), a prepared or a built-in set",
-    )
-    parser.add_argument("--out", required=True, type=file_path, help="the run's folder; must be new or empty")
+@Parameter(name="*", show_default=lambda value: "from the preset")
+@dataclass(frozen=True)
+class Common:
+    """The fields of a preset that are changed most.
 
-
-def arranged(arguments: list[str]) -> list[str]:
-    """The arguments with the preset first, where argparse cannot take a field's value for it.
-
-    Raises:
-        UserError: fields come first, and none of what follows is the name of a preset.
+    Args:
+        steps: Steps to train.
+        batch_size: Images per step.
+        seed: Of the weights, the noise and the order of the images.
+        device: auto, cpu or cuda.
+        precision: auto, float32 or bf16.
+        generator_lr: The generator's learning rate; --discriminator_lr or --critic_lr is its opponent's.
+        evaluate_every: Steps between evaluations, 0 for none; the best model is kept.
+        sample_every: Steps between sample images.
+        checkpoint_every: Steps between checkpoints.
     """
-    if not arguments or not arguments[0].startswith("-"):
-        return arguments
-    for index, argument in enumerate(arguments):
-        if argument in PRESETS and arguments[index - 1] not in _OWN:
-            return [argument, *arguments[:index], *arguments[index + 1 :]]
-    if arguments[0].partition("=")[0] not in (*_OWN, "-h", "--help"):
-        raise UserError("name a preset before its fields: attnorm train PRESET --data DATA --out RUN --FIELD VALUE …")
-    return arguments
+
+    steps: int | None = None
+    batch_size: int | None = None
+    seed: int | None = None
+    device: str | None = None
+    precision: str | None = None
+    generator_lr: float | None = None
+    evaluate_every: int | None = None
+    sample_every: int | None = None
+    checkpoint_every: int | None = None
 
 
-def run(args: argparse.Namespace) -> int:
-    preset = get_preset(args.preset)
-    changes = parse_overrides(args.overrides, preset)
-    config = derive(preset, {**changes, "data": args.data}, "command line")
-    return begin(config, args.out, fixed=list(changes))
+def train(
+    preset: PresetName,
+    /,
+    *fields: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    data: Data,
+    out: Out,
+    common: Common = Common(),
+) -> int:
+    """Train a preset on a folder of images, parquet files, a prepared set or a built-in set.
+
+    Ctrl-C saves a checkpoint and prints how to resume.
+
+    Args:
+        preset: A name from `attnorm presets`.
+        fields: Any other field of the preset, as `--generator.channels 64 64 64 64`; `attnorm presets NAME` shows all.
+        data: A folder of images or of a folder per class, parquet file(s), a prepared set or a built-in set.
+        out: The run's directory; must be new or empty.
+    """
+    from attnorm.config import derive, parse_overrides
+    from attnorm.presets import get_preset
+    from attnorm.training.loop import begin
+
+    given = [f"--{name}={value}" for name, value in asdict(common).items() if value is not None]
+    config = get_preset(preset)
+    changes = parse_overrides([*given, *fields], config)
+    return begin(derive(config, {**changes, "data": str(data)}, "command line"), out, fixed=list(changes))
+
+
+def resume(run: Path, /, *, steps: int | None = None) -> int:
+    """Continue an interrupted run from its newest intact checkpoint, with the configuration saved in it.
+
+    Args:
+        run: The run's directory.
+        steps: Train to this step instead of the one in the run's config.yaml.
+    """
+    from attnorm.training import loop
+
+    return loop.resume(run, steps)

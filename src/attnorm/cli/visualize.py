@@ -1,130 +1,154 @@
-"""Draw what the layers learned: each generated picture, its layout in colour, and the maps of its entities; and what
-the regions do to the statistics of the features. Of an inpainting model: its layout over a picture that it completes.
-"""
+"""`attnorm visualize`."""
 
 from __future__ import annotations
 
-import argparse
-import csv
 import json
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from attnorm.cli import visualize_inpainter
-from attnorm.cli.arguments import file_path
-from attnorm.cli.layouts import check_entities, drawn_usage, no_layout
-from attnorm.cli.model_argument import add_model
+from attnorm.cli.arguments import AtLeast0, AtLeast1, Device, Force, Labels, Model, OptionalImageOut, print_table
 from attnorm.errors import UserError
-from attnorm.files import check_output, output_file
-from attnorm.metrics.regions import RegionSummary, record_regions, region_table
-from attnorm.models.saved import task_of
-from attnorm.pipelines import ClassConditionalPipeline, check_count
-from attnorm.plots import layout_sheet, save_picture
-from attnorm.plots.charts import check_chart_name
-from attnorm.plots.region_chart import save_region_chart
-from attnorm.plots.saving import check_picture_name
 
-COUNT = 8  # pictures, unless told otherwise
+if TYPE_CHECKING:
+    import numpy as np
+
+    from attnorm.metrics.regions import RegionSummary
+
+COUNT = 8
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
-    add_model(parser)
-    parser.add_argument("image", type=file_path, nargs="?", metavar="IMAGE", help="of an inpainting model: a picture")
-    parser.add_argument(
-        "mask",
-        type=file_path,
-        nargs="?",
-        metavar="MASK",
-        help="its mask, light where pixels are missing (default: its own)",
-    )
-    parser.add_argument("--labels", nargs="+", metavar="LABEL", help="class names or indices; default: all classes")
-    parser.add_argument("--count", type=int, metavar="N", help="pictures in all (default 8)")
-    parser.add_argument("--entities", nargs="+", type=int, metavar="K", help="whose maps the sheet shows; default: all")
-    parser.add_argument("--seed", type=int, help="of the pictures (default 0)")
-    parser.add_argument("-o", "--out", type=file_path, help="the sheet, such as layouts.png")
-    parser.add_argument(
-        "--regions",
-        type=file_path,
-        metavar="CHART",
-        help="mean and deviation of the features inside each region against the whole map: a chart such as "
-        "regions.png, with the numbers as .csv and .json beside it",
-    )
-    parser.add_argument("--force", action="store_true", help="overwrite existing files")
-    parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+def visualize(
+    model: Model,
+    image: Path | None = None,
+    mask: Path | None = None,
+    /,
+    *,
+    out: OptionalImageOut = None,
+    regions: Path | None = None,
+    labels: Labels = None,
+    count: AtLeast1 | None = None,
+    entities: list[int] | None = None,
+    seed: AtLeast0 | None = None,
+    force: Force = False,
+    device: Device = "cpu",
+) -> None:
+    """Draw the layouts that a model learned: each image, its layout in colour, and the maps of its entities.
 
+    Args:
+        image: For an inpainting model: the image to complete.
+        mask: Its mask, light where pixels are missing (default: the image's transparent pixels).
+        out: The sheet, such as layouts.png.
+        regions: Also measure mean and deviation of the features in each region: a chart such as regions.png, with the
+            numbers as .json beside it.
+        count: Images in all (default 8).
+        entities: Whose maps the sheet shows, by number (default: all).
+        seed: Of the images (default 0).
+    """
+    from attnorm import plots
+    from attnorm.files import check_output
+    from attnorm.metrics.regions import record_regions
+    from attnorm.models.pretrained import task_of
+    from attnorm.pipelines import ClassConditionalPipeline
+    from attnorm.plots.charts import check_chart_name
 
-def run(args: argparse.Namespace) -> None:
-    if args.out is None and args.regions is None:
-        raise UserError("one of these is required: -o/--out for the sheet, --regions for the regions' statistics")
-    if task_of(args.model) == "inpainting":
-        visualize_inpainter.run(args)
-        return
-    if args.image is not None:
-        raise UserError(f"{args.model} completes no pictures: leave {args.image} out")
-    _check_files(args)
-    if args.count is not None:
-        check_count(args.count)
-    args.seed = 0 if args.seed is None else args.seed
-    pipe = ClassConditionalPipeline.from_pretrained(args.model, device=args.device)
-    with ExitStack() as stack:
-        regions = {} if args.regions is None else stack.enter_context(record_regions(pipe.generator))
-        drawn = pipe.draw(args.labels, COUNT if args.count is None else args.count, args.seed, with_layouts=True)
-    if not drawn.layouts:
-        raise no_layout(args.model)
-    [(layer, layouts)] = drawn.layouts.items()  # a generator has one long-range layer
-    check_entities(args.entities, layouts)
-    if args.out is not None:
+    if out is None and regions is None:
+        raise UserError("give --out for the sheet, --regions for the regions' statistics, or both")
+    if out is not None:
+        check_output(out, force)
+    if regions is not None:
+        check_chart_name(regions)
+        check_output(regions, force)
+        check_output(regions.with_suffix(".json"), force)
+    if task_of(model) == "inpainting":
+        for name, value in {"labels": labels, "count": count, "seed": seed, "regions": regions}.items():
+            if value is not None:
+                raise UserError(f"--{name} is for class-conditional models, and {model} is inpainting: leave it out")
+        if image is None or out is None:
+            raise UserError(f"{model} completes images: attnorm visualize MODEL IMAGE MASK -o SHEET.png")
+        layouts, sheet = _completed(model, image, mask, entities, device)
+    else:
+        if image is not None:
+            raise UserError(f"{model} completes no images: leave {image} out")
+        pipe = ClassConditionalPipeline.from_pretrained(model, device=device)
+        with ExitStack() as stack:
+            recorded = {} if regions is None else stack.enter_context(record_regions(pipe.generator))
+            drawn = pipe.draw(labels, count or COUNT, seed or 0, with_layouts=True)
+        layouts = _checked(drawn.layouts, entities, model)
         titles = [pipe.class_names[label] for label in drawn.labels]
-        save_picture(layout_sheet(drawn.pictures, layouts, titles, args.entities), args.out)
-        print(drawn_usage(args.out, layouts))
-    if args.regions is not None:
-        _report_regions(regions[layer].summary(), layer, args, drawn.labels)
+        sheet = plots.layout_sheet(drawn.images, layouts, titles, entities)
+    if out is not None:
+        plots.save_picture(sheet, out)
+        _print_usage(out, layouts)
+    if regions is not None:
+        [layer] = drawn.layouts
+        about = {"model": str(model), "layer": layer, "seed": seed or 0, "labels": list(drawn.labels)}
+        _report_regions(recorded[layer].summary(), about, regions)
 
 
-def _check_files(args: argparse.Namespace) -> None:
-    """Finds out before anything is drawn whether the files can be made."""
-    paths = [] if args.out is None else [args.out]
-    if args.out is not None:
-        check_picture_name(args.out)
-    if args.regions is not None:
-        check_chart_name(args.regions)
-        paths += [args.regions, *_tables_of(args.regions)]
-    for path in paths:
-        check_output(path, args.force)
-    if args.out is not None and args.out == args.regions:
-        raise UserError(f"-o and --regions are both {args.out}: give them different names")
+def _completed(
+    model: str | Path, image: Path, mask: Path | None, entities: list[int] | None, device: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """The layout (1, n, h, w) of an image that an inpainting model completes, and the sheet."""
+    from attnorm.cli.inpaint import read_image
+    from attnorm.data.compositing import check_mask
+    from attnorm.data.decode import DecodeError, pillow_quiet
+    from attnorm.metrics.inpainting import composite
+    from attnorm.pipelines.inpainting import InpaintingPipeline
+    from attnorm.plots.inpainting import inpainting_layout_sheet
+
+    try:
+        with pillow_quiet():
+            loaded, missing = read_image(image, mask)
+            missing = check_mask(missing, loaded.size)
+    except DecodeError as error:
+        raise UserError(f"{image}: {error}") from error
+    pipe = InpaintingPipeline.from_pretrained(model, device=device)
+    stages = pipe.stages(loaded.rgb[None], missing[None])
+    layouts = _checked(stages.layouts, entities, model)
+    completed = composite(loaded.rgb[None], stages.refined, missing[None])[0]
+    return layouts, inpainting_layout_sheet(loaded.rgb, missing, completed, layouts[0], entities or ())
 
 
-def _tables_of(chart: Path) -> list[Path]:
-    return [chart.with_suffix(".csv"), chart.with_suffix(".json")]
+def _checked(layouts: dict[str, np.ndarray], entities: list[int] | None, model: str | Path) -> np.ndarray:
+    """The layouts of the model's one long-range layer."""
+    if not layouts:
+        raise UserError(f"{model} has no attentive normalization, so there is no layout to draw")
+    [found] = layouts.values()
+    for entity in entities or ():
+        if not 0 <= entity < found.shape[1]:
+            raise UserError(f"there is no entity {entity}: the model's entities are 0 to {found.shape[1] - 1}")
+    return found
 
 
-def _report_regions(summary: RegionSummary, layer: str, args: argparse.Namespace, labels: Sequence[int]) -> None:
-    """The chart, the two files of numbers, and the table on the screen."""
-    names, rows = region_table(summary)
-    table, record = _tables_of(args.regions)
-    save_region_chart(summary, args.regions, f"features that {layer} normalises, {len(labels)} pictures")
-    with output_file(table) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([names, *rows])
-    about = {"model": str(args.model), "layer": layer, "seed": args.seed, "labels": list(labels)}
-    within = {"weighted": summary.weighted.within, "argmax": summary.argmax.within}
-    regions = [dict(zip(names, row, strict=True)) for row in rows]
-    with output_file(record) as partial:
-        text = json.dumps({**about, "variance_within_regions": within, "regions": regions}, indent=1)
-        partial.write_text(text + "\n", encoding="utf-8")
-    print("\n".join(_lines(names, rows)))
+def _print_usage(sheet: Path, layouts: np.ndarray) -> None:
+    """How layouts (b, n, h, w) use their entities."""
+    import torch
+
+    from attnorm.metrics.layout import layout_usage
+
+    usage, count = layout_usage(torch.from_numpy(layouts)), layouts.shape[1]
     print(
-        "of the whole map's variance, what is left inside the regions: "
-        f"weighted {within['weighted']:.1%}, argmax {within['argmax']:.1%}"
+        f"{sheet}: {count} entities, sharpness {usage.sharpness:.3f} (1 is hard, {1 / count:.3f} uniform), "
+        f"{usage.effective_entities:.1f} effective entities"
     )
-    print(", ".join(map(str, [args.regions, table, record])))
 
 
-def _lines(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
-    cells = [[name.replace("_", " ") for name in names]]
-    for region, *figures in rows:
-        cells.append([str(region), *("-" if figure is None else f"{figure:.3f}" for figure in figures)])
-    widths = [max(len(row[column]) for row in cells) for column in range(len(names))]
-    return ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]
+def _report_regions(summary: RegionSummary, about: dict[str, Any], path: Path) -> None:
+    """Writes the chart and its numbers, and prints them as a table."""
+    from attnorm.files import output_file
+    from attnorm.metrics.regions import region_table
+    from attnorm.plots import save_region_chart
+
+    names, rows = region_table(summary)
+    save_region_chart(summary, path, f"features that {about['layer']} normalises, {len(about['labels'])} images")
+    within = {"weighted": summary.weighted.within, "argmax": summary.argmax.within}
+    by_region = [dict(zip(names, row, strict=True)) for row in rows]
+    with output_file(path.with_suffix(".json")) as partial:
+        text = json.dumps({**about, "variance_within_regions": within, "regions": by_region}, indent=1)
+        partial.write_text(text + "\n", encoding="utf-8")
+    shown = [[str(region), *("-" if x is None else f"{x:.3f}" for x in values)] for region, *values in rows]
+    print_table([name.replace("_", " ") for name in names], shown)
+    shares = f"weighted {within['weighted']:.1%}, argmax {within['argmax']:.1%}"
+    print(f"share of the whole map's variance that is left inside the regions: {shares}")
+    print(f"{path}, {path.with_suffix('.json')}")

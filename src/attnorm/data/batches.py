@@ -1,25 +1,22 @@
-"""Which pictures a training step sees, and a thread that reads them ahead.
+"""Which images a training step sees, and a thread that reads them ahead.
 
-The order is a pure function of (number of pictures, seed, step), so a resumed run sees exactly the batches
-that it would have seen without the interruption, and nothing about the order has to be saved.
+The order is a pure function of (number of images, seed, step): a resumed run sees exactly the batches that it would
+have seen without the interruption, and nothing about the order has to be saved.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from attnorm.errors import UserError
 
 Batch = tuple[np.ndarray, np.ndarray]
-
-_ALIVE_CHECK_SECONDS = 1.0
-_CLOSE_SECONDS = 5.0
 
 
 class BatchSource(Protocol):
@@ -40,8 +37,8 @@ def epoch_order(num_items: int, epoch: int, seed: int) -> np.ndarray:
 def batch_indices(num_items: int, step: int, batch_size: int, seed: int) -> np.ndarray:
     """The items of batch `step` (from 0): (batch_size,) int64 in 0..num_items-1.
 
-    The batches cut the endless concatenation of the epochs' permutations into pieces of `batch_size`, so
-    every epoch visits each item exactly once and no item is dropped. `batch_size` may exceed `num_items`.
+    The batches cut the endless concatenation of the epochs' permutations into pieces of `batch_size`: every epoch
+    visits each item exactly once and no item is dropped. `batch_size` may exceed `num_items`.
     """
     if num_items < 1 or batch_size < 1:
         raise ValueError(f"a batch needs items and a size, not {batch_size} out of {num_items}")
@@ -55,59 +52,46 @@ def batch_indices(num_items: int, step: int, batch_size: int, seed: int) -> np.n
     return np.concatenate(pieces)
 
 
-class _Failure(NamedTuple):
-    """What the reading thread leaves in the queue when it cannot go on."""
-
-    step: int
-    error: BaseException
-
-
 class Prefetcher:
-    """Reads the batches of steps `start`, `start + 1`, … ahead in one daemon thread.
-
-    dataset: its `batch(indices)` is called in the thread, never by two threads at once.
-    indices: maps a step to the items of its batch, for instance a partial of `batch_indices`.
-    depth: how many batches may wait in the queue, at least 1.
+    """Reads the batches of steps `start`, `start + 1`, … ahead in one thread.
 
     Close it, or use it as a context manager, to end the thread.
+
+    Args:
+        dataset: its `batch(indices)` is called in the thread, never by two threads at once.
+        indices: maps a step to the items of its batch, for instance a partial of `batch_indices`.
+        depth: how many batches are read ahead, at least 1.
     """
 
     def __init__(
         self, dataset: BatchSource, indices: Callable[[int], np.ndarray], start: int = 0, depth: int = 2
     ) -> None:
-        if depth < 1:
-            raise ValueError(f"depth must be at least 1, not {depth}")
         self._dataset = dataset
         self._indices = indices
-        self._queue: queue.Queue[Batch | _Failure] = queue.Queue(maxsize=depth)
-        self._failure: _Failure | None = None
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._read_ahead, args=(start,), name="prefetch", daemon=True)
-        self._thread.start()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
+        self._waiting: deque[tuple[int, Future[Batch]]] = deque()
+        for step in range(start, start + depth):
+            self._submit(step)
 
     def next(self) -> Batch:
-        """The next batch: pictures (B, S, S, 3) uint8 and labels (B,) int64.
+        """The next batch: images (B, S, S, 3) uint8 and labels (B,) int64.
 
-        Raises RuntimeError, with the original exception as its cause, if reading it failed; also if the
-        thread has died or the prefetcher is closed.
+        Raises:
+            RuntimeError: reading it failed (the original exception is its cause), or the prefetcher is closed.
         """
-        if self._stop.is_set():
-            raise RuntimeError("the prefetcher is closed")
-        if self._failure is None:
-            item = self._take()
-            if not isinstance(item, _Failure):
-                return item
-            self._failure = item
-        error = self._failure.error
-        said = error if isinstance(error, UserError) else repr(error)  # of others the kind says more than the message
-        raise RuntimeError(f"reading the batch of step {self._failure.step} failed: {said}") from error
+        step, future = self._waiting[0]
+        try:
+            batch = future.result()
+        except Exception as error:  # stays first in the queue: asking again says the same
+            reason = error if isinstance(error, UserError) else repr(error)
+            raise RuntimeError(f"reading the batch of step {step} failed: {reason}") from error
+        self._submit(self._waiting[-1][0] + 1)
+        self._waiting.popleft()
+        return batch
 
     def close(self) -> None:
-        """Ends the thread; a batch being read is finished first. Closing twice is harmless."""
-        self._stop.set()
-        self._drain()  # frees the thread if it waits for room: it has at most one batch left to put
-        self._thread.join(timeout=_CLOSE_SECONDS)
-        self._drain()
+        """Ends the thread after the batch that it is reading. Closing twice is harmless."""
+        self._pool.shutdown(cancel_futures=True)
 
     def __enter__(self) -> Prefetcher:
         return self
@@ -115,26 +99,8 @@ class Prefetcher:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _read_ahead(self, step: int) -> None:
-        try:
-            while not self._stop.is_set():
-                self._queue.put(self._dataset.batch(self._indices(step)))
-                step += 1
-        except BaseException as error:  # whatever ends this thread must reach the consumer
-            self._queue.put(_Failure(step, error))
+    def _submit(self, step: int) -> None:
+        self._waiting.append((step, self._pool.submit(self._read, step)))
 
-    def _take(self) -> Batch | _Failure:
-        while True:
-            try:
-                return self._queue.get(timeout=_ALIVE_CHECK_SECONDS)
-            except queue.Empty:
-                # The thread may have put its last batch just after the timeout, hence the second look.
-                if not self._thread.is_alive() and self._queue.empty():
-                    raise RuntimeError("the thread that reads the pictures has died: resume the run") from None
-
-    def _drain(self) -> None:
-        while True:
-            try:
-                self._queue.get_nowait()
-            except queue.Empty:
-                return
+    def _read(self, step: int) -> Batch:
+        return self._dataset.batch(self._indices(step))

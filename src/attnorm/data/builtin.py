@@ -1,137 +1,128 @@
-"""The built-in picture sets, which need no download: real handwritten digits and synthetic façades."""
+"""The built-in sets, which come with scikit-learn: handwritten digits, and tiles of two photographs."""
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
-from collections.abc import Callable, Generator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
 
 from attnorm.data.dataset import ImageDataset
-from attnorm.data.progress import track
-from attnorm.errors import UserError
 
-Labelled = tuple[np.ndarray, int]  # a picture (S, S, 3) uint8 with its class
+_DARKEST_DIGIT = 16  # the largest value of scikit-learn's digits
 
-_DIGITS = 1797  # what scikit-learn ships
-_DIGIT_INK = 16  # the darkest value of its pixels
-_FACADES_PER_TASK = 16
+_PHOTOGRAPH = 427, 640  # height and width
+TILE = 128  # side of a tile in pixels of the photograph, whatever size it is scaled to
+_STRIDE = 16  # from one tile to the next
+_TRAINING_SHARE = 3 / 4  # of a photograph's width, from the left
+
+Crop = tuple[int, int, int]  # photograph, top, left
+_EXAMPLE_SIDE = 256
+_EXAMPLES: list[Crop] = [(0, 90, 75), (1, 95, 180), (0, 160, 330), (1, 171, 230)]
 
 
 @dataclass(frozen=True)
 class Builtin:
-    """A built-in set: `stream(count, size, seed, workers)` yields its pictures in a fixed order.
+    """A built-in set.
 
-    labels: maps a count to the classes of that many pictures, (count,) int64, without drawing them.
+    class_names: one name per class.
+    labels: returns the class of each image, (N,) int64.
+    images: returns the images (N, size, size, 3) uint8 at a size.
+    num_validation: how many images, the last ones, are a validation part of their own.
     """
 
-    default_count: int
-    class_names: Callable[[], tuple[str, ...]]
-    labels: Callable[[int], np.ndarray]
-    stream: Callable[[int, int, int, int], Generator[Labelled]]
+    class_names: tuple[str, ...]
+    labels: Callable[[], np.ndarray]
+    images: Callable[[int], np.ndarray]
+    num_validation: int = 0
 
 
-def _digit_names() -> tuple[str, ...]:
-    return tuple("0123456789")
+def load_builtin(name: str, size: int) -> ImageDataset:
+    """A built-in set in memory, images (N, size, size, 3) uint8."""
+    builtin = BUILTIN[name]
+    return ImageDataset(builtin.images(size), builtin.labels(), builtin.class_names)
 
 
-def _digit_labels(count: int) -> np.ndarray:
+def validation_part(name: str) -> np.ndarray | None:
+    """The indices of a built-in set's own validation images; None if `name` is no such set or has no such part."""
+    builtin = BUILTIN.get(name)
+    if builtin is None or not builtin.num_validation:
+        return None
+    count = len(builtin.labels())
+    return np.arange(count - builtin.num_validation, count)
+
+
+def photographs() -> dict[str, np.ndarray]:
+    """scikit-learn's two photographs by name, each (427, 640, 3) uint8."""
+    from sklearn.datasets import load_sample_images
+
+    china, flower = load_sample_images().images
+    return {"china": china, "flower": flower}
+
+
+def example_images(size: int, count: int) -> np.ndarray:
+    """Crops of the photographs to try a model on, (count, size, size, 3) uint8, at most four."""
+    return _cut(_EXAMPLES[:count], _EXAMPLE_SIDE, size)
+
+
+def _digit_labels() -> np.ndarray:
     from sklearn.datasets import load_digits
 
-    return load_digits().target[:count].astype(np.int64)
+    return load_digits().target.astype(np.int64)
 
 
-def _digits(count: int, size: int, seed: int, workers: int) -> Generator[Labelled]:
-    """The first `count` real digits, so `seed` plays no part; too quick to share among `workers`."""
+def _digit_images(size: int) -> np.ndarray:
     from sklearn.datasets import load_digits
 
-    if count > _DIGITS:
-        raise UserError(f"digits has {_DIGITS} pictures, not {count}: ask for fewer")
-    digits = load_digits()
-    for values, label in zip(digits.images[:count], digits.target[:count], strict=True):
-        grey = Image.fromarray(np.rint(values * (255 / _DIGIT_INK)).astype(np.uint8))
-        enlarged = np.asarray(grey.resize((size, size), Image.Resampling.BICUBIC))
-        yield np.repeat(enlarged[:, :, None], 3, axis=2), int(label)
+    grey = np.rint(load_digits().images * (255 / _DARKEST_DIGIT)).astype(np.uint8)
+    resized = [Image.fromarray(digit).resize((size, size), Image.Resampling.BICUBIC) for digit in grey]
+    return np.repeat(np.stack(list(map(np.asarray, resized)))[..., None], 3, axis=3)
 
 
-def _facade_names() -> tuple[str, ...]:
-    from attnorm.data.facades import STYLES
-
-    return tuple(STYLES)
-
-
-def _facade_labels(count: int) -> np.ndarray:
-    from attnorm.data.facades import STYLES
-
-    return np.arange(count, dtype=np.int64) % len(STYLES)  # the styles take turns
+def _photo_labels() -> np.ndarray:
+    training, validation = _tiles()
+    return np.array([label for label, _, _ in training + validation], dtype=np.int64)
 
 
-def _facade(index: int, size: int, seed: int) -> Labelled:
-    from attnorm.data.facades import render_facade
-
-    facade = render_facade(seed, index, size)
-    return facade.image, facade.style
+def _photo_images(size: int) -> np.ndarray:
+    training, validation = _tiles()
+    return _cut(training + validation, TILE, size)
 
 
-def _facades(count: int, size: int, seed: int, workers: int) -> Generator[Labelled]:
-    from attnorm.data.facades.render import MAX_SIZE, MIN_SIZE
+@lru_cache(maxsize=1)
+def _tiles() -> tuple[list[Crop], list[Crop]]:
+    """Training and validation tiles, each part in a fixed mixed order.
 
-    if not MIN_SIZE <= size <= MAX_SIZE:
-        raise UserError(f"facades-synthetic is drawn at {MIN_SIZE} to {MAX_SIZE} pixels a side, not {size}")
-    render = partial(_facade, size=size, seed=seed)
-    if workers == 1:
-        yield from map(render, range(count))
-        return
-    # Not forked: the parent may run threads (torch, a progress bar) whose locks a fork would freeze.
-    context = multiprocessing.get_context("spawn")
-    # An interrupt from the keyboard reaches every process: only the parent is to act on it.
-    ignore = (signal.SIGINT, signal.SIG_IGN)
-    with ProcessPoolExecutor(workers, context, initializer=signal.signal, initargs=ignore) as pool:
-        yield from pool.map(render, range(count), chunksize=_FACADES_PER_TASK)
+    No pixel is in tiles of both parts: the right quarter of a photograph validates.
+    """
+    height, width = _PHOTOGRAPH
+    split = int(width * _TRAINING_SHARE)
+    parts = []
+    for first, end in ((0, split), (split, width)):
+        corners = [
+            (photograph, top, left)
+            for photograph in range(2)
+            for top in range(0, height - TILE + 1, _STRIDE)
+            for left in range(first, end - TILE + 1, _STRIDE)
+        ]
+        order = np.random.Generator(np.random.PCG64(0)).permutation(len(corners))
+        parts.append([corners[index] for index in order])
+    return parts[0], parts[1]
+
+
+def _cut(crops: list[Crop], side: int, size: int) -> np.ndarray:
+    """Squares of `side` pixels, scaled: (n, size, size, 3) uint8."""
+    images = [Image.fromarray(photograph) for photograph in photographs().values()]
+    found = np.empty((len(crops), size, size, 3), dtype=np.uint8)
+    for row, (photograph, top, left) in enumerate(crops):
+        crop = images[photograph].crop((left, top, left + side, top + side))
+        found[row] = np.asarray(crop.resize((size, size), Image.Resampling.LANCZOS))
+    return found
 
 
 BUILTIN = {
-    "digits": Builtin(_DIGITS, _digit_names, _digit_labels, _digits),
-    "facades-synthetic": Builtin(6000, _facade_names, _facade_labels, _facades),
+    "digits": Builtin(tuple("0123456789"), _digit_labels, _digit_images),
+    "photos": Builtin(("china", "flower"), _photo_labels, _photo_images, num_validation=len(_tiles()[1])),
 }
-
-
-def stream_builtin(
-    name: str, size: int, *, count: int | None = None, seed: int = 0, workers: int = 1
-) -> tuple[int, Generator[Labelled]]:
-    """How many pictures the set will have, and the pictures one by one; arguments as in load_builtin."""
-    if name not in BUILTIN:
-        raise UserError(f"no built-in set {name!r}: there are {', '.join(BUILTIN)}")
-    builtin = BUILTIN[name]
-    number = builtin.default_count if count is None else count
-    for what, value, least in (
-        ("count", number, 1),
-        ("size", size, 1),
-        ("workers", workers, 1),
-        ("seed", seed, 0),
-    ):
-        if value < least:
-            raise UserError(f"{name}: the {what} must be at least {least}, not {value}")
-    return number, builtin.stream(number, size, seed, workers)
-
-
-def load_builtin(
-    name: str, size: int, *, count: int | None = None, seed: int = 0, workers: int = 1, progress: bool = True
-) -> ImageDataset:
-    """A built-in set in memory, pictures (count, size, size, 3) uint8; the same for the same arguments.
-
-    workers: processes that render façades; more than one needs a main module that can be imported safely.
-
-    Raises UserError for an unknown name or a count, size, seed or number of workers out of range.
-    """
-    number, stream = stream_builtin(name, size, count=count, seed=seed, workers=workers)
-    images = np.empty((number, size, size, 3), dtype=np.uint8)
-    labels = np.empty(number, dtype=np.int64)
-    for row, (image, label) in enumerate(track(stream, f"rendering {name}", number, show=progress)):
-        images[row], labels[row] = image, label
-    return ImageDataset(images, labels, BUILTIN[name].class_names())

@@ -1,4 +1,4 @@
-"""Where to look in a picture that is too large to be inpainted whole: a window around every hole."""
+"""Windows around the missing regions of an image that is too large to be completed whole."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-CONTEXT = 2  # a window is so many times as long as its hole, as the 256 pixels around the paper's hole of 128
-CELLS = 8  # holes nearer to each other than a window's side by this are one hole
+CONTEXT = 2  # a window is this many times as long as its region: the paper has 128 pixels missing of 256
+CELLS = 8  # regions closer than a window's side divided by this are one region
 
 
 class Box(NamedTuple):
@@ -42,26 +42,26 @@ class Box(NamedTuple):
 
 
 def windows_of(mask: np.ndarray, side: int, multiple: int = 1) -> list[Box]:
-    """Boxes that cover all holes of a mask (h, w) bool, each hole in one box, no two boxes overlapping.
+    """Boxes that cover all missing regions of a mask (h, w) bool, each region in one box, no two boxes overlapping.
 
-    A box is at least `side` and twice its hole long in each direction, rounded up to a `multiple`, as far as the
-    picture reaches. Holes whose boxes would overlap share one.
+    A box is at least `side` and twice its region long in each direction, rounded up to a `multiple`, as far as the
+    image reaches. Regions whose boxes would overlap share one.
     """
-    kept: list[tuple[Box, Box]] = []  # (around the holes, the window)
-    for hole in _holes(mask, max(1, side // CELLS)):
-        window = _window(hole, mask.shape, side, multiple)
+    kept: list[tuple[Box, Box]] = []  # (around the regions, the window)
+    for region in _regions(mask, max(1, side // CELLS)):
+        window = _window(region, mask.shape, side, multiple)
         while touching := [pair for pair in kept if pair[1].overlaps(window)]:
             for pair in touching:
                 kept.remove(pair)
-                hole = hole.union(pair[0])
-            window = _window(hole, mask.shape, side, multiple)
-        kept.append((hole, window))
+                region = region.union(pair[0])
+            window = _window(region, mask.shape, side, multiple)
+        kept.append((region, window))
     return sorted(window for _, window in kept)
 
 
-def _window(hole: Box, shape: tuple[int, ...], side: int, multiple: int) -> Box:
+def _window(region: Box, shape: tuple[int, ...], side: int, multiple: int) -> Box:
     ends = []
-    for start, end, limit in ((hole.top, hole.bottom, shape[0]), (hole.left, hole.right, shape[1])):
+    for start, end, limit in ((region.top, region.bottom, shape[0]), (region.left, region.right, shape[1])):
         length = -(-max(side, CONTEXT * (end - start)) // multiple) * multiple
         length = min(length, limit)
         first = min(max((start + end - length) // 2, 0), limit - length)
@@ -69,7 +69,7 @@ def _window(hole: Box, shape: tuple[int, ...], side: int, multiple: int) -> Box:
     return Box(*ends)
 
 
-def _holes(mask: np.ndarray, cell: int) -> Iterator[Box]:
+def _regions(mask: np.ndarray, cell: int) -> Iterator[Box]:
     """The boxes around the connected parts of a mask, seen in cells of some pixels."""
     height, width = mask.shape
     padded = np.pad(mask, ((0, -height % cell), (0, -width % cell)))

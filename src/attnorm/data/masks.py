@@ -16,14 +16,13 @@ from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from attnorm.config import Frozen
-from attnorm.data.chance import between, pick, whole
 from attnorm.data.decode import DecodeError, decode_mask, pillow_quiet
 from attnorm.data.progress import track
 from attnorm.data.sources import PARQUET_EXTENSION, list_files
 from attnorm.errors import UserError
 
 _STROKE_SEGMENTS = (3, 10)  # straight pieces of a stroke before the pen is lifted
-_SEGMENT_LENGTH = (0.08, 0.3)  # of the picture's shorter side
+_SEGMENT_LENGTH = (0.08, 0.3)  # of the image's shorter side
 _TURN = (-0.4 * math.pi, 0.4 * math.pi)  # from one piece to the next, in radians
 
 
@@ -72,7 +71,7 @@ class Masks:
     """The masks of one configuration at one size.
 
     masks = Masks(MaskConfig(kind="strokes"), (256, 256))
-    hole = masks(seed=0, index=7)  # (256, 256) bool
+    mask = masks(seed=0, index=7)  # (256, 256) bool
 
     Args:
         size: (height, width) in pixels.
@@ -121,42 +120,42 @@ class Masks:
 def _centre(rng: np.random.Generator, config: MaskConfig, height: int, width: int) -> np.ndarray:
     side = max(1, round(math.sqrt(between(rng, config.fraction) * height * width)))
     rows, columns = _smaller_than_all(side, side, height, width)
-    hole = np.zeros((height, width), bool)
-    _cut(hole, (height - rows) // 2, (width - columns) // 2, rows, columns)
-    return hole
+    mask = np.zeros((height, width), bool)
+    _cut(mask, (height - rows) // 2, (width - columns) // 2, rows, columns)
+    return mask
 
 
 def _rectangle(rng: np.random.Generator, config: MaskConfig, height: int, width: int) -> np.ndarray:
-    hole = np.zeros((height, width), bool)
-    rows, columns = _sides(rng, between(rng, config.fraction) * hole.size, config.aspect, height, width)
-    _cut(hole, whole(rng, (0, height - rows)), whole(rng, (0, width - columns)), rows, columns)
-    return hole
+    mask = np.zeros((height, width), bool)
+    rows, columns = _sides(rng, between(rng, config.fraction) * mask.size, config.aspect, height, width)
+    _cut(mask, whole(rng, (0, height - rows)), whole(rng, (0, width - columns)), rows, columns)
+    return mask
 
 
 def _rectangles(rng: np.random.Generator, config: MaskConfig, height: int, width: int) -> np.ndarray:
-    hole = np.zeros((height, width), bool)
-    goal, missing, count = between(rng, config.fraction) * hole.size, 0, whole(rng, config.count)
+    mask = np.zeros((height, width), bool)
+    goal, missing, count = between(rng, config.fraction) * mask.size, 0, whole(rng, config.count)
     for left in range(count, 0, -1):
         area = max(1.0, (goal - missing) / left * (between(rng, (0.5, 1.5)) if left > 1 else 1.0))
         rows, columns = _sides(rng, area, config.aspect, height, width)
-        _cut(hole, whole(rng, (0, height - rows)), whole(rng, (0, width - columns)), rows, columns)
-        missing = int(np.count_nonzero(hole))
-    while missing < math.floor(config.fraction[0] * hole.size):
+        _cut(mask, whole(rng, (0, height - rows)), whole(rng, (0, width - columns)), rows, columns)
+        missing = int(np.count_nonzero(mask))
+    while missing < math.floor(config.fraction[0] * mask.size):
         rows, columns = _sides(rng, max(1.0, goal - missing), config.aspect, height, width)
-        known = np.flatnonzero(~hole)
+        known = np.flatnonzero(~mask)
         row, column = divmod(int(known[whole(rng, (0, len(known) - 1))]), width)  # it covers this known pixel
         top, left = min(max(row - rows // 2, 0), height - rows), min(max(column - columns // 2, 0), width - columns)
-        _cut(hole, top, left, rows, columns)
-        missing = int(np.count_nonzero(hole))
-    hole[-1, -1] &= missing < hole.size  # of a share near 1, rounding may have left nothing known
-    return hole
+        _cut(mask, top, left, rows, columns)
+        missing = int(np.count_nonzero(mask))
+    mask[-1, -1] &= missing < mask.size  # of a share near 1, rounding may have left nothing known
+    return mask
 
 
 def _strokes(rng: np.random.Generator, config: MaskConfig, height: int, width: int) -> np.ndarray:
     short = min(height, width)
     goal = min(max(round(between(rng, config.fraction) * height * width), 1), height * width - 1)
     missing = 0
-    hole, canvas = np.zeros((height, width), bool), Image.new("L", (width, height))
+    mask, canvas = np.zeros((height, width), bool), Image.new("L", (width, height))
     pen = ImageDraw.Draw(canvas)
     while True:
         thickness = max(1, round(between(rng, config.brush) * short))
@@ -167,24 +166,25 @@ def _strokes(rng: np.random.Generator, config: MaskConfig, height: int, width: i
             x2 = min(max(x + length * math.cos(angle), 0), width - 1)
             y2 = min(max(y + length * math.sin(angle), 0), height - 1)
             _stroke(pen, (x, y), (x2, y2), thickness)
-            # Only the box that the piece lies in is looked at: whole pictures would be most of the work.
+            # Only the box that the piece lies in is looked at: whole images would be most of the work.
             reach = thickness // 2 + 2
             left, right = max(int(min(x, x2)) - reach, 0), min(int(max(x, x2)) + reach + 1, width)
             top, bottom = max(int(min(y, y2)) - reach, 0), min(int(max(y, y2)) + reach + 1, height)
-            box = hole[top:bottom, left:right]
+            box = mask[top:bottom, left:right]
             drawn = np.asarray(canvas.crop((left, top, right, bottom)), dtype=bool)
             added = int(np.count_nonzero(drawn)) - int(np.count_nonzero(box))
             if missing + added >= goal:
                 _cut_first(box, drawn, goal - missing, (x - left, y - top))
-                return hole
+                return mask
             box[...], missing = drawn, missing + added
             if x2 in (0, width - 1) or y2 in (0, height - 1):
-                break  # the pen has left the picture; going on would draw along its edge
+                break  # the pen has left the image; going on would draw along its edge
             x, y, angle = x2, y2, angle + between(rng, _TURN)
 
 
 def _mixed(rng: np.random.Generator, config: MaskConfig, height: int, width: int) -> np.ndarray:
-    return pick(rng, (_rectangle, _rectangles, _strokes))(rng, config, height, width)
+    kinds = (_rectangle, _rectangles, _strokes)
+    return kinds[int(rng.random() * len(kinds))](rng, config, height, width)
 
 
 def _lines(rng: np.random.Generator, config: MaskConfig, height: int, width: int) -> np.ndarray:
@@ -212,21 +212,21 @@ def _cut_first(box: np.ndarray, drawn: np.ndarray, count: int, start: tuple[floa
 
 
 def _sides(rng: np.random.Generator, area: float, aspect: float, height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of a rectangle of about this area that fits into the picture."""
+    """Rows and columns of a rectangle of about this area that fits into the image."""
     ratio = math.exp(between(rng, (-math.log(aspect), math.log(aspect))))
     rows = min(max(round(math.sqrt(area * ratio)), 1), height)
     columns = min(max(round(area / rows), 1), width)
-    rows = min(max(round(area / columns), 1), height)  # longer, where the picture is too narrow for it
+    rows = min(max(round(area / columns), 1), height)  # longer, where the image is too narrow for it
     return _smaller_than_all(rows, columns, height, width)
 
 
 def _smaller_than_all(rows: int, columns: int, height: int, width: int) -> tuple[int, int]:
-    """Leaves a column known where rounding has made a hole of the whole picture."""
+    """Leaves a column known where rounding has made a mask of the whole image."""
     return rows, columns - (rows == height and columns == width)
 
 
-def _cut(hole: np.ndarray, top: int, left: int, rows: int, columns: int) -> None:
-    hole[top : top + rows, left : left + columns] = True
+def _cut(mask: np.ndarray, top: int, left: int, rows: int, columns: int) -> None:
+    mask[top : top + rows, left : left + columns] = True
 
 
 def _read_folder(
@@ -235,20 +235,20 @@ def _read_folder(
     """The folder's masks at one size, eight pixels a byte (m, bytes), and (name, reason) of the others."""
     files = list_files(folder)
     if files[0].suffix.lower() == PARQUET_EXTENSION:
-        raise UserError(f"{folder} holds parquet files: masks are read from picture files")
+        raise UserError(f"{folder} holds parquet files: masks are read from image files")
     kept: list[np.ndarray] = []
     left_out: list[tuple[str, str]] = []
     with pillow_quiet():
         for file in track(files, "reading masks", len(files)):
             name = file.relative_to(folder).as_posix()
             try:
-                hole = decode_mask(file, size)
+                mask = decode_mask(file, size)
             except DecodeError as error:
                 left_out.append((name, str(error)))
                 continue
-            share = np.count_nonzero(hole) / hole.size
+            share = np.count_nonzero(mask) / mask.size
             if fraction[0] <= share <= fraction[1]:
-                kept.append(np.packbits(hole))
+                kept.append(np.packbits(mask))
             else:
                 left_out.append((name, f"{share:.1%} of its pixels are missing"))
     if not kept:
@@ -261,3 +261,15 @@ def _read_folder(
 
 def _unpack(packed: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.unpackbits(packed, count=height * width).view(bool).reshape(height, width)
+
+
+def between(rng: np.random.Generator, bounds: tuple[float, float]) -> float:
+    """A number from the interval `bounds`; ten times as fast as the generator's own scalar draws."""
+    low, high = bounds
+    return low + (high - low) * float(rng.random())
+
+
+def whole(rng: np.random.Generator, bounds: tuple[int, int]) -> int:
+    """An integer from `bounds`, both ends included."""
+    low, high = bounds
+    return low + int(rng.random() * (high - low + 1))

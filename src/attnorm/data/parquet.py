@@ -1,18 +1,16 @@
-"""Parquet picture sets: which column holds the pictures, which the classes, and streaming the rows."""
+"""Parquet files, such as Hugging Face's: which column holds the images, which the classes, and streaming the rows."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
-from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attnorm.data.sources import RawPicture, RawSource
+from attnorm.data.sources import RawImage, RawSource
 from attnorm.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 LABEL_NAMES = ("label", "labels", "fine_label", "class")
-_PICTURES_AT_ONCE = 64  # enough to make a batch's overhead small, few enough for large pictures
+_IMAGES_AT_ONCE = 64  # enough to make a batch's overhead small, few enough for large images
 _LABELS_AT_ONCE = 65536
 _MOST_CLASSES = 1 << 20  # an identifier or a date in place of a class number would ask for billions of names
 
@@ -30,11 +28,12 @@ def open_parquet(
 ) -> RawSource:
     """A raw set from parquet files that share their columns.
 
-    Pictures are a binary column or a struct with `bytes` and perhaps `path`. Classes are integers, named by
-    the schema's `huggingface` metadata or else "0", "1", …, or strings, numbered in sorted order. Files
-    without any other column than the pictures are one class. Only the labels are read ahead, to check them.
+    Images are a binary column or a struct with `bytes` and perhaps `path`. Classes are integers, named by the schema's
+    `huggingface` metadata or else "0", "1", …, or strings, numbered in sorted order. Files without any other column
+    than the images are one class. Only the labels are read ahead.
 
-    Raises UserError if a file or a column is missing, ambiguous or unusable.
+    Raises:
+        UserError: a file or a column is missing, ambiguous or unusable.
     """
     schema = _read_schema(files[0])
     image = _choose_image_column(files[0], schema, image_column)
@@ -43,18 +42,15 @@ def open_parquet(
         _check_same_columns(schema, file, image, label)
     values = [value for file in files for value in _read_labels(file, label)]
     names, numbers = _number_classes(files[0], schema, label, values)
-    labels = np.array([numbers[value] for value in values], dtype=np.int64)
-    return RawSource("parquet", names, labels, partial(_stream, files, image, labels))
+    labels = [numbers[value] for value in values]
 
+    def read() -> Iterator[RawImage]:
+        remaining = iter(labels)
+        for file in files:
+            for row, cell in enumerate(_read_column(file, image)):
+                yield RawImage(f"{file.name} row {row}", _encoded(cell, file), next(remaining))
 
-def _stream(files: Sequence[Path], image: str, labels: np.ndarray, rows: range) -> Iterator[RawPicture]:
-    before = 0  # rows of the files before
-    for file in files:
-        count = _count_rows(file)
-        wanted = range(max(rows.start - before, 0), min(rows.stop - before, count))
-        for row, cell in _read_rows(file, image, wanted) if wanted else ():
-            yield RawPicture(f"{file.name} row {row}", _encoded(cell, file), int(labels[before + row]))
-        before += count
+    return RawSource("parquet", names, np.array(labels, dtype=np.int64), read)
 
 
 def _read_schema(file: Path) -> pa.Schema:
@@ -63,19 +59,19 @@ def _read_schema(file: Path) -> pa.Schema:
 
 
 def _choose_image_column(file: Path, schema: pa.Schema, asked: str | None) -> str:
-    usable = [field.name for field in schema if _holds_pictures(field.type)]
+    usable = [field.name for field in schema if _holds_images(field.type)]
     if asked is not None:
         if asked not in usable:
-            raise UserError(f"{file} has no picture column {asked!r}: it has {_listed(usable)}")
+            raise UserError(f"{file} has no image column {asked!r}: it has {_listed(usable)}")
         return asked
     if len(usable) != 1:
-        remedy = "choose one with --image-column" if usable else "pictures must be bytes, or a struct with 'bytes'"
-        raise UserError(f"{file} has {len(usable)} picture columns ({_listed(usable)}): {remedy}")
+        remedy = "choose one with --image-column" if usable else "images must be bytes, or a struct with 'bytes'"
+        raise UserError(f"{file} has {len(usable)} image columns ({_listed(usable)}): {remedy}")
     return usable[0]
 
 
 def _choose_label_column(file: Path, schema: pa.Schema, asked: str | None, image: str) -> str | None:
-    """The label column's name, or None if the pictures are the only column."""
+    """The label column's name, or None if the images are the only column."""
     from pyarrow import types
 
     others = [field for field in schema if field.name != image]
@@ -116,7 +112,7 @@ def _number_classes(
     if None in found:
         raise UserError(f"{file} has rows without a {label!r}: remove them or choose another --label-column")
     if not found:
-        raise UserError(f"{file} has no rows: give a file with pictures")
+        raise UserError(f"{file} has no rows: give a file with images")
     if all(isinstance(value, str) for value in found):
         names = tuple(sorted(found))
         return names, {name: number for number, name in enumerate(names)}
@@ -128,8 +124,6 @@ def _number_classes(
             " number them from 0, or choose another --label-column"
         )
     names = named or tuple(str(number) for number in range(max(found) + 1))
-    if len(set(names)) < len(names):
-        raise UserError(f"{file} names two classes of {label!r} alike: make the names differ")
     return names, {number: number for number in range(len(names))}
 
 
@@ -138,42 +132,22 @@ def _hugging_face_names(schema: pa.Schema, label: str) -> tuple[str, ...] | None
     try:
         feature = json.loads(schema.metadata[b"huggingface"])["info"]["features"][label]
         return tuple(map(str, feature["names"])) if feature["_type"] == "ClassLabel" else None
-    except (TypeError, KeyError, ValueError, RecursionError):  # no metadata, not about this column, or not JSON
+    except (TypeError, KeyError, ValueError):  # no metadata, not about this column, or not JSON
         return None
 
 
 def _read_labels(file: Path, label: str | None) -> list[Any]:
-    count = _count_rows(file)
-    if label is None:
-        return [None] * count
-    return [value for _, value in _read_rows(file, label, range(count), _LABELS_AT_ONCE)]
-
-
-def _count_rows(file: Path) -> int:
+    if label is not None:
+        return list(_read_column(file, label, _LABELS_AT_ONCE))
     with _opened(file) as parquet:
-        return int(parquet.metadata.num_rows)
+        return [None] * parquet.metadata.num_rows
 
 
-def _read_rows(file: Path, column: str, rows: range, at_once: int = _PICTURES_AT_ONCE) -> Iterator[tuple[int, Any]]:
-    """A stretch of rows with their cell of one column as a Python value, `at_once` of them in memory at a time.
-
-    The file's row groups outside of the stretch are not read.
-    """
+def _read_column(file: Path, column: str, at_once: int = _IMAGES_AT_ONCE) -> Iterator[Any]:
+    """The cells of a column as Python values, `at_once` of them in memory at a time."""
     with _opened(file) as parquet:
-        lengths = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
-        starts = [0, *accumulate(lengths)][:-1]
-        groups = [
-            group
-            for group, (start, length) in enumerate(zip(starts, lengths, strict=True))
-            if start < rows.stop and rows.start < start + length
-        ]
-        first = starts[groups[0]] if groups else 0
-        for batch in parquet.iter_batches(batch_size=at_once, row_groups=groups, columns=[column]):
-            if first >= rows.stop:
-                return
-            skip = max(rows.start - first, 0)
-            yield from enumerate(batch.column(0)[skip : rows.stop - first].to_pylist(), first + skip)
-            first += len(batch)
+        for batch in parquet.iter_batches(batch_size=at_once, columns=[column]):
+            yield from batch.column(0).to_pylist()
 
 
 @contextmanager
@@ -185,14 +159,12 @@ def _opened(file: Path) -> Iterator[pq.ParquetFile]:
         # Without buffering ahead, a row group's pages are read as they are needed and not all at once.
         with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as parquet:
             yield parquet
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file} is not a readable parquet file ({error}): fetch or write it again") from error
-    except UnicodeDecodeError as error:  # pyarrow looks at a text when it is asked for it
-        raise UserError(f"{file} has a text that is not UTF-8: fetch or write it again") from error
 
 
 def _encoded(cell: Any, file: Path) -> bytes | Path:
-    """The picture in one cell; empty bytes, which no decoder takes, if there is none."""
+    """The image in one cell; empty bytes, which no decoder takes, if there is none."""
     if not isinstance(cell, dict):
         return cell or b""
     if cell["bytes"]:
@@ -202,13 +174,13 @@ def _encoded(cell: Any, file: Path) -> bytes | Path:
 
 
 def _decoded(kind: pa.DataType) -> pa.DataType:
-    """Of what is stored as numbers into a dictionary, as the categories of pandas are, the type of its values."""
+    """The type of a column's values where they are stored as a dictionary, as pandas stores categories."""
     from pyarrow import types
 
     return kind.value_type if types.is_dictionary(kind) else kind
 
 
-def _holds_pictures(kind: pa.DataType) -> bool:
+def _holds_images(kind: pa.DataType) -> bool:
     from pyarrow import types
 
     kind = _decoded(kind)

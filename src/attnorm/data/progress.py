@@ -1,4 +1,4 @@
-"""Progress bars with rate and time left on the terminal, and silence anywhere else."""
+"""Progress bars with the time left on the terminal, and silence anywhere else."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, ProgressColumn, TaskID
+    from rich.progress import Progress, TaskID
 
 Item = TypeVar("Item")
 
 
 def track(items: Iterable[Item], title: str, total: int, *, show: bool = True) -> Iterator[Item]:
-    """Passes `items` through and draws how many of `total` have gone by on stderr, if that is a terminal."""
+    """Passes `items` through and draws how many of `total` are done on stderr, if that is a terminal."""
     if not (show and sys.stderr.isatty()):
         yield from items
         return
@@ -24,8 +24,7 @@ def track(items: Iterable[Item], title: str, total: int, *, show: bool = True) -
 
 @contextmanager
 def report() -> Iterator[Callable[[str, int, int], None] | None]:
-    """A function (what, how much is done, how much in all) that draws a bar for everything it is told of; None off a
-    terminal."""
+    """A function (what, done, total) that draws a bar for each `what`; None if stderr is no terminal."""
     if not sys.stderr.isatty():
         yield None
         return
@@ -35,7 +34,7 @@ def report() -> Iterator[Callable[[str, int, int], None] | None]:
         def show(what: str, done: int, total: int) -> None:
             if what not in tasks:
                 tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done)
+            bars.update(tasks[what], completed=done, total=total)
 
         yield show
 
@@ -45,18 +44,5 @@ def _bars() -> Progress:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     name = TextColumn("{task.description}", markup=False)
-    columns = (name, BarColumn(), MofNCompleteColumn(), _rate_column(), TimeRemainingColumn())
+    columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True), transient=True)
-
-
-def _rate_column() -> ProgressColumn:
-    from rich.progress import ProgressColumn, Task
-    from rich.text import Text
-
-    class Rate(ProgressColumn):
-        """Items per second; computed when the bar is drawn, since it costs more than counting an item."""
-
-        def render(self, task: Task) -> Text:
-            return Text(f"{task.speed:,.0f}/s" if task.speed else "")
-
-    return Rate()

@@ -1,4 +1,4 @@
-"""Fills that know nothing of pictures: what a trained network has to beat."""
+"""Completions without a network, which a trained one has to beat."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ TELEA_RADIUS = 5  # pixels around one that its colour is estimated from
 
 
 def mean_colour(pictures: np.ndarray, holes: np.ndarray) -> np.ndarray:
-    """Pictures (b, h, w, 3) uint8 with the mean of their known pixels in their holes (b, h, w) bool."""
+    """Images (b, h, w, 3) uint8 with the mean of their known pixels where `holes` (b, h, w) bool is true."""
     known = ~holes[..., None]
     mean = np.where(known, pictures, 0).sum((1, 2), dtype=np.float64) / known.sum((1, 2))
     return np.where(known, pictures, mean.round().astype(np.uint8)[:, None, None])
@@ -24,7 +24,7 @@ def has_opencv() -> bool:
 
 
 def telea(pictures: np.ndarray, holes: np.ndarray) -> np.ndarray:
-    """Pictures (b, h, w, 3) uint8 with holes (b, h, w) filled from their edge inwards (Telea 2004), by OpenCV."""
+    """Images (b, h, w, 3) uint8 completed in `holes` (b, h, w) from the edge inwards (Telea 2004), by OpenCV."""
     import cv2
 
     masks = holes.astype(np.uint8)

@@ -1,30 +1,27 @@
-"""Inception score (Salimans et al. 2016): exp of the mean divergence of each picture's classes from all pictures'.
+"""Inception score (Salimans et al. 2016): exp of the mean divergence of each image's classes from all images'.
 
-The pictures are cut into 10 splits in their order, the score is taken of each, and mean and deviation are reported.
+The images are cut into 10 splits in their order; mean and standard deviation of the splits' scores are reported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from attnorm.errors import UserError
-from attnorm.metrics.collecting import Portion
-from attnorm.metrics.processes import add_up
-from attnorm.metrics.registry import MetricValue, Options, metric
+from attnorm.metrics.base import Batch, Metric, MetricValue, Options, Statistics
+from attnorm.metrics.distributed import add_up
 
 SPLITS = 10
 SMALLEST = 1e-300
 
 
-class SplitProbabilities:
-    """Per split: how many pictures (s), the sum of their probabilities (s, k), and the sum of Σ p log p (s).
+class SplitProbabilities(Statistics):
+    """Per split: how many images (s), the sum of their probabilities (s, k), and the sum of Σ p log p (s).
 
-    Memory does not grow with the number of pictures. Split j of n pictures is those from ⌊j · n / s⌋ to
-    ⌊(j + 1) · n / s⌋, without the last, as torch-fidelity and StyleGAN2-ADA cut them.
+    Memory does not grow with the number of images. Split j of s has images ⌊j · n / s⌋ to ⌊(j + 1) · n / s⌋ - 1 of n,
+    as in torch-fidelity and StyleGAN.
     """
 
     def __init__(self) -> None:
@@ -32,10 +29,10 @@ class SplitProbabilities:
         self.sums = torch.zeros(SPLITS, 0, dtype=torch.float64)
         self.negative_entropies = torch.zeros(SPLITS, dtype=torch.float64)
 
-    def update(self, probabilities: Tensor, positions: Tensor, total: int) -> None:
-        """Takes in probabilities (b, k), rows sum to 1, of the pictures at `positions` (b) out of `total`."""
-        p = probabilities.detach().double().cpu()
-        splits = ((positions.cpu() + 1) * SPLITS - 1) // total
+    def update(self, batch: Batch) -> None:
+        assert batch.probabilities is not None  # the metric says that it needs them
+        p = batch.probabilities.detach().double().cpu()
+        splits = ((batch.positions.cpu() + 1) * SPLITS - 1) // batch.total
         if not self.sums.shape[1]:
             self.sums = torch.zeros(SPLITS, p.shape[1], dtype=torch.float64)
         self.counts.index_add_(0, splits, torch.ones(len(p), dtype=torch.float64))
@@ -46,38 +43,28 @@ class SplitProbabilities:
         """Mean and standard deviation (divisor: the number of splits) of the splits' scores, each in [1, k].
 
         Raises:
-            UserError: a split has no picture.
+            UserError: a split has no image.
         """
         if not bool(self.counts.min() > 0):
             count = int(self.counts.sum())
-            raise UserError(f"an inception score needs a picture in each of {SPLITS} splits, got {count}: take more")
+            raise UserError(f"an inception score needs an image in each of {SPLITS} splits, got {count}: take more")
         means = self.sums / self.counts[:, None]
         divergences = self.negative_entropies / self.counts - (means * means.clamp_min(SMALLEST).log()).sum(1)
         scores = divergences.exp()
         return scores.mean().item(), scores.std(correction=0).item()
 
-    def take(self, portion: Portion) -> None:
-        assert portion.probabilities is not None  # the metric says that it needs them
-        self.update(portion.probabilities, portion.positions, portion.total)
-
-    def synchronise(self) -> None:
-        """Adds up the sums of all processes; every process has some."""
+    def synchronize(self) -> None:
         for name, value in vars(self).items():
             setattr(self, name, add_up(value))
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {name: value.numpy() for name, value in vars(self).items()}
 
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> SplitProbabilities:
-        statistics = cls()
-        for name in vars(statistics):
-            setattr(statistics, name, torch.from_numpy(arrays[name]))
-        return statistics
+class InceptionScore(Metric):
+    """Inception score of the generated images over 10 splits, with its standard deviation over them."""
 
+    key, standard, stem = "is", "is", "is"
+    statistics = SplitProbabilities
+    compares, probabilities, fewest = False, True, SPLITS
 
-@metric("is", standard="is", collector=SplitProbabilities, compares=False, probabilities=True, fewest=SPLITS)
-def inception_score(fake: SplitProbabilities, options: Options) -> MetricValue:
-    """Inception score of the generated pictures over 10 splits, with its standard deviation over them."""
-    mean, deviation = fake.score()
-    return MetricValue({"mean": mean, "deviation": deviation}, "higher", {"splits": SPLITS})
+    def compute(self, real: Any, fake: SplitProbabilities, options: Options) -> MetricValue:
+        mean, deviation = fake.score()
+        return MetricValue({"mean": mean, "deviation": deviation}, "higher", {"splits": SPLITS})

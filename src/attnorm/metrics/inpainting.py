@@ -1,4 +1,4 @@
-"""Measuring ways to fill holes: the same pictures, the same holes, each way's figures beside the others'."""
+"""Measuring ways to complete images: each way completes the same images with the same masks."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.masks import MaskConfig, Masks
-from attnorm.metrics.inception_file import Progress
-from attnorm.metrics.processes import gather_rows, rank_and_count
-from attnorm.metrics.reconstruction import PEAK, Reconstruction, Spread, Window, reconstruction, spread
+from attnorm.metrics.distributed import gather_rows, rank_and_count
+from attnorm.metrics.features import Progress
+from attnorm.metrics.reconstruction import PEAK, Reconstruction, Window, reconstruction
 
 # The paper measures at 256 x 256 with masks of 128 x 128, as CA does: a quarter of the image. Strokes are ours.
 QUARTER = 0.25
@@ -24,14 +24,14 @@ HOLES = {
 }
 BATCH = 8
 
-# Pictures (b, h, w, 3) uint8 and holes (b, h, w) bool -> by name, the pictures that each way to fill makes of them.
-# What it says outside the holes counts in `Filled.l1` only.
+# Images (b, h, w, 3) uint8 and masks (b, h, w) bool -> by name, the images that each way makes of them.
+# Their known pixels count in `Filled.l1` only.
 Fill = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
 
 
 @dataclass(frozen=True, eq=False)
 class Truths:
-    """The pictures to measure on: some of a set, and of each the square of `size` pixels in its middle."""
+    """The images to measure on: some of a set, and of each the square of `size` pixels in its middle."""
 
     dataset: ImageDataset
     items: np.ndarray
@@ -61,22 +61,18 @@ def example_masks(count: int, size: int, seed: int) -> np.ndarray:
 
 
 class Filled(NamedTuple):
-    """What one way to fill got, one number a picture, float64.
+    """The results of one way, one number per image, float64.
 
-    composite: with the known pixels put back. l1: mean absolute error of the picture as it was made, known pixels
+    composite: with the known pixels put back. l1: mean absolute error of the image as it was made, known pixels
     included, as a share of 255: what training minimises.
     """
 
     composite: Reconstruction
     l1: np.ndarray
 
-    @property
-    def spread(self) -> dict[str, Spread]:
-        return spread([self.composite])
-
 
 def composite(truth: np.ndarray, found: np.ndarray, holes: np.ndarray) -> np.ndarray:
-    """What was found in the holes (b, h, w), and the truth around them; pictures (b, h, w, 3)."""
+    """`found` where `holes` (b, h, w) is true, `truth` elsewhere; images (b, h, w, 3)."""
     return np.where(holes[..., None], found, truth)
 
 
@@ -89,15 +85,15 @@ def measure_fills(
     window: Window = "gaussian",
     progress: Progress | None = None,
 ) -> dict[str, Filled]:
-    """Measures ways to fill the holes of pictures; processes of a group share the work and all get all figures.
+    """Measures ways to complete images; processes of a group share the work and all get all results.
 
     Args:
-        seed: of the holes; hole k is that of picture k, whatever the batch or the process.
-        progress: called with what is looked at, and how many of how many.
+        seed: of the masks; mask k is that of image k, whatever the batch or the process.
+        progress: called with what is processed, how much is done, and how much there is.
     """
     rank, count = rank_and_count()
     masks = Masks(holes, (truths.size, truths.size))
-    # None may be left without any: all would wait for it. Fewer pictures than processes are measured by each.
+    # Fewer images than processes are measured by each: a process without any would keep the others waiting.
     is_shared = 1 < count <= truths.count
     share = np.array_split(np.arange(truths.count), count if is_shared else 1)[rank if is_shared else 0]
     found: dict[str, list[np.ndarray]] = {}
@@ -110,7 +106,7 @@ def measure_fills(
             l1 = np.abs(made.astype(np.float64) - truth).mean((1, 2, 3)) / PEAK
             found.setdefault(name, []).append(np.stack([*figures, l1], axis=1))
         if progress is not None:
-            progress("pictures", int(first + len(places)), len(share))
+            progress("images", int(first + len(places)), len(share))
     measured = {}
     for name, parts in found.items():
         rows = np.concatenate(parts)

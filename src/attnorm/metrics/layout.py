@@ -1,6 +1,6 @@
-"""Is a learned layout one at all? Two figures tell, and both ends of their ranges are failures.
+"""Statistics that tell whether a learned layout is one; both ends of their ranges are failures.
 
-Sharpness near 1/n: every pixel belongs to every entity alike, each region is the whole map, and the layer is an
+Sharpness near 1/n: every pixel belongs to every entity equally, each region is the whole map, and the layer is an
 instance normalisation with extra steps. Effective entities near 1: one entity has taken all pixels.
 """
 
@@ -18,7 +18,7 @@ from attnorm.layers import AttentiveNorm2d
 
 class LayoutUsage(NamedTuple):
     """sharpness: mean over pixels of the largest weight, in [1/n, 1].
-    effective_entities: exp(entropy of the layout averaged over pixels and pictures), in [1, n].
+    effective_entities: exp(entropy of the layout averaged over pixels and images), in [1, n].
     """
 
     sharpness: float
@@ -34,18 +34,17 @@ def layout_usage(layout: Tensor) -> LayoutUsage:
 
 
 def usage_figures(model: str, layouts: dict[str, Tensor]) -> dict[str, float]:
-    """Both figures of each layout of `record_layouts`, under MODEL.LAYER.FIGURE."""
-    usages = {layer: layout_usage(layout) for layer, layout in layouts.items()}
+    """Both statistics of each layout of `record_layouts`, under MODEL.LAYER.STATISTIC."""
     return {
-        f"{model}.{layer}.{figure}": value
-        for layer, usage in usages.items()
-        for figure, value in usage._asdict().items()
+        f"{model}.{layer}.{name}": value
+        for layer, layout in layouts.items()
+        for name, value in layout_usage(layout)._asdict().items()
     }
 
 
 @contextmanager
 def record_layouts(model: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """Inside this context every AttentiveNorm2d of `model` leaves its layout (b, n, h, w) under its name.
+    """Inside this context every AttentiveNorm2d of `model` records its layout (b, n, h, w) under its name.
 
     Use it in eval mode, where the layout is a deterministic function of the features.
     """
@@ -60,11 +59,9 @@ def record_layouts(model: nn.Module) -> Iterator[dict[str, Tensor]]:
 
 @contextmanager
 def observed_layers(model: nn.Module, observe: Callable[[str, AttentiveNorm2d, Tensor], None]) -> Iterator[None]:
-    """Inside this context `observe` gets the name, the layer and the input of every call of an AttentiveNorm2d, without
-    gradients.
-    """
+    """Inside this context every call of an AttentiveNorm2d calls `observe(name, layer, input)`, without gradients."""
 
-    def observer(name: str) -> Any:
+    def hook_of(name: str) -> Any:
         def hook(layer: AttentiveNorm2d, args: tuple[Tensor, ...], kwargs: dict[str, Any], output: Tensor) -> None:
             with torch.no_grad():
                 observe(name, layer, args[0] if args else kwargs["x"])
@@ -72,7 +69,7 @@ def observed_layers(model: nn.Module, observe: Callable[[str, AttentiveNorm2d, T
         return hook
 
     layers = [(name, module) for name, module in model.named_modules() if isinstance(module, AttentiveNorm2d)]
-    handles = [module.register_forward_hook(observer(name), with_kwargs=True) for name, module in layers]
+    handles = [module.register_forward_hook(hook_of(name), with_kwargs=True) for name, module in layers]
     try:
         yield
     finally:

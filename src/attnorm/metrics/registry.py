@@ -1,122 +1,35 @@
-"""Metrics by name. A metric is a function under the decorator `metric`, in any module of this package."""
+"""Metrics by name. To add one: write a subclass of `Metric` in a file of its own and list it in METRICS."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from collections.abc import Sequence
 
 from attnorm.errors import UserError
-from attnorm.metrics.features import INCEPTION, FeatureExtractor
+from attnorm.metrics.base import Metric
+from attnorm.metrics.fid import FID, IntraFID
+from attnorm.metrics.inception_score import InceptionScore
+from attnorm.metrics.kid import KID
+from attnorm.metrics.precision_recall import PrecisionRecall
 
-
-class Options(NamedTuple):
-    """seed: for metrics that draw subsets. device: for metrics that compute with all features, in float64.
-    class_names: by label, for metrics that report on classes."""
-
-    seed: int = 0
-    device: str = "cpu"
-    class_names: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class MetricValue:
-    """values: the figures, the main one first. better: which way it should go.
-    details: what else a reader of the record wants to know."""
-
-    values: dict[str, float]
-    better: Literal["lower", "higher"] = "lower"
-    details: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def main(self) -> float:
-        """The figure that checkpoints are compared by."""
-        return next(iter(self.values.values()))
-
-
-Compute = Callable[..., MetricValue]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric as registered; see `metric`."""
-
-    key: str
-    standard: str
-    stem: str
-    collector: type[Any]
-    compute: Compute
-    compares: bool
-    probabilities: bool
-    fewest: int
-    fewest_per_class: int
-
-    def name_with(self, extractor: FeatureExtractor, num: int) -> str:
-        """The field's name with the number of generated pictures, such as fid-50k; with any other network than
-        Inception the network is a part of the name, as in fd-efficientnet-lite0-5k."""
-        stem = self.standard if extractor.name == INCEPTION else f"{self.stem}-{extractor.name}"
-        return f"{stem}-{num // 1000}k" if num % 1000 == 0 else f"{stem}-{num}"
-
-
-_METRICS: dict[str, Metric] = {}
-
-
-def metric(
-    key: str,
-    *,
-    standard: str,
-    collector: type[Any],
-    stem: str | None = None,
-    compares: bool = True,
-    probabilities: bool = False,
-    fewest: int = 1,
-    fewest_per_class: int = 0,
-) -> Callable[[Compute], Compute]:
-    """Registers `compute(real, fake, options)`, or `compute(fake, options)` of a metric that compares nothing.
-
-    Args:
-        key: what a person asks for.
-        standard: the name of the metric with the Inception network.
-        collector: the class that both sets are collected in.
-        stem: with another extractor the metric is called STEM-EXTRACTOR; by default the key.
-        compares: whether it looks at the real pictures.
-        probabilities: whether the collector needs class probabilities.
-        fewest: pictures that it needs a side; known before hours are spent on features.
-        fewest_per_class: pictures that it needs of each class a side.
-    """
-
-    def register(compute: Compute) -> Compute:
-        _METRICS[key] = Metric(
-            key, standard, stem or key, collector, compute, compares, probabilities, fewest, fewest_per_class
-        )
-        return compute
-
-    return register
+METRICS: tuple[Metric, ...] = (FID(), IntraFID(), InceptionScore(), KID(), PrecisionRecall())
 
 
 def known_metrics() -> dict[str, Metric]:
-    """Every metric of this package by its key; importing a module of the package is what registers its metrics."""
-    package = importlib.import_module("attnorm.metrics")
-    for module in pkgutil.iter_modules(package.__path__, "attnorm.metrics."):
-        importlib.import_module(module.name)
-    return dict(_METRICS)
+    """Every metric by its key."""
+    return {metric.key: metric for metric in METRICS}
 
 
 def find_metrics(keys: Sequence[str]) -> list[Metric]:
     """The metrics of these keys, each once, in their order.
 
     Raises:
-        UserError: a key that no metric has, or no key.
+        UserError: an unknown key, or no key.
     """
     known = known_metrics()
-    for key in keys:
-        if key not in known:
-            raise UserError(
-                f"unknown metric {key!r}: choose from {', '.join(sorted(known))} (fd is called fid in its results"
-                f" where the extractor is {INCEPTION})"
-            )
+    choices = f"choose from {', '.join(sorted(known))}"
     if not keys:
-        raise UserError(f"no metric was named: choose from {', '.join(sorted(known))}")
+        raise UserError(f"no metric was named: {choices}")
+    unknown = [key for key in keys if key not in known]
+    if unknown:
+        raise UserError(f"unknown metric {unknown[0]!r}: {choices} (with the extractor inception, fd is the FID)")
     return [known[key] for key in dict.fromkeys(keys)]

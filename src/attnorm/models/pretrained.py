@@ -1,48 +1,46 @@
-"""Saving and loading a network with its configuration: config.json and model.safetensors, in a folder or on the hub."""
+"""Saving and loading a network: config.json and model.safetensors in a folder, in a run, shipped, or on the Hub."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from textwrap import shorten
+from typing import Any, ClassVar, Literal
 
-import torch
-from huggingface_hub import ModelCard, PyTorchModelHubMixin, hf_hub_download
-from huggingface_hub.constants import CONFIG_NAME, SAFETENSORS_SINGLE_FILE
-from pydantic import BaseModel
+from huggingface_hub import PyTorchModelHubMixin, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError
+from pydantic import BaseModel, Field
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from safetensors.torch import load_model
+from torch import nn
 from typing_extensions import Self
 
-from attnorm.config import parse, to_dict
+from attnorm.config import Frozen, nearest, parse, read_json, to_dict
 from attnorm.errors import UserError
-from attnorm.files import check_regular
-from attnorm.memory import check_memory
-from attnorm.shipped import shipped_model
+from attnorm.shipped import CARD_FILE, CONFIG_FILE, TRAINING_FILE, shipped_models
 
-# What save_pretrained says of weights that nobody has described yet; "pipeline_tag" is of the networks that draw.
+Task = Literal["class-conditional", "inpainting"]
+WEIGHTS_FILE = "model.safetensors"
+MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE, TRAINING_FILE)
+# Everything that the Hub's client raises: its HTTP library's errors, OSError, and ValueError for a bad name.
+HUB_ERRORS: tuple[type[BaseException], ...] = (*HfHubHTTPError.__bases__, OSError, ValueError)
+
+# README.md beside weights that have no model card yet.
 NOTE = """\
 ---
 {{ card_data }}
 ---
 
-Weights and configuration of `{{ network }}`, a network of `attnorm`, after
-[Attentive Normalization for Conditional Image Generation]({{ paper_url }}) (CVPR 2020). To load it from this folder:
+Weights and configuration of a network of `attnorm`, after
+[Attentive Normalization for Conditional Image Generation]({{ paper_url }}) (CVPR 2020). The commands and pipelines of
+`attnorm` load this folder by its path. `attnorm package RUN FOLDER` writes a model card from the run's records.
+"""
 
-```python
-from {{ module }} import {{ network }}
 
-network = {{ network }}.from_pretrained("FOLDER")
-```
-{% if pipeline_tag %}
-The commands and pipelines of `attnorm` take the folder as it is, or the run that it is in.
+class TrainingRecord(Frozen):
+    """training.json: after how many steps of training the weights were saved."""
 
-This note is no model card: it does not know the data, the training or the quality. `attnorm package RUN FOLDER` and
-`attnorm push RUN ORGANISATION/NAME` write a full card from the run's records.
-{% endif %}"""
+    step: int = Field(ge=0)
 
 
 class PretrainedNetwork(
@@ -53,101 +51,104 @@ class PretrainedNetwork(
     tags=["attentive-normalization"],
     model_card_template=NOTE,
 ):
-    """A network built from one configuration; `save_pretrained` and `from_pretrained` keep the two together.
+    """A network built from one configuration, which is saved and loaded with its weights.
 
-    Stricter than the mixin's own loading: weights come from safetensors only, never from a pickle; every weight must be
-    there and fit; and an unknown or absurd field of the configuration is refused before memory is taken.
+    `save_pretrained` and `push_to_hub` are the mixin's. Its loading is not used: it falls back to pickles and accepts
+    missing weights.
     """
 
     config_class: ClassVar[type[BaseModel]]
     config: Any
 
-    def save_pretrained(self, save_directory: str | Path, **options: Any) -> str | None:
-        """Writes config.json, model.safetensors and, where there is none yet, a note into a folder."""
-        return super().save_pretrained(save_directory, config=to_dict(self.config), **options)
+    def _save_pretrained(self, save_directory: Path) -> None:
+        super()._save_pretrained(save_directory)
+        text = json.dumps(to_dict(self.config), indent=2, sort_keys=True)
+        (save_directory / CONFIG_FILE).write_text(text, encoding="utf-8")
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> Self:
-        """Loads a saved network from a folder, a shipped one by its name, or one of the hub by ORGANISATION/NAME.
+    def from_pretrained(cls, source: str | Path, *, map_location: str = "cpu") -> Self:  # type: ignore[override]
+        """Loads a network in eval mode. `source` is as in `find_model`.
 
         Raises:
-            UserError: its configuration or its weights are damaged or cannot be read.
+            UserError: there is no such model, or its configuration or weights are damaged.
         """
-        source = shipped_model(pretrained_model_name_or_path) or pretrained_model_name_or_path
-        _check_config(Path(source) / CONFIG_NAME)
-        return super().from_pretrained(str(source), **options)
-
-    @classmethod
-    def _from_pretrained(
-        cls, *, model_id: str, config: dict[str, Any] | None = None, map_location: str = "cpu", **hub: Any
-    ) -> Self:
-        if config is None:
-            raise UserError(f"{model_id} has no config.json: it is no folder or repository of a saved model")
-        settings: Any = parse(cls.config_class, config, f"{model_id}/config.json")
-        what = f"the network of {model_id}/config.json"
-        check_memory(weight_bytes(cls, settings), what, "choose a smaller one, or get it again")
-        network = cls(settings)
-        path = Path(model_id) / SAFETENSORS_SINGLE_FILE
-        if not Path(model_id).is_dir():
-            path = Path(hf_hub_download(repo_id=model_id, filename=SAFETENSORS_SINGLE_FILE, **hub))
+        folder = find_model(source)
+        network = cls(parse(cls.config_class, saved_config(folder), str(folder / CONFIG_FILE)))
+        path = folder / WEIGHTS_FILE
         try:
-            check_regular(path)
-            tensors = load_file(path)
+            load_model(network, path)
         except (OSError, SafetensorError) as error:
             raise UserError(f"{path} is missing or damaged, save or download the model again: {error}") from error
-        if misfit := _misfit(network.state_dict(), tensors):
-            what = f"{path} does not hold the weights that its config.json describes"
-            raise UserError(f"{what} ({misfit}): save or download both again")
-        network.load_state_dict(tensors)
+        except RuntimeError as error:  # names or shapes of weights
+            reason = shorten(" ".join(str(error).splitlines()[1:]), 200, placeholder=" …")
+            what = f"{path} does not hold the weights that its {CONFIG_FILE} describes"
+            raise UserError(f"{what}, save or download both again: {reason}") from error
         return network.to(map_location).eval()
 
-    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
-        """The note that `save_pretrained` leaves beside the weights where there is no card yet."""
-        names = {"network": type(self).__name__, "module": type(self).__module__}
-        return super().generate_model_card(*args, **{**names, **kwargs})
 
+def find_model(source: str | Path) -> Path:
+    """The folder of a model: of a run, a saved model, a shipped model by its name, or ORGANISATION/NAME on the Hub.
 
-def weight_bytes(network: type[PretrainedNetwork], config: Any) -> int:
-    """How much memory the weights of a network with this configuration take, found out without taking any.
-
-    Without the vectors of spectral norms, which are few: on the meta device their iterations take long.
+    Raises:
+        UserError: there is no model at `source`.
     """
-    if hasattr(config, "spectral_norm"):
-        config = config.model_copy(update={"spectral_norm": False})
-    with torch.device("meta"), _Uninitialised():
-        made = network(config)
-    return sum(tensor.numel() * tensor.element_size() for tensor in (*made.parameters(), *made.buffers()))
+    path = Path(source)
+    for folder in (path / "model", path):
+        if (folder / CONFIG_FILE).is_file():
+            return folder
+    if (path / "config.yaml").is_file():
+        raise UserError(f"the run {path} has saved no model yet: it is written with the first checkpoint")
+    if path.exists():
+        raise UserError(f"{path} is neither a run nor a saved model: it has no {CONFIG_FILE}")
+    return shipped_models().get(str(source)) or _download(str(source))
 
 
-def _misfit(wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:
-    """What of the tensors is not as it should be. PyTorch's own look lets the counters of batch norms be missing."""
-    if missing := sorted(wanted.keys() - found.keys()):
-        return f"{missing[0]} is missing"
-    if strange := sorted(found.keys() - wanted.keys()):
-        return f"{strange[0][:60]} has no place in it"
-    shapes = {name: (tuple(tensor.shape), tuple(found[name].shape)) for name, tensor in wanted.items()}
-    differing = [f"{name} is {there}, not {here}" for name, (here, there) in shapes.items() if here != there]
-    return differing[0] if differing else None
-
-
-class _Uninitialised(TorchFunctionMode):
-    """Leaves new weights as they are: drawing some on the meta device would import much of PyTorch's compiler."""
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(function, "__module__", "") == "torch.nn.init" or function is torch.Tensor.normal_:
-            return args[0] if args else kwargs["tensor"]
-        return function(*args, **(kwargs or {}))
-
-
-def _check_config(path: Path) -> None:
-    """The mixin reads the file without a look at what is in it."""
+def saved_config(folder: Path) -> dict[str, Any]:
+    """The configuration of the model in a folder, not validated. Raises UserError if it cannot be read."""
+    path = folder / CONFIG_FILE
     try:
-        if not path.is_file():
-            return  # the name of a repository, or nothing: the mixin says so
-        whole = isinstance(json.loads(path.read_bytes().decode()), dict)
-    except OSError as error:
-        raise UserError(f"cannot read {path} ({error.strerror or error})") from error
-    except (ValueError, RecursionError):
-        whole = False
-    if not whole:
+        config = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged, save or download the model again: {error}") from error
+    if not isinstance(config, dict):
         raise UserError(f"{path} is damaged, save or download the model again")
+    return config
+
+
+def task_of(source: str | Path) -> Task | None:
+    """What a model is for; None for other networks, such as a discriminator. Raises UserError as `find_model`."""
+    config = saved_config(find_model(source))
+    return "inpainting" if "branch" in config else "class-conditional" if "latent_dim" in config else None
+
+
+def write_step(folder: Path, step: int) -> None:
+    """Records the step of training beside saved weights."""
+    (folder / TRAINING_FILE).write_text(TrainingRecord(step=step).model_dump_json() + "\n", encoding="utf-8")
+
+
+def step_of(folder: Path) -> int | None:
+    """The step of training of the weights in a folder, None if it is not recorded."""
+    path = folder / TRAINING_FILE
+    return read_json(TrainingRecord, path).step if path.is_file() else None
+
+
+def name_of(source: str | Path) -> str:
+    """What a model is called: the name of its run or folder, or its name on the Hub without the organisation."""
+    path = Path(source).resolve()
+    return path.parent.name if path.name == "model" else path.name
+
+
+def _download(name: str) -> Path:
+    path = Path(name)
+    local = path.parent.is_dir()  # a misspelt path is likelier than an organisation of that name
+    if name.count("/") != 1 or local:
+        known = [*shipped_models(), *(folder.as_posix() for folder in path.parent.glob("*/"))]
+        raise UserError(f"there is no run or model at {name}{nearest(name, known)} (`attnorm models` lists models)")
+    try:
+        folder = Path(snapshot_download(name, allow_patterns=[*MODEL_FILES, CARD_FILE]))
+    except HUB_ERRORS as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"there is no run or model at {name}, and the Hub did not provide it: {reason}") from error
+    if not (folder / CONFIG_FILE).is_file():
+        raise UserError(f"{name} on the Hub is not a model of attnorm: {CONFIG_FILE} is missing")
+    return folder

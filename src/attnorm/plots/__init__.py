@@ -1,17 +1,15 @@
-"""Pictures of pictures: grids, layouts, interpolations, as uint8 arrays (h, w, 3); films, and charts of numbers.
+"""Grids, layouts, interpolations and inpaintings as uint8 arrays (h, w, 3); image, animation and chart files.
 
-Sheets are drawn with Pillow and its own font alone. Charts need matplotlib, and films PyAV: the extra `figures`.
+Sheets need Pillow alone. Charts need matplotlib and MP4 files need PyAV: the extra `figures`.
 """
 
-from attnorm.plots.animation import save_animation
-from attnorm.plots.colours import colour_layout, entity_colours
+from attnorm.plots.charts import save_curves, save_region_chart
 from attnorm.plots.grids import enlarge, grid, label_grid, to_uint8
 from attnorm.plots.interpolation import interpolation_frames, interpolation_sheet
-from attnorm.plots.layouts import agreement_sheet, layout_sheet
-from attnorm.plots.saving import save_picture
+from attnorm.plots.layouts import colour_layout, entity_colours, layout_sheet
+from attnorm.plots.saving import save_animation, save_picture
 
 __all__ = [
-    "agreement_sheet",
     "colour_layout",
     "enlarge",
     "entity_colours",
@@ -21,6 +19,8 @@ __all__ = [
     "label_grid",
     "layout_sheet",
     "save_animation",
+    "save_curves",
     "save_picture",
+    "save_region_chart",
     "to_uint8",
 ]

@@ -1,10 +1,10 @@
-"""Tables of pictures with names: grids, legends and captions, drawn with Pillow and its own font."""
+"""Grids of images with row names, column heads, legends and captions, drawn with Pillow and its built-in font."""
 
 from __future__ import annotations
 
 import functools
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,102 +14,110 @@ from torch import Tensor
 GAP = 2
 BACKGROUND = 255
 INK = (40, 40, 40)
-SMALLEST_TILE = 64  # smaller pictures are enlarged by a whole factor in sheets, so that a person can read them
+SMALLEST_TILE = 64  # smaller images are enlarged by a whole factor
 TEXT_SIZE, LINE = 14, 20  # pixels of a letter and of a line of text
-LEAST_TEXT = 320  # pixels of a line of a caption, even under a narrower sheet
-PADDING = 8  # between names and what they name
-BAR = 5  # the strip in an entity's colour under its column's name
+LEAST_TEXT = 320  # shortest line of a caption, in pixels
+PADDING = 8
+BAR = 5  # height of the strip in an entity's colour below a column head
 
 
 class Key(NamedTuple):
-    """A name and, where it has one, its colour: the head of a column or an entry of a legend."""
+    """A column head or legend entry: its name and, optionally, its colour."""
 
     name: str
     colour: tuple[int, ...] | None = None
 
 
-def to_uint8(pictures: Tensor) -> np.ndarray:
-    """Pictures (b, 3, h, w) in [-1, 1] -> (b, h, w, 3) uint8, rounded to nearest."""
-    scaled = (pictures.detach().float().clamp(-1, 1) + 1) * 127.5
+def to_uint8(images: Tensor) -> np.ndarray:
+    """Images (b, 3, h, w) in [-1, 1] -> (b, h, w, 3) uint8, rounded to nearest."""
+    scaled = (images.detach().float().clamp(-1, 1) + 1) * 127.5
     return scaled.round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
-def enlarge(pictures: np.ndarray, smallest: int = SMALLEST_TILE) -> np.ndarray:
-    """Repeats the pixels of pictures (b, h, w, 3) smaller than `smallest` by a whole factor."""
-    factor = max(1, smallest // max(pictures.shape[1:3]))
-    return pictures.repeat(factor, axis=1).repeat(factor, axis=2)
+def enlarge(images: np.ndarray, smallest: int = SMALLEST_TILE) -> np.ndarray:
+    """Repeats the pixels of images (b, h, w, 3) smaller than `smallest` by a whole factor."""
+    factor = max(1, smallest // max(images.shape[1:3]))
+    return images.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
-def resize(picture: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """A picture (h, w) or (h, w, 3) uint8 at another size, by repeating or dropping pixels."""
-    height, width = size
-    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.NEAREST))
+def resize(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """An image (h, w) or (h, w, 3) uint8 at another size (height, width), by nearest neighbour."""
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.NEAREST))
 
 
-def grid(pictures: np.ndarray, columns: int) -> np.ndarray:
-    """Pictures (b, h, w, 3) in rows of `columns`, with a white gap."""
-    count, height, width, _ = pictures.shape
+def grid(images: np.ndarray, columns: int) -> np.ndarray:
+    """Images (b, h, w, 3) in rows of `columns`, with a white gap."""
+    count, height, width, _ = images.shape
     rows = -(-count // columns)
     sheet = _blank(rows * (height + GAP) - GAP, columns * (width + GAP) - GAP)
-    for index, picture in enumerate(pictures):
+    for index, image in enumerate(images):
         top, left = index // columns * (height + GAP), index % columns * (width + GAP)
-        sheet[top : top + height, left : left + width] = picture
+        sheet[top : top + height, left : left + width] = image
     return sheet
 
 
-def label_grid(
-    pictures: np.ndarray, row_names: Sequence[str], columns: int, heads: Sequence[Key] = (), margin: int | None = None
-) -> np.ndarray:
-    """A grid with a name before each row and, if there are `heads`, one above each column; small pictures are enlarged.
-
-    `margin` is the width of the names' column in pixels; None for what the longest needs.
-    """
-    pictures = enlarge(pictures)
-    sheet = grid(pictures, columns)
-    margin = names_width(row_names) if margin is None else margin
-    top = LINE + BAR + GAP if heads else 0
+def label_grid(images: np.ndarray, row_names: Sequence[str], columns: int, heads: Sequence[Key] = ()) -> np.ndarray:
+    """A grid with row names and, optionally, column heads; small images are enlarged."""
+    images = enlarge(images)
+    sheet, margin, top = grid(images, columns), names_width(row_names), LINE + BAR + GAP if heads else 0
     canvas = Image.fromarray(_blank(top + sheet.shape[0], margin + sheet.shape[1]))
     canvas.paste(Image.fromarray(sheet), (margin, top))
-    draw, (height, width) = ImageDraw.Draw(canvas), pictures.shape[1:3]
+    draw, (height, width) = ImageDraw.Draw(canvas), images.shape[1:3]
     for row, name in enumerate(row_names):
-        middle = top + row * (height + GAP) + height // 2
-        draw.text((margin - PADDING, middle), legible(name), fill=INK, font=font(), anchor="rm")
+        write(draw, (margin - PADDING, top + row * (height + GAP) + height // 2), name, "rm")
     for column, (name, colour) in enumerate(heads):
         left = margin + column * (width + GAP)
-        draw.text((left + width // 2, LINE // 2), legible(name), fill=INK, font=font(), anchor="mm")
+        write(draw, (left + width // 2, LINE // 2), name, "mm")
         if colour is not None:
             draw.rectangle((left, LINE, left + width - 1, LINE + BAR - 1), fill=colour)
     return np.asarray(canvas)
 
 
+def column_grid(columns: Sequence[tuple[Key, np.ndarray]], row_names: Sequence[str], smallest: int) -> np.ndarray:
+    """A `label_grid` of columns: heads with their images (b, h, w, 3), or (b, h', w', 3) of maps, one per row.
+
+    All columns are resized to the first, which is enlarged to at least about `smallest`.
+    """
+    first = enlarge(columns[0][1], smallest)
+    size = first.shape[1:3]
+    tiles = [first, *(np.stack([resize(image, size) for image in images]) for _, images in columns[1:])]
+    return label_grid(
+        np.stack(tiles, axis=1).reshape(-1, *first.shape[1:]), row_names, len(tiles), [head for head, _ in columns]
+    )
+
+
 def legend(keys: Sequence[Key], width: int) -> np.ndarray:
-    """Names with a patch of their colour, in columns, as many as fit into `width`; wider if one entry is."""
-    patch = TEXT_SIZE
-    pitch = 3 * PADDING + patch + text_width(max(keys, key=lambda key: text_width(key.name)).name)
+    """Names with a patch of their colour, in as many columns as fit into `width`; wider if one entry is."""
+    pitch = 3 * PADDING + TEXT_SIZE + max(text_width(key.name) for key in keys)
     rows = -(-len(keys) // max(1, width // pitch))
-    columns = -(-len(keys) // rows)  # as many in each row
+    columns = -(-len(keys) // rows)  # equally many in each row
     canvas = Image.fromarray(_blank(rows * LINE, max(width, pitch)))
     draw = ImageDraw.Draw(canvas)
     for index, (name, colour) in enumerate(keys):
         left, top = index % columns * pitch, index // columns * LINE
-        draw.rectangle((left, top + 2, left + patch, top + 2 + patch), fill=colour, outline=INK)
-        draw.text((left + patch + PADDING, top + LINE // 2), legible(name), fill=INK, font=font(), anchor="lm")
+        draw.rectangle((left, top + 2, left + TEXT_SIZE, top + 2 + TEXT_SIZE), fill=colour, outline=INK)
+        write(draw, (left + TEXT_SIZE + PADDING, top + LINE // 2), name, "lm")
     return np.asarray(canvas)
 
 
 def caption(text: str, width: int) -> np.ndarray:
-    """A text in lines of at most `width` pixels, or of a readable length below a narrower sheet; wider if a word is."""
-    width = max(width, LEAST_TEXT)
-    lines = list(_lines(text.split(), width))
+    """A text in lines of at most `width` pixels, or LEAST_TEXT if that is more; wider if a word is."""
+    width, lines = max(width, LEAST_TEXT), [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and text_width(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
     canvas = Image.fromarray(_blank(len(lines) * LINE, max(width, *map(text_width, lines))))
     draw = ImageDraw.Draw(canvas)
     for number, line in enumerate(lines):
-        draw.text((0, number * LINE + LINE // 2), legible(line), fill=INK, font=font(), anchor="lm")
+        write(draw, (0, number * LINE + LINE // 2), line, "lm")
     return np.asarray(canvas)
 
 
 def stack(parts: Sequence[np.ndarray], gap: int = PADDING, indent: int = 0) -> np.ndarray:
-    """Sheets below one another, all but the first from column `indent` on; the right is filled with white."""
+    """Sheets below one another on white; all but the first start at column `indent`."""
     placed = [(part, indent if number else 0) for number, part in enumerate(parts)]
     width = max(part.shape[1] + left for part, left in placed)
     sheet = _blank(sum(part.shape[0] + gap for part in parts) - gap, width)
@@ -121,39 +129,34 @@ def stack(parts: Sequence[np.ndarray], gap: int = PADDING, indent: int = 0) -> n
 
 
 def framed(sheet: np.ndarray) -> np.ndarray:
-    """A sheet with a white border, which keeps what is written at its edge apart from what surrounds the picture."""
+    """A sheet with a white border."""
     return np.pad(sheet, ((PADDING, PADDING), (PADDING, PADDING), (0, 0)), constant_values=BACKGROUND)
 
 
 def names_width(names: Sequence[str]) -> int:
-    """The width of a column of names, with the room after them; 0 for none."""
+    """The width of a column of row names with its padding; 0 if all are empty."""
     longest = max(map(text_width, names), default=0)
     return longest + PADDING + PADDING // 2 if longest else 0
 
 
 def text_width(text: str) -> int:
+    """The width of a line of text in pixels."""
     return int(np.ceil(font().getlength(legible(text))))
 
 
+def write(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, anchor: str) -> None:
+    """Draws a line of text at (x, y); the anchor is one of Pillow's."""
+    draw.text(at, legible(text), fill=INK, font=font(), anchor=anchor)
+
+
 def legible(text: str) -> str:
-    """Pillow's font has few letters beyond English: accents are dropped, so that the letter stays."""
+    """Drops accents: Pillow's font has few letters beyond ASCII."""
     return "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
 
 
 @functools.cache
 def font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size=TEXT_SIZE)
-
-
-def _lines(words: Sequence[str], width: int) -> Iterator[str]:
-    line = ""
-    for word in words:
-        longer = f"{line} {word}" if line else word
-        if line and text_width(longer) > width:
-            yield line
-            longer = word
-        line = longer
-    yield line
 
 
 def _blank(height: int, width: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from attnorm.metrics.evaluation import Frequencies
+from attnorm.metrics.evaluation import PER_CLASS, Frequencies
 
 NAMES = {
     "ac-gan": "AC-GAN",
@@ -28,7 +28,8 @@ class Scale(NamedTuple):
 
     extractor: of the metrics; empty where none is needed. num: pictures to measure with, 0 for all that there are.
     source: what is trained on if nothing is named; None: it has to be named. num_real: real pictures to compare
-    generated ones with, 0 for all, None for as many as are generated. classes: how often each is generated.
+    generated ones with, 0 for all, None for as many as are generated. frequencies: how often each class is generated.
+    per_class: images that an intra-FID generates of each class.
     """
 
     data: str
@@ -36,7 +37,8 @@ class Scale(NamedTuple):
     num: int
     source: str | None
     num_real: int | None = None
-    classes: Frequencies = "data"
+    frequencies: Frequencies = "data"
+    per_class: int = PER_CLASS
 
 
 class PaperTable(NamedTuple):
@@ -121,12 +123,12 @@ CLASSES = {
 
 SCALES = {
     # The field's protocol of the tables: all training pictures, classes all alike (docs/evaluation.md).
-    "paper": Scale("imagenet128", "inception", 50_000, None, num_real=0, classes="uniform"),
+    "paper": Scale("imagenet128", "inception", 50_000, None, num_real=0, frequencies="uniform"),
     "cifar10": Scale("cifar10", "inception", 50_000, None),
-    "cpu": Scale("cifar10-cpu", "efficientnet-lite0", 5_000, "facades-synthetic"),
+    "cpu": Scale("cifar10-cpu", "efficientnet-lite0", 5_000, "digits", per_class=500),
 }
 
 INPAINTING_SCALES = {
     "paper": Scale("256", "", 0, None),
-    "cpu": Scale("128-cpu", "", 0, "facades-synthetic"),
+    "cpu": Scale("128-cpu", "", 0, "photos"),
 }

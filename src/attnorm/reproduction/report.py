@@ -9,10 +9,10 @@ from typing import Any
 
 from attnorm.config import differences
 from attnorm.errors import UserError
+from attnorm.metrics.evaluation import PER_CLASS
 from attnorm.metrics.inpainting import HOLES
-from attnorm.metrics.inpainting_record import HEADS, InpaintingRecord
-from attnorm.metrics.result import Result, markdown
-from attnorm.presets import CLASS_CONDITIONAL, get_preset
+from attnorm.metrics.records import HEADS, InpaintingRecord, Result, markdown
+from attnorm.presets import get_preset
 from attnorm.reproduction.paper import CLASSES, NAMES
 from attnorm.reproduction.runs import Reproduction, commands
 from attnorm.training.class_conditional import ClassConditionalConfig
@@ -37,6 +37,7 @@ def write_report(plan: Reproduction) -> str:
     else:
         found = _found(plan)
         lines += [_by_class(plan, found) if plan.table == "table2" else _by_system(plan, found), ""]
+        lines += [_comparability(plan), ""]
     lines += ["Mean ± standard deviation over seeds.", "", "## What differs from the paper", ""]
     lines += [f"- {difference}" for difference in _differences(plan)]
     lines += ["", "## Commands", "", *(f"    {command}" for command in commands(plan)), ""]
@@ -69,14 +70,15 @@ def _by_system(plan: Reproduction, found: dict[str, list[list[Result]]]) -> str:
 
 
 def _by_class(plan: Reproduction, found: dict[str, list[list[Result]]]) -> str:
-    """A row a class: the paper's eight where they are among the data's classes, by ImageNet's numbers, or all."""
+    """A row per class: the paper's eight at its scale, else all."""
     systems = list(plan.paper.printed)
     by_class = {system: [results[0].details["by_class"] for results in found[system]] for system in systems}
     names = next((list(runs[0]) for runs in by_class.values() if runs), [])
     if any(set(one) != set(names) for runs in by_class.values() for one in runs):
         raise UserError(f"the runs in {plan.out} were measured on other classes each: measure them on the same data")
-    is_imagenet = len(names) == CLASS_CONDITIONAL["an-gan-imagenet128"].generator.num_classes
-    shown = [(names[number], row) for number, row in CLASSES.items()] if is_imagenet else [(n, None) for n in names]
+    is_imagenet = plan.has_paper_classes and len(names) == len(CLASSES)
+    printed = CLASSES.values() if is_imagenet else [None] * len(names)
+    shown = zip(names, printed, strict=True)
     rows = [["class", *(f"{NAMES[s]}, paper" for s in systems), *(f"{NAMES[s]}, ours" for s in systems)]]
     for name, row in shown:
         paper = [f"{value:g}" for value in row[1:]] if row else [MISSING] * len(systems)
@@ -112,6 +114,25 @@ def _by_fill(plan: Reproduction) -> str:
         ways = dict.fromkeys(way for kind in record.figures.values() for way in kind if way not in OF_NETWORKS)
         rows += [[*row(way, nothing, [record], way)[:-1], ""] for way in ways]
     return markdown(rows)
+
+
+def _comparability(plan: Reproduction) -> str:
+    """Whether our columns may be compared with the paper's, and if not, why."""
+    scale, paper = plan.size, plan.paper.scales["paper"]
+    different = []
+    if plan.scale != "paper":
+        different.append(f"other data than {plan.paper.pictures}")
+    if plan.extractor != paper.extractor:
+        different.append(f"features of {plan.extractor} instead of {paper.extractor}")
+    if plan.num != paper.num and set(plan.paper.metrics) - {"intra"}:
+        different.append(f"{plan.num} generated images instead of {paper.num}")
+    if "intra" in plan.paper.metrics and plan.images_per_class != paper.per_class:
+        different.append(f"an intra-FID of {plan.images_per_class} images per class instead of {paper.per_class}")
+    if scale.num_real != paper.num_real and "fd" in plan.paper.metrics:
+        different.append("a part of the real images instead of all")
+    if not different:
+        return "Ours is measured with the paper's numbers of images, as far as the paper and its sources state them."
+    return f"**Do not compare our numbers with the paper's**: ours have {', '.join(different)}."
 
 
 def _title(result: Result) -> str:
@@ -164,17 +185,21 @@ def _protocol(plan: Reproduction) -> list[str]:
         real = "all" if plan.size.num_real == 0 else plan.num if plan.size.num_real is None else plan.size.num_real
     count = _class_count(plan)
     each = "as many of each class" if count is None else f"{plan.num / count:g} of each of {count} classes"
-    if plan.size.classes == "data":
+    if plan.size.frequencies == "data":
         each = f"each class as often as in the data{'' if count is None else f', {plan.num / count:g} on average'}"
     lines = [
-        f"generated pictures: {plan.num}{'' if plan.num == 50_000 else ' instead of 50000'}, {each}; how many of each "
-        "an intra-FID takes, the paper does not say",
+        f"generated pictures: {plan.num}{'' if plan.num == 50_000 else ' instead of 50000'}, {each}",
         f"real pictures: {real}; the paper does not say, the papers before it usually take all of the training set",
         "weights: averaged; the paper does not say, SN-GAN's and SA-GAN's are not",
         "discriminator: the AN supplementary's for every system (5 wide blocks, concatenation); SN-GAN's paper has 6 "
         "narrow blocks and a projection, SA-GAN's 6 wide ones",
         "λ_o and the data's preparation, which the paper does not give, are ours",
     ]
+    if "intra" in plan.paper.metrics:
+        lines.append(
+            f"intra-FID: {plan.images_per_class} generated images of each class against all real images of the class; "
+            f"the paper does not say how many, SN-GAN's code takes {PER_CLASS}"
+        )
     if plan.extractor != "inception":
         lines.append(f"network of the metrics: {plan.extractor} instead of Inception")
     return lines

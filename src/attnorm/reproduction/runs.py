@@ -18,18 +18,18 @@ from typing import Any, Literal
 from attnorm.config import derive, differences
 from attnorm.errors import UserError
 from attnorm.metrics.inpainting import HOLES
-from attnorm.metrics.inpainting_record import InpaintingRecord, read_record
+from attnorm.metrics.records import InpaintingRecord, Result, read_record, read_results
 from attnorm.metrics.registry import find_metrics
-from attnorm.metrics.result import Result, read_results
 from attnorm.presets import get_preset
-from attnorm.reproduction.paper import TABLES, PaperTable, Scale
+from attnorm.reproduction.curves import save_run_curves
+from attnorm.reproduction.paper import CLASSES, TABLES, PaperTable, Scale
 from attnorm.training.checkpoint import latest_step
 from attnorm.training.class_conditional import ClassConditionalConfig
 from attnorm.training.config import TrainingConfig
 from attnorm.training.inpainting import InpaintingConfig
 from attnorm.training.loop import read_config
-from attnorm.training.precision import resolve_device
 from attnorm.training.run_folder import CHECKPOINTS, CONFIG
+from attnorm.training.runtime import resolve_device
 
 Say = Callable[[str], None]
 
@@ -43,6 +43,8 @@ class Reproduction:
 
     Of inpainting only: val_source, the validation pictures, empty for a share of `source`; phase_1_steps, None to end
     phase 1 where the preset's criterion does.
+
+    per_class: images that an intra-FID generates of each class, None for as many as the scale does.
     """
 
     table: str
@@ -58,6 +60,23 @@ class Reproduction:
     val_source: str = ""
     phase_1_steps: int | None = None
     lr_schedule: Literal["linear", "cosine"] | None = None
+    per_class: int | None = None
+
+    @property
+    def by_class(self) -> list[str]:
+        """Options of `attnorm evaluate` for an intra-FID: of Table 2's classes alone where the data are the paper's."""
+        if "intra" not in self.paper.metrics:
+            return []
+        classes = ["--classes", *map(str, CLASSES)] if self.has_paper_classes else []
+        return ["--per-class", str(self.images_per_class), *classes]
+
+    @property
+    def has_paper_classes(self) -> bool:
+        return self.table == "table2" and self.scale == "paper"
+
+    @property
+    def images_per_class(self) -> int:
+        return self.size.per_class if self.per_class is None else self.per_class
 
     @property
     def paper(self) -> PaperTable:
@@ -89,8 +108,9 @@ class Reproduction:
         if self.paper.task == "inpainting":
             return run / "metrics" / f"inpainting-n{self.num or 'all'}.json"
         real = [] if self.size.num_real is None else [f"real-{self.size.num_real or 'all'}"]
-        classes = [] if self.size.classes == "data" else [self.size.classes]
-        parts = [*self.paper.metrics, Path(self.extractor).stem, f"n{self.num}", *real, *classes]
+        frequencies = [] if self.size.frequencies == "data" else [self.size.frequencies]
+        by_class = [f"per-class{self.images_per_class}"] if "intra" in self.paper.metrics else []
+        parts = [*self.paper.metrics, Path(self.extractor).stem, f"n{self.num}", *real, *frequencies, *by_class]
         return run / "metrics" / f"{'-'.join(parts)}.json"
 
     def results(self, run: Path, steps: int) -> list[Result] | None:
@@ -130,7 +150,11 @@ class Reproduction:
             raise self._other_figures(path)
         for metric, result in zip(metrics, results, strict=True):
             named = result.metric.startswith((f"{metric.stem}-", f"{metric.standard}-"))
-            if not named or (metric.fewest_per_class and not result.details.get("by_class")):
+            if metric.by_class:
+                same = result.details.get("per_class") == self.images_per_class and result.details.get("by_class")
+            else:
+                same = result.protocol.num_fake == self.num
+            if not (named and same):
                 raise self._other_figures(path)
 
     def _other_figures(self, path: Path) -> UserError:
@@ -156,6 +180,7 @@ def make_runs(plan: Reproduction, say: Say, after_each: Callable[[], None]) -> i
             if code:
                 say(f"stopped with exit code {code}; the same command goes on from here")
                 return code
+        save_run_curves({run.name: run for _, _, run in plan.runs()}, plan.out / f"{plan.table}-curves.png")
         after_each()
     return 0
 
@@ -196,8 +221,9 @@ def _evaluate(plan: Reproduction, run: Path) -> list[str]:
         return ["evaluate", str(run), *(["--num", str(plan.num)] if plan.num else []), *out, *device]
     how = ["--extractor", plan.extractor, "--num", str(plan.num)]
     real = [] if plan.size.num_real is None else ["--num-real", str(plan.size.num_real)]
-    classes = [] if plan.size.classes == "data" else ["--classes", plan.size.classes]
-    return ["evaluate", str(run), "--metrics", *plan.paper.metrics, *how, *real, *classes, *out, *device]
+    frequencies = [] if plan.size.frequencies == "data" else ["--frequencies", plan.size.frequencies]
+    how += [*real, *frequencies, *plan.by_class]
+    return ["evaluate", str(run), "--metrics", *plan.paper.metrics, *how, *out, *device]
 
 
 def _check_settings(plan: Reproduction, system: str, seed: int, run: Path) -> None:

@@ -15,8 +15,3 @@ TRAINING_FILE = "training.json"  # of which step of its training the weights are
 def shipped_models() -> dict[str, Path]:
     """The folder of every model by name, in alphabetical order."""
     return {path.parent.name: path.parent for path in sorted(HOME.glob(f"*/{CONFIG_FILE}"))}
-
-
-def shipped_model(name: str | Path) -> Path | None:
-    """The folder of the model of that name, or None; something of that name in the working folder goes before it."""
-    return None if Path(name).exists() else shipped_models().get(str(name))

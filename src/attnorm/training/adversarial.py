@@ -10,15 +10,13 @@ from typing import Annotated, Any, TypeVar
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from attnorm.layers.spectral import held_spectral_norm
-from attnorm.training.compilation import check_compiler, compile_network
+from attnorm.metrics.distributed import Processes
+from attnorm.training.averaging import EMA
 from attnorm.training.config import Rate, TrainingConfig, Weight
-from attnorm.training.distributed import Processes
-from attnorm.training.ema import EMA
-from attnorm.training.precision import autocast
-from attnorm.training.randomness import seed_for
+from attnorm.training.runtime import autocast, compile_network, seed_for
 
 Metrics = dict[str, Tensor]
 Network = TypeVar("Network", bound=nn.Module)
@@ -72,9 +70,6 @@ class AdversarialTask:
         self.networks: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Adam] = {}
         self._learning_rates: dict[str, float] = {}
-        self._buffers: list[tuple[Tensor, Tensor]] = []  # of all networks, each with its value before the update
-        if config.compile:
-            check_compiler(self.device)
         torch.manual_seed(seed_for(config.seed, "weights"))
 
     def state(self) -> dict[str, Any]:
@@ -88,7 +83,6 @@ class AdversarialTask:
     def load_state(self, state: dict[str, Any]) -> None:
         for name, network in self.networks.items():
             network.load_state_dict(state[name])
-        self._buffers = []
         self.ema.module.load_state_dict(state["ema"])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
@@ -113,9 +107,6 @@ class AdversarialTask:
         return network
 
     def _begin_step(self, step: int) -> None:
-        if self._skips and not self._buffers:  # nothing but a step changes them, so each update keeps them for the next
-            every = [buffer for network in self.networks.values() for buffer in network.buffers()]
-            self._buffers = [(buffer, buffer.clone()) for buffer in every]
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = self._learning_rates[name] * self.lr_factor(step)
@@ -128,27 +119,17 @@ class AdversarialTask:
     def _apply(self, name: str, losses: Metrics) -> Tensor:
         """Takes the optimiser's step and returns the norm of its gradient.
 
-        Where the gradient is not finite in any process, or one of the `losses`, the weights and moments stay as they
-        are, the norm is NaN, and the loop stops the run or counts it. All this happens on the device: nothing waits.
+        Where the gradient or one of the `losses` is not finite, the weights stay as they are and the norm is NaN, so
+        that the loop stops the run before it saves them. All this happens on the device: nothing waits.
         """
-        optimizer, several = self.optimizers[name], self.processes.count > 1
+        optimizer = self.optimizers[name]
         gradients = [p.grad for p in self.networks[name].parameters() if p.grad is not None]
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         bad = ~(norm.isfinite() & torch.stack([*losses.values()]).isfinite().all())
-        if several and self._skips:  # losses are not alike in all processes; a run that will stop need not agree
-            bad = self.processes.all_reduce(bad.float(), distributed.ReduceOp.MAX) > 0
         optimizer.found_inf = bad.float()  # type: ignore[attr-defined]  # the fused kernel then does nothing
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        # Moments and singular vectors follow every forward pass, also one whose update is then skipped.
-        for buffer, before in self._buffers:
-            buffer.copy_(torch.where(bad, before, buffer))
-            before.copy_(buffer)
         return torch.where(bad, math.nan, norm)
-
-    @property
-    def _skips(self) -> bool:
-        return self.config.on_nonfinite == "skip"
 
     @property
     def _first_piece(self) -> int:
@@ -156,13 +137,13 @@ class AdversarialTask:
         return self.processes.rank * self.config.accumulation
 
     def _in_unit_range(self, images: np.ndarray) -> Tensor:
-        """Pictures (m, h, w, 3) uint8 on the device, (m, 3, h, w) in [-1, 1]."""
+        """Images (m, h, w, 3) uint8 on the device, (m, 3, h, w) in [-1, 1]."""
         x = torch.from_numpy(images).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
         memory_format = torch.channels_last if self.config.channels_last else torch.contiguous_format
         return (x.float() / 127.5 - 1).contiguous(memory_format=memory_format)
 
-    def _add(self, total: Metrics, **figures: Tensor) -> None:
-        for name, value in figures.items():
+    def _add(self, total: Metrics, **metrics: Tensor) -> None:
+        for name, value in metrics.items():
             share = value.detach() / self.config.accumulation
             total[name] = total[name] + share if name in total else share
 

@@ -8,7 +8,7 @@ from pydantic import Field
 from attnorm.cache import cache_folder
 from attnorm.config import Frozen
 from attnorm.data.dataset import ImageDataset
-from attnorm.metrics.evaluation import Evaluator, figures
+from attnorm.metrics.evaluation import Evaluator, flat_values
 from attnorm.metrics.features import EFFICIENTNET, load_extractor
 from attnorm.models.class_conditional import Generator
 from attnorm.pipelines import ClassConditionalPipeline
@@ -19,7 +19,7 @@ class EvaluationConfig(Frozen):
     """How a generator is measured every `evaluate_every` steps.
 
     metrics: as `attnorm evaluate` takes them; the first one chooses the best model.
-    num, num_real: pictures to generate, and real ones to compare with; 0 for all real ones.
+    num, num_real: images to generate, and real ones to compare with; 0 for all real ones.
     """
 
     metrics: tuple[str, ...] = Field(("fd",), min_length=1)
@@ -41,17 +41,18 @@ class GeneratorEvaluation:
             extractor=load_extractor(config.extractor, device),
             num=config.num,
             num_real=config.num_real or None,
+            per_class=max(2, config.num // len(class_names)),
             cache=cache_folder() / "reference",
             device=device,
         )
 
     def measure(self, generator: Generator) -> Evaluation:
-        """The figures of a generator in eval mode, and as score the main one, turned so that lower is better."""
+        """The metrics of a generator in eval mode, and as score the main one, turned so that lower is better."""
         pipe = ClassConditionalPipeline(generator)
 
         def draw(labels: list[int], seed: int) -> np.ndarray:
-            return pipe.draw(labels, seed=seed).pictures
+            return pipe.draw(labels, seed=seed).images
 
         values = self._evaluator.measure(draw)
         first = next(iter(values.values()))
-        return Evaluation(figures(values), first.main if first.better == "lower" else -first.main)
+        return Evaluation(flat_values(values), first.main if first.better == "lower" else -first.main)

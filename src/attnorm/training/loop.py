@@ -20,17 +20,14 @@ from attnorm.data.dataset import ImageDataset
 from attnorm.data.loading import load
 from attnorm.errors import UserError
 from attnorm.files import swap_in, written_aside
-from attnorm.metrics.processes import check_alike
-from attnorm.models.saved import write_step
+from attnorm.metrics.distributed import Processes, check_alike, joined, main_first
+from attnorm.models.pretrained import write_step
 from attnorm.training import checkpoint
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
 from attnorm.training.config import Evaluation, TrainingConfig
-from attnorm.training.distributed import Processes, joined
 from attnorm.training.divergence import Divergence
 from attnorm.training.inpainting import InpaintingConfig, InpaintingTask
 from attnorm.training.logger import Logger
-from attnorm.training.precision import resolve_device, resolve_precision
-from attnorm.training.randomness import seed_for
 from attnorm.training.run_folder import (
     BEST,
     BEST_OF_PHASE_1,
@@ -45,6 +42,7 @@ from attnorm.training.run_folder import (
     run_lock,
 )
 from attnorm.training.running_metrics import RunningMetrics
+from attnorm.training.runtime import resolve_device, resolve_precision, seed_for
 from attnorm.training.stopping import stop_signals
 
 FIRST_SAMPLES = (1, 100)  # steps with samples beside every `sample_every`, to see early that training works
@@ -89,11 +87,11 @@ def begin(config: TrainingConfig, run: Path, fixed: Sequence[str] = ()) -> int:
         UserError: the folder is not empty, the data cannot be read, the settings do not fit together, or training
             diverged.
     """
-    with joined(resolve_device(config.device)) as processes:
+    with joined(resolve_device(config.device).type) as processes:
         if processes.is_main:
             check_new(run)
         config = derive(config, {"precision": resolve_precision(config.precision, processes.device)})
-        dataset = _load_data(config, config.data, run, processes)
+        dataset = _load_data(config, config.data, run)
         config = _fitted(config, dataset, fixed)
         return _train(config, run, dataset, processes, resuming=False)
 
@@ -110,8 +108,8 @@ def resume(run: Path, steps: int | None = None) -> int:
     config = read_config(run)
     if steps is not None:
         config = derive(config, {"steps": steps}, f"--steps {steps}")
-    with joined(resolve_device(config.device)) as processes:
-        dataset = _load_data(config, config.data, run, processes)
+    with joined(resolve_device(config.device).type) as processes:
+        dataset = _load_data(config, config.data, run)
         if misfit := config.misfit(dataset):
             raise UserError(f"cannot resume {run}: {misfit}: restore the data")
         return _train(config, run, dataset, processes, resuming=True)
@@ -137,12 +135,12 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
     task: Task = TASKS[config.task][1](config, processes)
     if config.evaluate_every:
         other = config.evaluation_data
-        task.prepare_evaluation(_load_data(config, other, run, processes) if other else dataset)
+        task.prepare_evaluation(_load_data(config, other, run) if other else dataset)
 
     with run_lock(run) if processes.is_main else nullcontext():
         # State.
         step, best, phase, damaged = 0, float("inf"), 0, list[str]()
-        running, divergence = RunningMetrics(processes), Divergence(run, skip=config.on_nonfinite == "skip")
+        running, divergence = RunningMetrics(processes), Divergence(run)
         if resuming:
             # A run that was killed before its first checkpoint starts again: it would do the same steps anyway.
             state, damaged = checkpoint.newest(run / CHECKPOINTS)
@@ -182,8 +180,9 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
                 if step % config.log_every == 0 or last:
                     line = running.line()
                     line = line._replace(means=line.means | task.usage())
-                    logger.record(step, line.means | divergence.count(line))
-                    for message in divergence.judge(line):
+                    logger.record(step, line.means)
+                    divergence.stop_if_diverged(line)
+                    for message in divergence.warnings(line):
                         logger.print(message)
                     running.clear()
                 elif saving:  # a run that has diverged must not replace a good checkpoint
@@ -194,7 +193,7 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
                     task.write_samples(run / SAMPLES / f"step-{step:07d}.png")
                 if config.evaluate_every and (step % config.evaluate_every == 0 or last):
                     evaluation = task.evaluate(step)
-                    logger.record_evaluation(step, evaluation.figures)
+                    logger.record_evaluation(step, evaluation.metrics)
                     if evaluation.notice is not None:
                         logger.print(evaluation.notice)
                     if evaluation.phase != phase:
@@ -212,8 +211,7 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
                         _save_model(task, run / MODEL, step)
                         logger.sync()
                         state = {"step": step, "best": best, "phase": phase, "checksum": checksum, "metrics": metrics}
-                        state |= {"task": task.state(), "divergence": divergence.state()}
-                        state |= {"lr_factor": task.lr_factor(step)}
+                        state |= {"task": task.state(), "lr_factor": task.lr_factor(step)}
                         checkpoint.save(run / CHECKPOINTS, step, state, config.keep_checkpoints)
                     divergence.last_good = step
                 if stopping:
@@ -250,7 +248,6 @@ def _restore(
             f"--steps {config.steps} does not fit {run}: at step {step} its learning rates already fall towards "
             "another end and would jump: start a new run"
         )
-    divergence.load_state(state["divergence"])
     divergence.last_good = step
     running.load_state(state["metrics"])
     return step, state["best"], state["phase"]
@@ -276,8 +273,8 @@ def _read(batches: Prefetcher, count: int, run: Path) -> list[tuple[np.ndarray, 
         raise UserError(f"{error}; fix the data, then continue with: {resume_command(run)}") from error
 
 
-def _load_data(config: TrainingConfig, source: str, run: Path, processes: Processes) -> ImageDataset:
-    with processes.main_first():  # one process prepares what the others then open
+def _load_data(config: TrainingConfig, source: str, run: Path) -> ImageDataset:
+    with main_first():  # one process prepares what the others then open
         return load(source, config.prepared_size, cache=run.parent / PREPARED)
 
 

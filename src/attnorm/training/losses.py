@@ -1,9 +1,23 @@
-"""Adversarial losses. Each takes scores (b,) and returns a scalar; the auxiliary one takes class logits."""
+"""What the networks minimise: the hinge loss of class-conditional training, and eq. 9 and 10 for inpainting.
+
+Scores are (b,) or (b, critics); images (b, 3, h, w) in [-1, 1]; masks (b, 1, h, w), non-zero where pixels are missing.
+Every loss is a scalar.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
 from torch import Tensor
 from torch.nn import functional
+
+from attnorm.layers.autocast import without_autocast
+
+# (images, masks) -> of each critic its scores (b,). Not one tensor: the penalty of one critic would run through all.
+Critic = Callable[[Tensor, Tensor], Sequence[Tensor]]
 
 
 def hinge_discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
@@ -25,3 +39,117 @@ def auxiliary_loss(class_logits: Tensor, labels: Tensor) -> Tensor:
         class_logits: (b, classes). labels: (b,) integers.
     """
     return functional.cross_entropy(class_logits, labels)
+
+
+class ReconstructionLoss(NamedTuple):
+    """The weighted sum, and the two mean absolute errors that are in it."""
+
+    loss: Tensor
+    coarse: Tensor
+    refined: Tensor
+
+
+class CriticLoss(NamedTuple):
+    """The loss; what it says the distance between real and inpainted images is; and the penalty, unweighted."""
+
+    loss: Tensor
+    wasserstein: Tensor
+    penalty: Tensor
+
+
+def composite(found: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """What was found in the mask, and the truth around it: the completed image of eq. 9."""
+    return torch.where(mask != 0, found, truth)
+
+
+def reconstruction_loss(
+    coarse: Tensor, refined: Tensor, truth: Tensor, mask: Tensor, *, coarse_weight: float = 1.0, discount: float = 1.0
+) -> ReconstructionLoss:
+    """The first term of eq. 9, unweighted: mean |refined - truth| over the whole image, inside the mask and outside.
+
+    The authors' code weighs the mask with 1.68 and the known pixels with 1.44, each a mean over its own area, and
+    trains the coarse stage only in phase 1.
+
+    Args:
+        coarse_weight: of the same term of the first stage. Eq. 9 names the result only; the authors' code weighs both
+            alike in phase 2.
+        discount: each pixel inside the mask counts discount^d, with d its distance to the nearest known pixel: far from
+            known pixels many completions are right. 1, as in eq. 9, counts all alike; CA takes 0.9.
+    """
+    with without_autocast(truth):
+        weight = discount_weights(mask, discount).to(truth.dtype)
+        errors = [((found - truth).abs() * weight).mean() for found in (coarse, refined)]
+    return ReconstructionLoss(coarse_weight * errors[0] + errors[1], *errors)
+
+
+def discount_weights(mask: Tensor, discount: float) -> Tensor:
+    """discount^d for every pixel (b, 1, h, w): 1 where it is known, see `distance_to_known`."""
+    if not 0 < discount <= 1:
+        raise ValueError(f"discount must be above 0 and at most 1, got {discount}")
+    if discount == 1:
+        return torch.ones_like(mask, dtype=torch.float32)
+    return torch.exp(math.log(discount) * distance_to_known(mask))
+
+
+def distance_to_known(mask: Tensor) -> Tensor:
+    """Steps up, down, left or right to the nearest known pixel, (b, 1, h, w) float32; h + w where there is none.
+
+    In a rectangle that is the distance to its nearest side, 1 at every edge; CA's code has 0 at the top and left edges.
+    Two sweeps along each axis, because the nearest pixel by steps is the nearest of a row's nearest ones.
+    """
+    height, width = mask.shape[-2:]
+    distance = (mask != 0).float() * (height + width)
+    for axis in (2, 3):
+        position = torch.arange(mask.shape[axis], dtype=distance.dtype, device=mask.device)
+        position = position.view(-1, 1) if axis == 2 else position
+        before = (distance - position).cummin(axis).values + position
+        after = (distance + position).flip(axis).cummin(axis).values.flip(axis) - position
+        distance = torch.minimum(before, after)
+    return distance
+
+
+def critic_loss(
+    critic: Critic, real: Tensor, fake: Tensor, mask: Tensor, mixing: Tensor, penalty_weight: float = 10.0
+) -> CriticLoss:
+    """Eq. 10, summed over the critics: E[D(fake)] - E[D(real)] + weight E[(||mask grad D(mixed)|| - 1)^2].
+
+    With mixed = t fake + (1 - t) real. Real and fake differ inside the mask only, so the gradient is taken there only,
+    as in CA's code. Everything runs in float32 outside autocast. The mixtures have a call of their own, as only their
+    backward pass is differentiated again.
+
+    Args:
+        real, fake: complete images; no gradient flows into them.
+        mixing: t, (b, 1, 1, 1), uniform in [0, 1).
+    """
+    with without_autocast(real):
+        real, fake, mixing = (t.detach().to(torch.promote_types(t.dtype, torch.float32)) for t in (real, fake, mixing))
+        mixed = (mixing * fake + (1 - mixing) * real).requires_grad_()
+        pairs = [scores.chunk(2) for scores in critic(torch.cat([real, fake]), mask.repeat(2, 1, 1, 1))]
+        wasserstein = torch.stack([(of_real - of_fake).mean() for of_real, of_fake in pairs]).sum()
+        penalty = gradient_penalty(critic(mixed, mask), mixed, mask)
+        return CriticLoss(penalty_weight * penalty - wasserstein, wasserstein, penalty)
+
+
+def gradient_penalty(scores: Sequence[Tensor], images: Tensor, mask: Tensor) -> Tensor:
+    """The sum over the critics of E[(||mask * d score / d image||_2 - 1)^2], differentiable.
+
+    The norm's own derivative is taken as 0 where the gradient is 0; a square root of a sum of squares would give NaN.
+    """
+    total = images.new_zeros(())
+    for of_one_critic in scores:
+        (gradient,) = torch.autograd.grad(of_one_critic.sum(), images, create_graph=True)
+        norms = torch.linalg.vector_norm((gradient * (mask != 0)).flatten(1), dim=1)
+        total = total + (norms - 1).square().mean()
+    return total
+
+
+def adversarial_loss(critic: Critic, fake: Tensor, mask: Tensor) -> Tensor:
+    """The second term of eq. 9, unweighted: -E[D(fake)], summed over the critics; in float32 outside autocast."""
+    with without_autocast(fake):
+        scores = critic(fake.to(torch.promote_types(fake.dtype, torch.float32)), mask)
+        return -torch.stack([of_one_critic.mean() for of_one_critic in scores]).sum()
+
+
+def saturated_fraction(unclipped: Tensor) -> Tensor:
+    """The share of values that the clip to [-1, 1] cuts: they have no gradient."""
+    return (unclipped.detach().abs() > 1).float().mean()

@@ -17,6 +17,7 @@ CONFIG, CHECKPOINTS, SAMPLES, MODEL = "config.yaml", "checkpoints", "samples", "
 BEST, BEST_OF_PHASE_1 = "best", "best-phase-1"  # of the phase that the run is in; and of phase 1, once it is over too
 SAVED = (MODEL, BEST, BEST_OF_PHASE_1)  # folders with a saved model
 LOG, EVALUATIONS, LOCK = "log.jsonl", "metrics.jsonl", ".lock"
+RECORDS = "metrics"  # of `attnorm evaluate`
 PREPARED = "prepared-data"  # beside the runs, for all of them
 LEFT_BY_A_START = (LOCK, PREPARED, f"{CONFIG}.partial-*")  # of a run that was killed before its config.yaml was there
 PARTIAL = (".*.partial", "*.partial-*")  # what is being written; left there by a process that was killed

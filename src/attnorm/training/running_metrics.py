@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, distributed
 
-from attnorm.training.distributed import Processes
+from attnorm.metrics.distributed import Processes
 
 _NEVER = float("inf")
 
@@ -21,25 +21,18 @@ _NEVER = float("inf")
 class Line(NamedTuple):
     """The metrics since the last line of the log, over all processes.
 
-    Args:
-        steps: how many steps it covers.
-        means: of the finite values by name; a name without any is left out.
-        missing: in how many steps a metric was not finite; with several processes, in that with the most.
-        first: the step, counted from 0, where that happened first since the last resume.
+    means: by name. not_finite: the first step, counted from 0, in which a metric was not finite, by name.
     """
 
-    steps: int
     means: dict[str, float]
-    missing: dict[str, int]
-    first: dict[str, int]
+    not_finite: dict[str, int]
 
 
 @dataclass
 class _Group:
-    """Metrics that came together, (k,) each: sums, numbers of finite values, first steps that were not; and steps."""
+    """Metrics that came together, (k,) each: sums, and the first steps that were not finite; and how many steps."""
 
     sums: Tensor
-    counts: Tensor
     firsts: Tensor
     steps: int = 0
 
@@ -55,28 +48,22 @@ class RunningMetrics:
         """Takes the metrics, scalars on the device, of step `step` (counted from 0)."""
         values = torch.stack([value.detach().float() for value in metrics.values()])
         group = self._group(tuple(metrics))
-        finite = values.isfinite()
-        group.sums += torch.where(finite, values, 0)
-        group.counts += finite
-        group.firsts = torch.minimum(group.firsts, torch.where(finite, _NEVER, float(step)))
+        group.sums += values
+        group.firsts = torch.minimum(group.firsts, torch.where(values.isfinite(), _NEVER, float(step)))
         group.steps += 1
 
     def line(self) -> Line:
         """The metrics so far. All processes must call it together, and all get the same."""
-        total, first, missing = dict[str, list[float]](), dict[str, int](), dict[str, int]()
+        total, not_finite = dict[str, tuple[float, int]](), dict[str, int]()
         for names, group in self._groups.items():
-            sums = self._processes.all_reduce(torch.stack([group.sums.double(), group.counts.double()]))
-            least = torch.stack([group.counts.double(), group.firsts.double()])
-            least = self._processes.all_reduce(least, distributed.ReduceOp.MIN)
-            for name, (value, count), (fewest, step) in zip(names, sums.T.tolist(), least.T.tolist(), strict=True):
-                known = total.setdefault(name, [0.0, 0.0])
-                known[0], known[1] = known[0] + value, known[1] + count
-                if lost := group.steps - int(fewest):
-                    missing[name] = missing.get(name, 0) + lost
+            sums = self._processes.all_reduce(group.sums.double()).tolist()
+            firsts = self._processes.all_reduce(group.firsts.clone(), distributed.ReduceOp.MIN).tolist()
+            for name, value, step in zip(names, sums, firsts, strict=True):
+                before, count = total.get(name, (0.0, 0))
+                total[name] = before + value, count + group.steps * self._processes.count
                 if step != _NEVER:
-                    first[name] = min(int(step), first.get(name, int(step)))
-        means = {name: value / count for name, (value, count) in total.items() if count}
-        return Line(sum(group.steps for group in self._groups.values()), means, missing, first)
+                    not_finite[name] = min(int(step), not_finite.get(name, int(step)))
+        return Line({name: value / count for name, (value, count) in total.items()}, not_finite)
 
     def clear(self) -> None:
         self._groups.clear()
@@ -87,18 +74,17 @@ class RunningMetrics:
         """
         found = []
         for names, group in self._groups.items():
-            sums = self._processes.all_reduce(torch.stack([group.sums, group.counts])) / self._processes.count
+            sums = self._processes.all_reduce(group.sums.clone()) / self._processes.count
             found.append({"names": list(names), "sums": sums, "steps": group.steps})
         return found
 
     def load_state(self, state: list[dict[str, Any]]) -> None:
         for entry in state:
             group = self._group(tuple(entry["names"]))
-            group.sums, group.counts = entry["sums"].to(self._processes.device).clone().unbind()
-            group.steps = entry["steps"]
+            group.sums, group.steps = entry["sums"].to(self._processes.device).clone(), entry["steps"]
 
     def _group(self, names: tuple[str, ...]) -> _Group:
         if names not in self._groups:
             zeros = torch.zeros(len(names), device=self._processes.device)
-            self._groups[names] = _Group(zeros, zeros.clone(), zeros + _NEVER)
+            self._groups[names] = _Group(zeros, zeros + _NEVER)
         return self._groups[names]

@@ -1,0 +1,276 @@
+"""Time and memory of the layer beside its alternatives, by map size (the paper's Table 5), and how both are measured.
+
+Calls take turns, round after round, and a ratio is the median over the rounds of the ratio within a round: whatever
+slows the machine down for a while slows all of them down.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import datetime
+import gc
+import json
+import math
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attnorm import __version__
+from attnorm.config import Frozen, parse
+from attnorm.errors import UserError
+from attnorm.files import check_output, output_file
+from attnorm.layers import AttentiveNorm2d, SelfAttention2d, backend_refusals, regional_norm
+
+Call = Callable[[], object]
+BASELINE = "instance_norm"
+MODES = ("forward", "training")
+SAMPLE_SECONDS = 0.02  # quick calls are repeated until a sample lasts this long
+MOST_REPEATS = 50
+MEGABYTE = 1 << 20
+TABLE_WIDTH = 120  # in characters; a narrower terminal breaks lines
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Seconds per call in each round, and peak memory in MB beside what was there before (None if unknown)."""
+
+    times: tuple[float, ...]
+    memory: float | None
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.times)
+
+    def ratio(self, base: Measurement) -> float:
+        """How many times as long a call takes as one of `base`, measured in the same rounds."""
+        if len(self.times) != len(base.times):  # one of them was too slow to repeat
+            return self.median / base.median
+        return statistics.median(a / b for a, b in zip(self.times, base.times, strict=True))
+
+
+def measure(
+    calls: Mapping[str, Call], *, rounds: int, device: torch.device, limit: float = math.inf
+) -> dict[str, Measurement]:
+    """Measures calls in interleaved rounds, after a warm-up call each.
+
+    Args:
+        limit: a call that takes longer, in seconds, is measured once.
+    """
+    found, repeats = {}, {}
+    for name, call in calls.items():
+        call()
+        gc.collect()
+        found[name] = _first_measurement(call, device)
+        if found[name].median <= limit:
+            repeats[name] = min(MOST_REPEATS, math.ceil(SAMPLE_SECONDS / found[name].median) or 1)
+    samples: dict[str, list[float]] = {name: [] for name in repeats}
+    for _ in range(rounds):
+        for name, count in repeats.items():
+            samples[name].append(_seconds(calls[name], count, device))
+    return found | {name: Measurement(tuple(times), found[name].memory) for name, times in samples.items()}
+
+
+def _seconds(call: Call, repeats: int, device: torch.device) -> float:
+    _synchronize(device)
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    _synchronize(device)
+    return (time.perf_counter() - start) / repeats
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _first_measurement(call: Call, device: torch.device) -> Measurement:
+    """One call with its peak memory, the result included."""
+    if device.type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        seconds = _seconds(call, 1, device)
+        return Measurement((seconds,), (torch.cuda.max_memory_allocated(device) - before) / MEGABYTE)
+    try:
+        ctypes.CDLL(None).malloc_trim(0)  # memory that the allocator keeps would hide what the call takes
+        before = _status("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak
+    except (OSError, AttributeError):  # not Linux, or a C library without malloc_trim
+        return Measurement((_seconds(call, 1, device),), None)
+    seconds = _seconds(call, 1, device)
+    return Measurement((seconds,), max(0.0, (_status("VmHWM") - before) / 1024))
+
+
+def _status(name: str) -> int:
+    """A field of this process's status in KB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Processor, threads, system, versions, load and date: what a measurement depends on beside the code."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    found: dict[str, Any] = {
+        "processor": next(names, platform.processor() or platform.machine()),
+        "threads": torch.get_num_threads(),
+        "vector_instructions": torch.backends.cpu.get_cpu_capability(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "load_at_start": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "attnorm": __version__,
+        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+    }
+    return found | ({"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {})
+
+
+def describe_machine(found: Mapping[str, Any]) -> str:
+    """One line of `machine`."""
+    threads = f"{found['threads']} thread{'s' if found['threads'] > 1 else ''}"
+    where = found.get("gpu") or f"{found['processor']}, {threads}, {found['vector_instructions']}"
+    return f"{where}; torch {found['torch']}, attnorm {found['attnorm']}"
+
+
+def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints a table, the first column flush left."""
+    table = Table(box=None, pad_edge=False)
+    for index, name in enumerate(header):
+        table.add_column(name, justify="right" if index else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    Console(width=TABLE_WIDTH, highlight=False, markup=False).print("", title, table, sep="\n")
+
+
+def write_json(path: Path | None, report: Mapping[str, Any]) -> None:
+    """Writes a report, if there is a path; raises a UserError if the file cannot be written."""
+    if path is not None:
+        with output_file(path) as partial:
+            partial.write_text(json.dumps(report, indent=1) + "\n")
+
+
+class LayerSettings(Frozen):
+    """Sizes are the sides of square maps in pixels; larger maps are not tried with a call over `limit` seconds."""
+
+    sizes: tuple[Annotated[int, Field(ge=2, le=4096)], ...] = Field((128, 256, 512, 1024), min_length=1)
+    batch: int = Field(1, ge=1, le=1024)
+    channels: int = Field(32, ge=1, le=4096)
+    entities: int = Field(16, ge=1, le=256)
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    channels_last: bool = False
+    device: Literal["cpu", "cuda"] = "cpu"
+    rounds: int = Field(15, ge=1)
+    limit: float = Field(2.0, gt=0)
+
+
+def bench_layer(json: Path | None = None, **settings: Any) -> dict[str, Any]:
+    """Measures every size, prints one table per size, and returns the report, which `json` also gets.
+
+    Args:
+        json: file to write; an existing one is replaced.
+        settings: fields of `LayerSettings`.
+
+    Returns:
+        {"benchmark", "machine", "settings", "results": [{"size", "mode", "name", "times" (s), "median" (s),
+        "ratio" (to instance_norm), "memory" (MB)}]}
+
+    Raises:
+        UserError: a setting is out of range, or there is no GPU.
+    """
+    return run_layer(parse(LayerSettings, settings, "bench layer"), layer_calls, json)
+
+
+def run_layer(
+    settings: LayerSettings, make_calls: Callable[[LayerSettings, int, str], dict[str, Call]], path: Path | None
+) -> dict[str, Any]:
+    """As `bench_layer`, of the calls that `make_calls(settings, size, mode)` returns."""
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda needs a GPU that PyTorch can use: use --device cpu")
+    if path is not None:
+        check_output(path, force=True)
+    device = torch.device(settings.device)
+    report: dict[str, Any] = {"benchmark": "layer", "machine": machine(device), "settings": settings.model_dump()}
+    results = report["results"] = []
+    print(describe_machine(report["machine"]))
+    slow = set()
+    for size in sorted(set(settings.sizes)):
+        for mode in MODES:
+            calls = {n: call for n, call in make_calls(settings, size, mode).items() if (mode, n) not in slow}
+            found = measure(calls, rounds=settings.rounds, device=device, limit=settings.limit)
+            slow |= {(mode, name) for name, one in found.items() if one.median > settings.limit}
+            for name, one in found.items():
+                summary = {"median": one.median, "ratio": one.ratio(found[BASELINE])}
+                results.append({"size": size, "mode": mode, "name": name, **asdict(one), **summary})
+        _print_size(settings, size, [one for one in results if one["size"] == size])
+        write_json(path, report)
+    return report
+
+
+def _print_size(settings: LayerSettings, size: int, results: Sequence[dict[str, Any]]) -> None:
+    cells = {(one["name"], one["mode"]): one for one in results}
+    rows = []
+    for name in dict.fromkeys(one["name"] for one in results):
+        row = [name]
+        for one in (cells.get((name, mode)) for mode in MODES):
+            memory = "–" if one is None or one["memory"] is None else f"{one['memory']:.1f}"
+            row += ["–", "–", memory] if one is None else [f"{1e3 * one['median']:.2f}", f"{one['ratio']:.2f}", memory]
+        rows.append(row)
+    header = ["", "forward ms", "ratio", "MB", "training ms", "ratio", "MB"]
+    shape = f"{settings.batch} x {settings.channels} x {size} x {size}, {settings.entities} entities, {settings.dtype}"
+    print_table(f"{shape}: time, ratio to {BASELINE}, peak memory", header, rows)
+
+
+def layer_calls(settings: LayerSettings, size: int, mode: str) -> dict[str, Call]:
+    """The calls at one map size: forward in eval mode without gradients, or forward and backward in training mode."""
+    n = settings.entities
+    x, layout, call = layer_inputs(settings, size, mode)
+    calls = {"copy": call(Tensor.clone, x), BASELINE: call(F.instance_norm, x)}
+    for name, refusal in backend_refusals(x, layout).items():
+        if refusal is None:
+            calls[f"regional_norm {name}"] = call(lambda v, s, name=name: regional_norm(v, s, backend=name), x, layout)
+    # Self-sampling takes n positions of the pooled map.
+    layer = AttentiveNorm2d(settings.channels, n, self_sampling=n <= size * size // 4)
+    return calls | {
+        "AttentiveNorm2d": call(layer, x),
+        "SelfAttention2d": call(SelfAttention2d(settings.channels), x),
+    }
+
+
+def layer_inputs(settings: LayerSettings, size: int, mode: str) -> tuple[Tensor, Tensor, Callable[..., Call]]:
+    """Features x (b, c, h, w), a layout (b, n, h, w), and what makes a call of a module or a function of them."""
+    device, dtype = torch.device(settings.device), getattr(torch, settings.dtype)
+    order = torch.channels_last if settings.channels_last else torch.contiguous_format
+    training = mode == "training"
+
+    def random(channels: int) -> Tensor:
+        values = torch.randn(settings.batch, channels, size, size, device=device, dtype=dtype)
+        return values.contiguous(memory_format=order)
+
+    x, upstream = random(settings.channels).requires_grad_(training), random(settings.channels)
+    layout = random(settings.entities).float().softmax(1).to(dtype).requires_grad_(training)
+
+    def call(function: Callable[..., Tensor], *inputs: Tensor) -> Call:
+        wanted = list(inputs)
+        if isinstance(function, nn.Module):
+            function.to(device, dtype).to(memory_format=order).train(training)  # type: ignore[call-overload]
+            wanted += function.parameters()
+        if not training:
+            return torch.no_grad()(lambda: function(*inputs))
+        return lambda: torch.autograd.grad(function(*inputs), wanted, upstream, allow_unused=True)
+
+    return x, layout, call

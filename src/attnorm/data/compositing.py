@@ -1,0 +1,99 @@
+"""An image to be completed: what a network sees of it, and compositing that changes nothing outside the mask."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from attnorm.data.decode import HALF, REDUCED, DecodeError, to_rgb
+
+_KEPT_MODES = ("RGB", "RGBA", "L", "LA")
+_GREY_MODES = ("1", "L", "LA", "La")
+_SIXTEEN_FROM_EIGHT = 257
+
+
+class EditableImage:
+    """An upright image that keeps its own pixels: grey stays grey, 16-bit grey 16-bit, transparent transparent.
+
+    Palettes become RGB or RGBA, bilevel becomes grey, and CMYK and other colour spaces become RGB, because a completion
+    cannot be written in theirs: there the known pixels are those of Pillow's conversion.
+
+    Raises:
+        DecodeError: pixels with no defined 8-bit or 16-bit range.
+    """
+
+    def __init__(self, image: Image.Image) -> None:
+        self.is_reduced: bool = image.info.get(REDUCED, False)  # to 8 of 16 bits for each colour, when it was read
+        self._sixteen_bit = image.mode == "I" or image.mode.startswith("I;16")
+        self.rgb = np.asarray(to_rgb(image))  # (h, w, 3) uint8, transparent parts over white
+        self.profile: bytes | None = image.info.get("icc_profile")
+        if self._sixteen_bit:
+            self._own = np.asarray(image).astype(np.uint16)
+            return
+        if image.mode in _KEPT_MODES and "transparency" not in image.info:
+            own = image
+        elif image.has_transparency_data:
+            own = image.convert("LA" if image.mode in _GREY_MODES else "RGBA")
+        else:
+            own = image.convert("L" if image.mode in _GREY_MODES else "RGB")
+            if image.mode not in (*_GREY_MODES, "P", "RGBX"):
+                self.profile = None  # it describes the colour space that was left
+        self._own = np.asarray(own)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self._own.shape[0], self._own.shape[1]
+
+    def transparent(self) -> np.ndarray:
+        """The pixels that are more transparent than opaque, (h, w) bool.
+
+        Raises:
+            DecodeError: the image has no transparency.
+        """
+        if self._sixteen_bit or self._own.ndim != 3 or self._own.shape[2] == 3:
+            raise DecodeError("it has no transparent pixels to use as the mask: give a mask")
+        return self._own[..., -1] < HALF
+
+    def composite(self, rgb: np.ndarray, mask: np.ndarray) -> Image.Image:
+        """The image with the pixels of `mask` (h, w) bool from rgb (h, w, 3) uint8, opaque; all others stay.
+
+        Its colour profile is in `info["icc_profile"]`, from where Pillow writes it into PNG files.
+        """
+        if self._own.ndim == 2 or self._own.shape[2] == 2:  # grey
+            colour = np.asarray(Image.fromarray(rgb).convert("L"))[..., None]
+        else:
+            colour = rgb
+        if self._own.ndim == 3 and self._own.shape[2] in (2, 4):
+            colour = np.concatenate([colour, np.full_like(colour[..., :1], 255)], axis=2)
+        if self._sixteen_bit:
+            colour = colour.astype(np.uint16) * _SIXTEEN_FROM_EIGHT
+        out = np.where(mask[..., None], colour, self._own.reshape(*mask.shape, -1))
+        image = Image.fromarray(out.reshape(self._own.shape))
+        if self.profile is not None:
+            image.info["icc_profile"] = self.profile
+        return image
+
+
+def check_mask(
+    mask: np.ndarray, size: tuple[int, int], resize: bool = False, remedy: str = "give one of its size"
+) -> np.ndarray:
+    """The mask (h, w) bool for an image of (height, width) = `size`.
+
+    Args:
+        resize: scale a mask of another size, without mixing pixels.
+        remedy: what a person can do about a mask of another size.
+
+    Raises:
+        DecodeError: its size differs, or it marks no pixel or every one.
+    """
+    if mask.shape != size:
+        found, wanted = (f"{width}×{height}" for height, width in (mask.shape, size))
+        if not resize:
+            raise DecodeError(f"the mask is {found} and the image {wanted}: {remedy}")
+        mask = np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
+    if not mask.any():
+        raise DecodeError("the mask marks no pixel: light pixels (128 or more of 255) are the missing ones")
+    if mask.all():
+        raise DecodeError("the mask marks every pixel: there are no known pixels to go by")
+    return mask

@@ -1,0 +1,193 @@
+"""Export of a trained model to a file that runs without attnorm: ONNX, or PyTorch's exported program.
+
+The batch size is left open, and for inpainting models the image size too. The file is run and compared with the
+network before it is kept.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from huggingface_hub import ModelCard
+from torch import Tensor, nn
+from torch.export import Dim
+from torch.nn.utils import parametrize
+
+from attnorm import __version__
+from attnorm.errors import UserError
+from attnorm.files import output_file
+from attnorm.models.class_conditional import Generator
+from attnorm.models.inpainting import LARGEST_PICTURE, InpaintingGenerator
+from attnorm.models.pretrained import find_model, task_of
+from attnorm.pipelines.inpainting import SMALLEST_SIDE
+from attnorm.shipped import CARD_FILE
+
+TOLERANCE = 1e-4  # of images in [-1, 1]
+METADATA_FILE = "attnorm.json"  # inside a .pt2 file
+
+Run = Callable[..., np.ndarray]  # the inputs of a program in, its output out
+
+
+@dataclass(frozen=True)
+class Program:
+    """A function of named tensors."""
+
+    module: nn.Module
+    inputs: tuple[str, ...]
+    output: str
+    dynamic_shapes: tuple[dict[int, Any], ...]  # the open axes of each input, as `torch.export` takes them
+    cases: list[tuple[Tensor, Tensor]]  # several batches and sizes; the first is traced, the rest check
+    metadata: dict[str, str]
+
+    def trace(self) -> torch.export.ExportedProgram:
+        return torch.export.export(self.module, self.cases[0], dynamic_shapes=self.dynamic_shapes)
+
+
+def export(model: str | Path, out: Path) -> float:
+    """Writes a model to FILE.onnx or FILE.pt2 (PyTorch's exported program) and compares it with the network.
+
+    Args:
+        model: as in `find_model`.
+
+    Returns:
+        the largest difference of the outputs, for images in [-1, 1].
+
+    Raises:
+        UserError: there is no such model, a package is missing, the file cannot be written, or its output differs from
+            the network's; it is then not kept.
+    """
+    if out.suffix not in WRITERS:
+        raise UserError(f"{out}: the name must end in {' or '.join(WRITERS)}")
+    program = program_of(model)
+    with output_file(out) as partial, torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporters warn of their own deprecations
+        run = WRITERS[out.suffix](program, partial)
+        differences = [np.abs(run(*case) - program.module(*case).numpy()).max() for case in program.cases[1:]]
+        difference = float(np.max(differences))
+        if not difference <= TOLERANCE:
+            raise UserError(
+                f"{out} was not kept: its output differs from the network's by {difference:.1e}, more than "
+                f"{TOLERANCE:.0e}; try another version of PyTorch or of the runtime"
+            )
+    return difference
+
+
+def program_of(source: str | Path) -> Program:
+    """The program of a model; `source` and errors are as in `find_model`."""
+    folder = find_model(source)
+    card = folder / CARD_FILE
+    licence = ModelCard.load(card).data.license if card.is_file() else None
+    metadata = {"made_with": f"attnorm {__version__}", "licence": str(licence or "not stated")}
+    if task_of(folder) == "inpainting":
+        return _inpainter(InpaintingGenerator.from_pretrained(folder), metadata)
+    return _generator(Generator.from_pretrained(folder), metadata)
+
+
+def _generator(network: Generator, metadata: dict[str, str]) -> Program:
+    config, batch = network.config, {0: Dim("batch")}
+    random = torch.Generator().manual_seed(0)
+
+    def case(n: int) -> tuple[Tensor, Tensor]:
+        labels = torch.randint(config.num_classes, (n,), generator=random)
+        return torch.randn(n, config.latent_dim, generator=random), labels
+
+    metadata |= {
+        "task": "class-conditional",
+        "latent_dim": str(config.latent_dim),
+        "class_names": json.dumps(config.class_names or [str(label) for label in range(config.num_classes)]),
+        "image_size": str(config.image_size),
+        "inputs": "noise (batch, latent_dim) float32, standard normal; labels (batch,) int64, indices of class_names",
+        "output": "images (batch, 3, image_size, image_size) float32 in [-1, 1]",
+    }
+    module, cases = _without_parametrizations(network), [case(n) for n in (2, 1, 3)]
+    return Program(module, ("noise", "labels"), "images", (batch, batch), cases, metadata)
+
+
+def _inpainter(network: InpaintingGenerator, metadata: dict[str, str]) -> Program:
+    stride, random = network.config.stride, torch.Generator().manual_seed(0)
+
+    def case(n: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+        mask = torch.zeros(n, 1, height, width)
+        mask[:, :, height // 4 : height // 2, width // 3 : width // 2] = 1
+        return torch.rand(n, 3, height, width, generator=random) * 2 - 1, mask
+
+    height, width = (Dim(name, min=SMALLEST_SIDE // stride, max=LARGEST_PICTURE // stride) for name in ("h", "w"))
+    axes = {0: Dim("batch"), 2: height * stride, 3: width * stride}
+    metadata |= {
+        "task": "inpainting",
+        "stride": str(stride),
+        "smallest_side": str(SMALLEST_SIDE),
+        "image_size": str(network.config.image_size),
+        "inputs": "image (batch, 3, height, width) float32 in [-1, 1]; mask (batch, 1, height, width) float32, 1 for "
+        "missing pixels, else 0; height and width are multiples of stride, at least smallest_side",
+        "output": "completed (batch, 3, height, width) float32 in [-1, 1], known pixels as in image",
+    }
+    module = _Composite(_without_parametrizations(network))
+    cases = [case(2, 64, 96), case(1, 72, 48), case(3, 128, 136)]
+    return Program(module, ("image", "mask"), "completed", (axes, axes), cases, metadata)
+
+
+class _Composite(nn.Module):
+    """The refined output inside the mask, the image outside."""
+
+    def __init__(self, network: InpaintingGenerator) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        return torch.where(mask != 0, self.network(image, mask).refined, image)
+
+
+def _without_parametrizations(network: Any) -> Any:
+    """A copy in which spectrally normalized weights are plain tensors."""
+    network = copy.deepcopy(network).eval().requires_grad_(False)
+    for module in network.modules():
+        for name in list(getattr(module, "parametrizations", ())):
+            parametrize.remove_parametrizations(module, name)
+    return network
+
+
+def _write_torch(program: Program, path: Path) -> Run:
+    encoded = io.BytesIO()  # given a path, torch aborts the process when the disk is full
+    torch.export.save(program.trace(), encoded, extra_files={METADATA_FILE: json.dumps(program.metadata)})
+    path.write_bytes(encoded.getbuffer())
+    module = torch.export.load(io.BytesIO(path.read_bytes())).module()
+    return lambda *inputs: module(*inputs).numpy()
+
+
+def _write_onnx(program: Program, path: Path) -> Run:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise UserError(f"ONNX files need the package {error.name!r}: pip install 'attnorm[export]'") from error
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # no torchvision, no harm
+    traced, names = program.trace(), list(program.inputs)
+    made = torch.onnx.export(
+        traced, dynamo=True, input_names=names, output_names=[program.output], external_data=False, verbose=False
+    )
+    assert made is not None
+    made.model.metadata_props.update(program.metadata)
+    made.save(path)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(*inputs: Tensor) -> np.ndarray:
+        arrays = {name: tensor.numpy() for name, tensor in zip(names, inputs, strict=True)}
+        return np.asarray(session.run([program.output], arrays)[0])
+
+    return run
+
+
+# By suffix. Each writes the file, opens it again, and returns the function that it computes.
+WRITERS: dict[str, Callable[[Program, Path], Run]] = {".onnx": _write_onnx, ".pt2": _write_torch}

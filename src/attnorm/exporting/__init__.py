@@ -1,1 +1,0 @@
-"""Trained generators and inpainters as files that other programs run: ONNX, and PyTorch's own exported programs."""

@@ -1,0 +1,180 @@
+"""The model card: what a run's records say about its model, filled into the template card.md."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from attnorm.config import Frozen, differences
+from attnorm.errors import UserError
+from attnorm.metrics.records import class_table, read_record, read_results, record_table, table
+from attnorm.models.pretrained import step_of
+from attnorm.presets import PRESETS
+from attnorm.training.config import TrainingConfig
+from attnorm.training.loop import read_config
+
+SAMPLES_FILE, LAYOUTS_FILE = "samples.png", "layouts.png"
+HERE = Path(__file__).parent
+BUILTIN_DATA = json.loads((HERE / "builtin_data.json").read_text(encoding="utf-8"))  # by name, fields of PackageOptions
+# Fields that `attnorm train` takes from the data and the machine.
+INFERRED = ("data", "device", "generator.class_names", "generator.num_classes", "discriminator.num_classes")
+
+
+class PackageOptions(Frozen):
+    """What a card says and a run does not record.
+
+    Args:
+        name: of the model, as others load it; None for the name of the folder or repository.
+        licence: of the weights, as the Hub spells it.
+        data_id, data_about, data_licence, data_url: of the training data: name on the Hub or a short name, a sentence,
+            licence of the images, source. Not needed for built-in data.
+    """
+
+    name: str | None = None
+    licence: str = "mit"
+    data_id: str = ""
+    data_about: str = ""
+    data_licence: str = ""
+    data_url: str = ""
+
+
+class Evaluation(Frozen):
+    """One record of `attnorm evaluate`. text: Markdown. dataset: of the real images. sheet: samples, a file."""
+
+    text: str
+    metrics: dict[str, float]
+    dataset: str
+    protocol: dict[str, Any]
+    sheet: Path
+
+
+class Facts(Frozen):
+    """What a card says about a model. folder: where the weights are. step, hours: how long they were trained."""
+
+    options: PackageOptions
+    folder: Path
+    config: Any
+    step: int
+    hours: float
+    evaluations: tuple[Evaluation, ...]
+
+
+def read_facts(folder: Path, options: PackageOptions) -> Facts:
+    """The facts of RUN/best or RUN/model. Raises UserError if a record is missing or the data is not described."""
+    run, step = folder.absolute().parent, step_of(folder)
+    config: Any = read_config(run)
+    if step is None:
+        raise UserError(f"{folder} does not say which step of training it is of: resume the run to save it again")
+    options = options.model_copy(update=BUILTIN_DATA.get(config.data, {}))
+    if not (options.data_id and options.data_about and options.data_licence):
+        raise UserError("the card must describe the training data: give --data-id, --data-about and --data-licence")
+    evaluations = [_evaluation(path, config, options.data_id) for path in sorted((run / "metrics").glob("*.json"))]
+    weights = "ema" if config.ema_half_life > 0 else "raw"
+    return Facts(
+        options=options,
+        folder=folder,
+        config=config,
+        step=step,
+        hours=_hours(run / "log.jsonl", step),
+        evaluations=tuple(e for e in evaluations if (e.protocol["step"], e.protocol["weights"]) == (step, weights)),
+    )
+
+
+def make_card(facts: Facts, parameters: int, folder: Path) -> ModelCard:
+    """The card of a network with so many parameters, for the folder that has its sample images already."""
+    inpainting = facts.config.task == "inpainting"
+    tag = "image-to-image" if inpainting else "unconditional-image-generation"
+    results = [
+        EvalResult(
+            task_type=tag,
+            dataset_type=evaluation.dataset,
+            dataset_name=evaluation.dataset,
+            metric_type=re.split("[- ]", name)[0],
+            metric_name=name,
+            metric_value=value,
+            metric_args=evaluation.protocol,
+        )
+        for evaluation in facts.evaluations
+        for name, value in evaluation.metrics.items()
+    ]
+    measured: dict[str, Any] = {"eval_results": results, "model_name": facts.options.name} if results else {}
+    data = ModelCardData(
+        library_name="attnorm",
+        license=facts.options.licence,
+        pipeline_tag=tag,
+        tags=["attentive-normalization", "pytorch", "inpainting" if inpainting else "gan"],
+        datasets=[facts.options.data_id],
+        **measured,
+    )
+    images = [name for name in (SAMPLES_FILE, LAYOUTS_FILE) if (folder / name).is_file()]
+    values = {"parameters": parameters, "images": images, "inpainting": inpainting, **dict(facts)}
+    command = training_command(facts.config)
+    return ModelCard.from_template(data, template_path=str(HERE / "card.md"), command=command, **values)
+
+
+def training_command(config: TrainingConfig) -> str:
+    """The `attnorm train` command of a configuration: the nearest preset and the fields that differ.
+
+    Paths, which mean nothing on another machine, are written as capital words such as DATA or VAL_DATA.
+    """
+    changes: dict[str, dict[str, Any]] = {}
+    for name, preset in PRESETS.items():
+        if preset.task == config.task:
+            found = differences(config, preset)
+            changes[name] = {field: value for field, value, _ in found if field not in INFERRED}
+    nearest = min(changes, key=lambda name: len(changes[name]))
+    data = config.data if config.data in BUILTIN_DATA else "DATA"
+    words = ["attnorm", "train", nearest, "--data", data, "--out", "RUN"]
+    for name, value in changes[nearest].items():
+        values = (value or ["[]"]) if isinstance(value, list) else [value]
+        words += [f"--{name}", *(_word(name, each) for each in values)]
+    return shlex.join(words)
+
+
+def _word(field: str, value: Any) -> str:
+    if isinstance(value, str):
+        return field.rpartition(".")[2].upper() if "/" in value else value
+    return json.dumps(value)
+
+
+def _evaluation(path: Path, config: TrainingConfig, data_id: str) -> Evaluation:
+    if config.task == "inpainting":
+        record = read_record(path)
+        protocol: Any = record.protocol
+        text = (
+            f"{record_table(record)}\n\n{protocol.num} images of {protocol.split}, {protocol.size}×{protocol.size} "
+            f"pixels, masks of seed {protocol.seed}. 8-bit composites; mean ± standard deviation over images."
+        )
+        values = {
+            f"{name} ({kind} masks)": spread.mean
+            for kind, ways in record.figures.items()
+            for name, spread in ways["refined"].items()
+        }
+    else:
+        results = read_results(path)
+        protocol = results[0].protocol
+        text = "\n\n".join([table(results), *filter(None, map(class_table, results))])
+        values = {  # the first value of a metric has the metric's own name
+            f"{each.metric} {name}" if number else each.metric: value
+            for each in results
+            for number, (name, value) in enumerate(each.values.items())
+        }
+    metrics = {name: value for name, value in values.items() if math.isfinite(value)}  # the Hub takes no others
+    dataset = data_id if protocol.data == config.data else protocol.split
+    how = {name: value for name, value in vars(protocol).items() if name not in ("model", "data")}  # without paths
+    return Evaluation(text=text, metrics=metrics, dataset=dataset, protocol=how, sheet=path.with_suffix(".png"))
+
+
+def _hours(log: Path, step: int) -> float:
+    """How long training took to a step, without pauses and evaluations, from the rates in its log."""
+    seconds, before = 0.0, 0
+    for line in map(json.loads, log.read_text(encoding="utf-8").splitlines()):
+        if before < line["step"] <= step:
+            seconds, before = seconds + (line["step"] - before) / line["steps_per_second"], line["step"]
+    return seconds / 3600

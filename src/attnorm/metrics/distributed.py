@@ -1,0 +1,175 @@
+"""The processes that torchrun started: joining, taking turns, combining what each has, and ending together.
+
+Without a process group every function describes one process alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from attnorm.errors import UserError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that work together; `Processes(device)` is one alone."""
+
+    device: torch.device
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Returns when all processes are here."""
+        if self.count > 1:
+            distributed.barrier()
+
+    def all_reduce(self, value: Tensor, op: distributed.ReduceOp.RedOpType = distributed.ReduceOp.SUM) -> Tensor:
+        """Reduces a tensor over the processes, in place."""
+        if self.count > 1:
+            distributed.all_reduce(value, op)
+        return value
+
+    def share_gradients(self, network: nn.Module) -> nn.Module:
+        """What a loss is backpropagated through: with several processes, wrapped to average gradients.
+
+        Buffers are each process's own: broadcasting them between forward and backward would change what backward reads.
+        """
+        if self.count == 1:
+            return network
+        arguments = inspect.signature(DistributedDataParallel).parameters  # PyTorch has renamed the option
+        name = "forward_sync_buffers" if "forward_sync_buffers" in arguments else "broadcast_buffers"
+        # Where a weight has a side of 1, both orders of its memory are one, and DDP takes them for two.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+        devices = None if self.device.type == "cpu" else [self.device]
+        return DistributedDataParallel(network, device_ids=devices, **{name: False})  # type: ignore[arg-type]
+
+    def without_sharing(self, network: nn.Module) -> AbstractContextManager[Any]:
+        """Inside, the backward pass of a shared network leaves gradients in their process."""
+        return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Processes]:
+    """Joins the processes that torchrun started, if it did, and leaves them at the end.
+
+    Raises:
+        UserError: there is no CUDA to share, the processes do not find each other, or another one has ended, after
+            which the next exchange fails.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield Processes(torch.device(device))
+        return
+    if on_cuda := device.startswith("cuda"):
+        if not torch.cuda.is_available():
+            raise UserError(f"PyTorch cannot use the device {device!r} here: choose cpu")
+        device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        torch.cuda.set_device(device)
+    try:
+        distributed.init_process_group("nccl" if on_cuda else "gloo")
+    except (RuntimeError, ValueError) as error:
+        place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        raise UserError(
+            f"the processes cannot connect at {place} ({str(error).strip().splitlines()[0]}): start them with torchrun,"
+            " and check that all are started, can reach that machine, and that nothing else uses the port"
+        ) from error
+    try:
+        yield Processes(torch.device(device), *rank_and_count())
+        distributed.barrier()  # a process that leaves early breaks the connections of the others
+    except RuntimeError as error:
+        if not (isinstance(error, distributed.DistError) or "gloo" in str(error)):
+            raise
+        raise UserError(
+            f"process {distributed.get_rank()} has lost another process of its group, whose own message says why: fix "
+            "that, then start or resume again"
+        ) from error
+    finally:
+        distributed.destroy_process_group()
+
+
+def rank_and_count() -> tuple[int, int]:
+    """This process's rank and the number of processes."""
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+@contextmanager
+def main_first() -> Iterator[None]:
+    """The main process runs the body, then the others do: for files that one writes and all read."""
+    rank, count = rank_and_count()
+    if count > 1 and rank > 0:
+        distributed.barrier()
+    yield
+    if count > 1 and rank == 0:
+        distributed.barrier()
+
+
+def check_alike(facts: Mapping[str, Any], remedy: str) -> None:
+    """Refuses to go on if the processes of a group differ. All must call it together.
+
+    Args:
+        facts: what must be the same in all processes, by readable names.
+        remedy: what to do about a difference.
+
+    Raises:
+        UserError: in all processes alike, with the first difference.
+    """
+    _, count = rank_and_count()
+    if count == 1:
+        return
+    every = [dict[str, Any]() for _ in range(count)]
+    distributed.all_gather_object(every, dict(facts))
+    for rank, other in enumerate(every):
+        for name, first in every[0].items():
+            if first != other[name]:
+                raise UserError(
+                    f"the processes differ: {name} is {first} in process 0 and {other[name]} in process {rank}: "
+                    f"{remedy}"
+                )
+
+
+def anywhere(condition: bool) -> bool:
+    """Whether it holds in any process; the same answer in all of them."""
+    if rank_and_count()[1] == 1:
+        return condition
+    return bool(add_up(torch.tensor(int(condition))).item())
+
+
+def add_up(value: Tensor) -> Tensor:
+    """The sum of all processes' values, on the device of this one's."""
+    total = _for_exchange(value)
+    distributed.all_reduce(total)
+    return total.to(value.device)
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """The rows (n, …) of all processes, each with its own n, in the order of their ranks; on the CPU."""
+    rows = _for_exchange(rows)
+    counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(rank_and_count()[1])]
+    distributed.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
+    most = int(max(count.item() for count in counts))
+    padded = rows.new_zeros((most, *rows.shape[1:]))
+    padded[: len(rows)] = rows
+    parts = [torch.empty_like(padded) for _ in counts]
+    distributed.all_gather(parts, padded)
+    return torch.cat([part[: int(count.item())] for part, count in zip(parts, counts, strict=True)]).cpu()
+
+
+def _for_exchange(value: Tensor) -> Tensor:
+    """A copy on a device that the group's backend can use."""
+    return value.to("cuda" if distributed.get_backend() == "nccl" else "cpu", copy=True)

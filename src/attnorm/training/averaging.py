@@ -1,0 +1,78 @@
+"""The generator that is sampled: an exponential moving average of the weights, with standing statistics."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from attnorm.layers import AttentiveNorm2d
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class EMA(Generic[Network]):
+    """Averages parameters with a half-life in images, and copies buffers.
+
+    Buffers are copied because an average of the singular vectors of spectral norm is no singular vector, and batch-norm
+    moments are averages already.
+
+    Args:
+        module: the trained network; the average starts as its copy.
+        half_life: images after which an old weight counts half; 0 keeps a plain copy.
+        ramp_up: the half-life is at most this share of the images seen before the batch, so that early weights are
+            soon forgotten, as in StyleGAN2-ADA: the first update copies. 0 for the full half-life from the start.
+    """
+
+    def __init__(self, module: Network, half_life: float, ramp_up: float) -> None:
+        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self.half_life, self.ramp_up = half_life, ramp_up
+
+    @torch.no_grad()
+    def update(self, module: Network, pictures_seen: int, batch_size: int) -> None:
+        """Call after each optimiser step; `pictures_seen` does not count its batch."""
+        half_life = self.half_life
+        if self.ramp_up:
+            half_life = min(half_life, pictures_seen * self.ramp_up)
+        decay = 0.5 ** (batch_size / half_life) if half_life > 0 else 0.0
+        averages: list[Tensor] = list(self.module.parameters())
+        weights: list[Tensor] = list(module.parameters())
+        if averages:  # the foreach functions refuse empty lists
+            torch._foreach_lerp_(averages, weights, 1 - decay)
+        copies, buffers = list(self.module.buffers()), list(module.buffers())
+        if copies:
+            torch._foreach_copy_(copies, buffers)
+
+
+@torch.no_grad()
+def measure_standing_statistics(network: nn.Module, forward: Callable[[int], object], batches: int) -> None:
+    """Replaces the running moments of every batch norm, and of every AttentiveNorm2d with statistics="batch", by their
+    true average over some batches.
+
+    The moving average that training keeps belongs to the raw weights of the last steps, not to an average of weights.
+    `forward(i)` runs the network on batch i. Only the layers measured are in training mode meanwhile: spectral norm and
+    self-sampling stay as in sampling.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    regional = [m for m in network.modules() if isinstance(m, AttentiveNorm2d) and m.statistics == "batch"]
+    network.eval()
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a cumulative average
+        norm.train()
+    kept = [(layer.momentum, layer.self_sampling) for layer in regional]
+    for layer in regional:
+        layer.training, layer.self_sampling = True, False  # not `train()`, which would reach spectral norm inside
+    for index in range(batches):
+        for layer in regional:
+            layer.momentum = 1 / (index + 1)  # a cumulative average
+        forward(index)
+    for layer, (momentum_before, sampling) in zip(regional, kept, strict=True):
+        layer.training, layer.momentum, layer.self_sampling = False, momentum_before, sampling
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()

@@ -1,0 +1,101 @@
+"""`attnorm train` up to where training begins."""
+
+import pytest
+from PIL import Image
+
+PLACE = ["--data", "digits", "--out", "run"]
+
+
+@pytest.fixture
+def begun(monkeypatch, output):
+    """Runs a command that must begin a training; returns its configuration and the fields that were given."""
+    calls = []
+    monkeypatch.setattr("attnorm.training.loop.begin", lambda config, run, **given: calls.append((config, given)) or 0)
+
+    def run(*arguments):
+        output("train", *arguments)
+        config, given = calls.pop()
+        return config, given["fixed"]
+
+    return run
+
+
+def test_fields_are_set_by_their_dotted_names_with_several_values(begun):
+    config, fixed = begun(
+        "an-gan-digits",
+        "--steps",
+        5,
+        *PLACE,
+        "--generator.channels",
+        8,
+        8,
+        8,
+        8,
+        "--generator_lr=1e-3",
+        "--betas",
+        0,
+        0.9,
+    )
+    assert (config.data, config.steps, config.generator_lr, config.betas) == ("digits", 5, 1e-3, (0.0, 0.9))
+    assert config.generator.channels == (8, 8, 8, 8)
+    assert set(fixed) == {"steps", "generator.channels", "generator_lr", "betas"}
+
+
+@pytest.mark.parametrize("name", ["--batch-size", "--batch_size"])
+def test_dashes_and_underscores_are_the_same(name, begun):
+    assert begun("--data", "digits", name, 7, "an-gan-digits", "--out", "run")[0].batch_size == 7
+
+
+@pytest.mark.parametrize(
+    ("preset", "field", "meant"),
+    [
+        ("an-gan-cifar10-cpu", "channels", "'generator.channels' or 'discriminator.channels'"),
+        ("an-gan-digits", "image_size", "'generator.image_size' or 'discriminator.image_size'"),
+        ("an-gan-digits", "num_classes", "'generator.num_classes' or 'discriminator.num_classes'"),
+        ("inpaint-an-64-cpu", "width", "'generator.width' or 'critic.width'"),
+        (
+            "an-gan-digits",
+            "long_range.temperature",
+            "'generator.long_range.temperature' or 'discriminator.long_range.temperature'",
+        ),
+        ("an-gan-digits", "genrator.latent_dim", "'generator.latent_dim'"),
+        ("an-gan-digits", "step", "'steps'"),
+    ],
+)
+def test_an_unknown_field_is_refused_with_the_full_names_that_end_so(preset, field, meant, refused):
+    message = refused("train", preset, *PLACE, f"--{field}", "16", "16")
+    assert message == f"unknown field {field!r}, did you mean {meant}?"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["an-gan-digits", "--out", "run"], "--data is required (see attnorm train --help)"),
+        (["an-gan-digits", "--data", "digits"], "--out is required"),
+        (PLACE, "PRESET is required"),
+        (["an-gan-digts", *PLACE], "unknown preset 'an-gan-digts', did you mean 'an-gan-digits'?"),
+        (["an-gan-digits", "--data", "", "--out", "run"], 'invalid value "" for --data: it is empty'),
+        (["an-gan-digits", "--data", "nowhere", "--out", "run"], "there is nothing at nowhere"),
+        (["an-gan-digits", "--data", "digit", "--out", "run"], "did you mean 'digits'"),
+        (["an-gan-digits", *PLACE, "--steps"], "--steps needs a value"),
+        (["an-gan-digits", *PLACE, "--steps", "-5"], "steps"),
+        (["an-gan-digits", *PLACE, "--generator_lr", "-1e-4"], "generator_lr"),
+        (["an-gan-digits", "extra", *PLACE], "'extra'"),
+        (["an-gan-digits", *PLACE, "--device", "gpu"], "device"),
+        (["an-gan-digits", *PLACE, "--augment", "colour"], "augment"),
+        (["an-gan-digits", *PLACE, "--betas", "0.5"], "betas"),
+        (["an-gan-digits", *PLACE, "--generator.channels", "8", "8", "8", "1000000000"], "generator.channels"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_and_no_run_is_made(arguments, part, refused):
+    assert part in refused("train", *arguments)
+
+
+def test_a_set_prepared_at_another_size_is_refused(refused, output, tmp_path):
+    for name in ("a/1", "b/1"):
+        (tmp_path / "raw" / name).parent.mkdir(parents=True)
+        Image.new("RGB", (20, 20)).save(tmp_path / "raw" / f"{name}.png")
+    output("data", "prepare", "raw", "small", "--size", "16")
+    message = refused("train", "an-gan-digits", "--data", "small", "--out", "run")
+    assert "prepared at 16×16 but the preset needs 32×32" in message
+    assert "attnorm data prepare" in message

@@ -1,0 +1,98 @@
+"""Without a group everything is one process; with two, see tests/metrics/test_evaluation.py."""
+
+import socket
+
+import pytest
+
+from attnorm.errors import UserError
+from attnorm.metrics import distributed
+from attnorm.metrics.distributed import (
+    anywhere,
+    check_alike,
+    joined,
+    main_first,
+    rank_and_count,
+)
+from tests.two_processes import run_two
+
+LAUNCHED = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    for name, value in LAUNCHED.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize("size", [None, "1"])
+def test_one_process_joins_no_group(size, monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    if size:
+        monkeypatch.setenv("WORLD_SIZE", size)
+    with joined("cuda") as processes, main_first():
+        assert (processes.device.type, rank_and_count(), processes.count) == ("cuda", (0, 1), 1)
+        assert anywhere(True) is True
+        assert anywhere(False) is False
+        check_alike({"seed": 0}, "do better")
+
+
+def test_a_group_on_cuda_needs_cuda(launched, monkeypatch):
+    monkeypatch.setattr(distributed.torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match="cannot use the device 'cuda' here: choose cpu"), joined("cuda"):
+        pass
+
+
+def test_processes_that_cannot_connect_say_where_and_why(launched, monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        monkeypatch.setenv("MASTER_PORT", port)
+        sentence = rf"cannot connect at 127.0.0.1:{port} \(.*address already in use\): start them with torchrun"
+        with pytest.raises(UserError, match=sentence), joined("cpu"):
+            pass
+    monkeypatch.delenv("RANK")
+    with (
+        pytest.raises(UserError, match=r"RANK expected, but not set\): start them"),
+        joined("cpu"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        ({"seed": 0, "steps": 8}, "steps is 12 in process 0 and 8 in process 2: do better"),
+    ],
+)
+def test_processes_that_differ_are_refused_with_the_difference(other, difference, monkeypatch):
+    facts = {"seed": 0, "steps": 12}
+
+    def gathered(every, ours):
+        every[:] = [ours, facts, other]
+
+    monkeypatch.setattr(distributed, "rank_and_count", lambda: (0, 3))
+    monkeypatch.setattr(distributed.distributed, "all_gather_object", gathered)
+    with pytest.raises(UserError, match=f"the processes differ: {difference}"):
+        check_alike(facts, "do better")
+
+
+ENDING_FIRST = """
+import sys
+from attnorm.errors import UserError
+from attnorm.metrics.distributed import main_first, joined, rank_and_count
+try:
+    with joined("cpu"), main_first():
+        if rank_and_count()[0] == 0:
+            raise UserError("there is nothing at nowhere")
+except UserError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_process_that_loses_another_says_so_in_a_sentence():
+    ended = run_two(lambda rank: ["-c", ENDING_FIRST])
+    assert ended[0].stderr == "there is nothing at nowhere\n"
+    assert ended[1].stderr.splitlines()[-1].startswith("process 1 has lost another process of its group")
+    assert "Traceback" not in ended[1].stderr
+    assert [process.returncode for process in ended] == [1, 1]

@@ -1,0 +1,98 @@
+"""Fréchet distances against closed forms and a two-pass reference, from statistics in any order of gathering."""
+
+import numpy as np
+import pytest
+import torch
+
+from attnorm.errors import UserError
+from attnorm.metrics.fid import GaussianStatistics, float64_device, frechet_distance
+
+
+def statistics(mean, covariance, count=1000):
+    found = GaussianStatistics()
+    found.count, found.mean = count, torch.as_tensor(mean, dtype=torch.float64)
+    found.scatter = torch.as_tensor(covariance, dtype=torch.float64) * (count - 1)
+    return found
+
+
+def of_rows(rows, batch=None):
+    found = GaussianStatistics()
+    for part in rows.split(batch or len(rows)):
+        found.add(part)
+    return found
+
+
+def normal(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def two_pass(a, b):
+    """The distance written out: mean, covariance, and the trace of the root from the eigenvalues of the product."""
+    a, b = a.double().numpy(), b.double().numpy()
+    first, second = np.cov(a.T), np.cov(b.T)
+    roots = np.sqrt(np.clip(np.linalg.eigvals(first @ second).real, 0, None))
+    return np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(first) + np.trace(second) - 2 * roots.sum()
+
+
+def test_one_dimension_by_hand():
+    assert frechet_distance(statistics([1], [[4]]), statistics([3], [[9]])) == pytest.approx(2**2 + (3 - 2) ** 2)
+
+
+def test_covariances_that_commute_have_a_closed_form():
+    basis, shift = torch.linalg.qr(normal(30, 30)).Q, normal(30)
+    a, b = (torch.rand(30, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * 5 for seed in (1, 2))
+    first = statistics(torch.zeros(30), basis @ torch.diag(a) @ basis.T)
+    second = statistics(shift, basis @ torch.diag(b) @ basis.T)
+    expected = shift.square().sum() + ((a.sqrt() - b.sqrt()) ** 2).sum()
+    assert frechet_distance(first, second) == pytest.approx(expected.item(), rel=1e-10)
+    assert frechet_distance(second, first) == pytest.approx(expected.item(), rel=1e-10)
+    assert frechet_distance(first, first) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.promise
+@pytest.mark.parametrize("counts", [(40, 50), (200, 31)])
+def test_streamed_statistics_give_the_two_pass_distance(counts):
+    a, b = normal(counts[0], 16), normal(counts[1], 16, seed=1) * 2 + 1
+    assert frechet_distance(of_rows(a, 7), of_rows(b, 3)) == pytest.approx(two_pass(a, b), rel=1e-9)
+
+
+def test_fewer_images_than_features_cost_no_accuracy():
+    """Two rows each: the covariances have rank one, and the trace of the root is |u · v| / 2 of the differences."""
+    a, b = normal(2, 300), normal(2, 300, seed=1)
+    u, v = a[0] - a[1], b[0] - b[1]
+    expected = (a.mean(0) - b.mean(0)).square().sum() + (u @ u + v @ v) / 2 - (u @ v).abs()
+    assert frechet_distance(of_rows(a), of_rows(b)) == pytest.approx(expected.item(), rel=1e-9)
+
+
+def test_equal_images_have_a_distance():
+    same, other = torch.ones(3, 4), normal(5, 4)
+    expected = (other.mean(0) - 1).square().sum() + other.var(0).sum()
+    assert frechet_distance(of_rows(same), of_rows(other)) == pytest.approx(expected.item(), rel=1e-12)
+    assert frechet_distance(of_rows(same), of_rows(same)) == 0
+
+
+def test_the_distance_of_a_gaussian_to_itself_falls_with_the_number_of_images():
+    """Why an intra-FID names its number of images per class."""
+    scales = torch.arange(1, 65) ** -0.5
+    real = of_rows(normal(40, 64) * scales)
+    few, some, many = (frechet_distance(real, of_rows(normal(n, 64, seed=n) * scales)) for n in (5, 50, 500))
+    assert few > 1.5 * some > 1.5 * 1.3 * many > 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize(("batch", "mean"), [(1, 3), (7, 1e4)])
+def test_streaming_keeps_the_digits_of_the_covariance(batch, mean, dtype):
+    rows = normal(100, 10, dtype=dtype) * torch.arange(1, 11) + mean
+    found = of_rows(rows, batch)
+    assert found.count == 100
+    np.testing.assert_allclose(found.mean, rows.double().mean(0), rtol=1e-13)
+    np.testing.assert_allclose(found.covariance, np.cov(rows.double().numpy().T), rtol=1e-9, atol=1e-9)
+
+
+def test_one_image_has_no_covariance():
+    with pytest.raises(UserError, match="a covariance needs at least 2 images, got 1"):
+        _ = of_rows(normal(1, 3)).covariance
+
+
+def test_float64_is_computed_on_the_cpu_where_a_device_lacks_it():
+    assert [str(float64_device(name)) for name in ("mps", "cpu", "cuda:1")] == ["cpu", "cpu", "cuda:1"]

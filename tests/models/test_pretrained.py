@@ -1,0 +1,120 @@
+"""Where models are found, what they are for, and loading them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from attnorm.errors import UserError
+from attnorm.models import pretrained
+from attnorm.models.class_conditional import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
+from attnorm.models.inpainting import InpaintingGenerator, InpaintingGeneratorConfig
+from attnorm.models.pretrained import find_model, name_of, saved_config, step_of, task_of, write_step
+from attnorm.shipped import shipped_models
+
+SMALL = GeneratorConfig(num_classes=2, channels=(4, 4, 4, 4), latent_dim=8)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Saved models `me/inpaint` and `me/generate` in one folder, as they would be on the Hub."""
+    folder = tmp_path_factory.mktemp("hub")
+    torch.manual_seed(0)
+    InpaintingGenerator(InpaintingGeneratorConfig(image_size=32, width=4)).save_pretrained(folder / "me" / "inpaint")
+    Generator(SMALL).save_pretrained(folder / "me" / "generate")
+    (folder / "me" / "else").mkdir()
+    return folder
+
+
+@pytest.fixture
+def hub(models, monkeypatch):
+    """The Hub, which has these repositories and no others; a list of what was asked of it."""
+    asked = []
+
+    def download(name, *, allow_patterns):
+        asked.append(name)
+        assert not any("bin" in pattern or "pt" in pattern for pattern in allow_patterns)
+        if not (models / name).is_dir():
+            raise LocalEntryNotFoundError("cannot find the files\nand more")
+        return str(models / name)
+
+    monkeypatch.setattr(pretrained, "snapshot_download", download)
+    return asked
+
+
+def test_the_task_of_runs_folders_shipped_names_and_the_hub(models, hub, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "model").symlink_to(models / "me" / "inpaint")
+    for source in (run, run / "model", models / "me" / "inpaint", "me/inpaint"):
+        assert task_of(source) == "inpainting", source
+    for source in ("an-gan-digits", models / "me" / "generate", "me/generate"):
+        assert task_of(source) == "class-conditional", source
+    Discriminator(DiscriminatorConfig(channels=(4, 4, 4, 4))).save_pretrained(tmp_path / "d")
+    assert task_of(tmp_path / "d") is None
+
+
+def test_a_network_loads_from_everywhere(models, hub, tmp_path, monkeypatch):
+    state = Generator.from_pretrained(models / "me" / "generate").state_dict()
+    from_hub = Generator.from_pretrained("me/generate")
+    assert all(torch.equal(value, from_hub.state_dict()[name]) for name, value in state.items())
+    assert from_hub.config == SMALL and not from_hub.training
+    assert Generator.from_pretrained("an-gan-digits").config.class_names == tuple("0123456789")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "an-gan-digits").mkdir()  # a local path is preferred to a shipped name
+    with pytest.raises(UserError, match=r"neither a run nor a saved model: it has no config\.json"):
+        Generator.from_pretrained("an-gan-digits")
+
+
+def test_a_saved_network_has_a_note_without_a_license(tmp_path):
+    Generator(SMALL).save_pretrained(tmp_path / "saved")
+    assert sorted(path.name for path in (tmp_path / "saved").iterdir()) == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
+    card = ModelCard.load(tmp_path / "saved" / "README.md")
+    assert card.data.library_name == "attnorm" and card.data.license is None and not card.data.datasets
+    assert "attnorm package RUN FOLDER" in card.text and "More Information Needed" not in card.text
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "", "[" * 100_000])
+def test_a_damaged_configuration_is_refused(content, tmp_path):
+    (tmp_path / "config.json").write_text(content)
+    for read in (saved_config, task_of, Generator.from_pretrained):
+        with pytest.raises(UserError, match=r"config\.json is damaged, save or download the model again"):
+            read(tmp_path)
+
+
+def test_what_is_not_found_is_refused_with_the_nearest_name(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "digits").mkdir(parents=True)
+    with pytest.raises(UserError, match="no run or model at an-gan-digitz, did you mean 'an-gan-digits'"):
+        find_model("an-gan-digitz")
+    with pytest.raises(UserError, match="no run or model at runs/digit, did you mean 'runs/digits'"):
+        find_model("runs/digit")
+    assert hub == []  # a misspelt path is not asked for on the Hub
+    with pytest.raises(UserError, match=r"at me/nothing, and the Hub did not provide it: cannot find the files$"):
+        find_model("me/nothing")
+    with pytest.raises(UserError, match="me/else on the Hub is not a model of attnorm"):
+        find_model("me/else")
+    (tmp_path / "runs" / "digits" / "config.yaml").write_text("")
+    with pytest.raises(UserError, match="has saved no model yet: it is written with the first checkpoint"):
+        find_model(Path("runs/digits"))
+
+
+def test_the_step_is_recorded_beside_the_weights(models, tmp_path):
+    assert step_of(models / "me" / "inpaint") is None
+    write_step(tmp_path, 1200)
+    assert step_of(tmp_path) == 1200
+    for text in ("", "[]", "{}", '{"step": "x"}', '{"step": -1}'):
+        (tmp_path / "training.json").write_text(text)
+        with pytest.raises(UserError, match=r"training\.json is invalid"):
+            step_of(tmp_path)
+
+
+def test_the_name_of_a_model_is_its_runs_or_its_folders(tmp_path):
+    assert name_of(tmp_path / "run" / "model") == name_of(tmp_path / "run") == "run"
+    assert name_of("me/digits") == "digits" and name_of(shipped_models()["an-gan-digits"]) == "an-gan-digits"
