@@ -8,7 +8,19 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from attnorm.cli.arguments import AtLeast0, AtLeast1, Data, Device, Force, Json, Labels, Model, OptionalOut, Seed
+from attnorm.cli.arguments import (
+    AtLeast0,
+    AtLeast1,
+    Data,
+    Device,
+    Force,
+    Json,
+    Labels,
+    Model,
+    OptionalOut,
+    Seed,
+    completed_by,
+)
 from attnorm.errors import UserError
 
 GENERATORS = Parameter(group=Group("Class-conditional models", sort_key=1))
@@ -54,7 +66,7 @@ class Options:
     force: Force = False
     as_json: Json = False
     device: Device = "cpu"
-    metrics: Annotated[list[str] | None, Parameter(completer=_metric_names), GENERATORS] = None
+    metrics: Annotated[list[str] | None, completed_by(_metric_names), GENERATORS] = None
     extractor: Annotated[str, GENERATORS] = "efficientnet-lite0"
     num_real: Annotated[AtLeast0 | None, GENERATORS] = None
     frequencies: Annotated[Literal["data", "uniform"] | None, GENERATORS] = None
