@@ -5,7 +5,6 @@ import contextlib
 import numpy as np
 import pytest
 import torch
-from attnorm.models.saved import step_of
 from PIL import Image
 
 from attnorm import InpaintingPipeline
@@ -15,6 +14,7 @@ from attnorm.data.builtin import load_builtin
 from attnorm.data.masks import Masks
 from attnorm.metrics.inpainting import HOLES
 from attnorm.metrics.reconstruction import reconstruction
+from attnorm.models.pretrained import step_of
 from attnorm.training.inpainting import InpaintingTask
 from attnorm.training.loop import read_config
 from tests.runs import (
