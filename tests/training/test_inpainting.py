@@ -5,16 +5,17 @@ import contextlib
 import numpy as np
 import pytest
 import torch
-from attnorm.models.saved import step_of
 from PIL import Image
 
 from attnorm import InpaintingPipeline
 from attnorm.cli import main
 from attnorm.config import derive
 from attnorm.data.builtin import load_builtin
+from attnorm.data.dataset import ImageDataset
 from attnorm.data.masks import Masks
 from attnorm.metrics.inpainting import HOLES
 from attnorm.metrics.reconstruction import reconstruction
+from attnorm.models.pretrained import step_of
 from attnorm.training.inpainting import InpaintingTask
 from attnorm.training.loop import read_config
 from tests.runs import (
@@ -178,12 +179,13 @@ def test_rates_that_fall_in_each_phase_go_on_bit_for_bit(tiny_inpainting_argumen
 @pytest.fixture
 def make(tiny_inpainting_config):
     """Builds a task from the tiny configuration with some changes, with its validation pictures."""
-    pictures = load_builtin("digits", 36, count=40)
+    digits = load_builtin("digits", 36)
+    images = ImageDataset(digits.images[:40], digits.labels[:40], digits.class_names)
 
     def build(**changes):
         config = derive(tiny_inpainting_config, {name.replace("__", "."): value for name, value in changes.items()})
         task = InpaintingTask(config, ALONE)
-        task.prepare_evaluation(pictures)
+        task.prepare_evaluation(images)
         return task
 
     return build
