@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: no test may ask the network
 
@@ -16,27 +17,23 @@ if not torch.cuda.is_available():
 
 torch.set_num_threads(1)  # sums must not depend on the machine
 
-TINY = {
+COMMON = {"batch_size": 4, "steps": 6, "log_every": 2, "sample_every": 3, "checkpoint_every": 2} | {
+    "tensorboard": False,
+    "device": "cpu",
+    "precision": "float32",
+}
+TINY = COMMON | {
     "generator.channels": (8, 8, 8, 8),
     "generator.latent_dim": 8,
     "generator.long_range.num_entities": 4,
     "discriminator.channels": (8, 8, 8, 8),
     "discriminator.embedding_dim": 8,
     "discriminator.long_range.num_entities": 4,
-    "batch_size": 4,
-    "steps": 6,
-    "log_every": 2,
-    "sample_every": 3,
-    "checkpoint_every": 2,
-    "tensorboard": False,
-    "device": "cpu",
-    "precision": "float32",
     "standing_batches": 2,
     "sample_rows": 3,
     "sample_columns": 2,
 }
-
-TINY_INPAINTING = {
+TINY_INPAINTING = COMMON | {
     "generator.image_size": 32,
     "generator.width": 4,
     "generator.branch.num_entities": 4,
@@ -45,18 +42,10 @@ TINY_INPAINTING = {
     "critic.width": 4,
     "crop_from": 36,
     "critic_steps": 2,
-    "batch_size": 4,
-    "steps": 6,
-    "log_every": 2,
-    "sample_every": 3,
-    "checkpoint_every": 2,
     "evaluate_every": 2,
     "val_num": 6,
     "sample_rows": 2,
     "phases.at_step": 3,
-    "tensorboard": False,
-    "device": "cpu",
-    "precision": "float32",
 }
 
 
@@ -68,18 +57,16 @@ def own_cache(tmp_path_factory):
         yield
 
 
-@pytest.fixture(scope="session")
-def tiny_changes():
-    """What makes the preset an-gan-digits tiny, for `derive`."""
-    return dict(TINY)
-
-
-@pytest.fixture
-def tiny_config(tiny_changes):
+def tiny(preset, changes):
     from attnorm.config import derive
     from attnorm.presets import get_preset
 
-    return derive(get_preset("an-gan-digits"), tiny_changes)
+    return derive(get_preset(preset), changes)
+
+
+@pytest.fixture
+def tiny_config():
+    return tiny("an-gan-digits", TINY)
 
 
 @pytest.fixture(scope="session")
@@ -96,20 +83,21 @@ def tiny_inpainting_arguments():
 
 @pytest.fixture
 def tiny_inpainting_config():
-    from attnorm.config import derive
-    from attnorm.presets import get_preset
-
-    return derive(get_preset("inpaint-an-64-cpu"), TINY_INPAINTING)
+    return tiny("inpaint-an-64-cpu", TINY_INPAINTING)
 
 
 @pytest.fixture(scope="session")
 def finished_inpainting_run(tiny_inpainting_arguments, tmp_path_factory):
     """A run of six steps, three in each phase, that nothing disturbed; copy it before you change it."""
+    return trained(
+        "inpaint-an-64-cpu", tmp_path_factory.mktemp("finished-inpainting") / "run", tiny_inpainting_arguments
+    )
+
+
+def trained(preset, run, arguments):
     from attnorm.cli import main
 
-    run = tmp_path_factory.mktemp("finished-inpainting") / "run"
-    training = ["train", "inpaint-an-64-cpu", "--data", "digits", "--out", str(run)]
-    assert main([*training, *tiny_inpainting_arguments]) == 0
+    assert main(["train", preset, "--data", "digits", "--out", str(run), *arguments]) == 0
     return run
 
 
@@ -124,16 +112,10 @@ def as_arguments(changes):
 @pytest.fixture(scope="session")
 def finished_run(tiny_arguments, tmp_path_factory):
     """A run of six steps that nothing disturbed; copy it before you change it."""
-    from attnorm.cli import main
-
-    run = tmp_path_factory.mktemp("finished") / "run"
-    assert main(["train", "an-gan-digits", "--data", "digits", "--out", str(run), *tiny_arguments]) == 0
-    return run
+    return trained("an-gan-digits", tmp_path_factory.mktemp("finished") / "run", tiny_arguments)
 
 
 @pytest.fixture
 def run_copy(finished_run, tmp_path):
     """A copy of the finished run that a test may change."""
-    import shutil
-
     return shutil.copytree(finished_run, tmp_path / "run")

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,6 +23,15 @@ def batch_of(seed=0, count=4, size=32):
     """Images (count, size, size, 3) uint8 and labels (count,)."""
     random = np.random.default_rng(seed)
     return random.integers(0, 256, (count, size, size, 3), dtype=np.uint8), random.integers(0, 10, count)
+
+
+def weights(network):
+    return {name: p.detach().clone() for name, p in network.named_parameters()}
+
+
+def moved(before, network):
+    """The names of the parameters that differ from `weights` of before."""
+    return {name for name, p in network.named_parameters() if not torch.equal(before[name], p)}
 
 
 def final_state(run):
@@ -84,11 +94,21 @@ def refused(capsys, *arguments):
 
 
 def run_python(*arguments):
-    """Python in a process of its own, with one thread."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False)
+    """Python in a process of its own, with one thread, where it can import this file."""
+    environment, here = os.environ | {"OMP_NUM_THREADS": "1"}, Path(__file__).parents[1]
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, env=environment, cwd=here, capture_output=True, text=True, check=False)
 
 
-def torchrun(*arguments):
-    """Two processes under torchrun."""
-    return run_python("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments)
+def run_killed(task, step, *arguments):
+    """A command in a process that kills itself between the updates of a step."""
+    program = (
+        "import signal, sys, pytest, torch\n"
+        f"from {task.__module__} import {task.__name__} as Task\n"
+        "from tests.runs import interrupt, main\n"
+        "torch.set_num_threads(1)\n"
+        f"interrupt(pytest.MonkeyPatch(), Task, {step}, signal.SIGKILL)\n"
+        "main(sys.argv[1:])\n"
+    )
+    done = run_python("-c", program, *arguments)
+    assert done.returncode == -signal.SIGKILL, done.stderr

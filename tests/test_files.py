@@ -9,11 +9,15 @@ from attnorm.errors import UserError
 from attnorm.files import check_output, output_file, swap_in, written_aside
 
 
-def test_the_file_appears_when_it_is_whole(tmp_path):
+@pytest.mark.promise
+def test_the_file_appears_when_it_is_whole_and_a_failure_leaves_what_was_there(tmp_path):
     path = tmp_path / "new" / "file"
     with written_aside(path) as partial:
         partial.write_text("some")
         assert not path.exists()
+    with pytest.raises(KeyboardInterrupt), written_aside(path) as partial:
+        partial.write_text("oth")
+        raise KeyboardInterrupt
     assert path.read_text() == "some"
     assert list(path.parent.iterdir()) == [path]
 
@@ -29,16 +33,6 @@ def test_the_cache_is_made_for_its_owner_alone_and_other_folders_are_not(tmp_pat
         os.umask(old)
     modes = {name: (tmp_path / name).stat().st_mode & 0o777 for name in ("home", "home/cache", "elsewhere")}
     assert modes == {"home": 0o755, "home/cache": 0o700, "elsewhere": 0o755}
-
-
-def test_a_failure_leaves_what_was_there(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), written_aside(path) as partial:
-        partial.write_text("ne")
-        raise KeyboardInterrupt
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_file_that_the_user_named_is_refused_in_a_sentence(tmp_path):

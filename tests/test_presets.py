@@ -10,7 +10,7 @@ from attnorm.errors import UserError
 from attnorm.metrics.layout import layout_usage, record_layouts
 from attnorm.models.class_conditional import Discriminator, Generator
 from attnorm.models.inpainting import InpaintingCritic, InpaintingGenerator
-from attnorm.presets import CLASS_CONDITIONAL, DATA, INPAINTING, SYSTEMS, get_preset
+from attnorm.presets import CLASS_CONDITIONAL, DATA, INPAINTING, get_preset
 
 
 def differing(first, second):
@@ -36,58 +36,12 @@ def test_every_preset_can_be_built(name):
     assert all(p.is_meta for network in built(name) for p in network.parameters())
 
 
-@pytest.mark.parametrize("name", [f"an-gan-{data}" for data in DATA])
-def test_the_networks_of_every_size_make_images_of_it_and_score_them(name):
-    (generator, discriminator), size = built(name), get_preset(name).image_size
-    labels = torch.zeros(2, dtype=torch.int64, device="meta")
-    images = generator(torch.zeros(2, generator.config.latent_dim, device="meta"), labels)
-    assert images.shape == (2, 3, size, size)
-    assert discriminator(images, labels).score.shape == (2,)
-
-
-@pytest.mark.parametrize("kind", ["none", "self_attention", "attentive_norm"])
-def test_the_long_range_layer_sits_on_maps_of_32_in_the_generator(kind):
-    """SA-GAN's place, kept by the paper: 32 x 32 maps, and the discriminator's second block."""
-    named = {"none": "sn-gan-star", "self_attention": "sa-gan", "attentive_norm": "an-gan"}[kind]
-    for data in ("imagenet128", "tiny-imagenet", "cifar10"):
-        config = get_preset(f"{named}-{data}")
-        assert (config.generator.long_range.kind, config.discriminator.long_range.kind) == (kind, kind)
-        assert 4 * 2 ** (config.generator.long_range.block + 1) == 32
-        assert config.discriminator.long_range.block == 1
-
-
 def test_an_unknown_preset_is_refused_with_the_nearest_name():
     with pytest.raises(UserError, match="unknown preset 'an-gan-cifar', did you mean 'an-gan-cifar10'"):
         get_preset("an-gan-cifar")
 
 
-def test_the_demos_are_attentive_normalization_gans():
-    assert get_preset("demo-digits") == get_preset("an-gan-digits")
-    assert get_preset("demo-facades") == get_preset("an-gan-facades-cpu")
-
-
-@pytest.mark.parametrize("data", ["imagenet128", "tiny-imagenet", "cifar10", "digits"])
-def test_sn_gan_differs_from_sn_gan_star_in_its_documented_fields_only(data):
-    assert differing(f"sn-gan-{data}", f"sn-gan-star-{data}") == {
-        "generator.spectral_norm",
-        "generator_lr",
-        "discriminator_lr",
-        "betas",
-        "discriminator_steps",
-    }
-    plain = get_preset(f"sn-gan-{data}")
-    assert (plain.generator.spectral_norm, plain.discriminator.spectral_norm) == (False, True)
-    assert (plain.generator_lr, plain.discriminator_lr, plain.betas) == (2e-4, 2e-4, (0.0, 0.9))
-    assert plain.discriminator_steps == 5
-
-
-@pytest.mark.parametrize("system", ["sa-gan", "an-gan"])
-def test_the_compared_systems_differ_in_the_long_range_layer_only(system):
-    kinds = {"generator.long_range.kind", "discriminator.long_range.kind"}
-    assert differing(f"{system}-cifar10", "sn-gan-star-cifar10") == kinds
-    assert differing(f"{system}-cifar10-cpu", "sn-gan-star-cifar10-cpu") <= kinds | {"generator.keep_batch_norm"}
-
-
+@pytest.mark.promise
 @pytest.mark.parametrize("system", ["sn-gan-star", "sa-gan", "an-gan"])
 def test_imagenet128_has_the_papers_settings(system):
     config = get_preset(f"{system}-imagenet128")
@@ -102,12 +56,6 @@ def test_imagenet128_has_the_papers_settings(system):
     assert config.steps == (880_000 if system == "an-gan" else 1_000_000)
 
 
-def test_the_papers_layer_has_16_entities_and_temperature_a_tenth():
-    for network in (get_preset("an-gan-imagenet128").generator, get_preset("an-gan-imagenet128").discriminator):
-        assert (network.long_range.num_entities, network.long_range.temperature) == (16, 0.1)
-        assert (network.long_range.self_sampling, network.long_range.statistics) == (True, "instance")
-
-
 def test_the_layout_of_a_processors_generator_has_regions_from_the_start():
     """The paper's temperature leaves it uniform at such widths, where the largest of 16 shares is 0.07."""
     torch.manual_seed(0)
@@ -117,21 +65,6 @@ def test_the_layout_of_a_processors_generator_has_regions_from_the_start():
     [layout] = layouts.values()
     sharpness, entities = layout_usage(layout)
     assert sharpness > 0.1 and entities > 8
-
-
-@pytest.mark.parametrize("data", DATA)
-def test_the_layer_is_at_the_papers_places_but_for_small_runs_in_colour(data):
-    for system in ("an-gan", "an-gan-n8", "an-gan-no-ssr"):
-        config = get_preset(f"{system}-{data}")
-        small = data in ("cifar10-cpu", "tiny-imagenet-cpu")
-        assert config.generator.long_range.kind == "attentive_norm"
-        assert config.discriminator.long_range.kind == ("none" if small else "attentive_norm")
-        assert config.generator.keep_batch_norm is small
-
-
-def test_digits_are_never_mirrored():
-    assert not any(config.horizontal_flip for name, config in CLASS_CONDITIONAL.items() if "digits" in name)
-    assert get_preset("an-gan-cifar10").horizontal_flip
 
 
 @pytest.mark.parametrize(
@@ -144,22 +77,13 @@ def test_digits_are_never_mirrored():
         ("an-gan-n32", {"generator.long_range.num_entities", "discriminator.long_range.num_entities"}),
         ("an-gan-algorithm1", {"generator.long_range.variance", "discriminator.long_range.variance"}),
         ("an-gan-shared", {"generator.long_range.affine", "discriminator.long_range.affine"}),
+        ("ac-gan", {"discriminator.conditioning"}),
     ],
 )
 @pytest.mark.parametrize("data", DATA)
 def test_an_ablation_changes_one_thing(system, fields, data):
-    assert differing(f"{system}-{data}", f"an-gan-{data}") == fields
-
-
-def test_ac_gan_is_sn_gan_with_a_classifier():
-    assert differing("ac-gan-imagenet128", "sn-gan-imagenet128") == {"discriminator.conditioning"}
-    names = dict(built("ac-gan-imagenet128")[1].named_parameters())
-    assert names["classify.bias"].shape == (1000,)
-    assert not any(name.startswith("embedding") for name in names)
-
-
-def test_every_system_is_there_for_every_kind_of_data():
-    assert {f"{system}-{data}" for system in SYSTEMS for data in DATA} == set(CLASS_CONDITIONAL)
+    parent = "sn-gan" if system == "ac-gan" else "an-gan"
+    assert differing(f"{system}-{data}", f"{parent}-{data}") == fields
 
 
 @pytest.mark.parametrize("name", INPAINTING)
@@ -182,6 +106,7 @@ def test_the_inpainting_systems_differ_in_their_branch_only(size):
         assert get_preset(f"inpaint-{system}-{size}").generator.dense_bottleneck == size.endswith("cpu")
 
 
+@pytest.mark.promise
 def test_inpaint_an_256_has_the_papers_settings():
     config = get_preset("inpaint-an-256")
     assert (config.image_size, config.generator.width, config.critic.width) == (256, 32, 64)

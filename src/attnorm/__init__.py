@@ -8,13 +8,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from attnorm.inpainting_pipeline import InpaintingPipeline as InpaintingPipeline
     from attnorm.layers import AttentiveNorm2d as AttentiveNorm2d
     from attnorm.layers import SelfAttention2d as SelfAttention2d
     from attnorm.layers import SemanticLayout as SemanticLayout
     from attnorm.layers import orthogonal_loss as orthogonal_loss
     from attnorm.layers import regional_norm as regional_norm
     from attnorm.pipelines import ClassConditionalPipeline as ClassConditionalPipeline
+    from attnorm.pipelines.inpainting import InpaintingPipeline as InpaintingPipeline
 
 __version__ = "0.1.0"
 
@@ -25,7 +25,7 @@ _HOMES = {
     "orthogonal_loss": "attnorm.layers",
     "regional_norm": "attnorm.layers",
     "ClassConditionalPipeline": "attnorm.pipelines",
-    "InpaintingPipeline": "attnorm.inpainting_pipeline",
+    "InpaintingPipeline": "attnorm.pipelines.inpainting",
 }
 # A star import gets what needs torch alone; the pipelines need the extra `train`.
 __all__ = ["__version__", *(name for name, home in _HOMES.items() if home == "attnorm.layers")]

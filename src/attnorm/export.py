@@ -26,10 +26,10 @@ from torch.nn.utils import parametrize
 from attnorm import __version__
 from attnorm.errors import UserError
 from attnorm.files import output_file
-from attnorm.inpainting_pipeline import SMALLEST_SIDE
 from attnorm.models.class_conditional import Generator
 from attnorm.models.inpainting import LARGEST_PICTURE, InpaintingGenerator
 from attnorm.models.pretrained import find_model, task_of
+from attnorm.pipelines.inpainting import SMALLEST_SIDE
 from attnorm.shipped import CARD_FILE
 
 TOLERANCE = 1e-4  # of images in [-1, 1]

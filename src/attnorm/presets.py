@@ -1,7 +1,7 @@
 """Named configurations: the paper's systems and ablations, each written as its difference from a parent.
 
-A name is SYSTEM-DATA. The data stands for a size and a number of steps: any pictures of that size will do. The
-inpainting systems have sizes only: any pictures at all will do.
+A name is SYSTEM-DATA. The data stands for a size and a number of steps: any images of that size will do. The
+inpainting systems have sizes only: any images at all will do.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ DEMOS = {
 
 
 def _plain(size: int, num_classes: int) -> ClassConditionalConfig:
-    """SN-GAN*, the plain system, with the networks of one picture size."""
+    """SN-GAN*, the plain system, with the networks of one image size."""
     table = ARCHITECTURES[size]
     config = ClassConditionalConfig(
         generator=GeneratorConfig(image_size=size, num_classes=num_classes, channels=table.generator),

@@ -7,8 +7,8 @@ import pytest
 
 from attnorm.app import drawing
 from attnorm.app.pictures import as_file_name, figures, legend, overlaid, stem_of
-from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.pipelines import ClassConditionalPipeline
+from attnorm.pipelines.inpainting import InpaintingPipeline
 from attnorm.plots import colour_layout, entity_colours
 
 
@@ -25,7 +25,7 @@ def plain(runs):
 def test_pictures_of_each_class_with_their_layouts(generator):
     drawn = drawing.draw(generator, ["cat", "0"], 2, 5, drawing.NO_TRUNCATION, layouts=True)
     assert drawn.labels == [0, 0, 2, 2]
-    assert np.array_equal(drawn.pictures, generator.draw([0, 0, 2, 2], seed=5).pictures)
+    assert np.array_equal(drawn.images, generator.draw([0, 0, 2, 2], seed=5).images)
     html = drawing.shown(drawn, generator.class_names)
     assert re.findall("<figcaption>(.*?)</figcaption>", html) == ["cat", "cat", "0", "0"]
     assert html.count("<img") == 8
@@ -41,7 +41,7 @@ def test_a_class_name_is_no_html(generator):
 def test_the_sheet_holds_every_picture_and_layout(generator):
     drawn = drawing.draw(generator, ["cat", "0"], 3, 0, 2, layouts=True)
     sheet = drawing.sheet(drawn, generator.class_names, 3)
-    large = drawn.pictures.repeat(4, axis=1).repeat(4, axis=2)
+    large = drawn.images.repeat(4, axis=1).repeat(4, axis=2)
     layouts = next(iter(drawn.layouts.values()))
     top = sheet[8:]
     for row in range(2):
@@ -60,7 +60,7 @@ def test_the_sheet_holds_every_picture_and_layout(generator):
 
 def test_truncation_changes_the_pictures_and_a_model_without_layout_draws(generator, plain):
     whole, cut = (drawing.draw(generator, ["cat"], 2, 0, limit, layouts=False) for limit in (2.0, 0.1))
-    assert not np.array_equal(whole.pictures, cut.pictures)
+    assert not np.array_equal(whole.images, cut.images)
     drawn = drawing.draw(plain, ["cat"], 2, 0, 2.0, layouts=True)
     assert drawing.shown(drawn, plain.class_names).count("<img") == 2
     assert drawing.sheet(drawn, plain.class_names, 2).ndim == 3

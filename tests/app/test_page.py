@@ -18,7 +18,7 @@ pytest.importorskip("gradio", reason="the page needs the extra `app`")
 from attnorm.app.masks import changed_by
 from attnorm.app.server import served
 from attnorm.app.shelf import models_in
-from attnorm.inpainting_pipeline import InpaintingPipeline
+from attnorm.pipelines.inpainting import InpaintingPipeline
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 needs_browser = pytest.mark.skipif(

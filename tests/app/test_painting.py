@@ -8,7 +8,7 @@ from attnorm.app import painting
 from attnorm.app.masks import as_layer
 from attnorm.app.painting import complete, hole_of, layout_of, open_canvas, with_changed_hole, with_mask_file
 from attnorm.app.pictures import for_screen, screen_size
-from attnorm.inpainting_pipeline import InpaintingPipeline
+from attnorm.pipelines.inpainting import InpaintingPipeline
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from attnorm.app.shelf import Shelf, model_at, models_given, models_in
-from attnorm.inpainting_pipeline import InpaintingPipeline
+from attnorm.pipelines.inpainting import InpaintingPipeline
 
 
 def test_runs_are_found_with_what_they_are_for(runs):

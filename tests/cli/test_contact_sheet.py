@@ -31,8 +31,8 @@ def test_the_sheet_has_images_an_interpolation_layouts_and_a_completion(output, 
     sheet = read(out)
     pipe = ClassConditionalPipeline.from_pretrained("an-gan-digits")
     drawn = pipe.draw([label for label in range(10) for _ in range(10)])
-    assert contains(sheet, enlarge(drawn.pictures[-1:])[0])
-    assert contains(sheet, enlarge(pipe.interpolate(0, 5, 8, 2).pictures[1, 4][None])[0])
+    assert contains(sheet, enlarge(drawn.images[-1:])[0])
+    assert contains(sheet, enlarge(pipe.interpolate(0, 5, 8, 2).images[1, 4][None])[0])
     [layouts] = pipe.draw(["0"], with_layouts=True).layouts.values()
     assert contains(sheet, enlarge(colour_layout(layouts[0])[None])[0])
     assert contains(sheet, enlarge(example_images(64, 1), 128)[0][:32, :32])  # a corner, outside the mask
@@ -41,7 +41,7 @@ def test_the_sheet_has_images_an_interpolation_layouts_and_a_completion(output, 
 def test_a_model_without_layouts_gets_a_sheet_without_them(output, contains, plain_model, inpainter, tmp_path):
     output("contact-sheet", plain_model, "--inpainter", inpainter, "-o", tmp_path / "sheet.png")
     sheet, pipe = read(tmp_path / "sheet.png"), ClassConditionalPipeline.from_pretrained(plain_model)
-    assert contains(sheet, enlarge(pipe.draw(["cat"] * 10).pictures[-1:])[0])
+    assert contains(sheet, enlarge(pipe.draw(["cat"] * 10).images[-1:])[0])
 
 
 def test_what_it_cannot_draw_is_refused(refused, inpainter, tmp_path):

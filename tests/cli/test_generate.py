@@ -61,7 +61,7 @@ def test_count_is_the_total_as_in_python(finished_run, tmp_path, output, refused
     out = output("generate", finished_run, *arguments, "-o", tmp_path / "images").out
     assert out == f"5 images in {tmp_path / 'images'}\n"
     drawn = ClassConditionalPipeline.from_pretrained(finished_run).draw(["3", "7"], 5, 9)
-    assert np.array_equal(np.stack(read(tmp_path / "images")), drawn.pictures)
+    assert np.array_equal(np.stack(read(tmp_path / "images")), drawn.images)
     output("generate", finished_run, *arguments, "-o", tmp_path / "grid.png")
     assert Image.open(tmp_path / "grid.png").size == (3 * 66 - 2, 2 * 66 - 2)
     assert "give either --count" in refused("generate", finished_run, *arguments, "--per-class", 2, "-o", "g.png")
@@ -76,7 +76,7 @@ def test_a_folder_has_a_file_an_image_with_number_and_class(finished_run, tmp_pa
     a, b, c = ((tmp_path / name / names[0]).read_bytes() for name in "abc")
     assert a == b != c
     drawn = ClassConditionalPipeline.from_pretrained(finished_run).draw(["3", "3", "7", "7"], seed=1)
-    assert np.array_equal(np.stack(read(tmp_path / "a")), drawn.pictures)
+    assert np.array_equal(np.stack(read(tmp_path / "a")), drawn.images)
 
 
 def test_force_replaces_the_images_of_an_earlier_call_and_nothing_else(finished_run, tmp_path, output, refused):

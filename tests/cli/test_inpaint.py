@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.models.inpainting import BranchConfig, InpaintingGenerator, InpaintingGeneratorConfig
+from attnorm.pipelines.inpainting import InpaintingPipeline
 
 HEIGHT, WIDTH = 40, 50
 MASK = np.zeros((HEIGHT, WIDTH), bool)
@@ -74,7 +74,7 @@ def test_known_pixels_come_back_bit_for_bit(model, mode, pixels, output):
 def test_it_writes_what_the_pipeline_finds(model, mode, output):
     save("image.png", noise(3))
     output("inpaint", model, "image.png", "mask.png", "-o", "out.tif", "--mode", mode)
-    [expected] = InpaintingPipeline.from_pretrained(model).fill([noise(3)], [MASK], mode)
+    [expected] = InpaintingPipeline.from_pretrained(model).complete([noise(3)], [MASK], mode)
     assert np.array_equal(read("out.tif")[1], expected)
 
 

@@ -16,7 +16,7 @@ def test_a_sheet_with_the_maps_of_an_entity(finished_run, tmp_path, output, cont
     assert output("interpolate", finished_run, *arguments).out == f"{path}: with the maps of entity 1\n"
     sheet = np.asarray(Image.open(path))
     drawn = ClassConditionalPipeline.from_pretrained(finished_run).interpolate("3", "7", 3, 2)
-    corner = drawn.pictures[1, 2].repeat(2, 0).repeat(2, 1)  # enlarged to 64 pixels
+    corner = drawn.images[1, 2].repeat(2, 0).repeat(2, 1)  # enlarged to 64 pixels
     assert contains(sheet, corner)
 
 

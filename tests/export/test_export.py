@@ -13,9 +13,9 @@ from PIL import Image
 from attnorm import export as exporting
 from attnorm.cli import main
 from attnorm.errors import UserError
-from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.models.class_conditional import Generator
 from attnorm.models.inpainting import BranchConfig, InpaintingGenerator, InpaintingGeneratorConfig
+from attnorm.pipelines.inpainting import InpaintingPipeline
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TOLERANCE = 1e-4
@@ -139,7 +139,7 @@ def test_the_inpainting_example_equals_the_pipeline_without_pytorch(inpainter, i
     without_torch("onnx_inpaint.py", inpainter_file, *(tmp_path / f"{n}.png" for n in ("photo", "mask", "out")))
     with Image.open(tmp_path / "out.png") as out:
         completed = np.asarray(out)
-    [expected] = InpaintingPipeline.from_pretrained(inpainter).fill([image], [mask > 0])
+    [expected] = InpaintingPipeline.from_pretrained(inpainter).complete([image], [mask > 0])
     assert np.array_equal(completed[mask == 0], image[mask == 0])
     assert np.abs(completed.astype(int) - expected).max() <= 1
 

@@ -14,9 +14,9 @@ from attnorm.cli import main
 from attnorm.config import derive, to_yaml
 from attnorm.errors import UserError
 from attnorm.hub import PackageOptions, package
-from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.models.pretrained import write_step
 from attnorm.pipelines import ClassConditionalPipeline
+from attnorm.pipelines.inpainting import InpaintingPipeline
 from attnorm.training.loop import read_config
 
 FILES = {"README.md", "config.json", "model.safetensors", "training.json", "samples.png", "layouts.png"}
@@ -29,7 +29,7 @@ def test_a_packaged_generator_loads_and_generates_the_runs_images(run_copy, tmp_
     (run_copy / "model" / "notes.txt").write_text("private")
     package(run_copy, tmp_path / "mine")
     from_run, from_folder = (ClassConditionalPipeline.from_pretrained(p) for p in (run_copy, tmp_path / "mine"))
-    assert np.array_equal(from_run.draw(num_images=4).pictures, from_folder.draw(num_images=4).pictures)
+    assert np.array_equal(from_run.draw(num_images=4).images, from_folder.draw(num_images=4).images)
     readable = {path.name for path in (tmp_path / "mine").iterdir() if path.stat().st_mode & 0o044 == 0o044}
     assert readable == FILES == {path.name for path in (tmp_path / "mine").iterdir()}
 

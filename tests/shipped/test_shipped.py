@@ -7,9 +7,9 @@ from PIL import Image
 
 from attnorm.errors import UserError
 from attnorm.hub import MAX_CLASSES, PER_CLASS, sample_images
-from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.models.pretrained import task_of
 from attnorm.pipelines import ClassConditionalPipeline
+from attnorm.pipelines.inpainting import InpaintingPipeline
 from attnorm.plots.grids import enlarge, names_width
 from attnorm.shipped import shipped_models
 
@@ -36,8 +36,8 @@ def test_they_are_small():
 def test_a_generator_draws_the_same_pictures_twice_and_other_ones_for_another_seed(name):
     first, again = (ClassConditionalPipeline.from_pretrained(name).draw(num_images=4, seed=3) for _ in range(2))
     other = ClassConditionalPipeline.from_pretrained(name).draw(num_images=4, seed=4)
-    assert first.pictures.tobytes() == again.pictures.tobytes()
-    assert np.abs(first.pictures.astype(int) - other.pictures).mean() > 5
+    assert first.images.tobytes() == again.images.tobytes()
+    assert np.abs(first.images.astype(int) - other.images).mean() > 5
 
 
 @pytest.mark.parametrize("name", GENERATORS)
@@ -62,7 +62,7 @@ def test_an_inpainter_completes_a_picture_and_leaves_what_is_known(name):
     picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     hole = np.zeros((64, 64), bool)
     hole[20:40, 20:40] = True
-    first, again = (pipe.fill([picture], [hole])[0] for _ in range(2))
+    first, again = (pipe.complete([picture], [hole])[0] for _ in range(2))
     assert np.array_equal(first, again)
     assert np.array_equal(first[~hole], picture[~hole])
 

@@ -1,5 +1,6 @@
 """What is not finite: the update that it would spoil is not made, and the run stops with its step."""
 
+import copy
 import math
 
 import pytest
@@ -12,17 +13,9 @@ from attnorm.training.class_conditional import ClassConditionalTask
 from attnorm.training.divergence import LINES, Divergence
 from attnorm.training.inpainting import InpaintingTask
 from attnorm.training.running_metrics import Line
-from tests.runs import ALONE, DIGITS, batch_of, differences, final_state, refused
+from tests.runs import ALONE, DIGITS, batch_of, differences, final_state, moved, refused, weights
 
 NAN = math.nan
-
-
-def copied(state):
-    if isinstance(state, torch.Tensor):
-        return state.clone()
-    if isinstance(state, dict):
-        return {name: copied(value) for name, value in state.items()}
-    return [copied(value) for value in state] if isinstance(state, list) else state
 
 
 @pytest.fixture
@@ -51,27 +44,19 @@ def test_an_update_that_is_not_finite_is_not_made(gradient_only, pieces, poison,
     poison([pieces], gradient_only=gradient_only)
     task = ClassConditionalTask(derive(tiny_config, {"accumulation": pieces}), ALONE)
     task.step(0, [batch_of()])
-    before = {name: copied(parameter.data) for name, parameter in task.discriminator.named_parameters()}
+    before = weights(task.discriminator)
     metrics = task.step(1, [batch_of()])
-    assert all(torch.equal(before[name], value) for name, value in task.discriminator.named_parameters())
+    assert moved(before, task.discriminator) == set()
     assert metrics["gradient_d"].isnan()
     assert metrics["loss_d"].isnan() != gradient_only
     assert metrics["gradient_g"].isfinite()
-
-
-def test_one_of_several_updates_in_a_step_is_enough_to_be_seen(poison, tiny_config):
-    poison([0])
-    task = ClassConditionalTask(derive(tiny_config, {"discriminator_steps": 2}), ALONE)
-    metrics = task.step(0, [batch_of(), batch_of()])
-    assert metrics["gradient_d"].isnan()
-    assert metrics["loss_d"].isfinite()  # of the last update
 
 
 def test_a_spoilt_penalty_leaves_the_critics_as_they_were(tiny_inpainting_config, monkeypatch):
     penalty = losses.gradient_penalty
     monkeypatch.setattr(losses, "gradient_penalty", lambda *args: penalty(*args) * NAN)
     task = InpaintingTask(derive(tiny_inpainting_config, {"phases.at_step": 0}), ALONE)
-    before = copied(task.state())
+    before = copy.deepcopy(task.state())
     metrics = task.step(0, [batch_of(size=36) for _ in range(3)])
     assert metrics["gradient_c"].isnan()
     assert metrics["gradient_g"].isfinite()

@@ -7,20 +7,13 @@ from torch import nn
 from attnorm.layers.spectral import spectral_norm
 from attnorm.training.averaging import EMA
 
+pytestmark = pytest.mark.promise
+
 
 def weight_of(value):
     module = nn.Linear(1, 1, bias=False).double()
     nn.init.constant_(module.weight, value)
     return module
-
-
-def test_an_old_weight_counts_half_after_a_half_life():
-    module = weight_of(1.0)
-    ema = EMA(module, half_life=100, ramp_up=0)
-    nn.init.constant_(module.weight, 0.0)
-    for seen in range(0, 100, 10):  # ten batches of ten
-        ema.update(module, seen, 10)
-    assert ema.module.weight.item() == pytest.approx(0.5, rel=1e-12)
 
 
 def test_a_changing_weight_is_averaged_as_the_closed_form_says():
@@ -44,14 +37,6 @@ def test_ramp_up_is_that_of_stylegan2_ada():
         expected = weight + decay * (expected - weight)
         nimg += batch
         assert ema.module.weight.item() == pytest.approx(expected, rel=1e-12)
-
-
-def test_ramp_up_ends_at_the_half_life():
-    module = weight_of(1.0)
-    ema = EMA(module, half_life=1000, ramp_up=0.05)
-    nn.init.constant_(module.weight, 0.0)
-    ema.update(module, 10**6, 1000)
-    assert ema.module.weight.item() == pytest.approx(0.5, rel=1e-12)
 
 
 def test_no_half_life_is_a_plain_copy():
@@ -84,31 +69,3 @@ def test_singular_vectors_are_copied_not_averaged():
     ema.update(module, 0, 2)
     assert torch.equal(averaged.u, trained.u)
     assert torch.equal(averaged.v, trained.v)
-
-
-def test_the_average_shares_no_memory_with_the_trained_network():
-    module = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
-    ema = EMA(module, half_life=10, ramp_up=0)
-    ema.update(module, 0, 4)
-    before = {name: value.clone() for name, value in ema.module.state_dict().items()}
-    with torch.no_grad():
-        for value in module.state_dict().values():
-            value.add_(1)
-    assert all(torch.equal(value, before[name]) for name, value in ema.module.state_dict().items())
-
-
-def test_the_average_is_for_sampling_only():
-    module = nn.BatchNorm2d(2).train()
-    ema = EMA(module, half_life=10, ramp_up=0)
-    assert not ema.module.training
-    assert not any(p.requires_grad for p in ema.module.parameters())
-    assert module.training
-    assert all(p.requires_grad for p in module.parameters())
-
-
-def test_a_network_may_lack_parameters_or_buffers():
-    module = nn.BatchNorm2d(2, affine=False)
-    ema = EMA(module, half_life=10, ramp_up=0)
-    module.running_mean.fill_(3)
-    ema.update(module, 0, 4)
-    assert ema.module.running_mean.tolist() == [3, 3]

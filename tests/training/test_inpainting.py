@@ -1,7 +1,6 @@
 """Inpainting runs: both phases, their resume, several processes, validation pictures, and one step from inside."""
 
 import contextlib
-import signal
 
 import numpy as np
 import pytest
@@ -18,7 +17,6 @@ from attnorm.metrics.inpainting import HOLES
 from attnorm.metrics.reconstruction import reconstruction
 from attnorm.training.inpainting import InpaintingTask
 from attnorm.training.loop import read_config
-from attnorm.training.restore import load_raw_inpainter
 from tests.runs import (
     ALONE,
     INPAINT,
@@ -28,10 +26,11 @@ from tests.runs import (
     final_state,
     interrupt,
     log_of,
-    refused,
-    run_python,
-    torchrun,
+    moved,
+    run_killed,
+    weights,
 )
+from tests.two_processes import run_two
 
 # Phase 1 ends at the second evaluation, after four of six steps: no error is 99 % lower.
 CONVERGING = ("--phases.at_step", "null", "--phases.improvement", "0.99", "--phases.patience", "1")
@@ -78,21 +77,7 @@ def test_a_run_interrupted_in_either_phase_goes_on_bit_for_bit(
 @pytest.mark.promise
 def test_a_run_killed_in_phase_2_goes_on_bit_for_bit(finished_inpainting_run, tiny_inpainting_arguments, tmp_path):
     run = tmp_path / "run"
-    program = (
-        "import os, signal, sys, torch\n"
-        "from attnorm.cli import main\n"
-        "from attnorm.training.inpainting import InpaintingTask as Task\n"
-        "update = Task._update_generator\n"
-        "def patched(self, number, *rest):\n"
-        "    if self.phases.is_adversarial(3) and number == 3 + 2 * 3 + 2:  # the generator's batch of step 5\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return update(self, number, *rest)\n"
-        "Task._update_generator = patched\n"
-        "torch.set_num_threads(1)\n"
-        "main(sys.argv[1:])\n"
-    )
-    killed = run_python("-c", program, *INPAINT, str(run), *tiny_inpainting_arguments)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    run_killed(InpaintingTask, 4, *INPAINT, str(run), *tiny_inpainting_arguments)
     assert final_state(run)["step"] == 4
     assert main(["resume", str(run)]) == 0
     assert_same_run(run, finished_inpainting_run)
@@ -116,8 +101,8 @@ def test_two_processes_take_the_steps_of_one(branch, pieces, tiny_inpainting_arg
     """Penalty, criterion and all: what is drawn belongs to a place in the batch, whoever has it; what self-sampling
     draws belongs to a piece."""
     arguments = [*tiny_inpainting_arguments, *CONVERGING, "--log_every", "1", "--generator.branch.kind", branch]
-    both = torchrun("-m", "attnorm", *INPAINT, str(tmp_path / "two"), *arguments)
-    assert both.returncode == 0, both.stderr
+    both = run_two(lambda rank: ["-m", "attnorm", *INPAINT, str(tmp_path / "two"), *arguments])
+    assert [process.returncode for process in both] == [0, 0], both[0].stderr
     assert main([*INPAINT, str(tmp_path / "one"), *arguments, "--accumulation", pieces]) == 0
     one, two = log_of(tmp_path / "one"), log_of(tmp_path / "two")
     assert len(one) == len(two) == 6
@@ -146,13 +131,14 @@ def test_the_model_is_what_the_pipeline_reads_and_the_figures_are_its_composites
     last = log_of(finished_inpainting_run, "metrics.jsonl")[-1]
     for kind, holes in HOLES.items():
         masks = Masks(holes, (32, 32)).batch(0, range(6))
-        filled = np.stack(pipe.fill(list(truth), list(masks), "native"))
+        filled = np.stack(pipe.complete(list(truth), list(masks), "native"))
         expected = reconstruction(truth, filled, masks)
         for name, values in expected._asdict().items():
             assert last[f"refined.{kind}.{name}"] == pytest.approx(values.mean(), rel=1e-6)
     assert last["l1"] > 0
 
 
+@pytest.mark.promise
 def test_the_best_model_of_each_phase_has_its_highest_mean_psnr(finished_inpainting_run):
     lines = log_of(finished_inpainting_run, "metrics.jsonl")
     scores = {line["step"]: -np.mean([line[f"refined.{kind}.psnr"] for kind in HOLES]) for line in lines}
@@ -189,13 +175,6 @@ def test_rates_that_fall_in_each_phase_go_on_bit_for_bit(tiny_inpainting_argumen
     assert (parts / "best/model.safetensors").read_bytes() == (whole / "best/model.safetensors").read_bytes()
 
 
-def test_samples_show_input_both_stages_truth_and_layout(finished_inpainting_run):
-    sheet = np.asarray(Image.open(finished_inpainting_run / "samples" / "step-0000006.png"))
-    width = 5 * 130 - 2  # five columns of 32 pixels, four times enlarged
-    assert width < sheet.shape[1] < width + 60
-    assert 2 * 130 < sheet.shape[0] < 2 * 130 + 60
-
-
 @pytest.fixture
 def make(tiny_inpainting_config):
     """Builds a task from the tiny configuration with some changes, with its validation pictures."""
@@ -208,14 +187,6 @@ def make(tiny_inpainting_config):
         return task
 
     return build
-
-
-def weights(network):
-    return {name: p.detach().clone() for name, p in network.named_parameters()}
-
-
-def moved(before, network):
-    return {name for name, p in network.named_parameters() if not torch.equal(before[name], p)}
 
 
 def test_phase_1_trains_the_generator_alone_and_phase_2_both(make):
@@ -233,36 +204,7 @@ def test_phase_1_trains_the_generator_alone_and_phase_2_both(make):
         assert all(p.grad is None for network in task.networks.values() for p in network.parameters())
 
 
-def test_the_generators_step_takes_its_own_batch_and_gives_the_critic_no_gradient(make):
-    task, seen = make(phases__at_step=0), {}
-    update_critic, update_generator, apply = task._update_critic, task._update_generator, task._apply
-    task._update_critic = lambda number, x: (seen.setdefault("critic", []).append(number), update_critic(number, x))[1]
-
-    def generator(number, x, adversarial):
-        seen["generator"] = number
-        return update_generator(number, x, adversarial)
-
-    def watched(name, losses):
-        seen[f"{name} moves the critic"] = any(p.grad is not None for p in task.critic.parameters())
-        return apply(name, losses)
-
-    task._update_generator, task._apply = generator, watched
-    task.step(2, [batch_of(i, size=36) for i in range(3)])
-    assert (seen["critic"], seen["generator"]) == ([6, 7], 8)
-    assert (seen["critic moves the critic"], seen["generator moves the critic"]) == (True, False)
-
-
-def test_a_critic_without_any_gradient_makes_nothing_that_is_not_a_number(make):
-    task = make(phases__at_step=0)
-    with torch.no_grad():
-        for p in task.critic.parameters():
-            p.zero_()
-    figures = task.step(0, [batch_of(i, size=36) for i in range(3)])
-    assert figures["gradient_penalty"].item() == 2  # (0 - 1)^2 for each critic
-    assert all(torch.isfinite(value) for value in figures.values())
-    assert all(torch.isfinite(p).all() for network in task.networks.values() for p in network.parameters())
-
-
+@pytest.mark.promise
 def test_pieces_have_the_crops_flips_and_holes_of_the_whole_batch(make):
     whole, parts = make(), make(accumulation=2)
     pictures, _ = batch_of(size=36)
@@ -289,32 +231,7 @@ def test_every_crop_is_a_square_of_its_picture_and_all_corners_occur(make):
     assert torch.equal(values[:, 1], (lefts[:, None] + steps)[:, None].expand(-1, 32, -1))
 
 
-def test_the_penalty_of_a_batch_is_the_mean_of_its_halves(make):
-    """What two processes hold is what one holds: the same penalty, and the same gradient of the critics."""
-    pictures, _ = batch_of(size=36)
-    found = []
-    for accumulation in (1, 2):
-        task = make(accumulation=accumulation, generator__branch__kind="none")
-
-        def keep(name, losses, task=task):
-            found.append([p.grad.clone() for p in task.critic.parameters()])
-            return torch.zeros(())
-
-        task._apply = keep
-        found.append(task._update_critic(3, pictures)["gradient_penalty"])
-    torch.testing.assert_close(found[1], found[3])
-    torch.testing.assert_close(found[0], found[2], rtol=1e-4, atol=1e-6)
-
-
-def test_the_saturated_fraction_is_logged(make):
-    task = make()
-    with torch.no_grad():
-        task.generator.refine[-1].bias.fill_(5.0)
-    figures = task.step(0, [batch_of(size=36)])
-    assert figures["saturated_refined"].item() == 1
-    assert figures["saturated_coarse"].item() < 0.5
-
-
+@pytest.mark.promise
 def test_eq_9_with_all_its_weights(make):
     plain, weighted = make(phases__at_step=0), make(phases__at_step=0, reconstruction_weight=2.0, coarse_weight=0.5)
     for task in (plain, weighted):
@@ -337,14 +254,6 @@ def test_held_out_pictures_are_never_trained_on_and_do_not_depend_on_the_seed(ti
     assert len(derive(config, {"val_data": "elsewhere"}).trained_on(40)) == 40
 
 
-def test_usage_has_the_layouts_figures_of_attentive_normalization_only(make):
-    assert set(make().usage()) == {
-        "generator.attentive.norm.sharpness",
-        "generator.attentive.norm.effective_entities",
-    }
-    assert make(generator__branch__kind="none").usage() == {}
-
-
 @pytest.fixture
 def folders(tmp_path):
     """A flat folder of pictures of several sizes to train on, and one to validate on."""
@@ -363,32 +272,3 @@ def test_a_flat_folder_and_validation_pictures_of_another(folders, tiny_inpainti
     assert main([*command, "--out", str(run), *tiny_inpainting_arguments, "--steps", "2"]) == 0
     assert "6 images at 36x36" in capsys.readouterr().out
     assert main(["resume", str(run), "--steps", "4"]) == 0
-
-
-def test_one_image_is_too_few_to_hold_one_out(folders, tiny_inpainting_arguments, capsys):
-    for i in range(1, 6):
-        (folders / "train" / f"{i}.png").unlink()
-    command = ["train", "inpaint-an-64-cpu", "--data", folders / "train", "--out", folders / "run"]
-    assert "too few to hold one out: give --val_data" in refused(capsys, *command, *tiny_inpainting_arguments)
-
-
-def test_masks_of_a_folder_that_are_left_out_are_counted(folders, tiny_inpainting_config, capsys):
-    (folders / "masks").mkdir()
-    good = np.zeros((32, 32), np.uint8)
-    good[:14, :14] = 255
-    Image.fromarray(good).save(folders / "masks" / "good.png")
-    Image.fromarray(np.zeros((32, 32), np.uint8)).save(folders / "masks" / "nothing.png")
-    changes = {"masks.kind": "folder", "masks.folder": str(folders / "masks")}
-    task = InpaintingTask(derive(tiny_inpainting_config, changes), ALONE)
-    err = capsys.readouterr().err
-    assert err.startswith("1 masks of ") and "nothing.png" in err
-    _, hole, _ = next(task._pieces(0, batch_of(size=36)[0]))
-    assert torch.equal(hole[0, 0], torch.from_numpy(good > 0))
-
-
-def test_the_raw_inpainter_is_the_checkpoints_and_not_the_average(finished_inpainting_run):
-    raw = dict(load_raw_inpainter(finished_inpainting_run, read_config(finished_inpainting_run)).named_parameters())
-    averaged = dict(InpaintingPipeline.from_pretrained(finished_inpainting_run).generator.named_parameters())
-    state = final_state(finished_inpainting_run)["task"]["generator"]
-    assert all(torch.equal(value, state[name]) for name, value in raw.items())
-    assert not all(torch.equal(value, averaged[name]) for name, value in raw.items())

@@ -5,7 +5,6 @@ import json
 import math
 import os
 import re
-import shlex
 import subprocess
 import sys
 from functools import partial
@@ -13,10 +12,8 @@ from functools import partial
 import pytest
 from rich.console import Console
 
-from attnorm.errors import UserError
 from attnorm.training import logger as logger_module
 from attnorm.training.logger import Logger, read_log
-from attnorm.training.run_folder import resume_command
 
 SHOWN = ("loss_d", "loss_g", "generator.*.sharpness")
 METRICS = {"loss_d": 1.23456, "loss_g": -0.0012345, "generator.blocks.2.norm2.sharpness": 0.5, "score_real": 3.0}
@@ -89,24 +86,6 @@ def test_tensorboard_has_the_metrics_and_a_resume_keeps_those_up_to_its_start(tm
     board = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
     board.Reload()
     assert [(e.step, e.value) for e in board.Scalars("loss_g")] == [(50, 50.0), (100, 100.0), (150, -1.0)]
-
-
-def test_a_log_that_cannot_be_written_is_one_sentence_with_a_command_that_can_be_typed(tmp_path):
-    run = tmp_path / "my long rün's"
-    assert shlex.split(resume_command(run)) == ["attnorm", "resume", str(run)]
-    (run / "log.jsonl").mkdir(parents=True)
-    with pytest.raises(UserError, match="cannot write the log in") as caught, logger_of(run) as logger:
-        logger.record(1, {})
-    assert str(caught.value).endswith(f"continue with: {resume_command(run)}")
-
-
-def test_a_logger_that_is_not_enabled_prints_and_writes_nothing(tmp_path, capsys):
-    with logger_of(tmp_path, enabled=False, tensorboard=True) as logger:
-        logger.print("hello")
-        logger.advance(1)
-        logger.record(1, {"loss_g": 1.0})
-    assert capsys.readouterr().out == ""
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.promise

@@ -5,7 +5,6 @@ import gc
 import os
 import shutil
 import signal
-import threading
 
 import numpy as np
 import pytest
@@ -17,12 +16,12 @@ from attnorm.cli import main
 from attnorm.config import derive, to_dict
 from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
-from attnorm.metrics.distributed import Processes
-from attnorm.training import checkpoint, logger, loop, stopping
+from attnorm.models.class_conditional import Generator
+from attnorm.training import checkpoint, logger, loop
 from attnorm.training.class_conditional import ClassConditionalTask
 from attnorm.training.restore import load_raw_generator
 from attnorm.training.running_metrics import RunningMetrics
-from attnorm.training.stopping import STOP_SIGNALS, stop_signals
+from attnorm.training.stopping import STOP_SIGNALS
 from tests.runs import (
     ALONE,
     DIGITS,
@@ -33,10 +32,12 @@ from tests.runs import (
     final_state,
     interrupt,
     log_of,
+    moved,
     refused,
+    run_killed,
     run_python,
-    torchrun,
 )
+from tests.two_processes import run_two
 
 KILLED = """
 import os, signal, sys
@@ -46,12 +47,6 @@ from attnorm.training.class_conditional import ClassConditionalTask as Task
 
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
-
-def between_the_updates():
-    update = Task._update_generator
-    def patched(self, step, share):
-        return die() if step == 5 else update(self, step, share)
-    Task._update_generator = patched
 
 def in_a_checkpoint():
     save = torch.save
@@ -79,11 +74,14 @@ main(sys.argv[2:])
 
 
 @pytest.mark.promise
-@pytest.mark.parametrize(("moment", "left"), [("between_the_updates", 4), ("in_a_checkpoint", 2), ("in_the_model", 2)])
+@pytest.mark.parametrize(("moment", "left"), [("between the updates", 4), ("in_a_checkpoint", 2), ("in_the_model", 2)])
 def test_a_killed_and_resumed_run_is_bitwise_the_undisturbed_one(moment, left, finished_run, tiny_arguments, tmp_path):
     run = tmp_path / "run"
-    killed = run_python("-c", KILLED, moment, *DIGITS, str(run), *tiny_arguments)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    if moment == "between the updates":
+        run_killed(ClassConditionalTask, 5, *DIGITS, str(run), *tiny_arguments)
+    else:
+        killed = run_python("-c", KILLED, moment, *DIGITS, str(run), *tiny_arguments)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert final_state(run)["step"] == left
     assert main(["resume", str(run)]) == 0
     assert_same_run(run, finished_run)
@@ -130,13 +128,6 @@ def test_a_run_that_ended_before_its_first_checkpoint_starts_again(finished_run,
     assert_same_run(run, finished_run)
 
 
-def test_a_stop_in_the_last_step_is_a_finished_run(finished_run, tiny_arguments, tmp_path, monkeypatch, capsys):
-    interrupt(monkeypatch, ClassConditionalTask, 5)
-    assert main([*DIGITS, str(tmp_path / "run"), *tiny_arguments]) == 0
-    assert "done: 6 steps" in capsys.readouterr().out
-    assert_same_run(tmp_path / "run", finished_run)
-
-
 def test_a_second_ctrl_c_ends_at_once_without_a_traceback(tiny_arguments, tmp_path, monkeypatch, capsys):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job begins without it
     try:
@@ -162,13 +153,6 @@ def test_more_steps_are_those_of_a_longer_run_and_hold_for_the_next_resume(
     assert differences(final_state(run_copy), final_state(tmp_path / "whole")) == []
 
 
-def test_resuming_a_finished_run_does_nothing_and_says_so(run_copy, capsys):
-    before = contents(run_copy)
-    assert main(["resume", str(run_copy)]) == 0
-    assert "done: 6 steps" in capsys.readouterr().out
-    assert contents(run_copy) == before
-
-
 def test_the_saved_configuration_is_complete_with_its_precision_resolved(
     finished_run, tiny_config, tiny_arguments, tmp_path, monkeypatch
 ):
@@ -181,37 +165,11 @@ def test_the_saved_configuration_is_complete_with_its_precision_resolved(
     assert loop.read_config(run).precision == "bf16"
 
 
-def test_everything_is_where_it_should_be(finished_run):
-    files = {str(path.relative_to(finished_run)) for path in contents(finished_run)} - {".lock"}
-    assert files == {
-        *("config.yaml", "log.jsonl"),
-        *(f"samples/step-000000{step}.png" for step in (1, 3, 6)),
-        *(f"checkpoints/step-{step}/{name}" for step in (4, 6) for name in ("state.pt", "manifest.json")),
-        *(f"model/{name}" for name in ("config.json", "model.safetensors", "README.md", "training.json")),
-    }
-
-
-def test_a_logged_loss_is_the_mean_since_the_last_line(finished_run, tiny_arguments, tmp_path):
-    run = tmp_path / "run"
-    assert main([*DIGITS, str(run), *tiny_arguments, "--steps", "2", "--log_every", "1"]) == 0
-    one, two = (line["loss_d"] for line in log_of(run))
-    log = log_of(finished_run)
-    assert [line["step"] for line in log] == [2, 4, 6]
-    assert log[0]["loss_d"] == pytest.approx((one + two) / 2, rel=1e-5)
-    assert "generator.blocks.2.norm2.sharpness" in log[0]
-
-
-def test_the_shares_of_all_processes_make_up_the_batch(tiny_config):
-    cpu = torch.device("cpu")
-    shares = [loop._Order(tiny_config, 50, Processes(cpu, rank, 2))(7) for rank in (0, 1)]
-    assert [len(share) for share in shares] == [2, 2]
-    assert [*shares[0], *shares[1]] == [*loop._Order(tiny_config, 50, ALONE)(7)]
-
-
 @pytest.mark.promise
 def test_two_processes_take_the_steps_of_one_with_two_pieces(tiny_arguments, tmp_path):
     arguments = [*tiny_arguments, "--steps", "20", "--log_every", "1", "--sample_every", "20"]
-    both = torchrun("-m", "attnorm", *DIGITS, str(tmp_path / "two"), *arguments)
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "attnorm"]
+    both = run_python(*launch, *DIGITS, str(tmp_path / "two"), *arguments)
     assert both.returncode == 0, both.stderr
     assert main([*DIGITS, str(tmp_path / "one"), *arguments, "--accumulation", "2"]) == 0
     one, two = log_of(tmp_path / "one"), log_of(tmp_path / "two")
@@ -223,6 +181,27 @@ def test_two_processes_take_the_steps_of_one_with_two_pieces(tiny_arguments, tmp
     for name, value in one.items():
         if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):  # of each process's own batches
             torch.testing.assert_close(value, two[name], rtol=1e-4, atol=1e-5)
+
+
+ASKED = """
+import os, signal, sys, pytest, torch
+from attnorm.training.class_conditional import ClassConditionalTask as Task
+from tests.runs import interrupt, main
+
+torch.set_num_threads(1)
+if os.environ["RANK"] == "1":
+    interrupt(pytest.MonkeyPatch(), Task, 2, signal.SIGTERM)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.promise
+def test_two_processes_stop_and_save_together_when_one_is_asked(tiny_arguments, tmp_path):
+    run = tmp_path / "run"
+    both = run_two(lambda rank: ["-c", ASKED, *DIGITS, str(run), *tiny_arguments])
+    assert [process.returncode for process in both] == [128 + signal.SIGTERM] * 2, both[1].stderr
+    assert "stopped at step 4; continue with" in both[0].stdout  # the question travels while a step is computed
+    assert final_state(run)["step"] == 4
 
 
 @pytest.mark.promise
@@ -311,22 +290,23 @@ def half_an_image(image, path, **options):
 
 @pytest.mark.promise
 @pytest.mark.parametrize(
-    ("target", "name", "half", "said"),
+    ("target", "name", "at", "half", "said"),
     [
-        (logger, "sync_file", lambda *args: None, "cannot write the log in"),
-        (ClassConditionalTask, "save_model", half_a_model, "cannot write the model to"),
-        (Image.Image, "save", half_an_image, "cannot write"),
-        (torch, "save", lambda *args: None, "cannot write the checkpoint"),
+        (logger, "sync_file", 2, lambda *args: None, "cannot write the log in"),
+        (ClassConditionalTask, "save_model", 2, half_a_model, "cannot write the model to"),
+        (Image.Image, "save", 2, half_an_image, "cannot write"),
+        (torch, "save", 2, lambda *args: None, "cannot write the checkpoint"),
+        (ImageDataset, "batch", 6, lambda *args: None, "reading the batch"),
     ],
 )
-def test_a_full_disk_is_one_sentence_and_the_run_continues_later(
-    target, name, half, said, finished_run, tiny_arguments, tmp_path, monkeypatch, capsys
+def test_a_broken_disk_is_one_sentence_and_the_run_continues_later(
+    target, name, at, half, said, finished_run, tiny_arguments, tmp_path, monkeypatch, capsys
 ):
     original, calls, run = getattr(target, name), [], tmp_path / "run"
 
     def full(*args, **kwargs):
         calls.append(None)
-        if len(calls) == 2:
+        if len(calls) == at:
             half(*args)
             raise NO_ROOM
         return original(*args, **kwargs)
@@ -340,75 +320,18 @@ def test_a_full_disk_is_one_sentence_and_the_run_continues_later(
     assert_same_run(run, finished_run)
 
 
-def test_data_that_is_lost_is_one_sentence_and_the_run_continues_later(
-    finished_run, tiny_arguments, tmp_path, monkeypatch, capsys
-):
-    run, original, calls = tmp_path / "run", ImageDataset.batch, []
-
-    def lost(self, indices):
-        calls.append(None)
-        if len(calls) > 5:
-            raise OSError(errno.EIO, "Input/output error")
-        return original(self, indices)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ImageDataset, "batch", lost)
-        message = refused(capsys, *DIGITS, run, *tiny_arguments)
-    assert "Input/output error" in message
-    assert f"then continue with: attnorm resume {run}" in message
-    assert main(["resume", str(run)]) == 0
-    assert_same_run(run, finished_run)
-
-
 def test_the_raw_generator_is_the_checkpoints_and_without_averaging_the_saved_one(
     finished_run, tiny_arguments, tmp_path
 ):
-    from attnorm import ClassConditionalPipeline
-
     run, plain = tmp_path / "run", [*tiny_arguments, "--ema_half_life", "0", "--steps", "2"]
     assert main([*DIGITS, str(run), *plain]) == 0
     raw = load_raw_generator(run, loop.read_config(run))
-    saved = ClassConditionalPipeline.from_pretrained(run).generator.state_dict()
-    assert not raw.training
-    for name, value in raw.state_dict().items():
-        torch.testing.assert_close(value, saved[name], msg=name)  # standing statistics too
-    raw = dict(load_raw_generator(finished_run, loop.read_config(finished_run)).named_parameters())
-    averaged = dict(ClassConditionalPipeline.from_pretrained(finished_run).generator.named_parameters())
-    state = final_state(finished_run)["task"]["generator"]
-    assert all(torch.equal(value, state[name]) for name, value in raw.items())
-    assert not all(torch.equal(value, averaged[name]) for name, value in raw.items())
-
-
-def test_signals_are_left_alone_outside_the_main_thread():
-    before, seen = signal.getsignal(signal.SIGTERM), []
-
-    def work():
-        with stop_signals(1) as stop:
-            seen.append((signal.getsignal(signal.SIGTERM), stop.asked()))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert seen == [(before, False)]
-
-
-def test_a_stop_that_another_process_was_sent_leaves_the_first_ctrl_c_here_a_first(monkeypatch):
-    class Answer:
-        def wait(self):
-            pass
-
-    def all_reduce(number, *rest, **options):
-        number.fill_(max(int(number), signal.SIGINT))  # as the other process was sent
-        return Answer()
-
-    monkeypatch.setattr(stopping.distributed, "new_group", lambda **options: None)
-    monkeypatch.setattr(stopping.distributed, "all_reduce", all_reduce)
-    with stop_signals(2) as stop:
-        assert [stop.asked(), stop.asked()] == [False, True]
-        signal.raise_signal(signal.SIGINT)
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
-    assert stop.number == signal.SIGINT
+    saved = Generator.from_pretrained(run / "model")
+    torch.testing.assert_close(dict(raw.state_dict()), dict(saved.state_dict()))  # standing statistics too
+    raw = load_raw_generator(finished_run, loop.read_config(finished_run))
+    state = final_state(finished_run)["task"]
+    assert moved(state["generator"], raw) == set()
+    assert moved(state["ema"], raw)
 
 
 def test_the_images_of_a_batch_are_drawn_from_those_that_are_trained_on(tiny_inpainting_config):

@@ -38,12 +38,6 @@ def test_the_phases_of_steps_and_how_many_are_reconstruction_only():
     assert [phases.reconstruction_steps(step) for step in (7, 20, 100)] == [7, 20, 20]
 
 
-def test_a_fixed_step_asks_no_errors():
-    phases = Phases(PhaseConfig(at_step=3, patience=1))
-    assert not any(phases.observe(step, 1.0) for step in (1, 2, 3, 4))
-    assert [phases.is_adversarial(step) for step in (2, 3)] == [False, True]
-
-
 def test_the_progress_of_each_phase():
     phases = Phases(PhaseConfig(at_step=3))
     assert [phases.progress(step, 8) for step in (0, 2, 3, 7)] == [(0, 3), (2, 3), (0, 5), (4, 5)]

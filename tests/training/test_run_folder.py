@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-from attnorm.models.saved import step_of
 
 from attnorm.cli import main
 from attnorm.errors import UserError
@@ -92,14 +91,3 @@ def test_what_a_killed_process_was_writing_is_removed_and_the_model_that_it_had_
     (run_copy / "model").rename(run_copy / ".model.old.partial")
     assert main(["resume", str(run_copy)]) == 0
     assert contents(run_copy) == before
-
-
-def test_parts_of_a_run_may_be_links_to_another_disk(run_copy, tmp_path):
-    for name in ("model", "checkpoints", "samples"):
-        (tmp_path / "elsewhere").mkdir(exist_ok=True)
-        (run_copy / name).rename(tmp_path / "elsewhere" / name)
-        (run_copy / name).symlink_to(tmp_path / "elsewhere" / name)
-    assert main(["resume", str(run_copy), "--steps", "8"]) == 0
-    assert (run_copy / "model").is_symlink()
-    assert step_of(run_copy / "model") == 8
-    assert {path.name for path in (tmp_path / "elsewhere").iterdir()} == {"model", "checkpoints", "samples"}

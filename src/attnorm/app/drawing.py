@@ -12,10 +12,10 @@ import torch
 from attnorm.app.painting import layout_of
 from attnorm.app.pictures import entity_key, figures, for_screen, shares_of
 from attnorm.errors import UserError
-from attnorm.inpainting_pipeline import NATIVE_SIDE, InpaintingPipeline
 from attnorm.metrics.layout import layout_usage
 from attnorm.metrics.regions import RegionSummary, record_regions
-from attnorm.pipelines import ClassConditionalPipeline, Generated
+from attnorm.pipelines.class_conditional import ClassConditionalPipeline, Generated
+from attnorm.pipelines.inpainting import NATIVE_SIDE, InpaintingPipeline
 from attnorm.plots import colour_layout, enlarge, entity_colours, interpolation_frames, label_grid
 from attnorm.plots.grids import GAP, framed, resize
 from attnorm.plots.interpolation import liveliest_entity
@@ -92,17 +92,17 @@ def film(pipe: ClassConditionalPipeline, first: str, second: str, rows: int, see
         [layout] = drawn.layouts.values()
         entity = liveliest_entity(layout)
         maps = layout[:, :, entity]
-    return Film(list(interpolation_frames(drawn.pictures, drawn.shares.tolist(), names, maps, entity)), entity)
+    return Film(list(interpolation_frames(drawn.images, drawn.shares.tolist(), names, maps, entity)), entity)
 
 
 def _parts(drawn: Generated) -> list[list[np.ndarray]]:
     """Each picture, and after it its layout in colour at the same size."""
     if not drawn.layouts:
-        return [[picture] for picture in drawn.pictures]
+        return [[picture] for picture in drawn.images]
     [layouts] = drawn.layouts.values()  # a generator has one long-range layer
     return [
         [picture, resize(colour_layout(layout), picture.shape[:2])]
-        for picture, layout in zip(drawn.pictures, layouts, strict=True)
+        for picture, layout in zip(drawn.images, layouts, strict=True)
     ]
 
 

@@ -16,7 +16,7 @@ from attnorm.app.shelf import WITH_LAYOUT
 from attnorm.data.compositing import EditableImage, check_mask
 from attnorm.data.decode import DecodeError
 from attnorm.errors import UserError
-from attnorm.inpainting_pipeline import NATIVE_SIDE, InpaintingPipeline, Mode, Stage
+from attnorm.pipelines.inpainting import NATIVE_SIDE, InpaintingPipeline, Mode, Stage
 
 LIMIT = 1 << 23  # pixels of one visitor's image that go through the network at once
 STAGES: tuple[str, ...] = get_args(Stage)
@@ -150,7 +150,7 @@ def complete(
             "“whole picture, scaled down” under “For large pictures”, or mark less"
         )
     start = time.perf_counter()
-    [rgb] = pipe.fill([picture.rgb], [hole], cast(Mode, mode), cast(Stage, stage))
+    [rgb] = pipe.complete([picture.rgb], [hole], cast(Mode, mode), cast(Stage, stage))
     seconds = time.perf_counter() - start
     done = picture.composite(rgb, hole)
     height, width = picture.size

@@ -17,7 +17,7 @@ from attnorm.data.builtin import example_images
 from attnorm.data.compositing import EditableImage
 from attnorm.data.decode import DecodeError, mask_from_image, open_upright
 from attnorm.errors import UserError
-from attnorm.inpainting_pipeline import SMALLEST_SIDE
+from attnorm.pipelines.inpainting import SMALLEST_SIDE
 from attnorm.plots import colour_layout, enlarge, entity_colours
 from attnorm.plots.grids import resize
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from attnorm.errors import UserError
-from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.models.pretrained import Task, find_model, name_of, saved_config, task_of
 from attnorm.pipelines import ClassConditionalPipeline
+from attnorm.pipelines.inpainting import InpaintingPipeline
 
 WITH_LAYOUT = "attentive_norm"
 KINDS = {"attentive_norm": "AN", "contextual_attention": "CA", "self_attention": "SA", "none": "plain"}

@@ -32,7 +32,7 @@ def app(*models: Model, host: str = "127.0.0.1", port: int = 7860, device: Devic
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from attnorm.app.server import check_free, served
     from attnorm.app.shelf import model_at, models_given, models_in
-    from attnorm.pipelines import check_device
+    from attnorm.pipelines.class_conditional import check_device
     from attnorm.shipped import shipped_models
 
     check_free(host, port)

@@ -22,7 +22,6 @@ from attnorm.data.masks import MaskConfig, Masks
 from attnorm.data.progress import report
 from attnorm.errors import UserError
 from attnorm.files import check_output
-from attnorm.inpainting_pipeline import SMALLEST_SIDE, InpaintingPipeline
 from attnorm.metrics import records
 from attnorm.metrics.distributed import check_alike, main_first, rank_and_count
 from attnorm.metrics.evaluation import PER_CLASS, Evaluator
@@ -32,7 +31,8 @@ from attnorm.metrics.inpainting import HOLES, Truths, composite, measure_fills
 from attnorm.metrics.registry import find_metrics
 from attnorm.models.inpainting import LARGEST_PICTURE
 from attnorm.models.pretrained import find_model, step_of
-from attnorm.pipelines import ClassConditionalPipeline, check_count
+from attnorm.pipelines.class_conditional import ClassConditionalPipeline, check_count
+from attnorm.pipelines.inpainting import SMALLEST_SIDE, InpaintingPipeline
 from attnorm.plots.inpainting import inpainting_sheet, with_holes
 from attnorm.shipped import CONFIG_FILE
 from attnorm.training.checkpoint import latest_step
@@ -168,7 +168,7 @@ def evaluate_generator(source: str, options: Options, device: str) -> None:
     is_first = rank_and_count()[0] == 0
 
     def draw(labels: list[int], seed: int) -> np.ndarray:
-        return pipe.draw(labels, seed=seed).pictures
+        return pipe.draw(labels, seed=seed).images
 
     with report() as progress:
         values = evaluator.measure(draw, progress if is_first else None)

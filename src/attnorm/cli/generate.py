@@ -34,7 +34,7 @@ def generate(
     from attnorm import plots
     from attnorm.data.progress import track
     from attnorm.files import check_folder, check_output
-    from attnorm.pipelines import ClassConditionalPipeline, check_count
+    from attnorm.pipelines.class_conditional import ClassConditionalPipeline, check_count
     from attnorm.plots.saving import check_picture_name
 
     if count is not None and per_class is not None:
@@ -54,7 +54,7 @@ def generate(
     check_count(total)
     wanted = [classes[i % len(classes)] if count else classes[i // repeats] for i in range(total)]
     if as_grid:
-        images = pipe.draw(wanted, seed=seed).pictures
+        images = pipe.draw(wanted, seed=seed).images
         if count:
             sheet = plots.grid(plots.enlarge(images), math.ceil(math.sqrt(count)))
         else:

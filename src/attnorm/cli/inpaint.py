@@ -46,7 +46,7 @@ def inpaint(
     from attnorm.data.decode import DecodeError, pillow_quiet
     from attnorm.data.progress import track
     from attnorm.files import check_output, output_file
-    from attnorm.inpainting_pipeline import InpaintingPipeline
+    from attnorm.pipelines.inpainting import InpaintingPipeline
 
     many = image.is_dir()
     works = _folder(image, mask, out) if many else [_single(image, mask, out)]
@@ -59,7 +59,7 @@ def inpaint(
             with pillow_quiet():
                 loaded, missing = read_image(source, its_mask)
                 missing = check_mask(missing, loaded.size, resize_mask, "give one of its size or --resize-mask")
-            [completed] = pipe.fill([loaded.rgb], [missing], mode)
+            [completed] = pipe.complete([loaded.rgb], [missing], mode)
         except (DecodeError, UserError) as error:
             if not many:
                 raise UserError(f"{source}: {error}") from error

@@ -14,7 +14,7 @@ from attnorm.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
-    from attnorm.pipelines import Interpolated
+    from attnorm.pipelines.class_conditional import Interpolated
 
 FPS = 20
 
@@ -64,12 +64,12 @@ def interpolate(
     drawn = draw(frames)
     names = pipe.class_names[drawn.labels[0]], pipe.class_names[drawn.labels[1]]
     maps, shown = _maps(drawn, entity)
-    plots.save_picture(plots.interpolation_sheet(drawn.pictures, drawn.shares.tolist(), names, maps, shown), out)
+    plots.save_picture(plots.interpolation_sheet(drawn.images, drawn.shares.tolist(), names, maps, shown), out)
     print(out if shown is None else f"{out}: with the maps of entity {shown}")
     if animation is not None:
         video = draw(round(seconds * FPS) + 1)
         maps, _ = _maps(video, shown)
-        there = list(plots.interpolation_frames(video.pictures, video.shares.tolist(), names, maps, shown))
+        there = list(plots.interpolation_frames(video.images, video.shares.tolist(), names, maps, shown))
         plots.save_animation(there + there[-2:0:-1], animation, FPS)
         print(animation)
 

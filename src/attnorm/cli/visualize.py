@@ -76,7 +76,7 @@ def visualize(
             drawn = pipe.draw(labels, count or COUNT, seed or 0, with_layouts=True)
         layouts = _checked(drawn.layouts, entities, model)
         titles = [pipe.class_names[label] for label in drawn.labels]
-        sheet = plots.layout_sheet(drawn.pictures, layouts, titles, entities)
+        sheet = plots.layout_sheet(drawn.images, layouts, titles, entities)
     if out is not None:
         plots.save_picture(sheet, out)
         _print_usage(out, layouts)
@@ -93,8 +93,8 @@ def _completed(
     from attnorm.cli.inpaint import read_image
     from attnorm.data.compositing import check_mask
     from attnorm.data.decode import DecodeError, pillow_quiet
-    from attnorm.inpainting_pipeline import InpaintingPipeline
     from attnorm.metrics.inpainting import composite
+    from attnorm.pipelines.inpainting import InpaintingPipeline
     from attnorm.plots.inpainting import inpainting_layout_sheet
 
     try:

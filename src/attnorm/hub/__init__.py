@@ -12,9 +12,9 @@ from PIL import Image
 
 from attnorm.errors import UserError
 from attnorm.hub.card import LAYOUTS_FILE, SAMPLES_FILE, Facts, PackageOptions, make_card, read_facts
-from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.models.pretrained import HUB_ERRORS, MODEL_FILES, find_model, task_of
 from attnorm.pipelines import ClassConditionalPipeline
+from attnorm.pipelines.inpainting import InpaintingPipeline
 from attnorm.plots import label_grid, layout_sheet
 from attnorm.shipped import CARD_FILE, CONFIG_FILE
 from attnorm.training.run_folder import BEST, CONFIG
@@ -94,7 +94,7 @@ def push(source: Path, repository: str, options: PackageOptions = DEFAULTS, *, p
 def sample_images(pipe: ClassConditionalPipeline) -> np.ndarray:
     """The images of a card, (b, h, w, 3) uint8: `PER_CLASS` of each of the first `MAX_CLASSES` classes."""
     classes = range(min(MAX_CLASSES, len(pipe.class_names)))
-    return pipe.draw([label for label in classes for _ in range(PER_CLASS)], seed=0).pictures
+    return pipe.draw([label for label in classes for _ in range(PER_CLASS)], seed=0).images
 
 
 def _load(folder: Path) -> ClassConditionalPipeline | InpaintingPipeline:
@@ -108,5 +108,5 @@ def _save_samples(pipe: ClassConditionalPipeline, folder: Path) -> None:
     Image.fromarray(label_grid(sample_images(pipe), names, PER_CLASS)).save(folder / SAMPLES_FILE)
     samples = pipe.draw(list(names[:LAYOUT_ROWS]), seed=0, with_layouts=True)
     for layouts in samples.layouts.values():  # at most one layer
-        sheet = layout_sheet(samples.pictures, layouts, names[:LAYOUT_ROWS])
+        sheet = layout_sheet(samples.images, layouts, names[:LAYOUT_ROWS])
         Image.fromarray(sheet).save(folder / LAYOUTS_FILE)

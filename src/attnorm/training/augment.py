@@ -1,6 +1,6 @@
-"""DiffAugment (Zhao et al. 2020): random changes of every picture that the discriminator sees, real or generated.
+"""DiffAugment (Zhao et al. 2020): random changes of every image that the discriminator sees, real or generated.
 
-The changes are differentiable, so that the generator learns through them, and the generated pictures do not take on the
+The changes are differentiable, so that the generator learns through them, and the generated images do not take on the
 changes, because real ones have them too. It is what keeps a discriminator from learning a small set by heart.
 
 "color" is brightness, saturation and contrast in this order; "translation" moves by up to an eighth of the side, with
@@ -21,14 +21,14 @@ SHIFT, CUT = 1 / 8, 1 / 2  # shares of the side
 
 
 def augmented(x: Tensor, kinds: Sequence[Augmentation], generator: torch.Generator) -> Tensor:
-    """Pictures (b, 3, h, w) in [-1, 1], each changed in its own way; the result may leave [-1, 1]."""
+    """Images (b, 3, h, w) in [-1, 1], each changed in its own way; the result may leave [-1, 1]."""
     for kind in kinds:
         x = _CHANGES[kind](x, generator)
     return x
 
 
 def _color(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Adds U(-1/2, 1/2), then scales the distance to grey by U(0, 2) and that to the picture's mean by U(1/2, 3/2)."""
+    """Adds U(-1/2, 1/2), then scales the distance to grey by U(0, 2) and that to the image's mean by U(1/2, 3/2)."""
     brightness, saturation, contrast = torch.rand(3, len(x), 1, 1, 1, generator=generator, device=x.device).to(x.dtype)
     x = x + (brightness - 0.5)
     grey = x.mean(1, keepdim=True)
@@ -38,7 +38,7 @@ def _color(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _translation(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Moves each picture by whole pixels, from -side/8 to +side/8 in both directions."""
+    """Moves each image by whole pixels, from -side/8 to +side/8 in both directions."""
     taken, inside = [], []
     for side in x.shape[2:]:
         most = int(side * SHIFT + 0.5)
@@ -47,14 +47,14 @@ def _translation(x: Tensor, generator: torch.Generator) -> Tensor:
         inside.append((position >= 0) & (position < side))
         taken.append(position.clamp(0, side - 1))
     rows, columns = taken
-    picture = torch.arange(len(x), device=x.device)[:, None, None]
+    image = torch.arange(len(x), device=x.device)[:, None, None]
     # Indexing around the channel axis puts it last; put it back. The memory format follows the input's.
-    moved = x.permute(0, 2, 3, 1)[picture, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    moved = x.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
     return moved * (inside[0][:, None, :, None] & inside[1][:, None, None, :])
 
 
 def _cutout(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Sets a square of half the side to 0, its centre anywhere in the picture: part of it may fall outside."""
+    """Sets a square of half the side to 0, its centre anywhere in the image: part of it may fall outside."""
     outside = torch.zeros(len(x), 1, 1, 1, dtype=torch.bool, device=x.device)
     for axis, side in ((2, x.shape[2]), (3, x.shape[3])):
         cut = int(side * CUT + 0.5)

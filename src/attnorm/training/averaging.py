@@ -15,15 +15,15 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 class EMA(Generic[Network]):
-    """Averages parameters with a half-life in pictures, and copies buffers.
+    """Averages parameters with a half-life in images, and copies buffers.
 
     Buffers are copied because an average of the singular vectors of spectral norm is no singular vector, and batch-norm
     moments are averages already.
 
     Args:
         module: the trained network; the average starts as its copy.
-        half_life: pictures after which an old weight counts half; 0 keeps a plain copy.
-        ramp_up: the half-life is at most this share of the pictures seen before the batch, so that early weights are
+        half_life: images after which an old weight counts half; 0 keeps a plain copy.
+        ramp_up: the half-life is at most this share of the images seen before the batch, so that early weights are
             soon forgotten, as in StyleGAN2-ADA: the first update copies. 0 for the full half-life from the start.
     """
 

@@ -34,7 +34,7 @@ from attnorm.training.evaluation import EvaluationConfig, GeneratorEvaluation
 from attnorm.training.losses import auxiliary_loss, hinge_discriminator_loss, hinge_generator_loss
 from attnorm.training.runtime import autocast, generator_for, seed_for
 
-USAGE_PICTURES = 16  # on so many pictures the layouts' figures are taken
+USAGE_IMAGES = 16  # on so many images the layouts' metrics are taken
 
 
 class ClassConditionalConfig(AdversarialConfig):
@@ -102,7 +102,7 @@ class ClassConditionalTask(AdversarialTask):
 
         Args:
             step: updates done before this one; all randomness is a function of it.
-            batches: this process's share of pictures (m, s, s, 3) uint8 and labels (m,).
+            batches: this process's share of images (m, s, s, 3) uint8 and labels (m,).
 
         Returns:
             scalars still on the device, averaged over the pieces of the batch.
@@ -111,31 +111,31 @@ class ClassConditionalTask(AdversarialTask):
         self.generator.train()
         self.discriminator.train()
         updates = [self._update_discriminator(step, update, batch) for update, batch in enumerate(batches)]
-        figures = updates[-1] | {"gradient_d": torch.stack([found["gradient_d"] for found in updates]).mean()}
+        metrics = updates[-1] | {"gradient_d": torch.stack([found["gradient_d"] for found in updates]).mean()}
         # The generator's step needs no gradient of the discriminator's weights: a third of its backward pass.
         with frozen(self.discriminator):
-            figures |= self._update_generator(step, len(batches[0][1]))
+            metrics |= self._update_generator(step, len(batches[0][1]))
         self._average(step)
-        return figures
+        return metrics
 
     def usage(self) -> dict[str, float]:
-        """Sharpness and effective entities of every layout, of sampled and of real pictures."""
+        """Sharpness and effective entities of every layout, of sampled and of real images."""
         z, labels = self._fixed_inputs()
-        figures = _usage_of(self.ema.module, "generator", z[:USAGE_PICTURES], labels[:USAGE_PICTURES], self._autocast())
+        metrics = _usage_of(self.ema.module, "generator", z[:USAGE_IMAGES], labels[:USAGE_IMAGES], self._autocast())
         if self._shown_real is not None:
             self.discriminator.eval()
-            figures |= _usage_of(self.discriminator, "discriminator", *self._shown_real, self._autocast())
-        return figures
+            metrics |= _usage_of(self.discriminator, "discriminator", *self._shown_real, self._autocast())
+        return metrics
 
     def write_samples(self, path: Path) -> None:
-        """A grid of the averaged generator's pictures for the same noise at every call, a class a row."""
+        """A grid of the averaged generator's images for the same noise at every call, a class a row."""
         z, labels = self._fixed_inputs()
         generator = self.sampling_generator()
         with torch.no_grad(), self._autocast():
-            pictures = torch.cat([generator(*part) for part in zip(z.split(64), labels.split(64), strict=True)])
+            images = torch.cat([generator(*part) for part in zip(z.split(64), labels.split(64), strict=True)])
         names = self.config.generator.class_names or tuple(map(str, range(self.config.generator.num_classes)))
         columns = self.config.sample_columns
-        save_picture(label_grid(to_uint8(pictures), [names[i] for i in labels[::columns].tolist()], columns), path)
+        save_picture(label_grid(to_uint8(images), [names[i] for i in labels[::columns].tolist()], columns), path)
 
     def save_model(self, folder: Path) -> None:
         """Writes the averaged generator in the form that `from_pretrained` reads."""
@@ -148,7 +148,7 @@ class ClassConditionalTask(AdversarialTask):
         )
 
     def evaluate(self, step: int) -> Evaluation:
-        """Measures the averaged generator against the pictures of `prepare_evaluation`."""
+        """Measures the averaged generator against the images of `prepare_evaluation`."""
         if self._evaluation is None:
             raise RuntimeError("prepare_evaluation comes before evaluate")
         generator = self.sampling_generator()
@@ -182,7 +182,7 @@ class ClassConditionalTask(AdversarialTask):
                 orthogonal = orthogonal_loss(self.discriminator)
                 auxiliary = self._auxiliary("d", judgement, labels, parts=2)
                 self._backward(adversarial, orthogonal, auxiliary)
-            self._shown_real = (x[:USAGE_PICTURES], y[:USAGE_PICTURES])
+            self._shown_real = (x[:USAGE_IMAGES], y[:USAGE_IMAGES])
             self._add(
                 total,
                 loss_d=adversarial,
@@ -212,7 +212,7 @@ class ClassConditionalTask(AdversarialTask):
         return total | {"gradient_g": self._apply("generator", total)}
 
     def _pieces(self, batch: tuple[np.ndarray, np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Pictures in [-1, 1] and labels of each piece of this process's share of a batch."""
+        """Images in [-1, 1] and labels of each piece of this process's share of a batch."""
         pieces = self.config.accumulation
         for images, labels in zip(np.array_split(batch[0], pieces), np.array_split(batch[1], pieces), strict=True):
             yield self._in_unit_range(images), torch.from_numpy(labels).to(self.device)
@@ -259,7 +259,7 @@ class ClassConditionalTask(AdversarialTask):
 
 
 def prepare_for_sampling(generator: Generator, config: ClassConditionalConfig, processes: int = 1) -> None:
-    """Puts a trained or averaged generator into eval mode, with standing statistics of batches of its own pictures.
+    """Puts a trained or averaged generator into eval mode, with standing statistics of batches of its own images.
 
     `processes` share a batch of the training: its moments are of one process's piece.
     """

@@ -20,13 +20,13 @@ Seed = Annotated[int, Field(ge=0, lt=1 << 32)]
 
 
 class Evaluation(NamedTuple):
-    """What a task measured of its model: figures by name, and the score (lower is better) that chooses the best.
+    """What a task measured of its model: metrics by name, and the score (lower is better) that chooses the best.
 
-    notice: a sentence for the person, where the figures changed what the task does next.
+    notice: a sentence for the person, where the metrics changed what the task does next.
     phase: that the model was trained in; scores are compared within a phase. 0 where there is one phase only.
     """
 
-    figures: dict[str, float]
+    metrics: dict[str, float]
     score: float
     notice: str | None = None
     phase: int = 0
@@ -35,7 +35,7 @@ class Evaluation(NamedTuple):
 class TrainingConfig(Frozen):
     """Settings of the loop. A task's configuration adds its own fields to these.
 
-    One step is one generator update on `batch_size` pictures over all processes together; each process takes its share
+    One step is one generator update on `batch_size` images over all processes together; each process takes its share
     in `accumulation` pieces, which bounds memory: batch statistics are those of a piece.
     """
 
@@ -61,21 +61,21 @@ class TrainingConfig(Frozen):
 
     @property
     def image_size(self) -> int:
-        """The side of the pictures that the loop reads."""
+        """The side of the images that the loop reads."""
         raise NotImplementedError
 
     @property
     def prepared_size(self) -> int:
-        """The side at which raw pictures are prepared: larger than `image_size` where crops are drawn."""
+        """The side at which raw images are prepared: larger than `image_size` where crops are drawn."""
         return self.image_size
 
     @property
     def evaluation_data(self) -> str:
-        """Where the pictures of `evaluate_every` are, as `data`; empty for the training data."""
+        """Where the images of `evaluate_every` are, as `data`; empty for the training data."""
         return ""
 
     def trained_on(self, count: int) -> np.ndarray:
-        """Which of the data's `count` pictures are trained on: int64 indices."""
+        """Which of the data's `count` images are trained on: int64 indices."""
         return np.arange(count)
 
     def lr_factor(self, done: int, length: int) -> float:
@@ -87,9 +87,9 @@ class TrainingConfig(Frozen):
         return left if self.lr_schedule == "linear" else (1 - math.cos(math.pi * left)) / 2
 
     def fitted_to(self, dataset: ImageDataset) -> Self:
-        """The configuration for this set of pictures: how many classes it has, for instance."""
+        """The configuration for this set of images: how many classes it has, for instance."""
         raise NotImplementedError
 
     def misfit(self, dataset: ImageDataset) -> str | None:
-        """Why a run with this configuration cannot go on with these pictures, or None."""
+        """Why a run with this configuration cannot go on with these images, or None."""
         raise NotImplementedError

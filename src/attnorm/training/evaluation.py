@@ -19,7 +19,7 @@ class EvaluationConfig(Frozen):
     """How a generator is measured every `evaluate_every` steps.
 
     metrics: as `attnorm evaluate` takes them; the first one chooses the best model.
-    num, num_real: pictures to generate, and real ones to compare with; 0 for all real ones.
+    num, num_real: images to generate, and real ones to compare with; 0 for all real ones.
     """
 
     metrics: tuple[str, ...] = Field(("fd",), min_length=1)
@@ -47,11 +47,11 @@ class GeneratorEvaluation:
         )
 
     def measure(self, generator: Generator) -> Evaluation:
-        """The figures of a generator in eval mode, and as score the main one, turned so that lower is better."""
+        """The metrics of a generator in eval mode, and as score the main one, turned so that lower is better."""
         pipe = ClassConditionalPipeline(generator)
 
         def draw(labels: list[int], seed: int) -> np.ndarray:
-            return pipe.draw(labels, seed=seed).pictures
+            return pipe.draw(labels, seed=seed).images
 
         values = self._evaluator.measure(draw)
         first = next(iter(values.values()))

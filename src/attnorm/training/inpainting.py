@@ -18,7 +18,6 @@ from attnorm.data.builtin import validation_part
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.masks import MaskConfig, Masks
 from attnorm.errors import UserError
-from attnorm.inpainting_pipeline import InpaintingPipeline, Stages
 from attnorm.layers import orthogonal_loss
 from attnorm.metrics.distributed import Processes
 from attnorm.metrics.inpainting import HOLES, Filled, Truths, composite, example_masks, measure_fills
@@ -31,6 +30,7 @@ from attnorm.models.inpainting import (
     InpaintingGeneratorConfig,
     crop,
 )
+from attnorm.pipelines.inpainting import InpaintingPipeline, Stages
 from attnorm.plots import save_picture
 from attnorm.plots.inpainting import inpainting_sheet, with_holes
 from attnorm.training import losses
@@ -42,9 +42,9 @@ from attnorm.training.runtime import generator_for, seed_for
 
 
 class InpaintingConfig(AdversarialConfig):
-    """The loop's settings, the two networks, the holes, and how they are trained: eq. 9 and 10 in two phases.
+    """The loop's settings, the two networks, the masks, and how they are trained: eq. 9 and 10 in two phases.
 
-    Pictures need no classes: where there are some, they are not used.
+    Images need no classes: where there are some, they are not used.
     """
 
     task: Literal["inpainting"] = "inpainting"
@@ -53,7 +53,7 @@ class InpaintingConfig(AdversarialConfig):
     masks: MaskConfig = MaskConfig()
     phases: PhaseConfig = PhaseConfig()
     batch_size: int = Field(16, ge=1, le=1 << 20)
-    evaluate_every: Count = 1000  # measures the validation pictures, which the phases, samples and RUN/best need
+    evaluate_every: Count = 1000  # measures the validation images, which the phases, samples and RUN/best need
     critic_lr: Rate = 1e-4
     betas: tuple[Beta, Beta] = (0.5, 0.9)
     critic_steps: int = Field(5, ge=1, le=1000)  # per generator step, in phase 2
@@ -61,11 +61,11 @@ class InpaintingConfig(AdversarialConfig):
     adversarial_weight: Weight = 1e-3  # lambda_adv of eq. 9
     penalty_weight: Weight = 10.0  # lambda_gp of eq. 10
     coarse_weight: Weight = 1.0  # of the first stage's reconstruction
-    discount: float = Field(1.0, gt=0, le=1)  # of the reconstruction inside the hole, by distance; CA takes 0.9
+    discount: float = Field(1.0, gt=0, le=1)  # of the reconstruction inside the mask, by distance; CA takes 0.9
     crop_from: int | None = Field(None, ge=1, le=2 * LARGEST_PICTURE)  # images are prepared at this side and cropped
-    val_data: str = ""  # validation pictures, as `data`; empty: a share of the data is held out
+    val_data: str = ""  # validation images, as `data`; empty: a share of the data is held out
     val_fraction: Rate = 0.1
-    val_seed: Seed = 0  # of the choice of held-out pictures and of the holes in them
+    val_seed: Seed = 0  # of the choice of held-out images and of the masks in them
     val_num: Count = 100  # so many of them are measured, all if there are no more
     sample_rows: int = Field(8, ge=1, le=100)
 
@@ -93,7 +93,7 @@ class InpaintingConfig(AdversarialConfig):
         return self.val_data
 
     def held_out(self, count: int) -> np.ndarray:
-        """The validation pictures among `count` of the data: sorted indices, the same for every training seed."""
+        """The validation images among `count` of the data: sorted indices, the same for every training seed."""
         if self.val_data:
             return np.arange(0)
         own = validation_part(self.data)
@@ -106,17 +106,17 @@ class InpaintingConfig(AdversarialConfig):
         return np.setdiff1d(np.arange(count), self.held_out(count))
 
     def validation(self, dataset: ImageDataset) -> Truths:
-        """The pictures of `val_data`, or else those of the data that are held out."""
+        """The images of `val_data`, or else those of the data that are held out."""
         items = np.arange(len(dataset)) if self.val_data else self.held_out(len(dataset))
         return Truths(dataset, items, self.image_size)
 
     def fitted_to(self, dataset: ImageDataset) -> Self:
         if not len(self.trained_on(len(dataset))):
-            raise UserError(f"{self.data} has {len(dataset)} picture(s), too few to hold one out: give --val_data")
+            raise UserError(f"{self.data} has {len(dataset)} image(s), too few to hold one out: give --val_data")
         return self
 
     def misfit(self, dataset: ImageDataset) -> str | None:
-        return None  # the loop compares the number of pictures, and nothing else of them matters
+        return None  # the loop compares the number of images, and nothing else of them matters
 
 
 class CriticPiece(NamedTuple):
@@ -132,10 +132,10 @@ class InpaintingTask(AdversarialTask):
     """The networks in training, their optimisers, the averaged generator and the phase.
 
     Each update reads a batch of its own: a step of phase 1 one, a step of phase 2 one for each update of the critics
-    and one for the generator's. Reading as many in phase 1 would decode most pictures for nothing. Which batch a step
+    and one for the generator's. Reading as many in phase 1 would decode most images for nothing. Which batch a step
     begins with follows from the step and the switch, which is part of the state: so a resume is exact in both phases.
 
-    Crops, flips, holes and the penalty's mixtures belong to a place in a batch: they do not depend on how it is shared
+    Crops, flips, masks and the penalty's mixtures belong to a place in a batch: they do not depend on how it is shared
     among processes and pieces.
     """
 
@@ -168,7 +168,7 @@ class InpaintingTask(AdversarialTask):
 
         Args:
             step: updates done before this one; all randomness is a function of the batches' numbers.
-            batches: this process's share of pictures (m, s, s, 3) uint8, and labels, which are not used.
+            batches: this process's share of images (m, s, s, 3) uint8, and labels, which are not used.
 
         Returns:
             scalars still on the device, averaged over the pieces of the batch.
@@ -176,19 +176,19 @@ class InpaintingTask(AdversarialTask):
         scale = self.config.phases.lr_scale if self.phases.is_adversarial(step) else 1.0
         self._learning_rates["generator"] = scale * self.config.generator_lr
         self._begin_step(step)
-        first, figures = self.batches_before(step), dict[str, Tensor]()
+        first, metrics = self.batches_before(step), dict[str, Tensor]()
         *for_critics, (own, _) = batches
         self.generator.train()
         self.critic.train()
         completed = self._completed(first, [images for images, _ in for_critics])
         updates = [self._update_critic(number, pieces) for number, pieces in enumerate(completed, first)]
         if updates:
-            figures = updates[-1] | {"gradient_c": torch.stack([found["gradient_c"] for found in updates]).mean()}
+            metrics = updates[-1] | {"gradient_c": torch.stack([found["gradient_c"] for found in updates]).mean()}
         # The generator's step needs no gradient of the critics' weights.
         with frozen(self.critic):
-            figures |= self._update_generator(first + len(for_critics), own, self.phases.is_adversarial(step))
+            metrics |= self._update_generator(first + len(for_critics), own, self.phases.is_adversarial(step))
         self._average(step)
-        return figures
+        return metrics
 
     def lr_factor(self, step: int) -> float:
         return self.config.lr_factor(*self.phases.progress(step, self.config.steps))
@@ -201,23 +201,23 @@ class InpaintingTask(AdversarialTask):
         self.phases.load_state(state["phases"])
 
     def prepare_evaluation(self, dataset: ImageDataset) -> None:
-        """Takes the validation pictures: those of `val_data`, or the data, of which a share is held out."""
+        """Takes the validation images: those of `val_data`, or the data, of which a share is held out."""
         self._validation = self.config.validation(dataset).spread_over(self.config.val_num)
 
     def usage(self) -> dict[str, float]:
-        """Sharpness and effective entities of the layout of validation pictures."""
+        """Sharpness and effective entities of the layout of validation images."""
         layouts: dict[str, Tensor] = {}
         if self.config.generator.branch.kind == "attentive_norm":
             layouts = {name: torch.from_numpy(layout) for name, layout in self._shown()[2].layouts.items()}
         return usage_figures("generator", layouts)
 
     def write_samples(self, path: Path) -> None:
-        """A sheet of the averaged generator's work on the same validation pictures and holes at every call."""
-        truth, holes, stages = self._shown()
+        """A sheet of the averaged generator's work on the same validation images and masks at every call."""
+        truth, masks, stages = self._shown()
         columns = {
-            "input": with_holes(truth, holes),
-            "coarse": composite(truth, stages.coarse, holes),
-            "refined": composite(truth, stages.refined, holes),
+            "input": with_holes(truth, masks),
+            "coarse": composite(truth, stages.coarse, masks),
+            "refined": composite(truth, stages.refined, masks),
             "truth": truth,
         }
         layout = next(iter(stages.layouts.values()), None)
@@ -230,18 +230,18 @@ class InpaintingTask(AdversarialTask):
     def evaluate(self, step: int) -> Evaluation:
         """Measures both stages of the averaged generator on validation images, with masks of each kind.
 
-        The mean L1 of the refined pictures, which is what phase 1 minimises, decides about the phase; the score is the
+        The mean L1 of the refined images, which is what phase 1 minimises, decides about the phase; the score is the
         negative mean PSNR.
         """
         pipe = self._pipeline()
 
-        def fill(pictures: np.ndarray, holes: np.ndarray) -> dict[str, np.ndarray]:
-            stages = pipe.stages(pictures, holes)
+        def fill(images: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
+            stages = pipe.stages(images, masks)
             return {"refined": stages.refined, "coarse": stages.coarse}
 
         truths = self._prepared()
         measured = {
-            kind: measure_fills(truths, holes, fill, seed=self.config.val_seed) for kind, holes in HOLES.items()
+            kind: measure_fills(truths, masks, fill, seed=self.config.val_seed) for kind, masks in HOLES.items()
         }
         refined = [ways["refined"] for ways in measured.values()]
         error = float(np.mean([way.l1.mean() for way in refined]))
@@ -266,8 +266,8 @@ class InpaintingTask(AdversarialTask):
             self._seed_layers(first, index)
             with self._autocast():
                 fake = losses.composite(self.generator(x, mask).refined, x, mask)
-            for batch, (real, hole, rows), completed in zip(found, of_batches, fake.chunk(len(batches)), strict=True):
-                batch.append(CriticPiece(real, completed, hole, rows))
+            for batch, (real, mask, rows), completed in zip(found, of_batches, fake.chunk(len(batches)), strict=True):
+                batch.append(CriticPiece(real, completed, mask, rows))
         return found
 
     def _update_critic(self, number: int, pieces: Sequence[CriticPiece]) -> Metrics:
@@ -281,22 +281,22 @@ class InpaintingTask(AdversarialTask):
             self._add(total, loss_c=found.loss, wasserstein=found.wasserstein, gradient_penalty=found.penalty)
         return total | {"gradient_c": self._apply("critic", total)}
 
-    def _update_generator(self, number: int, pictures: np.ndarray, adversarial: bool) -> Metrics:
+    def _update_generator(self, number: int, images: np.ndarray, adversarial: bool) -> Metrics:
         """One update of the generator on batch `number`."""
         config, total = self.config, Metrics()
-        for index, (x, hole, _) in enumerate(self._pieces(number, pictures)):
+        for index, (x, mask, _) in enumerate(self._pieces(number, images)):
             self._seed_layers(number, index)
             with self._piece(index, self._parallel_generator):
                 with self._autocast():
-                    out = self._parallel_generator(x, hole)
+                    out = self._parallel_generator(x, mask)
                 error = losses.reconstruction_loss(
-                    *(out.coarse, out.refined, x, hole), coarse_weight=config.coarse_weight, discount=config.discount
+                    *(out.coarse, out.refined, x, mask), coarse_weight=config.coarse_weight, discount=config.discount
                 )
                 orthogonal = orthogonal_loss(self.generator)
                 loss = config.reconstruction_weight * error.loss + config.orthogonal_weight * orthogonal
                 if adversarial:
                     # The critics themselves, not their wrapped form, whose gradients nobody waits for here.
-                    against = losses.adversarial_loss(self.critic, losses.composite(out.refined, x, hole), hole)
+                    against = losses.adversarial_loss(self.critic, losses.composite(out.refined, x, mask), mask)
                     loss = loss + config.adversarial_weight * against
                     self._add(total, loss_adversarial=against)
                 (loss / config.accumulation).backward()
@@ -311,17 +311,17 @@ class InpaintingTask(AdversarialTask):
             )
         return total | {"gradient_g": self._apply("generator", total)}
 
-    def _pieces(self, number: int, pictures: np.ndarray) -> Iterator[tuple[Tensor, Tensor, slice]]:
-        """Pictures (p, 3, s, s) in [-1, 1], holes (p, 1, s, s) bool and rows in the whole batch, of each piece."""
-        size = len(pictures) // self.config.accumulation
+    def _pieces(self, number: int, images: np.ndarray) -> Iterator[tuple[Tensor, Tensor, slice]]:
+        """Images (p, 3, s, s) in [-1, 1], masks (p, 1, s, s) bool and rows in the whole batch, of each piece."""
+        size = len(images) // self.config.accumulation
         for index in range(self.config.accumulation):
             first = (self._first_piece + index) * size
             rows = slice(first, first + size)
-            x = self._in_unit_range(pictures[index * size : (index + 1) * size])
+            x = self._in_unit_range(images[index * size : (index + 1) * size])
             x = self._flipped(self._cropped(x, number, rows), number, rows)
             places = number * self.config.batch_size + np.arange(rows.start, rows.stop)
-            holes = self._masks.batch(seed_for(self.config.seed, "holes"), places.tolist())
-            yield x, torch.from_numpy(holes)[:, None].to(self.device), rows
+            masks = self._masks.batch(seed_for(self.config.seed, "holes"), places.tolist())
+            yield x, torch.from_numpy(masks)[:, None].to(self.device), rows
 
     def _cropped(self, x: Tensor, number: int, rows: slice) -> Tensor:
         size, room = self.config.image_size, x.shape[2] - self.config.image_size
@@ -355,18 +355,18 @@ class InpaintingTask(AdversarialTask):
         return self._validation
 
     def _shown(self) -> tuple[np.ndarray, np.ndarray, Stages]:
-        """The first validation pictures, masks of each kind in turn, and both stages' completions."""
+        """The first validation images, masks of each kind in turn, and both stages' completions."""
         truths = self._prepared()
         truth = truths.read(slice(self.config.sample_rows))
-        holes = example_masks(len(truth), truths.size, self.config.val_seed)
-        return truth, holes, self._pipeline().stages(truth, holes)
+        masks = example_masks(len(truth), truths.size, self.config.val_seed)
+        return truth, masks, self._pipeline().stages(truth, masks)
 
 
 def _flat(measured: dict[str, dict[str, Filled]]) -> dict[str, float]:
-    """The mean of every figure under WAY.HOLES.FIGURE."""
+    """The mean of every metric under WAY.HOLES.FIGURE."""
     return {
-        f"{way}.{kind}.{figure}": value.mean
+        f"{way}.{kind}.{metric}": value.mean
         for kind, ways in measured.items()
         for way, filled in ways.items()
-        for figure, value in filled.composite.spread().items()
+        for metric, value in filled.composite.spread().items()
     }

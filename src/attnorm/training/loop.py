@@ -193,7 +193,7 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
                     task.write_samples(run / SAMPLES / f"step-{step:07d}.png")
                 if config.evaluate_every and (step % config.evaluate_every == 0 or last):
                     evaluation = task.evaluate(step)
-                    logger.record_evaluation(step, evaluation.figures)
+                    logger.record_evaluation(step, evaluation.metrics)
                     if evaluation.notice is not None:
                         logger.print(evaluation.notice)
                     if evaluation.phase != phase:

@@ -50,7 +50,7 @@ class ReconstructionLoss(NamedTuple):
 
 
 class CriticLoss(NamedTuple):
-    """The loss; what it says the distance between real and inpainted pictures is; and the penalty, unweighted."""
+    """The loss; what it says the distance between real and inpainted images is; and the penalty, unweighted."""
 
     loss: Tensor
     wasserstein: Tensor
@@ -58,7 +58,7 @@ class CriticLoss(NamedTuple):
 
 
 def composite(found: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """What was found in the hole, and the truth around it: the completed picture of eq. 9."""
+    """What was found in the mask, and the truth around it: the completed image of eq. 9."""
     return torch.where(mask != 0, found, truth)
 
 

@@ -1,4 +1,4 @@
-"""A trained model in, pictures out; no data set and no training state needed."""
+"""A trained model in, images out; no data set and no training state needed."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ LARGEST_SEED = 1 << 63
 
 
 class Generated(NamedTuple):
-    """pictures (b, h, w, 3) uint8; labels, one index a picture; layouts by layer name, each (b, n, h', w') float32."""
+    """images (b, h, w, 3) uint8; labels, one index an image; layouts by layer name, each (b, n, h', w') float32."""
 
-    pictures: np.ndarray
+    images: np.ndarray
     labels: list[int]
     layouts: dict[str, np.ndarray]
 
 
 class Interpolated(NamedTuple):
-    """pictures (rows, frames, h, w, 3) uint8; shares (frames,) of the second label, from 0 to 1; labels, two indices;
+    """images (rows, frames, h, w, 3) uint8; shares (frames,) of the second label, from 0 to 1; labels, two indices;
     layouts by layer name, each (rows, frames, n, h', w') float32.
     """
 
-    pictures: np.ndarray
+    images: np.ndarray
     shares: np.ndarray
     labels: tuple[int, int]
     layouts: dict[str, np.ndarray]
 
 
 class ClassConditionalPipeline:
-    """Draws pictures of given classes::
+    """Draws images of given classes::
 
         pipe = ClassConditionalPipeline.from_pretrained("runs/digits")
-        pictures = pipe(labels=["3", 7], num_images=8, seed=0)
+        images = pipe(labels=["3", 7], num_images=8, seed=0)
 
-    The same labels and seed give the same pictures.
+    The same labels and seed give the same images.
     """
 
     def __init__(self, generator: Generator) -> None:
@@ -69,7 +69,7 @@ class ClassConditionalPipeline:
         check_device(device)
         model = find_model(source)
         if task_of(model) == "inpainting":  # whose configuration would otherwise be called damaged
-            raise UserError(f"{source} is an inpainting model: complete pictures with `attnorm inpaint`")
+            raise UserError(f"{source} is an inpainting model: complete images with `attnorm inpaint`")
         return cls(Generator.from_pretrained(str(model), map_location=device))
 
     def __call__(
@@ -79,20 +79,20 @@ class ClassConditionalPipeline:
         seed: int = 0,
         truncation: float | None = None,
     ) -> list[Image.Image]:
-        """Draws pictures.
+        """Draws images.
 
         Args:
             labels: class names or indices, used in turn; None for all classes.
-            num_images: pictures in all; None for one of each label.
-            seed: the same seed and labels give the same pictures.
+            num_images: images in all; None for one of each label.
+            seed: the same seed and labels give the same images.
             truncation: where the noise's normal distribution is cut off on both sides, see `truncated`; a small number
-                gives more typical and less varied pictures. None for the whole distribution, as in training.
+                gives more typical and less varied images. None for the whole distribution, as in training.
 
         Raises:
             UserError: an unknown label, or a number that makes no sense.
         """
         drawn = self.draw(labels, num_images, seed, truncation=truncation)
-        return [Image.fromarray(picture) for picture in drawn.pictures]
+        return [Image.fromarray(image) for image in drawn.images]
 
     def draw(
         self,
@@ -107,17 +107,17 @@ class ClassConditionalPipeline:
         z = self._noise(len(wanted), seed)
         if truncation is not None:
             z = truncated(z, truncation)
-        pictures, layouts = self._generate(z, torch.tensor(wanted), with_layouts)
-        return Generated(pictures, wanted, layouts)
+        images, layouts = self._generate(z, torch.tensor(wanted), with_layouts)
+        return Generated(images, wanted, layouts)
 
     def stream(
         self, labels: Sequence[str | int] | None = None, num_images: int | None = None, seed: int = 0
     ) -> Iterator[tuple[np.ndarray, int]]:
-        """The pictures of `draw` one after the other, (h, w, 3) uint8 with its label, in the memory of one batch."""
+        """The images of `draw` one after the other, (h, w, 3) uint8 with its label, in the memory of one batch."""
         wanted = self._wanted(labels, num_images)
         batches = self._batches(self._noise(len(wanted), seed), torch.tensor(wanted), with_layouts=False)
-        pictures = (picture for batch, _ in batches for picture in batch)
-        return zip(pictures, wanted, strict=True)
+        images = (image for batch, _ in batches for image in batch)
+        return zip(images, wanted, strict=True)
 
     def interpolate(
         self,
@@ -132,7 +132,7 @@ class ClassConditionalPipeline:
         """Goes from one class to another with the noise held fixed (paper, Fig. 8).
 
         The gains and biases of the conditional batch norms are mixed linearly; the first and the last frame are the
-        pictures that `draw` makes of the two labels with the same seed.
+        images that `draw` makes of the two labels with the same seed.
 
         Args:
             first, second: class names or indices.
@@ -156,9 +156,9 @@ class ClassConditionalPipeline:
         mixtures[:, labels[0]] += 1 - torch.from_numpy(shares).float()
         mixtures[:, labels[1]] += torch.from_numpy(shares).float()
         z = self._noise(rows, seed).repeat_interleave(frames, dim=0)
-        pictures, layouts = self._generate(z, mixtures.repeat(rows, 1), with_layouts, progress)
+        images, layouts = self._generate(z, mixtures.repeat(rows, 1), with_layouts, progress)
         by_row = {name: layout.reshape(rows, frames, *layout.shape[1:]) for name, layout in layouts.items()}
-        return Interpolated(pictures.reshape(rows, frames, *pictures.shape[1:]), shares, labels, by_row)
+        return Interpolated(images.reshape(rows, frames, *images.shape[1:]), shares, labels, by_row)
 
     def indices(self, labels: Sequence[str | int] | None) -> list[int]:
         """Class indices of names or indices; a name that is also an index means the class of that name."""
@@ -169,9 +169,9 @@ class ClassConditionalPipeline:
         return [self._index(label) for label in wanted]
 
     def _wanted(self, labels: Sequence[str | int] | None, num_images: int | None) -> list[int]:
-        """The label of each picture."""
+        """The label of each image."""
         indices = self.indices(labels)
-        count = len(indices) if num_images is None else whole_number("the number of pictures", num_images)
+        count = len(indices) if num_images is None else whole_number("the number of images", num_images)
         check_count(count)
         return [indices[i % len(indices)] for i in range(count)]
 
@@ -189,7 +189,7 @@ class ClassConditionalPipeline:
         return index
 
     def _noise(self, count: int, seed: int) -> Tensor:
-        """Comes from the CPU in one piece, so that device and batch size do not change the pictures."""
+        """Comes from the CPU in one piece, so that device and batch size do not change the images."""
         seed = whole_number("seed", seed)
         if not 0 <= seed < LARGEST_SEED:
             raise UserError(f"seed must be from 0 to 2^63 - 1, got {seed}")
@@ -198,12 +198,12 @@ class ClassConditionalPipeline:
     def _generate(
         self, z: Tensor, labels: Tensor, with_layouts: bool, progress: bool = False
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Pictures (b, h, w, 3) uint8 and, if asked, layouts by layer name."""
+        """Images (b, h, w, 3) uint8 and, if asked, layouts by layer name."""
         batches = self._batches(z, labels, with_layouts)
         parts = list(track(batches, "drawing", -(-len(z) // BATCH), show=progress))
         names = parts[0][1].keys()
         layouts = {name: np.concatenate([layout[name] for _, layout in parts]) for name in names}
-        return np.concatenate([pictures for pictures, _ in parts]), layouts
+        return np.concatenate([images for images, _ in parts]), layouts
 
     @torch.no_grad()
     def _batches(
@@ -215,14 +215,14 @@ class ClassConditionalPipeline:
                 yield to_uint8(self.generator(noise.to(device), classes.to(device))), {}
                 continue
             with record_layouts(self.generator) as layouts:
-                pictures = self.generator(noise.to(device), classes.to(device))
-            yield to_uint8(pictures), {name: layout.cpu().numpy() for name, layout in layouts.items()}
+                images = self.generator(noise.to(device), classes.to(device))
+            yield to_uint8(images), {name: layout.cpu().numpy() for name, layout in layouts.items()}
 
 
 def truncated(z: Tensor, limit: float) -> Tensor:
     """Normal noise as noise of the normal distribution cut off at `limit` on both sides (BigGAN's truncation trick).
 
-    Values are mapped by their rank rather than drawn again, so that a picture changes little by little with `limit`
+    Values are mapped by their rank rather than drawn again, so that an image changes little by little with `limit`
     and nothing else.
 
     Raises:

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from attnorm import memory
 from attnorm.errors import UserError
-from attnorm.inpainting_pipeline import InpaintingPipeline
 from attnorm.models.inpainting import BranchConfig, InpaintingGenerator, InpaintingGeneratorConfig
+from attnorm.pipelines.inpainting import InpaintingPipeline
 from attnorm.plots import to_uint8
 
 MODES = ("auto", "native", "crop", "resize")
@@ -65,7 +65,7 @@ def refusal(call, *arguments, **named):
 @pytest.mark.parametrize("kind", ["attentive_norm", "contextual_attention", "none"])
 def test_native_is_the_network_on_the_whole_picture(kind):
     pipe, (picture, mask) = make(kind), picture_and_mask(64, 96)
-    (found,) = pipe.fill([picture], [mask], "native")
+    (found,) = pipe.complete([picture], [mask], "native")
     expected = directly(pipe, picture, mask)
     assert largest_difference(found, expected) <= 1
     assert largest_difference(found[mask], picture[mask]) > 20
@@ -77,7 +77,7 @@ def test_native_is_the_network_on_the_whole_picture(kind):
 def test_known_pixels_come_back_bit_for_bit_at_any_size_and_in_every_mode(pipe, mode, size):
     picture, mask = picture_and_mask(*size)
     given = picture.copy()
-    (found,) = pipe.fill([picture], [mask], mode)
+    (found,) = pipe.complete([picture], [mask], mode)
     assert found.shape == picture.shape and found.dtype == np.uint8
     assert np.array_equal(found[~mask], given[~mask])
     assert np.array_equal(picture, given)  # the input is left alone
@@ -88,7 +88,7 @@ def test_known_pixels_come_back_bit_for_bit_at_any_size_and_in_every_mode(pipe, 
 def test_nothing_of_the_holes_content_is_seen(pipe, mode):
     picture, mask = picture_and_mask(120, 150)
     other = np.where(mask[..., None], 255 - picture, picture)
-    assert np.array_equal(pipe.fill([picture], [mask], mode)[0], pipe.fill([other], [mask], mode)[0])
+    assert np.array_equal(pipe.complete([picture], [mask], mode)[0], pipe.complete([other], [mask], mode)[0])
 
 
 def test_padding_reflects_the_picture(pipe):
@@ -97,7 +97,7 @@ def test_padding_reflects_the_picture(pipe):
     padded = [functional.pad(t, (0, 1, 0, 2), mode="reflect") for t in (x, torch.from_numpy(mask)[None, None].float())]
     with torch.no_grad():
         expected = to_uint8(pipe.generator(*padded).refined)[0, :62, :67]
-    found = pipe.fill([picture], [mask], "native")[0]
+    found = pipe.complete([picture], [mask], "native")[0]
     assert largest_difference(found[mask], expected[mask]) <= 1
 
 
@@ -109,7 +109,7 @@ def test_a_crop_is_the_network_on_its_window(pipe):
     assert window.size == (64, 64)
     expected = picture.copy()
     expected[window.slices] = directly(pipe, picture[window.slices], mask[window.slices])
-    assert largest_difference(pipe.fill([picture], [mask], "crop")[0], expected) <= 1
+    assert largest_difference(pipe.complete([picture], [mask], "crop")[0], expected) <= 1
 
 
 def test_every_one_of_several_far_holes_is_filled(pipe):
@@ -118,7 +118,7 @@ def test_every_one_of_several_far_holes_is_filled(pipe):
     for top, left in ((0, 0), (480, 480), (250, 10), (30, 400)):
         mask[top : top + 20, left : left + 20] = True
     assert len(pipe.plan(mask, "crop").windows) == 4
-    (found,) = pipe.fill([picture], [mask], "crop")
+    (found,) = pipe.complete([picture], [mask], "crop")
     for top, left in ((0, 0), (480, 480), (250, 10), (30, 400)):
         here = (slice(top, top + 20), slice(left, left + 20))
         assert (found[here] != picture[here]).mean() > 0.9
@@ -128,7 +128,7 @@ def test_resize_is_the_network_on_the_smaller_picture(pipe):
     """Of a picture made of 2 x 2 blocks, the smaller one is every second pixel."""
     small, mask = picture_and_mask(64, 48)
     large = small.repeat(2, 0).repeat(2, 1)
-    (found,) = pipe.fill([large], [mask.repeat(2, 0).repeat(2, 1)], "resize")
+    (found,) = pipe.complete([large], [mask.repeat(2, 0).repeat(2, 1)], "resize")
     composite = torch.from_numpy(directly(pipe, small, mask)).permute(2, 0, 1)[None].float()
     expected = functional.interpolate(composite, scale_factor=2, mode="bicubic").clamp(0, 255).round()
     inside = mask.repeat(2, 0).repeat(2, 1)
@@ -137,7 +137,7 @@ def test_resize_is_the_network_on_the_smaller_picture(pipe):
 
 def test_resize_leaves_small_pictures_at_their_size(pipe):
     picture, mask = picture_and_mask(40, 64)
-    assert np.array_equal(pipe.fill([picture], [mask], "resize")[0], pipe.fill([picture], [mask], "native")[0])
+    assert np.array_equal(pipe.complete([picture], [mask], "resize")[0], pipe.complete([picture], [mask], "native")[0])
 
 
 def test_auto_is_native_up_to_512_and_crop_above(pipe):
@@ -147,16 +147,16 @@ def test_auto_is_native_up_to_512_and_crop_above(pipe):
 
 def test_several_pictures_of_several_sizes_together_are_each_on_its_own(pipe):
     given = [picture_and_mask(*size, seed) for seed, size in enumerate([(64, 64), (64, 64), (40, 72), (64, 64)])]
-    together = pipe.fill(*zip(*given, strict=True))
+    together = pipe.complete(*zip(*given, strict=True))
     for (picture, mask), found in zip(given, together, strict=True):
-        assert largest_difference(found, pipe.fill([picture], [mask])[0]) <= 1
+        assert largest_difference(found, pipe.complete([picture], [mask])[0]) <= 1
 
 
 def test_pil_pictures_keep_their_mode_and_known_pixels(pipe):
     picture, mask = picture_and_mask()
     hole = Image.fromarray(np.where(mask, 200, 50).astype(np.uint8))  # not exactly 0 and 255
     image = Image.fromarray(picture)
-    assert largest_difference(np.asarray(pipe(image, hole)), pipe.fill([picture], [mask])[0]) == 0
+    assert largest_difference(np.asarray(pipe(image, hole)), pipe.complete([picture], [mask])[0]) == 0
     for mode in ("L", "LA", "RGBA"):
         given = image.convert(mode)
         out = pipe(given, hole)
@@ -191,7 +191,7 @@ def test_an_exif_orientation_is_applied_to_the_picture_and_its_mask_is_upright(p
     turned = Image.fromarray(np.rot90(picture).copy())  # stored lying down
     turned.getexif()[0x0112] = 6
     out = pipe(turned, Image.fromarray(mask))
-    assert np.array_equal(np.asarray(out), pipe.fill([picture], [mask])[0])
+    assert np.array_equal(np.asarray(out), pipe.complete([picture], [mask])[0])
     assert 0x0112 not in out.getexif()
 
 
@@ -204,7 +204,7 @@ def test_tensors_come_back_as_they_came(pipe, dtype):
     out = pipe(x, hole)
     assert (out.dtype, out.shape) == (dtype, x.shape)
     assert torch.equal(out[:, ~hole], x[:, ~hole])
-    found = pipe.fill([picture], [mask])[0]
+    found = pipe.complete([picture], [mask])[0]
     in_grey_levels = out if dtype == torch.uint8 else (out + 1) * 127.5
     assert np.abs(in_grey_levels.permute(1, 2, 0).numpy() - found.astype(float)).max() <= 0.51
     batch = pipe(torch.stack([x, x]), hole[None, None])
@@ -235,7 +235,7 @@ def test_stages_are_both_of_the_networks_pictures_and_its_layouts(pipe):
     assert stages.coarse.shape == stages.refined.shape == pictures.shape
     assert largest_difference(stages.coarse, stages.refined) > 5
     completed = np.where(masks[..., None], stages.refined, pictures)
-    assert largest_difference(completed, np.stack(pipe.fill(pictures, masks))) <= 1
+    assert largest_difference(completed, np.stack(pipe.complete(pictures, masks))) <= 1
     assert stages.layouts["attentive.norm"].shape == (2, 4, 16, 16)
     np.testing.assert_allclose(stages.layouts["attentive.norm"].sum(1), 1, atol=1e-5)
 
@@ -259,16 +259,16 @@ def test_too_little_memory_is_a_sentence(pipe, error, monkeypatch):
         raise error
 
     monkeypatch.setattr(pipe.generator, "forward", fail)
-    message = refusal(pipe.fill, *([t] for t in picture_and_mask()))
+    message = refusal(pipe.complete, *([t] for t in picture_and_mask()))
     assert "1 image(s) of 64×64 do not fit into memory" in message and "choose the mode crop or resize" in message
 
 
 def test_a_batch_that_cannot_fit_into_memory_is_refused_before_it_runs(pipe, monkeypatch):
     monkeypatch.setattr(memory, "machine_memory", lambda: 2.5 * pipe.memory((64, 64)))
     picture, mask = picture_and_mask()
-    assert len(pipe.fill([picture] * 2, [mask] * 2)) == 2
+    assert len(pipe.complete([picture] * 2, [mask] * 2)) == 2
     monkeypatch.setattr(pipe.generator, "forward", None)
-    message = refusal(pipe.fill, [picture] * 3, [mask] * 3)
+    message = refusal(pipe.complete, [picture] * 3, [mask] * 3)
     assert message.startswith("3 picture(s) of 64×64 would take at least") and "a smaller batch" in message
 
 
@@ -279,7 +279,7 @@ def test_another_error_is_itself(pipe, reason, monkeypatch):
 
     monkeypatch.setattr(pipe.generator, "forward", break_down)
     with pytest.raises(RuntimeError, match=reason):
-        pipe.fill(*([t] for t in picture_and_mask()))
+        pipe.complete(*([t] for t in picture_and_mask()))
 
 
 IMAGE, HOLE = (Image.fromarray(t) for t in picture_and_mask())
@@ -318,7 +318,7 @@ def test_a_saved_model_completes_what_the_network_completed(pipe, tmp_path):
     picture, mask = picture_and_mask()
     for source in (tmp_path / "run", tmp_path / "run" / "model"):
         loaded = InpaintingPipeline.from_pretrained(source)
-        assert np.array_equal(loaded.fill([picture], [mask])[0], pipe.fill([picture], [mask])[0])
+        assert np.array_equal(loaded.complete([picture], [mask])[0], pipe.complete([picture], [mask])[0])
 
 
 def test_what_is_no_inpainting_model_is_refused(finished_run, tmp_path):
@@ -333,8 +333,10 @@ def test_what_is_no_inpainting_model_is_refused(finished_run, tmp_path):
 
 def test_training_mode_does_not_change_the_pictures(pipe):
     picture, mask = picture_and_mask()
-    before = pipe.fill([picture], [mask])[0]
-    assert np.array_equal(InpaintingPipeline(copy.deepcopy(pipe.generator).train()).fill([picture], [mask])[0], before)
+    before = pipe.complete([picture], [mask])[0]
+    assert np.array_equal(
+        InpaintingPipeline(copy.deepcopy(pipe.generator).train()).complete([picture], [mask])[0], before
+    )
 
 
 def test_the_pipeline_is_a_name_of_the_package():

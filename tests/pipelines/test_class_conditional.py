@@ -12,7 +12,7 @@ from scipy import stats
 from attnorm import pipelines
 from attnorm.errors import UserError
 from attnorm.models.class_conditional import Generator, GeneratorConfig, LongRangeConfig
-from attnorm.pipelines import ClassConditionalPipeline, truncated
+from attnorm.pipelines.class_conditional import ClassConditionalPipeline, truncated
 
 NAMES = ("cat", "0", "dog")  # the second one's name is the first one's index
 
@@ -53,15 +53,15 @@ def refusal(call, *arguments, **named):
 def test_a_run_and_its_model_folder_give_the_same_pictures(finished_run):
     from_run, from_model = (ClassConditionalPipeline.from_pretrained(p) for p in (finished_run, finished_run / "model"))
     first, second = from_run.draw(["3", 7], 4), from_model.draw(["3", 7], 4)
-    assert first.pictures.std() > 1  # not one grey
-    assert np.array_equal(first.pictures, second.pictures)
+    assert first.images.std() > 1  # not one grey
+    assert np.array_equal(first.images, second.images)
     assert first.labels == [3, 7, 3, 7]
 
 
 def test_a_saved_model_draws_what_the_network_drew(pipe, model):
     loaded = ClassConditionalPipeline.from_pretrained(model)
     assert loaded.class_names == NAMES
-    assert np.array_equal(loaded.draw(num_images=6).pictures, pipe.draw(num_images=6).pictures)
+    assert np.array_equal(loaded.draw(num_images=6).images, pipe.draw(num_images=6).images)
 
 
 def test_pictures_are_the_generators_output_in_grey_levels(pipe):
@@ -69,13 +69,13 @@ def test_pictures_are_the_generators_output_in_grey_levels(pipe):
     with torch.no_grad():
         raw = pipe.generator(z, torch.tensor([0, 1, 2])).double()
     expected = ((raw + 1) * 127.5).permute(0, 2, 3, 1).numpy()
-    assert np.abs(pipe.draw(seed=5).pictures - expected).max() <= 0.5 + 1e-3
+    assert np.abs(pipe.draw(seed=5).images - expected).max() <= 0.5 + 1e-3
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(pipe):
     first, again, other = pipe.draw(seed=3), pipe.draw(seed=3), pipe.draw(seed=4)
-    assert first.pictures.tobytes() == again.pictures.tobytes()
-    assert largest_difference(first.pictures, other.pictures) > 10
+    assert first.images.tobytes() == again.images.tobytes()
+    assert largest_difference(first.images, other.images) > 10
 
 
 def test_drawing_neither_reads_nor_moves_the_global_generator(pipe):
@@ -83,12 +83,12 @@ def test_drawing_neither_reads_nor_moves_the_global_generator(pipe):
     before, first = torch.get_rng_state(), pipe.draw()
     assert torch.equal(before, torch.get_rng_state())
     torch.manual_seed(2)
-    assert np.array_equal(first.pictures, pipe.draw().pictures)
+    assert np.array_equal(first.images, pipe.draw().images)
 
 
 def test_more_pictures_begin_with_the_same_ones(pipe):
     """40 are more than one batch; every picture is drawn on its own."""
-    many, few = pipe.draw(num_images=40).pictures, pipe.draw(num_images=8).pictures
+    many, few = pipe.draw(num_images=40).images, pipe.draw(num_images=8).images
     assert largest_difference(many[:8], few) <= 1
 
 
@@ -97,14 +97,14 @@ def test_the_batch_size_does_not_change_the_pictures(size, pipe, monkeypatch):
     expected = pipe.draw(num_images=7, with_layouts=True)
     monkeypatch.setattr(pipelines, "BATCH", size)
     found = pipe.draw(num_images=7, with_layouts=True)
-    assert largest_difference(found.pictures, expected.pictures) <= 1
+    assert largest_difference(found.images, expected.images) <= 1
     np.testing.assert_allclose(found.layouts["blocks.2.norm2"], expected.layouts["blocks.2.norm2"], rtol=0, atol=1e-5)
 
 
 def test_calling_gives_pictures_of_pil(pipe):
     pictures = pipe(["dog"], 2, seed=3)
     assert [(p.mode, p.size) for p in pictures] == [("RGB", (32, 32))] * 2
-    assert np.array_equal(np.stack(pictures), pipe.draw(["dog"], 2, seed=3).pictures)
+    assert np.array_equal(np.stack(pictures), pipe.draw(["dog"], 2, seed=3).images)
 
 
 def test_one_picture_of_each_class_by_default(pipe):
@@ -133,7 +133,7 @@ def test_a_label_is_a_name_or_an_index_and_a_name_wins(label, index, pipe):
 
 
 def test_the_label_changes_the_picture(pipe):
-    first, second = (pipe.draw([label], seed=1).pictures for label in ("cat", "dog"))
+    first, second = (pipe.draw([label], seed=1).images for label in ("cat", "dog"))
     assert largest_difference(first, second) > 5
 
 
@@ -177,33 +177,33 @@ def test_layouts_sum_to_one_and_differ_between_pictures(pipe):
 def test_layouts_are_made_on_request_only_and_do_not_change_the_pictures(pipe):
     plain, with_layouts = pipe.draw(), pipe.draw(with_layouts=True)
     assert plain.layouts == {}
-    assert np.array_equal(plain.pictures, with_layouts.pictures)
+    assert np.array_equal(plain.images, with_layouts.images)
 
 
 def test_an_interpolation_begins_and_ends_with_the_pictures_of_its_labels(pipe):
     drawn = pipe.interpolate("cat", 2, frames=5, rows=3, seed=7)
-    assert drawn.pictures.shape == (3, 5, 32, 32, 3)
+    assert drawn.images.shape == (3, 5, 32, 32, 3)
     assert drawn.labels == (0, 2)
     assert drawn.shares.tolist() == [0, 0.25, 0.5, 0.75, 1]
     assert drawn.layouts == {}
     for frame, label in ((0, "cat"), (-1, "dog")):
-        assert largest_difference(drawn.pictures[:, frame], pipe.draw([label], 3, seed=7).pictures) <= 1
+        assert largest_difference(drawn.images[:, frame], pipe.draw([label], 3, seed=7).images) <= 1
 
 
 def test_an_interpolation_mixes_gains_and_biases_linearly(pipe):
     """A class whose tables are the mean of two others' draws the frame half way between them."""
-    half_way = pipe.interpolate("cat", "dog", frames=3, rows=2, seed=1).pictures[:, 1]
+    half_way = pipe.interpolate("cat", "dog", frames=3, rows=2, seed=1).images[:, 1]
     with torch.no_grad():
         for module in pipe.generator.modules():
             if isinstance(module, torch.nn.Embedding):
                 module.weight[1] = (module.weight[0] + module.weight[2]) / 2
-    assert largest_difference(half_way, pipe.draw([1], 2, seed=1).pictures) <= 1
-    assert largest_difference(half_way, pipe.draw(["cat"], 2, seed=1).pictures) > 5
+    assert largest_difference(half_way, pipe.draw([1], 2, seed=1).images) <= 1
+    assert largest_difference(half_way, pipe.draw(["cat"], 2, seed=1).images) > 5
 
 
 def test_an_interpolation_between_a_class_and_itself_stays_there(pipe):
     drawn = pipe.interpolate("dog", "dog", frames=3, rows=1)
-    assert largest_difference(drawn.pictures[0], pipe.draw(["dog"], 1).pictures[[0, 0, 0]]) <= 1
+    assert largest_difference(drawn.images[0], pipe.draw(["dog"], 1).images[[0, 0, 0]]) <= 1
 
 
 def test_the_layouts_of_an_interpolation_belong_to_its_frames(pipe, monkeypatch):
@@ -230,8 +230,8 @@ def test_an_interpolation_that_makes_no_sense_is_refused(named, part, pipe):
 
 
 def test_a_generator_in_training_mode_is_put_into_eval_mode(pipe):
-    before = pipe.draw().pictures
-    assert np.array_equal(ClassConditionalPipeline(pipe.generator.train()).draw().pictures, before)
+    before = pipe.draw().images
+    assert np.array_equal(ClassConditionalPipeline(pipe.generator.train()).draw().images, before)
 
 
 def test_a_model_without_class_names_names_them_by_number():
@@ -346,7 +346,7 @@ def test_a_stream_gives_the_pictures_of_draw_one_by_one(pipe, monkeypatch):
     stream = pipe.stream(["dog", 0], 10, seed=3)
     for number, (picture, label) in enumerate(stream):
         assert label == drawn.labels[number]
-        assert np.array_equal(picture, drawn.pictures[number])
+        assert np.array_equal(picture, drawn.images[number])
         assert sum(made) <= number // 4 * 4 + 4  # no more is drawn than is asked for
     assert number == 9
 
@@ -362,8 +362,8 @@ def test_truncated_noise_is_the_quantile_of_the_cut_off_normal_distribution():
 
 
 def test_truncation_changes_the_pictures_little_by_little(pipe):
-    whole, slightly, much = (pipe.draw(["cat"], 4, truncation=limit).pictures for limit in (None, 4.0, 0.2))
-    assert np.array_equal(whole, pipe.draw(["cat"], 4).pictures)
+    whole, slightly, much = (pipe.draw(["cat"], 4, truncation=limit).images for limit in (None, 4.0, 0.2))
+    assert np.array_equal(whole, pipe.draw(["cat"], 4).images)
     assert np.array_equal(much[0], np.asarray(pipe(["cat"], 4, truncation=0.2)[0]))
     assert largest_difference(whole, slightly) < largest_difference(whole, much)
     assert "truncation must be positive, got 0" in refusal(pipe.draw, ["cat"], truncation=0)
