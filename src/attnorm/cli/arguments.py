@@ -50,7 +50,8 @@ def _sets(context: Any) -> Iterable[str]:
 
 def _paths(context: Any) -> list[str]:
     """Bash offers no files where there is a completer."""
-    return [f"{path}/" if Path(path).is_dir() else path for path in sorted(glob(f"{escape(context.incomplete)}*"))]  # noqa: PTH207
+    found = sorted(glob(f"{escape(context.incomplete)}*"))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    return [f"{path}/" if Path(path).is_dir() else path for path in found]
 
 
 def _class_names(context: Any) -> Iterable[str]:
