@@ -1,4 +1,4 @@
-"""A visitor's mistakes are with_errors in a sentence on the page."""
+"""Errors as sentences on the page."""
 
 from __future__ import annotations
 
