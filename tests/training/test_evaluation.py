@@ -6,13 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from attnorm.cli import main
 from attnorm.data.builtin import load_builtin
 from attnorm.models.class_conditional import Generator
 from attnorm.training import checkpoint, evaluation, loop
 from attnorm.training.config import Evaluation
 from tests.metrics.toy import Extractor
-from tests.runs import log_of
+from tests.runs import log_of, main
 
 
 @pytest.fixture

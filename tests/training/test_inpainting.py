@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 
 from attnorm import InpaintingPipeline
-from attnorm.cli import main
 from attnorm.config import derive
 from attnorm.data.builtin import load_builtin
 from attnorm.data.dataset import ImageDataset
@@ -24,9 +23,11 @@ from tests.runs import (
     assert_same_run,
     batch_of,
     differences,
+    final,
     final_state,
     interrupt,
     log_of,
+    main,
     moved,
     run_killed,
     weights,
@@ -102,7 +103,7 @@ def test_two_processes_take_the_steps_of_one(branch, pieces, tiny_inpainting_arg
     """Penalty, criterion and all: what is drawn belongs to a place in the batch, whoever has it; what self-sampling
     draws belongs to a piece."""
     arguments = [*tiny_inpainting_arguments, *CONVERGING, "--log_every", "1", "--generator.branch.kind", branch]
-    both = run_two(lambda rank: ["-m", "attnorm", *INPAINT, str(tmp_path / "two"), *arguments])
+    both = run_two(lambda rank: ["-m", "attnorm", *final([*INPAINT, str(tmp_path / "two"), *arguments])])
     assert [process.returncode for process in both] == [0, 0], both[0].stderr
     assert main([*INPAINT, str(tmp_path / "one"), *arguments, "--accumulation", pieces]) == 0
     one, two = log_of(tmp_path / "one"), log_of(tmp_path / "two")
