@@ -12,8 +12,7 @@ import torch
 from attnorm.app.images import entity_key, figures, for_screen, shares_of
 from attnorm.app.painting import layout_of
 from attnorm.errors import UserError
-from attnorm.metrics.layout import layout_usage
-from attnorm.metrics.regions import RegionSummary, record_regions
+from attnorm.metrics.layout import RegionStatistics, layout_usage, record_regions
 from attnorm.pipelines.class_conditional import ClassConditionalPipeline, Generated
 from attnorm.pipelines.inpainting import NATIVE_SIDE, InpaintingPipeline
 from attnorm.plots import colour_layout, enlarge, entity_colours, interpolation_frames, label_grid
@@ -36,13 +35,13 @@ class Film(NamedTuple):
 
 
 class LayerView(NamedTuple):
-    """image: (h, w, 3) uint8 as the network saw it. layout: (n, h', w'). summary: the statistics of the features by
-    region. report: a sentence about the layout.
+    """image: (h, w, 3) uint8 as the network saw it. layout: (n, h', w'). regions: the statistics of the features
+    inside each region. report: a sentence about the layout.
     """
 
     image: np.ndarray
     layout: np.ndarray
-    summary: RegionSummary
+    regions: RegionStatistics
     report: str
 
 
@@ -117,7 +116,7 @@ def view_layer(pipe: InpaintingPipeline, image: np.ndarray) -> LayerView:
         f"{count} entities; sharpness {usage.sharpness:.2f} (1 is hard, {1 / count:.2f} uniform); "
         f"{usage.effective_entities:.1f} effective entities"
     )
-    return LayerView(for_screen(image, NATIVE_SIDE), layout, moments.summary(), report)
+    return LayerView(for_screen(image, NATIVE_SIDE), layout, moments.statistics(), report)
 
 
 def maps(layout: np.ndarray) -> tuple[str, float]:

@@ -33,7 +33,7 @@ def contact_sheet(
     from attnorm.data.builtin import example_images
     from attnorm.data.masks import Masks
     from attnorm.files import check_output
-    from attnorm.metrics.inpainting import HOLES, composite
+    from attnorm.metrics.inpainting import MASKS, composite
     from attnorm.pipelines import ClassConditionalPipeline
     from attnorm.pipelines.inpainting import InpaintingPipeline
     from attnorm.plots.grids import BACKGROUND, caption, framed, stack
@@ -59,7 +59,7 @@ def contact_sheet(
 
     inpainting = InpaintingPipeline.from_pretrained(inpainter, device=device)
     size = inpainting.generator.config.image_size
-    image, mask = example_images(size, 1), Masks(HOLES["centre"], (size, size)).batch(seed, range(1))
+    image, mask = example_images(size, 1), Masks(MASKS["centre"], (size, size)).batch(seed, range(1))
     stages = inpainting.stages(image, mask)
     completed = {"input": with_holes(image, mask), "completed": composite(image, stages.refined, mask)}
     sheet = inpainting_sheet(completed, [""], next(iter(stages.layouts.values()), None))

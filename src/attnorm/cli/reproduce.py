@@ -56,7 +56,6 @@ def reproduce(
     """
     from attnorm.data.builtin import BUILTIN
     from attnorm.data.loading import check_exists
-    from attnorm.data.progress import report
     from attnorm.files import check_folder, output_file
     from attnorm.metrics.features import load_extractor
     from attnorm.reproduction.paper import TABLES
@@ -100,8 +99,7 @@ def reproduce(
     )
     runs = list(plan.runs())
     if plan.extractor and not all(plan.is_measured(run, plan.config(name, seed).steps) for name, seed, run in runs):
-        with report() as progress:  # a problem with the network shows now, not after days of training
-            load_extractor(plan.extractor, progress=progress)
+        load_extractor(plan.extractor)  # a problem with the network shows now, not after days of training
     page = out / f"{table}.md"
 
     def write() -> None:

@@ -82,10 +82,9 @@ def joined(device: str) -> Iterator[Processes]:
     try:
         distributed.init_process_group("nccl" if on_cuda else "gloo")
     except (RuntimeError, ValueError) as error:
-        place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"the processes cannot connect at {place} ({str(error).strip().splitlines()[0]}): start them with torchrun,"
-            " and check that all are started, can reach that machine, and that nothing else uses the port"
+            f"the processes cannot connect ({reason}): start them with torchrun, all with one port"
         ) from error
     try:
         yield Processes(torch.device(device), *rank_and_count())
@@ -120,20 +119,10 @@ def main_first() -> Iterator[None]:
 
 
 def check_alike(facts: Mapping[str, Any], remedy: str) -> None:
-    """Refuses to go on if the processes of a group differ. All must call it together.
-
-    Args:
-        facts: what must be the same in all processes, by readable names.
-        remedy: what to do about a difference.
-
-    Raises:
-        UserError: in all processes alike, with the first difference.
-    """
-    _, count = rank_and_count()
-    if count == 1:
-        return
-    every = [dict[str, Any]() for _ in range(count)]
-    distributed.all_gather_object(every, dict(facts))
+    """Raises a UserError in all processes if a fact, by its readable name, differs between them."""
+    every = [dict(facts)] * rank_and_count()[1]
+    if len(every) > 1:
+        distributed.all_gather_object(every, every[0])
     for rank, other in enumerate(every):
         for name, first in every[0].items():
             if first != other[name]:
@@ -143,15 +132,10 @@ def check_alike(facts: Mapping[str, Any], remedy: str) -> None:
                 )
 
 
-def anywhere(condition: bool) -> bool:
-    """Whether it holds in any process; the same answer in all of them."""
-    if rank_and_count()[1] == 1:
-        return condition
-    return bool(add_up(torch.tensor(int(condition))).item())
-
-
 def add_up(value: Tensor) -> Tensor:
     """The sum of all processes' values, on the device of this one's."""
+    if rank_and_count()[1] == 1:
+        return value
     total = _for_exchange(value)
     distributed.all_reduce(total)
     return total.to(value.device)

@@ -64,20 +64,17 @@ def save_curves(panels: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
             axes.legend()
 
 
-def save_region_chart(summary: Any, path: Path, title: str) -> None:
-    """Draws standard deviation and mean of the features inside each region; `summary` is a `RegionSummary`."""
-    share, mean, std, soft = (
-        t.numpy() for t in (summary.argmax.share, summary.argmax.mean, summary.argmax.std, summary.weighted.std)
-    )
+def save_region_chart(regions: Any, path: Path, title: str) -> None:
+    """Draws standard deviation and mean of the features inside each region; `regions` are `RegionStatistics`."""
+    share, mean, std = (t.numpy() for t in (regions.share, regions.mean, regions.std))
     entities, colours = np.arange(len(share)), entity_colours(len(share)) / 255
     with chart(path, max(6.0, 0.42 * len(share) + 1.5), 5.2) as figure:
         spread, centre = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
-        spread.bar(entities, std, color=colours, edgecolor="0.2", label="inside the region (argmax)")
-        spread.plot(entities, soft, "o", color="black", mfc="white", label="inside the region (weighted)")
-        spread.axhline(summary.std, color="0.3", linestyle="--", label="whole map")
+        spread.bar(entities, std, color=colours, edgecolor="0.2", label="inside the region")
+        spread.axhline(regions.map_std, color="0.3", linestyle="--", label="whole map")
         spread.set(title=title, ylabel="standard deviation", ylim=(0, None))
         centre.errorbar(entities, mean, std, fmt="o", color="0.3", capsize=2)
-        centre.axhline(summary.mean, color="0.3", linestyle="--")
+        centre.axhline(regions.map_mean, color="0.3", linestyle="--")
         centre.set(ylabel="mean ± deviation", xlabel="entity, with its share of all pixels")
         centre.set_xticks(entities, [f"{entity}\n{part:.0%}" for entity, part in enumerate(share)])
-        figure.legend(loc="outside upper center", ncols=3)
+        figure.legend(loc="outside upper center", ncols=2)

@@ -10,8 +10,8 @@ from typing import Any
 from attnorm.config import differences
 from attnorm.errors import UserError
 from attnorm.metrics.evaluation import PER_CLASS
-from attnorm.metrics.inpainting import HOLES
-from attnorm.metrics.records import HEADS, InpaintingRecord, Result, markdown
+from attnorm.metrics.inpainting import MASKS
+from attnorm.metrics.records import HEADS, Record, markdown
 from attnorm.presets import get_preset
 from attnorm.reproduction.paper import CLASSES, NAMES
 from attnorm.reproduction.runs import Reproduction, commands
@@ -44,9 +44,9 @@ def write_report(plan: Reproduction) -> str:
     return "\n".join(lines)
 
 
-def _found(plan: Reproduction) -> dict[str, list[list[Result]]]:
+def _found(plan: Reproduction) -> dict[str, list[list[Record]]]:
     """The results of every finished run, by system."""
-    found: dict[str, list[list[Result]]] = {system: [] for system in plan.paper.printed}
+    found: dict[str, list[list[Record]]] = {system: [] for system in plan.paper.printed}
     for system, seed, run in plan.runs():
         results = plan.results(run, plan.config(system, seed).steps)
         if results is not None:
@@ -54,7 +54,7 @@ def _found(plan: Reproduction) -> dict[str, list[list[Result]]]:
     return found
 
 
-def _by_system(plan: Reproduction, found: dict[str, list[list[Result]]]) -> str:
+def _by_system(plan: Reproduction, found: dict[str, list[list[Record]]]) -> str:
     measured = next((runs[0] for runs in found.values() if runs), None)
     ours = [_title(result) for result in measured] if measured else list(plan.paper.metrics)
     rows = [["system", *(f"{column}, paper" for column in plan.paper.columns), *ours, "seeds"]]
@@ -69,10 +69,12 @@ def _by_system(plan: Reproduction, found: dict[str, list[list[Result]]]) -> str:
     return markdown(rows)
 
 
-def _by_class(plan: Reproduction, found: dict[str, list[list[Result]]]) -> str:
+def _by_class(plan: Reproduction, found: dict[str, list[list[Record]]]) -> str:
     """A row per class: the paper's eight at its scale, else all."""
     systems = list(plan.paper.printed)
-    by_class = {system: [results[0].details["by_class"] for results in found[system]] for system in systems}
+    by_class: dict[str, list[Any]] = {
+        system: [results[0].details["by_class"] for results in found[system]] for system in systems
+    }
     names = next((list(runs[0]) for runs in by_class.values() if runs), [])
     if any(set(one) != set(names) for runs in by_class.values() for one in runs):
         raise UserError(f"the runs in {plan.out} were measured on other classes each: measure them on the same data")
@@ -88,31 +90,33 @@ def _by_class(plan: Reproduction, found: dict[str, list[list[Result]]]) -> str:
 
 def _by_fill(plan: Reproduction) -> str:
     """A row a system, one for its coarse stage alone, and one for each fill without a network; both kinds of hole."""
-    columns = [(kind, figure) for kind in HOLES for figure in plan.paper.metrics]
+    columns = [(kind, figure) for kind in MASKS for figure in plan.paper.metrics]
     heads = [f"{HEADS[figure]}, {kind}" for kind, figure in columns]
     rows = [["system", *(f"{column}, paper" for column in plan.paper.columns), *heads, "seeds"]]
 
-    def row(name: str, printed: Sequence[float | None], records: Sequence[InpaintingRecord], way: str) -> list[str]:
+    def row(name: str, printed: Sequence[float | None], runs: Sequence[dict[str, Record]], way: str) -> list[str]:
         paper = [MISSING if value is None else f"{value:g}" for value in printed]
         ours = [
-            _mean([record.figures[kind][way][figure].mean for record in records if way in record.figures[kind]])
+            _mean([records[f"{kind}/{way}"].values[figure] for records in runs if f"{kind}/{way}" in records])
             for kind, figure in columns
         ]
-        return [name, *paper, *ours, f"{len(records)} of {len(plan.seeds)}"]
+        return [name, *paper, *ours, f"{len(runs)} of {len(plan.seeds)}"]
 
     nothing = [None] * len(plan.paper.columns)
-    first: list[InpaintingRecord] = []
+    first: list[dict[str, Record]] = []
     for system, printed in plan.paper.printed.items():
         found = [
-            plan.inpainting_record(run, plan.config(one, seed).steps) for one, seed, run in plan.runs() if one == system
+            plan.inpainting_records(run, plan.config(one, seed).steps)
+            for one, seed, run in plan.runs()
+            if one == system
         ]
-        records = [record for record in found if record is not None]
-        first = first or records[:1]
-        rows.append(row(NAMES[system], printed, records, "refined"))
-        rows.append(row(f"{NAMES[system]}, coarse stage alone", nothing, records, "coarse"))
-    for record in first:  # what no network makes is the same for all of them
-        ways = dict.fromkeys(way for kind in record.figures.values() for way in kind if way not in OF_NETWORKS)
-        rows += [[*row(way, nothing, [record], way)[:-1], ""] for way in ways]
+        runs = [records for records in found if records is not None]
+        first = first or runs[:1]
+        rows.append(row(NAMES[system], printed, runs, "refined"))
+        rows.append(row(f"{NAMES[system]}, coarse stage alone", nothing, runs, "coarse"))
+    for records in first:  # what no network makes is the same for all of them
+        ways = dict.fromkeys(name.partition("/")[2] for name in records)
+        rows += [[*row(way, nothing, [records], way)[:-1], ""] for way in ways if way not in OF_NETWORKS]
     return markdown(rows)
 
 
@@ -135,7 +139,7 @@ def _comparability(plan: Reproduction) -> str:
     return f"**Do not compare our numbers with the paper's**: ours have {', '.join(different)}."
 
 
-def _title(result: Result) -> str:
+def _title(result: Record) -> str:
     return f"{result.metric} {'↓' if result.better == 'lower' else '↑'}"
 
 
@@ -180,7 +184,7 @@ def _protocol(plan: Reproduction) -> list[str]:
     """How the generators are measured: the paper states the number of pictures only, its sources some of the rest."""
     measured = next((results[0].protocol for runs in _found(plan).values() for results in runs), None)
     if measured is not None:
-        real: str | int = measured.num_real
+        real: str | int = measured.settings["num_real"]
     else:
         real = "all" if plan.size.num_real == 0 else plan.num if plan.size.num_real is None else plan.size.num_real
     count = _class_count(plan)

@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 from attnorm.config import derive, differences
 from attnorm.errors import UserError
-from attnorm.metrics.inpainting import HOLES
-from attnorm.metrics.records import InpaintingRecord, Result, read_record, read_results
-from attnorm.metrics.registry import find_metrics
+from attnorm.metrics.evaluation import find_metrics
+from attnorm.metrics.inpainting import MASKS
+from attnorm.metrics.records import Record, read_records
 from attnorm.presets import get_preset
 from attnorm.reproduction.curves import save_run_curves
 from attnorm.reproduction.paper import CLASSES, TABLES, PaperTable, Scale
@@ -113,7 +113,7 @@ class Reproduction:
         parts = [*self.paper.metrics, Path(self.extractor).stem, f"n{self.num}", *real, *frequencies, *by_class]
         return run / "metrics" / f"{'-'.join(parts)}.json"
 
-    def results(self, run: Path, steps: int) -> list[Result] | None:
+    def results(self, run: Path, steps: int) -> list[Record] | None:
         """The figures of a finished run in the order of the table's metrics, None if they are not there yet.
 
         Raises:
@@ -122,29 +122,28 @@ class Reproduction:
         path = self.record_path(run)
         if not path.is_file():
             return None
-        results = read_results(path)
+        results = read_records(path)
         if not results or results[0].protocol.step != steps:
             return None
         self._check_results(path, results)
         return results
 
-    def inpainting_record(self, run: Path, steps: int) -> InpaintingRecord | None:
-        """What was measured of a finished inpainting run, None if it is not there yet; raises as `results` does."""
+    def inpainting_records(self, run: Path, steps: int) -> dict[str, Record] | None:
+        """What was measured of a finished inpainting run by name, None if it is not there yet; raises as `results`."""
         path = self.record_path(run)
-        record = read_record(path) if path.is_file() else None
-        if record is None or record.protocol.step != steps:
+        records = {one.metric: one for one in read_records(path)} if path.is_file() else {}
+        if not records or next(iter(records.values())).protocol.step != steps:
             return None
-        for kind in HOLES:
-            ways = record.figures.get(kind, {})
-            if "refined" not in ways or not all(set(self.paper.metrics) <= figures.keys() for figures in ways.values()):
-                raise self._other_figures(path)
-        return record
+        has_all = all(set(self.paper.metrics) <= one.values.keys() for one in records.values())
+        if not has_all or not {f"{kind}/refined" for kind in MASKS} <= records.keys():
+            raise self._other_figures(path)
+        return records
 
     def is_measured(self, run: Path, steps: int) -> bool:
-        found = self.inpainting_record if self.paper.task == "inpainting" else self.results
+        found = self.inpainting_records if self.paper.task == "inpainting" else self.results
         return found(run, steps) is not None
 
-    def _check_results(self, path: Path, results: Sequence[Result]) -> None:
+    def _check_results(self, path: Path, results: Sequence[Record]) -> None:
         metrics = find_metrics(self.paper.metrics)
         if len(results) != len(metrics):
             raise self._other_figures(path)
@@ -153,7 +152,7 @@ class Reproduction:
             if metric.by_class:
                 same = result.details.get("per_class") == self.images_per_class and result.details.get("by_class")
             else:
-                same = result.protocol.num_fake == self.num
+                same = result.protocol.num == self.num
             if not (named and same):
                 raise self._other_figures(path)
 

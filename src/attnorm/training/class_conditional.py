@@ -17,7 +17,7 @@ from attnorm.config import derive
 from attnorm.data.dataset import ImageDataset
 from attnorm.layers import orthogonal_loss
 from attnorm.metrics.distributed import Processes
-from attnorm.metrics.layout import record_layouts, usage_figures
+from attnorm.metrics.layout import record_layouts, usage
 from attnorm.models.class_conditional import (
     Discriminator,
     DiscriminatorConfig,
@@ -288,4 +288,4 @@ def _usage_of(
 ) -> dict[str, float]:
     with torch.no_grad(), context, record_layouts(network) as layouts:
         network.forward(first, labels)  # its own forward: a compiled one would not see who looks on
-    return usage_figures(name, layouts)
+    return usage(name, layouts)
