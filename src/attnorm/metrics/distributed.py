@@ -136,24 +136,14 @@ def add_up(value: Tensor) -> Tensor:
     """The sum of all processes' values, on the device of this one's."""
     if rank_and_count()[1] == 1:
         return value
-    total = _for_exchange(value)
+    total = value.to("cuda" if distributed.get_backend() == "nccl" else "cpu", copy=True)
     distributed.all_reduce(total)
     return total.to(value.device)
 
 
 def gather_rows(rows: Tensor) -> Tensor:
     """The rows (n, …) of all processes, each with its own n, in the order of their ranks; on the CPU."""
-    rows = _for_exchange(rows)
-    counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(rank_and_count()[1])]
-    distributed.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
-    most = int(max(count.item() for count in counts))
-    padded = rows.new_zeros((most, *rows.shape[1:]))
-    padded[: len(rows)] = rows
-    parts = [torch.empty_like(padded) for _ in counts]
-    distributed.all_gather(parts, padded)
-    return torch.cat([part[: int(count.item())] for part, count in zip(parts, counts, strict=True)]).cpu()
-
-
-def _for_exchange(value: Tensor) -> Tensor:
-    """A copy on a device that the group's backend can use."""
-    return value.to("cuda" if distributed.get_backend() == "nccl" else "cpu", copy=True)
+    parts = [rows.cpu()] * rank_and_count()[1]
+    if len(parts) > 1:
+        distributed.all_gather_object(parts, parts[0])
+    return torch.cat(parts)

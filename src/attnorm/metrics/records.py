@@ -67,7 +67,7 @@ class Record(Frozen, allow_inf_nan=True, ser_json_inf_nan="strings"):
     )
 
 
-class _Records(RootModel[list[Record]]):
+class _Records(RootModel[list[Record]], ser_json_inf_nan="strings"):
     pass
 
 
