@@ -42,12 +42,11 @@ def test_regions_are_printed_drawn_and_written_as_the_same_numbers(finished_run,
     assert record["labels"] == [0, 1, 2]
     whole, *regions = record["regions"]
     assert [row["region"] for row in record["regions"]] == ["whole map", 0, 1, 2, 3]
-    for way in ("argmax", "weighted"):
-        assert sum(row[f"share_{way}"] for row in regions) == pytest.approx(1)
-        assert 0 < record["variance_within_regions"][way] <= 1
+    assert sum(row["share"] for row in regions) == pytest.approx(1)
+    assert 0 < record["variance_within_regions"] <= 1
     lines = out.splitlines()
     assert lines[1].split()[:2] == ["whole", "map"]
-    assert f"{whole['std_weighted']:.3f}" in lines[1]
+    assert f"{whole['std']:.3f}" in lines[1]
     assert lines[-1] == f"{chart}, {chart.with_suffix('.json')}"
 
 
@@ -61,8 +60,8 @@ def test_regions_without_pixels_have_no_numbers(finished_run, tmp_path, output, 
     out = output("visualize", finished_run, "--count", "2", "--regions", tmp_path / "r.png").out
     record = json.loads((tmp_path / "r.json").read_text())  # valid JSON: no NaN
     row = record["regions"][3]
-    assert (row["share_argmax"], row["mean_argmax"], row["std_weighted"]) == (0, None, None)
-    assert out.splitlines()[4].split() == ["2", "0.000", "-", "-", "0.000", "-", "-"]
+    assert (row["share"], row["mean"], row["std"]) == (0, None, None)
+    assert out.splitlines()[4].split() == ["2", "0.000", "-", "-"]
 
 
 def test_sheet_and_regions_may_be_asked_for_together(finished_run, tmp_path, output):

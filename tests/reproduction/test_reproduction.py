@@ -12,7 +12,7 @@ import pytest
 from attnorm.cli import main
 from attnorm.config import to_yaml
 from attnorm.errors import UserError
-from attnorm.metrics.records import Protocol, Result, write_results
+from attnorm.metrics.records import Protocol, Record, write_records
 from attnorm.reproduction import runs
 from attnorm.reproduction.paper import CLASSES, NAMES, SCALES, TABLES
 from attnorm.reproduction.report import write_report
@@ -43,21 +43,17 @@ def results_of(plan, values, names=NAMES_OF_CLASSES):
         step=5,
         data="digits",
         split="digits",
-        num_real=40,
-        num_fake=plan.num,
-        frequencies="data",
+        num=plan.num,
         seed=0,
+        settings={"num_real": 40},
     )
     details = {"by_class": dict(zip(names, (1.0, 2.0), strict=True)), "per_class": plan.images_per_class}
     return [
-        Result(
+        Record(
             metric=f"{'intra-fd' if key == 'intra' else key}-toy-40",
             values={"mean": value},
             better="higher" if key == "is" else "lower",
             details=details,
-            extractor="toy",
-            extractor_fingerprint="0",
-            resizer="none",
             protocol=protocol,
         )
         for key, value in zip(plan.paper.metrics, values, strict=True)
@@ -82,7 +78,7 @@ def pretended(plan, monkeypatch):
             config = plan.config(system, seed).model_copy(update={"precision": "bf16"}).for_classes(NAMES_OF_CLASSES)
             (run / "config.yaml").write_text(to_yaml(config))
         elif not code:
-            write_results(results_of(plan, (2.0 + seed, 30.0)), plan.record_path(run))
+            write_records(results_of(plan, (2.0 + seed, 30.0)), plan.record_path(run))
         return code
 
     monkeypatch.setattr(runs, "_call", call)
@@ -165,7 +161,7 @@ def test_a_seed_that_diverged_is_said_and_the_table_goes_on(lost, plan, pretende
     def measured():
         for system, seed, run in plan.runs():
             if system == "an-gan" and seed in lost and plan.record_path(run).is_file():
-                write_results(results_of(plan, (math.nan, 30.0)), plan.record_path(run))
+                write_records(results_of(plan, (math.nan, 30.0)), plan.record_path(run))
         write_report(plan)
 
     assert make_runs(plan, lambda sentence: None, measured) == 0
@@ -176,7 +172,7 @@ def test_a_seed_that_diverged_is_said_and_the_table_goes_on(lost, plan, pretende
 def test_of_one_seed_that_diverged_the_table_has_nan(plan):
     one = replace(plan, seeds=(0,))
     for _, _, run in one.runs():
-        write_results(results_of(one, (math.nan, math.inf)), one.record_path(run))
+        write_records(results_of(one, (math.nan, math.inf)), one.record_path(run))
     rows = [line for line in write_report(one).splitlines() if line.endswith("| 1 of 1 |")]
     assert len(rows) == len(one.paper.printed)
     assert all([cell.strip() for cell in row.split("|")[4:6]] == ["nan", "nan"] for row in rows)
@@ -188,7 +184,7 @@ def test_a_class_whose_figure_is_not_finite_is_in_table_2(plan):
         for _, seed, run in by_class.runs():
             results = results_of(by_class, (math.nan,))
             results[0].details["by_class"] = {"cat": math.nan if seed == 0 else 3.0, "dog": 2.0}
-            write_results(results, by_class.record_path(run))
+            write_records(results, by_class.record_path(run))
         for row, cell in zip(write_report(by_class).splitlines()[4:6], cells, strict=True):
             assert [one.strip() for one in row.split("|")[5:8]] == [cell] * 3
 
@@ -196,7 +192,7 @@ def test_a_class_whose_figure_is_not_finite_is_in_table_2(plan):
 def test_table_2_is_by_class(plan, pretended):
     by_class = replace(plan, table="table2", seeds=(0,))
     for _, _, run in by_class.runs():
-        write_results(results_of(by_class, (7.0,)), by_class.record_path(run))
+        write_records(results_of(by_class, (7.0,)), by_class.record_path(run))
     lines = write_report(by_class).splitlines()
     assert [cell.strip() for cell in lines[4].split("|")[1:-1]] == ["cat", "–", "–", "–", "1", "1", "1"]
 
@@ -217,7 +213,7 @@ OTHERS = {
         results[2],
     ],
     "another number of images": lambda results: [
-        changed(results[0], protocol=changed(results[0].protocol, num_fake=30)),
+        changed(results[0], protocol=changed(results[0].protocol, num=30)),
         *results[1:],
     ],
 }
@@ -228,10 +224,10 @@ def test_a_record_of_other_figures_is_named_before_anything_is_done(name, plan, 
     made, _ = pretended
     table = replace(plan, table="table1", seeds=(0,))
     for _, _, run in table.runs():
-        write_results(results_of(table, (1.0, 2.0, 3.0)), table.record_path(run))
+        write_records(results_of(table, (1.0, 2.0, 3.0)), table.record_path(run))
     assert "1 of 1" in write_report(table)
     path = table.record_path(list(table.runs())[2][2])
-    write_results(OTHERS[name](results_of(table, (1.0, 2.0, 3.0))), path)
+    write_records(OTHERS[name](results_of(table, (1.0, 2.0, 3.0))), path)
     options = ["--data", "digits", "--steps", "5", "--num", "40", "--device", "cpu", "--out", str(plan.out)]
     assert main(["reproduce", "table1", *options]) == 2
     err = capsys.readouterr().err
@@ -244,7 +240,7 @@ def test_classes_that_are_not_the_same_for_all_runs_are_refused(plan):
     by_class = replace(plan, table="table2")
     for _, seed, run in by_class.runs():
         names = ("cat", "dog") if seed else ("cat", "cow")
-        write_results(results_of(by_class, (7.0,), names), by_class.record_path(run))
+        write_records(results_of(by_class, (7.0,), names), by_class.record_path(run))
     with pytest.raises(UserError, match="measured on other classes each"):
         write_report(by_class)
 
@@ -254,7 +250,7 @@ def test_table_2_measures_and_shows_the_papers_classes_at_its_scale(plan):
     for _, _, run in by_class.runs():
         results = results_of(by_class, (7.0,))
         results[0].details["by_class"] = {f"class {number}": float(number) for number in CLASSES}
-        write_results(results, by_class.record_path(run))
+        write_records(results, by_class.record_path(run))
     report = write_report(by_class)
     rows = [line for line in report.splitlines() if line.startswith("| class ")][1:]
     assert [row.split("|")[1].strip() for row in rows] == [f"class {number}" for number in CLASSES]
@@ -304,7 +300,7 @@ def test_a_network_of_the_metrics_that_is_not_there_is_refused_before_any_traini
     make_runs(plan, lambda sentence: None, lambda: None)
     measured = replace(plan, extractor=extractor)
     for _, _, run in measured.runs():
-        write_results(results_of(measured, (2.0, 30.0)), measured.record_path(run))
+        write_records(results_of(measured, (2.0, 30.0)), measured.record_path(run))
     assert main(command) == 0  # where all is measured, nothing needs it
 
 
