@@ -45,7 +45,7 @@ def test_a_region_chart_names_what_it_shows(tmp_path):
 
 @pytest.mark.parametrize("name", ["chart", "chart.xyz", "chart.csv"])
 def test_another_format_is_refused(name, tmp_path):
-    with pytest.raises(UserError, match=r"must end in a format such as \.png"):
+    with pytest.raises(UserError, match=r"must end in \.png"):
         plots.save_region_chart(regions(), tmp_path / name, "x")
     assert list(tmp_path.iterdir()) == []
 
