@@ -51,7 +51,6 @@ def reproduce(
     """
     from attnorm.data.builtin import BUILTIN
     from attnorm.data.loading import check_exists
-    from attnorm.data.progress import report
     from attnorm.files import check_folder
     from attnorm.metrics.features import load_extractor
     from attnorm.reproduction.paper import TABLES
@@ -85,8 +84,7 @@ def reproduce(
         protocol={name: value for name, value in protocol.items() if value is not None},
     )
     if not paper.is_inpainting and not all(plan.values(*run) for run in plan.runs()):
-        with report() as progress:  # a wrong path is reported now, not after days of training
-            load_extractor(plan.options()["extractor"], progress=progress)
+        load_extractor(plan.options()["extractor"])  # a wrong path is reported now, not after days of training
     code = make_runs(plan, lambda line: print(line, flush=True), lambda: save_report(plan))
     path = save_report(plan)
     print(path.read_text(encoding="utf-8"))

@@ -76,13 +76,13 @@ class Reproduction:
         if not path.is_file():
             return None
         records = read_records(path)
-        values: dict[str, Any] = {one.metric: next(iter(one.values.values())) for one in records}
+        values: Any = {one.metric: next(iter(one.values.values())) for one in records}
         if self.paper.is_inpainting:
             refined = {one.metric.removesuffix("/refined"): one.values for one in records if "/refined" in one.metric}
             names = self.paper.metrics.items()
             values = {f"{name}, {masks}": metrics[key] for masks, metrics in refined.items() for key, name in names}
         elif self.table == "table2":
-            values = dict(records[0].details["by_class"])
+            values = records[0].details["by_class"]
         step = records[0].protocol.step
         return values if step == self.config(system, seed).steps else None
 
