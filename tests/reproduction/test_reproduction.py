@@ -194,7 +194,7 @@ def test_a_command_ends_with_its_own_code_sigterm_is_passed_on_and_ctrl_c_is_lef
 def test_an_extractor_that_is_missing_is_refused_before_any_training(plan, calls, capsys):
     command = ["reproduce", "table4", "--data", "digits", "--steps", "5", "--out", str(plan.out)]
     assert main([*command, "--extractor", "gone.pt"]) == 2
-    assert "cannot read gone.pt" in capsys.readouterr().err
+    assert "there is no file gone.pt" in capsys.readouterr().err
     assert calls[0] == [] and list(plan.out.iterdir()) == []
 
 
