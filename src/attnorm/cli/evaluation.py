@@ -29,7 +29,7 @@ from attnorm.metrics.features import load_extractor
 from attnorm.metrics.fills import has_opencv, mean_colour, telea
 from attnorm.metrics.inpainting import HOLES, Truths, composite, measure_fills
 from attnorm.metrics.registry import find_metrics
-from attnorm.models.inpainting import LARGEST_PICTURE
+from attnorm.models.inpainting import LARGEST_IMAGE
 from attnorm.models.pretrained import find_model, step_of
 from attnorm.pipelines.class_conditional import ClassConditionalPipeline, check_count
 from attnorm.pipelines.inpainting import SMALLEST_SIDE, InpaintingPipeline
@@ -264,8 +264,8 @@ def _truths(options: Options, weights: Weights, pipe: InpaintingPipeline, data: 
     """The validation images."""
     network, config = pipe.generator.config, weights.config
     side = options.size or network.image_size
-    if not SMALLEST_SIDE <= side <= LARGEST_PICTURE or side % network.stride:
-        bounds = f"from {SMALLEST_SIDE} to {LARGEST_PICTURE}"
+    if not SMALLEST_SIDE <= side <= LARGEST_IMAGE or side % network.stride:
+        bounds = f"from {SMALLEST_SIDE} to {LARGEST_IMAGE}"
         raise UserError(f"--size must be a multiple of {network.stride} {bounds} for this model, got {side}")
     # A larger side shows more of the image at the scale of the training.
     dataset = weights.load(data, side if config is None else max(side, config.prepared_size))

@@ -23,7 +23,7 @@ from attnorm.metrics.distributed import Processes
 from attnorm.metrics.inpainting import HOLES, Filled, Truths, composite, example_masks, measure_fills
 from attnorm.metrics.layout import usage_figures
 from attnorm.models.inpainting import (
-    LARGEST_PICTURE,
+    LARGEST_IMAGE,
     InpaintingCritic,
     InpaintingCriticConfig,
     InpaintingGenerator,
@@ -62,7 +62,7 @@ class InpaintingConfig(AdversarialConfig):
     penalty_weight: Weight = 10.0  # lambda_gp of eq. 10
     coarse_weight: Weight = 1.0  # of the first stage's reconstruction
     discount: float = Field(1.0, gt=0, le=1)  # of the reconstruction inside the mask, by distance; CA takes 0.9
-    crop_from: int | None = Field(None, ge=1, le=2 * LARGEST_PICTURE)  # images are prepared at this side and cropped
+    crop_from: int | None = Field(None, ge=1, le=2 * LARGEST_IMAGE)  # images are prepared at this side and cropped
     val_data: str = ""  # validation images, as `data`; empty: a share of the data is held out
     val_fraction: Rate = 0.1
     val_seed: Seed = 0  # of the choice of held-out images and of the masks in them
