@@ -33,7 +33,7 @@ from attnorm.models.inpainting import LARGEST_IMAGE
 from attnorm.models.pretrained import find_model, step_of
 from attnorm.pipelines.class_conditional import ClassConditionalPipeline, check_count
 from attnorm.pipelines.inpainting import SMALLEST_SIDE, InpaintingPipeline
-from attnorm.plots.inpainting import inpainting_sheet, with_holes
+from attnorm.plots.layouts import inpainting_sheet, masked_images
 from attnorm.shipped import CONFIG_FILE
 from attnorm.training.checkpoint import latest_step
 from attnorm.training.loop import read_config
@@ -188,7 +188,7 @@ def evaluate_generator(source: str, options: Options, device: str) -> None:
     results = records.make_results(values, extractor, protocol)
     records.write_results(results, out)
     shown = evaluator.fake(draw).read(0, min(SHOWN, num)).permute(0, 2, 3, 1).numpy()
-    plots.save_picture(plots.grid(plots.enlarge(shown), COLUMNS), out.with_suffix(".png"))
+    plots.save_image(plots.grid(plots.enlarge(shown), COLUMNS), out.with_suffix(".png"))
     texts = [records.table(results), *filter(None, map(records.class_table, results))]
     _print(options, out, "\n\n".join(texts))
 
@@ -248,7 +248,7 @@ def evaluate_inpainter(source: str, options: Options, device: str) -> None:
     )
     record = records.make_inpainting_record(measured, protocol, truths.items.tolist())
     records.write_record(record, out)
-    plots.save_picture(_sheet(pipe, truths, kinds, options.seed), out.with_suffix(".png"))
+    plots.save_image(_sheet(pipe, truths, kinds, options.seed), out.with_suffix(".png"))
     about = f"{truths.count} images of {split}, {truths.size} pixels a side; mean ± deviation"
     _print(options, out, f"{records.record_table(record)}\n\n{about}")
 
@@ -284,7 +284,7 @@ def _sheet(pipe: InpaintingPipeline, truths: Truths, kinds: dict[str, MaskConfig
     shape = truths.size, truths.size
     masks = np.concatenate([Masks(kind, shape).batch(seed, range(count)) for kind in kinds.values()])
     stages = pipe.stages(original, masks)
-    columns = {"input": with_holes(original, masks)}
+    columns = {"input": masked_images(original, masks)}
     if has_opencv():
         columns["Telea"] = telea(original, masks)
     columns["coarse"] = composite(original, stages.coarse, masks)

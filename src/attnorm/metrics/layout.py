@@ -10,10 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from attnorm.layers import AttentiveNorm2d
+
+ROUNDING = 1e-6  # standard deviation of weights that do not vary
 
 
 class LayoutUsage(NamedTuple):
@@ -40,6 +43,15 @@ def usage_figures(model: str, layouts: dict[str, Tensor]) -> dict[str, float]:
         for layer, layout in layouts.items()
         for name, value in layout_usage(layout)._asdict().items()
     }
+
+
+def most_varying_entity(layouts: np.ndarray) -> int:
+    """The entity whose map varies most in all rows; layouts (rows, frames, n, h, w).
+
+    The score is the geometric mean of the rows' standard deviations: a row that is flat for all entities has no effect.
+    """
+    deviations = layouts.std((1, 3, 4), dtype=np.float64)
+    return int(np.log(deviations + ROUNDING).mean(0).argmax())
 
 
 @contextmanager

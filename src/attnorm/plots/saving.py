@@ -1,18 +1,30 @@
-"""Writes images and animations; a file is complete or absent."""
+"""Files of images, animations and charts (curves, and the statistics of regions: paper, Fig. 4)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from attnorm.errors import UserError
 from attnorm.files import output_file
+from attnorm.plots.layouts import entity_colours
 
 H264_QUALITY = "18"  # constant rate factor: visually lossless
+PANEL = (4.2, 2.7)  # inches, of a chart
+STYLE = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "0.9",
+    "legend.frameon": False,
+    "text.parse_math": False,  # names may contain dollar signs
+}
+Curve = tuple[np.ndarray, np.ndarray]  # steps (k,), values (k,)
 
 
 def require_package(package: str, what: str) -> None:
@@ -21,7 +33,7 @@ def require_package(package: str, what: str) -> None:
         raise UserError(f"{what} needs the package {package!r}: pip install 'attnorm[figures]'")
 
 
-def check_picture_name(path: Path) -> str:
+def check_image_name(path: Path) -> str:
     """Returns the image format of a file name; raises a UserError if Pillow cannot write it."""
     kind = Image.registered_extensions().get(path.suffix.lower())
     if kind not in Image.SAVE:
@@ -29,14 +41,14 @@ def check_picture_name(path: Path) -> str:
     return kind
 
 
-def save_picture(image: np.ndarray, path: Path) -> None:
+def save_image(image: np.ndarray, path: Path) -> None:
     """Writes an image (h, w, 3) uint8 in the format of the file name; raises a UserError if that is impossible."""
-    kind = check_picture_name(path)
+    kind = check_image_name(path)
     with output_file(path) as partial:
         Image.fromarray(image).save(partial, format=kind)
 
 
-def check_film_name(path: Path) -> None:
+def check_animation_name(path: Path) -> None:
     """Raises a UserError if an animation of this name cannot be written."""
     if path.suffix.lower() not in (".gif", ".mp4"):
         raise UserError(f"{path}: the name of an animation must end in .gif or .mp4")
@@ -50,10 +62,62 @@ def save_animation(frames: Sequence[np.ndarray], path: Path, fps: int = 20) -> N
     Raises:
         UserError: the name ends in neither .gif nor .mp4, PyAV is missing, or the file cannot be written.
     """
-    check_film_name(path)
+    check_animation_name(path)
     write = _write_gif if path.suffix.lower() == ".gif" else _write_mp4
     with output_file(path) as partial:
         write(frames, partial, fps)
+
+
+def check_chart_name(path: Path) -> str:
+    """Returns the format of a chart's file name; raises a UserError if it is unknown or matplotlib is missing."""
+    require_package("matplotlib", "a chart")
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in FigureCanvasBase.filetypes:
+        raise UserError(f"{path}: the name of a chart must end in a format such as .png, .svg or .pdf")
+    return kind
+
+
+@contextmanager
+def chart(path: Path, width: float, height: float) -> Iterator[Any]:
+    """A figure of this size in inches that is written to `path` when the block ends without an error."""
+    kind = check_chart_name(path)
+    from matplotlib import style
+    from matplotlib.figure import Figure  # not pyplot: no shared state, no display
+
+    with style.context(["default", STYLE]):
+        figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+        yield figure
+        with output_file(path) as partial:
+            figure.savefig(partial, format=kind)
+
+
+def save_curves(panels: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
+    """Draws one panel per metric with one curve per run; `panels` has the curves by run, by metric."""
+    with chart(path, PANEL[0] * len(panels), PANEL[1]) as figure:
+        row = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (metric, curves) in zip(row, panels.items(), strict=True):
+            for name, (steps, values) in curves.items():
+                axes.plot(steps, values, label=name)
+            axes.set(title=metric, xlabel="step")
+            axes.legend()
+
+
+def save_region_chart(summary: Any, path: Path, title: str) -> None:
+    """Draws standard deviation and mean of the features inside each region; `summary` is a `RegionSummary`."""
+    share, mean, std = (t.numpy() for t in (summary.argmax.share, summary.argmax.mean, summary.argmax.std))
+    entities, colours = np.arange(len(share)), entity_colours(len(share)) / 255
+    with chart(path, max(6.0, 0.42 * len(share) + 1.5), 5.2) as figure:
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
+        upper.bar(entities, std, color=colours, edgecolor="0.2", label="inside the region")
+        upper.axhline(summary.std, color="0.3", linestyle="--", label="whole map")
+        upper.set(title=title, ylabel="standard deviation", ylim=(0, None))
+        upper.legend()
+        lower.errorbar(entities, mean, std, fmt="o", color="0.3", capsize=2)
+        lower.axhline(summary.mean, color="0.3", linestyle="--")
+        lower.set(ylabel="mean ± deviation", xlabel="entity, with its share of all pixels")
+        lower.set_xticks(entities, [f"{entity}\n{part:.0%}" for entity, part in enumerate(share)])
 
 
 def _write_gif(frames: Sequence[np.ndarray], path: Path, fps: int) -> None:

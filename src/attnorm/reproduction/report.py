@@ -13,7 +13,7 @@ import numpy as np
 from attnorm.config import differences
 from attnorm.files import output_file
 from attnorm.metrics.records import markdown
-from attnorm.plots.charts import Curve, save_curves
+from attnorm.plots.saving import Curve, save_curves
 from attnorm.presets import get_preset
 from attnorm.reproduction.paper import CLASSES
 from attnorm.reproduction.runs import Reproduction

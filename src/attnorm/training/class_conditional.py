@@ -15,6 +15,7 @@ from typing_extensions import Self
 
 from attnorm.config import derive
 from attnorm.data.dataset import ImageDataset
+from attnorm.data.decode import to_uint8
 from attnorm.layers import orthogonal_loss
 from attnorm.metrics.distributed import Processes
 from attnorm.metrics.layout import record_layouts, usage_figures
@@ -25,7 +26,7 @@ from attnorm.models.class_conditional import (
     Generator,
     GeneratorConfig,
 )
-from attnorm.plots import label_grid, save_picture, to_uint8
+from attnorm.plots import label_grid, save_image
 from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Metrics, frozen
 from attnorm.training.augment import Augmentation, augmented
 from attnorm.training.averaging import EMA, measure_standing_statistics
@@ -135,7 +136,7 @@ class ClassConditionalTask(AdversarialTask):
             images = torch.cat([generator(*part) for part in zip(z.split(64), labels.split(64), strict=True)])
         names = self.config.generator.class_names or tuple(map(str, range(self.config.generator.num_classes)))
         columns = self.config.sample_columns
-        save_picture(label_grid(to_uint8(images), [names[i] for i in labels[::columns].tolist()], columns), path)
+        save_image(label_grid(to_uint8(images), [names[i] for i in labels[::columns].tolist()], columns), path)
 
     def save_model(self, folder: Path) -> None:
         """Writes the averaged generator in the form that `from_pretrained` reads."""

@@ -31,8 +31,8 @@ from attnorm.models.inpainting import (
     crop,
 )
 from attnorm.pipelines.inpainting import InpaintingPipeline, Stages
-from attnorm.plots import save_picture
-from attnorm.plots.inpainting import inpainting_sheet, with_holes
+from attnorm.plots import save_image
+from attnorm.plots.layouts import inpainting_sheet, masked_images
 from attnorm.training import losses
 from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Beta, Metrics, frozen
 from attnorm.training.averaging import EMA
@@ -215,13 +215,13 @@ class InpaintingTask(AdversarialTask):
         """A sheet of the averaged generator's work on the same validation images and masks at every call."""
         truth, masks, stages = self._shown()
         columns = {
-            "input": with_holes(truth, masks),
+            "input": masked_images(truth, masks),
             "coarse": composite(truth, stages.coarse, masks),
             "refined": composite(truth, stages.refined, masks),
             "truth": truth,
         }
         layout = next(iter(stages.layouts.values()), None)
-        save_picture(inpainting_sheet(columns, [str(row) for row in range(len(truth))], layout), path)
+        save_image(inpainting_sheet(columns, [str(row) for row in range(len(truth))], layout), path)
 
     def save_model(self, folder: Path) -> None:
         """Writes the averaged generator in the form that `InpaintingPipeline.from_pretrained` reads."""
