@@ -68,21 +68,17 @@ def save_animation(frames: Sequence[np.ndarray], path: Path, fps: int = 20) -> N
         write(frames, partial, fps)
 
 
-def check_chart_name(path: Path) -> str:
-    """Returns the format of a chart's file name; raises a UserError if it is unknown or matplotlib is missing."""
+def check_chart_name(path: Path) -> None:
+    """Raises a UserError if a chart of this name cannot be written."""
     require_package("matplotlib", "a chart")
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    kind = path.suffix.lower().removeprefix(".")
-    if kind not in FigureCanvasBase.filetypes:
-        raise UserError(f"{path}: the name of a chart must end in a format such as .png, .svg or .pdf")
-    return kind
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UserError(f"{path}: the name of a chart must end in .png, .svg or .pdf")
 
 
 @contextmanager
 def chart(path: Path, width: float, height: float) -> Iterator[Any]:
     """A figure of this size in inches that is written to `path` when the block ends without an error."""
-    kind = check_chart_name(path)
+    check_chart_name(path)
     from matplotlib import style
     from matplotlib.figure import Figure  # not pyplot: no shared state, no display
 
@@ -90,7 +86,7 @@ def chart(path: Path, width: float, height: float) -> Iterator[Any]:
         figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
         yield figure
         with output_file(path) as partial:
-            figure.savefig(partial, format=kind)
+            figure.savefig(partial, format=path.suffix.lower()[1:])
 
 
 def save_curves(panels: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
@@ -105,19 +101,16 @@ def save_curves(panels: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
 
 
 def save_region_chart(summary: Any, path: Path, title: str) -> None:
-    """Draws standard deviation and mean of the features inside each region; `summary` is a `RegionSummary`."""
-    share, mean, std = (t.numpy() for t in (summary.argmax.share, summary.argmax.mean, summary.argmax.std))
-    entities, colours = np.arange(len(share)), entity_colours(len(share)) / 255
-    with chart(path, max(6.0, 0.42 * len(share) + 1.5), 5.2) as figure:
-        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 2])
-        upper.bar(entities, std, color=colours, edgecolor="0.2", label="inside the region")
-        upper.axhline(summary.std, color="0.3", linestyle="--", label="whole map")
-        upper.set(title=title, ylabel="standard deviation", ylim=(0, None))
-        upper.legend()
-        lower.errorbar(entities, mean, std, fmt="o", color="0.3", capsize=2)
-        lower.axhline(summary.mean, color="0.3", linestyle="--")
-        lower.set(ylabel="mean ± deviation", xlabel="entity, with its share of all pixels")
-        lower.set_xticks(entities, [f"{entity}\n{part:.0%}" for entity, part in enumerate(share)])
+    """Draws the standard deviation of the features inside each region; `summary` is a `RegionSummary`."""
+    regions = summary.argmax
+    colours = entity_colours(len(regions.share)) / 255
+    with chart(path, max(6.0, 0.42 * len(colours) + 1.5), 3.6) as figure:
+        axes = figure.subplots()
+        axes.bar(range(len(colours)), regions.std, color=colours, edgecolor="0.2", label="inside the region")
+        axes.axhline(summary.std, color="0.3", linestyle="--", label="whole map")
+        axes.set(title=title, ylabel="standard deviation", xlabel="entity, with its share of all pixels")
+        axes.set_xticks(range(len(colours)), [f"{entity}\n{share:.0%}" for entity, share in enumerate(regions.share)])
+        axes.legend()
 
 
 def _write_gif(frames: Sequence[np.ndarray], path: Path, fps: int) -> None:
