@@ -11,7 +11,7 @@ from PIL import Image
 from attnorm.cli import main
 from attnorm.layers import AttentiveNorm2d
 from attnorm.models.inpainting import BranchConfig, InpaintingGenerator, InpaintingGeneratorConfig
-from attnorm.plots.inpainting import with_holes
+from attnorm.plots.layouts import masked_images
 
 
 def test_it_draws_a_row_a_picture_and_measures_the_layout(finished_run, tmp_path, output):
@@ -128,7 +128,7 @@ def test_of_an_inpainter_the_sheet_shows_mask_completion_and_layout(
     out, _ = output("visualize", finished_inpainting_run, *arguments)
     assert "4 entities, sharpness 0." in out
     sheet, (image, mask) = np.asarray(Image.open(tmp_path / "sheet.png")), files
-    assert contains(sheet, with_holes(image[None], mask[None])[0])
+    assert contains(sheet, masked_images(image[None], mask[None])[0])
     output("inpaint", finished_inpainting_run, *arguments[:2], "-o", tmp_path / "completed.png")
     assert contains(sheet, np.asarray(Image.open(tmp_path / "completed.png")))
     output("visualize", finished_inpainting_run, tmp_path / "cut.png", "-o", tmp_path / "other.png", *arguments[4:])

@@ -12,12 +12,11 @@ import torch
 from attnorm.app.images import entity_key, figures, for_screen, shares_of
 from attnorm.app.painting import layout_of
 from attnorm.errors import UserError
-from attnorm.metrics.layout import RegionStatistics, layout_usage, record_regions
+from attnorm.metrics.layout import RegionStatistics, layout_usage, most_varying_entity, record_regions
 from attnorm.pipelines.class_conditional import ClassConditionalPipeline, Generated
 from attnorm.pipelines.inpainting import NATIVE_SIDE, InpaintingPipeline
 from attnorm.plots import colour_layout, enlarge, entity_colours, interpolation_frames, label_grid
 from attnorm.plots.grids import GAP, framed, resize
-from attnorm.plots.interpolation import liveliest_entity
 from attnorm.plots.layouts import grey_map, peak_of
 
 MOST_PICTURES, MOST_EACH = 64, 16
@@ -89,7 +88,7 @@ def film(pipe: ClassConditionalPipeline, first: str, second: str, rows: int, see
     entity, maps = None, None
     if drawn.layouts:
         [layout] = drawn.layouts.values()
-        entity = liveliest_entity(layout)
+        entity = most_varying_entity(layout)
         maps = layout[:, :, entity]
     return Film(list(interpolation_frames(drawn.images, drawn.shares.tolist(), names, maps, entity)), entity)
 

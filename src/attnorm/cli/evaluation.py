@@ -34,11 +34,11 @@ from attnorm.metrics.inpainting import (
     measure_completions,
     telea,
 )
-from attnorm.models.inpainting import LARGEST_PICTURE
+from attnorm.models.inpainting import LARGEST_IMAGE
 from attnorm.models.pretrained import find_model, step_of
 from attnorm.pipelines.class_conditional import ClassConditionalPipeline, check_count
 from attnorm.pipelines.inpainting import SMALLEST_SIDE, InpaintingPipeline
-from attnorm.plots.inpainting import inpainting_sheet, with_holes
+from attnorm.plots.layouts import inpainting_sheet, masked_images
 from attnorm.shipped import CONFIG_FILE
 from attnorm.training.checkpoint import latest_step
 from attnorm.training.loop import read_config
@@ -197,7 +197,7 @@ def evaluate_generator(source: str, options: Options, device: str) -> None:
     measured = records.make_records(values, protocol)
     records.write_records(measured, out)
     shown = evaluator.fake(draw).read(0, min(SHOWN, num)).permute(0, 2, 3, 1).numpy()
-    plots.save_picture(plots.grid(plots.enlarge(shown), COLUMNS), out.with_suffix(".png"))
+    plots.save_image(plots.grid(plots.enlarge(shown), COLUMNS), out.with_suffix(".png"))
     _print(options, out, records.table(measured))
 
 
@@ -259,7 +259,7 @@ def evaluate_inpainter(source: str, options: Options, device: str) -> None:
     )
     found = records.make_records(measured, protocol)
     records.write_records(found, out)
-    plots.save_picture(_sheet(pipe, validation, kinds, options.seed), out.with_suffix(".png"))
+    plots.save_image(_sheet(pipe, validation, kinds, options.seed), out.with_suffix(".png"))
     _print(options, out, records.table(found))
 
 
@@ -276,8 +276,8 @@ def _validation(
     """The validation images."""
     network, config = pipe.generator.config, weights.config
     side = options.size or network.image_size
-    if not SMALLEST_SIDE <= side <= LARGEST_PICTURE or side % network.stride:
-        bounds = f"from {SMALLEST_SIDE} to {LARGEST_PICTURE}"
+    if not SMALLEST_SIDE <= side <= LARGEST_IMAGE or side % network.stride:
+        bounds = f"from {SMALLEST_SIDE} to {LARGEST_IMAGE}"
         raise UserError(f"--size must be a multiple of {network.stride} {bounds} for this model, got {side}")
     # A larger side shows more of the image at the scale of the training.
     dataset = weights.load(data, side if config is None else max(side, config.prepared_size))
@@ -296,7 +296,7 @@ def _sheet(pipe: InpaintingPipeline, validation: ValidationSet, kinds: dict[str,
     shape = validation.size, validation.size
     masks = np.concatenate([Masks(kind, shape).batch(seed, range(count)) for kind in kinds.values()])
     stages = pipe.stages(original, masks)
-    columns = {"input": with_holes(original, masks)}
+    columns = {"input": masked_images(original, masks)}
     if has_opencv():
         columns["Telea"] = telea(original, masks)
     columns["coarse"] = composite(original, stages.coarse, masks)

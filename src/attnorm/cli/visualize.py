@@ -50,7 +50,7 @@ def visualize(
     from attnorm.metrics.layout import record_regions
     from attnorm.models.pretrained import task_of
     from attnorm.pipelines import ClassConditionalPipeline
-    from attnorm.plots.charts import check_chart_name
+    from attnorm.plots.saving import check_chart_name
 
     if out is None and regions is None:
         raise UserError("give --out for the sheet, --regions for the regions' statistics, or both")
@@ -78,7 +78,7 @@ def visualize(
         titles = [pipe.class_names[label] for label in drawn.labels]
         sheet = plots.layout_sheet(drawn.images, layouts, titles, entities)
     if out is not None:
-        plots.save_picture(sheet, out)
+        plots.save_image(sheet, out)
         _print_usage(out, layouts)
     if regions is not None:
         [layer] = drawn.layouts
@@ -95,7 +95,7 @@ def _completed(
     from attnorm.data.decode import DecodeError, pillow_quiet
     from attnorm.metrics.inpainting import composite
     from attnorm.pipelines.inpainting import InpaintingPipeline
-    from attnorm.plots.inpainting import inpainting_layout_sheet
+    from attnorm.plots.layouts import inpainting_layout_sheet
 
     try:
         with pillow_quiet():

@@ -12,11 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnorm.layers import AttentiveNorm2d
+
+ROUNDING = 1e-6  # standard deviation of weights that do not vary
 
 
 class LayoutUsage(NamedTuple):
@@ -106,6 +109,15 @@ def _sums(value: Tensor, weights: Tensor) -> Tensor:
     variance = (centred.square() @ weights.transpose(1, 2) / divisor - mean.square()).clamp_min(0)
     per_image = torch.stack([torch.ones_like(mass), (mean + centre).mean(1), variance.mean(1)])
     return (mass * per_image).sum(1)
+
+
+def most_varying_entity(layouts: np.ndarray) -> int:
+    """The entity whose map varies most in all rows; layouts (rows, frames, n, h, w).
+
+    The score is the geometric mean of the rows' standard deviations: a row that is flat for all entities has no effect.
+    """
+    deviations = layouts.std((1, 3, 4), dtype=np.float64)
+    return int(np.log(deviations + ROUNDING).mean(0).argmax())
 
 
 @contextmanager

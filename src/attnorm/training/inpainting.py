@@ -23,7 +23,7 @@ from attnorm.metrics.distributed import Processes
 from attnorm.metrics.inpainting import MASKS, Reconstruction, ValidationSet, composite, measure_completions
 from attnorm.metrics.layout import usage
 from attnorm.models.inpainting import (
-    LARGEST_PICTURE,
+    LARGEST_IMAGE,
     InpaintingCritic,
     InpaintingCriticConfig,
     InpaintingGenerator,
@@ -31,8 +31,8 @@ from attnorm.models.inpainting import (
     crop,
 )
 from attnorm.pipelines.inpainting import InpaintingPipeline, Stages
-from attnorm.plots import save_picture
-from attnorm.plots.inpainting import inpainting_sheet, with_holes
+from attnorm.plots import save_image
+from attnorm.plots.layouts import inpainting_sheet, masked_images
 from attnorm.training import losses
 from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Beta, Metrics, frozen
 from attnorm.training.averaging import EMA
@@ -62,7 +62,7 @@ class InpaintingConfig(AdversarialConfig):
     penalty_weight: Weight = 10.0  # lambda_gp of eq. 10
     coarse_weight: Weight = 1.0  # of the first stage's reconstruction
     discount: float = Field(1.0, gt=0, le=1)  # of the reconstruction inside the mask, by distance; CA takes 0.9
-    crop_from: int | None = Field(None, ge=1, le=2 * LARGEST_PICTURE)  # images are prepared at this side and cropped
+    crop_from: int | None = Field(None, ge=1, le=2 * LARGEST_IMAGE)  # images are prepared at this side and cropped
     val_data: str = ""  # validation images, as `data`; empty: a share of the data is held out
     val_fraction: Rate = 0.1
     val_seed: Seed = 0  # of the choice of held-out images and of the masks in them
@@ -215,13 +215,13 @@ class InpaintingTask(AdversarialTask):
         """A sheet of the averaged generator's work on the same validation images and masks at every call."""
         truth, masks, stages = self._shown()
         columns = {
-            "input": with_holes(truth, masks),
+            "input": masked_images(truth, masks),
             "coarse": composite(truth, stages.coarse, masks),
             "refined": composite(truth, stages.refined, masks),
             "truth": truth,
         }
         layout = next(iter(stages.layouts.values()), None)
-        save_picture(inpainting_sheet(columns, [str(row) for row in range(len(truth))], layout), path)
+        save_image(inpainting_sheet(columns, [str(row) for row in range(len(truth))], layout), path)
 
     def save_model(self, folder: Path) -> None:
         """Writes the averaged generator in the form that `InpaintingPipeline.from_pretrained` reads."""
