@@ -18,7 +18,7 @@ H264_QUALITY = "18"  # constant rate factor: visually lossless
 def require_package(package: str, what: str) -> None:
     """Raises a UserError if a package of the extra `figures` is missing; `what` needs it."""
     if find_spec(package) is None:
-        raise UserError(f"{what} needs the package {package!r}: pip install 'attnorm[figures]'")
+        raise UserError(f"{what} needs the package {package!r}: pip install '.[train]'")
 
 
 def check_picture_name(path: Path) -> str:
