@@ -100,7 +100,7 @@ def test_without_matplotlib_regions_are_refused_and_the_sheet_is_drawn(finished_
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert "figures]'" in refused("visualize", finished_run, "--regions", "r.png")
+    assert "train]'" in refused("visualize", finished_run, "--regions", "r.png")
     assert main(["visualize", str(finished_run), "--count", "1", "-o", str(tmp_path / "a.png")]) == 0
 
 

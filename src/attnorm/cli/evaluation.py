@@ -227,7 +227,7 @@ def evaluate_inpainter(source: str, options: Options, device: str) -> None:
     weights.check_alike(pipe.generator, validation.dataset)
     is_first = rank_and_count()[0] == 0
     if is_first and not has_opencv():
-        print("OpenCV is not installed, so Telea's method is left out: pip install '.[eval]'", file=sys.stderr)
+        print("OpenCV is not installed, so Telea's method is left out: pip install '.[train]'", file=sys.stderr)
 
     def complete(images: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
         stages = pipe.stages(images, masks)

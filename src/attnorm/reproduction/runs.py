@@ -76,15 +76,16 @@ class Reproduction:
         if not path.is_file():
             return None
         records = read_records(path)
-        values: Any = {one.metric: next(iter(one.values.values())) for one in records}
         if self.paper.is_inpainting:
-            refined = {one.metric.removesuffix("/refined"): one.values for one in records if "/refined" in one.metric}
+            refined = {one.metric.partition("/")[0]: one.values for one in records if one.metric.endswith("/refined")}
             names = self.paper.metrics.items()
-            values = {f"{name}, {masks}": metrics[key] for masks, metrics in refined.items() for key, name in names}
+            values = {f"{name}, {kind}": found[key] for kind, found in refined.items() for key, name in names}
         elif self.table == "table2":
-            values = records[0].details["by_class"]
-        step = records[0].protocol.step
-        return values if step == self.config(system, seed).steps else None
+            by_class: Any = records[0].details["by_class"]
+            values = dict(by_class)
+        else:
+            values = {one.metric: next(iter(one.values.values())) for one in records}
+        return values if records[0].protocol.step == self.config(system, seed).steps else None
 
     def train_command(self, system: str, seed: int, run: Path) -> list[str]:
         fields = [word for name, value in self.changes.items() for word in (f"--{name}", str(value))]
