@@ -72,13 +72,13 @@ def test_chosen_classes_have_the_values_that_they_have_among_all():
 @pytest.mark.promise
 def test_memory_does_not_grow_with_the_images_of_a_class(monkeypatch):
     """No feature row is kept: all that is held of a class is its Gaussian."""
-    held, add = [], GaussianStatistics.add
+    held, update = [], GaussianStatistics.update
 
-    def watched(self, features):
-        add(self, features)
+    def watched(self, batch):
+        update(self, batch)
         held.append({name: torch.as_tensor(value).numel() for name, value in vars(self).items()})
 
-    monkeypatch.setattr(GaussianStatistics, "add", watched)
+    monkeypatch.setattr(GaussianStatistics, "update", watched)
     evaluator(metrics=["intra"], per_class=600).measure(draw)
     assert all(one == {"count": 1, "mean": toy.DIM, "scatter": toy.DIM**2} for one in held)
 

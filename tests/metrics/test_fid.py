@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from attnorm.metrics.base import Batch
 from attnorm.metrics.fid import GaussianStatistics, float64_device, frechet_distance
 
 
@@ -17,7 +18,7 @@ def statistics(mean, covariance, count=1000):
 def of_rows(rows, batch=None):
     found = GaussianStatistics()
     for part in rows.split(batch or len(rows)):
-        found.add(part)
+        found.update(Batch(part, None, torch.arange(len(part)), len(rows)))
     return found
 
 
