@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
 from attnorm.metrics.base import MetricValue
 from attnorm.metrics.evaluation import flat_values
@@ -102,12 +101,6 @@ def test_the_same_seed_gives_the_same_values_and_another_one_others():
     assert all(first[name] != other[name] for name in first if "recall" not in name and "precision" not in name)
 
 
-def test_a_better_generator_measures_better():
-    keys = ["fd", "kid", "intra"]
-    good, bad = (evaluator(metrics=keys).measure(one) for one in (draw, lambda *x: 255 - draw(*x)))
-    assert all(good[name].main < bad[name].main / 2 for name in good)
-
-
 def test_generated_classes_are_as_frequent_as_the_real_ones_or_equally_frequent():
     as_data = evaluator(num=60)
     fake = np.bincount(as_data.fake(draw).labels)
@@ -161,19 +154,3 @@ def test_only_the_inception_network_gives_a_metric_its_usual_name(network, num, 
 def test_mistakes_are_reported_when_the_protocol_is_made(changes, sentence):
     with pytest.raises(UserError, match=sentence):
         evaluator(**changes)
-
-
-def test_what_a_metric_does_not_look_at_may_be_missing():
-    assert list(evaluator(metrics=["is"], num_real=1).measure(draw)) == ["is-toy-70"]
-    ours = evaluator(metrics=["fd"], names=("a", "b", "c", "d"), frequencies="uniform", num=40)
-    assert np.bincount(ours.fake(draw).labels).tolist() == [10, 10, 10, 10]
-    assert ours.measure(draw)["fd-toy-40"].main > 0
-
-
-def test_a_class_without_an_image_is_named():
-    data, names = dataset(), (*NAMES, "nobody")
-    with_empty = ImageDataset(data.images, data.labels, names)
-    with pytest.raises(UserError, match="intra needs at least 2 real images of 'nobody', got 0"):
-        evaluator(data=with_empty, names=names)
-    assert evaluator(data=with_empty, names=names, metrics=["fd"]).measure(draw)
-    assert evaluator(data=with_empty, names=names, metrics=["intra"], classes=[0]).measure(draw)
