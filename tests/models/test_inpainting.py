@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attnorm.config import from_dict
+from attnorm.config import parse
 from attnorm.errors import UserError
 from attnorm.metrics.layout import record_layouts
 from attnorm.models.inpainting import (
@@ -242,7 +242,7 @@ def test_pictures_and_masks_that_do_not_fit_are_refused() -> None:
 )
 def test_a_configuration_that_cannot_work_is_refused(fields: dict, part: str) -> None:
     with pytest.raises(UserError, match=part):
-        from_dict(InpaintingGeneratorConfig, fields, "here")
+        parse(InpaintingGeneratorConfig, fields, "here")
 
 
 def test_saved_and_loaded_networks_are_the_same(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Class-conditional adversarial training: what one step is, and what it shows of itself."""
+"""Class-conditional adversarial training: one training step, samples and evaluation (paper, §4)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 from typing_extensions import Self
 
 from attnorm.config import derive
@@ -28,13 +28,13 @@ from attnorm.models.class_conditional import (
 from attnorm.plots import label_grid, save_picture, to_uint8
 from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Metrics, frozen
 from attnorm.training.augment import Augmentation, augmented
-from attnorm.training.averaging import EMA, measure_standing_statistics
+from attnorm.training.averaging import measure_standing_statistics
 from attnorm.training.config import Evaluation, Rate, Weight
 from attnorm.training.evaluation import EvaluationConfig, GeneratorEvaluation
 from attnorm.training.losses import auxiliary_loss, hinge_discriminator_loss, hinge_generator_loss
 from attnorm.training.runtime import autocast, generator_for, seed_for
 
-USAGE_IMAGES = 16  # on so many images the layouts' metrics are taken
+USAGE_IMAGES = 16  # images that the layouts' metrics are taken of
 
 
 class ClassConditionalConfig(AdversarialConfig):
@@ -53,7 +53,7 @@ class ClassConditionalConfig(AdversarialConfig):
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:
-        self._require_one_size(self.generator.image_size, self.discriminator.image_size, "discriminator")
+        self._check_opponent("discriminator", self.discriminator.image_size)
         return self
 
     @property
@@ -86,13 +86,9 @@ class ClassConditionalTask(AdversarialTask):
         self.discriminator = self._trained(
             "discriminator", Discriminator(config.discriminator), config.discriminator_lr
         )
-        self.ema = EMA(self.generator, config.ema_half_life, config.ema_ramp_up)
-        self._parallel_generator, self._parallel_discriminator = (
-            processes.share_gradients(self.generator),
-            processes.share_gradients(self.discriminator),
-        )
+        self._share()
         self._shown_real: tuple[Tensor, Tensor] | None = None
-        self._evaluation: GeneratorEvaluation | None = None
+        self._evaluation: GeneratorEvaluation  # set by prepare_evaluation
 
     def batches_before(self, step: int) -> int:
         return step * self.config.discriminator_steps
@@ -101,7 +97,7 @@ class ClassConditionalTask(AdversarialTask):
         """One generator update after `discriminator_steps` discriminator updates, one per batch.
 
         Args:
-            step: updates done before this one; all randomness is a function of it.
+            step: counted from 0; all randomness is a function of it.
             batches: this process's share of images (m, s, s, 3) uint8 and labels (m,).
 
         Returns:
@@ -121,10 +117,14 @@ class ClassConditionalTask(AdversarialTask):
     def usage(self) -> dict[str, float]:
         """Sharpness and effective entities of every layout, of sampled and of real images."""
         z, labels = self._fixed_inputs()
-        metrics = _usage_of(self.ema.module, "generator", z[:USAGE_IMAGES], labels[:USAGE_IMAGES], self._autocast())
+        shown = {"generator": (self.ema.module, z[:USAGE_IMAGES], labels[:USAGE_IMAGES])}
         if self._shown_real is not None:
-            self.discriminator.eval()
-            metrics |= _usage_of(self.discriminator, "discriminator", *self._shown_real, self._autocast())
+            shown["discriminator"] = (self.discriminator.eval(), *self._shown_real)
+        metrics: dict[str, float] = {}
+        for name, (network, *inputs) in shown.items():
+            with torch.no_grad(), self._autocast(), record_layouts(network) as layouts:
+                network.forward(*inputs)  # not a call, which hides its layers if it is compiled
+            metrics |= usage_figures(name, layouts)
         return metrics
 
     def write_samples(self, path: Path) -> None:
@@ -142,15 +142,11 @@ class ClassConditionalTask(AdversarialTask):
         self.sampling_generator().save_pretrained(folder)
 
     def prepare_evaluation(self, dataset: ImageDataset) -> None:
-        config = self.config
-        self._evaluation = GeneratorEvaluation(
-            config.evaluation, dataset, config.generator.class_names, self.device.type
-        )
+        names = self.config.generator.class_names
+        self._evaluation = GeneratorEvaluation(self.config.evaluation, dataset, names, self.device.type)
 
     def evaluate(self, step: int) -> Evaluation:
         """Measures the averaged generator against the images of `prepare_evaluation`."""
-        if self._evaluation is None:
-            raise RuntimeError("prepare_evaluation comes before evaluate")
         generator = self.sampling_generator()
         if self.processes.count > 1:  # each draws a share, of one and the same generator
             for value in generator.state_dict().values():
@@ -170,27 +166,21 @@ class ClassConditionalTask(AdversarialTask):
             x = self._flipped(x, *purpose)
             z, fake_y = self._draw(len(y), *purpose)
             torch.manual_seed(seed_for(self.config.seed, *purpose, "layers"))
-            with self._piece(index, self._parallel_discriminator):
+            with self._piece(index, "discriminator"):
                 with self._autocast():
                     with torch.no_grad():
                         fake = self.generator(z, fake_y)
                     # One call for both: spectral norm iterates once, and DDP sees one forward per backward.
                     both, labels = self._augmented(torch.cat([x, fake]), *purpose), torch.cat([y, fake_y])
-                    judgement = self._parallel_discriminator(both, labels)
+                    judgement = self._parallel["discriminator"](both, labels)
                 real_score, fake_score = judgement.score.chunk(2)
                 adversarial = hinge_discriminator_loss(real_score, fake_score)
                 orthogonal = orthogonal_loss(self.discriminator)
                 auxiliary = self._auxiliary("d", judgement, labels, parts=2)
                 self._backward(adversarial, orthogonal, auxiliary)
             self._shown_real = (x[:USAGE_IMAGES], y[:USAGE_IMAGES])
-            self._add(
-                total,
-                loss_d=adversarial,
-                score_real=real_score.mean(),
-                score_fake=fake_score.mean(),
-                orthogonal_d=orthogonal,
-                **auxiliary,
-            )
+            scores = {"score_real": real_score.mean(), "score_fake": fake_score.mean()}
+            self._add(total, loss_d=adversarial, **scores, orthogonal_d=orthogonal, **auxiliary)
         return total | {"gradient_d": self._apply("discriminator", total)}
 
     def _update_generator(self, step: int, share: int) -> Metrics:
@@ -200,9 +190,9 @@ class ClassConditionalTask(AdversarialTask):
             purpose = (step, "generator", self._first_piece + index)
             z, labels = self._draw(share // pieces, *purpose)
             torch.manual_seed(seed_for(self.config.seed, *purpose, "layers"))
-            with self._piece(index, self._parallel_generator):
+            with self._piece(index, "generator"):
                 with self._autocast():
-                    fake = self._augmented(self._parallel_generator(z, labels), *purpose)
+                    fake = self._augmented(self._parallel["generator"](z, labels), *purpose)
                     judgement = self.discriminator(fake, labels)
                 adversarial = hinge_generator_loss(judgement.score)
                 orthogonal = orthogonal_loss(self.generator)
@@ -243,7 +233,7 @@ class ClassConditionalTask(AdversarialTask):
     def _auxiliary(self, network: str, judgement: Judgement, labels: Tensor, parts: int = 1) -> Metrics:
         """The classification loss by its name in the log, if the discriminator classifies.
 
-        It is summed over the `parts` of the batch, real and generated images, as the hinge loss is.
+        It is summed over the `parts` of the batch, real and generated, as the hinge loss is.
         """
         logits = judgement.class_logits
         if logits is None:
@@ -259,9 +249,9 @@ class ClassConditionalTask(AdversarialTask):
 
 
 def prepare_for_sampling(generator: Generator, config: ClassConditionalConfig, processes: int = 1) -> None:
-    """Puts a trained or averaged generator into eval mode, with standing statistics of batches of its own images.
+    """Puts a trained or averaged generator into eval mode, with standing statistics of its own images.
 
-    `processes` share a batch of the training: its moments are of one process's piece.
+    As in training, moments are those of one piece of a batch that `processes` share.
     """
     device = next(generator.parameters()).device
     share = max(2, config.batch_size // (processes * config.accumulation))
@@ -281,11 +271,3 @@ def draw_inputs(
     generator = generator_for(device, config.seed, *purpose, "noise")
     z = torch.randn(count, config.generator.latent_dim, generator=generator, device=device)
     return z, torch.randint(config.generator.num_classes, (count,), generator=generator, device=device)
-
-
-def _usage_of(
-    network: nn.Module, name: str, first: Tensor, labels: Tensor, context: torch.autocast
-) -> dict[str, float]:
-    with torch.no_grad(), context, record_layouts(network) as layouts:
-        network.forward(first, labels)  # its own forward: a compiled one would not see who looks on
-    return usage_figures(name, layouts)

@@ -29,7 +29,7 @@ class EvaluationConfig(Frozen):
 
 
 class GeneratorEvaluation:
-    """The protocol of one run; mistakes in it are found when it is made, before any training."""
+    """The protocol of one run; its mistakes are found here, before any training."""
 
     def __init__(
         self, config: EvaluationConfig, dataset: ImageDataset, class_names: tuple[str, ...], device: str
