@@ -1,7 +1,6 @@
-"""A run's metrics between two lines of its log: their means, and where one of them was not finite.
+"""A run's metrics between two lines of its log: their means, and the step where one was not finite.
 
-Everything stays on the device until a line is due: fetching metrics at each step would make each step wait for the
-device.
+Everything stays on the device until a line is due: fetching metrics at each step would make each step wait.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ class Line(NamedTuple):
 
 @dataclass
 class _Group:
-    """Metrics that came together, (k,) each: sums, and the first steps that were not finite; and how many steps."""
+    """Metrics that came together: their sums and first steps that were not finite, (k,) each; how many steps."""
 
     sums: Tensor
     firsts: Tensor
