@@ -66,6 +66,7 @@ class AdversarialTask:
 
     def __init__(self, config: AdversarialConfig, processes: Processes) -> None:
         self.config, self.processes, self.device = config, processes, processes.device
+        self._memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         self.networks: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Adam] = {}
         self._learning_rates: dict[str, float] = {}
@@ -88,7 +89,6 @@ class AdversarialTask:
             optimizer.load_state_dict(state["optimizers"][name])
 
     def lr_factor(self, step: int) -> float:
-        """The factor on every learning rate in step `step`, counted from 0."""
         return self.config.lr_factor(step, self.config.steps)
 
     def _trained(self, name: str, network: Network, lr: float, *, compilable: bool = True) -> Network:
@@ -96,9 +96,7 @@ class AdversarialTask:
 
         A network whose gradient is differentiated again is not compilable.
         """
-        network.to(self.device)
-        if self.config.channels_last:
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(self.device, memory_format=self._memory_format)  # type: ignore[call-overload]
         if self.config.compile and compilable:
             compile_network(network)
         self.networks[name] = network
@@ -117,7 +115,6 @@ class AdversarialTask:
                 group["lr"] = self._learning_rates[name] * self.lr_factor(step)
 
     def _average(self, step: int) -> None:
-        """Updates the averaged generator after step `step`, counted from 0."""
         self.ema.update(self.networks["generator"], step * self.config.batch_size, self.config.batch_size)
 
     def _apply(self, name: str, losses: Metrics) -> Tensor:
@@ -143,8 +140,7 @@ class AdversarialTask:
     def _in_unit_range(self, images: np.ndarray) -> Tensor:
         """Images (m, h, w, 3) uint8 as (m, 3, h, w) in [-1, 1] on the device."""
         x = torch.from_numpy(images).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-        memory_format = torch.channels_last if self.config.channels_last else torch.contiguous_format
-        return (x.float() / 127.5 - 1).contiguous(memory_format=memory_format)
+        return (x.float() / 127.5 - 1).contiguous(memory_format=self._memory_format)
 
     def _add(self, total: Metrics, **metrics: Tensor) -> None:
         for name, value in metrics.items():

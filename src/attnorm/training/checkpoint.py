@@ -25,12 +25,9 @@ class Manifest(Frozen):
 
 
 def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> None:
-    """Writes `folder`/step-N and removes all others but the `keep` - 1 before it.
+    """Writes `folder`/step-N, nested dictionaries of tensors and plain values, and keeps the `keep` - 1 before it.
 
-    Checkpoints of later steps go too: they are damaged, or this step would not be done again.
-
-    Args:
-        state: nested dictionaries of tensors and plain values.
+    All others go, later ones too: they are damaged, or this step would not be done again.
 
     Raises:
         UserError: the folder cannot be written; what was there before is intact.

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, distributed
+from torch.nn import functional
 from typing_extensions import Self
 
 from attnorm.config import derive
@@ -31,7 +32,7 @@ from attnorm.training.augment import Augmentation, augmented
 from attnorm.training.averaging import measure_standing_statistics
 from attnorm.training.config import Evaluation, Rate, Weight
 from attnorm.training.evaluation import EvaluationConfig, GeneratorEvaluation
-from attnorm.training.losses import auxiliary_loss, hinge_discriminator_loss, hinge_generator_loss
+from attnorm.training.losses import hinge_discriminator_loss, hinge_generator_loss
 from attnorm.training.runtime import autocast, generator_for, seed_for
 
 USAGE_IMAGES = 16  # images that the layouts' metrics are taken of
@@ -63,15 +64,10 @@ class ClassConditionalConfig(AdversarialConfig):
     def fitted_to(self, dataset: ImageDataset) -> Self:
         return self.for_classes(dataset.class_names)
 
-    def misfit(self, dataset: ImageDataset) -> str | None:
-        same = dataset.class_names == self.generator.class_names
-        return None if same else f"the classes of {self.data} are no longer those of the run"
-
     def for_classes(self, class_names: Sequence[str]) -> Self:
         """The configuration for a data set with these classes."""
-        count = len(class_names)
-        names = {"generator.class_names": tuple(class_names), "generator.num_classes": count}
-        return derive(self, names | {"discriminator.num_classes": count})
+        count = {f"{network}.num_classes": len(class_names) for network in ("generator", "discriminator")}
+        return derive(self, count | {"generator.class_names": tuple(class_names)})
 
 
 class ClassConditionalTask(AdversarialTask):
@@ -83,9 +79,8 @@ class ClassConditionalTask(AdversarialTask):
     def __init__(self, config: ClassConditionalConfig, processes: Processes) -> None:
         super().__init__(config, processes)
         self.generator = self._trained("generator", Generator(config.generator), config.generator_lr)
-        self.discriminator = self._trained(
-            "discriminator", Discriminator(config.discriminator), config.discriminator_lr
-        )
+        discriminator = Discriminator(config.discriminator)
+        self.discriminator = self._trained("discriminator", discriminator, config.discriminator_lr)
         self._share()
         self._shown_real: tuple[Tensor, Tensor] | None = None
         self._evaluation: GeneratorEvaluation  # set by prepare_evaluation
@@ -96,12 +91,7 @@ class ClassConditionalTask(AdversarialTask):
     def step(self, step: int, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> Metrics:
         """One generator update after `discriminator_steps` discriminator updates, one per batch.
 
-        Args:
-            step: counted from 0; all randomness is a function of it.
-            batches: this process's share of images (m, s, s, 3) uint8 and labels (m,).
-
-        Returns:
-            scalars still on the device, averaged over the pieces of the batch.
+        All randomness is a function of `step`, counted from 0. Returns means over the pieces of the batch.
         """
         self._begin_step(step)
         self.generator.train()
@@ -164,7 +154,7 @@ class ClassConditionalTask(AdversarialTask):
         for index, (x, y) in enumerate(self._pieces(batch)):
             purpose = (step, "discriminator", update, self._first_piece + index)
             x = self._flipped(x, *purpose)
-            z, fake_y = self._draw(len(y), *purpose)
+            z, fake_y = draw_inputs(self.config, self.device, len(y), *purpose)
             torch.manual_seed(seed_for(self.config.seed, *purpose, "layers"))
             with self._piece(index, "discriminator"):
                 with self._autocast():
@@ -188,7 +178,7 @@ class ClassConditionalTask(AdversarialTask):
         pieces = self.config.accumulation
         for index in range(pieces):
             purpose = (step, "generator", self._first_piece + index)
-            z, labels = self._draw(share // pieces, *purpose)
+            z, labels = draw_inputs(self.config, self.device, share // pieces, *purpose)
             torch.manual_seed(seed_for(self.config.seed, *purpose, "layers"))
             with self._piece(index, "generator"):
                 with self._autocast():
@@ -219,26 +209,26 @@ class ClassConditionalTask(AdversarialTask):
             return x
         return augmented(x, self.config.augment, generator_for(self.device, self.config.seed, *purpose, "augment"))
 
-    def _draw(self, count: int, *purpose: int | str) -> tuple[Tensor, Tensor]:
-        return draw_inputs(self.config, self.device, count, *purpose)
-
     def _fixed_inputs(self) -> tuple[Tensor, Tensor]:
         """The noise and labels of every sample grid: `sample_rows` classes, evenly spread, `sample_columns` each."""
         config = self.config
         rows = min(config.sample_rows, config.generator.num_classes)
         classes = torch.arange(rows, device=self.device) * config.generator.num_classes // rows
         labels = classes.repeat_interleave(config.sample_columns)
-        return self._draw(len(labels), "samples")[0], labels
+        return draw_inputs(config, self.device, len(labels), "samples")[0], labels
 
     def _auxiliary(self, network: str, judgement: Judgement, labels: Tensor, parts: int = 1) -> Metrics:
-        """The classification loss by its name in the log, if the discriminator classifies.
+        """AC-GAN's classification loss by its name in the log, if the discriminator classifies.
 
-        It is summed over the `parts` of the batch, real and generated, as the hinge loss is.
+        Its sum over the `parts` of the batch: the discriminator's real and generated images (eq. 3 of Odena et al.
+        2017, negated), and the generator's.
         """
         logits = judgement.class_logits
         if logits is None:
             return {}
-        losses = [auxiliary_loss(*part) for part in zip(logits.chunk(parts), labels.chunk(parts), strict=True)]
+        losses = [
+            functional.cross_entropy(*part) for part in zip(logits.chunk(parts), labels.chunk(parts), strict=True)
+        ]
         return {f"auxiliary_{network}": torch.stack(losses).sum()}
 
     def _backward(self, adversarial: Tensor, orthogonal: Tensor, auxiliary: Metrics) -> None:

@@ -91,7 +91,3 @@ class TrainingConfig(Frozen):
     def fitted_to(self, dataset: ImageDataset) -> Self:
         """The configuration for this set of images: how many classes it has, for instance."""
         raise NotImplementedError
-
-    def misfit(self, dataset: ImageDataset) -> str | None:
-        """Why a run with this configuration cannot go on with these images, or None."""
-        raise NotImplementedError

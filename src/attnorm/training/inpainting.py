@@ -128,9 +128,6 @@ class InpaintingConfig(AdversarialConfig):
             raise UserError(f"{self.data} has {len(dataset)} image(s), too few to hold one out: give --val_data")
         return self
 
-    def misfit(self, dataset: ImageDataset) -> str | None:
-        return None  # the loop compares the images
-
 
 class Piece(NamedTuple):
     """Images (p, 3, s, s) in [-1, 1], masks (p, 1, s, s) bool, and their rows in the whole batch."""
@@ -169,12 +166,7 @@ class InpaintingTask(AdversarialTask):
     def step(self, step: int, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> Metrics:
         """One generator update, in phase 2 after `critic_steps` updates of the critics; a batch for each.
 
-        Args:
-            step: counted from 0; all randomness is a function of the batches' numbers.
-            batches: this process's share of images (m, s, s, 3) uint8, and labels, which are not used.
-
-        Returns:
-            scalars still on the device, averaged over the pieces of the batch.
+        All randomness is a function of the batches' numbers. Returns means over the pieces of a batch.
         """
         adversarial = step >= self.config.phase_1_steps
         scale = self.config.phases.lr_scale if adversarial else 1.0
@@ -195,13 +187,11 @@ class InpaintingTask(AdversarialTask):
         return metrics
 
     def lr_factor(self, step: int) -> float:
-        config, switch = self.config, self.config.phase_1_steps
-        if step < switch:
-            return config.lr_factor(step, switch)
-        return config.lr_factor(step - switch, config.steps - switch)
+        switch = self.config.phase_1_steps
+        done, length = (step, switch) if step < switch else (step - switch, self.config.steps - switch)
+        return self.config.lr_factor(done, length)
 
     def prepare_evaluation(self, dataset: ImageDataset) -> None:
-        """Takes the images of `val_data`, or else the data, of which a share is held out."""
         self._validation = self.config.validation(dataset).spread_over(self.config.val_num)
 
     def usage(self) -> dict[str, float]:
@@ -232,7 +222,7 @@ class InpaintingTask(AdversarialTask):
 
         The score is the negative mean PSNR of the refined images; `l1` is what phase 1 minimises.
         """
-        pipe = self._pipeline()
+        pipe = InpaintingPipeline(copy.deepcopy(self.ema.module))
 
         def fill(images: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
             stages = pipe.stages(images, masks)
@@ -289,9 +279,10 @@ class InpaintingTask(AdversarialTask):
             with self._piece(index, "generator"):
                 with self._autocast():
                     out = self._parallel["generator"](x, mask)
-                error = losses.reconstruction_loss(out.coarse, out.refined, x, coarse_weight=config.coarse_weight)
+                coarse, refined = (losses.reconstruction_loss(image, x) for image in (out.coarse, out.refined))
                 orthogonal = orthogonal_loss(self.generator)
-                loss = config.reconstruction_weight * error.loss + config.orthogonal_weight * orthogonal
+                loss = config.reconstruction_weight * (config.coarse_weight * coarse + refined)
+                loss = loss + config.orthogonal_weight * orthogonal
                 if adversarial:
                     # The critic itself, not its wrapped form: its weights get no gradients here.
                     against = losses.adversarial_loss(self.critic, losses.composite(out.refined, x, mask), mask)
@@ -301,8 +292,8 @@ class InpaintingTask(AdversarialTask):
             self._add(
                 total,
                 loss_g=loss,
-                l1_coarse=error.coarse,
-                l1_refined=error.refined,
+                l1_coarse=coarse,
+                l1_refined=refined,
                 orthogonal_g=orthogonal,
                 saturated_coarse=losses.saturated_fraction(out.coarse_unclipped),
                 saturated_refined=losses.saturated_fraction(out.refined_unclipped),
@@ -327,8 +318,7 @@ class InpaintingTask(AdversarialTask):
             return x
         share = torch.cat([self._drawn(number, f"crop {axis}", rows) for axis in "yx"], dim=1).flatten(1)
         corners = (share * (room + 1)).long().clamp_max(room)
-        memory_format = torch.channels_last if self.config.channels_last else torch.contiguous_format
-        return crop(x, corners, size).contiguous(memory_format=memory_format)
+        return crop(x, corners, size).contiguous(memory_format=self._memory_format)
 
     def _flipped(self, x: Tensor, number: int, rows: slice) -> Tensor:
         if not self.config.horizontal_flip:
@@ -344,12 +334,9 @@ class InpaintingTask(AdversarialTask):
         """Self-sampling draws for a piece."""
         torch.manual_seed(seed_for(self.config.seed, number, "layers", self._first_piece + index))
 
-    def _pipeline(self) -> InpaintingPipeline:
-        return InpaintingPipeline(copy.deepcopy(self.ema.module))
-
     def _shown(self) -> tuple[np.ndarray, np.ndarray, Stages]:
         """The first validation images, masks of each kind in turn, and both stages' completions."""
         truths = self._validation
         truth = truths.read(slice(self.config.sample_rows))
         masks = example_masks(len(truth), truths.size, self.config.val_seed)
-        return truth, masks, self._pipeline().stages(truth, masks)
+        return truth, masks, InpaintingPipeline(copy.deepcopy(self.ema.module)).stages(truth, masks)

@@ -51,13 +51,12 @@ FIRST_SAMPLES = (1, 100)  # steps with samples beside every `sample_every`, to s
 class Task(Protocol):
     """What the loop asks of a task.
 
-    shown: the metrics of the progress bar. batches_before: how many batches of images the first `step` steps take, a
-    function of the step and the configuration, so that a resumed run reads on where the undisturbed one would.
+    batches: this process's shares: images (m, s, s, 3) uint8 and labels (m,). `step` returns scalars on the device.
     """
 
-    shown: Sequence[str]
+    shown: Sequence[str]  # names of metrics, for the progress bar
 
-    def batches_before(self, step: int) -> int: ...
+    def batches_before(self, step: int) -> int: ...  # how many batches the first `step` steps take
     def step(self, step: int, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Tensor]: ...
     def lr_factor(self, step: int) -> float: ...
     def usage(self) -> dict[str, float]: ...
@@ -80,11 +79,10 @@ def begin(config: TrainingConfig, run: Path, fixed: Sequence[str] = ()) -> int:
     """Starts a run in a new or empty folder and trains it; returns the exit code.
 
     Args:
-        fixed: dotted names of fields that the user chose, so that the data may not change them.
+        fixed: dotted names of fields that the user chose and the data may not change.
 
     Raises:
-        UserError: the folder is not empty, the data cannot be read, the settings do not fit together, or training
-            diverged.
+        UserError: the folder is not empty, the data and the settings do not fit together, or training diverged.
     """
     with joined(resolve_device(config.device).type) as processes:
         if processes.is_main:
@@ -109,8 +107,8 @@ def resume(run: Path, steps: int | None = None) -> int:
         config = config.with_steps(steps)
     with joined(resolve_device(config.device).type) as processes:
         dataset = _load_data(config, config.data, run)
-        if misfit := config.misfit(dataset):
-            raise UserError(f"cannot resume {run}: {misfit}: restore the data")
+        if config.fitted_to(dataset) != config:
+            raise UserError(f"the classes of {config.data} are no longer those of {run}: restore the data")
         return _train(config, run, dataset, processes, resuming=True)
 
 

@@ -29,25 +29,6 @@ def hinge_generator_loss(fake: Tensor) -> Tensor:
     return -fake.mean()
 
 
-def auxiliary_loss(class_logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of the classes, for real or generated images (AC-GAN, Odena et al. 2017).
-
-    The discriminator's loss is its sum over both (their eq. 3, negated), the generator's that of the generated ones.
-
-    Args:
-        class_logits: (b, classes). labels: (b,) integers.
-    """
-    return functional.cross_entropy(class_logits, labels)
-
-
-class ReconstructionLoss(NamedTuple):
-    """The weighted sum, and the two mean absolute errors that are in it."""
-
-    loss: Tensor
-    coarse: Tensor
-    refined: Tensor
-
-
 class CriticLoss(NamedTuple):
     """The loss, its estimate of the distance between real and completed images, and the penalty, unweighted."""
 
@@ -61,21 +42,14 @@ def composite(completion: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask != 0, completion, truth)
 
 
-def reconstruction_loss(
-    coarse: Tensor, refined: Tensor, truth: Tensor, *, coarse_weight: float = 1.0
-) -> ReconstructionLoss:
-    """The first term of eq. 9, unweighted: mean |refined - truth| over the whole image, inside the mask and outside.
+def reconstruction_loss(image: Tensor, truth: Tensor) -> Tensor:
+    """The first term of eq. 9 for one stage: mean |image - truth| over the whole image, in float32 outside autocast.
 
     The authors' code weighs the mask with 1.68 and the known pixels with 1.44, each a mean over its own area, and
-    trains the coarse stage only in phase 1.
-
-    Args:
-        coarse_weight: of the same term of the first stage. Eq. 9 names the result only; the authors' code weighs both
-            alike in phase 2.
+    trains the coarse stage only in phase 1. Eq. 9 names the refined stage only.
     """
     with without_autocast(truth):
-        errors = [(image - truth).abs().mean() for image in (coarse, refined)]
-    return ReconstructionLoss(coarse_weight * errors[0] + errors[1], *errors)
+        return (image - truth).abs().mean()
 
 
 def critic_loss(
