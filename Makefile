@@ -1,4 +1,4 @@
-# `make demo` and `make test` need Python 3.11 to 3.13 and make; PYTHON=python3.12 chooses one.
+# `make demo` and `make test` need Python 3.10 to 3.13 and make; PYTHON=python3.12 chooses one.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,8 +11,8 @@ BENCH ?= runs/bench
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else \
-	    "attnorm needs Python 3.11 to 3.13, not %d.%d: make PYTHON=python3.12 …" % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else \
+	    "attnorm needs Python 3.10 to 3.13, not %d.%d: make PYTHON=python3.12 …" % v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,data,eval,figures,export,dev]'

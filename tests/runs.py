@@ -10,13 +10,28 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from attnorm.cli import main
+from attnorm import cli
 from attnorm.metrics.distributed import Processes
 from attnorm.training import checkpoint
 
 DIGITS = ("train", "an-gan-digits", "--data", "digits", "--out")
 INPAINT = ("train", "inpaint-an-64-cpu", "--data", "digits", "--out")
 ALONE = Processes(torch.device("cpu"))
+
+
+def final(arguments):
+    """The arguments of a command without options that are given again later."""
+    groups = []
+    for argument in arguments:
+        if argument.startswith("--") or not groups:
+            groups.append([])
+        groups[-1].append(argument)
+    last = {group[0]: group for group in groups}
+    return [argument for group in groups if group is last[group[0]] for argument in group]
+
+
+def main(arguments):
+    return cli.main(final(arguments))
 
 
 def batch_of(seed=0, count=4, size=32):

@@ -133,9 +133,9 @@ def test_an_override_sets_one_field(arguments, path, value):
         (["5"], "unexpected argument '5': fields are set as --name value"),
         (["--steps", "5", "6"], "command line: steps must be a valid integer, got [5, 6]"),
         (["--steps", "[1"], "--steps: cannot read '[1' as a value"),
-        (["--net.layer.scal", "5"], "command line: unknown field 'net.layer.scal', did you mean 'net.layer.scale'?"),
+        (["--net.layer.scal", "5"], "unknown field 'net.layer.scal', did you mean 'net.layer.scale'?"),
         (["--nett.layer.scale", "5"], "did you mean 'net.layer.scale' or 'other.layer.scale'?"),
-        (["--steps.deep", "5"], "command line: unknown field 'steps.deep', did you mean 'steps'?"),
+        (["--steps.deep", "5"], "unknown field 'steps.deep', did you mean 'steps'?"),
     ],
 )
 def test_a_bad_override_is_refused(arguments, message):

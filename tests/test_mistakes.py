@@ -40,7 +40,7 @@ CASES = [
     (f"{TRAIN} --channels 8 8", "did you mean 'generator.channels' or 'discriminator.channels'?"),
     (f"{TRAIN} --generator.channel 8 8", "unknown field 'generator.channel', did you mean 'generator.channels'?"),
     (f"{TRAIN} --steps", "--steps needs a value"),
-    (f"{TRAIN} --steps many", "steps must be a valid integer, got 'many'"),
+    (f"{TRAIN} --log_every many", "log_every must be a valid integer, got 'many'"),
     (f"{TRAIN} --steps 0", "steps must be at least 1, got 0"),
     (f"{TRAIN} --generator_lr 2", "generator_lr must be less than 1, got 2"),
     (f"{TRAIN} --augment colour", "must be 'color', 'translation' or 'cutout', got 'colour'"),

@@ -1,4 +1,4 @@
-"""Small models with random weights that do something, saved as trained ones are, and pictures to use them on."""
+"""Small models with random weights that do something, saved as trained ones are, and images to use them on."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture
 def noise():
-    """A picture of noise (h, w, 3) uint8, in which every touched pixel shows."""
+    """An image of noise (h, w, 3) uint8, in which every touched pixel shows."""
     return lambda height, width: np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 

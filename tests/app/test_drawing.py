@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attnorm.app import drawing
-from attnorm.app.pictures import as_file_name, figures, legend, overlaid, stem_of
+from attnorm.app.images import as_file_name, figures, legend, overlaid, stem_of
 from attnorm.pipelines import ClassConditionalPipeline
 from attnorm.pipelines.inpainting import InpaintingPipeline
 from attnorm.plots import colour_layout, entity_colours
@@ -96,13 +96,13 @@ def test_the_layer_is_seen_with_its_statistics(runs, noise):
 
 
 def test_an_overlay_goes_from_the_picture_to_the_layout(noise):
-    picture = noise(700, 640)
+    image = noise(700, 640)
     layout = np.random.default_rng(0).random((3, 7, 8))
-    assert np.array_equal(overlaid(picture, layout, 0), picture)
-    whole = overlaid(picture, layout, 1)
+    assert np.array_equal(overlaid(image, layout, 0), image)
+    whole = overlaid(image, layout, 1)
     assert np.array_equal(whole[50::100, 40::80], colour_layout(layout))
-    half = overlaid(picture, layout, 0.5).astype(int)
-    assert np.abs(half - (picture.astype(int) + whole) / 2).max() <= 1
+    half = overlaid(image, layout, 0.5).astype(int)
+    assert np.abs(half - (image.astype(int) + whole) / 2).max() <= 1
     assert overlaid(noise(32, 32), layout, 0).shape == (640, 640, 3)  # small ones are enlarged
 
 
@@ -115,13 +115,13 @@ def test_a_legend_names_the_entities_by_their_share():
     assert "rgb({},{},{})".format(*entity_colours(3)[2]) in html
 
 
-def test_figures_hold_their_pictures(noise):
+def test_figures_hold_their_images(noise):
     assert figures([([noise(4, 4)], "one")], 50).count("data:image/png;base64,") == 1
 
 
 @pytest.mark.parametrize(
     "name, stem",
-    [("a photo (1).jpeg", "a-photo-1"), ("../../x.png", "x"), ("...", "picture"), ("Fassade ä.png", "Fassade-ä")],
+    [("a photo (1).jpeg", "a-photo-1"), ("../../x.png", "x"), ("...", "image"), ("Fassade ä.png", "Fassade-ä")],
 )
 def test_downloads_are_named_after_uploads(name, stem):
     assert stem_of(name) == stem

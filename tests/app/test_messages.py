@@ -4,7 +4,7 @@ import pytest
 
 gr = pytest.importorskip("gradio", reason="the page needs the extra `app`")
 
-from attnorm.app.messages import sentence, told  # noqa: E402
+from attnorm.app.messages import sentence, with_errors  # noqa: E402
 from attnorm.errors import UserError  # noqa: E402
 
 
@@ -19,9 +19,9 @@ def test_only_a_visitors_mistake_is_told():
         raise error
 
     with pytest.raises(gr.Error) as caught:
-        told(fail)(UserError("the mask is empty"))
+        with_errors(fail)(UserError("the mask is empty"))
     assert caught.value.message == "The mask is empty."
     assert not caught.value.print_exception
     with pytest.raises(ZeroDivisionError):
-        told(fail)(ZeroDivisionError())
-    assert told(fail).__doc__ == "What it does."
+        with_errors(fail)(ZeroDivisionError())
+    assert with_errors(fail).__doc__ == "What it does."

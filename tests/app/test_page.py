@@ -16,8 +16,8 @@ from PIL import Image
 pytest.importorskip("gradio", reason="the page needs the extra `app`")
 
 from attnorm.app.masks import changed_by
+from attnorm.app.model_list import models_in
 from attnorm.app.server import served
-from attnorm.app.shelf import models_in
 from attnorm.pipelines.inpainting import InpaintingPipeline
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -102,13 +102,13 @@ def opened(browser, address):
     assert elsewhere == []
 
 
-def picture_file(folder):
+def image_file(folder):
     pixels = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(folder / "noise.png")
     return folder / "noise.png", pixels
 
 
-def open_picture(page, file):
+def open_image(page, file):
     picker = page.locator(".drop input[type=file]:visible, .drop input[type=file]").first
     shows_another(page, lambda: picker.set_input_files(file))
     page.get_by_text(file.name[:4]).first.wait_for()
@@ -119,12 +119,12 @@ def open_example(page):
 
 
 def shows_another(page, act):
-    """Waits for the picture in the editor that `act` puts there."""
+    """Waits for the image in the editor that `act` puts there."""
     page.wait_for_function("document.querySelector('#editor canvas')?.clientWidth > 0")
     canvas = page.locator("#editor canvas").first
     before = middle_of(canvas, 40)
     act()
-    until(page, lambda: np.abs(middle_of(canvas, 40) - before).mean() > 20, "the editor did not show the picture")
+    until(page, lambda: np.abs(middle_of(canvas, 40) - before).mean() > 20, "the editor did not show the image")
 
 
 def stroke(page):
@@ -191,7 +191,7 @@ def pinkness(canvas):
 
 
 def saved_mask(page):
-    """The hole that the page takes the paint for, (h, w) bool."""
+    """The mask that the page takes the paint for, (h, w) bool."""
     if not page.locator("#mask-save").is_visible():
         page.get_by_text("Mask: grow, shrink, upload, download").click()
     return np.asarray(download(page, page.locator("#mask-save").click)[1]) == 255
@@ -212,20 +212,20 @@ def complete(page):
 
 
 def margins(page):
-    """Pixels to the left and to the right of a blue picture in the editor's box, or None if it is not there."""
+    """Pixels to the left and to the right of a blue image in the editor's box, or None if it is not there."""
     box = page.locator("#editor canvas").first.locator("..")
     shot = np.asarray(Image.open(io.BytesIO(box.screenshot())).convert("RGB")).astype(int)
     columns = np.flatnonzero((shot[..., 2] - shot[..., 0] > 150).mean(0) > 0.3)
     return (columns[0], shot.shape[1] - 1 - columns[-1]) if len(columns) else None
 
 
-TOOL_BAR = 32  # pixels of the picture's left that it may lie over
+TOOL_BAR = 32  # pixels of the image's left that it may lie over
 
 
 @needs_browser
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_a_picture_lies_in_the_middle_however_late_the_editor_and_takes_the_first_stroke(opened, tmp_path, viewport):
-    """As on a busy machine: the picture is opened, and seconds go by, before the editor's renderer is there."""
+    """As on a busy machine: the image is opened, and seconds go by, before the editor's renderer is there."""
     Image.new("RGB", (300, 200), (0, 0, 255)).save(tmp_path / "blue.png")
     held = []
     page = opened(viewport, before=lambda page: page.route(RENDERER, lambda route: held.append(route)))
@@ -246,33 +246,33 @@ def test_a_picture_lies_in_the_middle_however_late_the_editor_and_takes_the_firs
     canvas = page.locator("#editor canvas").first
     stroke(page)
     until(page, lambda: pinkness(canvas) > 60, "the editor did not take the first stroke")
-    hole = saved_mask(page)
-    assert hole.shape == (200, 300) and hole[100, 150] and hole.mean() < 0.3
+    mask = saved_mask(page)
+    assert mask.shape == (200, 300) and mask[100, 150] and mask.mean() < 0.3
 
 
 @needs_browser
 def test_a_stroke_is_replaced_and_nothing_else(opened, tmp_path):
-    file, before = picture_file(tmp_path)
+    file, before = image_file(tmp_path)
     page = opened()
-    open_picture(page, file)
+    open_image(page, file)
     paint(page)
     page.get_by_text("Mask: grow, shrink, upload, download").click()
     name, mask = download(page, page.locator("#mask-save").click)
-    hole = np.asarray(mask) == 255
+    mask = np.asarray(mask) == 255
     assert (name, mask.mode, mask.size) == ("noise-mask.png", "L", SIZE[::-1])
-    assert 0.01 < hole.mean() < 0.6
-    assert hole[SIZE[0] // 2, SIZE[1] // 2]  # the stroke crosses the middle
+    assert 0.01 < mask.mean() < 0.6
+    assert mask[SIZE[0] // 2, SIZE[1] // 2]  # the stroke crosses the middle
 
     name, result = complete(page)
     after = np.asarray(result)
     assert (name, result.format, result.mode, result.size) == ("noise-completed.png", "PNG", "RGB", SIZE[::-1])
-    assert np.array_equal(after[~hole], before[~hole])
-    assert (after[hole] != before[hole]).any(axis=-1).mean() > 0.9
+    assert np.array_equal(after[~mask], before[~mask])
+    assert (after[mask] != before[mask]).any(axis=-1).mean() > 0.9
     assert page.locator("#compare img").count() == 2
 
     page.get_by_role("button", name="Grow", exact=True).click()
-    until(page, lambda: saved_mask(page).sum() > hole.sum(), "the mask did not grow")
-    assert np.array_equal(saved_mask(page), changed_by(4, hole))
+    until(page, lambda: saved_mask(page).sum() > mask.sum(), "the mask did not grow")
+    assert np.array_equal(saved_mask(page), changed_by(4, mask))
 
     page.get_by_text("Layout of the attentive normalization").click()
     page.locator("#show-layout").click()
@@ -281,9 +281,9 @@ def test_a_stroke_is_replaced_and_nothing_else(opened, tmp_path):
 
 
 @needs_browser
-def test_the_editors_buttons_take_paint_away_and_leave_the_picture(opened, tmp_path):
+def test_the_editors_buttons_take_paint_away_and_leave_the_image(opened, tmp_path):
     page = opened()
-    open_picture(page, picture_file(tmp_path)[0])
+    open_image(page, image_file(tmp_path)[0])
     paint(page)
     use(page, "Undo", lambda canvas: pinkness(canvas) < 60)
     use(page, "Redo", lambda canvas: pinkness(canvas) > 60)
@@ -297,7 +297,7 @@ def test_the_editors_buttons_take_paint_away_and_leave_the_picture(opened, tmp_p
     paint(page)
     again = saved_mask(page)
     assert again.shape == SIZE and again[SIZE[0] // 2, SIZE[1] // 2]
-    assert again.sum() < 2 * once.sum()  # of the picture and not of a canvas of another size
+    assert again.sum() < 2 * once.sum()  # of the image and not of a canvas of another size
 
 
 @needs_browser
@@ -317,8 +317,8 @@ def test_the_controls_of_the_first_tab_do_what_they_say(opened):
     page.locator("#editor input[type=range]:visible").first.fill("60")
     use(page, "Brush")
     paint(page, lambda canvas: saved_mask(page).sum() > small.sum())
-    hole = saved_mask(page)
-    assert hole[small].all() and hole.sum() > 2 * small.sum()
+    mask = saved_mask(page)
+    assert mask[small].all() and mask.sum() > 2 * small.sum()
 
     def completed():
         shown = "[...document.querySelectorAll('#compare img')].map(each => each.src).join()"
@@ -329,7 +329,7 @@ def test_the_controls_of_the_first_tab_do_what_they_say(opened):
         return np.asarray(download(page, page.locator("#result").click)[1])
 
     def differ_in_the_hole_alone(one, other):
-        return (one[hole] != other[hole]).any() and np.array_equal(one[~hole], other[~hole])
+        return (one[mask] != other[mask]).any() and np.array_equal(one[~mask], other[~mask])
 
     refined = completed()
     layout = page.get_by_text("Layout of the attentive normalization")
@@ -354,17 +354,17 @@ def test_masks_lie_where_they_belong_and_an_uploaded_one_is_used_to_the_pixel(op
     pixels = np.full((200, 300, 4), (0, 0, 255, 255), np.uint8)
     pixels[50:150, 100:200, 3] = 0
     Image.fromarray(pixels).save(tmp_path / "transparent.png")
-    file, before = picture_file(tmp_path)
-    hole = np.zeros(SIZE, bool)
-    hole[20:70:2, 30:80] = True  # the middle too
-    Image.fromarray(hole.astype(np.uint8) * 255).save(tmp_path / "mask.png")
+    file, before = image_file(tmp_path)
+    mask = np.zeros(SIZE, bool)
+    mask[20:70:2, 30:80] = True  # the middle too
+    Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "mask.png")
     page = opened(PHONE, "dark")
-    open_picture(page, tmp_path / "transparent.png")
+    open_image(page, tmp_path / "transparent.png")
     canvas = page.locator("#editor canvas").first
     until(page, lambda: pinkness(canvas) > 60, "the editor did not show what is transparent as marked")
     page.get_by_label("Clear", exact=True).first.click()
     open_example(page)
-    open_picture(page, file)  # which is smaller
+    open_image(page, file)  # which is smaller
     page.get_by_text("Mask: grow, shrink, upload, download").click()
     with page.expect_file_chooser() as chooser:
         page.locator("#mask-upload").click()
@@ -372,27 +372,27 @@ def test_masks_lie_where_they_belong_and_an_uploaded_one_is_used_to_the_pixel(op
     until(page, lambda: pinkness(canvas) > 30, "the editor did not show the mask")
     _, result = complete(page)
     after = np.asarray(result)
-    assert np.array_equal(after[~hole], before[~hole])
-    assert (after[hole] != before[hole]).any(axis=-1).mean() > 0.9
+    assert np.array_equal(after[~mask], before[~mask])
+    assert (after[mask] != before[mask]).any(axis=-1).mean() > 0.9
 
 
 @needs_browser
 def test_mistakes_are_told_on_the_page_and_lose_nothing(opened, tmp_path):
     page = opened()
     page.locator("#run").click()
-    page.get_by_text("Open a picture first, or choose an example.").wait_for()
-    file, _ = picture_file(tmp_path)
-    open_picture(page, file)
+    page.get_by_text("Open an image first, or choose an example.").wait_for()
+    file, _ = image_file(tmp_path)
+    open_image(page, file)
     open_example(page)
     page.locator(".drop").get_by_text(file.stem).wait_for(state="detached")  # what would be closed with its ×
     paint(page)
-    hole = saved_mask(page)
+    mask = saved_mask(page)
     (tmp_path / "broken.png").write_bytes(file.read_bytes()[:999])
     page.locator(".drop input[type=file]").first.set_input_files(tmp_path / "broken.png")
     page.get_by_text("image file is truncated").first.wait_for()
-    assert np.array_equal(saved_mask(page), hole)
+    assert np.array_equal(saved_mask(page), mask)
     page.locator(".drop").get_by_text("broken").wait_for(state="detached")
-    open_picture(page, file)  # there is room for it
+    open_image(page, file)  # there is room for it
 
 
 @needs_browser
@@ -444,10 +444,10 @@ def test_nothing_on_the_page_is_fetched_elsewhere(address):
 def test_a_program_gets_what_the_pipeline_gives(address, runs, tmp_path):
     from gradio_client import Client, handle_file
 
-    file, before = picture_file(tmp_path)
-    hole = np.zeros(SIZE, bool)
-    hole[20:50, 30:80] = True
-    Image.fromarray(hole.astype(np.uint8) * 255).save(tmp_path / "mask.png")
+    file, before = image_file(tmp_path)
+    mask = np.zeros(SIZE, bool)
+    mask[20:50, 30:80] = True
+    Image.fromarray(mask.astype(np.uint8) * 255).save(tmp_path / "mask.png")
     with contextlib.closing(Client(address, verbose=False, download_files=str(tmp_path / "got"))) as client:
         result = client.predict(
             handle_file(str(file)), handle_file(str(tmp_path / "mask.png")), "ca", api_name="/inpaint"
@@ -456,4 +456,4 @@ def test_a_program_gets_what_the_pipeline_gives(address, runs, tmp_path):
         described = client.view_api(return_format="dict")["named_endpoints"]
     assert sorted(described) == ["/generate", "/inpaint", "/interpolate", "/layer"]
     pipe = InpaintingPipeline.from_pretrained(runs / "ca")
-    assert np.array_equal(after, np.asarray(pipe(Image.fromarray(before), Image.fromarray(hole))))
+    assert np.array_equal(after, np.asarray(pipe(Image.fromarray(before), Image.fromarray(mask))))

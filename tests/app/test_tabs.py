@@ -12,60 +12,60 @@ from attnorm.app.controls import share_of, whole
 from attnorm.app.generate_tab import GenerateTab
 from attnorm.app.inpaint_tab import InpaintTab, Shown
 from attnorm.app.interpolate_tab import InterpolateTab
-from attnorm.app.shelf import Shelf, models_in
+from attnorm.app.model_list import ModelList, models_in
 
 
 @pytest.fixture(scope="module")
-def shelf(runs):
-    return Shelf(models_in(runs)[0])
+def model_list(runs):
+    return ModelList(models_in(runs)[0])
 
 
-def test_the_layout_of_a_picture_that_a_model_without_one_completed(shelf, noise, sentence_of):
-    """As when another model is chosen after the picture was completed: the button is there then."""
-    tab, hole = InpaintTab(shelf, []), np.zeros((40, 40), bool)
-    hole[8:20, 8:20] = True
-    assert sentence_of(tab.find_layout, Shown(noise(40, 40), hole, "ca"), 50) == (
-        "this picture was completed with ca, which has no layout: complete it again with a model that has"
+def test_the_layout_of_a_picture_that_a_model_without_one_completed(model_list, noise, sentence_of):
+    """As when another model is chosen after the image was completed: the button is there then."""
+    tab, mask = InpaintTab(model_list, []), np.zeros((40, 40), bool)
+    mask[8:20, 8:20] = True
+    assert sentence_of(tab.find_layout, Shown(noise(40, 40), mask, "ca"), 50) == (
+        "this image was completed with ca, which has no layout: complete it again with a model that has"
     )
-    shown, over, _ = tab.find_layout(Shown(noise(40, 40), hole, "an"), 50)
+    shown, over, _ = tab.find_layout(Shown(noise(40, 40), mask, "an"), 50)
     assert shown.layout.shape == (4, 10, 10) and Image.open(over).size == (640, 640)
 
 
-def test_a_picture_shown_again_leaves_the_file_that_a_browser_may_still_be_reading(shelf, noise, tmp_path):
-    picture = noise(40, 50)
-    Image.fromarray(picture).save(tmp_path / "noise.png")
+def test_a_picture_shown_again_leaves_the_file_that_a_browser_may_still_be_reading(model_list, noise, tmp_path):
+    image = noise(40, 50)
+    Image.fromarray(image).save(tmp_path / "noise.png")
     Image.fromarray(np.eye(40, 50, dtype=np.uint8) * 255).save(tmp_path / "mask.png")
-    tab = InpaintTab(shelf, [])
+    tab = InpaintTab(model_list, [])
     canvas, first, *_ = tab.open(str(tmp_path / "noise.png"))
     _, second = tab.take_mask(canvas, str(tmp_path / "mask.png"))
     assert first["background"] != second["background"]
     for value in (first, second):
-        assert np.array_equal(Image.open(value["background"]), picture)
+        assert np.array_equal(Image.open(value["background"]), image)
     assert (np.asarray(Image.open(second["layers"][0]))[..., 3] > 0).sum() == 40
 
 
-def test_clearing_the_editor_leaves_the_picture_and_nothing_of_the_mask(shelf, noise, sentence_of, tmp_path):
-    picture = noise(40, 50)
-    Image.fromarray(picture).save(tmp_path / "noise.png")
+def test_clearing_the_editor_leaves_the_picture_and_nothing_of_the_mask(model_list, noise, sentence_of, tmp_path):
+    image = noise(40, 50)
+    Image.fromarray(image).save(tmp_path / "noise.png")
     Image.fromarray(np.eye(40, 50, dtype=np.uint8) * 255).save(tmp_path / "mask.png")
-    tab = InpaintTab(shelf, [])
+    tab = InpaintTab(model_list, [])
     canvas, *_ = tab.open(str(tmp_path / "noise.png"))
     canvas, _ = tab.take_mask(canvas, str(tmp_path / "mask.png"))
     canvas, value = tab.clear(canvas)
-    assert np.array_equal(Image.open(value["background"]), picture) and value["layers"] == []
+    assert np.array_equal(Image.open(value["background"]), image) and value["layers"] == []
     assert "nothing is marked" in sentence_of(tab.save_mask, canvas, value)
     assert tab.clear(None) == gr.skip()
 
 
-def test_a_number_that_was_deleted_is_asked_for(shelf, noise, sentence_of, tmp_path):
-    generate, interpolate = GenerateTab(shelf), InterpolateTab(shelf)
-    inpaint = InpaintTab(shelf, [])
+def test_a_number_that_was_deleted_is_asked_for(model_list, noise, sentence_of, tmp_path):
+    generate, interpolate = GenerateTab(model_list), InterpolateTab(model_list)
+    inpaint = InpaintTab(model_list, [])
     assert sentence_of(generate.draw, "an-gan", ["cat"], None, 0, 2, True) == (
-        "the number of pictures is empty: give a number"
+        "the number of images is empty: give a number"
     )
     assert "the seed is empty" in sentence_of(generate.draw, "an-gan", ["cat"], 1, None, 2, True)
     assert "the truncation is empty" in sentence_of(generate.draw, "an-gan", ["cat"], 1, 0, None, True)
-    assert "the number of pictures is empty" in sentence_of(interpolate.interpolate, "an-gan", "0", "0", None, 0, 50)
+    assert "the number of images is empty" in sentence_of(interpolate.interpolate, "an-gan", "0", "0", None, 0, 50)
     assert "the seed is empty" in sentence_of(interpolate.interpolate, "an-gan", "0", "0", 1, None, 50)
     assert "the share is empty" in sentence_of(interpolate.at, [noise(4, 4)], None)
     assert "pixels is empty" in sentence_of(inpaint.grow, None, None, None)

@@ -6,13 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from attnorm.cli import main
 from attnorm.data.builtin import load_builtin
 from attnorm.models.class_conditional import Generator
 from attnorm.training import checkpoint, evaluation, loop
 from attnorm.training.config import Evaluation
 from tests.metrics.toy import Extractor
-from tests.runs import log_of
+from tests.runs import log_of, main
 
 
 @pytest.fixture
@@ -74,7 +73,7 @@ def test_the_best_model_is_kept_whichever_way_better_goes(train, monkeypatch, be
     assert saved == {4: ["best", "model", "best", "model", "model"], 2: ["best", "model", "model", "model"]}[expected]
     state, _ = checkpoint.newest(run / "checkpoints")
     assert state["best"] == (3.0 if better == "lower" else -5.0)
-    assert main(["generate", str(run / "best"), "-o", str(run / "best.png")]) == 0
+    Generator.from_pretrained(run / "best")
 
 
 def test_a_resumed_run_evaluates_again_what_came_after_its_checkpoint_and_keeps_its_best(train):
@@ -97,4 +96,4 @@ def test_the_metrics_are_those_of_the_saved_model(train):
         config.evaluation, load_builtin("digits", 32), config.generator.class_names, "cpu"
     )
     measured = protocol.measure(Generator.from_pretrained(run / "model"))
-    assert lines[-1] == pytest.approx({"step": 6, **measured.figures}, rel=1e-9)
+    assert lines[-1] == pytest.approx({"step": 6, **measured.metrics}, rel=1e-9)

@@ -5,16 +5,16 @@ import contextlib
 import numpy as np
 import pytest
 import torch
-from attnorm.models.saved import step_of
 from PIL import Image
 
 from attnorm import InpaintingPipeline
-from attnorm.cli import main
 from attnorm.config import derive
 from attnorm.data.builtin import load_builtin
+from attnorm.data.dataset import ImageDataset
 from attnorm.data.masks import Masks
 from attnorm.metrics.inpainting import HOLES
 from attnorm.metrics.reconstruction import reconstruction
+from attnorm.models.pretrained import step_of
 from attnorm.training.inpainting import InpaintingTask
 from attnorm.training.loop import read_config
 from tests.runs import (
@@ -23,9 +23,11 @@ from tests.runs import (
     assert_same_run,
     batch_of,
     differences,
+    final,
     final_state,
     interrupt,
     log_of,
+    main,
     moved,
     run_killed,
     weights,
@@ -101,7 +103,7 @@ def test_two_processes_take_the_steps_of_one(branch, pieces, tiny_inpainting_arg
     """Penalty, criterion and all: what is drawn belongs to a place in the batch, whoever has it; what self-sampling
     draws belongs to a piece."""
     arguments = [*tiny_inpainting_arguments, *CONVERGING, "--log_every", "1", "--generator.branch.kind", branch]
-    both = run_two(lambda rank: ["-m", "attnorm", *INPAINT, str(tmp_path / "two"), *arguments])
+    both = run_two(lambda rank: ["-m", "attnorm", *final([*INPAINT, str(tmp_path / "two"), *arguments])])
     assert [process.returncode for process in both] == [0, 0], both[0].stderr
     assert main([*INPAINT, str(tmp_path / "one"), *arguments, "--accumulation", pieces]) == 0
     one, two = log_of(tmp_path / "one"), log_of(tmp_path / "two")
@@ -178,12 +180,13 @@ def test_rates_that_fall_in_each_phase_go_on_bit_for_bit(tiny_inpainting_argumen
 @pytest.fixture
 def make(tiny_inpainting_config):
     """Builds a task from the tiny configuration with some changes, with its validation pictures."""
-    pictures = load_builtin("digits", 36, count=40)
+    digits = load_builtin("digits", 36)
+    images = ImageDataset(digits.images[:40], digits.labels[:40], digits.class_names)
 
     def build(**changes):
         config = derive(tiny_inpainting_config, {name.replace("__", "."): value for name, value in changes.items()})
         task = InpaintingTask(config, ALONE)
-        task.prepare_evaluation(pictures)
+        task.prepare_evaluation(images)
         return task
 
     return build

@@ -12,7 +12,6 @@ import torch
 import yaml
 from PIL import Image
 
-from attnorm.cli import main
 from attnorm.config import derive, to_dict
 from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
@@ -29,9 +28,11 @@ from tests.runs import (
     batch_of,
     contents,
     differences,
+    final,
     final_state,
     interrupt,
     log_of,
+    main,
     moved,
     refused,
     run_killed,
@@ -169,7 +170,7 @@ def test_the_saved_configuration_is_complete_with_its_precision_resolved(
 def test_two_processes_take_the_steps_of_one_with_two_pieces(tiny_arguments, tmp_path):
     arguments = [*tiny_arguments, "--steps", "20", "--log_every", "1", "--sample_every", "20"]
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "attnorm"]
-    both = run_python(*launch, *DIGITS, str(tmp_path / "two"), *arguments)
+    both = run_python(*launch, *final([*DIGITS, str(tmp_path / "two"), *arguments]))
     assert both.returncode == 0, both.stderr
     assert main([*DIGITS, str(tmp_path / "one"), *arguments, "--accumulation", "2"]) == 0
     one, two = log_of(tmp_path / "one"), log_of(tmp_path / "two")

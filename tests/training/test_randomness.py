@@ -1,11 +1,9 @@
 """Random numbers are a function of their purpose and of nothing else."""
 
-import subprocess
-import sys
-
 import torch
 
 from attnorm.training.runtime import generator_for, seed_for
+from tests.runs import run_python
 
 CPU = torch.device("cpu")
 
@@ -20,14 +18,7 @@ def test_a_seed_fits_63_bits_and_differs_by_seed_and_purpose():
 
 def test_seeds_are_the_same_in_another_process():
     """Not Python's hash(), which every process salts anew."""
-    code = (
-        "import sys, importlib.util as u; s = u.spec_from_file_location('r', sys.argv[1]);"
-        "m = u.module_from_spec(s); sys.modules['torch'] = type(sys)('torch');"
-        "sys.modules['torch'].device = sys.modules['torch'].Generator = object; s.loader.exec_module(m);"
-        "print(m.seed_for(3, 'noise', 7))"
-    )
-    path = sys.modules[seed_for.__module__].__file__
-    made = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    made = run_python("-c", "from attnorm.training.runtime import seed_for; print(seed_for(3, 'noise', 7))")
     assert int(made.stdout) == seed_for(3, "noise", 7)
 
 

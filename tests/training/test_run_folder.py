@@ -7,10 +7,9 @@ import sys
 
 import pytest
 
-from attnorm.cli import main
 from attnorm.errors import UserError
 from attnorm.training.run_folder import check_new, run_lock
-from tests.runs import DIGITS, contents, refused
+from tests.runs import DIGITS, contents, main, refused
 
 HOLDING = """
 import sys, time

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from attnorm.app.shelf import KINDS_EXPLAINED, Model
+from attnorm.app.model_list import KINDS_EXPLAINED, Model
 from attnorm.config import whole_number
 from attnorm.errors import UserError
 from attnorm.models.pretrained import Task
@@ -60,12 +60,12 @@ def choice_of_model(models: Sequence[Model]) -> gr.Dropdown:
     return gr.Dropdown(choices, value=models[0].name, label="Model", info=explained, filterable=len(models) > 8)
 
 
-def picture_upload() -> gr.File:
-    """The file as it is: Gradio's picture components would convert it."""
-    return gr.File(label="Picture", file_types=["image"], height=130, elem_classes="drop")
+def image_upload() -> gr.File:
+    """The file as it is: Gradio's image components would convert it."""
+    return gr.File(label="Image", file_types=["image"], height=130, elem_classes="drop")
 
 
-def example_pictures(files: Sequence[str]) -> gr.Dataset:
+def example_images(files: Sequence[str]) -> gr.Dataset:
     """Thumbnails; its click event hands on the number of the one that was chosen."""
     return gr.Dataset(
         components=[gr.Image(visible=False, format="png")],

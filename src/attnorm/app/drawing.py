@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from attnorm.app.images import entity_key, figures, for_screen, shares_of
 from attnorm.app.painting import layout_of
-from attnorm.app.pictures import entity_key, figures, for_screen, shares_of
 from attnorm.errors import UserError
 from attnorm.metrics.layout import layout_usage
 from attnorm.metrics.regions import RegionSummary, record_regions
@@ -22,7 +22,7 @@ from attnorm.plots.interpolation import liveliest_entity
 from attnorm.plots.layouts import grey_map, peak_of
 
 MOST_PICTURES, MOST_EACH = 64, 16
-TILE = 128  # pixels of the longer side that a small picture is enlarged to in a sheet
+TILE = 128  # pixels of the longer side that a small image is enlarged to in a sheet
 TILE_WIDTH, MAP_WIDTH = 84, 120  # pixels on the screen, at least
 FRAMES, FPS = 25, 15  # of an interpolation, both ends among them
 NO_TRUNCATION = 2.0  # this and more is the whole distribution
@@ -36,11 +36,11 @@ class Film(NamedTuple):
 
 
 class LayerView(NamedTuple):
-    """picture: (h, w, 3) uint8 as the network saw it. layout: (n, h', w'). summary: the statistics of the features by
+    """image: (h, w, 3) uint8 as the network saw it. layout: (n, h', w'). summary: the statistics of the features by
     region. report: a sentence about the layout.
     """
 
-    picture: np.ndarray
+    image: np.ndarray
     layout: np.ndarray
     summary: RegionSummary
     report: str
@@ -49,16 +49,16 @@ class LayerView(NamedTuple):
 def draw(
     pipe: ClassConditionalPipeline, labels: Sequence[str], each: int, seed: int, truncation: float, layouts: bool
 ) -> Generated:
-    """`each` pictures of every label; a truncation of 2 and more is none.
+    """`each` images of every label; a truncation of 2 and more is none.
 
     Raises:
-        UserError: no or an unknown label, more than 64 pictures, or a number that makes no sense.
+        UserError: no or an unknown label, more than 64 images, or a number that makes no sense.
     """
     if not labels:
         raise UserError("choose at least one class")
     if each < 1 or len(labels) * each > MOST_PICTURES:
         raise UserError(
-            f"{len(labels)} classes with {each} pictures each are {len(labels) * each}: "
+            f"{len(labels)} classes with {each} images each are {len(labels) * each}: "
             f"the page draws 1 to {MOST_PICTURES} at once"
         )
     wanted = [index for index in pipe.indices(list(labels)) for _ in range(each)]
@@ -67,13 +67,13 @@ def draw(
 
 
 def shown(drawn: Generated, class_names: Sequence[str]) -> str:
-    """HTML: each picture, its layout below it if there are layouts, and its class."""
+    """HTML: each image, its layout below it if there are layouts, and its class."""
     tiles = [(parts, html.escape(class_names[label])) for parts, label in zip(_parts(drawn), drawn.labels, strict=True)]
     return figures(tiles, TILE_WIDTH)
 
 
 def sheet(drawn: Generated, class_names: Sequence[str], each: int) -> np.ndarray:
-    """The same as one picture, a row a class."""
+    """The same as one image, a row a class."""
     tiles = []
     for parts in _parts(drawn):
         large = [enlarge(part[None], TILE)[0] for part in parts]
@@ -96,20 +96,20 @@ def film(pipe: ClassConditionalPipeline, first: str, second: str, rows: int, see
 
 
 def _parts(drawn: Generated) -> list[list[np.ndarray]]:
-    """Each picture, and after it its layout in colour at the same size."""
+    """Each image, and after it its layout in colour at the same size."""
     if not drawn.layouts:
-        return [[picture] for picture in drawn.images]
+        return [[image] for image in drawn.images]
     [layouts] = drawn.layouts.values()  # a generator has one long-range layer
     return [
-        [picture, resize(colour_layout(layout), picture.shape[:2])]
-        for picture, layout in zip(drawn.images, layouts, strict=True)
+        [image, resize(colour_layout(layout), image.shape[:2])]
+        for image, layout in zip(drawn.images, layouts, strict=True)
     ]
 
 
-def view_layer(pipe: InpaintingPipeline, picture: np.ndarray) -> LayerView:
-    """What the layer of an inpainting model sees in a picture (h, w, 3) uint8 without a hole."""
+def view_layer(pipe: InpaintingPipeline, image: np.ndarray) -> LayerView:
+    """What the layer of an inpainting model sees in an image (h, w, 3) uint8 without a mask."""
     with record_regions(pipe.generator) as regions:
-        layout = layout_of(pipe, picture)
+        layout = layout_of(pipe, image)
     [moments] = regions.values()
     usage = layout_usage(torch.from_numpy(layout)[None])
     count = len(layout)
@@ -117,7 +117,7 @@ def view_layer(pipe: InpaintingPipeline, picture: np.ndarray) -> LayerView:
         f"{count} entities; sharpness {usage.sharpness:.2f} (1 is hard, {1 / count:.2f} uniform); "
         f"{usage.effective_entities:.1f} effective entities"
     )
-    return LayerView(for_screen(picture, NATIVE_SIDE), layout, moments.summary(), report)
+    return LayerView(for_screen(image, NATIVE_SIDE), layout, moments.summary(), report)
 
 
 def maps(layout: np.ndarray) -> tuple[str, float]:

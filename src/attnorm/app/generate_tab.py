@@ -1,4 +1,4 @@
-"""The tab that draws pictures of chosen classes."""
+"""The tab that draws images of chosen classes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from attnorm.app import drawing, pictures
+from attnorm.app import drawing, images
 from attnorm.app.controls import (
     AT_ONCE,
     MODEL_QUEUE,
@@ -18,8 +18,8 @@ from attnorm.app.controls import (
     seed_with_dice,
     whole,
 )
-from attnorm.app.messages import told
-from attnorm.app.shelf import Model, Shelf
+from attnorm.app.messages import with_errors
+from attnorm.app.model_list import Model, ModelList
 from attnorm.plots import save_picture
 
 AT_FIRST = 5  # classes that are chosen at the start
@@ -29,11 +29,11 @@ DRAW_FIRST = '<div class="empty">Choose classes and press Draw.</div>'
 class GenerateTab:
     """Builds the tab inside a page that is being made; the methods are what its buttons do."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
+    def __init__(self, model_list: ModelList) -> None:
+        self._models = model_list
 
     def build(self) -> None:
-        models = self._shelf.models("class-conditional")
+        models = self._models.models("class-conditional")
         if not models:
             no_model("class-conditional")
             return
@@ -41,7 +41,7 @@ class GenerateTab:
             with gr.Column(min_width=300, scale=2):
                 model = choice_of_model(models)
                 labels = gr.Dropdown(**_classes(models[0]), label="Classes", multiselect=True, elem_id="classes")
-                each = gr.Slider(1, drawing.MOST_EACH, 4, step=1, label="Pictures of each class")
+                each = gr.Slider(1, drawing.MOST_EACH, 4, step=1, label="Images of each class")
                 seed = seed_with_dice()
                 truncation = gr.Slider(
                     0.1,
@@ -49,29 +49,29 @@ class GenerateTab:
                     drawing.NO_TRUNCATION,
                     step=0.1,
                     label="Truncation",
-                    info="Small: typical pictures, much alike. At the right end: the whole distribution.",
+                    info="Small: typical images, much alike. At the right end: the whole distribution.",
                 )
                 layouts = gr.Checkbox(
-                    True, label="Layout under each picture", visible=models[0].has_layout, elem_id="with-layouts"
+                    True, label="Layout under each image", visible=models[0].has_layout, elem_id="with-layouts"
                 )
                 run = gr.Button("Draw", variant="primary", elem_id="draw")
             with gr.Column(min_width=320, scale=5):
-                pictures_shown = gr.HTML(DRAW_FIRST, elem_id="drawn")
+                images_shown = gr.HTML(DRAW_FIRST, elem_id="drawn")
                 legend = gr.HTML()
                 sheet = gr.DownloadButton("Download the sheet as PNG", interactive=False, elem_id="sheet")
         model.change(self.choose, model, [labels, layouts], **AT_ONCE)
         run.click(
-            told(self.draw),
+            with_errors(self.draw),
             [model, labels, each, seed, truncation, layouts],
-            [pictures_shown, legend, sheet],
+            [images_shown, legend, sheet],
             api_name="generate",
-            api_description="Draw pictures of classes: as HTML, the legend of their layouts as HTML, and a PNG sheet.",
+            api_description="Draw images of classes: as HTML, the legend of their layouts as HTML, and a PNG sheet.",
             **MODEL_QUEUE,
         )
 
     def choose(self, name: str) -> tuple[Any, Any]:
         """The classes of a model, and whether it has layouts."""
-        model = self._shelf.model(name)
+        model = self._models.model(name)
         return gr.update(**_classes(model)), gr.update(visible=model.has_layout)
 
     def draw(
@@ -84,17 +84,17 @@ class GenerateTab:
         layouts: bool,
         progress: gr.Progress = PROGRESS,
     ) -> tuple[Any, ...]:
-        """The pictures with their captions, the legend of their layouts, and the sheet's file."""
-        each, seed = whole("the number of pictures", each), whole("the seed", seed)
+        """The images with their captions, the legend of their layouts, and the sheet's file."""
+        each, seed = whole("the number of images", each), whole("the seed", seed)
         truncation = number("the truncation", truncation)
         progress(0.1, desc="loading the model")
-        with self._shelf.generator(model) as pipe:
+        with self._models.generator(model) as pipe:
             progress(0.3, desc="drawing")
             drawn = drawing.draw(pipe, labels, each, seed, truncation, layouts)
             names = pipe.class_names
-        file = pictures.file_named(f"{pictures.as_file_name(model)}-seed-{seed}.png")
+        file = images.file_named(f"{images.as_file_name(model)}-seed-{seed}.png")
         save_picture(drawing.sheet(drawn, names, each), file)
-        legend = pictures.legend(next(iter(drawn.layouts.values()))) if drawn.layouts else ""
+        legend = images.legend(next(iter(drawn.layouts.values()))) if drawn.layouts else ""
         return drawing.shown(drawn, names), legend, gr.update(value=str(file), interactive=True)
 
 

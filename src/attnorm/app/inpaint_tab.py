@@ -1,4 +1,4 @@
-"""The tab that completes pictures."""
+"""The tab that completes images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from attnorm.app import masks, painting, pictures
+from attnorm.app import images, masks, painting
 from attnorm.app.controls import (
     AT_ONCE,
     INSIDE,
@@ -17,29 +17,29 @@ from attnorm.app.controls import (
     MODEL_QUEUE,
     PROGRESS,
     choice_of_model,
-    example_pictures,
+    example_images,
+    image_upload,
     no_model,
-    picture_upload,
     share_of,
     whole,
 )
-from attnorm.app.messages import told
+from attnorm.app.messages import with_errors
+from attnorm.app.model_list import ModelList
 from attnorm.app.painting import Canvas, EditorValue
-from attnorm.app.shelf import Shelf
 from attnorm.errors import UserError
 
 STAGES = [("both stages", "refined"), ("coarse only", "coarse")]
 MODES = [
-    ("whole picture, or windows around the holes of a large one", "auto"),
-    ("whole picture", "native"),
-    ("windows around the holes", "crop"),
-    ("whole picture, scaled down", "resize"),
+    ("whole image, or windows around the masks of a large one", "auto"),
+    ("whole image", "native"),
+    ("windows around the masks", "crop"),
+    ("whole image, scaled down", "resize"),
 ]
-# Gradio's editor puts a layer into the middle of the largest picture that it has held since it was last empty: so it
-# begins smaller than any picture and is emptied before it is given another one.
+# Gradio's editor puts a layer into the middle of the largest image that it has held since it was last empty: so it
+# begins smaller than any image and is emptied before it is given another one.
 SMALLEST = (1, 1)
 # Gradio's editor is deaf to its size until its renderer is loaded, and so may stay as narrow as the page was while that
-# was settling, with the picture small and beside the middle. Two changes of the width make it measure and fit anew: the
+# was settling, with the image small and beside the middle. Two changes of the width make it measure and fit anew: the
 # first waits for the canvas, the second for a frame in which the canvas has followed, however late that is.
 MEASURE_AGAIN = """() => {
     const editor = document.querySelector('#editor');
@@ -59,10 +59,10 @@ DOWNLOAD = "() => document.querySelector('#mask-file')?.click()"
 
 
 class Shown(NamedTuple):
-    """What the layout is laid over: the completed picture (h, w, 3) uint8 and its hole; the layout once asked for."""
+    """What the layout is laid over: the completed image (h, w, 3) uint8 and its mask; the layout once asked for."""
 
-    picture: np.ndarray
-    hole: np.ndarray
+    image: np.ndarray
+    mask: np.ndarray
     model: str
     layout: np.ndarray | None = None
 
@@ -70,22 +70,22 @@ class Shown(NamedTuple):
 class InpaintTab:
     """Builds the tab inside a page that is being made; the methods are what its buttons do."""
 
-    def __init__(self, shelf: Shelf, examples: Sequence[str]) -> None:
-        self._shelf, self._examples = shelf, list(examples)
+    def __init__(self, model_list: ModelList, examples: Sequence[str]) -> None:
+        self._models, self._examples = model_list, list(examples)
 
     def build(self) -> None:
-        models = self._shelf.models("inpainting")
+        models = self._models.models("inpainting")
         if not models:
             no_model("inpainting")
             return
         canvas, shown, coming = (gr.State(None, time_to_live=KEPT) for _ in range(3))
         with gr.Row():
             with gr.Column(min_width=320):
-                upload = picture_upload()
-                examples = example_pictures(self._examples)
-                gr.Markdown("Open a picture, or choose an example, and paint over what is to be replaced:")
+                upload = image_upload()
+                examples = example_images(self._examples)
+                gr.Markdown("Open an image, or choose an example, and paint over what is to be replaced:")
                 editor = gr.ImageEditor(
-                    label="Picture with its mask",
+                    label="Image with its mask",
                     show_label=False,
                     type="pil",
                     format="png",
@@ -102,11 +102,11 @@ class InpaintTab:
                     ),
                     eraser=gr.Eraser(default_size=24),
                     buttons=["fullscreen"],
-                    placeholder=" ",  # or it would ask for a tool where there is no picture yet
+                    placeholder=" ",  # or it would ask for a tool where there is no image yet
                     elem_id="editor",
                 )
                 with gr.Accordion("Mask: grow, shrink, upload, download", open=False):
-                    amount = gr.Slider(1, masks.FURTHEST, 4, step=1, label="Pixels", info="of the original picture")
+                    amount = gr.Slider(1, masks.FURTHEST, 4, step=1, label="Pixels", info="of the original image")
                     with gr.Row():
                         grow = gr.Button("Grow", size="sm", min_width=80)
                         shrink = gr.Button("Shrink", size="sm", min_width=80)
@@ -118,16 +118,16 @@ class InpaintTab:
                     mask_file = gr.DownloadButton(visible="hidden", elem_id="mask-file")
                     gr.Markdown(
                         "In an uploaded mask light pixels are missing, or where it is transparent in parts, the opaque "
-                        "ones. It is kept at the picture's full size, and what you paint is added to it.",
+                        "ones. It is kept at the image's full size, and what you paint is added to it.",
                         elem_classes="hint",
                     )
             with gr.Column(min_width=320):
                 with gr.Row():
                     model = choice_of_model(models)
                     stage = gr.Radio(STAGES, value="refined", label="Network")
-                with gr.Accordion("For large pictures", open=False):
+                with gr.Accordion("For large images", open=False):
                     mode = gr.Dropdown(MODES, value="auto", label="How much the network sees", filterable=False)
-                run = gr.Button("Complete the picture", variant="primary", elem_id="run")
+                run = gr.Button("Complete the image", variant="primary", elem_id="run")
                 compare = gr.ImageSlider(
                     label="Before and after",
                     format="png",
@@ -148,7 +148,7 @@ class InpaintTab:
                     opacity = gr.Slider(0, 100, 55, step=1, label="Opacity of the layout, %", elem_id="opacity")
                     show = gr.Button("Show the layout", size="sm", elem_id="show-layout")
                     overlay = gr.Image(
-                        label="Layout over the completed picture",
+                        label="Layout over the completed image",
                         format="png",
                         buttons=["download", "fullscreen"],
                         interactive=False,
@@ -163,41 +163,43 @@ class InpaintTab:
         # for that may cover it for good.
         on_upload, on_amount = {"show_progress_on": upload, **INSIDE}, {"show_progress_on": amount, **INSIDE}
         upload.clear(self.close, None, opened, **on_upload)
-        from_box = upload.upload(told(self.open), upload, opened, **on_upload)
+        from_box = upload.upload(with_errors(self.open), upload, opened, **on_upload)
         from_box.failure(lambda: None, None, upload, **on_upload)  # so that the box can take another file
-        from_examples = examples.click(told(self.open_example), examples, [upload, *opened], **on_upload)
+        from_examples = examples.click(with_errors(self.open_example), examples, [upload, *opened], **on_upload)
         for picked in (from_box, from_examples):
             picked.success(lambda value: value, coming, editor, **on_upload).then(
                 None, None, None, js=MEASURE_AGAIN, **INSIDE
             )
         edited, changing = [canvas, editor], [canvas, editor, amount]
-        mask_upload.upload(told(self.take_mask), [canvas, mask_upload], edited, **on_amount)
-        grow.click(told(self.grow), changing, edited, **on_amount)
-        shrink.click(told(self.shrink), changing, edited, **on_amount)
-        editor.clear(told(self.clear), canvas, edited, **on_amount)
-        mask_save.click(told(self.save_mask), [canvas, editor], mask_file, **INSIDE).success(
+        mask_upload.upload(with_errors(self.take_mask), [canvas, mask_upload], edited, **on_amount)
+        grow.click(with_errors(self.grow), changing, edited, **on_amount)
+        shrink.click(with_errors(self.shrink), changing, edited, **on_amount)
+        editor.clear(with_errors(self.clear), canvas, edited, **on_amount)
+        mask_save.click(with_errors(self.save_mask), [canvas, editor], mask_file, **INSIDE).success(
             None, None, None, js=DOWNLOAD, **INSIDE
         )
         model.change(self.has_layout, model, accordion, **AT_ONCE)
         inputs = [canvas, editor, model, stage, mode]
-        run.click(told(self.complete), inputs, cleared, **INSIDE, **MODEL_QUEUE)
-        show.click(told(self.find_layout), [shown, opacity], [shown, overlay, legend], **INSIDE, **MODEL_QUEUE)
-        opacity.input(told(self.lay_over), [shown, opacity], overlay, **AT_ONCE)
+        run.click(with_errors(self.complete), inputs, cleared, **INSIDE, **MODEL_QUEUE)
+        show.click(with_errors(self.find_layout), [shown, opacity], [shown, overlay, legend], **INSIDE, **MODEL_QUEUE)
+        opacity.input(with_errors(self.lay_over), [shown, opacity], overlay, **AT_ONCE)
         self._build_api(models[0].name)
 
     def _build_api(self, first: str) -> None:
-        """The same for programs, from a picture and a mask: the editor's strokes are of no use to them."""
+        """The same for programs, from an image and a mask: the editor's strokes are of no use to them."""
         with gr.Group(visible=False):
-            picture, mask = gr.File(label="picture"), gr.File(label="mask")
+            image, mask = gr.File(label="image"), gr.File(label="mask")
             model = gr.Textbox(first, label="model")
             stage = gr.Textbox("refined", label="stage: refined or coarse")
             mode = gr.Textbox("auto", label="mode: auto, native, crop or resize")
             grow = gr.Number(0, precision=0, label="pixels to grow the mask by, or to shrink it by if negative")
-            result = gr.File(label="PNG of the picture's size; known pixels are untouched")
+            result = gr.File(label="PNG of the image's size; known pixels are untouched")
             button = gr.Button()
-        described = "Complete a picture where its mask is light."
-        inputs = [picture, mask, model, stage, mode, grow]
-        button.click(told(self.inpaint), inputs, result, api_name="inpaint", api_description=described, **MODEL_QUEUE)
+        described = "Complete an image where its mask is light."
+        inputs = [image, mask, model, stage, mode, grow]
+        button.click(
+            with_errors(self.inpaint), inputs, result, api_name="inpaint", api_description=described, **MODEL_QUEUE
+        )
 
     def open(self, path: str | None) -> tuple[Any, ...]:
         """The canvas, what the editor is to show next, and nothing for all else."""
@@ -211,28 +213,28 @@ class InpaintTab:
         return (None, None, None, *_nothing())
 
     def grow(self, canvas: Canvas | None, value: EditorValue | None, pixels: int) -> tuple[Canvas, EditorValue]:
-        return _edited(*painting.with_changed_hole(canvas, value, whole("pixels", pixels)))
+        return _edited(*painting.with_changed_mask(canvas, value, whole("pixels", pixels)))
 
     def shrink(self, canvas: Canvas | None, value: EditorValue | None, pixels: int) -> tuple[Canvas, EditorValue]:
-        return _edited(*painting.with_changed_hole(canvas, value, -whole("pixels", pixels)))
+        return _edited(*painting.with_changed_mask(canvas, value, -whole("pixels", pixels)))
 
     def clear(self, canvas: Canvas | None) -> Any:
-        """The picture with nothing painted: Gradio's button takes it out of the editor as well."""
+        """The image with nothing painted: Gradio's button takes it out of the editor as well."""
         return gr.skip() if canvas is None else _edited(*painting.with_nothing_marked(canvas))
 
     def take_mask(self, canvas: Canvas | None, path: str | None) -> tuple[Canvas, EditorValue]:
         return _edited(*painting.with_mask_file(canvas, path))
 
     def save_mask(self, canvas: Canvas | None, value: EditorValue | None) -> str:
-        """The file of the mask: white where pixels are missing, of the picture's size."""
+        """The file of the mask: white where pixels are missing, of the image's size."""
         canvas = painting.opened(canvas)
-        hole = painting.hole_of(canvas, value)
-        file = pictures.file_named(f"{pictures.stem_of(canvas.name)}-mask.png")
-        Image.fromarray(hole.astype(np.uint8) * 255).save(file)
+        mask = painting.mask_of(canvas, value)
+        file = images.file_named(f"{images.stem_of(canvas.name)}-mask.png")
+        Image.fromarray(mask.astype(np.uint8) * 255).save(file)
         return str(file)
 
     def has_layout(self, model: str) -> Any:
-        return gr.update(visible=self._shelf.model(model).has_layout)
+        return gr.update(visible=self._models.model(model).has_layout)
 
     def complete(
         self,
@@ -243,51 +245,51 @@ class InpaintTab:
         mode: str,
         progress: gr.Progress = PROGRESS,
     ) -> tuple[Any, ...]:
-        """The completed picture for the screen and as a file."""
+        """The completed image for the screen and as a file."""
         canvas = painting.opened(canvas)
-        hole = painting.hole_of(canvas, value)
+        mask = painting.mask_of(canvas, value)
         progress(0.1, desc="loading the model")
-        with self._shelf.inpainter(model) as pipe:
-            progress(0.3, desc="completing the picture")
-            done = painting.complete(pipe, canvas, hole, stage, mode)
+        with self._models.inpainter(model) as pipe:
+            progress(0.3, desc="completing the image")
+            done = painting.complete(pipe, canvas, mask, stage, mode)
         progress(0.9, desc="writing the file")
         file = _save(done, canvas.name)
-        sides = pictures.picture_file(done.before), pictures.picture_file(done.after)
-        shown = Shown(done.after, done.hole, model)
+        sides = images.image_file(done.before), images.image_file(done.after)
+        shown = Shown(done.after, done.mask, model)
         return sides, done.report, gr.update(value=file, interactive=True), shown, None, ""
 
     def find_layout(self, shown: Shown | None, opacity: float) -> tuple[Shown, str, str]:
-        """The layout over the completed picture, as the network sees it with the hole."""
+        """The layout over the completed image, as the network sees it with the mask."""
         if shown is None:
-            raise UserError("complete a picture first: the layout is shown over it")
-        if not self._shelf.model(shown.model).has_layout:
+            raise UserError("complete an image first: the layout is shown over it")
+        if not self._models.model(shown.model).has_layout:
             raise UserError(
-                f"this picture was completed with {shown.model}, which has no layout: complete it again with a model "
+                f"this image was completed with {shown.model}, which has no layout: complete it again with a model "
                 "that has"
             )
         if shown.layout is None:
-            with self._shelf.inpainter(shown.model) as pipe:
-                shown = shown._replace(layout=painting.layout_of(pipe, shown.picture, shown.hole))
+            with self._models.inpainter(shown.model) as pipe:
+                shown = shown._replace(layout=painting.layout_of(pipe, shown.image, shown.mask))
         assert shown.layout is not None
         return (
             shown,
-            pictures.overlay_file(shown.picture, shown.layout, share_of("opacity", opacity)),
-            pictures.legend(shown.layout),
+            images.overlay_file(shown.image, shown.layout, share_of("opacity", opacity)),
+            images.legend(shown.layout),
         )
 
     def lay_over(self, shown: Shown | None, opacity: float) -> Any:
         if shown is None or shown.layout is None:
             return gr.skip()
-        return pictures.overlay_file(shown.picture, shown.layout, share_of("opacity", opacity))
+        return images.overlay_file(shown.image, shown.layout, share_of("opacity", opacity))
 
-    def inpaint(self, picture: str, mask: str, model: str, stage: str, mode: str, grow: int) -> str:
-        """For programs: the file of the completed picture."""
-        canvas, _ = painting.open_canvas(picture)
+    def inpaint(self, image: str, mask: str, model: str, stage: str, mode: str, grow: int) -> str:
+        """For programs: the file of the completed image."""
+        canvas, _ = painting.open_canvas(image)
         canvas, _ = painting.with_mask_file(canvas, mask)
-        assert canvas.hole is not None  # it comes from the mask's file
-        hole = painting.changed(canvas.hole, whole("grow", grow))
-        with self._shelf.inpainter(model) as pipe:
-            return _save(painting.complete(pipe, canvas, hole, stage, mode), canvas.name)
+        assert canvas.mask is not None  # it comes from the mask's file
+        missing = painting.changed(canvas.mask, whole("grow", grow))
+        with self._models.inpainter(model) as pipe:
+            return _save(painting.complete(pipe, canvas, missing, stage, mode), canvas.name)
 
 
 def _nothing() -> tuple[Any, ...]:
@@ -296,12 +298,12 @@ def _nothing() -> tuple[Any, ...]:
 
 
 def _edited(canvas: Canvas, value: EditorValue) -> tuple[Canvas, EditorValue]:
-    """What the editor is given: its pictures as files."""
-    background, layers = pictures.picture_file(value["background"]), value["layers"]
-    return canvas, {**value, "background": background, "layers": [pictures.picture_file(layer) for layer in layers]}
+    """What the editor is given: its images as files."""
+    background, layers = images.image_file(value["background"]), value["layers"]
+    return canvas, {**value, "background": background, "layers": [images.image_file(layer) for layer in layers]}
 
 
 def _save(done: painting.Completed, name: str) -> str:
-    file = pictures.file_named(f"{pictures.stem_of(name)}-completed.png")
-    done.picture.save(file, icc_profile=done.profile)
+    file = images.file_named(f"{images.stem_of(name)}-completed.png")
+    done.image.save(file, icc_profile=done.profile)
     return str(file)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 import numpy as np
 
-from attnorm.app import drawing, pictures
+from attnorm.app import drawing, images
 from attnorm.app.controls import (
     AT_ONCE,
     INSIDE,
@@ -17,13 +17,13 @@ from attnorm.app.controls import (
     MODEL_QUEUE,
     PROGRESS,
     choice_of_model,
-    example_pictures,
+    example_images,
+    image_upload,
     no_model,
-    picture_upload,
     share_of,
 )
-from attnorm.app.messages import told
-from attnorm.app.shelf import Shelf
+from attnorm.app.messages import with_errors
+from attnorm.app.model_list import ModelList
 from attnorm.errors import UserError
 from attnorm.metrics.regions import region_table
 from attnorm.plots import save_region_chart
@@ -37,20 +37,20 @@ EXPLAINED = (
 
 
 class Seen(NamedTuple):
-    """What a visitor looks at: the picture (h, w, 3) uint8 and its layout (n, h', w')."""
+    """What a visitor looks at: the image (h, w, 3) uint8 and its layout (n, h', w')."""
 
-    picture: np.ndarray
+    image: np.ndarray
     layout: np.ndarray
 
 
 class LayerTab:
     """Builds the tab inside a page that is being made; the methods are what its buttons do."""
 
-    def __init__(self, shelf: Shelf, examples: Sequence[str]) -> None:
-        self._shelf, self._examples = shelf, list(examples)
+    def __init__(self, model_list: ModelList, examples: Sequence[str]) -> None:
+        self._models, self._examples = model_list, list(examples)
 
     def build(self) -> None:
-        models = self._shelf.models("inpainting", with_layout=True)
+        models = self._models.models("inpainting", with_layout=True)
         if not models:
             no_model("inpainting", " with attentive normalization")
             return
@@ -58,12 +58,12 @@ class LayerTab:
         with gr.Row():
             with gr.Column(min_width=300, scale=2):
                 model = choice_of_model(models)
-                upload = picture_upload()
-                examples = example_pictures(self._examples)
+                upload = image_upload()
+                examples = example_images(self._examples)
                 run = gr.Button("Look inside", variant="primary", elem_id="look")
             with gr.Column(min_width=320, scale=5):
                 overlay = gr.Image(
-                    label="Layout over the picture",
+                    label="Layout over the image",
                     format="png",
                     buttons=["download", "fullscreen"],
                     interactive=False,
@@ -84,20 +84,20 @@ class LayerTab:
                 buttons=["download", "fullscreen"],
                 interactive=False,
             )
-        look, inputs = told(self.look), [model, upload, opacity]
+        look, inputs = with_errors(self.look), [model, upload, opacity]
         outputs = [seen, overlay, legend, report, maps, table, chart]
         run.click(
             look,
             inputs,
             outputs,
             api_name="layer",
-            api_description="What the layer of an inpainting model sees in a picture: the layout over it, its legend "
+            api_description="What the layer of an inpainting model sees in an image: the layout over it, its legend "
             "as HTML, a report, the entities' maps as HTML, the statistics of the regions, and a chart of them.",
             **MODEL_QUEUE,
         )
         upload.upload(look, inputs, outputs, **INSIDE, **MODEL_QUEUE)
         examples.click(self.pick, examples, upload, **INSIDE).then(look, inputs, outputs, **INSIDE, **MODEL_QUEUE)
-        opacity.input(told(self.lay_over), [seen, opacity], overlay, **AT_ONCE)
+        opacity.input(with_errors(self.lay_over), [seen, opacity], overlay, **AT_ONCE)
 
     def pick(self, index: int) -> str:
         """An example, as if it had been uploaded."""
@@ -110,10 +110,10 @@ class LayerTab:
         opacity: float,
         progress: gr.Progress = PROGRESS,
     ) -> tuple[Any, ...]:
-        """The layout over the picture, its legend, a report, the entities' maps, and the statistics."""
-        rgb = pictures.read_picture(path).rgb
+        """The layout over the image, its legend, a report, the entities' maps, and the statistics."""
+        rgb = images.read_image(path).rgb
         progress(0.1, desc="loading the model")
-        with self._shelf.inpainter(model) as pipe:
+        with self._models.inpainter(model) as pipe:
             progress(0.3, desc="looking")
             view = drawing.view_layer(pipe, rgb)
         maps, peak = drawing.maps(view.layout)
@@ -122,11 +122,11 @@ class LayerTab:
             f"{view.report}. Of the variance of the whole map, {within[0]:.0%} is left inside the regions by argmax, "
             f"{within[1]:.0%} weighted. The maps go from 0 (black) to {peak:.2f} (white)."
         )
-        over = pictures.overlay_file(view.picture, view.layout, share_of("opacity", opacity))
+        over = images.overlay_file(view.image, view.layout, share_of("opacity", opacity))
         return (
-            Seen(view.picture, view.layout),
+            Seen(view.image, view.layout),
             over,
-            pictures.legend(view.layout),
+            images.legend(view.layout),
             report,
             maps,
             _table(view),
@@ -134,11 +134,7 @@ class LayerTab:
         )
 
     def lay_over(self, seen: Seen | None, opacity: float) -> Any:
-        return (
-            gr.skip()
-            if seen is None
-            else pictures.overlay_file(seen.picture, seen.layout, share_of("opacity", opacity))
-        )
+        return gr.skip() if seen is None else images.overlay_file(seen.image, seen.layout, share_of("opacity", opacity))
 
 
 def _table(view: drawing.LayerView) -> dict[str, Any]:
@@ -149,7 +145,7 @@ def _table(view: drawing.LayerView) -> dict[str, Any]:
 
 def _chart(view: drawing.LayerView, model: str) -> str | None:
     """The same as a chart, or None where the extra that draws charts is missing."""
-    file: Path = pictures.file_named("regions.png")
+    file: Path = images.file_named("regions.png")
     try:
         save_region_chart(view.summary, file, f"features that the layer of {model} normalises")
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Holes: painted at the size of the screen, kept at the size of the picture, grown and shrunk."""
+"""Holes: painted at the size of the screen, kept at the size of the image, grown and shrunk."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from PIL import Image
 from attnorm.errors import UserError
 
 FURTHEST = 64  # pixels that a mask can be grown or shrunk by at once
-BRUSH = (255, 45, 120)  # of the paint over the picture
-OPACITY = 0.6  # so that the picture is seen through it
+BRUSH = (255, 45, 120)  # of the paint over the image
+OPACITY = 0.6  # so that the image is seen through it
 ALPHA = round(255 * OPACITY)
 
 
@@ -47,7 +47,7 @@ def changed_by(pixels: int, mask: np.ndarray) -> np.ndarray:
     """A mask (h, w) bool grown by so many pixels, or shrunk by as many if negative.
 
     Grown are all pixels whose centre is at most that far from a marked one's. Shrinking grows what is not marked; the
-    picture's edge counts as marked, so that a mask that reaches it stays there.
+    image's edge counts as marked, so that a mask that reaches it stays there.
 
     Raises:
         UserError: more than 64 pixels.

@@ -1,4 +1,4 @@
-"""A visitor's mistakes are told in a sentence on the page."""
+"""Errors as sentences on the page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import gradio as gr
 from attnorm.errors import UserError
 
 
-def told(function: Callable[..., Any]) -> Callable[..., Any]:
+def with_errors(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function with its UserErrors shown on the page; what is no visitor's mistake is printed where the page was
     started, and the visitor sees only that something went wrong.
     """

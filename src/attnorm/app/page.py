@@ -11,15 +11,15 @@ from attnorm.app.generate_tab import GenerateTab
 from attnorm.app.inpaint_tab import InpaintTab
 from attnorm.app.interpolate_tab import InterpolateTab
 from attnorm.app.layer_tab import LayerTab
-from attnorm.app.shelf import Shelf
+from attnorm.app.model_list import ModelList
 
 TITLE = "attnorm: Attentive Normalization"
 HEAD = (
     "# Attentive Normalization\n"
-    "Complete pictures, draw new ones, and see the layout that the layer learns. Everything stays on this machine."
+    "Complete images, draw new ones, and see the layout that the layer learns. Everything stays on this machine."
 )
 HOUR = 3600
-WAITING = 32  # visitors in the queue, before others are told to come back later
+WAITING = 32  # visitors in the queue, before others are with_errors to come back later
 
 # Fonts of the visitor's machine: Gradio's own would be fetched, and some of its themes' from Google.
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
@@ -40,7 +40,7 @@ STYLE = """
 .gradio-container .together { align-items: flex-end; }
 .together button { margin-bottom: var(--spacing-lg); height: 40px; }
 #editor canvas { display: block; margin-inline: auto; }
-#editor .toolbar-wrap { left: 0; }  /* in the margin of the picture and not over it */
+#editor .toolbar-wrap { left: 0; }  /* in the margin of the image and not over it */
 #statistics { max-width: calc(100vw - 56px); }
 footer .divider { display: none; }
 @media (max-width: 640px) {
@@ -65,19 +65,19 @@ def look() -> dict[str, Any]:
     return {"theme": theme, "head": f"<style>{STYLE}</style>"}
 
 
-def build_page(shelf: Shelf, examples: Sequence[str]) -> gr.Blocks:
-    """The whole page; `examples` are picture files to try it with."""
+def build_page(model_list: ModelList, examples: Sequence[str]) -> gr.Blocks:
+    """The whole page; `examples` are image files to try it with."""
     # Visitors' files are gone after a day, and whatever is left when the server stops.
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as page:
         gr.Markdown(HEAD, elem_id="head")
         with gr.Tabs():
             with gr.Tab("Inpaint", id="inpaint"):
-                InpaintTab(shelf, examples).build()
+                InpaintTab(model_list, examples).build()
             with gr.Tab("Generate", id="generate"):
-                GenerateTab(shelf).build()
+                GenerateTab(model_list).build()
             with gr.Tab("Interpolate", id="interpolate"):
-                InterpolateTab(shelf).build()
+                InterpolateTab(model_list).build()
             with gr.Tab("Layer", id="layer"):
-                LayerTab(shelf, examples).build()
+                LayerTab(model_list, examples).build()
     page.queue(max_size=WAITING)
     return page

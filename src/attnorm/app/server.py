@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from attnorm.app.shelf import Model, Shelf
+from attnorm.app.model_list import Model, ModelList
 from attnorm.data.decode import pillow_quiet
 from attnorm.errors import UserError
 
@@ -37,10 +37,10 @@ def served(
     """
     check_free(host, port)
     with tempfile.TemporaryDirectory(prefix="attnorm-page-") as folder, _without_calling_home(folder), pillow_quiet():
+        from attnorm.app.images import example_files
         from attnorm.app.page import build_page, look  # takes seconds, and reads the environment
-        from attnorm.app.pictures import example_files
 
-        page = build_page(Shelf(models, device), example_files(Path(folder)))
+        page = build_page(ModelList(models, device), example_files(Path(folder)))
         try:
             _, local, public = page.launch(
                 server_name=host,

@@ -30,8 +30,8 @@ def app(*models: Model, host: str = "127.0.0.1", port: int = 7860, device: Devic
     """
     # Read when huggingface_hub is imported: a model of the Hub must be on this machine already.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from attnorm.app.model_list import model_at, models_given, models_in
     from attnorm.app.server import check_free, served
-    from attnorm.app.shelf import model_at, models_given, models_in
     from attnorm.pipelines.class_conditional import check_device
     from attnorm.shipped import shipped_models
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from glob import escape, glob
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +27,11 @@ def _require_image_name(kind: Any, path: Path | None) -> None:
         check_picture_name(path)
 
 
+def completed_by(names: Callable[[Any], Iterable[str]], **more: Any) -> Parameter:
+    """Offers these words for an argument; cyclopts 4, the last one for Python 3.10, offers files alone."""
+    return Parameter(completer=names, **more) if sys.version_info >= (3, 11) else Parameter()
+
+
 def _preset_names(context: Any) -> Iterable[str]:
     from attnorm.presets import PRESETS
 
@@ -44,7 +50,8 @@ def _sets(context: Any) -> Iterable[str]:
 
 def _paths(context: Any) -> list[str]:
     """Bash offers no files where there is a completer."""
-    return [f"{path}/" if Path(path).is_dir() else path for path in sorted(glob(f"{escape(context.incomplete)}*"))]
+    found = sorted(glob(f"{escape(context.incomplete)}*"))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    return [f"{path}/" if Path(path).is_dir() else path for path in found]
 
 
 def _class_names(context: Any) -> Iterable[str]:
@@ -61,13 +68,13 @@ def _class_names(context: Any) -> Iterable[str]:
 # `str | Path` gives a str, and lets zsh and fish offer files.
 Name = Annotated[str | Path, Parameter(validator=_require_text)]
 _MODEL = "A run, a saved model's folder, a name from `attnorm models`, or ORGANISATION/NAME on the Hub."
-Model = Annotated[Name, Parameter(completer=_models, help=_MODEL)]
-ModelName = Annotated[str, Parameter(completer=lambda context: list(shipped_models()))]
-PresetName = Annotated[str, Parameter(completer=_preset_names)]
-Data = Annotated[Name, Parameter(completer=_sets, metavar="DATA")]
-LabelPair = Annotated[tuple[str, str], Parameter(completer=_class_names)]
+Model = Annotated[Name, completed_by(_models), Parameter(help=_MODEL)]
+ModelName = Annotated[str, completed_by(lambda context: list(shipped_models()))]
+PresetName = Annotated[str, completed_by(_preset_names)]
+Data = Annotated[Name, completed_by(_sets, metavar="DATA")]
+LabelPair = Annotated[tuple[str, str], completed_by(_class_names)]
 _LABELS = "Class names or indices (default: all classes)."
-Labels = Annotated[list[str] | None, Parameter(completer=_class_names, help=_LABELS)]
+Labels = Annotated[list[str] | None, completed_by(_class_names), Parameter(help=_LABELS)]
 _OUT = Parameter(name=["--out", "-o"])
 Out = Annotated[Path, _OUT]
 OptionalOut = Annotated[Path | None, _OUT]
@@ -75,7 +82,7 @@ ImageOut = Annotated[Path, _OUT, Parameter(validator=_require_image_name)]
 OptionalImageOut = Annotated[Path | None, _OUT, Parameter(validator=_require_image_name)]
 Force = Annotated[bool, Parameter(help="Overwrite existing files.", show_default=False)]
 Json = Annotated[bool, Parameter(name="--json", help="Print JSON, for a script.", show_default=False)]
-Device = Annotated[str, Parameter(completer=lambda context: ("cpu", "cuda"), help="cpu or cuda.")]
+Device = Annotated[str, completed_by(lambda context: ("cpu", "cuda")), Parameter(help="cpu or cuda.")]
 AtLeast0 = Annotated[int, Parameter(validator=Number(gte=0))]
 AtLeast1 = Annotated[int, Parameter(validator=Number(gte=1))]
 Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=1 << 63), help="Of the random numbers.")]

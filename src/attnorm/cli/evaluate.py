@@ -8,7 +8,19 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from attnorm.cli.arguments import AtLeast0, AtLeast1, Data, Device, Force, Json, Labels, Model, OptionalOut, Seed
+from attnorm.cli.arguments import (
+    AtLeast0,
+    AtLeast1,
+    Data,
+    Device,
+    Force,
+    Json,
+    Labels,
+    Model,
+    OptionalOut,
+    Seed,
+    completed_by,
+)
 from attnorm.errors import UserError
 
 GENERATORS = Parameter(group=Group("Class-conditional models", sort_key=1))
@@ -54,7 +66,7 @@ class Options:
     force: Force = False
     as_json: Json = False
     device: Device = "cpu"
-    metrics: Annotated[list[str] | None, Parameter(completer=_metric_names), GENERATORS] = None
+    metrics: Annotated[list[str] | None, completed_by(_metric_names), GENERATORS] = None
     extractor: Annotated[str, GENERATORS] = "efficientnet-lite0"
     num_real: Annotated[AtLeast0 | None, GENERATORS] = None
     frequencies: Annotated[Literal["data", "uniform"] | None, GENERATORS] = None
@@ -74,7 +86,9 @@ def evaluate(model: Model, /, *, options: Options = Options()) -> None:
     from attnorm.cli.evaluation import evaluate_generator, evaluate_inpainter
     from attnorm.metrics.distributed import joined
     from attnorm.models.pretrained import task_of
+    from attnorm.pipelines.class_conditional import check_device
 
+    check_device(options.device)
     with joined(options.device) as processes:  # before any error, or the other processes would wait
         task = task_of(model) or "class-conditional"  # a damaged model is reported when it is loaded
         for other in OF_TASK.keys() - {task}:

@@ -31,7 +31,7 @@ from attnorm.metrics.inpainting import HOLES, Truths, composite, measure_fills
 from attnorm.metrics.registry import find_metrics
 from attnorm.models.inpainting import LARGEST_PICTURE
 from attnorm.models.pretrained import find_model, step_of
-from attnorm.pipelines.class_conditional import ClassConditionalPipeline, check_count, check_device
+from attnorm.pipelines.class_conditional import ClassConditionalPipeline, check_count
 from attnorm.pipelines.inpainting import SMALLEST_SIDE, InpaintingPipeline
 from attnorm.plots.inpainting import inpainting_sheet, with_holes
 from attnorm.shipped import CONFIG_FILE
@@ -142,7 +142,6 @@ def evaluate_generator(source: str, options: Options, device: str) -> None:
     how = [f"per-class{per_class}", *(f"class-{label}" for label in options.classes or ())] if by_class else []
     split = Path(data).stem
     out = weights.record_path(options, split, *metrics, Path(options.extractor).stem, f"n{num}", *how)
-    check_device(device)
     if weights.run is not None and weights.name == "raw":
         pipe = ClassConditionalPipeline(load_raw_generator(weights.run, weights.config, device))
     else:
@@ -212,7 +211,6 @@ def evaluate_inpainter(source: str, options: Options, device: str) -> None:
     split = f"{Path(data).stem}{'-held-out' if is_held_out else ''}"
     own = [*([f"{options.size}px"] if options.size else []), *(options.masks or ())]
     out = weights.record_path(options, split, *own, f"n{options.num or 'all'}", window)
-    check_device(device)
     if weights.run is not None and weights.name == "raw":
         pipe = InpaintingPipeline(load_raw_inpainter(weights.run, config, device))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -57,6 +58,7 @@ def train(
         data: A folder of images or of a folder per class, parquet file(s), a prepared set or a built-in set.
         out: The run's directory; must be new or empty.
     """
+    _announce(f"training {preset} on {data}")
     from attnorm.config import derive, parse_overrides
     from attnorm.presets import get_preset
     from attnorm.training.loop import begin
@@ -74,6 +76,13 @@ def resume(run: Path, /, *, steps: int | None = None) -> int:
         run: The run's directory.
         steps: Train to this step instead of the one in the run's config.yaml.
     """
+    _announce(f"resuming {run}")
     from attnorm.training import loop
 
     return loop.resume(run, steps)
+
+
+def _announce(line: str) -> None:
+    """The first thing that a person sees, before PyTorch is imported; by one of several processes."""
+    if os.environ.get("RANK", "0") == "0":
+        print(line, flush=True)

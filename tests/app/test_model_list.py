@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from attnorm.app.shelf import Shelf, model_at, models_given, models_in
+from attnorm.app.model_list import ModelList, model_at, models_given, models_in
 from attnorm.pipelines.inpainting import InpaintingPipeline
 
 
@@ -57,29 +57,29 @@ def test_a_model_is_loaded_once(runs, monkeypatch):
     loads = []
     original = InpaintingPipeline.from_pretrained
     monkeypatch.setattr(InpaintingPipeline, "from_pretrained", lambda *a, **k: (loads.append(a), original(*a, **k))[1])
-    shelf = Shelf(models_in(runs)[0])
+    model_list = ModelList(models_in(runs)[0])
     assert loads == []
     pipes = []
     for _ in range(2):
-        with shelf.inpainter("an") as pipe:
+        with model_list.inpainter("an") as pipe:
             pipes.append(pipe)
     assert pipes[0] is pipes[1]
     assert len(loads) == 1
 
 
 def test_one_visitor_at_a_time_and_the_next_one_after_a_failure(runs):
-    shelf = Shelf(models_in(runs)[0])
+    model_list = ModelList(models_in(runs)[0])
     entered = threading.Event()
 
     def other():
-        with shelf.inpainter("an"):
+        with model_list.inpainter("an"):
             entered.set()
 
-    with pytest.raises(ZeroDivisionError), shelf.inpainter("an"):
+    with pytest.raises(ZeroDivisionError), model_list.inpainter("an"):
         visitor = threading.Thread(target=other)
         visitor.start()
         assert not entered.wait(0.2)
-        with shelf.inpainter("ca"):  # another model is free
+        with model_list.inpainter("ca"):  # another model is free
             pass
         raise ZeroDivisionError
     assert entered.wait(10)
@@ -87,14 +87,16 @@ def test_one_visitor_at_a_time_and_the_next_one_after_a_failure(runs):
 
 
 def test_wrong_names_are_refused(runs, sentence_of):
-    shelf = Shelf(models_in(runs)[0])
-    assert "there is no model 'cat' here: choose one of an, an-gan" in sentence_of(shelf.inpainter("cat").__enter__)
-    assert "of the task class-conditional, not inpainting" in sentence_of(shelf.inpainter("an-gan").__enter__)
-    assert "of the task inpainting, not class-conditional" in sentence_of(shelf.generator("an").__enter__)
+    model_list = ModelList(models_in(runs)[0])
+    assert "there is no model 'cat' here: choose one of an, an-gan" in sentence_of(
+        model_list.inpainter("cat").__enter__
+    )
+    assert "of the task class-conditional, not inpainting" in sentence_of(model_list.inpainter("an-gan").__enter__)
+    assert "of the task inpainting, not class-conditional" in sentence_of(model_list.generator("an").__enter__)
 
 
 def test_models_for_a_tab(runs):
-    shelf = Shelf(models_in(runs)[0])
-    assert [m.name for m in shelf.models("inpainting")] == ["an", "ca"]
-    assert [m.name for m in shelf.models("inpainting", with_layout=True)] == ["an"]
+    model_list = ModelList(models_in(runs)[0])
+    assert [m.name for m in model_list.models("inpainting")] == ["an", "ca"]
+    assert [m.name for m in model_list.models("inpainting", with_layout=True)] == ["an"]
     assert model_at(runs / "ca").name == "ca"

@@ -1,4 +1,4 @@
-"""Pictures that visitors send, pictures of a size for the screen, and files for them to keep."""
+"""Images that visitors send, images of a size for the screen, and files for them to keep."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from attnorm.plots.grids import resize
 
 EXAMPLES, EXAMPLE_SIZE = 4, 256
 SCREEN = 1024  # pixels of the longer side of what is shown and painted on
-LARGE = 640  # pixels of the longer side that a small picture is enlarged to, by a whole factor
+LARGE = 640  # pixels of the longer side that a small image is enlarged to, by a whole factor
 
 
-def read_picture(path: str | Path | None) -> EditableImage:
-    """An uploaded picture as it was sent.
+def read_image(path: str | Path | None) -> EditableImage:
+    """An uploaded image as it was sent.
 
     Raises:
-        UserError: nothing was sent, or it is no picture, damaged or too large.
+        UserError: nothing was sent, or it is no image, damaged or too large.
     """
     try:
-        return EditableImage(open_upright(_sent(path, "picture")))
+        return EditableImage(open_upright(_sent(path, "image")))
     except DecodeError as error:
-        raise UserError(f"the picture cannot be used: {error}") from error
+        raise UserError(f"the image cannot be used: {error}") from error
 
 
 def read_mask(path: str | Path | None) -> np.ndarray:
     """The pixels that an uploaded mask marks, (h, w) bool, see `attnorm.data.decode.mask_from_image`.
 
     Raises:
-        UserError: as `read_picture`.
+        UserError: as `read_image`.
     """
     try:
         return mask_from_image(open_upright(_sent(path, "mask")))
@@ -51,7 +51,7 @@ def read_mask(path: str | Path | None) -> np.ndarray:
 
 
 def for_screen(rgb: np.ndarray, most: int = SCREEN) -> np.ndarray:
-    """A picture (h, w, 3) uint8, scaled down if a side is longer than `most`, see `screen_size`."""
+    """An image (h, w, 3) uint8, scaled down if a side is longer than `most`, see `screen_size`."""
     size = screen_size(rgb.shape[:2], most)
     if size == rgb.shape[:2]:
         return rgb
@@ -59,25 +59,25 @@ def for_screen(rgb: np.ndarray, most: int = SCREEN) -> np.ndarray:
 
 
 def screen_size(size: tuple[int, ...], most: int = SCREEN) -> tuple[int, int]:
-    """(height, width) of what is shown of a picture of this size; its shorter side is not scaled below what the
+    """(height, width) of what is shown of an image of this size; its shorter side is not scaled below what the
     networks can see.
     """
     scale = min(1.0, max(most / max(size), SMALLEST_SIDE / min(size)))
     return round(size[0] * scale), round(size[1] * scale)
 
 
-def overlaid(picture: np.ndarray, layout: np.ndarray, opacity: float) -> np.ndarray:
-    """A layout (n, h', w') in its entities' colours over a picture (h, w, 3) uint8, which is enlarged if it is small;
+def overlaid(image: np.ndarray, layout: np.ndarray, opacity: float) -> np.ndarray:
+    """A layout (n, h', w') in its entities' colours over an image (h, w, 3) uint8, which is enlarged if it is small;
     opacity from 0 to 1.
     """
-    picture = enlarge(picture[None], LARGE)[0]
-    colours = resize(colour_layout(layout), picture.shape[:2])
-    return np.asarray(Image.blend(Image.fromarray(picture), Image.fromarray(colours), float(np.clip(opacity, 0, 1))))
+    image = enlarge(image[None], LARGE)[0]
+    colours = resize(colour_layout(layout), image.shape[:2])
+    return np.asarray(Image.blend(Image.fromarray(image), Image.fromarray(colours), float(np.clip(opacity, 0, 1))))
 
 
-def overlay_file(picture: np.ndarray, layout: np.ndarray, opacity: float) -> str:
-    """`overlaid` as a `picture_file`."""
-    return picture_file(overlaid(picture, layout, opacity))
+def overlay_file(image: np.ndarray, layout: np.ndarray, opacity: float) -> str:
+    """`overlaid` as a `image_file`."""
+    return image_file(overlaid(image, layout, opacity))
 
 
 def legend(layout: np.ndarray) -> str:
@@ -94,13 +94,13 @@ def legend(layout: np.ndarray) -> str:
 
 
 def figures(tiles: Sequence[tuple[Sequence[np.ndarray], str]], smallest: int) -> str:
-    """HTML: a grid of pictures (h, w, 3) uint8, those of one tile below one another, with a caption; as many side by
+    """HTML: a grid of images (h, w, 3) uint8, those of one tile below one another, with a caption; as many side by
     side as have room at `smallest` pixels. Enlarged by repeating pixels, as everywhere in this project.
     """
     cells = []
     for parts, caption in tiles:
-        images = "".join(f'<img src="{_inline(part)}" alt="">' for part in parts)
-        cells.append(f"<figure>{images}<figcaption>{caption}</figcaption></figure>")
+        tags = "".join(f'<img src="{_inline(part)}" alt="">' for part in parts)
+        cells.append(f"<figure>{tags}<figcaption>{caption}</figcaption></figure>")
     return f'<div class="figures" style="--smallest:{smallest}px">{"".join(cells)}</div>'
 
 
@@ -117,12 +117,12 @@ def shares_of(layout: np.ndarray) -> np.ndarray:
     return np.bincount(winners.ravel(), minlength=layout.shape[-3]) / winners.size
 
 
-def picture_file(picture: np.ndarray | Image.Image) -> str:
-    """A PNG to show, in a file of its own. Gradio, given the picture itself, writes it under a name made from its
-    pixels, in place: the same picture shown twice would be cut short for a browser that still reads the first.
+def image_file(image: np.ndarray | Image.Image) -> str:
+    """A PNG to show, in a file of its own. Gradio, given the image itself, writes it under a name made from its
+    pixels, in place: the same image shown twice would be cut short for a browser that still reads the first.
     """
-    file = file_named("picture.png")
-    (Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture).save(file)
+    file = file_named("image.png")
+    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(file)
     return str(file)
 
 
@@ -139,23 +139,23 @@ def stem_of(path: str) -> str:
 def as_file_name(text: str) -> str:
     """A text without letters that are trouble in file names."""
     plain = unicodedata.normalize("NFKC", text)
-    return re.sub(r"[^\w.]+", "-", plain).strip("-.")[:80] or "picture"
+    return re.sub(r"[^\w.]+", "-", plain).strip("-.")[:80] or "image"
 
 
 def example_files(folder: Path) -> list[str]:
     """Crops of photographs to try the page with, as PNG files in `folder`."""
     files = []
-    for index, image in enumerate(example_images(EXAMPLE_SIZE, EXAMPLES), 1):
+    for index, example in enumerate(example_images(EXAMPLE_SIZE, EXAMPLES), 1):
         file = folder / f"example-{index}.png"
-        Image.fromarray(image).save(file)
+        Image.fromarray(example).save(file)
         files.append(str(file))
     return files
 
 
-def _inline(picture: np.ndarray) -> str:
-    """A picture as an address that holds it."""
+def _inline(image: np.ndarray) -> str:
+    """An image as an address that holds it."""
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
+    Image.fromarray(image).save(file, "PNG")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 

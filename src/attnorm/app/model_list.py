@@ -94,7 +94,7 @@ def models_in(folder: Path) -> tuple[list[Model], list[str]]:
     return found, complaints
 
 
-class Shelf:
+class ModelList:
     """The models by name. Each is loaded by its first user; who comes while it is used, waits.
 
     The lock is needed for more than speed: layouts are recorded by hooks on the network, which would hear whatever
