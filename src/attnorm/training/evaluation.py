@@ -10,7 +10,7 @@ from attnorm.data.dataset import ImageDataset
 from attnorm.metrics.evaluation import Evaluator, flat_values
 from attnorm.metrics.features import EFFICIENTNET, load_extractor
 from attnorm.models.class_conditional import Generator
-from attnorm.pipelines import ClassConditionalPipeline
+from attnorm.pipelines.class_conditional import ClassConditionalPipeline
 from attnorm.training.config import Evaluation
 
 
