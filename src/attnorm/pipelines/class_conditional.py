@@ -55,8 +55,7 @@ class ClassConditionalPipeline(Pipeline[Generator]):
 
     def __init__(self, generator: Generator) -> None:
         super().__init__(generator)
-        config = generator.config
-        self.class_names = config.class_names or tuple(map(str, range(config.num_classes)))
+        self.class_names = generator.config.class_names or tuple(map(str, range(generator.config.num_classes)))
 
     def __call__(
         self, labels: Labels = None, num_images: int | None = None, seed: int = 0, truncation: float | None = None

@@ -71,8 +71,7 @@ class InpaintingPipeline(Pipeline[InpaintingGenerator]):
     A mode says how much of an image the network sees at once:
 
     - "native": the whole image at its own size;
-    - "crop": a window around each missing part at the image's own size, at least as large as the training images and
-      twice as large as the part, so that memory does not grow with the image;
+    - "crop": a window around each missing part, at least as large as the training images and twice the part;
     - "resize": the whole image scaled down to the training images' size; the completion is scaled up, and soft;
     - "auto": native up to 512 pixels a side, and crop above.
     """
