@@ -36,7 +36,7 @@ from attnorm.metrics.inpainting import (
 )
 from attnorm.models.inpainting import LARGEST_IMAGE
 from attnorm.models.pretrained import find_model, step_of
-from attnorm.pipelines.class_conditional import ClassConditionalPipeline, check_count
+from attnorm.pipelines.class_conditional import ClassConditionalPipeline
 from attnorm.pipelines.inpainting import SMALLEST_SIDE, InpaintingPipeline
 from attnorm.plots.layouts import inpainting_sheet, masked_images
 from attnorm.shipped import CONFIG_FILE
@@ -138,7 +138,6 @@ def evaluate_generator(source: str, options: Options, device: str) -> None:
         UserError: an option does not suit the model or its data.
     """
     metrics, num, per_class = options.metrics or ["fd"], options.num or NUM, options.per_class or PER_CLASS
-    check_count(num)
     by_class = any(one.by_class for one in find_metrics(metrics))
     if not by_class and (options.per_class or options.classes):
         raise UserError("--per-class and --classes are for intra: add intra to --metrics, or leave them out")

@@ -34,7 +34,7 @@ def generate(
     from attnorm import plots
     from attnorm.data.progress import track
     from attnorm.files import check_folder, check_output
-    from attnorm.pipelines.class_conditional import ClassConditionalPipeline, check_count
+    from attnorm.pipelines.class_conditional import ClassConditionalPipeline
     from attnorm.plots.saving import check_image_name
 
     if count is not None and per_class is not None:
@@ -51,7 +51,6 @@ def generate(
     classes = pipe.indices(labels)
     repeats = per_class or PER_CLASS
     total = count or repeats * len(classes)
-    check_count(total)
     wanted = [classes[i % len(classes)] if count else classes[i // repeats] for i in range(total)]
     if as_grid:
         images = pipe.draw(wanted, seed=seed).images

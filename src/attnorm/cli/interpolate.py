@@ -59,7 +59,7 @@ def interpolate(
     pipe = ClassConditionalPipeline.from_pretrained(model, device=device)
 
     def draw(count: int) -> Interpolated:
-        return pipe.interpolate(*labels, count, rows, seed, with_layouts=True, progress=True)
+        return pipe.interpolate(*labels, count, rows, seed, with_layouts=True)
 
     drawn = draw(frames)
     names = pipe.class_names[drawn.labels[0]], pipe.class_names[drawn.labels[1]]
