@@ -36,7 +36,7 @@ autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_class_signature = "mixed"
 python_use_unqualified_type_names = True
-# Not documented here: other projects' names, whose inventories would have to be downloaded, and names that are not public.
+# Not documented here: other projects' names, and names of ours that are not public.
 nitpick_ignore_regex = [
     ("py:.*", r"(torch|nn|np|numpy|PIL|pathlib|collections)\b.*"),
     ("py:.*", r"Box|DecodeError|.*\.(PreparedInfo|Kind|ImageSet|FeatureExtractor|MetricValue)"),

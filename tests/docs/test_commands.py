@@ -23,11 +23,7 @@ every_page = pytest.mark.parametrize(
 
 
 def parse(words):
-    """Parses a command as far as that needs no file; with "…" in it, nothing is required.
-
-    Raises:
-        CycloptsError, UserError: the command would be refused.
-    """
+    """Parses a command as far as that needs no file, or raises; with "…" in it, nothing is required."""
     given = [word for word in words if word != "…"]
     try:
         function, bound, _ = application.parse_args(given, print_error=False, exit_on_error=False)
