@@ -10,10 +10,10 @@ from PIL import Image
 from torch.nn import functional
 
 from attnorm import memory
+from attnorm.data.decode import to_uint8
 from attnorm.errors import UserError
 from attnorm.models.inpainting import BranchConfig, InpaintingGenerator, InpaintingGeneratorConfig
 from attnorm.pipelines.inpainting import InpaintingPipeline
-from attnorm.plots import to_uint8
 
 MODES = ("auto", "native", "crop", "resize")
 

@@ -36,7 +36,7 @@ def contact_sheet(
     from attnorm.metrics.inpainting import HOLES, composite
     from attnorm.pipelines import ClassConditionalPipeline, InpaintingPipeline
     from attnorm.plots.grids import BACKGROUND, caption, framed, stack
-    from attnorm.plots.inpainting import inpainting_sheet, with_holes
+    from attnorm.plots.layouts import inpainting_sheet, masked_images
 
     def column(parts: dict[str, np.ndarray]) -> np.ndarray:
         return stack([stack([caption(title, part.shape[1]), part]) for title, part in parts.items()], gap=GAP)
@@ -63,7 +63,7 @@ def contact_sheet(
     size = inpainting.generator.config.image_size
     image, mask = example_images(size, 1), Masks(HOLES["centre"], (size, size)).batch(seed, range(1))
     stages = inpainting.stages(image, mask)
-    completed = {"input": with_holes(image, mask), "completed": composite(image, stages.refined, mask)}
+    completed = {"input": masked_images(image, mask), "completed": composite(image, stages.refined, mask)}
     sheet = inpainting_sheet(completed, [""], next(iter(stages.layouts.values()), None))
     left[f"A photograph, completed by {inpainter}"] = sheet
 
@@ -71,5 +71,5 @@ def contact_sheet(
     height = max(each.shape[0] for each in both)
     sides = [np.pad(each, ((0, height - len(each)), (0, 0), (0, 0)), constant_values=BACKGROUND) for each in both]
     gap = np.full((height, GAP, 3), BACKGROUND, np.uint8)
-    plots.save_picture(framed(np.concatenate([sides[0], gap, sides[1]], axis=1)), out)
+    plots.save_image(framed(np.concatenate([sides[0], gap, sides[1]], axis=1)), out)
     print(out)

@@ -43,13 +43,13 @@ def interpolate(
     """
     from attnorm import plots
     from attnorm.files import check_output
+    from attnorm.metrics.layout import most_varying_entity
     from attnorm.pipelines import ClassConditionalPipeline
-    from attnorm.plots.interpolation import liveliest_entity
-    from attnorm.plots.saving import check_film_name
+    from attnorm.plots.saving import check_animation_name
 
     check_output(out, force)
     if animation is not None:
-        check_film_name(animation)
+        check_animation_name(animation)
         check_output(animation, force)
     pipe = ClassConditionalPipeline.from_pretrained(model, device=device)
 
@@ -60,13 +60,13 @@ def interpolate(
         shares = drawn.shares.tolist()
         for layout in drawn.layouts.values():  # a generator has one long-range layer at most
             check_entities([] if entity is None else [entity], layout.shape[2])
-            chosen = liveliest_entity(layout) if entity is None else entity
+            chosen = most_varying_entity(layout) if entity is None else entity
             return drawn.images, shares, names, layout[:, :, chosen], chosen
         check_entities([] if entity is None else [entity], 0)
         return drawn.images, shares, names, None, None
 
     sheet = draw(frames, entity)
-    plots.save_picture(plots.interpolation_sheet(*sheet), out)
+    plots.save_image(plots.interpolation_sheet(*sheet), out)
     print(out if sheet[-1] is None else f"{out}: with the maps of entity {sheet[-1]}")
     if animation is not None:
         there = list(plots.interpolation_frames(*draw(round(seconds * FPS) + 1, sheet[-1])))

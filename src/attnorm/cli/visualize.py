@@ -55,7 +55,7 @@ def visualize(
     from attnorm.metrics.regions import record_regions
     from attnorm.models.pretrained import task_of
     from attnorm.pipelines import ClassConditionalPipeline
-    from attnorm.plots.charts import check_chart_name
+    from attnorm.plots.saving import check_chart_name
 
     if out is None and regions is None:
         raise UserError("give --out for the sheet, --regions for the regions' statistics, or both")
@@ -79,7 +79,7 @@ def visualize(
     layouts = _checked(drawn.layouts, entities, model)
     if out is not None:
         titles = [pipe.class_names[label] for label in drawn.labels]
-        plots.save_picture(plots.layout_sheet(drawn.images, layouts, titles, entities), out)
+        plots.save_image(plots.layout_sheet(drawn.images, layouts, titles, entities), out)
         _print_usage(out, layouts)
     if regions is not None:
         [(layer, regional)] = moments.items()
@@ -97,7 +97,7 @@ def _completed(
     from attnorm.data.compositing import check_mask
     from attnorm.metrics.inpainting import composite
     from attnorm.pipelines import InpaintingPipeline
-    from attnorm.plots.inpainting import inpainting_layout_sheet
+    from attnorm.plots.layouts import inpainting_layout_sheet
 
     with errors_named(image):
         loaded, missing = read_image(image, mask)
@@ -105,7 +105,7 @@ def _completed(
     stages = InpaintingPipeline.from_pretrained(model, device=device).stages(loaded.rgb[None], missing[None])
     layouts = _checked(stages.layouts, entities, model)
     completed = composite(loaded.rgb[None], stages.refined, missing[None])[0]
-    plots.save_picture(inpainting_layout_sheet(loaded.rgb, missing, completed, layouts[0], entities or ()), out)
+    plots.save_image(inpainting_layout_sheet(loaded.rgb, missing, completed, layouts[0], entities or ()), out)
     _print_usage(out, layouts)
 
 

@@ -13,12 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from attnorm.config import nearest, whole_number
+from attnorm.data.decode import to_uint8
 from attnorm.data.progress import track
 from attnorm.errors import UserError
 from attnorm.metrics.layout import record_layouts
 from attnorm.models.class_conditional import Generator
 from attnorm.models.pretrained import find_model, task_of
-from attnorm.plots import to_uint8
 
 BATCH = 32
 LARGEST_SEED = 1 << 63

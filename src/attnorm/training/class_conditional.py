@@ -15,17 +15,18 @@ from typing_extensions import Self
 
 from attnorm.config import derive
 from attnorm.data.dataset import ImageDataset
+from attnorm.data.decode import to_uint8
 from attnorm.layers import orthogonal_loss
 from attnorm.metrics.distributed import Processes
-from attnorm.metrics.layout import record_layouts, usage_figures
+from attnorm.metrics.layout import record_layouts, usage
 from attnorm.models.class_conditional import (
     Discriminator,
     DiscriminatorConfig,
+    DiscriminatorOutput,
     Generator,
     GeneratorConfig,
-    Judgement,
 )
-from attnorm.plots import label_grid, save_picture, to_uint8
+from attnorm.plots import label_grid, save_image
 from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Metrics, frozen
 from attnorm.training.augment import Augmentation, augmented
 from attnorm.training.averaging import EMA, measure_standing_statistics
@@ -135,7 +136,7 @@ class ClassConditionalTask(AdversarialTask):
             images = torch.cat([generator(*part) for part in zip(z.split(64), labels.split(64), strict=True)])
         names = self.config.generator.class_names or tuple(map(str, range(self.config.generator.num_classes)))
         columns = self.config.sample_columns
-        save_picture(label_grid(to_uint8(images), [names[i] for i in labels[::columns].tolist()], columns), path)
+        save_image(label_grid(to_uint8(images), [names[i] for i in labels[::columns].tolist()], columns), path)
 
     def save_model(self, folder: Path) -> None:
         """Writes the averaged generator in the form that `from_pretrained` reads."""
@@ -176,11 +177,11 @@ class ClassConditionalTask(AdversarialTask):
                         fake = self.generator(z, fake_y)
                     # One call for both: spectral norm iterates once, and DDP sees one forward per backward.
                     both, labels = self._augmented(torch.cat([x, fake]), *purpose), torch.cat([y, fake_y])
-                    judgement = self._parallel_discriminator(both, labels)
-                real_score, fake_score = judgement.score.chunk(2)
+                    output = self._parallel_discriminator(both, labels)
+                real_score, fake_score = output.score.chunk(2)
                 adversarial = hinge_discriminator_loss(real_score, fake_score)
                 orthogonal = orthogonal_loss(self.discriminator)
-                auxiliary = self._auxiliary("d", judgement, labels, parts=2)
+                auxiliary = self._auxiliary("d", output, labels, parts=2)
                 self._backward(adversarial, orthogonal, auxiliary)
             self._shown_real = (x[:USAGE_IMAGES], y[:USAGE_IMAGES])
             self._add(
@@ -203,10 +204,10 @@ class ClassConditionalTask(AdversarialTask):
             with self._piece(index, self._parallel_generator):
                 with self._autocast():
                     fake = self._augmented(self._parallel_generator(z, labels), *purpose)
-                    judgement = self.discriminator(fake, labels)
-                adversarial = hinge_generator_loss(judgement.score)
+                    output = self.discriminator(fake, labels)
+                adversarial = hinge_generator_loss(output.score)
                 orthogonal = orthogonal_loss(self.generator)
-                auxiliary = self._auxiliary("g", judgement, labels)
+                auxiliary = self._auxiliary("g", output, labels)
                 self._backward(adversarial, orthogonal, auxiliary)
             self._add(total, loss_g=adversarial, orthogonal_g=orthogonal, **auxiliary)
         return total | {"gradient_g": self._apply("generator", total)}
@@ -240,12 +241,12 @@ class ClassConditionalTask(AdversarialTask):
         labels = classes.repeat_interleave(config.sample_columns)
         return self._draw(len(labels), "samples")[0], labels
 
-    def _auxiliary(self, network: str, judgement: Judgement, labels: Tensor, parts: int = 1) -> Metrics:
+    def _auxiliary(self, network: str, output: DiscriminatorOutput, labels: Tensor, parts: int = 1) -> Metrics:
         """The classification loss by its name in the log, if the discriminator classifies.
 
         It is summed over the `parts` of the batch, real and generated images, as the hinge loss is.
         """
-        logits = judgement.class_logits
+        logits = output.class_logits
         if logits is None:
             return {}
         losses = [auxiliary_loss(*part) for part in zip(logits.chunk(parts), labels.chunk(parts), strict=True)]
@@ -288,4 +289,4 @@ def _usage_of(
 ) -> dict[str, float]:
     with torch.no_grad(), context, record_layouts(network) as layouts:
         network.forward(first, labels)  # its own forward: a compiled one would not see who looks on
-    return usage_figures(name, layouts)
+    return usage(name, layouts)

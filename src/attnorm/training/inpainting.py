@@ -20,10 +20,10 @@ from attnorm.data.masks import MaskConfig, Masks
 from attnorm.errors import UserError
 from attnorm.layers import orthogonal_loss
 from attnorm.metrics.distributed import Processes
-from attnorm.metrics.inpainting import HOLES, Filled, Truths, composite, example_masks, measure_fills
-from attnorm.metrics.layout import usage_figures
+from attnorm.metrics.inpainting import MASKS, Reconstruction, ValidationSet, composite, measure_completions
+from attnorm.metrics.layout import usage
 from attnorm.models.inpainting import (
-    LARGEST_PICTURE,
+    LARGEST_IMAGE,
     InpaintingCritic,
     InpaintingCriticConfig,
     InpaintingGenerator,
@@ -31,8 +31,8 @@ from attnorm.models.inpainting import (
     crop,
 )
 from attnorm.pipelines.inpainting import InpaintingPipeline, Stages
-from attnorm.plots import save_picture
-from attnorm.plots.inpainting import inpainting_sheet, with_holes
+from attnorm.plots import save_image
+from attnorm.plots.layouts import inpainting_sheet, masked_images
 from attnorm.training import losses
 from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Beta, Metrics, frozen
 from attnorm.training.averaging import EMA
@@ -62,7 +62,7 @@ class InpaintingConfig(AdversarialConfig):
     penalty_weight: Weight = 10.0  # lambda_gp of eq. 10
     coarse_weight: Weight = 1.0  # of the first stage's reconstruction
     discount: float = Field(1.0, gt=0, le=1)  # of the reconstruction inside the mask, by distance; CA takes 0.9
-    crop_from: int | None = Field(None, ge=1, le=2 * LARGEST_PICTURE)  # images are prepared at this side and cropped
+    crop_from: int | None = Field(None, ge=1, le=2 * LARGEST_IMAGE)  # images are prepared at this side and cropped
     val_data: str = ""  # validation images, as `data`; empty: a share of the data is held out
     val_fraction: Rate = 0.1
     val_seed: Seed = 0  # of the choice of held-out images and of the masks in them
@@ -105,10 +105,10 @@ class InpaintingConfig(AdversarialConfig):
     def trained_on(self, count: int) -> np.ndarray:
         return np.setdiff1d(np.arange(count), self.held_out(count))
 
-    def validation(self, dataset: ImageDataset) -> Truths:
+    def validation(self, dataset: ImageDataset) -> ValidationSet:
         """The images of `val_data`, or else those of the data that are held out."""
         items = np.arange(len(dataset)) if self.val_data else self.held_out(len(dataset))
-        return Truths(dataset, items, self.image_size)
+        return ValidationSet(dataset, items, self.image_size)
 
     def fitted_to(self, dataset: ImageDataset) -> Self:
         if not len(self.trained_on(len(dataset))):
@@ -157,7 +157,7 @@ class InpaintingTask(AdversarialTask):
             name, reason = self._masks.left_out[0]
             count = len(self._masks.left_out)
             print(f"{count} masks of {config.masks.folder} are not used, such as {name}: {reason}", file=sys.stderr)
-        self._validation: Truths | None = None
+        self._validation: ValidationSet | None = None
 
     def batches_before(self, step: int) -> int:
         alone = self.phases.reconstruction_steps(step)
@@ -209,19 +209,19 @@ class InpaintingTask(AdversarialTask):
         layouts: dict[str, Tensor] = {}
         if self.config.generator.branch.kind == "attentive_norm":
             layouts = {name: torch.from_numpy(layout) for name, layout in self._shown()[2].layouts.items()}
-        return usage_figures("generator", layouts)
+        return usage("generator", layouts)
 
     def write_samples(self, path: Path) -> None:
         """A sheet of the averaged generator's work on the same validation images and masks at every call."""
         truth, masks, stages = self._shown()
         columns = {
-            "input": with_holes(truth, masks),
+            "input": masked_images(truth, masks),
             "coarse": composite(truth, stages.coarse, masks),
             "refined": composite(truth, stages.refined, masks),
             "truth": truth,
         }
         layout = next(iter(stages.layouts.values()), None)
-        save_picture(inpainting_sheet(columns, [str(row) for row in range(len(truth))], layout), path)
+        save_image(inpainting_sheet(columns, [str(row) for row in range(len(truth))], layout), path)
 
     def save_model(self, folder: Path) -> None:
         """Writes the averaged generator in the form that `InpaintingPipeline.from_pretrained` reads."""
@@ -235,17 +235,15 @@ class InpaintingTask(AdversarialTask):
         """
         pipe = self._pipeline()
 
-        def fill(images: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
+        def complete(images: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
             stages = pipe.stages(images, masks)
             return {"refined": stages.refined, "coarse": stages.coarse}
 
-        truths = self._prepared()
-        measured = {
-            kind: measure_fills(truths, masks, fill, seed=self.config.val_seed) for kind, masks in HOLES.items()
-        }
+        validation, seed = self._prepared(), self.config.val_seed
+        measured = {kind: measure_completions(validation, masks, complete, seed=seed) for kind, masks in MASKS.items()}
         refined = [ways["refined"] for ways in measured.values()]
         error = float(np.mean([way.l1.mean() for way in refined]))
-        psnr = float(np.mean([way.composite.psnr.mean() for way in refined]))
+        psnr = float(np.mean([way.psnr.mean() for way in refined]))
         notice = None
         # An evaluation at the end of a run, out of turn, is not one that a longer run would have made here.
         if step % self.config.evaluate_every == 0 and self.phases.observe(step, error):
@@ -349,24 +347,25 @@ class InpaintingTask(AdversarialTask):
     def _pipeline(self) -> InpaintingPipeline:
         return InpaintingPipeline(copy.deepcopy(self.ema.module))
 
-    def _prepared(self) -> Truths:
+    def _prepared(self) -> ValidationSet:
         if self._validation is None:
             raise RuntimeError("prepare_evaluation comes before evaluate, usage and write_samples")
         return self._validation
 
     def _shown(self) -> tuple[np.ndarray, np.ndarray, Stages]:
         """The first validation images, masks of each kind in turn, and both stages' completions."""
-        truths = self._prepared()
-        truth = truths.read(slice(self.config.sample_rows))
-        masks = example_masks(len(truth), truths.size, self.config.val_seed)
+        validation = self._prepared()
+        truth = validation.read(slice(self.config.sample_rows))
+        kinds = [Masks(masks, (validation.size, validation.size)) for masks in MASKS.values()]
+        masks = np.stack([kinds[index % len(kinds)](self.config.val_seed, index) for index in range(len(truth))])
         return truth, masks, self._pipeline().stages(truth, masks)
 
 
-def _flat(measured: dict[str, dict[str, Filled]]) -> dict[str, float]:
-    """The mean of every metric under WAY.HOLES.FIGURE."""
+def _flat(measured: dict[str, dict[str, Reconstruction]]) -> dict[str, float]:
+    """The mean of every metric under WAY.MASKS.METRIC."""
     return {
-        f"{way}.{kind}.{metric}": value.mean
+        f"{way}.{kind}.{metric}": float(values.mean())
         for kind, ways in measured.items()
-        for way, filled in ways.items()
-        for metric, value in filled.composite.spread().items()
+        for way, reconstruction in ways.items()
+        for metric, values in reconstruction._asdict().items()
     }
