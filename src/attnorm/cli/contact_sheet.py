@@ -33,10 +33,9 @@ def contact_sheet(
     from attnorm.data.builtin import example_images
     from attnorm.data.masks import Masks
     from attnorm.files import check_output
-    from attnorm.metrics.inpainting import HOLES, composite
+    from attnorm.metrics.inpainting import MASKS, composite
     from attnorm.pipelines import ClassConditionalPipeline, InpaintingPipeline
     from attnorm.plots.grids import BACKGROUND, caption, framed, stack
-    from attnorm.plots.layouts import inpainting_sheet, masked_images
 
     def column(parts: dict[str, np.ndarray]) -> np.ndarray:
         return stack([stack([caption(title, part.shape[1]), part]) for title, part in parts.items()], gap=GAP)
@@ -61,10 +60,10 @@ def contact_sheet(
 
     inpainting = InpaintingPipeline.from_pretrained(inpainter, device=device)
     size = inpainting.generator.config.image_size
-    image, mask = example_images(size, 1), Masks(HOLES["centre"], (size, size)).batch(seed, range(1))
+    image, mask = example_images(size, 1), Masks(MASKS["centre"], (size, size)).batch(seed, range(1))
     stages = inpainting.stages(image, mask)
-    completed = {"input": masked_images(image, mask), "completed": composite(image, stages.refined, mask)}
-    sheet = inpainting_sheet(completed, [""], next(iter(stages.layouts.values()), None))
+    completed = {"input": plots.masked_images(image, mask), "completed": composite(image, stages.refined, mask)}
+    sheet = plots.inpainting_sheet(completed, [""], next(iter(stages.layouts.values()), None))
     left[f"A photograph, completed by {inpainter}"] = sheet
 
     both = column(left), column(right)

@@ -5,17 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attnorm.cli.arguments import (
-    AtLeast0,
-    AtLeast1,
-    Device,
-    Force,
-    Labels,
-    Model,
-    OptionalImageOut,
-    check_entities,
-    refuse_options,
-)
+from attnorm.cli import arguments as cli
 from attnorm.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,19 +15,19 @@ COUNT = 8
 
 
 def visualize(
-    model: Model,
+    model: cli.Model,
     image: Path | None = None,
     mask: Path | None = None,
     /,
     *,
-    out: OptionalImageOut = None,
+    out: cli.OptionalImageOut = None,
     regions: Path | None = None,
-    labels: Labels = None,
-    count: AtLeast1 | None = None,
+    labels: cli.Labels = None,
+    count: cli.AtLeast1 | None = None,
     entities: list[int] | None = None,
-    seed: AtLeast0 | None = None,
-    force: Force = False,
-    device: Device = "cpu",
+    seed: cli.AtLeast0 | None = None,
+    force: cli.Force = False,
+    device: cli.Device = "cpu",
 ) -> None:
     """Draw the layouts that a model learned: each image, its layout in colour, and the maps of its entities.
 
@@ -52,7 +42,7 @@ def visualize(
     """
     from attnorm import plots
     from attnorm.files import check_output
-    from attnorm.metrics.regions import record_regions
+    from attnorm.metrics.layout import record_regions
     from attnorm.models.pretrained import task_of
     from attnorm.pipelines import ClassConditionalPipeline
     from attnorm.plots.saving import check_chart_name
@@ -66,7 +56,7 @@ def visualize(
         check_output(regions, force)
     if task_of(model) == "inpainting":
         options = {"labels": labels, "count": count, "seed": seed, "regions": regions}
-        refuse_options(model, "inpainting", "class-conditional", **options)
+        cli.refuse_options(model, "inpainting", "class-conditional", **options)
         if image is None or out is None:
             raise UserError(f"{model} completes images: attnorm visualize MODEL IMAGE MASK -o SHEET.png")
         _completed(model, image, mask, out, entities, device)
@@ -83,9 +73,9 @@ def visualize(
         _print_usage(out, layouts)
     if regions is not None:
         [(layer, regional)] = moments.items()
-        summary = regional.summary()
-        plots.save_region_chart(summary, regions, f"features that {layer} normalises, {len(drawn.labels)} images")
-        print(f"{regions}: inside the regions, {summary.argmax.within:.1%} of the map's variance is left")
+        statistics = regional.statistics()
+        plots.save_region_chart(statistics, regions, f"features that {layer} normalises, {len(drawn.labels)} images")
+        print(f"{regions}: inside the regions, {statistics.within:.1%} of the map's variance is left")
 
 
 def _completed(
@@ -97,7 +87,6 @@ def _completed(
     from attnorm.data.compositing import check_mask
     from attnorm.metrics.inpainting import composite
     from attnorm.pipelines import InpaintingPipeline
-    from attnorm.plots.layouts import inpainting_layout_sheet
 
     with errors_named(image):
         loaded, missing = read_image(image, mask)
@@ -105,7 +94,7 @@ def _completed(
     stages = InpaintingPipeline.from_pretrained(model, device=device).stages(loaded.rgb[None], missing[None])
     layouts = _checked(stages.layouts, entities, model)
     completed = composite(loaded.rgb[None], stages.refined, missing[None])[0]
-    plots.save_image(inpainting_layout_sheet(loaded.rgb, missing, completed, layouts[0], entities or ()), out)
+    plots.save_image(plots.inpainting_layout_sheet(loaded.rgb, missing, completed, layouts[0], entities or ()), out)
     _print_usage(out, layouts)
 
 
@@ -114,7 +103,7 @@ def _checked(layouts: dict[str, np.ndarray], entities: list[int] | None, model: 
     if not layouts:
         raise UserError(f"{model} has no attentive normalization, so there is no layout to draw")
     [found] = layouts.values()
-    check_entities(entities or (), found.shape[1])
+    cli.check_entities(entities or (), found.shape[1])
     return found
 
 
