@@ -76,7 +76,7 @@ def test_sheet_and_regions_may_be_asked_for_together(finished_run, tmp_path, out
         (["-o", "a.png", "--entities", "4"], "there is no entity 4: the model's entities are 0 to 3"),
         (["-o", "a.png", "--entities", "0", "-1"], "there is no entity -1"),
         (["-o", "a.png", "--entities", "all"], "--entities"),
-        (["--regions", "a.csv"], "must end in a format such as .png"),
+        (["--regions", "a.csv"], "must end in .png, .svg or .pdf"),
     ],
 )
 def test_it_refuses_what_it_cannot_draw(arguments, part, finished_run, refused):

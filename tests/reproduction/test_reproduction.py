@@ -13,7 +13,7 @@ import pytest
 from attnorm.cli import main
 from attnorm.config import derive, parse_overrides, to_yaml
 from attnorm.errors import UserError
-from attnorm.metrics.records import Protocol, Result, write_results
+from attnorm.metrics.records import Protocol, Record, write_records
 from attnorm.presets import PRESETS, get_preset
 from attnorm.reproduction import runs
 from attnorm.reproduction.paper import CLASSES, TABLES
@@ -38,30 +38,19 @@ def plan(tmp_path):
 def write(plan, run, values, by_class=None):
     """The record of a run, as `attnorm evaluate` writes it."""
     protocol = Protocol(
-        model="run",
-        weights="ema",
-        step=5,
-        data="digits",
-        split="digits",
-        num_real=40,
-        num_fake=40,
-        frequencies="data",
-        seed=0,
+        model="run", weights="ema", step=5, data="digits", split="digits", num=40, seed=0, settings={"num_real": 40}
     )
-    results = [
-        Result(
+    records = [
+        Record(
             metric=f"{metric}-toy-40",
             values={"mean": value},
             better="lower",
             details={"by_class": by_class or {"cat": 1.0, "dog": 2.0}},
-            extractor="toy",
-            extractor_fingerprint="0",
-            resizer="none",
             protocol=protocol,
         )
         for metric, value in zip(plan.paper.metrics, values, strict=True)
     ]
-    write_results(results, plan.record_path(run))
+    write_records(records, plan.record_path(run))
 
 
 def cells(text, start):
@@ -205,7 +194,7 @@ def test_a_command_ends_with_its_own_code_sigterm_is_passed_on_and_ctrl_c_is_lef
 def test_an_extractor_that_is_missing_is_refused_before_any_training(plan, calls, capsys):
     command = ["reproduce", "table4", "--data", "digits", "--steps", "5", "--out", str(plan.out)]
     assert main([*command, "--extractor", "gone.pt"]) == 2
-    assert "cannot read gone.pt" in capsys.readouterr().err
+    assert "there is no file gone.pt" in capsys.readouterr().err
     assert calls[0] == [] and list(plan.out.iterdir()) == []
 
 

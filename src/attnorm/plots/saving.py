@@ -30,7 +30,7 @@ Curve = tuple[np.ndarray, np.ndarray]  # steps (k,), values (k,)
 def require_package(package: str, what: str) -> None:
     """Raises a UserError if a package of the extra `figures` is missing; `what` needs it."""
     if find_spec(package) is None:
-        raise UserError(f"{what} needs the package {package!r}: pip install '.[train]'")
+        raise UserError(f"{what} needs the package {package!r}: pip install 'attnorm[figures]'")
 
 
 def check_image_name(path: Path) -> str:
@@ -100,17 +100,18 @@ def save_curves(panels: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
             axes.legend()
 
 
-def save_region_chart(summary: Any, path: Path, title: str) -> None:
-    """Draws the standard deviation of the features inside each region; `summary` is a `RegionSummary`."""
-    regions = summary.argmax
+def save_region_chart(regions: Any, path: Path, title: str) -> None:
+    """Draws the standard deviation of the features inside each region; `regions` are `RegionStatistics`."""
     colours = entity_colours(len(regions.share)) / 255
     with chart(path, max(6.0, 0.42 * len(colours) + 1.5), 3.6) as figure:
         axes = figure.subplots()
-        axes.bar(range(len(colours)), regions.std, color=colours, edgecolor="0.2", label="inside the region")
-        axes.axhline(summary.std, color="0.3", linestyle="--", label="whole map")
+        axes.bar(range(len(colours)), regions.std.numpy(), color=colours, edgecolor="0.2", label="inside the region")
+        axes.axhline(regions.map_std, color="0.3", linestyle="--", label="whole map")
         axes.set(title=title, ylabel="standard deviation", xlabel="entity, with its share of all pixels")
-        axes.set_xticks(range(len(colours)), [f"{entity}\n{share:.0%}" for entity, share in enumerate(regions.share)])
-        axes.legend()
+        axes.set_xticks(
+            range(len(colours)), [f"{entity}\n{share:.0%}" for entity, share in enumerate(regions.share.tolist())]
+        )
+        figure.legend(loc="outside upper center", ncols=2)
 
 
 def _write_gif(frames: Sequence[np.ndarray], path: Path, fps: int) -> None:
