@@ -9,7 +9,8 @@ from cyclopts import Group, Parameter, validators
 
 from attnorm.cli import arguments as cli
 
-Metric = Literal["fd", "intra", "is", "kid", "pr"]
+METRICS = ("fd", "intra", "is", "kid", "pr")  # here too, so that completion need not import PyTorch
+Metrics = Annotated[list[str] | None, cli.completed_by(lambda context: METRICS)]
 MaskKind = Literal["centre", "random", "strokes"]
 
 
@@ -41,14 +42,14 @@ class GeneratorOptions:
     """How a class-conditional model is evaluated.
 
     Args:
-        metrics: One or more (default fd).
+        metrics: One or more of fd, intra, is, kid and pr (default fd).
         extractor: efficientnet-lite0 (default), inception, or the path of the Inception file; only with it is fd a FID.
         num_real: Real images, 0 for all (default: as --num).
         frequencies: How often each class is generated: as in the real images (default), or all alike.
         per_class: For intra: images to generate of each class (default 5000).
     """
 
-    metrics: list[Metric] | None = None
+    metrics: Metrics = None
     extractor: str | None = None
     num_real: cli.AtLeast0 | None = None
     frequencies: Literal["data", "uniform"] | None = None

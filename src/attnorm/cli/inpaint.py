@@ -50,7 +50,7 @@ def inpaint(
     from attnorm.pipelines import InpaintingPipeline
 
     many = image.is_dir()
-    works = _folder(image, mask, out) if many else [_single(image, mask, out)]
+    works = _folder(image, mask, out) if many else [(image, mask, _file(image, mask, out))]
     for *_, path in works:
         check_output(path, force)
     pipe = InpaintingPipeline.from_pretrained(model, device=device)
@@ -102,14 +102,15 @@ def read_image(image: Path, mask: Path | None) -> tuple[EditableImage, np.ndarra
         raise UserError(f"the mask {mask}: {error}: give another file") from error
 
 
-def _single(image: Path, mask: Path | None, out: Path) -> tuple[Path, Path | None, Path]:
+def _file(image: Path, mask: Path | None, out: Path) -> Path:
+    """The file to write."""
     if mask is not None and mask.is_dir():
         raise UserError(f"{mask} is a folder, but {image} is one image: give its mask")
     if out.is_dir() or not out.suffix:
         out = out / f"{image.stem}.png"
     if out.suffix.lower() not in FORMATS:
         raise UserError(f"{out}: completed images are written as {' or '.join(FORMATS)}, which keep every known pixel")
-    return image, mask, out
+    return out
 
 
 def _folder(folder: Path, mask: Path | None, out: Path) -> list[tuple[Path, Path | None, Path]]:

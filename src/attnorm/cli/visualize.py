@@ -49,11 +49,10 @@ def visualize(
 
     if out is None and regions is None:
         raise UserError("give --out for the sheet, --regions for the regions' statistics, or both")
-    if out is not None:
-        check_output(out, force)
     if regions is not None:
         check_chart_name(regions)
-        check_output(regions, force)
+    for path in filter(None, (out, regions)):
+        check_output(path, force)
     if task_of(model) == "inpainting":
         options = {"labels": labels, "count": count, "seed": seed, "regions": regions}
         cli.refuse_options(model, "inpainting", "class-conditional", **options)
