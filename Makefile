@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 	    "attnorm needs Python 3.10 to 3.13, not %d.%d: make PYTHON=python3.12 …" % v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,data,eval,figures,export,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,export,dev]'
 	touch $@
 
 # A fresh demo each time: the run that the last one left is moved aside, not overwritten.

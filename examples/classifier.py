@@ -2,7 +2,7 @@
 
     python examples/classifier.py --seeds 0 1 2
 
-It trains on few pictures of the built-in `digits`, tests on the rest, and needs `attnorm[train,data]`.
+It trains on few pictures of the built-in `digits`, tests on the rest, and needs `pip install '.[train]'`.
 """
 
 import argparse

@@ -3,7 +3,7 @@
     python examples/segmenter.py --seeds 0 1 2
 
 Every pixel is ground or belongs to a 0, a 1, … or a 9: eleven classes. A network of 3 x 3 convolutions sees 11 of the
-16 pixels of a side; the layer lets a pixel know of all others. It needs `attnorm[train,data]`.
+16 pixels of a side; the layer lets a pixel know of all others. It needs `pip install '.[train]'`.
 """
 
 import argparse

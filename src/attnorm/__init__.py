@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from attnorm.pipelines import ClassConditionalPipeline as ClassConditionalPipeline
     from attnorm.pipelines.inpainting import InpaintingPipeline as InpaintingPipeline
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "AttentiveNorm2d": "attnorm.layers",

@@ -27,7 +27,7 @@ from attnorm import __version__
 from attnorm.errors import UserError
 from attnorm.files import output_file
 from attnorm.models.class_conditional import Generator
-from attnorm.models.inpainting import LARGEST_PICTURE, InpaintingGenerator
+from attnorm.models.inpainting import LARGEST_IMAGE, InpaintingGenerator
 from attnorm.models.pretrained import find_model, task_of
 from attnorm.pipelines.inpainting import SMALLEST_SIDE
 from attnorm.shipped import CARD_FILE
@@ -121,7 +121,7 @@ def _inpainter(network: InpaintingGenerator, metadata: dict[str, str]) -> Progra
         mask[:, :, height // 4 : height // 2, width // 3 : width // 2] = 1
         return torch.rand(n, 3, height, width, generator=random) * 2 - 1, mask
 
-    height, width = (Dim(name, min=SMALLEST_SIDE // stride, max=LARGEST_PICTURE // stride) for name in ("h", "w"))
+    height, width = (Dim(name, min=SMALLEST_SIDE // stride, max=LARGEST_IMAGE // stride) for name in ("h", "w"))
     axes = {0: Dim("batch"), 2: height * stride, 3: width * stride}
     metadata |= {
         "task": "inpainting",

@@ -86,7 +86,7 @@ def test_the_layer_is_seen_with_its_statistics(runs, noise):
     pipe = InpaintingPipeline.from_pretrained(runs / "an")
     view = drawing.view_layer(pipe, noise(64, 48))
     assert view.layout.shape == (4, 16, 12)
-    assert view.summary.argmax.share.tolist() == pytest.approx(
+    assert view.regions.share.tolist() == pytest.approx(
         [(view.layout.argmax(0) == entity).mean() for entity in range(4)]
     )
     assert view.report.startswith("4 entities; sharpness 0.")

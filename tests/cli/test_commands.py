@@ -79,7 +79,7 @@ def test_a_completion_script_knows_commands_and_options(shell, output, tmp_path,
 def test_a_missing_package_is_named_with_the_command_that_installs_it(refused, monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)  # as if it were not installed
     message = refused("train", "an-gan-digits", "--data", "digits", "--out", "run")
-    assert message == "the package 'sklearn.datasets' is missing: pip install '.[data]'"
+    assert message == "the package 'sklearn.datasets' is missing: pip install '.[train]'"
 
 
 def test_without_cyclopts_the_extra_is_named(refused, monkeypatch):

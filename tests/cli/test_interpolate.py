@@ -94,4 +94,4 @@ def test_nothing_is_overwritten_without_force(name, plain_model, refused, tmp_pa
 def test_without_pyav_nothing_is_drawn_for_an_mp4(finished_run, refused, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     message = refused("interpolate", finished_run, "--labels", "3", "7", "-o", "a.png", "--animation", "film.mp4")
-    assert message == "an MP4 file needs the package 'av': pip install 'attnorm[figures]'"
+    assert message == "an MP4 file needs the package 'av': pip install '.[train]'"

@@ -27,9 +27,9 @@ def test_versions_and_complete_extras_are_named_and_a_script_can_read_them(found
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(found, monkeypatch):
     installed = machine._installed
-    monkeypatch.setattr(machine, "_installed", lambda name: None if name in ("pyarrow", "av") else installed(name))
-    assert found()["extras"]["data"] == "lacks pyarrow: pip install '.[data]'"
-    assert found()["extras"]["figures"] == "lacks av: pip install '.[figures]'"
+    monkeypatch.setattr(machine, "_installed", lambda name: None if name in ("pyarrow", "gradio") else installed(name))
+    assert found()["extras"]["train"] == "lacks pyarrow: pip install '.[train]'"
+    assert found()["extras"]["app"] == "lacks gradio: pip install '.[app]'"
 
 
 def test_every_backend_is_named_with_why_it_cannot_run(found, monkeypatch):

@@ -11,7 +11,7 @@ from PIL import Image
 from attnorm.cli import main
 from attnorm.layers import AttentiveNorm2d
 from attnorm.models.inpainting import BranchConfig, InpaintingGenerator, InpaintingGeneratorConfig
-from attnorm.plots.inpainting import with_holes
+from attnorm.plots.layouts import masked_images
 
 
 def test_it_draws_a_row_a_picture_and_measures_the_layout(finished_run, tmp_path, output):
@@ -42,12 +42,11 @@ def test_regions_are_printed_drawn_and_written_as_the_same_numbers(finished_run,
     assert record["labels"] == [0, 1, 2]
     whole, *regions = record["regions"]
     assert [row["region"] for row in record["regions"]] == ["whole map", 0, 1, 2, 3]
-    for way in ("argmax", "weighted"):
-        assert sum(row[f"share_{way}"] for row in regions) == pytest.approx(1)
-        assert 0 < record["variance_within_regions"][way] <= 1
+    assert sum(row["share"] for row in regions) == pytest.approx(1)
+    assert 0 < record["variance_within_regions"] <= 1
     lines = out.splitlines()
     assert lines[1].split()[:2] == ["whole", "map"]
-    assert f"{whole['std_weighted']:.3f}" in lines[1]
+    assert f"{whole['std']:.3f}" in lines[1]
     assert lines[-1] == f"{chart}, {chart.with_suffix('.json')}"
 
 
@@ -61,8 +60,8 @@ def test_regions_without_pixels_have_no_numbers(finished_run, tmp_path, output, 
     out = output("visualize", finished_run, "--count", "2", "--regions", tmp_path / "r.png").out
     record = json.loads((tmp_path / "r.json").read_text())  # valid JSON: no NaN
     row = record["regions"][3]
-    assert (row["share_argmax"], row["mean_argmax"], row["std_weighted"]) == (0, None, None)
-    assert out.splitlines()[4].split() == ["2", "0.000", "-", "-", "0.000", "-", "-"]
+    assert (row["share"], row["mean"], row["std"]) == (0, None, None)
+    assert out.splitlines()[4].split() == ["2", "0.000", "-", "-"]
 
 
 def test_sheet_and_regions_may_be_asked_for_together(finished_run, tmp_path, output):
@@ -77,7 +76,7 @@ def test_sheet_and_regions_may_be_asked_for_together(finished_run, tmp_path, out
         (["-o", "a.png", "--entities", "4"], "there is no entity 4: the model's entities are 0 to 3"),
         (["-o", "a.png", "--entities", "0", "-1"], "there is no entity -1"),
         (["-o", "a.png", "--entities", "all"], "--entities"),
-        (["--regions", "a.csv"], "must end in a format such as .png"),
+        (["--regions", "a.csv"], "must end in .png, .svg or .pdf"),
     ],
 )
 def test_it_refuses_what_it_cannot_draw(arguments, part, finished_run, refused):
@@ -101,7 +100,7 @@ def test_without_matplotlib_regions_are_refused_and_the_sheet_is_drawn(finished_
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    assert "figures]'" in refused("visualize", finished_run, "--regions", "r.png")
+    assert "train]'" in refused("visualize", finished_run, "--regions", "r.png")
     assert main(["visualize", str(finished_run), "--count", "1", "-o", str(tmp_path / "a.png")]) == 0
 
 
@@ -129,7 +128,7 @@ def test_of_an_inpainter_the_sheet_shows_mask_completion_and_layout(
     out, _ = output("visualize", finished_inpainting_run, *arguments)
     assert "4 entities, sharpness 0." in out
     sheet, (image, mask) = np.asarray(Image.open(tmp_path / "sheet.png")), files
-    assert contains(sheet, with_holes(image[None], mask[None])[0])
+    assert contains(sheet, masked_images(image[None], mask[None])[0])
     output("inpaint", finished_inpainting_run, *arguments[:2], "-o", tmp_path / "completed.png")
     assert contains(sheet, np.asarray(Image.open(tmp_path / "completed.png")))
     output("visualize", finished_inpainting_run, tmp_path / "cut.png", "-o", tmp_path / "other.png", *arguments[4:])

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from attnorm.cli import main
-from attnorm.metrics.records import Protocol, Result, write_results
+from attnorm.metrics.records import Protocol, Record, write_records
 
 
 @pytest.fixture
@@ -13,11 +13,11 @@ def write_record():
     """Writes the record of an evaluation: results by metric, of a step of a run on digits."""
 
     def write(path, values, step=6, weights="ema", data="digits", split="digits", details=None):
-        counts = {"num_real": 100, "num_fake": 90, "frequencies": "data", "seed": 7}
-        protocol = Protocol(model="run", weights=weights, step=step, data=data, split=split, **counts)
-        network = {"extractor": "efficientnet-lite0", "extractor_fingerprint": "abc", "resizer": "bilinear"}
-        common = {"better": "lower", "details": details or {}, "protocol": protocol, **network}
-        write_results([Result(metric=name, values={"value": value}, **common) for name, value in values.items()], path)
+        settings = {"num_real": 100, "frequencies": "data", "extractor": "efficientnet-lite0"}
+        about = {"step": step, "weights": weights, "data": data, "split": split}
+        protocol = Protocol(model="run", num=90, seed=7, settings=settings, **about)
+        common = {"better": "lower", "details": details or {}, "protocol": protocol}
+        write_records([Record(metric=name, values={"value": value}, **common) for name, value in values.items()], path)
 
     return write
 

@@ -97,12 +97,12 @@ def test_an_inpainters_card_shows_its_evaluation(measured_inpainting_run, tmp_pa
     assert (tmp_path / "inpaint" / "samples.png").read_bytes() == sheet.read_bytes()
     card = ModelCard.load(tmp_path / "inpaint" / "README.md")
     assert card.data.pipeline_tag == "image-to-image"
-    assert {result.metric_type for result in card.data.eval_results} == {"psnr", "ssim", "mae", "hole_mae"}
+    assert {result.metric_type for result in card.data.eval_results} == {"psnr", "ssim", "mae", "mask_mae", "l1"}
     for part in (
         "A two-stage generator for image inpainting, trained at 32×32 pixels, 4 channels wide, with attentive",
         "attnorm inpaint inpaint photo.png mask.png",
-        "| strokes | refined ",
-        "3 images of digits-held-out",
+        "| strokes/refined ",
+        "32 pixels a side",
         'masks of kind "mixed" that cover 2 to 30 % of the image',
     ):
         assert part in card.text

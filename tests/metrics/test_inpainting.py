@@ -1,86 +1,126 @@
-"""Measuring completions: which images and masks, how processes share them, and the simplest completions."""
+"""Completed images: PSNR, SSIM and errors against scikit-image and by hand, how processes share, and the baselines."""
+
+import math
 
 import numpy as np
 import pytest
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.masks import Masks
 from attnorm.metrics import inpainting
-from attnorm.metrics.fills import mean_colour, telea
-from attnorm.metrics.inpainting import HOLES, Truths, measure_fills
+from attnorm.metrics.inpainting import MASKS, ValidationSet, mean_colour, measure_completions, reconstruction, telea
+
+
+def images(batch=3, height=40, width=33, noise=25.0):
+    """Smooth images, copies that are noisy inside a mask of their own, and the masks."""
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[:height, :width] / height
+    phase = random.uniform(0, 6, (batch, 1, 1, 3))
+    truth = 127 + 100 * np.sin(phase + 5 * rows[None, :, :, None] + 3 * columns[None, :, :, None])
+    mask = np.zeros((batch, height, width), bool)
+    for index in range(batch):
+        mask[index, 5 + index : 25, 8 : 20 + 2 * index] = True
+    noisy = truth + mask[..., None] * random.normal(0, noise, truth.shape)
+    return truth.round().astype(np.uint8), noisy.clip(0, 255).round().astype(np.uint8), mask
+
+
+OPTIONS = {
+    "gaussian": {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False},
+    "uniform": {"win_size": 7},
+}
+
+
+@pytest.mark.promise
+@pytest.mark.parametrize("window", OPTIONS)
+@pytest.mark.parametrize("noise", [3.0, 90.0])
+def test_it_agrees_with_scikit_image(window, noise):
+    truth, completed, mask = images(noise=noise)
+    found = reconstruction(truth, completed, mask, window)
+    for index in range(3):
+        options = {"data_range": 255, "channel_axis": 2} | OPTIONS[window]
+        expected = structural_similarity(truth[index], completed[index], **options)
+        assert found.ssim[index] == pytest.approx(expected, abs=1e-10)
+        expected = peak_signal_noise_ratio(truth[index], completed[index], data_range=255)
+        assert found.psnr[index] == pytest.approx(expected, abs=1e-9)
+    assert np.ptp(found.ssim) > 1e-3
+
+
+def test_errors_by_hand_are_those_of_the_composite_except_for_l1():
+    truth = np.zeros((1, 12, 12, 3), np.uint8)
+    mask = np.zeros((1, 12, 12), bool)
+    mask[0, :6, :6] = True
+    completed = truth.copy()
+    completed[..., 0] = 51  # a fifth of 255 in one channel of three, known pixels included
+    found = reconstruction(truth, completed, mask)
+    assert (found.mask_mae[0], found.mae[0], found.l1[0]) == pytest.approx((0.2 / 3, 0.2 / 3 / 4, 0.2 / 3))
+    assert found.psnr[0] == pytest.approx(10 * math.log10(1 / (0.2**2 / 3 / 4)))
+    perfect = reconstruction(truth, truth, mask)
+    assert [values[0] for values in perfect] == [math.inf, 1, 0, 0, 0]
 
 
 @pytest.fixture
-def truths():
+def validation():
     """Eleven of twenty images of 20 pixels a side, 16 in their middle."""
-    images = np.random.default_rng(0).integers(0, 256, (20, 20, 20, 3), np.uint8)
-    dataset = ImageDataset(images, np.zeros(20, np.int64), ("all",))
-    return Truths(dataset, np.arange(11) + 5, 16)
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 20, 20, 3), np.uint8)
+    return ValidationSet(ImageDataset(pixels, np.zeros(20, np.int64), ("all",)), np.arange(11) + 5, 16)
 
 
-def black_and_white(images, holes):
+def black_and_white(images, masks):
     return {"black": np.zeros_like(images), "white": np.full_like(images, 255)}
 
 
-def test_the_middle_of_each_image_is_measured(truths):
-    assert np.array_equal(truths.read(slice(2)), truths.dataset.images[5:7, 2:18, 2:18])
-    few = truths.spread_over(3)
-    assert few.items.tolist() == [5, 8, 12]
-    assert truths.spread_over(11) is truths is truths.spread_over(50)
+def test_the_middle_of_each_image_is_measured(validation):
+    assert np.array_equal(validation.read(slice(2)), validation.dataset.images[5:7, 2:18, 2:18])
+    assert validation.spread_over(3).items.tolist() == [5, 8, 12]
+    assert validation.spread_over(11) is validation
 
 
-@pytest.mark.parametrize("kind", HOLES)
-def test_figures_by_hand(truths, kind):
-    found = measure_fills(truths, HOLES[kind], black_and_white, seed=3)
+@pytest.mark.parametrize("kind", MASKS)
+def test_each_image_has_the_mask_of_its_place(validation, kind):
+    found = measure_completions(validation, MASKS[kind], black_and_white, seed=3)
     for index in range(11):
-        truth = truths.dataset.images[5 + index, 2:18, 2:18].astype(float)
-        hole = Masks(HOLES[kind], (16, 16))(3, index)
-        assert hole.sum() == 64 or kind == "strokes"
-        assert found["black"].composite.mae[index] == pytest.approx(truth[hole].sum() / (3 * 256 * 255))
-        assert found["white"].composite.hole_mae[index] == pytest.approx((255 - truth[hole]).mean() / 255)
+        truth = validation.dataset.images[5 + index, 2:18, 2:18].astype(float)
+        mask = Masks(MASKS[kind], (16, 16))(3, index)
+        assert mask.sum() == 64 or kind == "strokes"
+        assert found["black"].mae[index] == pytest.approx(truth[mask].sum() / (3 * 256 * 255))
+        assert found["white"].mask_mae[index] == pytest.approx((255 - truth[mask]).mean() / 255)
         assert found["black"].l1[index] == pytest.approx(truth.mean() / 255)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 11, 12])
-def test_processes_share_the_images_and_the_holes_stay_theirs(truths, count, monkeypatch):
-    whole = measure_fills(truths, HOLES["random"], black_and_white)
+@pytest.mark.promise
+@pytest.mark.parametrize("count", [2, 11, 12])
+def test_processes_share_the_images_and_each_keeps_its_mask(validation, count, monkeypatch):
+    whole = measure_completions(validation, MASKS["random"], black_and_white)["white"].psnr
     parts = []
     monkeypatch.setattr(inpainting, "gather_rows", lambda rows: rows)
     for rank in range(count):
         monkeypatch.setattr(inpainting, "rank_and_count", lambda rank=rank: (rank, count))
-        parts.append(measure_fills(truths, HOLES["random"], black_and_white)["white"].composite.psnr)
+        parts.append(measure_completions(validation, MASKS["random"], black_and_white)["white"].psnr)
     if count > 11:  # more processes than images: each has measured all, and none waits for another
-        assert all(np.array_equal(part, whole["white"].composite.psnr) for part in parts)
+        assert all(np.array_equal(part, whole) for part in parts)
     else:
-        assert all(len(part) for part in parts)
-        assert np.array_equal(np.concatenate(parts), whole["white"].composite.psnr)
+        assert np.array_equal(np.concatenate(parts), whole)
 
 
-def test_progress_is_told(truths):
-    told = []
-    measure_fills(truths, HOLES["centre"], black_and_white, progress=lambda *one: told.append(one))
-    assert told == [("images", 8, 11), ("images", 11, 11)]
+def test_the_record_has_means_deviations_and_the_values_of_every_image():
+    found = reconstruction(*images(5))
+    value = found.value(np.arange(5) * 2)
+    for name, each in found._asdict().items():
+        assert (value.values[name], value.values[f"{name}_deviation"]) == (each.mean(), each.std())
+        assert value.details["per_image"][name] == each.tolist()
+    assert value.details["items"] == [0, 2, 4, 6, 8]
 
 
-@pytest.fixture
-def holes():
-    found = np.zeros((2, 8, 8), bool)
-    found[0, 2:5, 3:6], found[1, :4] = True, True
-    return found
-
-
-def test_the_mean_colour_is_that_of_the_known_pixels(holes):
-    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
-    filled = mean_colour(images, holes)
-    for image, hole, found in zip(images, holes, filled, strict=True):
-        assert np.array_equal(found[~hole], image[~hole])
-        assert (found[hole] == image[~hole].mean(0).round()).all()
-
-
-def test_telea_goes_on_with_what_is_around_the_hole(holes):
+def test_baselines_continue_what_is_known():
+    mask = np.zeros((2, 8, 8), bool)
+    mask[0, 2:5, 3:6], mask[1, :4] = True, True
+    noise = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8)
+    for image, missing, completed in zip(noise, mask, mean_colour(noise, mask), strict=True):
+        assert np.array_equal(completed[~missing], image[~missing])
+        assert (completed[missing] == image[~missing].mean(0).round()).all()
     pytest.importorskip("cv2")
-    images = np.full((2, 8, 8, 3), 90, np.uint8)
-    images[holes] = 255
-    filled = telea(images, holes)
-    assert (filled[~holes] == 90).all()
-    assert (abs(filled.astype(int) - 90) <= 3).all()
+    grey = np.where(mask[..., None], 255, np.full((2, 8, 8, 3), 90)).astype(np.uint8)
+    completed = telea(grey, mask)
+    assert (completed[~mask] == 90).all()
+    assert (abs(completed.astype(int) - 90) <= 3).all()

@@ -1,4 +1,4 @@
-"""The two statistics of a layout at both ends of their ranges, and what records layouts."""
+"""How layouts use their entities, features inside regions against a literal transcription, and recording both."""
 
 import math
 
@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from attnorm.layers import AttentiveNorm2d
-from attnorm.metrics.layout import layout_usage, record_layouts
-from attnorm.metrics.regions import record_regions
+from attnorm.metrics.layout import RegionMoments, layout_usage, record_layouts, record_regions
 
 
 def one_hot(entities, n=8):
@@ -22,17 +21,78 @@ MIXED = torch.tensor([[0.7, 0.1], [0.3, 0.9]])[None, :, None]  # two pixels
 @pytest.mark.parametrize(
     ("layout", "sharpness", "entities"),
     [
-        (torch.full((2, 1, 4, 4), 1.0), 1, 1),
         (torch.full((4, 16, 64, 64), 1 / 16, dtype=torch.bfloat16), 1 / 16, 16),
         (one_hot([3, 3, 3, 3]), 1, 1),
-        (one_hot([0, 0, 5, 5]), 1, 2),
         (torch.cat([one_hot([0, 0]), one_hot([5, 5])]), 1, 2),
         (MIXED, (0.7 + 0.9) / 2, math.exp(-0.4 * math.log(0.4) - 0.6 * math.log(0.6))),
     ],
-    ids=["one entity", "uniform", "one takes all", "halves", "halves of two images", "mixed"],
+    ids=["uniform", "one takes all", "halves of two images", "mixed"],
 )
 def test_usage_by_hand(layout, sharpness, entities):
     assert layout_usage(layout) == pytest.approx((sharpness, entities))
+
+
+def literal(value, weights):
+    """(mean, std) of each region pixel by pixel: moments per image and channel, averaged by the number of pixels."""
+    out = []
+    for region in range(weights.shape[1]):
+        mass = mean = variance = 0.0
+        for b in range(value.shape[0]):
+            s = weights[b, region].flatten().tolist()
+            for c in range(value.shape[1]):
+                v, m = value[b, c].flatten().tolist(), sum(s)
+                if m == 0:
+                    continue
+                mu = sum(w * x for w, x in zip(s, v, strict=True)) / m
+                mass, mean = mass + m, mean + m * mu
+                variance += sum(w * (x - mu) ** 2 for w, x in zip(s, v, strict=True))
+        out.append((mean / mass, math.sqrt(variance / mass)) if mass else (math.nan, math.nan))
+    return torch.tensor(out, dtype=torch.float64)
+
+
+def sample(batch=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    value = 1 + torch.randn(batch, 4, 5, 6, generator=generator, dtype=torch.float64)
+    return value, torch.softmax(2 * torch.randn(batch, 3, 5, 6, generator=generator, dtype=torch.float64), 1)
+
+
+def statistics(*batches):
+    moments = RegionMoments()
+    for value, layout in batches:
+        moments.update(value, layout)
+    return moments.statistics()
+
+
+def test_regions_are_those_of_the_literal_form_over_batches():
+    batches = sample(), sample(2, seed=2)
+    found = statistics(*batches)
+    value, layout = (torch.cat(pair) for pair in zip(*batches, strict=True))
+    regions = nn.functional.one_hot(layout.argmax(1), 3).movedim(-1, 1).double()
+    torch.testing.assert_close(torch.stack([found.mean, found.std], 1), literal(value, regions), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found.share, regions.mean((0, 2, 3)), rtol=1e-12, atol=0)
+    expected = literal(value, torch.ones_like(layout[:, :1]))[0].tolist()
+    assert (found.map_mean, found.map_std) == pytest.approx(expected, rel=1e-12)
+    assert found.within == pytest.approx((found.share @ found.std.square()).item() / found.map_std**2)
+
+
+def test_regions_without_pixels_and_constant_regions():
+    uniform = statistics((sample()[0], torch.full((3, 4, 5, 6), 0.25)))  # all pixels go to the first entity
+    assert (uniform.within, uniform.std[0].item()) == pytest.approx((1, uniform.map_std))
+    assert uniform.rows()[2] == [1, 0, None, None]
+    layout = torch.zeros(1, 2, 4, 4)
+    layout[:, 0, :2], layout[:, 1, 2:] = 1, 1
+    constant = statistics((torch.where(layout[:, :1] > 0, 7.0, -3.0), layout))
+    assert constant.rows() == [["whole map", 1, 2, 5], [0, 0.5, 7, 0], [1, 0.5, -3, 0]]
+    assert constant.within == 0
+    assert math.isnan(statistics((torch.ones(1, 4, 4, 4), layout)).within)
+
+
+@pytest.mark.promise
+def test_a_large_mean_does_not_hide_the_deviation():
+    value, layout = sample()
+    near, far = statistics((value, layout)), statistics((value + 1e6, layout))
+    torch.testing.assert_close(far.std, near.std, rtol=1e-6, atol=0)
+    torch.testing.assert_close(far.mean - 1e6, near.mean, rtol=0, atol=1e-6)
 
 
 @pytest.fixture
@@ -42,27 +102,20 @@ def model():
     return nn.ModuleDict({"body": inner, "tail": AttentiveNorm2d(8, 2)}).eval()
 
 
-def run(model, x):
-    return model["tail"](model["body"](x))
-
-
-def test_layouts_are_recorded_by_module_name_and_nothing_else_changes(model):
+def test_layouts_and_regions_are_recorded_by_module_name_and_nothing_else_changes(model):
     x = torch.randn(2, 3, 6, 6)
-    expected = run(model, x)
-    with record_layouts(model) as layouts:
-        assert torch.equal(run(model, x), expected)
-    assert set(layouts) == {"body.1", "tail"}
-    torch.testing.assert_close(layouts["body.1"], model["body"][1].layout(model["body"][0](x)))
-    torch.testing.assert_close(layouts["tail"], model["tail"].layout(model["body"](x)))
-    assert not any(layout.requires_grad for layout in layouts.values())
-
-
-def test_layers_that_are_called_by_keyword_are_observed_too():
-    layer, x = AttentiveNorm2d(8, 4).eval(), torch.randn(2, 8, 6, 6)
-    with record_layouts(layer) as layouts, record_regions(layer) as regions:
-        layer(x=x)
-    torch.testing.assert_close(layouts[""], layer.layout(x))
-    assert regions[""].summary().mean == pytest.approx(layer.value(x).mean().item(), abs=1e-6)
+    features = model["body"][0](x)
+    middle = model["body"](x)
+    expected = model["tail"](middle)
+    with record_layouts(model) as layouts, record_regions(model) as regions:
+        assert torch.equal(model["tail"](x=model["body"](x)), expected)  # by keyword too
+    assert set(layouts) == set(regions) == {"body.1", "tail"}
+    layer = model["body"][1]
+    torch.testing.assert_close(layouts["body.1"], layer.layout(features))
+    torch.testing.assert_close(layouts["tail"], model["tail"].layout(middle))
+    assert not layouts["tail"].requires_grad
+    by_hand = statistics((layer.value(features), layer.layout(features)))
+    torch.testing.assert_close(regions["body.1"].statistics().std, by_hand.std, equal_nan=True)
 
 
 def test_the_hooks_are_removed_even_after_an_error(model):

@@ -1,4 +1,4 @@
-"""A small network, a small picture set and a small generator, and what one of several processes does with them.
+"""A small network, a small image set and a small generator, and what one of several processes does with them.
 
 `python -m tests.metrics.toy CACHE` is one process of a group that torchrun's variables describe; it prints what it
 measured as JSON.
@@ -15,7 +15,6 @@ from torch import nn
 from attnorm.data.dataset import ImageDataset
 from attnorm.metrics.distributed import joined
 from attnorm.metrics.evaluation import Evaluator, flat_values
-from attnorm.metrics.features import Extracted
 
 DIM, CLASSES, SIDE = 6, 3, 8
 METRICS = ("fd", "kid", "is", "pr", "intra")
@@ -23,63 +22,52 @@ NAMES = tuple("abc"[:CLASSES])
 
 
 class Network(nn.Module):
-    """Pictures (b, 3, h, w) uint8 -> features (b, 6)."""
+    """Images (b, 3, h, w) uint8 -> features (b, 6)."""
 
     def __init__(self, seed=0):
         super().__init__()
         chance = torch.Generator().manual_seed(seed)
         self.weight = nn.Parameter(torch.randn(3 * 16, DIM, generator=chance), requires_grad=False)
 
-    def forward(self, pictures):
-        pooled = nn.functional.adaptive_avg_pool2d(pictures.float() / 64 - 2, 4)
+    def forward(self, images):
+        pooled = nn.functional.adaptive_avg_pool2d(images.float() / 64 - 2, 4)
         return torch.tanh(pooled.flatten(1) @ self.weight / 4) * 3
 
 
 class Extractor:
-    """Counts the pictures that it was shown."""
+    """Counts the images that it was shown."""
 
-    def __init__(self, name="toy", resizer="pooling to 4", fingerprint="0", has_probabilities=True, seed=0):
-        self.name, self.resizer, self.fingerprint, self.has_probabilities = (
-            name,
-            resizer,
-            fingerprint,
-            has_probabilities,
-        )
+    def __init__(self, name="toy", resizer="pooling to 4", fingerprint="0", seed=0):
+        self.name, self.resizer, self.fingerprint = name, resizer, fingerprint
         self.batch_size, self.seen, self.network = 4, 0, Network(seed)
 
-    def extract(self, pictures, *, probabilities=False):
-        self.seen += len(pictures)
-        features = self.network(pictures)
-        return Extracted(features, features.softmax(1) if probabilities else None)
+    def extract(self, images, *, probabilities=False):
+        self.seen += len(images)
+        features = self.network(images)
+        return features, features.softmax(1) if probabilities else None
 
 
 def dataset(count=90, seed=0):
-    """Pictures whose brightness tells their class; 3 of the first class for 2 of the second and 1 of the third."""
+    """Images whose brightness tells their class; 3 of the first class for 2 of the second and 1 of the third."""
     chance = np.random.default_rng(seed)
     labels = np.array([0, 0, 0, 1, 1, 2], np.int64)[np.arange(count) % 6]
-    return ImageDataset(_pictures(labels, chance), labels, NAMES)
+    return ImageDataset(_images(labels, chance), labels, NAMES)
 
 
 def draw(labels, seed):
     """A generator that is nearly right."""
-    return _pictures(np.array(labels), np.random.default_rng(seed)) // 8 * 7
+    return _images(np.array(labels), np.random.default_rng(seed)) // 8 * 7
 
 
-def _pictures(labels, chance):
+def _images(labels, chance):
     noise = chance.integers(0, 150, (len(labels), SIDE, SIDE, 3))
     return (noise + 40 * labels[:, None, None, None]).astype(np.uint8)
 
 
 def evaluator(cache=None, **changes):
-    settings = {
-        "metrics": METRICS,
-        "extractor": Extractor(),
-        "num": 70,
-        "num_real": 60,
-        "per_class": 20,
-        "cache": cache,
-    } | changes
-    return Evaluator(settings.pop("data", dataset()), settings.pop("names", NAMES), **settings)
+    settings = {"metrics": METRICS, "extractor": Extractor(), "num": 70, "num_real": 60, "per_class": 20}
+    settings |= {"data": dataset(), "names": NAMES, "cache": cache} | changes
+    return Evaluator(settings.pop("data"), settings.pop("names"), **settings)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -71,14 +72,14 @@ def test_parameter_counts_of_the_128_networks(preset: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["none", "self_attention", "attentive_norm"])
-def test_pictures_and_scores_of_every_long_range_layer(kind: str) -> None:
+def test_images_and_scores_of_every_long_range_layer(kind: str) -> None:
     torch.manual_seed(0)
     generator = Generator(SMALL_G.model_copy(update={"long_range": LongRangeConfig(kind=kind, block=2)}))
     discriminator = Discriminator(SMALL_D.model_copy(update={"long_range": LongRangeConfig(kind=kind, block=1)}))
-    pictures = generator(torch.randn(4, 6), torch.tensor([0, 1, 2, 0]))
-    assert pictures.shape == (4, 3, 32, 32)
-    assert pictures.abs().max() <= 1
-    scores = discriminator(pictures, torch.tensor([0, 1, 2, 0])).score
+    images = generator(torch.randn(4, 6), torch.tensor([0, 1, 2, 0]))
+    assert images.shape == (4, 3, 32, 32)
+    assert images.abs().max() <= 1
+    scores = discriminator(images, torch.tensor([0, 1, 2, 0])).score
     assert scores.shape == (4,)
     scores.sum().backward()
     for network in (generator, discriminator):
@@ -172,9 +173,9 @@ def test_the_label_changes_the_score(conditioning: str) -> None:
     torch.manual_seed(0)
     network = Discriminator(SMALL_D.model_copy(update={"conditioning": conditioning})).eval()
     x = torch.randn(1, 3, 32, 32).expand(3, -1, -1, -1)
-    judgement = network(x, torch.tensor([0, 1, 2]))
-    assert len(set(judgement.score.tolist())) == 3
-    assert judgement.class_logits is None
+    output = network(x, torch.tensor([0, 1, 2]))
+    assert len(set(output.score.tolist())) == 3
+    assert output.class_logits is None
 
 
 @pytest.mark.parametrize("blocks", [1, 2, 4])
@@ -238,10 +239,9 @@ def edit_config(folder: Path, **changes: object) -> None:
     ("changes", "message"),
     [
         ({"latent": 6}, "unknown field 'latent', did you mean 'latent_dim'"),
-        ({"channels": [8, 8, 10**9, 8]}, "must be from 1 to"),
-        ({"channels": "many"}, "channels"),
+        ({"channels": [8, 8, 10**9, 8]}, "channels"),
         ({"num_classes": 4}, "does not hold the weights"),
-        ({"image_size": 33}, "makes 32 x 32 pictures"),
+        ({"image_size": 33}, "makes 32 x 32 images"),
     ],
 )
 def test_a_config_that_cannot_be_true_is_refused(saved: Path, changes: dict, message: str) -> None:
@@ -269,19 +269,15 @@ def test_a_pickle_beside_the_config_is_not_opened(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "changes", "message"),
     [
-        (GeneratorConfig, {"image_size": 64}, "makes 32 x 32 pictures, not image_size 64"),
-        (GeneratorConfig, {"channels": (8,), "image_size": 4}, "must have 2 to"),
-        (GeneratorConfig, {"class_names": ("one",)}, "1 class names do not fit num_classes 10"),
-        (
-            GeneratorConfig,
-            {"long_range": LongRangeConfig(kind="attentive_norm", block=3)},
-            "block must be from 0 to 2, got 3",
-        ),
-        (DiscriminatorConfig, {"image_size": 30}, "cannot be halved 2 times"),
-        (DiscriminatorConfig, {"concat_after": 4}, "concat_after must be from 1 to 3"),
-        (DiscriminatorConfig, {"channels": (), "downsamples": 0}, "channels must have 1 to"),
-        (DiscriminatorConfig, {"channels": (8,), "downsamples": 1}, "at least 2 numbers with .* 'concat'"),
-        (DiscriminatorConfig, {"channels": (8, 0, 8, 8)}, "must be from 1 to"),
+        (GeneratorConfig, {"image_size": 64}, "makes 32 x 32 images, not image_size 64"),
+        (GeneratorConfig, {"channels": (8,), "image_size": 4}, "channels"),
+        (GeneratorConfig, {"class_names": ("one",)}, "class_names must be 10 different names"),
+        (GeneratorConfig, {"long_range": {"kind": "attentive_norm", "block": 3}}, "block must be from 0 to 2, got 3"),
+        (GeneratorConfig, {"long_range": {"temperature": 0.0}}, "temperature"),
+        (GeneratorConfig, {"long_range": {"entity_std": math.nan}}, "entity_std"),
+        (DiscriminatorConfig, {"image_size": 30}, "downsamples 2 does not fit image_size 30 and 4 blocks"),
+        (DiscriminatorConfig, {"concat_after": 4}, "concat_after must be below the number of blocks, 4"),
+        (DiscriminatorConfig, {"channels": (8, 0, 8, 8)}, "channels"),
     ],
 )
 def test_configs_out_of_range(kind: type, changes: dict, message: str) -> None:
@@ -289,13 +285,6 @@ def test_configs_out_of_range(kind: type, changes: dict, message: str) -> None:
         kind(**changes)
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0, float("inf"), float("nan")])
-@pytest.mark.parametrize("name", ["temperature", "entity_std"])
-def test_a_layout_that_cannot_be_is_refused(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"{name} must be positive and finite"):
-        LongRangeConfig(kind="attentive_norm", **{name: value})
-
-
-def test_a_picture_of_another_size_is_refused() -> None:
+def test_an_image_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\(b, 3, 32, 32\), got \(1, 3, 31, 32\)"):
         Discriminator(SMALL_D)(torch.zeros(1, 3, 31, 32), torch.tensor([0]))

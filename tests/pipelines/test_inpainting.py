@@ -9,9 +9,9 @@ from PIL import Image
 from torch.nn import functional
 
 import attnorm
+from attnorm.data.decode import to_uint8
 from attnorm.models.inpainting import BranchConfig, InpaintingGenerator, InpaintingGeneratorConfig
 from attnorm.pipelines.inpainting import InpaintingPipeline
-from attnorm.plots import to_uint8
 from tests.pipelines.test_class_conditional import largest_difference, refusal
 
 MODES = ("auto", "native", "crop", "resize")

@@ -9,7 +9,7 @@ import torch
 
 from attnorm import plots
 from attnorm.errors import UserError
-from attnorm.metrics.regions import RegionMoments
+from attnorm.metrics.layout import RegionMoments
 
 STEPS = np.arange(0, 1000, 100)
 
@@ -18,11 +18,11 @@ def texts(path):
     return re.findall(r"<!-- (.*?) -->", path.read_text())
 
 
-def summary(count=3):
+def regions(count=3):
     torch.manual_seed(0)
     moments = RegionMoments()
     moments.update(torch.randn(2, 4, 6, 6), torch.softmax(3 * torch.randn(2, count, 6, 6), 1))
-    return moments.summary()
+    return moments.statistics()
 
 
 def test_a_panel_for_each_metric_and_a_curve_for_each_run(tmp_path):
@@ -36,21 +36,21 @@ def test_a_panel_for_each_metric_and_a_curve_for_each_run(tmp_path):
 
 def test_a_region_chart_names_what_it_shows(tmp_path):
     path = tmp_path / "regions.svg"
-    plots.save_region_chart(summary(), path, "features of layer $5")
+    plots.save_region_chart(regions(), path, "features of layer $5")
     said = texts(path)
-    for text in ("features of layer $5", "whole map", "inside the region (argmax)", "inside the region (weighted)"):
+    for text in ("features of layer $5", "whole map", "inside the region"):
         assert said.count(text) == 1
     assert len([text for text in said if re.fullmatch(r"\d+%", text)]) == 3
 
 
 @pytest.mark.parametrize("name", ["chart", "chart.xyz", "chart.csv"])
 def test_another_format_is_refused(name, tmp_path):
-    with pytest.raises(UserError, match=r"must end in a format such as \.png"):
-        plots.save_region_chart(summary(), tmp_path / name, "x")
+    with pytest.raises(UserError, match=r"must end in \.png"):
+        plots.save_region_chart(regions(), tmp_path / name, "x")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_without_matplotlib_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UserError, match=r"a chart needs the package 'matplotlib': pip install 'attnorm\[figures\]'"):
-        plots.save_region_chart(summary(), tmp_path / "chart.png", "x")
+        plots.save_region_chart(regions(), tmp_path / "chart.png", "x")

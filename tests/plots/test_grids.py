@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from attnorm import plots
+from attnorm.data.decode import to_uint8
 from attnorm.plots import grids
 from attnorm.plots.grids import Key
 
@@ -23,16 +24,16 @@ def test_to_uint8_rounds_to_nearest_and_clamps():
     exact = levels / 127.5 - 1
     for shift in (-0.49, 0, 0.49):  # grey levels
         values = (exact + shift / 127.5).float().view(1, 1, 16, 16).expand(1, 3, 16, 16)
-        assert plots.to_uint8(values)[0, ..., 0].ravel().tolist() == list(range(256))
+        assert to_uint8(values)[0, ..., 0].ravel().tolist() == list(range(256))
     wild = torch.tensor([-5.0, -1.0, 1.0, 7.0]).view(1, 1, 2, 2).expand(1, 3, 2, 2)
-    assert plots.to_uint8(wild)[0, ..., 2].ravel().tolist() == [0, 0, 255, 255]
+    assert to_uint8(wild)[0, ..., 2].ravel().tolist() == [0, 0, 255, 255]
 
 
 def test_to_uint8_puts_channels_last_and_takes_gradients_and_bf16():
     images = torch.zeros(1, 3, 2, 4, dtype=torch.bfloat16, requires_grad=True).clone()
     with torch.no_grad():
         images[0, 0, 1, 3] = 1
-    array = plots.to_uint8(images)
+    array = to_uint8(images)
     assert (array.shape, array.dtype) == ((1, 2, 4, 3), np.uint8)
     assert array[0, 1, 3].tolist() == [255, 128, 128]
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from attnorm import plots
+from attnorm.metrics.layout import most_varying_entity
 from attnorm.plots import grids
-from attnorm.plots.interpolation import liveliest_entity
 
 ROWS, FRAMES = 2, 3
 IMAGES = np.arange(10, 10 + ROWS * FRAMES, dtype=np.uint8).reshape(ROWS, FRAMES, 1, 1, 1).repeat(64, 2).repeat(64, 3)
@@ -68,8 +68,8 @@ def test_one_lively_row_does_not_choose_the_entity_that_all_rows_show():
     # Columns are entities: black but for one row; lively everywhere; nearly as lively, but black in one row.
     scales = np.array([[1.0, 0.2, 0.3], [0.0, 0.2, 0.3], [0.0, 0.2, 0.3], [0.0, 0.2, 0.0]])
     layouts = scales[:, None, :, None, None] * chance.random((4, 3, 3, 5, 5))
-    assert liveliest_entity(layouts) == 1
+    assert most_varying_entity(layouts) == 1
     layouts[2] = 1 / 3  # a row that says nothing of any entity
-    assert liveliest_entity(layouts.astype(np.float32)) == 1
+    assert most_varying_entity(layouts.astype(np.float32)) == 1
     layouts[:, :, 1] = 0.5
-    assert liveliest_entity(layouts[:1]) == 0  # of a single row, the one that varies most
+    assert most_varying_entity(layouts[:1]) == 0  # of a single row, the one that varies most

@@ -26,7 +26,7 @@ def frames(number=6):
 
 def test_a_saved_image_comes_back_and_its_folder_is_made(tmp_path):
     for name in ("deep/er/image.png", "IMAGE.PNG", "image.bmp"):
-        plots.save_picture(IMAGE, tmp_path / name)
+        plots.save_image(IMAGE, tmp_path / name)
         assert np.array_equal(np.asarray(Image.open(tmp_path / name)), IMAGE)
     assert len([path for path in tmp_path.rglob("*") if path.is_file()]) == 3
 
@@ -34,7 +34,7 @@ def test_a_saved_image_comes_back_and_its_folder_is_made(tmp_path):
 @pytest.mark.parametrize("name", ["deep/image", "deep/image.xyz", "deep/image.psd", "deep/.png", "film.avi"])
 def test_an_unknown_format_is_refused_and_nothing_made(name, tmp_path):
     with pytest.raises(UserError, match=r"must end in an image format such as \.png"):
-        plots.save_picture(IMAGE, tmp_path / name)
+        plots.save_image(IMAGE, tmp_path / name)
     with pytest.raises(UserError, match=r"must end in \.gif or \.mp4"):
         plots.save_animation(frames(), tmp_path / name)
     assert list(tmp_path.iterdir()) == []
@@ -45,7 +45,7 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path):
     (tmp_path / "folder.png").mkdir()
     for path in (tmp_path / "file" / "image.png", tmp_path / "folder.png"):
         with pytest.raises(UserError, match="cannot write"):
-            plots.save_picture(IMAGE, path)
+            plots.save_image(IMAGE, path)
     for name in ("film.gif", "film.mp4"):
         with pytest.raises(UserError, match="cannot write"):
             plots.save_animation(frames(), tmp_path / "file" / name)

@@ -1,7 +1,8 @@
-"""Reproducing a table: which commands are missing, going on after a stop, and the report."""
+"""Reproducing a table: which commands are missing, continuing after a stop, and the report."""
 
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -10,15 +11,15 @@ from dataclasses import replace
 import pytest
 
 from attnorm.cli import main
-from attnorm.config import to_yaml
+from attnorm.config import derive, parse_overrides, to_yaml
 from attnorm.errors import UserError
-from attnorm.metrics.records import Protocol, Result, write_results
+from attnorm.metrics.records import Protocol, Record, write_records
+from attnorm.presets import PRESETS, get_preset
 from attnorm.reproduction import runs
-from attnorm.reproduction.paper import CLASSES, NAMES, SCALES, TABLES
-from attnorm.reproduction.report import write_report
-from attnorm.reproduction.runs import Reproduction, commands, make_runs
-
-NAMES_OF_CLASSES = ("cat", "dog")
+from attnorm.reproduction.paper import CLASSES, TABLES
+from attnorm.reproduction.report import report, save_run_curves
+from attnorm.reproduction.runs import Reproduction, make_runs
+from attnorm.training.loop import read_config
 
 
 @pytest.fixture
@@ -27,338 +28,208 @@ def plan(tmp_path):
         table="table4",
         scale="cpu",
         out=tmp_path,
-        source="digits",
-        seeds=(0, 1),
-        steps=5,
-        extractor="efficientnet-lite0",
-        num=40,
-        device="cpu",
-    )
-
-
-def results_of(plan, values, names=NAMES_OF_CLASSES):
-    protocol = Protocol(
-        model="run",
-        weights="ema",
-        step=5,
         data="digits",
-        split="digits",
-        num_real=40,
-        num_fake=plan.num,
-        frequencies="data",
-        seed=0,
+        seeds=(0, 1),
+        changes={"steps": 5, "device": "cpu"},
+        protocol={"num": 40},
     )
-    details = {"by_class": dict(zip(names, (1.0, 2.0), strict=True)), "per_class": plan.images_per_class}
-    return [
-        Result(
-            metric=f"{'intra-fd' if key == 'intra' else key}-toy-40",
+
+
+def write(plan, run, values, by_class=None):
+    """The record of a run, as `attnorm evaluate` writes it."""
+    protocol = Protocol(
+        model="run", weights="ema", step=5, data="digits", split="digits", num=40, seed=0, settings={"num_real": 40}
+    )
+    records = [
+        Record(
+            metric=f"{metric}-toy-40",
             values={"mean": value},
-            better="higher" if key == "is" else "lower",
-            details=details,
-            extractor="toy",
-            extractor_fingerprint="0",
-            resizer="none",
+            better="lower",
+            details={"by_class": by_class or {"cat": 1.0, "dog": 2.0}},
             protocol=protocol,
         )
-        for key, value in zip(plan.paper.metrics, values, strict=True)
+        for metric, value in zip(plan.paper.metrics, values, strict=True)
     ]
+    write_records(records, plan.record_path(run))
+
+
+def cells(text, start):
+    """The cells of the first row of the table that starts so."""
+    line = next(line for line in text.splitlines() if re.match(rf"\| {re.escape(start)} *\|", line))
+    return [cell.strip() for cell in line.split("|")[1:-1]]
 
 
 @pytest.fixture
-def pretended(plan, monkeypatch):
-    """Commands are written down, and leave what the real ones would; `codes` says how they end."""
-    made, codes = [], {}
+def calls(plan, monkeypatch):
+    """The commands that were called, which leave what real ones would; and how the n-th of them is to end."""
+    called, codes = [], {}
 
     def call(command):
-        words = command[3:]  # after: python -m attnorm
         assert command[1:3] == ["-m", "attnorm"]
-        made.append(" ".join(words))
-        run = plan.out / (words[words.index("--out") + 1] if words[0] == "train" else words[1])
-        system, seed = next((system, seed) for system, seed, folder in plan.runs() if folder == run)
-        code = codes.get(len(made), 0)
+        words = command[3:]
+        called.append(" ".join(words))
+        code = codes.get(len(called), 0)
+        folder = words[words.index("--out") + 1] if words[0] == "train" else words[1]
+        system, seed, run = next(one for one in plan.runs() if str(one[2]) == folder)
         if words[0] != "evaluate":
-            step = 2 if code else 5
-            (run / "checkpoints" / f"step-{step}").mkdir(parents=True)
-            config = plan.config(system, seed).model_copy(update={"precision": "bf16"}).for_classes(NAMES_OF_CLASSES)
-            (run / "config.yaml").write_text(to_yaml(config))
+            (run / "checkpoints" / f"step-{2 if code else 5}").mkdir(parents=True)
+            changes = {"precision": "bf16", "generator.num_classes": 2, "discriminator.num_classes": 2}
+            (run / "config.yaml").write_text(to_yaml(derive(plan.config(system, seed), changes)))
         elif not code:
-            write_results(results_of(plan, (2.0 + seed, 30.0)), plan.record_path(run))
+            write(plan, run, (2.0 + seed, 30.0))
         return code
 
     monkeypatch.setattr(runs, "_call", call)
-    return made, codes
+    return called, codes
 
 
-def test_every_system_of_every_seed_is_trained_and_measured_once(plan, pretended):
-    made, _ = pretended
-    seen = []
-    assert make_runs(plan, lambda sentence: None, lambda: seen.append(len(made))) == 0
-    systems = list(TABLES["table4"].printed)
-    assert [line.split()[0] for line in made] == ["train", "evaluate"] * 2 * len(systems)
-    assert [line.split()[1] for line in made if line.startswith("train")] == [f"{s}-cifar10-cpu" for s in systems] * 2
-    assert seen == list(range(2, 4 * len(systems) + 1, 2))
-    made.clear()
-    assert make_runs(plan, lambda sentence: None, lambda: None) == 0
-    assert made == []  # all is there
+def make(plan, **callbacks):
+    return make_runs(plan, callbacks.get("say", len), callbacks.get("after_each", list))
 
 
-def test_a_stop_in_training_is_passed_on_and_the_same_command_resumes(plan, pretended):
-    made, codes = pretended
-    codes[3] = 130
-    said = []
-    assert make_runs(plan, said.append, lambda: None) == 130
-    assert said[-1] == "stopped with exit code 130; the same command goes on from here"
-    interrupted = plan.out / "an-gan-no-orth-cifar10-cpu-seed0"
-    del made[:]
+def test_every_system_of_every_seed_is_trained_and_evaluated_once(plan, calls):
+    called, _ = calls
+    assert make(plan) == 0
+    systems = list(TABLES["table4"].rows)
+    assert [line.split()[0] for line in called] == ["train", "evaluate"] * 2 * len(systems)
+    assert [line.split()[1] for line in called if line.startswith("train")] == [f"{s}-cifar10-cpu" for s in systems] * 2
+    called.clear()
+    assert make(plan) == 0 and called == []  # all is there
+
+
+@pytest.mark.parametrize(("stopped", "next_command"), [(3, "resume"), (4, "evaluate")])
+def test_after_a_stop_the_same_command_continues(stopped, next_command, plan, calls):
+    called, codes = calls
+    codes[stopped] = 130
+    said, saved = [], []
+    assert make(plan, say=said.append, after_each=lambda: saved.append(len(called))) == 130
+    assert said[-1] == "stopped with exit code 130; the same command continues from here"
+    assert saved == [2]  # after the first system
+    called.clear()
     codes.clear()
-    assert make_runs(plan, said.append, lambda: None) == 0
-    assert made[:2] == [f"resume {interrupted}", made[1]]
-    assert made[1].startswith(f"evaluate {interrupted} --metrics is fd")
+    assert make(plan) == 0
+    assert called[0].startswith(f"{next_command} {plan.out / 'an-gan-no-orth-cifar10-cpu-seed0'}")
 
 
-def test_a_stop_in_measuring_is_measured_again(plan, pretended):
-    made, codes = pretended
-    codes[2] = 143
-    assert make_runs(plan, lambda sentence: None, lambda: None) == 143
-    del made[:]
-    codes.clear()
-    assert make_runs(plan, lambda sentence: None, lambda: None) == 0
-    assert made[0].startswith(f"evaluate {plan.out / 'an-gan-bn-cifar10-cpu-seed0'}")
+def test_a_folder_with_other_settings_is_refused_before_anything_is_done(plan, calls):
+    called, _ = calls
+    make(plan)
+    called.clear()
+    with pytest.raises(UserError, match=r"seed0 was started with another steps: give the same, or another --out"):
+        make(replace(plan, changes={**plan.changes, "steps": 6}))
+    assert called == []
 
 
-def test_a_folder_with_other_settings_is_refused_before_anything_is_done(plan, pretended):
-    made, _ = pretended
-    make_runs(plan, lambda sentence: None, lambda: None)
-    del made[:]
-    with pytest.raises(UserError, match=r"seed0 was begun with other settings \(steps\)"):
-        make_runs(replace(plan, steps=6), lambda sentence: None, lambda: None)
-    assert made == []
+def test_the_report_has_means_deviations_the_papers_row_and_the_warning(plan, calls):
+    assert report(plan).count("0 of 2") == len(TABLES["table4"].rows)  # before the first run
+    make(plan)
+    text = report(plan)
+    row = ["AN-GAN, no self-sampling", "37.86", "23.58", "2.5 ± 0.71", "30 ± 0", "2 of 2"]
+    assert cells(text, row[0]) == row
+    assert cells(text, "system") == ["system", "IS ↑, paper", "FID ↓, paper", "is-toy-40", "fd-toy-40", "seeds"]
+    assert "**Do not compare our numbers with the paper's.**" in text
+    for line in (
+        "- data: `digits` instead of the paper's",
+        "- `evaluate --num`: 40 instead of 50000",
+        "- `evaluate --extractor`: efficientnet-lite0 instead of inception",
+        "- `batch_size`: 32 instead of 256",
+    ):
+        assert line in text.splitlines(), line
+    assert not re.search("`(seed|device|sample_every)`|per-class", text)
+    assert text.count("    attnorm train") == text.count("    attnorm evaluate") == 12
 
 
-def test_the_report_has_means_deviations_and_the_papers_row(plan, pretended):
-    make_runs(plan, lambda sentence: None, lambda: None)
-    lines = write_report(plan).splitlines()
-    row = next(line for line in lines if line.startswith("| AN-GAN, no self-sampling "))
-    assert [cell.strip() for cell in row.split("|")[1:-1]] == [
-        "AN-GAN, no self-sampling",
-        "37.86",
-        "23.58",
-        "2.5 ± 0.71",
-        "30 ± 0",
-        "2 of 2",
-    ]
-    assert "is-toy-40 ↑" in lines[2]
-    assert "- `steps` 5 instead of 880000" in lines
-    assert "- data: `digits` instead of ImageNet" in lines
-    assert not any("seed" in line for line in lines if line.startswith("- `"))
-    assert sum(line.startswith("    attnorm train") for line in lines) == 12
+def test_a_seed_that_diverged_shows_in_its_row(plan):
+    for system, seed, run in plan.runs():
+        write(plan, run, (math.nan if system == "an-gan" and seed else 2.0, 30.0))
+    assert cells(report(plan), "AN-GAN")[3:5] == ["nan ± nan", "30 ± 0"]
 
 
-def test_the_report_before_the_first_run_says_what_is_missing(plan):
-    text = write_report(plan)
-    assert text.count("0 of 2") == len(TABLES["table4"].printed)
-    assert "No run is finished yet." in write_report(replace(plan, table="table2"))
-
-
-@pytest.mark.parametrize("lost", [(1,), (0, 1)])
-def test_a_seed_that_diverged_is_said_and_the_table_goes_on(lost, plan, pretended):
-    def measured():
-        for system, seed, run in plan.runs():
-            if system == "an-gan" and seed in lost and plan.record_path(run).is_file():
-                write_results(results_of(plan, (math.nan, 30.0)), plan.record_path(run))
-        write_report(plan)
-
-    assert make_runs(plan, lambda sentence: None, measured) == 0
-    row = next(line for line in write_report(plan).splitlines() if line.startswith("| AN-GAN  "))
-    assert [cell.strip() for cell in row.split("|")[4:7]] == [f"not finite in {len(lost)} of 2", "30 ± 0", "2 of 2"]
-
-
-def test_of_one_seed_that_diverged_the_table_has_nan(plan):
-    one = replace(plan, seeds=(0,))
-    for _, _, run in one.runs():
-        write_results(results_of(one, (math.nan, math.inf)), one.record_path(run))
-    rows = [line for line in write_report(one).splitlines() if line.endswith("| 1 of 1 |")]
-    assert len(rows) == len(one.paper.printed)
-    assert all([cell.strip() for cell in row.split("|")[4:6]] == ["nan", "nan"] for row in rows)
-
-
-def test_a_class_whose_figure_is_not_finite_is_in_table_2(plan):
-    for seeds, cells in (((0,), ("nan", "2")), ((0, 1), ("not finite in 1 of 2", "2 ± 0"))):
-        by_class = replace(plan, table="table2", seeds=seeds)
-        for _, seed, run in by_class.runs():
-            results = results_of(by_class, (math.nan,))
-            results[0].details["by_class"] = {"cat": math.nan if seed == 0 else 3.0, "dog": 2.0}
-            write_results(results, by_class.record_path(run))
-        for row, cell in zip(write_report(by_class).splitlines()[4:6], cells, strict=True):
-            assert [one.strip() for one in row.split("|")[5:8]] == [cell] * 3
-
-
-def test_table_2_is_by_class(plan, pretended):
-    by_class = replace(plan, table="table2", seeds=(0,))
-    for _, _, run in by_class.runs():
-        write_results(results_of(by_class, (7.0,)), by_class.record_path(run))
-    lines = write_report(by_class).splitlines()
-    assert [cell.strip() for cell in lines[4].split("|")[1:-1]] == ["cat", "–", "–", "–", "1", "1", "1"]
-
-
-def changed(result, **changes):
-    return result.model_copy(update=changes)
-
-
-OTHERS = {
-    "too few metrics": lambda results: results[:1],
-    "too many metrics": lambda results: [*results, results[0]],
-    "another order": lambda results: results[::-1],
-    "another metric": lambda results: [results[0], changed(results[1], metric="kd-toy-40"), results[2]],
-    "no classes": lambda results: [results[0], changed(results[1], details={}), results[2]],
-    "another number per class": lambda results: [
-        results[0],
-        changed(results[1], details=results[1].details | {"per_class": 50}),
-        results[2],
-    ],
-    "another number of images": lambda results: [
-        changed(results[0], protocol=changed(results[0].protocol, num_fake=30)),
-        *results[1:],
-    ],
-}
-
-
-@pytest.mark.parametrize("name", OTHERS)
-def test_a_record_of_other_figures_is_named_before_anything_is_done(name, plan, pretended, capsys):
-    made, _ = pretended
-    table = replace(plan, table="table1", seeds=(0,))
-    for _, _, run in table.runs():
-        write_results(results_of(table, (1.0, 2.0, 3.0)), table.record_path(run))
-    assert "1 of 1" in write_report(table)
-    path = table.record_path(list(table.runs())[2][2])
-    write_results(OTHERS[name](results_of(table, (1.0, 2.0, 3.0))), path)
-    options = ["--data", "digits", "--steps", "5", "--num", "40", "--device", "cpu", "--out", str(plan.out)]
-    assert main(["reproduce", "table1", *options]) == 2
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1
-    assert f"{path} has other figures than table1 (fd, intra, is): remove it" in err
-    assert made == [] and not (plan.out / "table1.md").exists()
-
-
-def test_classes_that_are_not_the_same_for_all_runs_are_refused(plan):
+def test_table_2_has_a_row_per_class(plan):
     by_class = replace(plan, table="table2")
     for _, seed, run in by_class.runs():
-        names = ("cat", "dog") if seed else ("cat", "cow")
-        write_results(results_of(by_class, (7.0,), names), by_class.record_path(run))
-    with pytest.raises(UserError, match="measured on other classes each"):
-        write_report(by_class)
+        write(by_class, run, (7.0,), {"cat": 1.0 + seed, "dog": 2.0})
+    assert cells(report(by_class), "cat") == ["cat", "–", "–", "–", *["1.5 ± 0.71"] * 3]
 
 
-def test_table_2_measures_and_shows_the_papers_classes_at_its_scale(plan):
-    by_class = replace(plan, table="table2", scale="paper", seeds=(0,), extractor="inception")
-    for _, _, run in by_class.runs():
-        results = results_of(by_class, (7.0,))
-        results[0].details["by_class"] = {f"class {number}": float(number) for number in CLASSES}
-        write_results(results, by_class.record_path(run))
-    report = write_report(by_class)
-    rows = [line for line in report.splitlines() if line.startswith("| class ")][1:]
-    assert [row.split("|")[1].strip() for row in rows] == [f"class {number}" for number in CLASSES]
-    assert [cell.strip() for cell in rows[0].split("|")[2:8]] == ["49.3", "57.5", "34.16", "825", "825", "825"]
-    assert "Ours is measured with the paper's numbers of images" in report
-    fewer = write_report(replace(by_class, per_class=50))
-    assert "**Do not compare our numbers with the paper's**: ours have an intra-FID of 50 images per class" in fewer
+def test_at_the_papers_scale_everything_is_the_papers(plan):
+    paper = replace(plan, table="table2", scale="paper", seeds=(0,), data="imagenet/", changes={}, protocol={})
+    options = "--extractor inception --num 50000 --per-class 5000 --num-real 0 --frequencies uniform "
+    options += "--classes 825 974 979 991 14 141 247 282 --out"
+    assert report(paper).count(options) == 3
+    names = {f"class {index}": float(index) for index in CLASSES}
+    paper = replace(paper, changes={"steps": 5})
+    for _, _, run in paper.runs():
+        write(paper, run, (7.0,), names)
+    assert cells(report(paper), "class 825")[1:] == ["49.3", "57.5", "34.16", "825", "825", "825"]
+    for table in ("table1", "table2", "table3", "table4"):
+        assert "Do not compare" not in report(replace(paper, table=table, changes={})), table
+        assert "Do not compare" in report(replace(paper, table=table)), table
+    assert "- `evaluate --per-class`: 50 instead of 5000" in report(replace(paper, protocol={"per-class": 50}))
 
 
-def test_at_the_papers_scale_generators_are_measured_as_in_the_papers(plan):
-    paper = Reproduction("table2", "paper", plan.out, "imagenet/", (0,), None, "inception", 50_000, "cpu")
-    measuring = [line for line in commands(paper) if line.startswith("attnorm evaluate")]
-    assert len(measuring) == 3
-    options = "--num-real 0 --frequencies uniform --per-class 5000 --classes 825 974 979 991 14 141 247 282 --out"
-    assert all(f"--extractor inception --num 50000 {options}" in line for line in measuring)
-    assert all("intra-inception-n50000-real-all-uniform-per-class5000.json --force" in line for line in measuring)
-    lines = write_report(paper).splitlines()
-    assert "- generated pictures: 50000, as many of each class" in lines
-    assert any(line.startswith("- intra-FID: 5000 generated images of each class against all real") for line in lines)
-    assert any(line.startswith("- real pictures: all; ") for line in lines)
-    assert any(line.startswith("- weights: averaged; ") for line in lines)
+@pytest.mark.parametrize(("name", "panels"), [("log.jsonl", {"loss_d", "loss_g"}), ("metrics.jsonl", {"fd", "loss_d"})])
+def test_metrics_are_drawn_where_there_are_some_and_else_losses(name, panels, tmp_path):
+    pytest.importorskip("matplotlib")
+    metrics = [*panels, *(["grad_norm"] if name == "log.jsonl" else [])]
+    for run in ("a", "b"):
+        (tmp_path / run).mkdir()
+        values = ", ".join(f'"{metric}": 2.0' for metric in metrics)
+        (tmp_path / run / name).write_text(f'{{"step": 1, "time": 1.0, {values}}}\n')
+    save_run_curves([tmp_path / run for run in ("a", "b", "missing")], tmp_path / "curves.svg")
+    texts = set(re.findall(r"<!-- (.*?) -->", (tmp_path / "curves.svg").read_text()))
+    assert panels | {"a", "b"} <= texts and not {"grad_norm", "missing"} & texts
 
 
-def test_the_report_says_how_it_was_measured(plan, pretended):
-    assert "- real pictures: 40; " in write_report(plan)
-    make_runs(plan, lambda sentence: None, lambda: None)
-    text = write_report(plan)
-    of_two_classes = "each class as often as in the data, 20 on average"
-    assert f"- generated pictures: 40 instead of 50000, {of_two_classes}" in text
-    assert "- network of the metrics: efficientnet-lite0 instead of Inception" in text
-    assert "--num-real" not in text and "--frequencies" not in text
-    assert "**Do not compare our numbers with the paper's**: ours have other data than ImageNet, features of" in text
-
-
-@pytest.mark.parametrize(
-    ("extractor", "sentence"), [("nope", "unknown extractor 'nope'"), ("gone.pt", "cannot read gone.pt")]
-)
-def test_a_network_of_the_metrics_that_is_not_there_is_refused_before_any_training(
-    extractor, sentence, plan, pretended, capsys
-):
-    made, _ = pretended
-    options = ["--data", "digits", "--seeds", "0", "1", "--steps", "5", "--num", "40", "--device", "cpu"]
-    command = ["reproduce", "table4", *options, "--out", str(plan.out), "--extractor", extractor]
-    assert main(command) == 2
-    assert sentence in capsys.readouterr().err
-    assert made == [] and list(plan.out.iterdir()) == []
-    make_runs(plan, lambda sentence: None, lambda: None)
-    measured = replace(plan, extractor=extractor)
-    for _, _, run in measured.runs():
-        write_results(results_of(measured, (2.0, 30.0)), measured.record_path(run))
-    assert main(command) == 0  # where all is measured, nothing needs it
-
-
-def test_every_table_names_systems_that_exist():
-    for table in TABLES.values():
-        assert set(table.printed) <= set(NAMES)
-    assert SCALES["paper"].source is None
-
-
-def test_a_command_ends_with_its_own_code():
-    assert runs._call([sys.executable, "-c", "raise SystemExit(7)"]) == 7
-    assert runs._call([sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]) == 137
-
-
-def test_sigterm_is_passed_on_and_ctrl_c_is_left_to_the_child():
+def test_a_command_ends_with_its_own_code_sigterm_is_passed_on_and_ctrl_c_is_left_to_the_child():
     child = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *a: sys.exit(143))\ntime.sleep(30)"
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()  # to this process only: ignored
     threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
     assert runs._call([sys.executable, "-c", child]) == 143
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert runs._call([sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]) == 137
+
+
+def test_an_extractor_that_is_missing_is_refused_before_any_training(plan, calls, capsys):
+    command = ["reproduce", "table4", "--data", "digits", "--steps", "5", "--out", str(plan.out)]
+    assert main([*command, "--extractor", "gone.pt"]) == 2
+    assert "there is no file gone.pt" in capsys.readouterr().err
+    assert calls[0] == [] and list(plan.out.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["table1", "--scale", "paper"], "--scale paper needs --data"),
-        (["table1", "--seeds", "1", "1"], "--seeds names a seed twice"),
-        (["table1", "--steps", "0"], "--steps must be at least 1, got 0"),
-        (["table1", "--num", "0"], "--num must be at least 1, got 0"),
-        (["table7"], "invalid choice: 'table7'"),
+        (("table1", "--scale", "paper"), "--scale paper needs --data"),
+        (("table3", "--scale", "cifar10"), "--scale cifar10 is not one of table3: choose from paper, cpu"),
+        (("table3", "--extractor", "inception"), "table3 needs no feature network"),
+        (("table1", "--val-data", "x"), "--val-data and --phase-1-steps are for table3"),
     ],
 )
-def test_mistakes_are_one_line(arguments, sentence, tmp_path, capsys):
+def test_options_of_another_table_are_refused(arguments, sentence, tmp_path, capsys):
     assert main(["reproduce", *arguments, "--out", str(tmp_path / "out")]) == 2
     err = capsys.readouterr().err
-    assert sentence in err
-    assert err.count("\n") == 1
+    assert sentence in err and err.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
 
-def test_several_processes_evaluate_as_one_does(tmp_path, finished_run):
-    """torchrun has options of its own that ours look like."""
-    out = tmp_path / "record.json"
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "--"]
-    command = ["attnorm", "evaluate", str(finished_run), "--metrics", "kid", "--num", "12", "--out", str(out)]
-    assert runs._call([*launcher, *command]) == 0
-    assert out.is_file()
-
-
-def test_a_launcher_stands_before_every_command(tmp_path, monkeypatch, capsys):
-    made = []
-    monkeypatch.setattr(runs, "_call", lambda command: (made.append(command), 7)[1])
-    monkeypatch.setattr("attnorm.cli.reproduce.shutil.which", lambda program: f"/bin/{program}")
-    arguments = ["--data", "digits", "--out", str(tmp_path), "--launcher", "torchrun --nproc-per-node 2"]
-    assert main(["reproduce", "table4", *arguments]) == 7
-    assert made[0][:6] == ["torchrun", "--nproc-per-node", "2", "-m", "--", "attnorm"]
+def test_table_3_from_the_command_to_the_report(tmp_path, monkeypatch, tiny_inpainting_arguments):
+    for system in TABLES["table3"].rows:
+        name = f"{system}-128-cpu"
+        changes = parse_overrides(tiny_inpainting_arguments, get_preset(name))
+        monkeypatch.setitem(PRESETS, name, derive(get_preset(name), changes))
+    called = []
+    monkeypatch.setattr(runs, "_call", lambda command: called.append(command[3]) or main(list(command[3:])))
+    table = ["reproduce", "table3", "--data", "digits", "--val-data", "digits", "--out", str(tmp_path)]
+    table += ["--device", "cpu", "--num", "6", "--phase-1-steps", "4", "--lr-schedule", "cosine"]
+    assert main(table) == 0
+    assert called == ["train", "evaluate"] * 3
+    text = (tmp_path / "table3.md").read_text()
+    assert cells(text, "AN")[1:4] == ["25.09", "0.8541", "0.0334"] and cells(text, "AN")[-1] == "1 of 1"
+    assert {"PSNR ↑, paper", "PSNR ↑, centre", "MAE ↓, random", "SSIM ↑, strokes"} < set(cells(text, "system"))
+    assert "**Do not compare our numbers" in text and "- `phases.at_step`: 4 instead of None" in text
+    config = read_config(tmp_path / "inpaint-an-128-cpu-seed0")
+    assert (config.phases.at_step, config.lr_schedule, config.val_data) == (4, "cosine", "digits")
+    assert (tmp_path / "table3-curves.png").is_file()
+    assert main(table) == 0 and len(called) == 6

@@ -12,13 +12,11 @@ import torch
 from attnorm.app.images import entity_key, figures, for_screen, shares_of
 from attnorm.app.painting import layout_of
 from attnorm.errors import UserError
-from attnorm.metrics.layout import layout_usage
-from attnorm.metrics.regions import RegionSummary, record_regions
+from attnorm.metrics.layout import RegionStatistics, layout_usage, most_varying_entity, record_regions
 from attnorm.pipelines.class_conditional import ClassConditionalPipeline, Generated
 from attnorm.pipelines.inpainting import NATIVE_SIDE, InpaintingPipeline
 from attnorm.plots import colour_layout, enlarge, entity_colours, interpolation_frames, label_grid
 from attnorm.plots.grids import GAP, framed, resize
-from attnorm.plots.interpolation import liveliest_entity
 from attnorm.plots.layouts import grey_map, peak_of
 
 MOST_PICTURES, MOST_EACH = 64, 16
@@ -36,13 +34,13 @@ class Film(NamedTuple):
 
 
 class LayerView(NamedTuple):
-    """image: (h, w, 3) uint8 as the network saw it. layout: (n, h', w'). summary: the statistics of the features by
-    region. report: a sentence about the layout.
+    """image: (h, w, 3) uint8 as the network saw it. layout: (n, h', w'). regions: the statistics of the features
+    inside each region. report: a sentence about the layout.
     """
 
     image: np.ndarray
     layout: np.ndarray
-    summary: RegionSummary
+    regions: RegionStatistics
     report: str
 
 
@@ -90,7 +88,7 @@ def film(pipe: ClassConditionalPipeline, first: str, second: str, rows: int, see
     entity, maps = None, None
     if drawn.layouts:
         [layout] = drawn.layouts.values()
-        entity = liveliest_entity(layout)
+        entity = most_varying_entity(layout)
         maps = layout[:, :, entity]
     return Film(list(interpolation_frames(drawn.images, drawn.shares.tolist(), names, maps, entity)), entity)
 
@@ -117,7 +115,7 @@ def view_layer(pipe: InpaintingPipeline, image: np.ndarray) -> LayerView:
         f"{count} entities; sharpness {usage.sharpness:.2f} (1 is hard, {1 / count:.2f} uniform); "
         f"{usage.effective_entities:.1f} effective entities"
     )
-    return LayerView(for_screen(image, NATIVE_SIDE), layout, moments.summary(), report)
+    return LayerView(for_screen(image, NATIVE_SIDE), layout, moments.statistics(), report)
 
 
 def maps(layout: np.ndarray) -> tuple[str, float]:

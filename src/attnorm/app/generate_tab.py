@@ -20,7 +20,7 @@ from attnorm.app.controls import (
 )
 from attnorm.app.messages import with_errors
 from attnorm.app.model_list import Model, ModelList
-from attnorm.plots import save_picture
+from attnorm.plots import save_image
 
 AT_FIRST = 5  # classes that are chosen at the start
 DRAW_FIRST = '<div class="empty">Choose classes and press Draw.</div>'
@@ -93,7 +93,7 @@ class GenerateTab:
             drawn = drawing.draw(pipe, labels, each, seed, truncation, layouts)
             names = pipe.class_names
         file = images.file_named(f"{images.as_file_name(model)}-seed-{seed}.png")
-        save_picture(drawing.sheet(drawn, names, each), file)
+        save_image(drawing.sheet(drawn, names, each), file)
         legend = images.legend(next(iter(drawn.layouts.values()))) if drawn.layouts else ""
         return drawing.shown(drawn, names), legend, gr.update(value=str(file), interactive=True)
 

@@ -25,14 +25,12 @@ from attnorm.app.controls import (
 from attnorm.app.messages import with_errors
 from attnorm.app.model_list import ModelList
 from attnorm.errors import UserError
-from attnorm.metrics.regions import region_table
 from attnorm.plots import save_region_chart
 
 EXPLAINED = (
     "The layer gives every position of its feature map to its entities by weights that sum to 1, and normalises each "
     "region on its own. **Share**: of all positions. **Mean** and **std**: of the features inside the region, averaged "
-    "over channels; *argmax* counts a position for the entity with the largest weight, *weighted* for each as much as "
-    "its weight says."
+    "over channels. A position counts for the entity with the largest weight."
 )
 
 
@@ -117,10 +115,9 @@ class LayerTab:
             progress(0.3, desc="looking")
             view = drawing.view_layer(pipe, rgb)
         maps, peak = drawing.maps(view.layout)
-        within = (view.summary.argmax.within, view.summary.weighted.within)
         report = (
-            f"{view.report}. Of the variance of the whole map, {within[0]:.0%} is left inside the regions by argmax, "
-            f"{within[1]:.0%} weighted. The maps go from 0 (black) to {peak:.2f} (white)."
+            f"{view.report}. Of the variance of the whole map, {view.regions.within:.0%} is left inside the regions. "
+            f"The maps go from 0 (black) to {peak:.2f} (white)."
         )
         over = images.overlay_file(view.image, view.layout, share_of("opacity", opacity))
         return (
@@ -138,16 +135,18 @@ class LayerTab:
 
 
 def _table(view: drawing.LayerView) -> dict[str, Any]:
-    names, rows = region_table(view.summary)
-    cells = [[str(row[0]), *("" if figure is None else f"{figure:.3f}" for figure in row[1:])] for row in rows]
-    return {"headers": [name.replace("_", ", ") for name in names], "data": cells}
+    cells = [
+        [str(name), *("" if value is None else f"{value:.3f}" for value in values)]
+        for name, *values in view.regions.rows()
+    ]
+    return {"headers": ["region", "share", "mean", "std"], "data": cells}
 
 
 def _chart(view: drawing.LayerView, model: str) -> str | None:
     """The same as a chart, or None where the extra that draws charts is missing."""
     file: Path = images.file_named("regions.png")
     try:
-        save_region_chart(view.summary, file, f"features that the layer of {model} normalises")
+        save_region_chart(view.regions, file, f"features that the layer of {model} normalises")
     except UserError as error:
         gr.Info(f"The chart is left out: {error}")
         return None

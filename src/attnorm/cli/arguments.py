@@ -21,10 +21,10 @@ def _require_text(kind: Any, value: Any) -> None:
 
 
 def _require_image_name(kind: Any, path: Path | None) -> None:
-    from attnorm.plots.saving import check_picture_name
+    from attnorm.plots.saving import check_image_name
 
     if path is not None:
-        check_picture_name(path)
+        check_image_name(path)
 
 
 def completed_by(names: Callable[[Any], Iterable[str]], **more: Any) -> Parameter:

@@ -33,11 +33,11 @@ def contact_sheet(
     from attnorm.data.builtin import example_images
     from attnorm.data.masks import Masks
     from attnorm.files import check_output
-    from attnorm.metrics.inpainting import HOLES, composite
+    from attnorm.metrics.inpainting import MASKS, composite
     from attnorm.pipelines import ClassConditionalPipeline
     from attnorm.pipelines.inpainting import InpaintingPipeline
     from attnorm.plots.grids import BACKGROUND, caption, framed, stack
-    from attnorm.plots.inpainting import inpainting_sheet, with_holes
+    from attnorm.plots.layouts import inpainting_sheet, masked_images
 
     check_output(out, force)
     pipe = ClassConditionalPipeline.from_pretrained(model, device=device)
@@ -59,9 +59,9 @@ def contact_sheet(
 
     inpainting = InpaintingPipeline.from_pretrained(inpainter, device=device)
     size = inpainting.generator.config.image_size
-    image, mask = example_images(size, 1), Masks(HOLES["centre"], (size, size)).batch(seed, range(1))
+    image, mask = example_images(size, 1), Masks(MASKS["centre"], (size, size)).batch(seed, range(1))
     stages = inpainting.stages(image, mask)
-    completed = {"input": with_holes(image, mask), "completed": composite(image, stages.refined, mask)}
+    completed = {"input": masked_images(image, mask), "completed": composite(image, stages.refined, mask)}
     sheet = inpainting_sheet(completed, [""], next(iter(stages.layouts.values()), None))
     left[f"A photograph, completed by {inpainter}"] = sheet
 
@@ -74,5 +74,5 @@ def contact_sheet(
         np.pad(column, ((0, height - column.shape[0]), (0, gap), (0, 0)), constant_values=BACKGROUND)
         for column, gap in zip(columns, (GAP, 0), strict=True)
     ]
-    plots.save_picture(framed(np.concatenate(padded, axis=1)), out)
+    plots.save_image(framed(np.concatenate(padded, axis=1)), out)
     print(out)

@@ -32,9 +32,9 @@ OF_TASK = {
 
 
 def _metric_names(context: Any) -> Iterable[str]:
-    from attnorm.metrics.registry import known_metrics
+    from attnorm.metrics.evaluation import METRICS
 
-    return list(known_metrics())
+    return list(METRICS)
 
 
 @Parameter(name="*")

@@ -19,21 +19,26 @@ from attnorm.config import nearest, to_dict
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.loading import load, place_of
 from attnorm.data.masks import MaskConfig, Masks
-from attnorm.data.progress import report
 from attnorm.errors import UserError
 from attnorm.files import check_output
 from attnorm.metrics import records
 from attnorm.metrics.distributed import check_alike, main_first, rank_and_count
-from attnorm.metrics.evaluation import PER_CLASS, Evaluator
+from attnorm.metrics.evaluation import PER_CLASS, Evaluator, find_metrics
 from attnorm.metrics.features import load_extractor
-from attnorm.metrics.fills import has_opencv, mean_colour, telea
-from attnorm.metrics.inpainting import HOLES, Truths, composite, measure_fills
-from attnorm.metrics.registry import find_metrics
-from attnorm.models.inpainting import LARGEST_PICTURE
+from attnorm.metrics.inpainting import (
+    MASKS,
+    ValidationSet,
+    composite,
+    has_opencv,
+    mean_colour,
+    measure_completions,
+    telea,
+)
+from attnorm.models.inpainting import LARGEST_IMAGE
 from attnorm.models.pretrained import find_model, step_of
 from attnorm.pipelines.class_conditional import ClassConditionalPipeline
 from attnorm.pipelines.inpainting import SMALLEST_SIDE, InpaintingPipeline
-from attnorm.plots.inpainting import inpainting_sheet, with_holes
+from attnorm.plots.layouts import inpainting_sheet, masked_images
 from attnorm.shipped import CONFIG_FILE
 from attnorm.training.checkpoint import latest_step
 from attnorm.training.loop import read_config
@@ -145,8 +150,8 @@ def evaluate_generator(source: str, options: Options, device: str) -> None:
         pipe = ClassConditionalPipeline(load_raw_generator(weights.run, weights.config, device))
     else:
         pipe = ClassConditionalPipeline.from_pretrained(source, device=device)
-    with main_first(), report() as progress:
-        extractor = load_extractor(options.extractor, device, progress)
+    with main_first():
+        extractor = load_extractor(options.extractor, device)
     dataset = weights.load(data, pipe.generator.config.image_size)
     weights.check_alike(pipe.generator, dataset)
     frequencies = options.frequencies or "data"
@@ -169,8 +174,7 @@ def evaluate_generator(source: str, options: Options, device: str) -> None:
     def draw(labels: list[int], seed: int) -> np.ndarray:
         return pipe.draw(labels, seed=seed).images
 
-    with report() as progress:
-        values = evaluator.measure(draw, progress if is_first else None)
+    values = evaluator.measure(draw, show_progress=is_first)
     if not is_first:
         return
     protocol = records.Protocol(
@@ -179,17 +183,21 @@ def evaluate_generator(source: str, options: Options, device: str) -> None:
         step=weights.step,
         data=data,
         split=split,
-        num_real=evaluator.real.count,
-        num_fake=num,
-        frequencies=frequencies,
+        num=num,
         seed=options.seed,
+        settings={
+            "num_real": evaluator.real.count,
+            "frequencies": frequencies,
+            "extractor": extractor.name,
+            "extractor_fingerprint": extractor.fingerprint,
+            "resizer": extractor.resizer,
+        },
     )
-    results = records.make_results(values, extractor, protocol)
-    records.write_results(results, out)
+    measured = records.make_records(values, protocol)
+    records.write_records(measured, out)
     shown = evaluator.fake(draw).read(0, min(SHOWN, num)).permute(0, 2, 3, 1).numpy()
-    plots.save_picture(plots.grid(plots.enlarge(shown), COLUMNS), out.with_suffix(".png"))
-    texts = [records.table(results), *filter(None, map(records.class_table, results))]
-    _print(options, out, "\n\n".join(texts))
+    plots.save_image(plots.grid(plots.enlarge(shown), COLUMNS), out.with_suffix(".png"))
+    _print(options, out, records.table(measured))
 
 
 def evaluate_inpainter(source: str, options: Options, device: str) -> None:
@@ -199,9 +207,9 @@ def evaluate_inpainter(source: str, options: Options, device: str) -> None:
         UserError: an option does not suit the model or its data.
     """
     for kind in options.masks or ():
-        if kind not in HOLES:
-            raise UserError(f"unknown kind of masks {kind!r}{nearest(kind, HOLES)}: choose from {', '.join(HOLES)}")
-    kinds = {kind: HOLES[kind] for kind in options.masks or HOLES}
+        if kind not in MASKS:
+            raise UserError(f"unknown kind of masks {kind!r}{nearest(kind, MASKS)}: choose from {', '.join(MASKS)}")
+    kinds = {kind: MASKS[kind] for kind in options.masks or MASKS}
     window = options.window or "gaussian"
     weights = find_weights(source, options.weights)
     config = weights.config
@@ -214,42 +222,44 @@ def evaluate_inpainter(source: str, options: Options, device: str) -> None:
         pipe = InpaintingPipeline(load_raw_inpainter(weights.run, config, device))
     else:
         pipe = InpaintingPipeline.from_pretrained(source, device=device)
-    truths = _truths(options, weights, pipe, data, is_held_out)
-    weights.check_alike(pipe.generator, truths.dataset)
+    validation = _validation(options, weights, pipe, data, is_held_out)
+    weights.check_alike(pipe.generator, validation.dataset)
     is_first = rank_and_count()[0] == 0
     if is_first and not has_opencv():
-        print("OpenCV is not installed, so Telea's method is left out: pip install '.[eval]'", file=sys.stderr)
+        print("OpenCV is not installed, so Telea's method is left out: pip install '.[train]'", file=sys.stderr)
 
     def complete(images: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
         stages = pipe.stages(images, masks)
         ways = {"refined": stages.refined, "coarse": stages.coarse, "mean colour": mean_colour(images, masks)}
         return ways | {"Telea": telea(images, masks)} if has_opencv() else ways
 
-    with report() as progress:
-        shown = progress if is_first else None
-        measured = {
-            kind: measure_fills(truths, masks, complete, seed=options.seed, window=window, progress=shown)
-            for kind, masks in kinds.items()
-        }
+    measured = {
+        f"{kind}/{way}": reconstruction.value(validation.items)
+        for kind, masks in kinds.items()
+        for way, reconstruction in measure_completions(
+            validation, masks, complete, seed=options.seed, window=window, show_progress=is_first
+        ).items()
+    }
     if not is_first:
         return
-    protocol = records.InpaintingProtocol(
+    protocol = records.Protocol(
         model=source,
         weights=weights.kind,
         step=weights.step,
         data=data,
         split=split,
-        num=truths.count,
-        size=truths.size,
-        holes={kind: to_dict(masks) for kind, masks in kinds.items()},
+        num=validation.count,
         seed=options.seed,
-        window=window,
+        settings={
+            "size": validation.size,
+            "window": window,
+            "masks": {kind: to_dict(masks) for kind, masks in kinds.items()},
+        },
     )
-    record = records.make_inpainting_record(measured, protocol, truths.items.tolist())
-    records.write_record(record, out)
-    plots.save_picture(_sheet(pipe, truths, kinds, options.seed), out.with_suffix(".png"))
-    about = f"{truths.count} images of {split}, {truths.size} pixels a side; mean ± deviation"
-    _print(options, out, f"{records.record_table(record)}\n\n{about}")
+    found = records.make_records(measured, protocol)
+    records.write_records(found, out)
+    plots.save_image(_sheet(pipe, validation, kinds, options.seed), out.with_suffix(".png"))
+    _print(options, out, records.table(found))
 
 
 def _print(options: Options, out: Path, text: str) -> None:
@@ -259,31 +269,33 @@ def _print(options: Options, out: Path, text: str) -> None:
         print(f"{text}\n\n{out} and {out.with_suffix('.png').name}, the first of the images")
 
 
-def _truths(options: Options, weights: Weights, pipe: InpaintingPipeline, data: str, is_held_out: bool) -> Truths:
+def _validation(
+    options: Options, weights: Weights, pipe: InpaintingPipeline, data: str, is_held_out: bool
+) -> ValidationSet:
     """The validation images."""
     network, config = pipe.generator.config, weights.config
     side = options.size or network.image_size
-    if not SMALLEST_SIDE <= side <= LARGEST_PICTURE or side % network.stride:
-        bounds = f"from {SMALLEST_SIDE} to {LARGEST_PICTURE}"
+    if not SMALLEST_SIDE <= side <= LARGEST_IMAGE or side % network.stride:
+        bounds = f"from {SMALLEST_SIDE} to {LARGEST_IMAGE}"
         raise UserError(f"--size must be a multiple of {network.stride} {bounds} for this model, got {side}")
     # A larger side shows more of the image at the scale of the training.
     dataset = weights.load(data, side if config is None else max(side, config.prepared_size))
-    truths = Truths(dataset, np.arange(len(dataset)), side)
+    validation = ValidationSet(dataset, np.arange(len(dataset)), side)
     if is_held_out:
-        truths = replace(config.validation(dataset), size=side)
-    if options.num is not None and options.num > truths.count:
-        raise UserError(f"--num asks for {options.num} images, and there are {truths.count}")
-    return truths if options.num is None else truths.spread_over(options.num)
+        validation = replace(config.validation(dataset), size=side)
+    if options.num is not None and options.num > validation.count:
+        raise UserError(f"--num asks for {options.num} images, and there are {validation.count}")
+    return validation if options.num is None else validation.spread_over(options.num)
 
 
-def _sheet(pipe: InpaintingPipeline, truths: Truths, kinds: dict[str, MaskConfig], seed: int) -> np.ndarray:
+def _sheet(pipe: InpaintingPipeline, validation: ValidationSet, kinds: dict[str, MaskConfig], seed: int) -> np.ndarray:
     """The first images with each kind of mask: input, a simple method, both stages, original and layout."""
-    count = min(SHOWN_COMPLETED, truths.count)
-    original = np.concatenate([truths.read(slice(count))] * len(kinds))
-    shape = truths.size, truths.size
+    count = min(SHOWN_COMPLETED, validation.count)
+    original = np.concatenate([validation.read(slice(count))] * len(kinds))
+    shape = validation.size, validation.size
     masks = np.concatenate([Masks(kind, shape).batch(seed, range(count)) for kind in kinds.values()])
     stages = pipe.stages(original, masks)
-    columns = {"input": with_holes(original, masks)}
+    columns = {"input": masked_images(original, masks)}
     if has_opencv():
         columns["Telea"] = telea(original, masks)
     columns["coarse"] = composite(original, stages.coarse, masks)

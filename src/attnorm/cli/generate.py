@@ -35,13 +35,13 @@ def generate(
     from attnorm.data.progress import track
     from attnorm.files import check_folder, check_output
     from attnorm.pipelines.class_conditional import ClassConditionalPipeline
-    from attnorm.plots.saving import check_picture_name
+    from attnorm.plots.saving import check_image_name
 
     if count is not None and per_class is not None:
         raise UserError("give either --count, the images in all, or --per-class")
     as_grid = bool(out.suffix)
     if as_grid:
-        check_picture_name(out)
+        check_image_name(out)
         check_output(out, force)
     else:
         if out.exists() and not force and not (out.is_dir() and not any(out.iterdir())):
@@ -58,13 +58,13 @@ def generate(
             sheet = plots.grid(plots.enlarge(images), math.ceil(math.sqrt(count)))
         else:
             sheet = plots.label_grid(images, [pipe.class_names[index] for index in classes], repeats)
-        plots.save_picture(sheet, out)
+        plots.save_image(sheet, out)
         print(out)
         return
     files = [f"{number:05d}-{_file_name(pipe.class_names[label])}.png" for number, label in enumerate(wanted)]
     images_and_labels = track(pipe.stream(wanted, seed=seed), "generating", total)
     for (image, _), file in zip(images_and_labels, files, strict=True):
-        plots.save_picture(image, out / file)
+        plots.save_image(image, out / file)
     for path in out.iterdir():  # the images of an earlier call, and nothing else
         if re.fullmatch(r"\d{5,}-.*\.png", path.name) and path.name not in files:
             path.unlink()

@@ -50,11 +50,11 @@ def interpolate(
     from attnorm import plots
     from attnorm.files import check_output
     from attnorm.pipelines import ClassConditionalPipeline
-    from attnorm.plots.saving import check_film_name
+    from attnorm.plots.saving import check_animation_name
 
     check_output(out, force)
     if animation is not None:
-        check_film_name(animation)
+        check_animation_name(animation)
         check_output(animation, force)
     pipe = ClassConditionalPipeline.from_pretrained(model, device=device)
 
@@ -64,7 +64,7 @@ def interpolate(
     drawn = draw(frames)
     names = pipe.class_names[drawn.labels[0]], pipe.class_names[drawn.labels[1]]
     maps, shown = _maps(drawn, entity)
-    plots.save_picture(plots.interpolation_sheet(drawn.images, drawn.shares.tolist(), names, maps, shown), out)
+    plots.save_image(plots.interpolation_sheet(drawn.images, drawn.shares.tolist(), names, maps, shown), out)
     print(out if shown is None else f"{out}: with the maps of entity {shown}")
     if animation is not None:
         video = draw(round(seconds * FPS) + 1)
@@ -76,11 +76,11 @@ def interpolate(
 
 def _maps(drawn: Interpolated, entity: int | None) -> tuple[np.ndarray | None, int | None]:
     """The maps (rows, frames, h, w) of an entity, by default of the one that varies most, and which it is."""
-    from attnorm.plots.interpolation import liveliest_entity
+    from attnorm.metrics.layout import most_varying_entity
 
     for layout in drawn.layouts.values():  # a generator has one long-range layer at most
         count = layout.shape[2]
-        chosen = liveliest_entity(layout) if entity is None else entity
+        chosen = most_varying_entity(layout) if entity is None else entity
         if not 0 <= chosen < count:
             raise UserError(f"there is no entity {chosen}: they are 0 to {count - 1}")
         return layout[:, :, chosen], chosen

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import shutil
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,11 +30,10 @@ def reproduce(
     num: AtLeast1 | None = None,
     per_class: AtLeast1 | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
-    launcher: str | None = None,
 ) -> int:
     """Train and evaluate the systems of a table of the paper, and write our metrics beside the paper's.
 
-    What is already there is kept: stop it at any time, and start it again.
+    Finished runs are kept: stop it at any time, and start it again.
 
     Args:
         table: Which table of the paper.
@@ -49,67 +45,48 @@ def reproduce(
         steps: Steps of every run (default: the presets' own).
         phase_1_steps: For table3: steps before the adversarial loss (default: until the error converges).
         lr_schedule: How learning rates fall to 0 at the end of each phase (default: the presets' own).
-        extractor: Network of the metrics (default: the scale's).
+        extractor: Feature network of the metrics (default: the scale's).
         num: Images to evaluate with (default: the scale's).
         per_class: Images of each class for the intra-FID (default: the scale's).
-        launcher: torchrun with its options, for several processes (default: one).
     """
     from attnorm.data.builtin import BUILTIN
     from attnorm.data.loading import check_exists
-    from attnorm.data.progress import report
-    from attnorm.files import check_folder, output_file
+    from attnorm.files import check_folder
     from attnorm.metrics.features import load_extractor
     from attnorm.reproduction.paper import TABLES
-    from attnorm.reproduction.report import write_report
+    from attnorm.reproduction.report import save_report
     from attnorm.reproduction.runs import Reproduction, make_runs
 
     paper = TABLES[table]
     if scale not in paper.scales:
         raise UserError(f"--scale {scale} is not one of {table}: choose from {', '.join(paper.scales)}")
-    if paper.task == "inpainting" and extractor:
-        raise UserError(f"{table} needs no feature network: leave --extractor out")
-    if paper.task != "inpainting" and (val_data or phase_1_steps is not None):
+    if paper.is_inpainting and (extractor or per_class):
+        raise UserError(f"{table} needs no feature network: leave --extractor and --per-class out")
+    if not paper.is_inpainting and (val_data or phase_1_steps is not None):
         raise UserError(f"--val-data and --phase-1-steps are for table3: leave them out of {table}")
-    chosen = paper.scales[scale]
-    source = data or chosen.source
+    source = data or paper.scales[scale].data
     if source is None:
         raise UserError(f"--scale {scale} needs --data: the images to train on")
-    words = shlex.split(launcher) if launcher else []
-    if words and shutil.which(words[0]) is None:
-        raise UserError(f"--launcher {launcher!r}: there is no such program here, give one such as torchrun")
     for place in (source, val_data):
         if place is not None and place not in BUILTIN:
             check_exists(Path(place))
     check_folder(out)
+    changes: dict[str, object] = {"steps": steps, "lr_schedule": lr_schedule, "phases.at_step": phase_1_steps}
+    changes |= {"val_data": str(val_data) if val_data else None, "device": None if device == "auto" else device}
+    protocol = {"extractor": extractor, "num": num, "per-class": per_class}
     plan = Reproduction(
         table=table,
         scale=scale,
         out=out,
-        source=str(source),
+        data=str(source),
         seeds=tuple(dict.fromkeys(seeds or [0])),
-        steps=steps,
-        lr_schedule=lr_schedule,
-        extractor=extractor or chosen.extractor,
-        num=chosen.num if num is None else num,
-        device=device,
-        val_source=str(val_data or ""),
-        phase_1_steps=phase_1_steps,
-        per_class=per_class,
-        # Without the dashes torchrun would take our options for abbreviations of its own.
-        launcher=(*words, "-m", "--") if words else (sys.executable, "-m"),
+        changes={name: value for name, value in changes.items() if value is not None},
+        protocol={name: value for name, value in protocol.items() if value is not None},
     )
-    runs = list(plan.runs())
-    if plan.extractor and not all(plan.is_measured(run, plan.config(name, seed).steps) for name, seed, run in runs):
-        with report() as progress:  # a problem with the network shows now, not after days of training
-            load_extractor(plan.extractor, progress=progress)
-    page = out / f"{table}.md"
-
-    def write() -> None:
-        with output_file(page) as partial:
-            partial.write_text(write_report(plan), encoding="utf-8")
-
-    code = make_runs(plan, lambda line: print(line, flush=True), write)
-    write()
-    print(write_report(plan))
-    print(page)
+    if not paper.is_inpainting and not all(plan.values(*run) for run in plan.runs()):
+        load_extractor(plan.options()["extractor"])  # a wrong path is reported now, not after days of training
+    code = make_runs(plan, lambda line: print(line, flush=True), lambda: save_report(plan))
+    path = save_report(plan)
+    print(path.read_text(encoding="utf-8"))
+    print(path)
     return code

@@ -13,7 +13,7 @@ from attnorm.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
-    from attnorm.metrics.regions import RegionSummary
+    from attnorm.metrics.layout import RegionStatistics
 
 COUNT = 8
 
@@ -47,10 +47,10 @@ def visualize(
     """
     from attnorm import plots
     from attnorm.files import check_output
-    from attnorm.metrics.regions import record_regions
+    from attnorm.metrics.layout import record_regions
     from attnorm.models.pretrained import task_of
     from attnorm.pipelines import ClassConditionalPipeline
-    from attnorm.plots.charts import check_chart_name
+    from attnorm.plots.saving import check_chart_name
 
     if out is None and regions is None:
         raise UserError("give --out for the sheet, --regions for the regions' statistics, or both")
@@ -78,12 +78,12 @@ def visualize(
         titles = [pipe.class_names[label] for label in drawn.labels]
         sheet = plots.layout_sheet(drawn.images, layouts, titles, entities)
     if out is not None:
-        plots.save_picture(sheet, out)
+        plots.save_image(sheet, out)
         _print_usage(out, layouts)
     if regions is not None:
         [layer] = drawn.layouts
         about = {"model": str(model), "layer": layer, "seed": seed or 0, "labels": list(drawn.labels)}
-        _report_regions(recorded[layer].summary(), about, regions)
+        _report_regions(recorded[layer].statistics(), about, regions)
 
 
 def _completed(
@@ -95,7 +95,7 @@ def _completed(
     from attnorm.data.decode import DecodeError, pillow_quiet
     from attnorm.metrics.inpainting import composite
     from attnorm.pipelines.inpainting import InpaintingPipeline
-    from attnorm.plots.inpainting import inpainting_layout_sheet
+    from attnorm.plots.layouts import inpainting_layout_sheet
 
     try:
         with pillow_quiet():
@@ -134,21 +134,18 @@ def _print_usage(sheet: Path, layouts: np.ndarray) -> None:
     )
 
 
-def _report_regions(summary: RegionSummary, about: dict[str, Any], path: Path) -> None:
+def _report_regions(statistics: RegionStatistics, about: dict[str, Any], path: Path) -> None:
     """Writes the chart and its numbers, and prints them as a table."""
     from attnorm.files import output_file
-    from attnorm.metrics.regions import region_table
     from attnorm.plots import save_region_chart
 
-    names, rows = region_table(summary)
-    save_region_chart(summary, path, f"features that {about['layer']} normalises, {len(about['labels'])} images")
-    within = {"weighted": summary.weighted.within, "argmax": summary.argmax.within}
+    names, rows = ["region", "share", "mean", "std"], statistics.rows()
+    save_region_chart(statistics, path, f"features that {about['layer']} normalises, {len(about['labels'])} images")
     by_region = [dict(zip(names, row, strict=True)) for row in rows]
     with output_file(path.with_suffix(".json")) as partial:
-        text = json.dumps({**about, "variance_within_regions": within, "regions": by_region}, indent=1)
+        text = json.dumps({**about, "variance_within_regions": statistics.within, "regions": by_region}, indent=1)
         partial.write_text(text + "\n", encoding="utf-8")
     shown = [[str(region), *("-" if x is None else f"{x:.3f}" for x in values)] for region, *values in rows]
-    print_table([name.replace("_", " ") for name in names], shown)
-    shares = f"weighted {within['weighted']:.1%}, argmax {within['argmax']:.1%}"
-    print(f"share of the whole map's variance that is left inside the regions: {shares}")
+    print_table(names, shown)
+    print(f"share of the whole map's variance that is left inside the regions: {statistics.within:.1%}")
     print(f"{path}, {path.with_suffix('.json')}")

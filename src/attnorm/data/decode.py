@@ -1,4 +1,4 @@
-"""Encoded images to arrays: the only place that looks inside image files."""
+"""Encoded images, and tensors of images, to uint8 arrays: the only place that looks inside image files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _SIXTEEN_BIT_MAX = 65535
 OPAQUE, HALF = 255, 128
@@ -18,6 +22,12 @@ REDUCED = "attnorm: 8 of 16 bits"  # a name in Pillow's free-form `info`, of no 
 
 class DecodeError(Exception):
     """An image cannot be used; the message is a short reason without the image's name."""
+
+
+def to_uint8(images: Tensor) -> np.ndarray:
+    """Images (b, 3, h, w) in [-1, 1] -> (b, h, w, 3) uint8, rounded to nearest."""
+    scaled = (images.detach().float().clamp(-1, 1) + 1) * 127.5
+    return scaled.round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
 def read_square(source: bytes | Path, size: int) -> np.ndarray:

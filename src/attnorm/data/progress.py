@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress
 
 Item = TypeVar("Item")
 
@@ -20,23 +19,6 @@ def track(items: Iterable[Item], title: str, total: int, *, show: bool = True) -
         return
     with _bars() as bars:
         yield from bars.track(items, total=total, description=title)
-
-
-@contextmanager
-def report() -> Iterator[Callable[[str, int, int], None] | None]:
-    """A function (what, done, total) that draws a bar for each `what`; None if stderr is no terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    tasks: dict[str, TaskID] = {}
-    with _bars() as bars:
-
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
-
-        yield show
 
 
 def _bars() -> Progress:

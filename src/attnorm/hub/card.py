@@ -13,7 +13,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from attnorm.config import Frozen, differences
 from attnorm.errors import UserError
-from attnorm.metrics.records import class_table, read_record, read_results, record_table, table
+from attnorm.metrics.records import read_records, table
 from attnorm.models.pretrained import step_of
 from attnorm.presets import PRESETS
 from attnorm.training.config import TrainingConfig
@@ -144,30 +144,25 @@ def _word(field: str, value: Any) -> str:
 
 
 def _evaluation(path: Path, config: TrainingConfig, data_id: str) -> Evaluation:
+    records = read_records(path)
+    protocol, text = records[0].protocol, table(records)
     if config.task == "inpainting":
-        record = read_record(path)
-        protocol: Any = record.protocol
-        text = (
-            f"{record_table(record)}\n\n{protocol.num} images of {protocol.split}, {protocol.size}×{protocol.size} "
-            f"pixels, masks of seed {protocol.seed}. 8-bit composites; mean ± standard deviation over images."
-        )
+        text += f"\n\n{protocol.settings['size']} pixels a side. 8-bit composites; mean ± standard deviation."
         values = {
-            f"{name} ({kind} masks)": spread.mean
-            for kind, ways in record.figures.items()
-            for name, spread in ways["refined"].items()
+            f"{name} ({each.metric.removesuffix('/refined')} masks)": value
+            for each in records
+            for name, value in each.values.items()
+            if each.metric.endswith("/refined") and not name.endswith("deviation")
         }
     else:
-        results = read_results(path)
-        protocol = results[0].protocol
-        text = "\n\n".join([table(results), *filter(None, map(class_table, results))])
         values = {  # the first value of a metric has the metric's own name
             f"{each.metric} {name}" if number else each.metric: value
-            for each in results
+            for each in records
             for number, (name, value) in enumerate(each.values.items())
         }
     metrics = {name: value for name, value in values.items() if math.isfinite(value)}  # the Hub takes no others
     dataset = data_id if protocol.data == config.data else protocol.split
-    how = {name: value for name, value in vars(protocol).items() if name not in ("model", "data")}  # without paths
+    how = protocol.model_dump(exclude={"model", "data", "settings"}) | protocol.settings  # without paths
     return Evaluation(text=text, metrics=metrics, dataset=dataset, protocol=how, sheet=path.with_suffix(".png"))
 
 

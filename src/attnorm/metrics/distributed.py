@@ -82,10 +82,9 @@ def joined(device: str) -> Iterator[Processes]:
     try:
         distributed.init_process_group("nccl" if on_cuda else "gloo")
     except (RuntimeError, ValueError) as error:
-        place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"the processes cannot connect at {place} ({str(error).strip().splitlines()[0]}): start them with torchrun,"
-            " and check that all are started, can reach that machine, and that nothing else uses the port"
+            f"the processes cannot connect ({reason}): start them with torchrun, all with one port"
         ) from error
     try:
         yield Processes(torch.device(device), *rank_and_count())
@@ -120,20 +119,10 @@ def main_first() -> Iterator[None]:
 
 
 def check_alike(facts: Mapping[str, Any], remedy: str) -> None:
-    """Refuses to go on if the processes of a group differ. All must call it together.
-
-    Args:
-        facts: what must be the same in all processes, by readable names.
-        remedy: what to do about a difference.
-
-    Raises:
-        UserError: in all processes alike, with the first difference.
-    """
-    _, count = rank_and_count()
-    if count == 1:
-        return
-    every = [dict[str, Any]() for _ in range(count)]
-    distributed.all_gather_object(every, dict(facts))
+    """Raises a UserError in all processes if a fact, by its readable name, differs between them."""
+    every = [dict(facts)] * rank_and_count()[1]
+    if len(every) > 1:
+        distributed.all_gather_object(every, every[0])
     for rank, other in enumerate(every):
         for name, first in every[0].items():
             if first != other[name]:
@@ -143,33 +132,18 @@ def check_alike(facts: Mapping[str, Any], remedy: str) -> None:
                 )
 
 
-def anywhere(condition: bool) -> bool:
-    """Whether it holds in any process; the same answer in all of them."""
-    if rank_and_count()[1] == 1:
-        return condition
-    return bool(add_up(torch.tensor(int(condition))).item())
-
-
 def add_up(value: Tensor) -> Tensor:
     """The sum of all processes' values, on the device of this one's."""
-    total = _for_exchange(value)
+    if rank_and_count()[1] == 1:
+        return value
+    total = value.to("cuda" if distributed.get_backend() == "nccl" else "cpu", copy=True)
     distributed.all_reduce(total)
     return total.to(value.device)
 
 
 def gather_rows(rows: Tensor) -> Tensor:
     """The rows (n, …) of all processes, each with its own n, in the order of their ranks; on the CPU."""
-    rows = _for_exchange(rows)
-    counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(rank_and_count()[1])]
-    distributed.all_gather(counts, torch.tensor([len(rows)], device=rows.device))
-    most = int(max(count.item() for count in counts))
-    padded = rows.new_zeros((most, *rows.shape[1:]))
-    padded[: len(rows)] = rows
-    parts = [torch.empty_like(padded) for _ in counts]
-    distributed.all_gather(parts, padded)
-    return torch.cat([part[: int(count.item())] for part, count in zip(parts, counts, strict=True)]).cpu()
-
-
-def _for_exchange(value: Tensor) -> Tensor:
-    """A copy on a device that the group's backend can use."""
-    return value.to("cuda" if distributed.get_backend() == "nccl" else "cpu", copy=True)
+    parts = [rows.cpu()] * rank_and_count()[1]
+    if len(parts) > 1:
+        distributed.all_gather_object(parts, parts[0])
+    return torch.cat(parts)

@@ -8,8 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from attnorm.errors import UserError
-from attnorm.metrics.base import Batch, Metric, MetricValue, Options, Statistics
+from attnorm.metrics.base import Batch, Metric, MetricValue, Statistics
 from attnorm.metrics.distributed import add_up
 
 
@@ -26,11 +25,7 @@ class GaussianStatistics(Statistics):
         self.scatter = torch.zeros(0, 0, dtype=torch.float64)
 
     def update(self, batch: Batch) -> None:
-        self.add(batch.features)
-
-    def add(self, features: Tensor) -> None:
-        """Takes in features (b, d), b >= 1, of any floating dtype."""
-        features = features.detach().to(float64_device(features.device)).double()
+        features = batch.features.detach().to(float64_device(batch.features.device)).double()
         count, mean = len(features), features.mean(0)
         centred = features - mean
         scatter = centred.T @ centred
@@ -45,13 +40,7 @@ class GaussianStatistics(Statistics):
 
     @property
     def covariance(self) -> Tensor:
-        """(d, d) float64, unbiased.
-
-        Raises:
-            UserError: fewer than two images were seen.
-        """
-        if self.count < 2:
-            raise UserError(f"a covariance needs at least 2 images, got {self.count}: take more")
+        """(d, d) float64, unbiased: it needs two images."""
         return self.scatter / (self.count - 1)
 
     def synchronize(self) -> None:
@@ -96,7 +85,9 @@ class FID(Metric):
     key, standard, stem = "fd", "fid", "fd"
     statistics = GaussianStatistics
 
-    def compute(self, real: GaussianStatistics, fake: GaussianStatistics, options: Options) -> MetricValue:
+    def compute(
+        self, real: GaussianStatistics, fake: GaussianStatistics, seed: int, device: torch.device
+    ) -> MetricValue:
         return MetricValue({"distance": frechet_distance(real, fake)})
 
 

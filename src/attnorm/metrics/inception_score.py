@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from attnorm.errors import UserError
-from attnorm.metrics.base import Batch, Metric, MetricValue, Options, Statistics
+from attnorm.metrics.base import Batch, Metric, MetricValue, Statistics
 from attnorm.metrics.distributed import add_up
 
 SPLITS = 10
@@ -39,32 +38,21 @@ class SplitProbabilities(Statistics):
         self.sums.index_add_(0, splits, p)
         self.negative_entropies.index_add_(0, splits, torch.xlogy(p, p).sum(1))
 
-    def score(self) -> tuple[float, float]:
-        """Mean and standard deviation (divisor: the number of splits) of the splits' scores, each in [1, k].
-
-        Raises:
-            UserError: a split has no image.
-        """
-        if not bool(self.counts.min() > 0):
-            count = int(self.counts.sum())
-            raise UserError(f"an inception score needs an image in each of {SPLITS} splits, got {count}: take more")
-        means = self.sums / self.counts[:, None]
-        divergences = self.negative_entropies / self.counts - (means * means.clamp_min(SMALLEST).log()).sum(1)
-        scores = divergences.exp()
-        return scores.mean().item(), scores.std(correction=0).item()
-
     def synchronize(self) -> None:
         for name, value in vars(self).items():
             setattr(self, name, add_up(value))
 
 
 class InceptionScore(Metric):
-    """Inception score of the generated images over 10 splits, with its standard deviation over them."""
+    """Inception score of the generated images over 10 splits, with its standard deviation over them (divisor: 10)."""
 
     key, standard, stem = "is", "is", "is"
     statistics = SplitProbabilities
     compares, probabilities, fewest = False, True, SPLITS
 
-    def compute(self, real: Any, fake: SplitProbabilities, options: Options) -> MetricValue:
-        mean, deviation = fake.score()
-        return MetricValue({"mean": mean, "deviation": deviation}, "higher", {"splits": SPLITS})
+    def compute(self, real: Any, fake: SplitProbabilities, seed: int, device: torch.device) -> MetricValue:
+        means = fake.sums / fake.counts[:, None]
+        divergences = fake.negative_entropies / fake.counts - (means * means.clamp_min(SMALLEST).log()).sum(1)
+        scores = divergences.exp()  # each in [1, k]
+        values = {"mean": scores.mean().item(), "deviation": scores.std(correction=0).item()}
+        return MetricValue(values, "higher", {"splits": SPLITS})

@@ -1,36 +1,74 @@
-"""Measuring ways to complete images: each way completes the same images with the same masks."""
+"""Measuring completed images: PSNR, SSIM and mean absolute error against the truth, image by image.
+
+The protocol: images are 8-bit RGB composites, with the true pixels outside the mask; PSNR and SSIM are over the whole
+image, absolute errors over the whole image and over the mask. Each way to complete an image gets the same masks.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from importlib.util import find_spec
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional as F
 
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.masks import MaskConfig, Masks
+from attnorm.data.progress import track
+from attnorm.metrics.base import MetricValue
 from attnorm.metrics.distributed import gather_rows, rank_and_count
-from attnorm.metrics.features import Progress
-from attnorm.metrics.reconstruction import PEAK, Reconstruction, Window, reconstruction
 
 # The paper measures at 256 x 256 with masks of 128 x 128, as CA does: a quarter of the image. Strokes are ours.
 QUARTER = 0.25
-HOLES = {
+MASKS = {
     "centre": MaskConfig(kind="centre", fraction=(QUARTER, QUARTER)),
     "random": MaskConfig(kind="rectangle", fraction=(QUARTER, QUARTER), aspect=1.0),
     "strokes": MaskConfig(kind="lines", count=(2, 4), brush=(1 / 24, 1 / 10)),
 }
 BATCH = 8
+TELEA_RADIUS = 5  # pixels around one that its colour is estimated from
 
-# Images (b, h, w, 3) uint8 and masks (b, h, w) bool -> by name, the images that each way makes of them.
-# Their known pixels count in `Filled.l1` only.
-Fill = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
+PEAK = 255.0
+C1, C2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2  # of Wang et al. 2004
+Window = Literal["gaussian", "uniform"]
+GAUSSIAN_SIZE, GAUSSIAN_SIGMA, UNIFORM_SIZE = 11, 1.5, 7
+
+# Images (b, h, w, 3) uint8 and masks (b, h, w) bool -> by name, the completed images.
+Complete = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
+
+
+class Reconstruction(NamedTuple):
+    """One number per image, each (b,) float64, of composites except for l1.
+
+    psnr: in dB, 10 log10(255^2 / mean squared error) over all pixels and channels; infinite for equal images.
+    ssim: structural similarity, at most 1, the mean of the three channels'.
+    mae: mean absolute error over the whole image, as a share of 255: in [0, 1], as the paper's Table 3 gives it.
+    mask_mae: the same over the missing pixels.
+    l1: the same over the whole image as it was made, known pixels included: what training minimises.
+    """
+
+    psnr: np.ndarray
+    ssim: np.ndarray
+    mae: np.ndarray
+    mask_mae: np.ndarray
+    l1: np.ndarray
+
+    def value(self, items: np.ndarray) -> MetricValue:
+        """Means and standard deviations (divisor: n) over the images, whose indices in the data are `items`."""
+        values: dict[str, float] = {}
+        with np.errstate(invalid="ignore"):  # an infinite PSNR has no deviation
+            for name, each in self._asdict().items():
+                values |= {name: float(each.mean()), f"{name}_deviation": float(each.std())}
+        per_image = {name: each.tolist() for name, each in self._asdict().items()}
+        return MetricValue(values, "each", {"items": items.tolist(), "per_image": per_image})
 
 
 @dataclass(frozen=True, eq=False)
-class Truths:
+class ValidationSet:
     """The images to measure on: some of a set, and of each the square of `size` pixels in its middle."""
 
     dataset: ImageDataset
@@ -41,7 +79,7 @@ class Truths:
     def count(self) -> int:
         return len(self.items)
 
-    def spread_over(self, most: int) -> Truths:
+    def spread_over(self, most: int) -> ValidationSet:
         """At most so many of them, evenly spread."""
         if self.count <= most:
             return self
@@ -49,69 +87,113 @@ class Truths:
 
     def read(self, places: slice | np.ndarray) -> np.ndarray:
         """Some of them, (b, size, size, 3) uint8."""
-        pictures, _ = self.dataset.batch(self.items[places])
+        images, _ = self.dataset.batch(self.items[places])
         margin = (self.dataset.size - self.size) // 2
-        return pictures[:, margin : margin + self.size, margin : margin + self.size]
+        return images[:, margin : margin + self.size, margin : margin + self.size]
 
 
-def example_masks(count: int, size: int, seed: int) -> np.ndarray:
-    """Masks (count, size, size) bool of each kind of `HOLES` in turn."""
-    kinds = [Masks(masks, (size, size)) for masks in HOLES.values()]
-    return np.stack([kinds[index % len(kinds)](seed, index) for index in range(count)])
-
-
-class Filled(NamedTuple):
-    """The results of one way, one number per image, float64.
-
-    composite: with the known pixels put back. l1: mean absolute error of the image as it was made, known pixels
-    included, as a share of 255: what training minimises.
-    """
-
-    composite: Reconstruction
-    l1: np.ndarray
-
-
-def composite(truth: np.ndarray, found: np.ndarray, holes: np.ndarray) -> np.ndarray:
-    """`found` where `holes` (b, h, w) is true, `truth` elsewhere; images (b, h, w, 3)."""
-    return np.where(holes[..., None], found, truth)
-
-
-def measure_fills(
-    truths: Truths,
-    holes: MaskConfig,
-    fill: Fill,
+def measure_completions(
+    validation: ValidationSet,
+    mask_config: MaskConfig,
+    complete: Complete,
     *,
     seed: int = 0,
     window: Window = "gaussian",
-    progress: Progress | None = None,
-) -> dict[str, Filled]:
+    show_progress: bool = False,
+) -> dict[str, Reconstruction]:
     """Measures ways to complete images; processes of a group share the work and all get all results.
 
     Args:
         seed: of the masks; mask k is that of image k, whatever the batch or the process.
-        progress: called with what is processed, how much is done, and how much there is.
+        show_progress: whether to draw a bar on a terminal.
     """
     rank, count = rank_and_count()
-    masks = Masks(holes, (truths.size, truths.size))
+    masks = Masks(mask_config, (validation.size, validation.size))
     # Fewer images than processes are measured by each: a process without any would keep the others waiting.
-    is_shared = 1 < count <= truths.count
-    share = np.array_split(np.arange(truths.count), count if is_shared else 1)[rank if is_shared else 0]
-    found: dict[str, list[np.ndarray]] = {}
-    for first in range(0, len(share), BATCH):
+    is_shared = 1 < count <= validation.count
+    share = np.array_split(np.arange(validation.count), count if is_shared else 1)[rank if is_shared else 0]
+    rows: dict[str, list[np.ndarray]] = {}
+    steps = range(0, len(share), BATCH)
+    for first in track(steps, "completing", len(steps), show=show_progress):
         places = share[first : first + BATCH]
-        truth = truths.read(places)
+        truth = validation.read(places)
         missing = masks.batch(seed, places.tolist())
-        for name, made in fill(truth, missing).items():
-            figures = reconstruction(truth, composite(truth, made, missing), missing, window)
-            l1 = np.abs(made.astype(np.float64) - truth).mean((1, 2, 3)) / PEAK
-            found.setdefault(name, []).append(np.stack([*figures, l1], axis=1))
-        if progress is not None:
-            progress("images", int(first + len(places)), len(share))
-    measured = {}
-    for name, parts in found.items():
-        rows = np.concatenate(parts)
-        if is_shared:
-            rows = gather_rows(torch.from_numpy(rows)).numpy()
-        *columns, l1 = rows.T
-        measured[name] = Filled(Reconstruction(*columns), l1)
-    return measured
+        for name, completed in complete(truth, missing).items():
+            rows.setdefault(name, []).append(np.stack(reconstruction(truth, completed, missing, window), axis=1))
+    parts = {name: np.concatenate(each) for name, each in rows.items()}
+    if is_shared:
+        parts = {name: gather_rows(torch.from_numpy(each)).numpy() for name, each in parts.items()}
+    return {name: Reconstruction(*each.T) for name, each in parts.items()}
+
+
+def reconstruction(
+    truth: np.ndarray, completed: np.ndarray, mask: np.ndarray, window: Window = "gaussian"
+) -> Reconstruction:
+    """Compares completed images with the truth, both (b, h, w, 3) uint8, at masks (b, h, w) bool that are not empty."""
+    composites = composite(truth, completed, mask)
+    difference = composites.astype(np.float64) - truth
+    error = np.abs(difference).mean(3) / PEAK
+    with np.errstate(divide="ignore"):
+        psnr = 10 * np.log10(PEAK**2 / np.square(difference).mean((1, 2, 3)))
+    return Reconstruction(
+        psnr,
+        structural_similarity(truth, composites, window),
+        error.mean((1, 2)),
+        np.where(mask, error, 0).sum((1, 2)) / mask.sum((1, 2)),
+        np.abs(completed.astype(np.float64) - truth).mean((1, 2, 3)) / PEAK,
+    )
+
+
+def composite(truth: np.ndarray, completed: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """`completed` where `mask` (b, h, w) is true, `truth` elsewhere; images (b, h, w, 3)."""
+    return np.where(mask[..., None], completed, truth)
+
+
+def structural_similarity(truth: np.ndarray, other: np.ndarray, window: Window = "gaussian") -> np.ndarray:
+    """SSIM (Wang et al. 2004) of 8-bit images (b, h, w, c): (b,) float64, the mean over channels and window places.
+
+    Args:
+        window: "gaussian", the original: 11 x 11, sigma 1.5; or "uniform": 7 x 7 with sample covariances, which is what
+            scikit-image does unless told otherwise. Windows lie wholly inside the image.
+    """
+    if window == "gaussian":
+        offset = torch.arange(GAUSSIAN_SIZE, dtype=torch.float64) - GAUSSIAN_SIZE // 2
+        kernel, correction = torch.exp(-(offset**2) / (2 * GAUSSIAN_SIGMA**2)), 1.0
+        kernel = kernel / kernel.sum()
+    else:
+        kernel = torch.full((UNIFORM_SIZE,), 1 / UNIFORM_SIZE, dtype=torch.float64)
+        correction = UNIFORM_SIZE**2 / (UNIFORM_SIZE**2 - 1)
+
+    def filtered(planes: Tensor) -> Tensor:
+        """(b, c, h, w) averaged by the kernel along rows and columns, where it lies inside."""
+        rows = F.conv2d(planes.flatten(0, 1).unsqueeze(1), kernel.view(1, 1, -1, 1))
+        return F.conv2d(rows, kernel.view(1, 1, 1, -1)).squeeze(1).unflatten(0, planes.shape[:2])
+
+    x, y = (torch.from_numpy(np.ascontiguousarray(t)).permute(0, 3, 1, 2).double() for t in (truth, other))
+    mean_x, mean_y = filtered(x), filtered(y)
+    var_x = correction * (filtered(x * x) - mean_x**2)
+    var_y = correction * (filtered(y * y) - mean_y**2)
+    covariance = correction * (filtered(x * y) - mean_x * mean_y)
+    similar = (2 * mean_x * mean_y + C1) * (2 * covariance + C2)
+    values: np.ndarray = (similar / ((mean_x**2 + mean_y**2 + C1) * (var_x + var_y + C2))).mean((1, 2, 3)).numpy()
+    return values
+
+
+def mean_colour(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Baseline: images (b, h, w, 3) uint8 with the mean of their known pixels where `masks` (b, h, w) is true."""
+    known = ~masks[..., None]
+    mean = np.where(known, images, 0).sum((1, 2), dtype=np.float64) / known.sum((1, 2))
+    return np.where(known, images, mean.round().astype(np.uint8)[:, None, None])
+
+
+def has_opencv() -> bool:
+    """Whether `telea` can run."""
+    return find_spec("cv2") is not None
+
+
+def telea(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Baseline: images (b, h, w, 3) uint8 completed from the edge of `masks` inwards (Telea 2004), by OpenCV."""
+    import cv2
+
+    pairs = zip(map(np.ascontiguousarray, images), masks.astype(np.uint8), strict=True)
+    return np.stack([cv2.inpaint(image, mask, TELEA_RADIUS, cv2.INPAINT_TELEA) for image, mask in pairs])

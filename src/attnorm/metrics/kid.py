@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from attnorm.errors import UserError
-from attnorm.metrics.base import FeatureRows, Metric, MetricValue, Options
+from attnorm.metrics.base import FeatureRows, Metric, MetricValue
 
 SUBSETS = 100
 SUBSET_SIZE = 1000
@@ -30,30 +29,8 @@ def squared_mmd(x: Tensor, y: Tensor) -> float:
     return (mean_of_pairs(kernel(x, x)) + mean_of_pairs(kernel(y, y)) - 2 * kernel(x, y).mean()).item()
 
 
-def kernel_distance(real: Tensor, fake: Tensor, seed: int, *, subsets: int, subset_size: int) -> tuple[float, float]:
-    """Mean and standard deviation (divisor: their number) of the discrepancy over random subsets.
-
-    Args:
-        real, fake: features (m, d) and (n, d); each subset is drawn from them without replacement.
-        subset_size: images of a set in a subset, 2 to min(m, n).
-
-    Raises:
-        UserError: a subset size out of this range.
-    """
-    most = min(len(real), len(fake))
-    if not 2 <= subset_size <= most:
-        raise UserError(f"a kernel distance needs subsets of 2 to {most} images, got {subset_size}: take more images")
-    rng = np.random.default_rng(seed)
-
-    def subset(rows: Tensor) -> Tensor:
-        return rows[torch.from_numpy(rng.choice(len(rows), subset_size, replace=False)).to(rows.device)]
-
-    values = [squared_mmd(subset(real), subset(fake)) for _ in range(subsets)]
-    return float(np.mean(values)), float(np.std(values))
-
-
 class KID(Metric):
-    """Kernel distance over 100 subsets of 1000 images, with its standard deviation over them.
+    """Kernel distance over 100 random subsets of 1000 images, with its standard deviation (divisor: 100) over them.
 
     Where a set has fewer, subsets have as many as it has; where both are used up, there is one subset.
     """
@@ -61,10 +38,14 @@ class KID(Metric):
     key, standard, stem = "kid", "kid", "kd"
     statistics = FeatureRows
 
-    def compute(self, real: FeatureRows, fake: FeatureRows, options: Options) -> MetricValue:
-        rows = real.features.to(options.device), fake.features.to(options.device)
+    def compute(self, real: FeatureRows, fake: FeatureRows, seed: int, device: torch.device) -> MetricValue:
+        rows = real.features.to(device), fake.features.to(device)
         size = min(SUBSET_SIZE, len(rows[0]), len(rows[1]))
         subsets = 1 if size == len(rows[0]) == len(rows[1]) else SUBSETS
-        mean, deviation = kernel_distance(*rows, options.seed, subsets=subsets, subset_size=size)
-        details = {"subsets": subsets, "subset_size": size}
-        return MetricValue({"mean": mean, "deviation": deviation}, details=details)
+        rng = np.random.default_rng(seed)
+        values = []
+        for _ in range(subsets):
+            chosen = [torch.from_numpy(rng.choice(len(each), size, replace=False)).to(device) for each in rows]
+            values.append(squared_mmd(rows[0][chosen[0]], rows[1][chosen[1]]))
+        mean, deviation = float(np.mean(values)), float(np.std(values))
+        return MetricValue({"mean": mean, "deviation": deviation}, details={"subsets": subsets, "subset_size": size})

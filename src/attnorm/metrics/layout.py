@@ -1,19 +1,25 @@
-"""Statistics that tell whether a learned layout is one; both ends of their ranges are failures.
+"""Statistics of learned layouts: how they use their entities, and the features inside each region (paper, Fig. 4).
 
-Sharpness near 1/n: every pixel belongs to every entity equally, each region is the whole map, and the layer is an
-instance normalisation with extra steps. Effective entities near 1: one entity has taken all pixels.
+Both ends of the ranges of usage are failures. Sharpness near 1/n: every pixel belongs to every entity equally, and the
+layer is an instance normalisation with extra steps. Effective entities near 1: one entity has taken all pixels.
 """
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from attnorm.layers import AttentiveNorm2d
+
+ROUNDING = 1e-6  # standard deviation of weights that do not vary
 
 
 class LayoutUsage(NamedTuple):
@@ -33,7 +39,7 @@ def layout_usage(layout: Tensor) -> LayoutUsage:
     return LayoutUsage(layout.amax(1).mean().item(), entropy.exp().item())
 
 
-def usage_figures(model: str, layouts: dict[str, Tensor]) -> dict[str, float]:
+def usage(model: str, layouts: dict[str, Tensor]) -> dict[str, float]:
     """Both statistics of each layout of `record_layouts`, under MODEL.LAYER.STATISTIC."""
     return {
         f"{model}.{layer}.{name}": value
@@ -42,23 +48,107 @@ def usage_figures(model: str, layouts: dict[str, Tensor]) -> dict[str, float]:
     }
 
 
+class RegionStatistics(NamedTuple):
+    """The features inside each region, a pixel counting for the entity with its largest weight, and of the whole map.
+
+    share: of all pixels, (n,), sums to 1. mean, std: (n,), NaN for a region without pixels. map_mean, map_std: numbers.
+    within: the share of the map's variance that is left inside the regions, 0 where each is constant.
+    """
+
+    share: Tensor
+    mean: Tensor
+    std: Tensor
+    map_mean: float
+    map_std: float
+    within: float
+
+    def rows(self) -> list[list[Any]]:
+        """Name, share, mean and std of the whole map and of each region; None where a region has no pixels."""
+        regions = torch.stack([self.share, self.mean, self.std], dim=1).tolist()
+        rows = [[entity, *(None if x != x else x for x in row)] for entity, row in enumerate(regions)]
+        return [["whole map", 1.0, self.map_mean, self.map_std], *rows]
+
+
+class RegionMoments:
+    """Sums over batches, in float64 on the CPU, with memory of O(n).
+
+    Moments are taken as the layer takes them, for each image and channel, and then averaged by the number of pixels.
+    """
+
+    def __init__(self) -> None:
+        self._sums = torch.zeros((), dtype=torch.float64)
+
+    def update(self, value: Tensor, layout: Tensor) -> None:
+        """Features value (b, c, h, w), which the layer normalises, and layout (b, n, h, w)."""
+        value, layout = (t.detach().cpu().double().flatten(2) for t in (value, layout))
+        winners = F.one_hot(layout.argmax(1), layout.shape[1]).transpose(1, 2).double()
+        parts = [_sums(value, weights) for weights in (winners, torch.ones_like(layout[:, :1]))]
+        self._sums = self._sums + torch.cat(parts, dim=1)
+
+    def statistics(self) -> RegionStatistics:
+        (mass, mean, variance), (pixels, map_mean, map_variance) = self._sums[:, :-1], self._sums[:, -1].tolist()
+        return RegionStatistics(
+            share=mass / mass.sum(),
+            mean=mean / mass,
+            std=(variance / mass).sqrt(),
+            map_mean=map_mean / pixels,
+            map_std=math.sqrt(map_variance / pixels),
+            within=variance.sum().item() / map_variance if map_variance else math.nan,
+        )
+
+
+def _sums(value: Tensor, weights: Tensor) -> Tensor:
+    """(3, n) of features (b, c, p) with weights (b, n, p): the mass of each region, and its mean and variance, averaged
+    over channels, times its mass.
+    """
+    mass = weights.sum(2)
+    divisor = mass.clamp_min(torch.finfo(mass.dtype).tiny)[:, None]
+    centre = value.mean(2, keepdim=True)  # subtracted, so that the variance survives a large mean
+    centred = value - centre
+    mean = centred @ weights.transpose(1, 2) / divisor  # (b, c, n)
+    variance = (centred.square() @ weights.transpose(1, 2) / divisor - mean.square()).clamp_min(0)
+    per_image = torch.stack([torch.ones_like(mass), (mean + centre).mean(1), variance.mean(1)])
+    return (mass * per_image).sum(1)
+
+
+def most_varying_entity(layouts: np.ndarray) -> int:
+    """The entity whose map varies most in all rows; layouts (rows, frames, n, h, w).
+
+    The score is the geometric mean of the rows' standard deviations: a row that is flat for all entities has no effect.
+    """
+    deviations = layouts.std((1, 3, 4), dtype=np.float64)
+    return int(np.log(deviations + ROUNDING).mean(0).argmax())
+
+
 @contextmanager
 def record_layouts(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     """Inside this context every AttentiveNorm2d of `model` records its layout (b, n, h, w) under its name.
 
     Use it in eval mode, where the layout is a deterministic function of the features.
     """
-    found: dict[str, Tensor] = {}
+    layouts: dict[str, Tensor] = {}
 
     def record(name: str, layer: AttentiveNorm2d, x: Tensor) -> None:
-        found[name] = layer.layout(x)
+        layouts[name] = layer.layout(x)
 
-    with observed_layers(model, record):
-        yield found
+    with _observed(model, record):
+        yield layouts
 
 
 @contextmanager
-def observed_layers(model: nn.Module, observe: Callable[[str, AttentiveNorm2d, Tensor], None]) -> Iterator[None]:
+def record_regions(model: nn.Module) -> Iterator[dict[str, RegionMoments]]:
+    """Inside this context every AttentiveNorm2d of `model` sums its regions' moments under its name; use eval mode."""
+    moments: dict[str, RegionMoments] = defaultdict(RegionMoments)
+
+    def record(name: str, layer: AttentiveNorm2d, x: Tensor) -> None:
+        moments[name].update(layer.value(x), layer.layout(x))
+
+    with _observed(model, record):
+        yield moments
+
+
+@contextmanager
+def _observed(model: nn.Module, observe: Callable[[str, AttentiveNorm2d, Tensor], None]) -> Iterator[None]:
     """Inside this context every call of an AttentiveNorm2d calls `observe(name, layer, input)`, without gradients."""
 
     def hook_of(name: str) -> Any:

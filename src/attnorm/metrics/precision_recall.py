@@ -9,40 +9,30 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from attnorm.errors import UserError
-from attnorm.metrics.base import FeatureRows, Metric, MetricValue, Options
+from attnorm.metrics.base import FeatureRows, Metric, MetricValue
 
 NEIGHBOURS = 3
 BLOCK = 1 << 10
 
 
-def precision_recall(
-    real: Tensor, fake: Tensor, *, neighbours: int = NEIGHBOURS, block: int = BLOCK
-) -> tuple[float, float]:
+def precision_recall(real: Tensor, fake: Tensor, block: int = BLOCK) -> tuple[float, float]:
     """Precision and recall, each in [0, 1], of features real (m, d) and fake (n, d).
 
     Distances are float64, `block` rows at a time: no array but the features is larger than (block, max(m, n)).
-
-    Raises:
-        UserError: a set has no more images than `neighbours`.
     """
-    if min(len(real), len(fake)) <= neighbours:
-        raise UserError(
-            f"precision and recall need more than {neighbours} images of each set, got {len(real)} and {len(fake)}"
-        )
     centre = real.double().mean(0)  # |x - y|² = |x|² + |y|² - 2 x·y loses digits where the norms are large
     real, fake = real.double() - centre, fake.double() - centre
-    precision = _inside(fake, real, _radii(real, neighbours, block), block)
-    return precision, _inside(real, fake, _radii(fake, neighbours, block), block)
+    precision = _inside(fake, real, _radii(real, block), block)
+    return precision, _inside(real, fake, _radii(fake, block), block)
 
 
-def _radii(points: Tensor, neighbours: int, block: int) -> Tensor:
-    """The squared distance (m) from each point to its neighbour number `neighbours`, not counting itself."""
+def _radii(points: Tensor, block: int) -> Tensor:
+    """The squared distance (m) from each point to its third-nearest neighbour, not counting itself."""
     radii = []
     for start in range(0, len(points), block):
         squares = _squared_distances(points[start : start + block], points)
         squares.diagonal(start).fill_(torch.inf)
-        radii.append(squares.kthvalue(neighbours, dim=1).values)
+        radii.append(squares.kthvalue(NEIGHBOURS, dim=1).values)
     return torch.cat(radii)
 
 
@@ -64,7 +54,6 @@ class PrecisionRecall(Metric):
     statistics = FeatureRows
     fewest = NEIGHBOURS + 1
 
-    def compute(self, real: FeatureRows, fake: FeatureRows, options: Options) -> MetricValue:
-        rows = real.features.to(options.device), fake.features.to(options.device)
-        precision, recall = precision_recall(*rows)
+    def compute(self, real: FeatureRows, fake: FeatureRows, seed: int, device: torch.device) -> MetricValue:
+        precision, recall = precision_recall(real.features.to(device), fake.features.to(device))
         return MetricValue({"precision": precision, "recall": recall}, "higher", {"neighbours": NEIGHBOURS})

@@ -1,27 +1,93 @@
-"""Statistics of a set of images from one pass over it; those of real images are cached on disk."""
+"""Sets of images, real or generated, and statistics of them from one pass; those of real images are cached on disk."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from attnorm.data.dataset import ImageDataset
+from attnorm.data.progress import track
 from attnorm.errors import UserError
 from attnorm.files import written_aside
 from attnorm.metrics.base import Batch, Statistics
-from attnorm.metrics.distributed import anywhere, rank_and_count
-from attnorm.metrics.features import SHORT_DIGEST, FeatureExtractor, Progress
-from attnorm.metrics.images import ImageSet
+from attnorm.metrics.distributed import add_up, rank_and_count
+from attnorm.metrics.features import FeatureExtractor
 
-REAL, GENERATED = "real images", "generated images"
 UPDATE_SIZE = 256  # images per update of the statistics: updating a covariance with a few costs more than it should
-CACHE_VERSION = 2  # raise it when features or statistics of the same images change
+DRAW_BLOCK = 32  # always drawn whole, so that an image does not depend on how many are drawn
+CACHE_VERSION = 3  # raise it when features or statistics of the same images change
+
+Draw = Callable[[list[int], int], np.ndarray]  # (labels, seed) -> images (b, h, w, 3) uint8
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """labels: (n) int64. read: (start, stop) -> images start to stop - 1, (stop - start, 3, h, w) uint8."""
+
+    labels: np.ndarray
+    read: Callable[[int, int], Tensor]
+
+    @property
+    def count(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def checksum(self) -> str:
+        """SHA-256 of the images."""
+        digest = hashlib.sha256(str(self.read(0, 1).shape).encode())
+        for start in range(0, self.count, UPDATE_SIZE):
+            digest.update(self.read(start, min(start + UPDATE_SIZE, self.count)).contiguous().numpy().data)
+        return digest.hexdigest()
+
+
+def real_images(dataset: ImageDataset, count: int | None = None, seed: int = 0, label: int | None = None) -> ImageSet:
+    """Images of a data set, or of one class of it, in their order: a random subset, or all if there are no more."""
+    order = np.arange(len(dataset)) if label is None else np.flatnonzero(dataset.labels == label)
+    if count is not None and count < len(order):
+        order = np.sort(np.random.default_rng(seed).choice(len(order), count, replace=False))
+
+    def read(start: int, stop: int) -> Tensor:
+        return torch.from_numpy(dataset.batch(order[start:stop])[0]).permute(0, 3, 1, 2)
+
+    return ImageSet(dataset.labels[order], read)
+
+
+def drawn_images(draw: Draw, classes: np.ndarray, count: int, seed: int) -> ImageSet:
+    """Images from a generator. One depends on the seed and its position alone: not on how many are drawn, nor where.
+
+    Labels come in rounds of `classes`, each round in a random order of its own, so that any stretch has its share of
+    every class. For equal frequencies a round is `arange` of the number of classes; else, the labels of real images.
+    """
+    blocks = -(-count // DRAW_BLOCK)
+    rounds = -(-blocks * DRAW_BLOCK // len(classes))
+    orders = [np.random.default_rng([seed, number]).permutation(classes) for number in range(rounds)]
+    labels = np.concatenate(orders).astype(np.int64)
+
+    def read(start: int, stop: int) -> Tensor:
+        first, parts = start // DRAW_BLOCK, []
+        for block in range(first, -(-stop // DRAW_BLOCK)):
+            block_labels = labels[block * DRAW_BLOCK : (block + 1) * DRAW_BLOCK].tolist()
+            parts.append(draw(block_labels, seed_of(seed, block)))
+        images = np.concatenate(parts)[start - first * DRAW_BLOCK : stop - first * DRAW_BLOCK]
+        return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+    return ImageSet(labels[:count], read)
+
+
+def seed_of(seed: int, number: int) -> int:
+    """The seed of a block or class."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def stream(
@@ -31,7 +97,7 @@ def stream(
     what: str,
     *,
     probabilities: bool = False,
-    progress: Progress | None = None,
+    show_progress: bool = False,
 ) -> None:
     """Updates the statistics with the features of all images; each image goes through the network once.
 
@@ -44,25 +110,23 @@ def stream(
     """
     statistics, size = list(statistics), extractor.batch_size
     rank, processes = rank_and_count()
-    batches = -(-images.count // size)
-    is_shared = 1 < processes <= batches
+    num_batches = -(-images.count // size)
+    is_shared = 1 < processes <= num_batches
     if not is_shared:
         rank, processes = 0, 1
-    start, stop = (min(batches * (rank + i) // processes * size, images.count) for i in (0, 1))
+    start, stop = (min(num_batches * (rank + i) // processes * size, images.count) for i in (0, 1))
     step = size * max(1, UPDATE_SIZE // size)
-    for first in range(start, stop, step):
+    steps = range(start, stop, step)
+    for first in track(steps, what, len(steps), show=show_progress):
         last = min(first + step, stop)
-        extracted = []
-        for done, batch in enumerate(images.read(first, last).split(size), 1):
-            extracted.append(extractor.extract(batch, probabilities=probabilities))
-            if progress is not None:
-                progress(what, min(first + done * size, last) - start, stop - start)
-        features = torch.cat([one.features for one in extracted])
+        batches = images.read(first, last).split(size)
+        rows, classes = zip(*(extractor.extract(batch, probabilities=probabilities) for batch in batches), strict=True)
+        features = torch.cat(rows)
         if not bool(features.isfinite().all()):
             raise UserError(f"{extractor.name} gave features of {what} that are not finite: choose another extractor")
-        classes = torch.cat([one.probabilities for one in extracted]) if probabilities else None  # type: ignore[misc]
+        batch = Batch(features, torch.cat(classes) if probabilities else None, torch.arange(first, last), images.count)
         for each in statistics:
-            each.update(Batch(features, classes, torch.arange(first, last), images.count))
+            each.update(batch)
     if is_shared:
         for each in statistics:
             each.synchronize()
@@ -73,66 +137,43 @@ def real_statistics(
     extractor: FeatureExtractor,
     real: ImageSet,
     cache: Path | None,
-    progress: Progress | None = None,
+    show_progress: bool = False,
 ) -> dict[type[Statistics], Any]:
-    """Statistics of each kind of real images, from the folder `cache` where they are there, else from the images.
-
-    Raises:
-        UserError: see `stream`. A folder that cannot be written is reported on stderr: nothing is lost by it.
-    """
-    kinds = sorted(kinds, key=lambda kind: kind.__name__)
-    found = {kind: None if cache is None else _read(cache, cache_key(kind, extractor, real), kind) for kind in kinds}
+    """Statistics of each kind of real images, from the folder `cache` where they are there, else from the images."""
+    found = {kind: kind() for kind in sorted(kinds, key=lambda kind: kind.__name__)}
+    paths = {} if cache is None else {kind: _cache_file(cache, kind, extractor, real) for kind in found}
+    loaded = [kind in paths and _load(statistics, paths[kind]) for kind, statistics in found.items()]
     # All processes must do the same, also if only some of them can read the folder.
-    missing = [kind for kind in kinds if anywhere(found[kind] is None)]
+    everywhere = add_up(torch.tensor(loaded, dtype=torch.int64)) == rank_and_count()[1]
+    missing = {kind: kind() for kind, is_there in zip(found, everywhere, strict=True) if not is_there}
     if missing:
-        made = {kind: kind() for kind in missing}
-        stream(made.values(), extractor, real, REAL, progress=progress)
-        for kind, statistics in made.items():
-            found[kind] = statistics
-            if cache is not None and rank_and_count()[0] == 0:
-                _write(cache, cache_key(kind, extractor, real), statistics)
-    return dict(found)
+        stream(missing.values(), extractor, real, "real images", show_progress=show_progress)
+    if cache is not None and rank_and_count()[0] == 0:
+        for kind, statistics in missing.items():
+            _save(statistics, paths[kind])
+    return found | missing
 
 
-def cache_key(kind: type[Statistics], extractor: FeatureExtractor, real: ImageSet) -> str:
-    """Everything that the statistics of real images depend on, as text."""
-    parts = {
-        "version": CACHE_VERSION,
-        "statistics": kind.__name__,
-        "extractor": extractor.name,
-        "weights": extractor.fingerprint,
-        "resizer": extractor.resizer,
-        "images": real.identity,
-    }
-    return json.dumps(parts, sort_keys=True)
+def _cache_file(cache: Path, kind: type[Statistics], extractor: FeatureExtractor, real: ImageSet) -> Path:
+    """Its name depends on everything that the statistics depend on."""
+    facts = (CACHE_VERSION, extractor.name, extractor.fingerprint, extractor.resizer, real.checksum)
+    return cache / f"{kind.__name__}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:32]}.safetensors"
 
 
-def _path(cache: Path, key: str, kind: type[Statistics]) -> Path:
-    return cache / f"{kind.__name__}-{hashlib.sha256(key.encode()).hexdigest()[:SHORT_DIGEST]}.npz"
-
-
-def _read(cache: Path, key: str, kind: type[Statistics]) -> Statistics | None:
-    """The statistics cached under `key`; None if there are none, or none that can be read."""
-    path = _path(cache, key, kind)
+def _load(statistics: Statistics, path: Path) -> bool:
+    """Whether the statistics could be read; a damaged file is written again."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-        return kind.from_arrays(arrays) if str(arrays.pop("key")) == key else None
-    except FileNotFoundError:
-        return None
-    except Exception as error:  # a damaged archive can fail in any way
-        print(f"{path} is damaged ({type(error).__name__}) and is computed again", file=sys.stderr)
-        return None
+        tensors = load_file(path)
+    except (OSError, SafetensorError):
+        return False
+    for name, value in tensors.items():
+        setattr(statistics, name, value if value.dim() else value.item())
+    return True
 
 
-def _write(cache: Path, key: str, statistics: Statistics) -> None:
-    path = _path(cache, key, type(statistics))
+def _save(statistics: Statistics, path: Path) -> None:
     try:
-        with written_aside(path) as partial, partial.open("wb") as file:
-            np.savez(file, **{"key": np.array(key)} | statistics.arrays())  # type: ignore[arg-type]
-    except OSError as error:
-        print(
-            f"cannot cache reference statistics at {path} ({error.strerror}): free some space, or set ATTNORM_CACHE to"
-            " another folder; they will be computed again next time",
-            file=sys.stderr,
-        )
+        with written_aside(path) as partial:
+            save_file({name: torch.as_tensor(value).contiguous() for name, value in vars(statistics).items()}, partial)
+    except (OSError, SafetensorError) as error:
+        print(f"the statistics of the real images are not cached: cannot write {path} ({error})", file=sys.stderr)

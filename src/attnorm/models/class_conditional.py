@@ -12,12 +12,11 @@ from torch.nn import functional
 from typing_extensions import Self
 
 from attnorm.config import Frozen
-from attnorm.layers import SelfAttention2d
+from attnorm.layers import AttentiveNorm2d, SelfAttention2d
 from attnorm.layers.autocast import without_autocast
 from attnorm.layers.checks import require_classes, require_labels
 from attnorm.layers.residual import DiscriminatorBlock, GeneratorBlock
 from attnorm.layers.weights import make_conv, make_embedding, make_linear
-from attnorm.models.attentive_norm import AttentiveNormConfig
 from attnorm.models.pretrained import PretrainedNetwork
 
 FIRST_MAP = 4  # the generator's first maps are 4 x 4
@@ -26,7 +25,7 @@ Width = Annotated[int, Field(ge=1, le=1 << 14)]
 
 
 class Architecture(NamedTuple):
-    """Channels per block at one picture size, and where the label and the long-range layer go."""
+    """Channels per block at one image size, and where the label and the long-range layer go."""
 
     generator: tuple[int, ...]  # of the first maps, then after each block; every block doubles the size
     discriminator: tuple[int, ...]  # after each block
@@ -46,6 +45,22 @@ ARCHITECTURES = {
 }
 
 
+class AttentiveNormConfig(Frozen):
+    """The fields of `AttentiveNorm2d` that every network with the layer has."""
+
+    num_entities: int = Field(16, ge=1, le=4096)
+    temperature: float = Field(0.1, gt=0)
+    self_sampling: bool = True
+    statistics: Literal["instance", "batch"] = "instance"
+    variance: Literal["weighted", "algorithm1"] = "weighted"
+    affine: Literal["entity", "shared", "none"] = "entity"
+    entity_std: float | None = Field(None, gt=0)
+
+    def attentive_norm(self, channels: int, spectral_norm: bool) -> AttentiveNorm2d:
+        fields = {name: getattr(self, name) for name in AttentiveNormConfig.model_fields}
+        return AttentiveNorm2d(channels, spectral_norm=spectral_norm, **fields)
+
+
 class LongRangeConfig(AttentiveNormConfig):
     """The layer that models long-range dependence, and its place; the other fields are attentive normalization's."""
 
@@ -54,10 +69,12 @@ class LongRangeConfig(AttentiveNormConfig):
 
 
 class GeneratorConfig(Frozen):
-    """A generator: `channels` are those of the 4 x 4 maps and after each block, which doubles the size.
+    """A generator.
 
-    keep_batch_norm: attentive normalization stands behind the conditional batch norm of its block, so that the label
-    enters there too; False is the paper's, in place of it.
+    Args:
+        channels: of the 4 x 4 maps, then after each block, which doubles the size.
+        keep_batch_norm: attentive normalization follows the conditional batch norm of its block, so that the label
+            enters there too; False, the paper's, replaces that batch norm.
     """
 
     image_size: int = 32
@@ -74,7 +91,7 @@ class GeneratorConfig(Frozen):
         made = FIRST_MAP * 2 ** (len(self.channels) - 1)
         if self.image_size != made:
             raise ValueError(
-                f"a generator with {len(self.channels)} channel numbers makes {made} x {made} images, "
+                f"a generator with {len(self.channels)} numbers of channels makes {made} x {made} images, "
                 f"not image_size {self.image_size}"
             )
         _check_place("generator", self.long_range, [FIRST_MAP << block for block in range(1, len(self.channels))])
@@ -84,11 +101,13 @@ class GeneratorConfig(Frozen):
 
 
 class DiscriminatorConfig(Frozen):
-    """A discriminator: `channels` are those after each block, of which the first `downsamples` halve the size.
+    """A discriminator.
 
-    `conditioning` says how the label enters: "concat", the paper's, joins an embedding of `embedding_dim` channels to
-    the maps after `concat_after` blocks; "projection" adds its inner product with the pooled features; with
-    "auxiliary", AC-GAN's, it does not enter, and the network predicts it.
+    Args:
+        channels: after each block; the first `downsamples` blocks halve the size.
+        conditioning: how the label enters. "concat", the paper's, joins an embedding of `embedding_dim` channels to the
+            maps after `concat_after` blocks; "projection" adds its inner product with the pooled features; with
+            "auxiliary", AC-GAN's, it does not enter, and the network predicts it.
     """
 
     image_size: int = Field(32, ge=1, le=1 << 12)
@@ -105,14 +124,10 @@ class DiscriminatorConfig(Frozen):
     def _check(self) -> Self:
         blocks = len(self.channels)
         if self.downsamples > blocks or self.image_size % 2**self.downsamples:
-            raise ValueError(
-                f"{blocks} blocks cannot halve image_size {self.image_size} {self.downsamples} times: "
-                "change discriminator.downsamples or the size"
-            )
+            fields = f"image_size {self.image_size} and {blocks} blocks"
+            raise ValueError(f"discriminator.downsamples {self.downsamples} does not fit {fields}: change one of them")
         if self.conditioning == "concat" and self.concat_after >= blocks:
-            raise ValueError(
-                f"discriminator.concat_after must be below the number of blocks, {blocks}: the label joins between two"
-            )
+            raise ValueError(f"discriminator.concat_after must be below the number of blocks, {blocks}")
         # A block halves the maps after its norm.
         sides = [self.image_size >> min(block, self.downsamples) for block in range(blocks)]
         _check_place("discriminator", self.long_range, sides)
@@ -120,7 +135,7 @@ class DiscriminatorConfig(Frozen):
 
 
 class Generator(PretrainedNetwork, pipeline_tag="unconditional-image-generation"):
-    """Noise and labels in, pictures in [-1, 1] out.
+    """Noise and labels in, images in [-1, 1] out.
 
     Shapes:
         z (b, latent_dim), standard normal; labels (b,) integers or (b, num_classes) mixtures
@@ -133,20 +148,14 @@ class Generator(PretrainedNetwork, pipeline_tag="unconditional-image-generation"
         super().__init__()
         self.config = config
         sn, channels, spot = config.spectral_norm, config.channels, config.long_range
+        classes, keep = config.num_classes, config.keep_batch_norm
         self.stem = make_linear(config.latent_dim, FIRST_MAP**2 * channels[0], spectral_norm=sn)
         self.blocks, self.attention = nn.ModuleList(), nn.ModuleDict()
         for index, (before, after) in enumerate(itertools.pairwise(channels)):
             here = index == spot.block
             norm = spot.attentive_norm(after, sn) if here and spot.kind == "attentive_norm" else None
             self.blocks.append(
-                GeneratorBlock(
-                    before,
-                    after,
-                    config.num_classes,
-                    spectral_norm=sn,
-                    norm=norm,
-                    keep_batch_norm=config.keep_batch_norm,
-                )
+                GeneratorBlock(before, after, classes, spectral_norm=sn, norm=norm, keep_batch_norm=keep)
             )
             if here and spot.kind == "self_attention":
                 self.attention[str(index)] = SelfAttention2d(after, spectral_norm=sn)
@@ -157,7 +166,6 @@ class Generator(PretrainedNetwork, pipeline_tag="unconditional-image-generation"
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
         if z.ndim != 2 or z.shape[1] != self.config.latent_dim:
             raise ValueError(f"z must be (b, {self.config.latent_dim}), got {tuple(z.shape)}")
-        require_labels(labels, z.shape[0], self.config.num_classes, mixtures=True)
         require_classes(labels, self.config.num_classes)
         h = self.stem(z).unflatten(1, (-1, FIRST_MAP, FIRST_MAP))
         for index, block in enumerate(self.blocks):
@@ -167,21 +175,19 @@ class Generator(PretrainedNetwork, pipeline_tag="unconditional-image-generation"
         return torch.tanh(self.to_picture(functional.relu(self.norm(h))).float())
 
 
-class Judgement(NamedTuple):
-    """What a discriminator says: score (b,), high for real, and class logits (b, num_classes) if it is to tell them."""
-
-    score: Tensor
-    class_logits: Tensor | None
+class DiscriminatorOutput(NamedTuple):
+    score: Tensor  # (b,), high for real images
+    class_logits: Tensor | None  # (b, num_classes), with an auxiliary classifier
 
 
 class Discriminator(PretrainedNetwork):
-    """Images and labels in, a score of each out.
+    """Images and labels in, one score per image out.
 
-    The networks of the AN supplementary for every system: wide blocks, the label concatenated. SN-GAN's paper has six
+    All systems have the network of the AN supplementary: wide blocks, the label concatenated. SN-GAN's paper has six
     narrow blocks and a projection, SA-GAN's six wide ones.
 
     Shapes:
-        x (b, 3, size, size) in [-1, 1]; labels (b,) integers -> Judgement in float32.
+        x (b, 3, size, size) in [-1, 1]; labels (b,) integers -> `DiscriminatorOutput` in float32.
     """
 
     config_class: ClassVar[type[Frozen]] = DiscriminatorConfig
@@ -193,16 +199,12 @@ class Discriminator(PretrainedNetwork):
         self.blocks, self.attention = nn.ModuleList(), nn.ModuleDict()
         before, concat = 3, config.conditioning == "concat"
         for index, after in enumerate(config.channels):
-            here = index == spot.block
-            block = DiscriminatorBlock(
-                before + (config.embedding_dim if concat and index == config.concat_after else 0),
-                after,
-                downsample=index < config.downsamples,
-                spectral_norm=sn,
-                first=index == 0,
-                norm=spot.attentive_norm(after, sn) if here and spot.kind == "attentive_norm" else None,
+            here, first, halves = index == spot.block, index == 0, index < config.downsamples
+            before += config.embedding_dim if concat and index == config.concat_after else 0
+            norm = spot.attentive_norm(after, sn) if here and spot.kind == "attentive_norm" else None
+            self.blocks.append(
+                DiscriminatorBlock(before, after, downsample=halves, spectral_norm=sn, first=first, norm=norm)
             )
-            self.blocks.append(block)
             if here and spot.kind == "self_attention":
                 self.attention[str(index)] = SelfAttention2d(after, spectral_norm=sn)
             before = after
@@ -213,7 +215,7 @@ class Discriminator(PretrainedNetwork):
             width = config.embedding_dim if concat else before
             self.embedding = make_embedding(config.num_classes, width, spectral_norm=sn)
 
-    def forward(self, x: Tensor, labels: Tensor) -> Judgement:
+    def forward(self, x: Tensor, labels: Tensor) -> DiscriminatorOutput:
         size, conditioning = self.config.image_size, self.config.conditioning
         if x.shape[1:] != (3, size, size):
             raise ValueError(f"x must be (b, 3, {size}, {size}), got {tuple(x.shape)}")
@@ -232,11 +234,11 @@ class Discriminator(PretrainedNetwork):
             score = self.score(features).squeeze(1)
             if conditioning == "projection":
                 score = score + (self.embedding(labels) * features).sum(1)
-            return Judgement(score, self.classify(features) if conditioning == "auxiliary" else None)
+            return DiscriminatorOutput(score, self.classify(features) if conditioning == "auxiliary" else None)
 
 
 def _check_place(network: str, spot: LongRangeConfig, sides: list[int]) -> None:
-    """Whether the layer's block is there, and its maps, `sides[block]` pixels a side, have room for its entities."""
+    """Checks that the layer's block exists and that its maps, sides[block] pixels a side, have enough pixels."""
     if spot.kind == "none":
         return
     if spot.block >= len(sides):

@@ -13,14 +13,14 @@ from typing_extensions import Self
 from attnorm.config import Frozen
 from attnorm.layers import ContextualAttention2d
 from attnorm.layers.weights import make_conv, make_linear
-from attnorm.models.attentive_norm import AttentiveNormConfig
+from attnorm.models.class_conditional import AttentiveNormConfig
 from attnorm.models.pretrained import PretrainedNetwork
 
-SMALLEST_PICTURE, LARGEST_PICTURE, LARGEST_WIDTH = 16, 1 << 12, 1 << 10
+SMALLEST_IMAGE, LARGEST_IMAGE, LARGEST_WIDTH = 16, 1 << 12, 1 << 10
 
 
 class Conv(NamedTuple):
-    """Conv(k, c, s, d) of the supplementary, with the channels of a network of its width; ELU follows."""
+    """Conv(k, c, s, d) of the supplementary, followed by ELU; channels of the paper's width."""
 
     kernel: int
     channels: int
@@ -39,7 +39,7 @@ DENSE: Table = (Conv(3, 128), Conv(3, 128))  # conv11 and conv12 of the authors'
 DECODER_1: Table = (UP, Conv(3, 64), Conv(3, 64), UP, Conv(3, 32), Conv(3, 16))  # then Conv(3, 3) and the clip
 DECODER_2: Table = (Conv(3, 128), Conv(3, 128), *DECODER_1)
 AFTER_NORM: Table = (Conv(3, 128), Conv(3, 128))
-ENCODER_STRIDE = 4
+ENCODER_STRIDE, DEEP = 4, 128  # of the encoder: its stride and last channels
 
 # "The used discriminators are the same as those in [CA]": 5x5 convolutions of stride 2 with a leaky ReLU of 0.2, then
 # one linear layer; channels at width 64.
@@ -47,16 +47,16 @@ CRITIC_WIDTH = 64
 WHOLE_CRITIC = (64, 128, 256, 256)
 LOCAL_CRITIC = (64, 128, 256, 512)
 
-PICTURE, ONES, MASK = 3, 1, 1
+INPUT = 3 + 1 + 1  # channels: image, ones, mask
 # Plain Glorot weights, the default of the sources' TensorFlow. A gain of sqrt(2) makes the untrained network's output
 # so large that the clip to [-1, 1] cuts most of it, and its gradient with it.
 GAIN = 1.0
 
 
 class BranchConfig(AttentiveNormConfig):
-    """What the attentive branch of the second stage has in its place: `kind` "none" is the plain network.
+    """The long-range layer of the second stage; the other fields are attentive normalization's.
 
-    The other fields are attentive normalization's. No affine: the authors say that their inpainting runs had none.
+    No affine by default: the authors say that their inpainting runs had none.
     """
 
     kind: Literal["attentive_norm", "contextual_attention", "none"] = "attentive_norm"
@@ -75,7 +75,7 @@ class InpaintingGeneratorConfig(Frozen):
             authors' code has the two in the coarse stage; in the refined one the decoder begins with two.
     """
 
-    image_size: int = Field(256, ge=SMALLEST_PICTURE, le=LARGEST_PICTURE)
+    image_size: int = Field(256, ge=SMALLEST_IMAGE, le=LARGEST_IMAGE)
     width: int = Field(PAPER_WIDTH, ge=2, le=LARGEST_WIDTH, multiple_of=2)
     branch: BranchConfig = BranchConfig()
     dense_bottleneck: bool = False
@@ -91,15 +91,15 @@ class InpaintingGeneratorConfig(Frozen):
 
     @property
     def stride(self) -> int:
-        """Height and width of the pictures must be multiples of this."""
+        """Height and width of the images must be multiples of this."""
         return ENCODER_STRIDE * (2 if self.branch.kind == "contextual_attention" else 1)
 
 
 class InpaintingCriticConfig(Frozen):
-    """Two critics: of the whole picture, and of a square of `local_size` pixels around the hole."""
+    """Two critics: of the whole image, and of a square of `local_size` pixels around the mask."""
 
-    image_size: int = Field(256, ge=SMALLEST_PICTURE, le=LARGEST_PICTURE)
-    local_size: int = Field(128, ge=SMALLEST_PICTURE // 2)
+    image_size: int = Field(256, ge=SMALLEST_IMAGE, le=LARGEST_IMAGE)
+    local_size: int = Field(128, ge=SMALLEST_IMAGE // 2)
     width: int = Field(CRITIC_WIDTH, ge=1, le=LARGEST_WIDTH)
 
     @model_validator(mode="after")
@@ -110,9 +110,9 @@ class InpaintingCriticConfig(Frozen):
 
 
 class Inpainted(NamedTuple):
-    """What both stages say, each (b, 3, h, w) float32: in [-1, 1], and before it was clipped to that.
+    """The images of both stages (b, 3, h, w) float32, clipped to [-1, 1] and before the clip.
 
-    The clip has no gradient where it cuts, so training must watch how much it does: hence the unclipped ones.
+    The clip has no gradient where it cuts: training logs how much it does.
     """
 
     coarse: Tensor
@@ -122,13 +122,13 @@ class Inpainted(NamedTuple):
 
 
 class InpaintingGenerator(PretrainedNetwork, pipeline_tag="image-to-image"):
-    """Pictures with holes in, pictures out (supplementary, Fig. 3).
+    """Images and masks in, completed images out (supplementary, Fig. 3).
 
     Decided where the sources are silent or differ:
-    - X is the picture with 0, mid-grey, in the hole, a channel of ones and the mask, as in the authors' code and CA's.
-      The ones tell the zeros beyond the edge from grey pixels.
-    - The second stage reads concat(coarse, X), as the supplementary prints. (The code instead pastes the coarse hole
-      into X; that is a function of what is read here.)
+    - X is the image with 0, mid-grey, inside the mask, a channel of ones and the mask, as in the authors' code and
+      CA's. The ones distinguish grey pixels from the zeros of the padding.
+    - The second stage reads concat(coarse, X), as the supplementary prints. (The code instead pastes the coarse
+      completion into X; that is a function of what is read here.)
     - Its two branches have encoders of their own, as in the code; the supplementary's formulas leave that open.
     - The attentive branch is Conv, AN, Conv, ELU, Conv, ELU, as the supplementary prints; the code has an ELU after AN.
       With contextual attention it is Conv, ReLU, attention, Conv, ELU, Conv, ELU, as in CA's code.
@@ -136,8 +136,8 @@ class InpaintingGenerator(PretrainedNetwork, pipeline_tag="image-to-image"):
       and the convolutional branch, and two more behind the dilations (`dense_bottleneck`).
 
     Shapes:
-        picture (b, 3, h, w) in [-1, 1], whose content in the hole is not used; mask (b, 1, h, w), or (1, 1, h, w) for
-        all, non-zero where pixels are missing; h and w multiples of `config.stride` -> `Inpainted`.
+        images (b, 3, h, w) in [-1, 1], whose content inside the mask is not used; mask (b, 1, h, w), or (1, 1, h, w)
+        for all, non-zero where pixels are missing; h and w multiples of `config.stride` -> `Inpainted`.
     """
 
     config_class: ClassVar[type[Frozen]] = InpaintingGeneratorConfig
@@ -145,64 +145,63 @@ class InpaintingGenerator(PretrainedNetwork, pipeline_tag="image-to-image"):
     def __init__(self, config: InpaintingGeneratorConfig) -> None:
         super().__init__()
         self.config = config
-        width, given = config.width, PICTURE + ONES + MASK
-        deep = _scaled(ENCODER[-1], width)
+        width, deep = config.width, config.width * DEEP // PAPER_WIDTH
         bottleneck = (*BOTTLENECK, *DENSE) if config.dense_bottleneck else BOTTLENECK
-        self.coarse = _stack((*ENCODER, *bottleneck, *DECODER_1), given, width, to_picture=True)
-        self.convolutional = _stack((*ENCODER, *bottleneck), PICTURE + given, width)
-        self.attentive = AttentiveBranch(config.branch, PICTURE + given, width)
-        self.refine = _stack(DECODER_2, 2 * deep, width, to_picture=True)
+        self.coarse = _stack((*ENCODER, *bottleneck, *DECODER_1), INPUT, width, to_image=True)
+        self.convolutional = _stack((*ENCODER, *bottleneck), 3 + INPUT, width)
+        self.attentive = AttentiveBranch(config.branch, 3 + INPUT, width)
+        self.refine = _stack(DECODER_2, 2 * deep, width, to_image=True)
 
-    def forward(self, picture: Tensor, mask: Tensor) -> Inpainted:
-        self._check(picture, mask)
-        hole = (mask != 0).expand(picture.shape[0], -1, -1, -1)  # len() would fix the batch of an export
-        known = picture.masked_fill(hole, 0)
-        given = torch.cat([known, torch.ones_like(known[:, :1]), hole.to(known.dtype)], dim=1)
-        coarse_unclipped = _in_full(self.coarse(given))
+    def forward(self, images: Tensor, mask: Tensor) -> Inpainted:
+        self._check(images, mask)
+        mask = (mask != 0).expand(images.shape[0], -1, -1, -1)  # len() would fix the batch of an export
+        known = images.masked_fill(mask, 0)
+        x = torch.cat([known, torch.ones_like(known[:, :1]), mask.to(known.dtype)], dim=1)
+        coarse_unclipped = _in_full(self.coarse(x))
         coarse = coarse_unclipped.clamp(-1, 1)
-        given = torch.cat([coarse.to(given.dtype), given], dim=1)
-        branches = [self.attentive(given, hole), self.convolutional(given)]
+        x = torch.cat([coarse.to(x.dtype), x], dim=1)
+        branches = [self.attentive(x, mask), self.convolutional(x)]
         refined_unclipped = _in_full(self.refine(torch.cat(branches, dim=1)))
         return Inpainted(coarse, refined_unclipped.clamp(-1, 1), coarse_unclipped, refined_unclipped)
 
-    def _check(self, picture: Tensor, mask: Tensor) -> None:
+    def _check(self, images: Tensor, mask: Tensor) -> None:
         stride = self.config.stride
-        if picture.ndim != 4 or picture.shape[1] != 3 or picture.shape[2] % stride or picture.shape[3] % stride:
-            raise ValueError(f"picture must be (b, 3, h, w) with h and w multiples of {stride}, got {picture.shape}")
-        if mask.ndim != 4 or mask.shape[0] not in (1, picture.shape[0]) or mask.shape[1:] != (1, *picture.shape[2:]):
-            raise ValueError(f"mask must be (b or 1, 1, h, w) to fit a picture {picture.shape}, got {mask.shape}")
+        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % stride or images.shape[3] % stride:
+            raise ValueError(f"images must be (b, 3, h, w) with h and w multiples of {stride}, got {images.shape}")
+        if mask.ndim != 4 or mask.shape[0] not in (1, images.shape[0]) or mask.shape[1:] != (1, *images.shape[2:]):
+            raise ValueError(f"mask must be (b or 1, 1, h, w) to fit images {images.shape}, got {mask.shape}")
 
 
 class AttentiveBranch(nn.Module):
-    """Encoder, Conv, the long-range layer, and two convolutions; x (b, c, h, w), hole (b, 1, h, w) bool."""
+    """Encoder, Conv, the long-range layer, and two convolutions; x (b, c, h, w), mask (b, 1, h, w) bool."""
 
     def __init__(self, config: BranchConfig, in_channels: int, width: int) -> None:
         super().__init__()
-        deep = _scaled(ENCODER[-1], width)
+        deep = width * DEEP // PAPER_WIDTH
         self.encoder = _stack(ENCODER, in_channels, width)
         self.conv = make_conv(deep, deep, 3, gain=GAIN)
         self.norm = config.attentive_norm(deep, spectral_norm=False) if config.kind == "attentive_norm" else None
         self.attention = ContextualAttention2d() if config.kind == "contextual_attention" else None
         self.after = _stack(AFTER_NORM, deep, width)
 
-    def forward(self, x: Tensor, hole: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         h = self.conv(self.encoder(x))
         if self.norm is not None:
             h = self.norm(h)
         if self.attention is not None:
-            # A feature belongs to the hole if any of the pixels that it stands for does.
-            h = self.attention(functional.relu(h), functional.max_pool2d(hole.float(), ENCODER_STRIDE))
+            # A position is masked if any of its pixels is.
+            h = self.attention(functional.relu(h), functional.max_pool2d(mask.float(), ENCODER_STRIDE))
         return self.after(h)
 
 
 class InpaintingCritic(PretrainedNetwork):
     """Scores complete images, higher for real ones: one score of the whole, one of a square around the mask.
 
-    Wasserstein critics (eq. 10): no bounds on the scores, and no batch norm, because the gradient penalty is one for
-    each picture on its own. Four convolutions, as CA's; the authors' code has six and self-attention.
+    Wasserstein critics (eq. 10): unbounded scores, and no batch norm, because the gradient penalty is per image. Four
+    convolutions, as CA's; the authors' code has six and self-attention.
 
     Shapes:
-        picture (b, 3, s, s) in [-1, 1]; mask (b, 1, s, s), non-zero where pixels were missing -> two of (b,) float32.
+        images (b, 3, s, s) in [-1, 1]; mask (b, 1, s, s), non-zero where pixels were missing -> two of (b,) float32.
     """
 
     config_class: ClassVar[type[Frozen]] = InpaintingCriticConfig
@@ -213,22 +212,20 @@ class InpaintingCritic(PretrainedNetwork):
         self.whole = _critic(WHOLE_CRITIC, config.width, config.image_size)
         self.local = _critic(LOCAL_CRITIC, config.width, config.local_size)
 
-    def forward(self, picture: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         size = self.config.image_size
-        if picture.shape[1:] != (3, size, size) or mask.shape != (len(picture), 1, size, size):
-            raise ValueError(
-                f"picture must be (b, 3, {size}, {size}) and mask (b, 1, {size}, {size}), "
-                f"got {tuple(picture.shape)} and {tuple(mask.shape)}"
-            )
-        around = crop(picture, local_corners(mask, self.config.local_size), self.config.local_size)
-        return _in_full(self.whole(picture).squeeze(1)), _in_full(self.local(around).squeeze(1))
+        if images.shape[1:] != (3, size, size) or mask.shape != (len(images), 1, size, size):
+            shapes = f"{tuple(images.shape)} and {tuple(mask.shape)}"
+            raise ValueError(f"images and mask must be (b, 3, {size}, {size}) and (b, 1, {size}, {size}), got {shapes}")
+        around = crop(images, local_corners(mask, self.config.local_size), self.config.local_size)
+        return _in_full(self.whole(images).squeeze(1)), _in_full(self.local(around).squeeze(1))
 
 
 class ConstantSlopes(nn.LeakyReLU):
-    """A leaky ReLU whose second derivative is nothing instead of zeros.
+    """A leaky ReLU without a second derivative, instead of one that is zero.
 
-    The gradient penalty differentiates the critics' gradient again. PyTorch's own would send those zeros back through
-    all convolutions, a third of the penalty's cost.
+    The gradient penalty differentiates the critics' gradient again. PyTorch's layer would send zeros back through all
+    convolutions, a third of the penalty's cost.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -236,13 +233,13 @@ class ConstantSlopes(nn.LeakyReLU):
 
 
 def local_corners(mask: Tensor, size: int) -> Tensor:
-    """The top left corners (b, 2) of squares of side `size` centred on the holes, as far as the picture lets them.
+    """The top left corners (b, 2) of squares of side `size`, inside the image and centred on the box around the mask.
 
-    Of a hole in pieces it is the centre of the box around them; without a hole, of the picture.
+    An empty mask has its centre in the middle of the image.
     """
     corners = []
     for axis in (3, 2):
-        touched = (mask != 0).any(axis).flatten(1)  # rows, then columns, that the hole touches
+        touched = (mask != 0).any(axis).flatten(1)  # rows, then columns, with masked pixels
         length = touched.shape[1]
         position = torch.arange(length, device=mask.device)
         first = torch.where(touched, position, length).amin(1)
@@ -265,34 +262,25 @@ def _in_full(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _scaled(conv: Conv | int, width: int) -> int:
-    """The channels of a convolution of the table in a network of another width."""
-    if not isinstance(conv, Conv):
-        raise TypeError("an upsampling step has no channels of its own")
-    return conv.channels * width // PAPER_WIDTH
-
-
-def _stack(table: Table, in_channels: int, width: int, *, to_picture: bool = False) -> nn.Sequential:
-    """The layers of a table in a row; with `to_picture`, then a convolution to three channels without activation."""
+def _stack(table: Table, in_channels: int, width: int, *, to_image: bool = False) -> nn.Sequential:
+    """The layers of a table; with `to_image`, then a convolution to three channels without activation."""
     layers: list[nn.Module] = []
     for row in table:
         if not isinstance(row, Conv):
             layers.append(nn.Upsample(scale_factor=row, mode="nearest"))
             continue
-        channels = _scaled(row, width)
-        layers += [
-            make_conv(in_channels, channels, row.kernel, stride=row.stride, dilation=row.dilation, gain=GAIN),
-            nn.ELU(inplace=True),
-        ]
+        channels = row.channels * width // PAPER_WIDTH
+        conv = make_conv(in_channels, channels, row.kernel, stride=row.stride, dilation=row.dilation, gain=GAIN)
+        layers += [conv, nn.ELU(inplace=True)]
         in_channels = channels
-    if to_picture:
-        layers.append(make_conv(in_channels, PICTURE, 3, gain=GAIN))
+    if to_image:
+        layers.append(make_conv(in_channels, 3, 3, gain=GAIN))
     return nn.Sequential(*layers)
 
 
 def _critic(channels: tuple[int, ...], width: int, size: int) -> nn.Sequential:
     layers: list[nn.Module] = []
-    before = PICTURE
+    before = 3
     for number in channels:
         after = max(1, number * width // CRITIC_WIDTH)
         layers += [make_conv(before, after, 5, stride=2, gain=GAIN), ConstantSlopes(0.2)]

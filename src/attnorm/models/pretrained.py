@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from huggingface_hub import PyTorchModelHubMixin, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_model
 from torch import nn
@@ -22,7 +22,7 @@ from attnorm.shipped import CARD_FILE, CONFIG_FILE, TRAINING_FILE, shipped_model
 Task = Literal["class-conditional", "inpainting"]
 WEIGHTS_FILE = "model.safetensors"
 MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE, TRAINING_FILE)
-# Everything that the Hub's client raises: its HTTP library's errors, OSError, and ValueError for a bad name.
+# What the Hub's client raises: errors of its HTTP library, OSError, and ValueError for a bad name.
 HUB_ERRORS: tuple[type[BaseException], ...] = (*HfHubHTTPError.__bases__, OSError, ValueError)
 
 # README.md beside weights that have no model card yet.
@@ -107,12 +107,9 @@ def saved_config(folder: Path) -> dict[str, Any]:
     """The configuration of the model in a folder, not validated. Raises UserError if it cannot be read."""
     path = folder / CONFIG_FILE
     try:
-        config = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} is damaged, save or download the model again: {error}") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{path} is damaged, save or download the model again")
-    return config
+        return TypeAdapter(dict[str, Any]).validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise UserError(f"{path} is damaged, save or download the model again") from error
 
 
 def task_of(source: str | Path) -> Task | None:

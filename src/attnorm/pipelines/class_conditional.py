@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from attnorm.config import nearest
+from attnorm.data.decode import to_uint8
 from attnorm.errors import UserError
 from attnorm.metrics.layout import record_layouts
 from attnorm.models.class_conditional import Generator
 from attnorm.pipelines.base import Pipeline
-from attnorm.plots import to_uint8
 
 BATCH = 32
 Labels = Sequence[str | int] | None

@@ -14,12 +14,11 @@ from torch.nn import functional
 
 from attnorm.data.compositing import EditableImage, check_mask
 from attnorm.data.crops import Box, windows_of
-from attnorm.data.decode import DecodeError, mask_from_image
+from attnorm.data.decode import DecodeError, mask_from_image, to_uint8
 from attnorm.errors import UserError
 from attnorm.metrics.layout import record_layouts
 from attnorm.models.inpainting import InpaintingGenerator
 from attnorm.pipelines.base import Pipeline
-from attnorm.plots import to_uint8
 
 Mode = Literal["auto", "native", "crop", "resize"]
 MODES: tuple[str, ...] = get_args(Mode)

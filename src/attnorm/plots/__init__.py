@@ -1,26 +1,20 @@
-"""Grids, layouts, interpolations and inpaintings as uint8 arrays (h, w, 3); image, animation and chart files.
+"""Sheets of images as uint8 arrays (h, w, 3); image, animation and chart files.
 
 Sheets need Pillow alone. Charts need matplotlib and MP4 files need PyAV: the extra `figures`.
 """
 
-from attnorm.plots.charts import save_curves, save_region_chart
-from attnorm.plots.grids import enlarge, grid, label_grid, to_uint8
-from attnorm.plots.interpolation import interpolation_frames, interpolation_sheet
-from attnorm.plots.layouts import colour_layout, entity_colours, layout_sheet
-from attnorm.plots.saving import save_animation, save_picture
-
-__all__ = [
-    "colour_layout",
-    "enlarge",
-    "entity_colours",
-    "grid",
-    "interpolation_frames",
-    "interpolation_sheet",
-    "label_grid",
-    "layout_sheet",
-    "save_animation",
-    "save_curves",
-    "save_picture",
-    "save_region_chart",
-    "to_uint8",
-]
+from attnorm.plots.grids import enlarge as enlarge
+from attnorm.plots.grids import grid as grid
+from attnorm.plots.grids import label_grid as label_grid
+from attnorm.plots.interpolation import interpolation_frames as interpolation_frames
+from attnorm.plots.interpolation import interpolation_sheet as interpolation_sheet
+from attnorm.plots.layouts import colour_layout as colour_layout
+from attnorm.plots.layouts import entity_colours as entity_colours
+from attnorm.plots.layouts import inpainting_layout_sheet as inpainting_layout_sheet
+from attnorm.plots.layouts import inpainting_sheet as inpainting_sheet
+from attnorm.plots.layouts import layout_sheet as layout_sheet
+from attnorm.plots.layouts import masked_images as masked_images
+from attnorm.plots.saving import save_animation as save_animation
+from attnorm.plots.saving import save_curves as save_curves
+from attnorm.plots.saving import save_image as save_image
+from attnorm.plots.saving import save_region_chart as save_region_chart

@@ -1,4 +1,4 @@
-"""Grids of images with row names, column heads, legends and captions, drawn with Pillow and its built-in font."""
+"""Grids of images with row names, column heads, legends and captions, in Pillow's built-in font."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
 GAP = 2
 BACKGROUND = 255
@@ -26,12 +25,6 @@ class Key(NamedTuple):
 
     name: str
     colour: tuple[int, ...] | None = None
-
-
-def to_uint8(images: Tensor) -> np.ndarray:
-    """Images (b, 3, h, w) in [-1, 1] -> (b, h, w, 3) uint8, rounded to nearest."""
-    scaled = (images.detach().float().clamp(-1, 1) + 1) * 127.5
-    return scaled.round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
 def enlarge(images: np.ndarray, smallest: int = SMALLEST_TILE) -> np.ndarray:

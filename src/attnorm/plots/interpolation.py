@@ -13,17 +13,7 @@ from attnorm.plots.grids import BACKGROUND, INK, LINE, PADDING, Key, caption, en
 from attnorm.plots.layouts import LARGE_TILE, grey_map, peak_of
 
 TRACK = (205, 205, 205)
-STILL = 1e-6  # a standard deviation of weights that is only rounding
 Names = tuple[str, str]
-
-
-def liveliest_entity(layouts: np.ndarray) -> int:
-    """The entity whose map varies most in all rows; layouts (rows, frames, n, h, w).
-
-    The score is the geometric mean of the rows' standard deviations: a row that is flat for all entities has no effect.
-    """
-    spreads = layouts.std((1, 3, 4), dtype=np.float64)
-    return int(np.log(spreads + STILL).mean(0).argmax())
 
 
 def interpolation_sheet(

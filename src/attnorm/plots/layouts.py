@@ -1,15 +1,17 @@
-"""Layouts: one colour per entity, and sheets of images with their layouts and entity maps (paper, Fig. 5)."""
+"""Layouts, one colour per entity, and sheets of generated or completed images with them (paper, Fig. 5)."""
 
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from attnorm.plots.grids import SMALLEST_TILE, Key, caption, column_grid, framed, legend, names_width, stack
+from attnorm.plots.grids import SMALLEST_TILE, Key, caption, column_grid, framed, legend, names_width, resize, stack
 
 LARGE_TILE = 128
+MASK_GREY = 128
+OPACITY = 0.55  # of a layout over its image
 
 # Found by simulated annealing on the smallest OKLab distance between any two colours, and of each from white, in normal
 # vision and in the three dichromacies (Machado et al. 2009); ordered so that the first k are far apart for every k.
@@ -46,9 +48,50 @@ def layout_sheet(
     shown = list(range(len(keys))) if entities is None else list(entities)
     peak = peak_of(layouts[:, shown])
     colours = np.stack([colour_layout(layout) for layout in layouts])
-    columns = [(Key("picture"), images), (Key("layout"), colours)]
+    columns = [(Key("image"), images), (Key("layout"), colours)]
     columns += [(keys[entity], grey_map(layouts[:, entity], peak)) for entity in shown]
     return with_legend(column_grid(columns, titles, SMALLEST_TILE), layouts, peak, names_width(titles))
+
+
+def masked_images(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Images (b, h, w, 3) uint8 with grey where the masks (b, h, w) bool are True."""
+    return np.where(masks[..., None], np.uint8(MASK_GREY), images)
+
+
+def inpainting_sheet(
+    columns: Mapping[str, np.ndarray], titles: Sequence[str], layouts: np.ndarray | None = None
+) -> np.ndarray:
+    """One row per image: the columns (b, h, w, 3) uint8 by name, and the argmax of the layout if there is one.
+
+    Args:
+        titles: row names.
+        layouts: (b, n, h', w'), enlarged to the images by pixel repetition.
+    """
+    parts = [(Key(name), images) for name, images in columns.items()]
+    if layouts is not None:
+        parts.append((Key("layout"), np.stack([colour_layout(layout) for layout in layouts])))
+    return framed(column_grid(parts, titles, LARGE_TILE))
+
+
+def inpainting_layout_sheet(
+    image: np.ndarray, mask: np.ndarray, completed: np.ndarray, layout: np.ndarray, entities: Sequence[int] = ()
+) -> np.ndarray:
+    """The masked image, the completed one, its layout over its lightness, and the maps of some entities.
+
+    Args:
+        image, completed: (h, w, 3) uint8.
+        mask: (h, w) bool.
+        layout: (n, h', w'), enlarged to the image by pixel repetition.
+    """
+    keys = entity_keys(len(layout))
+    peak = peak_of(layout[list(entities)]) if entities else None
+    columns = [(Key("input"), masked_images(image[None], mask[None])), (Key("completed"), completed[None])]
+    grey, colour = completed.mean(2, keepdims=True), resize(colour_layout(layout), completed.shape[:2])
+    over = OPACITY * colour + (1 - OPACITY) * grey.astype(np.float32)
+    columns.append((Key("layout"), over.round().astype(np.uint8)[None]))
+    for entity in entities:
+        columns.append((keys[entity], resize(grey_map(layout[entity], peak or 1.0), image.shape[:2])[None]))
+    return with_legend(column_grid(columns, [""], LARGE_TILE), layout[None], peak)
 
 
 def with_legend(sheet: np.ndarray, layouts: np.ndarray, peak: float | None, margin: int = 0) -> np.ndarray:

@@ -1,18 +1,30 @@
-"""Writes images and animations; a file is complete or absent."""
+"""Files of images, animations and charts (curves, and the statistics of regions: paper, Fig. 4)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from attnorm.errors import UserError
 from attnorm.files import output_file
+from attnorm.plots.layouts import entity_colours
 
 H264_QUALITY = "18"  # constant rate factor: visually lossless
+PANEL = (4.2, 2.7)  # inches, of a chart
+STYLE = {
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": "0.9",
+    "legend.frameon": False,
+    "text.parse_math": False,  # names may contain dollar signs
+}
+Curve = tuple[np.ndarray, np.ndarray]  # steps (k,), values (k,)
 
 
 def require_package(package: str, what: str) -> None:
@@ -21,7 +33,7 @@ def require_package(package: str, what: str) -> None:
         raise UserError(f"{what} needs the package {package!r}: pip install 'attnorm[figures]'")
 
 
-def check_picture_name(path: Path) -> str:
+def check_image_name(path: Path) -> str:
     """Returns the image format of a file name; raises a UserError if Pillow cannot write it."""
     kind = Image.registered_extensions().get(path.suffix.lower())
     if kind not in Image.SAVE:
@@ -29,14 +41,14 @@ def check_picture_name(path: Path) -> str:
     return kind
 
 
-def save_picture(image: np.ndarray, path: Path) -> None:
+def save_image(image: np.ndarray, path: Path) -> None:
     """Writes an image (h, w, 3) uint8 in the format of the file name; raises a UserError if that is impossible."""
-    kind = check_picture_name(path)
+    kind = check_image_name(path)
     with output_file(path) as partial:
         Image.fromarray(image).save(partial, format=kind)
 
 
-def check_film_name(path: Path) -> None:
+def check_animation_name(path: Path) -> None:
     """Raises a UserError if an animation of this name cannot be written."""
     if path.suffix.lower() not in (".gif", ".mp4"):
         raise UserError(f"{path}: the name of an animation must end in .gif or .mp4")
@@ -50,10 +62,56 @@ def save_animation(frames: Sequence[np.ndarray], path: Path, fps: int = 20) -> N
     Raises:
         UserError: the name ends in neither .gif nor .mp4, PyAV is missing, or the file cannot be written.
     """
-    check_film_name(path)
+    check_animation_name(path)
     write = _write_gif if path.suffix.lower() == ".gif" else _write_mp4
     with output_file(path) as partial:
         write(frames, partial, fps)
+
+
+def check_chart_name(path: Path) -> None:
+    """Raises a UserError if a chart of this name cannot be written."""
+    require_package("matplotlib", "a chart")
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UserError(f"{path}: the name of a chart must end in .png, .svg or .pdf")
+
+
+@contextmanager
+def chart(path: Path, width: float, height: float) -> Iterator[Any]:
+    """A figure of this size in inches that is written to `path` when the block ends without an error."""
+    check_chart_name(path)
+    from matplotlib import style
+    from matplotlib.figure import Figure  # not pyplot: no shared state, no display
+
+    with style.context(["default", STYLE]):
+        figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
+        yield figure
+        with output_file(path) as partial:
+            figure.savefig(partial, format=path.suffix.lower()[1:])
+
+
+def save_curves(panels: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
+    """Draws one panel per metric with one curve per run; `panels` has the curves by run, by metric."""
+    with chart(path, PANEL[0] * len(panels), PANEL[1]) as figure:
+        row = figure.subplots(1, len(panels), squeeze=False)[0]
+        for axes, (metric, curves) in zip(row, panels.items(), strict=True):
+            for name, (steps, values) in curves.items():
+                axes.plot(steps, values, label=name)
+            axes.set(title=metric, xlabel="step")
+            axes.legend()
+
+
+def save_region_chart(regions: Any, path: Path, title: str) -> None:
+    """Draws the standard deviation of the features inside each region; `regions` are `RegionStatistics`."""
+    colours = entity_colours(len(regions.share)) / 255
+    with chart(path, max(6.0, 0.42 * len(colours) + 1.5), 3.6) as figure:
+        axes = figure.subplots()
+        axes.bar(range(len(colours)), regions.std.numpy(), color=colours, edgecolor="0.2", label="inside the region")
+        axes.axhline(regions.map_std, color="0.3", linestyle="--", label="whole map")
+        axes.set(title=title, ylabel="standard deviation", xlabel="entity, with its share of all pixels")
+        axes.set_xticks(
+            range(len(colours)), [f"{entity}\n{share:.0%}" for entity, share in enumerate(regions.share.tolist())]
+        )
+        figure.legend(loc="outside upper center", ncols=2)
 
 
 def _write_gif(frames: Sequence[np.ndarray], path: Path, fps: int) -> None:

@@ -1,1 +1,1 @@
-"""The paper's tables: which systems, which figures, and the commands that make them."""
+"""The paper's tables: which systems, which metrics, and the commands that repeat them."""

@@ -1,114 +1,83 @@
-"""The paper's tables as data: whose rows they have, and the figures that it prints."""
+"""The paper's tables as data: systems, metrics and printed numbers; and the scales at which we repeat them."""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
-from attnorm.metrics.evaluation import PER_CLASS, Frequencies
-
-NAMES = {
-    "ac-gan": "AC-GAN",
-    "sn-gan": "SN-GAN",
-    "sn-gan-star": "SN-GAN*",
-    "sa-gan": "SA-GAN",
-    "an-gan": "AN-GAN",
-    "an-gan-bn": "AN-GAN, batch statistics",
-    "an-gan-no-orth": "AN-GAN, no orthogonal loss",
-    "an-gan-no-ssr": "AN-GAN, no self-sampling",
-    "an-gan-n8": "AN-GAN, 8 entities",
-    "an-gan-n32": "AN-GAN, 32 entities",
-    "inpaint-ca": "CA",
-    "inpaint-an": "AN",
-    "inpaint-plain": "no long-range layer",
-}
+from attnorm.metrics.evaluation import PER_CLASS
 
 
 class Scale(NamedTuple):
-    """At what size a table is reproduced: the presets' kind of data, and how it is measured by default.
-
-    extractor: of the metrics; empty where none is needed. num: pictures to measure with, 0 for all that there are.
-    source: what is trained on if nothing is named; None: it has to be named. num_real: real pictures to compare
-    generated ones with, 0 for all, None for as many as are generated. frequencies: how often each class is generated.
-    per_class: images that an intra-FID generates of each class.
-    """
-
-    data: str
-    extractor: str
-    num: int
-    source: str | None
-    num_real: int | None = None
-    frequencies: Frequencies = "data"
-    per_class: int = PER_CLASS
+    presets: str  # what follows the system in the names of its presets
+    data: str | None  # what is trained on by default; None if the user has to name it
+    protocol: dict[str, Any]  # options of `attnorm evaluate`
 
 
 class PaperTable(NamedTuple):
-    """A table of the paper.
-
-    metrics: the figures of ours that stand beside it, as keys of `attnorm evaluate`, or of its inpainting record.
-    columns: the paper's names of them.
-    printed: what it prints for each system, in the order of `columns`; None where it prints nothing.
-    """
-
     title: str
-    metrics: tuple[str, ...]
-    columns: tuple[str, ...]
-    printed: dict[str, tuple[float | None, ...]]
-    task: Literal["class-conditional", "inpainting"] = "class-conditional"
+    scales: dict[str, Scale]
+    metrics: dict[str, str]  # names in the paper, by the keys of `attnorm evaluate` or of an inpainting record
+    rows: dict[str, tuple[Any, ...]]  # by system: its name in the paper, then a number or None for each metric
 
     @property
-    def scales(self) -> dict[str, Scale]:
-        return INPAINTING_SCALES if self.task == "inpainting" else SCALES
+    def is_inpainting(self) -> bool:
+        return self.scales is INPAINTING_SCALES
 
-    @property
-    def pictures(self) -> str:
-        """What the paper trains on."""
-        return "Paris StreetView" if self.task == "inpainting" else "ImageNet"
 
+# At the paper's scale, the usual protocol of these tables: all training images, classes equally often.
+FULL = {"extractor": "inception", "num": 50_000, "per-class": PER_CLASS}
+SCALES = {
+    "paper": Scale("imagenet128", None, {**FULL, "num-real": 0, "frequencies": "uniform"}),
+    "cifar10": Scale("cifar10", None, FULL),
+    "cpu": Scale("cifar10-cpu", "digits", {"extractor": "efficientnet-lite0", "num": 5_000, "per-class": 500}),
+}
+INPAINTING_SCALES = {"paper": Scale("256", None, {}), "cpu": Scale("128-cpu", "photos", {})}
 
 TABLES = {
     "table1": PaperTable(
         "Table 1: class-conditional generation",
-        ("fd", "intra", "is"),
-        ("FID ↓", "intra-FID ↓", "IS ↑"),
+        SCALES,
+        {"fd": "FID ↓", "intra": "intra-FID ↓", "is": "IS ↑"},
         {
-            "ac-gan": (None, 260.0, 28.5),
-            "sn-gan": (27.62, 92.4, 36.80),
-            "sn-gan-star": (22.96, None, 42.87),
-            "sa-gan": (18.65, 83.7, 52.52),
-            "an-gan": (17.84, 83.40, 46.57),
+            "ac-gan": ("AC-GAN", None, 260.0, 28.5),
+            "sn-gan": ("SN-GAN", 27.62, 92.4, 36.80),
+            "sn-gan-star": ("SN-GAN*", 22.96, None, 42.87),
+            "sa-gan": ("SA-GAN", 18.65, 83.7, 52.52),
+            "an-gan": ("AN-GAN", 17.84, 83.40, 46.57),
         },
     ),
-    # The figures are those of its classes, below.
     "table2": PaperTable(
-        "Table 2: intra-FID by class", ("intra",), ("intra-FID ↓",), {"sn-gan": (), "sa-gan": (), "an-gan": ()}
+        "Table 2: intra-FID by class",
+        SCALES,
+        {"intra": "intra-FID ↓"},
+        {"sn-gan": ("SN-GAN",), "sa-gan": ("SA-GAN",), "an-gan": ("AN-GAN",)},  # numbers: CLASSES
     ),
     "table3": PaperTable(
         "Table 3: inpainting",
-        ("psnr", "ssim", "mae"),
-        ("PSNR ↑", "SSIM ↑", "MAE ↓"),
+        INPAINTING_SCALES,
+        {"psnr": "PSNR ↑", "ssim": "SSIM ↑", "mae": "MAE ↓"},
         {
-            "inpaint-ca": (23.78, 0.8406, 0.0338),
-            "inpaint-an": (25.09, 0.8541, 0.0334),
-            "inpaint-plain": (None, None, None),
+            "inpaint-ca": ("CA", 23.78, 0.8406, 0.0338),
+            "inpaint-an": ("AN", 25.09, 0.8541, 0.0334),
+            "inpaint-plain": ("no long-range layer", None, None, None),
         },
-        "inpainting",
     ),
     "table4": PaperTable(
         "Table 4: ablations",
-        ("is", "fd"),
-        ("IS ↑", "FID ↓"),
+        SCALES,
+        {"is": "IS ↑", "fd": "FID ↓"},
         {
-            "an-gan-bn": (43.92, 19.59),
-            "an-gan-no-orth": (45.99, 18.07),
-            "an-gan-no-ssr": (37.86, 23.58),
-            "an-gan-n8": (45.51, 19.01),
-            "an-gan": (46.57, 17.84),
-            "an-gan-n32": (47.14, 17.75),
+            "an-gan-bn": ("AN-GAN, batch statistics", 43.92, 19.59),
+            "an-gan-no-orth": ("AN-GAN, no orthogonal loss", 45.99, 18.07),
+            "an-gan-no-ssr": ("AN-GAN, no self-sampling", 37.86, 23.58),
+            "an-gan-n8": ("AN-GAN, 8 entities", 45.51, 19.01),
+            "an-gan": ("AN-GAN", 46.57, 17.84),
+            "an-gan-n32": ("AN-GAN, 32 entities", 47.14, 17.75),
         },
     ),
 }
 
-# Table 2 by ImageNet's class index: name, then SN-GAN, SA-GAN and AN.
+# Table 2: ImageNet's class index; its name, then the intra-FID of SN-GAN, SA-GAN and AN.
 CLASSES = {
     825: ("stone wall", 49.3, 57.5, 34.16),
     974: ("geyser", 19.5, 21.6, 13.97),
@@ -118,17 +87,4 @@ CLASSES = {
     141: ("redshank", 60.1, 48.9, 39.06),
     247: ("saint bernard", 55.3, 35.7, 39.36),
     282: ("tiger cat", 90.2, 88.1, 66.65),
-}
-
-
-SCALES = {
-    # The field's protocol of the tables: all training pictures, classes all alike (docs/evaluation.md).
-    "paper": Scale("imagenet128", "inception", 50_000, None, num_real=0, frequencies="uniform"),
-    "cifar10": Scale("cifar10", "inception", 50_000, None),
-    "cpu": Scale("cifar10-cpu", "efficientnet-lite0", 5_000, "digits", per_class=500),
-}
-
-INPAINTING_SCALES = {
-    "paper": Scale("256", "", 0, None),
-    "cpu": Scale("128-cpu", "", 0, "photos"),
 }

@@ -16,17 +16,18 @@ from typing_extensions import Self
 
 from attnorm.config import derive
 from attnorm.data.dataset import ImageDataset
+from attnorm.data.decode import to_uint8
 from attnorm.layers import orthogonal_loss
 from attnorm.metrics.distributed import Processes
-from attnorm.metrics.layout import record_layouts, usage_figures
+from attnorm.metrics.layout import record_layouts, usage
 from attnorm.models.class_conditional import (
     Discriminator,
     DiscriminatorConfig,
+    DiscriminatorOutput,
     Generator,
     GeneratorConfig,
-    Judgement,
 )
-from attnorm.plots import label_grid, save_picture, to_uint8
+from attnorm.plots import label_grid, save_image
 from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Metrics, frozen
 from attnorm.training.augment import Augmentation, augmented
 from attnorm.training.averaging import measure_standing_statistics
@@ -114,7 +115,7 @@ class ClassConditionalTask(AdversarialTask):
         for name, (network, *inputs) in shown.items():
             with torch.no_grad(), self._autocast(), record_layouts(network) as layouts:
                 network.forward(*inputs)  # not a call, which hides its layers if it is compiled
-            metrics |= usage_figures(name, layouts)
+            metrics |= usage(name, layouts)
         return metrics
 
     def write_samples(self, path: Path) -> None:
@@ -125,7 +126,7 @@ class ClassConditionalTask(AdversarialTask):
             images = torch.cat([generator(*part) for part in zip(z.split(64), labels.split(64), strict=True)])
         names = self.config.generator.class_names or tuple(map(str, range(self.config.generator.num_classes)))
         columns = self.config.sample_columns
-        save_picture(label_grid(to_uint8(images), [names[i] for i in labels[::columns].tolist()], columns), path)
+        save_image(label_grid(to_uint8(images), [names[i] for i in labels[::columns].tolist()], columns), path)
 
     def save_model(self, folder: Path) -> None:
         """Writes the averaged generator in the form that `from_pretrained` reads."""
@@ -162,11 +163,11 @@ class ClassConditionalTask(AdversarialTask):
                         fake = self.generator(z, fake_y)
                     # One call for both: spectral norm iterates once, and DDP sees one forward per backward.
                     both, labels = self._augmented(torch.cat([x, fake]), *purpose), torch.cat([y, fake_y])
-                    judgement = self._parallel["discriminator"](both, labels)
-                real_score, fake_score = judgement.score.chunk(2)
+                    output = self._parallel["discriminator"](both, labels)
+                real_score, fake_score = output.score.chunk(2)
                 adversarial = hinge_discriminator_loss(real_score, fake_score)
                 orthogonal = orthogonal_loss(self.discriminator)
-                auxiliary = self._auxiliary("d", judgement, labels, parts=2)
+                auxiliary = self._auxiliary("d", output, labels, parts=2)
                 self._backward(adversarial, orthogonal, auxiliary)
             self._shown_real = (x[:USAGE_IMAGES], y[:USAGE_IMAGES])
             scores = {"score_real": real_score.mean(), "score_fake": fake_score.mean()}
@@ -183,10 +184,10 @@ class ClassConditionalTask(AdversarialTask):
             with self._piece(index, "generator"):
                 with self._autocast():
                     fake = self._augmented(self._parallel["generator"](z, labels), *purpose)
-                    judgement = self.discriminator(fake, labels)
-                adversarial = hinge_generator_loss(judgement.score)
+                    output = self.discriminator(fake, labels)
+                adversarial = hinge_generator_loss(output.score)
                 orthogonal = orthogonal_loss(self.generator)
-                auxiliary = self._auxiliary("g", judgement, labels)
+                auxiliary = self._auxiliary("g", output, labels)
                 self._backward(adversarial, orthogonal, auxiliary)
             self._add(total, loss_g=adversarial, orthogonal_g=orthogonal, **auxiliary)
         return total | {"gradient_g": self._apply("generator", total)}
@@ -217,13 +218,13 @@ class ClassConditionalTask(AdversarialTask):
         labels = classes.repeat_interleave(config.sample_columns)
         return draw_inputs(config, self.device, len(labels), "samples")[0], labels
 
-    def _auxiliary(self, network: str, judgement: Judgement, labels: Tensor, parts: int = 1) -> Metrics:
+    def _auxiliary(self, network: str, output: DiscriminatorOutput, labels: Tensor, parts: int = 1) -> Metrics:
         """AC-GAN's classification loss by its name in the log, if the discriminator classifies.
 
         Its sum over the `parts` of the batch: the discriminator's real and generated images (eq. 3 of Odena et al.
         2017, negated), and the generator's.
         """
-        logits = judgement.class_logits
+        logits = output.class_logits
         if logits is None:
             return {}
         losses = [

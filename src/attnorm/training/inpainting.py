@@ -21,10 +21,10 @@ from attnorm.data.masks import MaskConfig, Masks
 from attnorm.errors import UserError
 from attnorm.layers import orthogonal_loss
 from attnorm.metrics.distributed import Processes
-from attnorm.metrics.inpainting import HOLES, Truths, composite, example_masks, measure_fills
-from attnorm.metrics.layout import usage_figures
+from attnorm.metrics.inpainting import MASKS, ValidationSet, composite, measure_completions
+from attnorm.metrics.layout import usage
 from attnorm.models.inpainting import (
-    LARGEST_PICTURE,
+    LARGEST_IMAGE,
     InpaintingCritic,
     InpaintingCriticConfig,
     InpaintingGenerator,
@@ -32,8 +32,8 @@ from attnorm.models.inpainting import (
     crop,
 )
 from attnorm.pipelines.inpainting import InpaintingPipeline, Stages
-from attnorm.plots import save_picture
-from attnorm.plots.inpainting import inpainting_sheet, with_holes
+from attnorm.plots import save_image
+from attnorm.plots.layouts import inpainting_sheet, masked_images
 from attnorm.training import losses
 from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Beta, Metrics, frozen
 from attnorm.training.config import Count, Evaluation, Rate, Seed, Weight
@@ -68,7 +68,7 @@ class InpaintingConfig(AdversarialConfig):
     adversarial_weight: Weight = 1e-3  # lambda_adv of eq. 9
     penalty_weight: Weight = 10.0  # lambda_gp of eq. 10
     coarse_weight: Weight = 1.0  # of the first stage's reconstruction
-    crop_from: int | None = Field(None, ge=1, le=2 * LARGEST_PICTURE)  # images are prepared at this side and cropped
+    crop_from: int | None = Field(None, ge=1, le=2 * LARGEST_IMAGE)  # images are prepared at this side and cropped
     val_data: str = ""  # validation images, as `data`; empty: a share of the data is held out
     val_fraction: Rate = 0.1
     val_seed: Seed = 0  # chooses the held-out images and the masks of validation
@@ -118,10 +118,10 @@ class InpaintingConfig(AdversarialConfig):
     def trained_on(self, count: int) -> np.ndarray:
         return np.setdiff1d(np.arange(count), self.held_out(count))
 
-    def validation(self, dataset: ImageDataset) -> Truths:
+    def validation(self, dataset: ImageDataset) -> ValidationSet:
         """The images of `val_data`, or else those of the data that are held out."""
         items = np.arange(len(dataset)) if self.val_data else self.held_out(len(dataset))
-        return Truths(dataset, items, self.image_size)
+        return ValidationSet(dataset, items, self.image_size)
 
     def fitted_to(self, dataset: ImageDataset) -> Self:
         if not len(self.trained_on(len(dataset))):
@@ -157,7 +157,7 @@ class InpaintingTask(AdversarialTask):
             name, reason = self._masks.left_out[0]
             count = len(self._masks.left_out)
             print(f"{count} masks of {config.masks.folder} are not used, such as {name}: {reason}", file=sys.stderr)
-        self._validation: Truths  # set by prepare_evaluation
+        self._validation: ValidationSet  # set by prepare_evaluation
 
     def batches_before(self, step: int) -> int:
         phase_1 = min(step, self.config.phase_1_steps)
@@ -199,19 +199,19 @@ class InpaintingTask(AdversarialTask):
         layouts: dict[str, Tensor] = {}
         if self.config.generator.branch.kind == "attentive_norm":
             layouts = {name: torch.from_numpy(layout) for name, layout in self._shown()[2].layouts.items()}
-        return usage_figures("generator", layouts)
+        return usage("generator", layouts)
 
     def write_samples(self, path: Path) -> None:
         """A sheet of the averaged generator's completions of the same images and masks at every call."""
         truth, masks, stages = self._shown()
         columns = {
-            "input": with_holes(truth, masks),
+            "input": masked_images(truth, masks),
             "coarse": composite(truth, stages.coarse, masks),
             "refined": composite(truth, stages.refined, masks),
             "truth": truth,
         }
         layout = next(iter(stages.layouts.values()), None)
-        save_picture(inpainting_sheet(columns, [str(row) for row in range(len(truth))], layout), path)
+        save_image(inpainting_sheet(columns, [str(row) for row in range(len(truth))], layout), path)
 
     def save_model(self, folder: Path) -> None:
         """Writes the averaged generator in the form that `InpaintingPipeline.from_pretrained` reads."""
@@ -224,22 +224,20 @@ class InpaintingTask(AdversarialTask):
         """
         pipe = InpaintingPipeline(copy.deepcopy(self.ema.module))
 
-        def fill(images: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
+        def complete(images: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
             stages = pipe.stages(images, masks)
             return {"refined": stages.refined, "coarse": stages.coarse}
 
-        truths = self._validation
-        measured = {
-            kind: measure_fills(truths, masks, fill, seed=self.config.val_seed) for kind, masks in HOLES.items()
-        }
+        validation, seed = self._validation, self.config.val_seed
+        measured = {kind: measure_completions(validation, masks, complete, seed=seed) for kind, masks in MASKS.items()}
         refined = [ways["refined"] for ways in measured.values()]
         metrics = {"l1": float(np.mean([way.l1.mean() for way in refined]))}
         for kind, ways in measured.items():
-            for way, filled in ways.items():
-                values = filled.composite.spread()
-                metrics |= {f"{way}.{kind}.{metric}": value.mean for metric, value in values.items()}
+            for way, reconstruction in ways.items():
+                values = reconstruction._asdict().items()
+                metrics |= {f"{way}.{kind}.{metric}": float(value.mean()) for metric, value in values}
         metrics["phase"] = 1.0 + (step >= self.config.phase_1_steps)  # of the next step
-        psnr = float(np.mean([way.composite.psnr.mean() for way in refined]))
+        psnr = float(np.mean([way.psnr.mean() for way in refined]))
         return Evaluation(metrics, -psnr, phase=1 + (step > self.config.phase_1_steps))
 
     @torch.no_grad()
@@ -336,7 +334,8 @@ class InpaintingTask(AdversarialTask):
 
     def _shown(self) -> tuple[np.ndarray, np.ndarray, Stages]:
         """The first validation images, masks of each kind in turn, and both stages' completions."""
-        truths = self._validation
-        truth = truths.read(slice(self.config.sample_rows))
-        masks = example_masks(len(truth), truths.size, self.config.val_seed)
+        validation = self._validation
+        truth = validation.read(slice(self.config.sample_rows))
+        kinds = [Masks(masks, (validation.size, validation.size)) for masks in MASKS.values()]
+        masks = np.stack([kinds[index % len(kinds)](self.config.val_seed, index) for index in range(len(truth))])
         return truth, masks, InpaintingPipeline(copy.deepcopy(self.ema.module)).stages(truth, masks)
