@@ -69,7 +69,7 @@ def by_hand(task, pieces):
         purpose = (0, "discriminator", 0, index)
         x = torch.from_numpy(images).permute(0, 3, 1, 2).double().div(127.5).sub(1).float()
         x = x.contiguous(memory_format=torch.channels_last)
-        z, fake_labels = task._draw(len(labels), *purpose)
+        z, fake_labels = class_conditional.draw_inputs(task.config, task.device, len(labels), *purpose)
         torch.manual_seed(seed_for(task.config.seed, *purpose, "layers"))
         with torch.no_grad():
             fake = generator(z, fake_labels)
@@ -223,7 +223,7 @@ def test_an_auxiliary_classifier_learns_from_real_and_generated_images_and_teach
 
     fresh = make(discriminator__conditioning="auxiliary")
     x = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-    z, fake_labels = fresh._draw(4, *purpose)
+    z, fake_labels = class_conditional.draw_inputs(fresh.config, fresh.device, 4, *purpose)
     torch.manual_seed(seed_for(fresh.config.seed, *purpose, "layers"))
     with torch.no_grad():
         fake = fresh.generator.train()(z, fake_labels)
