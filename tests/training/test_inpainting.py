@@ -11,7 +11,7 @@ from attnorm.config import derive
 from attnorm.data.builtin import load_builtin
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.masks import Masks
-from attnorm.metrics.inpainting import HOLES
+from attnorm.metrics.inpainting import MASKS
 from attnorm.models.pretrained import step_of
 from attnorm.training import loop
 from attnorm.training.inpainting import InpaintingTask
@@ -98,7 +98,7 @@ def test_the_model_is_what_the_pipeline_reads_and_the_metrics_are_of_its_composi
     truth = np.ascontiguousarray(images[shown][:, 2:34, 2:34])
     pipe = InpaintingPipeline.from_pretrained(finished_inpainting_run)
     last = log_of(finished_inpainting_run, "metrics.jsonl")[-1]
-    for kind, masks_of in HOLES.items():
+    for kind, masks_of in MASKS.items():
         masks = Masks(masks_of, (32, 32)).batch(0, range(6))
         completed = np.stack(pipe.complete(list(truth), list(masks), "native"))
         expected = reconstruction(truth, completed, masks)
@@ -110,7 +110,7 @@ def test_the_model_is_what_the_pipeline_reads_and_the_metrics_are_of_its_composi
 @pytest.mark.promise
 def test_the_best_model_of_each_phase_has_its_highest_mean_psnr(finished_inpainting_run):
     lines = log_of(finished_inpainting_run, "metrics.jsonl")
-    scores = {line["step"]: -np.mean([line[f"refined.{kind}.psnr"] for kind in HOLES]) for line in lines}
+    scores = {line["step"]: -np.mean([line[f"refined.{kind}.psnr"] for kind in MASKS]) for line in lines}
     assert list(scores) == [2, 4, 6]  # phase 1 ends after step 3
     best = min((4, 6), key=lambda step: scores[step])
     steps = [step_of(finished_inpainting_run / name) for name in ("model", "best", "best-phase-1")]
