@@ -33,14 +33,11 @@ def test_import_needs_torch_alone() -> None:
     assert done.stdout.strip() == "torch.Size([1, 8, 4, 4])"
 
 
-<<<<<<< HEAD
-=======
 def test_the_public_names_exist() -> None:
     for name in attnorm.__all__:
         assert getattr(attnorm, name) is not None
 
 
->>>>>>> refs/heads/docs
 def test_the_command_line_starts_without_torch_and_keeps_its_threads_from_spinning():
     code = (
         "import os, sys, attnorm.cli; assert 'torch' not in sys.modules; attnorm.cli.main(['--version']);"
