@@ -1,8 +1,12 @@
-"""Backends of the regional normalisation operator, one module each.
+"""The fused operators and what computes them: `cpu` in C++, `gpu` in Triton.
 
-A backend is a module with two functions on flattened maps: v is (b, c, p) with p pixels, s is (b, n, p), weight and
-bias are (n, c) or None. `regional_norm(v, s, weight, bias, variance, eps, temperature, residual)` returns the result
-and the moments, with gradients of every order; `composed` documents it. `refusal(v, s, variance)` says why this backend
-cannot run such a call, or None, and looks at devices, dtypes and the machine, never at values.
-`attnorm.layers.regional_norm` checks, flattens and chooses.
+A kernel is a module with these functions, on maps (b, c, h, w) and layouts or logits (b, n, h, w). Small tensors are in
+the dtype of the computation, float64 for float64 maps and float32 for all others.
+
+    refusal(device, dtypes, regions, variance): why it cannot run such a call, or None
+    regional_norm, regional_norm_backward: eq. 5
+    attentive_norm, attentive_norm_backward: the layer from the projections to the residual
+    empty_regional_norm, empty_attentive_norm: their results, not yet filled, which also tells torch.compile their shapes
+
+`operator` registers them with PyTorch.
 """

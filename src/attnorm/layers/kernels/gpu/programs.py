@@ -5,17 +5,15 @@ split) of one image; what it sums is written out and added up by a second progra
 the same bits on every run. Arithmetic is in `compute`, float32 or float64, whatever the storage; float32 products run
 on the tensor cores in three TF32 passes, which keeps float32's accuracy.
 
-Notation, as in `kernels.eager`: X = v less a shift near its mean, S the layout (0 outside the map, whatever the padding
-of the blocks), G the upstream gradient. Shapes of blocks: (block_c, block_p) for X and G, (block_n, block_p) for S,
+Notation and formulas as in cpu/regional_norm.cpp: X = v less a shift near its mean, S the layout (0 outside the map,
+whatever the padding of the blocks), G the upstream gradient. Shapes of blocks: (block_c, block_p) for X and G, (block_n, block_p) for S,
 (block_c, block_n) for what is per channel and region. Sides of tl.dot are at least 16, so blocks are padded.
 """
 
 import triton
 import triton.language as tl
 
-from attnorm.layers.kernels import composed
-
-SMALLEST_MASS = tl.constexpr(composed.SMALLEST_MASS)
+SMALLEST_MASS = tl.constexpr(1e-30)  # as in regional_norm.py
 
 
 @triton.jit
@@ -51,7 +49,7 @@ def partial_moments(
     s += image * stride_sb
 
     # Any constant near the mean will do; pixels from the whole split make it robust against a border of zeros.
-    step = 2 * (span // (2 * block_p)) + 1  # odd, as in `composed.estimate_shift`
+    step = 2 * (span // (2 * block_p)) + 1  # odd, as in `regional_norm.estimate_shift`
     sample = start + tl.arange(0, block_p) * step
     sampled = _load_map(v, channel, sample, stride_vc, stride_vp, channels, end, compute)
     shift = tl.sum(sampled, 1) / tl.minimum(block_p, (end - start + step - 1) // step)
@@ -104,9 +102,8 @@ def finish_moments(
     weight,
     bias,
     mass_out,  # (b, n)
-    mean_out,  # (b, c, n)
+    centre_out,  # (b, c, n): the mean less the shift
     variance_out,  # (b, c, n)
-    centre_out,  # (b, c, n)
     shift_out,  # (b, c)
     gain_out,  # (b, c, n)
     offset_out,  # (b, c, n)
@@ -179,7 +176,6 @@ def finish_moments(
     else:
         mass = tl.maximum(mass, SMALLEST_MASS)
         centre = first / mass
-        mean = shift + centre
         variance = second / mass - centre * centre
 
     variance = tl.maximum(variance, 0)
@@ -187,7 +183,6 @@ def finish_moments(
     offset = _load_parameter(bias, region, channel, stride_bn, stride_bc, regions, 0, compute) - centre * gain
     inside = region < regions
     tile = tl.program_id(0).to(tl.int64) * regions + region
-    tl.store(mean_out + tile, mean, mask=inside)
     tl.store(variance_out + tile, variance, mask=inside)
     tl.store(centre_out + tile, centre, mask=inside)
     tl.store(gain_out + tile, gain, mask=inside)
@@ -305,9 +300,9 @@ def finish_gradients(
     weight,
     bias,
     mass,
-    mean,
-    variance,
     centre,
+    variance,
+    shift,
     coefficients,  # (b, 5, c, n): gain, offset, linear, quadratic and the constant's part from this channel
     parameter_terms,  # (b, 2, n, c): what this image adds to the gradients of weight and bias
     eps: tl.float64,
@@ -350,7 +345,7 @@ def finish_gradients(
     d_var = tl.where(sigma > 0, -normed * gain / (2 * tl.where(sigma > 0, sigma, 1)), 0)
     d_mean = -gain * grad_sum
     if algorithm1:  # not invariant to a shift of the features: its formulas hold for v itself
-        mu = tl.load(mean + tile, mask=inside, other=0)
+        mu += tl.load(shift + tl.program_id(0))
         d_mean += 2 * mu * (pixels - q) / q * d_var
         constant = -(d_var / q * var + mu * d_mean / q)
     else:

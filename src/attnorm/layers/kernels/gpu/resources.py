@@ -1,6 +1,6 @@
 """What Triton's compiler makes of the programs, on a machine without a GPU: registers, spills, shared memory.
 
-    python -m attnorm.layers.kernels.triton_gpu.resources
+    python -m attnorm.layers.kernels.gpu.resources
 
 A program whose registers spill to memory, or of which too few fit on a multiprocessor, is slow whatever else is right.
 """
@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attnorm.layers.kernels.triton_gpu import launches, operators
-from attnorm.layers.kernels.triton_gpu.launches import Gradients, Launch, Options, Statistics
+from attnorm.layers.kernels.gpu import empty_regional_norm, launches
+from attnorm.layers.kernels.gpu.launches import Gradients, Launch, Options, Statistics
 
 CAPABILITIES = (80, 90)
 LARGEST_INT32 = (1 << 31) - 1
@@ -69,7 +69,7 @@ def launches_of(setting: Setting) -> list[Launch]:
     v, s = empty_map(setting.channels, setting.dtype), empty_map(setting.regions, torch.float32)
     weight, bias = (torch.empty(setting.regions, setting.channels, device="meta") for _ in range(2))
     options = Options(0.1, setting.variance, 1e-5)
-    out, *rest = operators.empty_results(v, s, None)
+    out, *rest = empty_regional_norm(v, s)
     found = Statistics(*rest)
     into = Gradients(
         torch.empty_like(v),
@@ -89,7 +89,7 @@ def compile_launch(launch: Launch, capability: int) -> Resources:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from attnorm.layers.kernels.triton_gpu import programs
+    from attnorm.layers.kernels.gpu import programs
 
     function = getattr(programs, launch.program)
     names, settings = function.arg_names, dict(launch.settings)

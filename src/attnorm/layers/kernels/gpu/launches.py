@@ -11,8 +11,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attnorm.layers.kernels import composed
-
 SMALLEST_BLOCK = 16  # a side of tl.dot
 BLOCK_SPLITS = 32  # rows that the programs which add up splits read at a time
 # A map is cut until about this many programs run: a few for each multiprocessor of the largest GPU. It does not depend
@@ -48,15 +46,13 @@ class Launch(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """What the forward pass leaves for the backward pass: mass (b, n), shift (b, c), and else (b, c, n).
-
-    The centre is the mean less the shift, which the difference of the two would give with their rounding errors.
+    """What the forward pass leaves for the backward pass: mass (b, n), mean less shift and variance (b, c, n), shift
+    (b, c).
     """
 
     mass: Tensor
     mean: Tensor
     variance: Tensor
-    centre: Tensor
     shift: Tensor
 
 
@@ -138,7 +134,7 @@ def backward(
     batch, channels, regions, _ = plan.sizes
     partial = found.mean.new_empty(batch, sums.splits, 2, channels, regions)
     sizes, maps = plan.sizes[1:], (*v.stride(), *s.stride(), *grad.stride())
-    finish = (weight, bias, *found[:-1], into.coefficients, into.parameter_terms, options.eps, *sizes, sums.splits)
+    finish = (weight, bias, *found, into.coefficients, into.parameter_terms, options.eps, *sizes, sums.splits)
     launches = [
         Launch(
             "partial_gradients",
@@ -180,7 +176,7 @@ class _Plan:
         self.sizes = (batch, channels, s.shape[1], pixels)
         self.temperature = 0.0 if options.temperature is None else options.temperature
         self.algorithm1 = options.variance == "algorithm1"
-        double = composed.compute_dtype(v, s) == torch.float64
+        double = torch.float64 in (v.dtype, s.dtype)
         self.variance_settings = {"algorithm1": self.algorithm1}
         common = {"compute": tl.float64 if double else tl.float32, "block_n": _block(s.shape[1])}
         self._settings = common | {
