@@ -324,14 +324,13 @@ def _solve(function: Any, problem: _Problem | _Projection) -> None:
 
 def _empty_map(t: Tensor, dtype: torch.dtype, channels: int | None = None) -> Tensor:
     """Fresh memory for a map (b, c, h, w) or (b, c, p), or one of so many channels, in the order of t without gaps."""
-    flat = t.flatten(2)
-    b, c, p = flat.shape
-    c = c if channels is None else channels
-    if _is_side_by_side(flat):
-        out = t.new_empty((b, p, c), dtype=dtype).transpose(1, 2)
-    else:
-        out = t.new_empty((b, c, p), dtype=dtype)
-    return out.unflatten(2, t.shape[2:])
+    b, c, *size = t.shape
+    shape = (b, c if channels is None else channels, *size)
+    if not _is_side_by_side(t.flatten(2)):
+        return t.new_empty(shape, dtype=dtype)
+    if t.ndim == 4:  # not a view, so that what follows the layer may change it in place
+        return torch.empty(shape, dtype=dtype, device=t.device, memory_format=torch.channels_last)
+    return t.new_empty((b, *size, shape[1]), dtype=dtype).transpose(1, 2)
 
 
 def _empty_statistics(x: Tensor, n: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
