@@ -278,18 +278,18 @@ class AttentiveNorm2d(SemanticLayout):
     def reset_parameters(self) -> None:
         super().reset_parameters()
         reset_conv(self.value)
-        ones, zeros = [self.weight], [self.bias, self.residual_gain]
+        nn.init.zeros_(self.residual_gain)
+        if self.weight is not None and self.bias is not None:
+            nn.init.ones_(self.weight)
+            nn.init.zeros_(self.bias)
         if self.statistics == "batch":
-            ones, zeros = [*ones, self.running_variance], [*zeros, self.running_mean]
-        for tensors, number in ((ones, 1.0), (zeros, 0.0)):
-            for tensor in tensors:
-                if tensor is not None:
-                    nn.init.constant_(tensor, number)
+            nn.init.zeros_(self.running_mean)
+            nn.init.ones_(self.running_variance)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """See the class; `generator` draws the self-sampled positions."""
-        if isinstance(x, torch.fx.Proxy):  # in a graph of torch.fx the layer is a leaf
-            return x.tracer.create_proxy("call_module", x.tracer.path_of_module(self), (x,), {})  # type: ignore[attr-defined]
+        if type(x) is torch.fx.Proxy:  # in a graph of torch.fx the layer is a leaf
+            return _as_leaf(self, x)
         self._check(x)
         positions, pool_size = self._draw_positions(x, generator)  # of the filters of eq. 2
         if self._operator_refusal(x, sampling=positions is not None) is None:
@@ -345,13 +345,19 @@ class AttentiveNorm2d(SemanticLayout):
         return operator.refusal(kernel, (x, *self.parameters()), self.num_entities)
 
     def _operator_inputs(self, x: Tensor, positions: Tensor | None) -> operator.Inputs:
-        value, sampling = self.value.weight, (None,) * 5
-        if positions is not None:
-            convs = self.key.weight, self.key.bias, self.query.weight, self.query.bias
-            sampling = (*convs, self.sampling_gain)  # type: ignore[assignment]
+        value = self.value.weight
         value = value.to(autocast_dtype(x) or value.dtype)
-        affine = self.weight, self.bias, self.residual_gain
-        return operator.Inputs(x, value, self.entities.weight, *sampling, *affine, positions)
+        inputs = operator.Inputs(x, value, self.entities.weight, self.residual_gain, self.weight, self.bias)
+        if positions is None:
+            return inputs
+        key, query = self.key, self.query
+        convs = key.weight, key.bias, query.weight, query.bias
+        return operator.Inputs(*inputs[:6], *convs, self.sampling_gain, positions)
+
+
+def _as_leaf(layer: nn.Module, x: Any) -> Any:
+    """A call of the layer in the graph that a tracer of torch.fx records."""
+    return x.tracer.create_proxy("call_module", x.tracer.path_of_module(layer), (x,), {})
 
 
 def _is_plain(conv: nn.Module) -> bool:

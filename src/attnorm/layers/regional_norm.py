@@ -57,7 +57,7 @@ def regional_norm(
     if not 0 <= eps < math.inf:
         raise ValueError(f"eps must not be negative nor infinite, got {eps}")
     if backend_for(v, s, variance=variance, backend=backend) != "reference":
-        return operator.regional_norm(v, s, weight, bias, variance, eps)
+        return operator.regional_norm(v, s, weight, bias, eps)
     return normalize(v, s, weight, bias, variance, eps).to(v.dtype)
 
 
@@ -87,7 +87,9 @@ def backend_refusals(v: Tensor, s: Tensor, *, variance: str = "weighted") -> dic
 
 
 def _refusal(backend: str, v: Tensor, s: Tensor, variance: str) -> str | None:
-    return None if backend == "reference" else operator.refusal(backend, (v, s), s.shape[1], variance)
+    if backend == "reference":
+        return None
+    return operator.refusal(backend, (v, s), s.shape[1]) if variance == "weighted" else f"it has no {variance=}"
 
 
 def check_operands(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:

@@ -19,14 +19,12 @@ STORAGE = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}
 TILED_CHANNELS = 64  # at most so many channels are projected tile by tile
 
 
-def refusal(device: torch.device, dtypes: Collection[torch.dtype], regions: int, variance: str) -> str | None:
+def refusal(device: torch.device, dtypes: Collection[torch.dtype], regions: int) -> str | None:
     """Why this kernel cannot run a call, or None. The first time, this builds or loads the library."""
     if device.type != "cpu":
         return f"the features are on {device.type}, not on the CPU"
     if unknown := next((dtype for dtype in dtypes if dtype not in STORAGE), None):
         return f"{unknown} is none of its dtypes (float32, bfloat16, float64)"
-    if variance != "weighted":
-        return f"it has no variance={variance!r}"
     return _library_refusal()
 
 
@@ -46,9 +44,7 @@ def empty_regional_norm(v: Tensor, s: Tensor) -> tuple[Tensor, ...]:
     return _empty_map(v, v.dtype), *_empty_statistics(v, s.shape[1], _arithmetic(v, s))
 
 
-def regional_norm(
-    v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, variance: str, eps: float
-) -> tuple[Tensor, ...]:
+def regional_norm(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, ...]:
     """See `operator`; weight and bias are (n, c), and the results are those of `empty_regional_norm`."""
     out, *statistics = empty_regional_norm(v, s)
     dtype = statistics[0].dtype
@@ -69,7 +65,6 @@ def regional_norm_backward(
     weight: Tensor | None,
     bias: Tensor | None,
     statistics: Sequence[Tensor],
-    variance: str,
     eps: float,
     needed: Sequence[bool],
 ) -> tuple[Tensor | None, ...]:
@@ -156,12 +151,12 @@ def attentive_norm_backward(
     offset: Tensor | None,
     weight: Tensor | None,
     bias: Tensor | None,
-    saved: Sequence[Tensor],
     temperature: float,
     eps: float,
+    saved: Sequence[Tensor],
     needed: Sequence[bool],
 ) -> tuple[Tensor | None, ...]:
-    """The gradients of x, value, matrix (b, n, c), offset (b, n), weight and bias (n, c); the first three if `needed`."""
+    """The gradients of x, value, matrix (b, n, c), offset (b, n), weight and bias (n, c); three only if `needed`."""
     (b, c), n, dtype = x.shape[:2], matrix.shape[-2], matrix.dtype
     *statistics, values, logits = saved
     flat = _flat(x)

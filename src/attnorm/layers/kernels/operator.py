@@ -1,13 +1,9 @@
 """AttentiveNorm2d as one operator of PyTorch, and its inner half `regional_norm`: shapes, gradients, who computes them.
 
-`attnorm::attentive_norm` goes from the features and the layer's weights to its output. What is large is done by the
-kernel of the device; the few small products around the sampled filters are done here:
-
-    eq. 2, 3   t F + f(x) = (W + t K Q) x + t K b, where K are the keys (n, k) at the sampled positions of an image and
-               Q (k, c), b (k) are the query's weight and bias: neither F nor the queries are computed pixel by pixel
-    eq. 6      rho is multiplied into the affine weights, in which eq. 5 is linear
-
-Only x and statistics per region are kept for the backward pass, and for many channels the projected values and logits.
+`attnorm::attentive_norm` takes the features and the layer's weights to its output. The kernel of the device does what is
+large; the small matrices of the sampled filters come from `filters`, and rho is multiplied into the affine weights, in
+which eq. 5 is linear. Only x and statistics of the regions are kept for the backward pass, and for many channels the
+projected values and logits.
 """
 
 from __future__ import annotations
@@ -15,22 +11,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attnorm.layers.context import is_channels_last, is_dispatched, is_exporting, is_transformed, without_autocast
+from attnorm.layers.context import is_dispatched, is_exporting, is_transformed, without_autocast
 from attnorm.layers.kernels import cpu, gpu
+from attnorm.layers.kernels.filters import Keys, Sampling, sample_filters, sampling_gradients
 
 KERNELS: dict[str, ModuleType] = {"cpu": cpu, "cuda": gpu}  # by device
-NAMES: dict[str, ModuleType] = {"cpp": cpu, "triton": gpu}
-# The kernel that a device uses unless told otherwise. "cuda": "triton" is added once a GPU has measured it.
+BY_NAME: dict[str, ModuleType] = {"cpp": cpu, "triton": gpu}
+# The kernel that a device uses unless told otherwise. "cuda": "triton" joins once a GPU has measured it.
 AUTOMATIC = {"cpu": "cpp"}
 
 
-def refusal(kernel: str, tensors: Sequence[Tensor | None], regions: int, variance: str = "weighted") -> str | None:
+def refusal(kernel: str, tensors: Sequence[Tensor | None], regions: int) -> str | None:
     """Why a kernel ("cpp" or "triton") cannot run a call with these tensors here and now, or None."""
     if _is_off():
         return "ATTNORM_KERNEL switches it off"
@@ -43,7 +40,7 @@ def refusal(kernel: str, tensors: Sequence[Tensor | None], regions: int, varianc
     present = [t for t in tensors if t is not None]
     if other := next((t.device for t in present if t.device != present[0].device), None):
         return f"some tensors are on {present[0].device} and some on {other}"
-    reason: str | None = NAMES[kernel].refusal(present[0].device, {t.dtype for t in present}, regions, variance)
+    reason: str | None = BY_NAME[kernel].refusal(present[0].device, {t.dtype for t in present}, regions)
     return reason
 
 
@@ -59,87 +56,68 @@ _is_off._dynamo_marked_constant = True  # type: ignore[attr-defined]
 # ---- regional_norm: eq. 5 ----
 
 
-def regional_norm(
-    v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, variance: str, eps: float
-) -> Tensor:
+def regional_norm(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
     """See `attnorm.layers.regional_norm`; `refusal` must have been None."""
-    return _regional_norm(v, s, weight, bias, variance, eps)[0]
+    return _regional_norm(v, s, weight, bias, eps)[0]
 
 
 @torch.library.custom_op(
     "attnorm::regional_norm",
     mutates_args=(),
-    schema="(Tensor v, Tensor s, Tensor? weight, Tensor? bias, str variance, float eps)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    schema="(Tensor v, Tensor s, Tensor? weight, Tensor? bias, float eps) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
-def _regional_norm(
-    v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, variance: str, eps: float
-) -> tuple[Tensor, ...]:
+def _regional_norm(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Any:
     """The result and the statistics that the backward pass needs."""
     dtype, n = arithmetic_dtype(v, s), s.shape[1]
-    results: tuple[Tensor, ...] = _kernel(v).regional_norm(
-        v, s, _expanded(weight, n, dtype), _expanded(bias, n, dtype), variance, eps
-    )
-    return results
+    return _kernel(v).regional_norm(v, s, _per_region(weight, n, dtype), _per_region(bias, n, dtype), eps)
 
 
 @_regional_norm.register_fake
-def _fake_regional_norm(
-    v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, variance: str, eps: float
-) -> Any:
+def _fake_regional_norm(v: Tensor, s: Tensor, *_: Any) -> Any:
     return _kernel(v).empty_regional_norm(v, s)
 
 
 @torch.library.custom_op(
     "attnorm::regional_norm_backward",
     mutates_args=(),
-    schema="(Tensor grad, Tensor v, Tensor s, Tensor? weight, Tensor? bias, Tensor[] statistics, str variance,"
-    " float eps, bool[] needed) -> Tensor[]",
+    schema="(Tensor grad, Tensor v, Tensor s, Tensor? weight, Tensor? bias, Tensor[] statistics, float eps, "
+    "bool[] needed) -> Tensor[]",
 )
-def _regional_norm_backward(
-    grad: Tensor,
-    v: Tensor,
-    s: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    statistics: Sequence[Tensor],
-    variance: str,
-    eps: float,
-    needed: Sequence[bool],
-) -> list[Tensor]:
+def _regional_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
     """The gradients of v, s, weight and bias, empty where not needed."""
+    v, s, weight, bias, statistics, eps, needed = arguments
     dtype, n = arithmetic_dtype(v, s), s.shape[1]
-    affine = _expanded(weight, n, dtype), _expanded(bias, n, dtype)
-    found = _kernel(v).regional_norm_backward(grad, v, s, *affine, statistics, variance, eps, needed)
-    return _filled((v, s, weight, bias), found, needed)
+    affine = _per_region(weight, n, dtype), _per_region(bias, n, dtype)
+    found = _kernel(v).regional_norm_backward(grad, v, s, *affine, statistics, eps, needed)
+    return _like(arguments[:4], found, needed)
 
 
 @_regional_norm_backward.register_fake
 def _fake_regional_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
-    return _empty_gradients(arguments[:4], arguments[-1])
+    return _empty_like(arguments[:4], arguments[-1])
 
 
 def _regional_norm_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, ctx.variance, ctx.eps = inputs
+    *tensors, ctx.eps = inputs
     ctx.save_for_backward(*tensors, *output[1:])
     ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
 
 
 def _regional_norm_gradients(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-    tensors, statistics = ctx.saved_tensors[:4], list(ctx.saved_tensors[4:])
-    needed, options = list(ctx.needs_input_grad[:4]), (ctx.variance, ctx.eps)
+    tensors, statistics, needed = ctx.saved_tensors[:4], list(ctx.saved_tensors[4:]), list(ctx.needs_input_grad[:4])
     if grad is None:
-        return (None,) * 6
-    if torch.is_grad_enabled():
-        from attnorm.layers.regional_norm import normalize  # which imports this module
+        return (None,) * 5
+    if not torch.is_grad_enabled():
+        found = _regional_norm_backward(grad, *tensors, statistics, ctx.eps, needed)
+        return (*_present(found, needed), None)
 
-        found = _differentiable_gradients(
-            lambda v, *rest: normalize(v, *rest, *options).to(v.dtype), tensors, needed, grad
-        )
-    else:
-        found = _present(_regional_norm_backward(grad, *tensors, statistics, *options, needed), needed)
-    return (*found, None, None)
+    from attnorm.layers.regional_norm import normalize  # which imports this module
+
+    def plain(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        return normalize(v, s, weight, bias, eps=ctx.eps).to(v.dtype)
+
+    return (*_differentiable_gradients(plain, tensors, needed, grad), None)
 
 
 _regional_norm.register_autograd(_regional_norm_gradients, setup_context=_regional_norm_setup)
@@ -149,32 +127,30 @@ _regional_norm.register_autograd(_regional_norm_gradients, setup_context=_region
 
 
 class Inputs(NamedTuple):
-    """The tensors of the layer, as the layer has them; key to positions are None where nothing is sampled."""
+    """The tensors of the layer, as the layer has them; the last six are None where no filters are sampled."""
 
     x: Tensor  # (b, c, h, w)
     value: Tensor  # (c, c, 1, 1), in the dtype of its product with x: autocast's under autocast
     entities: Tensor  # (n, c, 1, 1)
-    key: Tensor | None  # (k, c, 1, 1)
-    key_bias: Tensor | None  # (k,)
-    query: Tensor | None  # (k, c, 1, 1)
-    query_bias: Tensor | None  # (k,)
-    sampling_gain: Tensor | None  # (n,)
-    weight: Tensor | None  # (n, c) or (c,)
-    bias: Tensor | None  # (n, c) or (c,)
     residual_gain: Tensor  # (1,)
-    positions: Tensor | None  # (b, n): of the sampled filters in the pooled map
+    weight: Tensor | None  # (n, c) or (c,), or None for 1
+    bias: Tensor | None  # the same, or None for 0
+    key: Tensor | None = None  # (k, c, 1, 1)
+    key_bias: Tensor | None = None  # (k,)
+    query: Tensor | None = None  # (k, c, 1, 1)
+    query_bias: Tensor | None = None  # (k,)
+    sampling_gain: Tensor | None = None  # (n,)
+    positions: Tensor | None = None  # (b, n): of the sampled filters in the pooled map
 
 
-INPUTS = len(Inputs._fields)
-_TENSORS = ", ".join(
-    f"Tensor{'' if n in ('x', 'value', 'entities', 'residual_gain') else '?'} {n}" for n in Inputs._fields
-)
+NAMES = Inputs._fields[:-1]  # of those that have a gradient
+_TENSORS = ", ".join(f"Tensor{'' if index < 4 else '?'} {name}" for index, name in enumerate(Inputs._fields))
 _OPTIONS = "int pool_size, float temperature, float eps"
 
 
 def attentive_norm(inputs: Inputs, pool_size: int, temperature: float, eps: float) -> Tensor:
     """The output of the layer, in the shape, dtype and memory format of x; `refusal` must have been None."""
-    return _attentive_norm(*inputs, pool_size, temperature, eps)[0]
+    return cast(Tensor, _attentive_norm(*inputs, pool_size, temperature, eps)[0])
 
 
 @torch.library.custom_op(
@@ -182,210 +158,123 @@ def attentive_norm(inputs: Inputs, pool_size: int, temperature: float, eps: floa
     mutates_args=(),
     schema=f"({_TENSORS}, {_OPTIONS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
-def _attentive_norm(*arguments: Any) -> tuple[Tensor, ...]:
+def _attentive_norm(*arguments: Any) -> Any:
     """The output and what the backward pass needs of the kernel."""
-    inputs, (pool_size, temperature, eps) = Inputs(*arguments[:INPUTS]), arguments[INPUTS:]
+    inputs, (pool_size, temperature, eps) = Inputs(*arguments[:-3]), arguments[-3:]
     with without_autocast(inputs.x):
-        filters = _sample_filters(inputs, pool_size)
-        weight, bias = _scaled_affine(inputs)
-        results: tuple[Tensor, ...] = _kernel(inputs.x).attentive_norm(
-            inputs.x, inputs.value.flatten(1), filters.matrix, filters.offset, weight, bias, temperature, eps
-        )
-    return results
+        small = _small_tensors(inputs, pool_size)
+        x, value = inputs.x, inputs.value.flatten(1)
+        return _kernel(x).attentive_norm(x, value, *small[:4], temperature, eps)
 
 
 @_attentive_norm.register_fake
-def _fake_attentive_norm(*arguments: Any) -> tuple[Tensor, ...]:
-    x, value, entities = arguments[:3]
-    results: tuple[Tensor, ...] = _kernel(x).empty_attentive_norm(x, value.dtype, entities.shape[0])
-    return results
+def _fake_attentive_norm(x: Tensor, value: Tensor, entities: Tensor, *_: Any) -> Any:
+    return _kernel(x).empty_attentive_norm(x, value.dtype, entities.shape[0])
 
 
 @torch.library.custom_op(
     "attnorm::attentive_norm_backward",
     mutates_args=(),
-    schema=f"(Tensor grad, {_TENSORS}, Tensor[] saved, {_OPTIONS}, bool[] needed) -> Tensor[]",
+    schema=f"(Tensor grad, {_TENSORS}, {_OPTIONS}, Tensor[] saved, bool[] needed) -> Tensor[]",
 )
 def _attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
-    """The gradients of `Inputs` but for the positions, empty where not needed."""
-    inputs, (saved, pool_size, temperature, eps, needed) = Inputs(*arguments[:INPUTS]), arguments[INPUTS:]
-    need = Inputs(*needed, False)  # type: ignore[arg-type]
-    samples = inputs.positions is not None
+    """The gradients of all `Inputs` but the positions, empty where not needed."""
+    inputs, (pool_size, temperature, eps, saved, needed) = Inputs(*arguments[:-5]), arguments[-5:]
+    need = dict(zip(NAMES, needed, strict=True))
     with without_autocast(inputs.x):
-        filters = _sample_filters(inputs, pool_size)
-        affine = _scaled_affine(inputs)
-        # The gradient of the logits' matrix goes to W, the sampled filters and, through the keys, to x.
-        d_x, d_value, d_matrix, d_offset, d_weight, d_bias = _kernel(inputs.x).attentive_norm_backward(
-            grad,
-            inputs.x,
-            inputs.value.flatten(1),
-            filters.matrix,
-            filters.offset,
-            *affine,
-            saved,
-            temperature,
-            eps,
-            needed=(bool(need.x), bool(need.value), bool(need.entities) or samples),
+        small = _small_tensors(inputs, pool_size)
+        # The logits' matrix is made of the entities and the sampled filters, and with these of x.
+        wanted = need["x"], need["value"], need["entities"] or small.sampling is not None
+        x, value = inputs.x, inputs.value.flatten(1)
+        d_x, d_value, d_matrix, d_offset, d_weight, d_bias = _kernel(x).attentive_norm_backward(
+            grad, x, value, *small[:4], temperature, eps, saved, wanted
         )
-        found: dict[str, Tensor] = {"x": d_x, "value": d_value} | _affine_gradients(inputs, d_weight, d_bias)
-        if d_matrix is not None:
-            found["entities"] = d_matrix.sum(0)
-        if samples:
-            found |= _sampling_gradients(inputs, pool_size, filters, d_matrix, d_offset, d_x)
-    tensors = inputs[:-1]
-    return _filled(tensors, [found.get(name) for name in Inputs._fields[:-1]], needed)
+        found = {"x": d_x, "value": d_value, "entities": None if d_matrix is None else d_matrix.sum(0)}
+        if inputs.weight is None or inputs.bias is None:
+            found["residual_gain"] = d_weight.sum()
+        else:
+            rho = inputs.residual_gain.to(d_weight.dtype)
+            found |= {"weight": rho * d_weight, "bias": rho * d_bias}
+            found["residual_gain"] = (d_weight * inputs.weight).sum() + (d_bias * inputs.bias).sum()
+        if small.sampling is not None and small.keys is not None:
+            sampled = sampling_gradients(small.sampling, small.keys, d_matrix, d_offset, d_x)
+            found |= dict(zip(NAMES[6:], sampled, strict=True))
+    return _like(inputs[:-1], [found.get(name) for name in NAMES], needed)
 
 
 @_attentive_norm_backward.register_fake
 def _fake_attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
-    return _empty_gradients(arguments[: INPUTS - 1], arguments[-1])
+    return _empty_like(arguments[: len(NAMES)], arguments[-1])
 
 
 def _attentive_norm_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.options = inputs[INPUTS:]
-    ctx.save_for_backward(*inputs[:INPUTS], *output[1:])
+    ctx.options = inputs[-3:]
+    ctx.save_for_backward(*inputs[:-3], *output[1:])
     ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
 
 
 def _attentive_norm_gradients(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-    inputs, saved = Inputs(*ctx.saved_tensors[:INPUTS]), list(ctx.saved_tensors[INPUTS:])
-    needed = list(ctx.needs_input_grad[: INPUTS - 1])
-    found: Sequence[Tensor | None] = (None,) * len(needed)
-    if grad is not None and torch.is_grad_enabled():
-        found = _differentiable_gradients(
-            lambda *tensors: _reference(Inputs(*tensors, inputs.positions), *ctx.options), inputs[:-1], needed, grad
-        )
-    elif grad is not None:
-        found = _present(_attentive_norm_backward(grad, *inputs, saved, *ctx.options, needed), needed)
-    return (*found, None, None, None, None)
+    count = len(Inputs._fields)
+    inputs, saved = Inputs(*ctx.saved_tensors[:count]), list(ctx.saved_tensors[count:])
+    needed = list(ctx.needs_input_grad[: len(NAMES)])
+    if grad is None:
+        return (None,) * (count + 3)
+    if not torch.is_grad_enabled():
+        found = _attentive_norm_backward(grad, *inputs, *ctx.options, saved, needed)
+        return (*_present(found, needed), None, None, None, None)
+
+    def plain(*tensors: Any) -> Tensor:
+        return _reference(Inputs(*tensors, positions=inputs.positions), *ctx.options)  # type: ignore[misc]
+
+    return (*_differentiable_gradients(plain, inputs[:-1], needed, grad), None, None, None, None)
 
 
 _attentive_norm.register_autograd(_attentive_norm_gradients, setup_context=_attentive_norm_setup)
 
 
 def _reference(inputs: Inputs, pool_size: int, temperature: float, eps: float) -> Tensor:
-    """The same in plain PyTorch, from the tensors of the operator, for second derivatives."""
+    """The operator in plain PyTorch, for second derivatives."""
     from attnorm.layers.attentive_norm import semantic_layout  # which imports this module
     from attnorm.layers.regional_norm import normalize
 
     def conv(weight: Tensor | None, bias: Tensor | None = None) -> Callable[[Tensor], Tensor]:
-        return lambda x: F.conv2d(x.to(weight.dtype), weight, bias)  # type: ignore[union-attr, arg-type]
+        return lambda x: F.conv2d(x, cast(Tensor, weight), bias)
 
-    x, value, entities, key, key_bias, query, query_bias, gain, weight, bias, residual_gain, positions = inputs
+    x, value, entities, residual_gain, weight, bias, key, key_bias, query, query_bias, gain, positions = inputs
     with without_autocast(x):
         convs = conv(entities), conv(key, key_bias), conv(query, query_bias)
         s = semantic_layout(x.to(entities.dtype), *convs, gain, positions, pool_size, temperature)
-        return (x + residual_gain * normalize(conv(value)(x), s, weight, bias, eps=eps)).to(x.dtype)
+        normalized = normalize(F.conv2d(x.to(value.dtype), value), s, weight, bias, eps=eps)
+        return (x + residual_gain * normalized).to(x.dtype)
 
 
-# ---- sampled filters (eq. 2) and affine weights: small tensors ----
+class _Small(NamedTuple):
+    """What kernels get beside x and the value's weight, and what sampling leaves for its gradients."""
+
+    matrix: Tensor  # of the logits, (n, c), or (b, n, c) where filters are sampled
+    offset: Tensor | None  # of the logits, (b, n)
+    weight: Tensor  # (n, c), times rho
+    bias: Tensor | None  # (n, c), times rho
+    sampling: Sampling | None = None
+    keys: Keys | None = None
 
 
-class _Filters(NamedTuple):
-    """The logits are matrix x + offset. The rest is what their gradients need."""
-
-    matrix: Tensor  # W + t K Q: (n, c), or (b, n, c) where filters are sampled
-    offset: Tensor | None = None  # t K b: (b, n)
-    picked: Tensor | None = None  # (b, n m, c): features of the m pixels that are pooled at each position
-    keys: Tensor | None = None  # (b, n, k)
-    choice: Tensor | None = None  # (b, n, k): which of the m pixels has the largest key
-
-
-def _sample_filters(inputs: Inputs, pool_size: int) -> _Filters:
-    x, dtype = inputs.x, arithmetic_dtype(inputs.x)
-    entities = inputs.entities.flatten(1).to(dtype)
-    if inputs.positions is None:
-        return _Filters(entities)
-    key, key_bias, query, query_bias, gain = _sampling_weights(inputs, dtype)
-    pixels = _pooled_pixels(x, inputs.positions, pool_size)
-    picked = _pick_pixels(x, pixels.flatten(1)).to(dtype)
-    keys, choice = (picked @ key.t() + key_bias).unflatten(1, pixels.shape[1:]).max(2)
-    filters = gain.unsqueeze(1) * keys
-    return _Filters(entities + filters @ query, (filters @ query_bias).contiguous(), picked, keys, choice)
-
-
-def _sampling_gradients(
-    inputs: Inputs, pool_size: int, filters: _Filters, d_matrix: Tensor, d_offset: Tensor, d_x: Tensor | None
-) -> dict[str, Tensor]:
-    """The gradients of key, query and gain, from those of matrix and offset; adds that of the keys' pixels to d_x."""
-    _, _, picked, keys, choice = filters
-    key, _, query, query_bias, gain = _sampling_weights(inputs, d_matrix.dtype)
-    scaled = gain.unsqueeze(1) * keys
-    d_filters = d_matrix @ query.t() + d_offset.unsqueeze(2) * query_bias
-    d_keys = gain.unsqueeze(1) * d_filters
-    pixels = _pooled_pixels(inputs.x, inputs.positions, pool_size)
-    # Of the pixels that are pooled, the one with the largest key gets its gradient, channel by channel.
-    d_all_keys = d_keys.new_zeros((*pixels.shape, d_keys.shape[-1]))
-    d_all_keys = d_all_keys.scatter_(2, choice.unsqueeze(2), d_keys.unsqueeze(2)).flatten(1, 2)
-    if d_x is not None:
-        _add_pixels(d_x, pixels.flatten(1), d_all_keys @ key)
-    return {
-        "key": d_all_keys.flatten(0, 1).t() @ picked.flatten(0, 1),
-        "key_bias": d_keys.sum((0, 1)),
-        "query": scaled.flatten(0, 1).t() @ d_matrix.flatten(0, 1),
-        "query_bias": d_offset.flatten() @ scaled.flatten(0, 1),
-        "sampling_gain": (d_filters * keys).sum((0, 2)),
-    }
-
-
-def _sampling_weights(inputs: Inputs, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """Key (k, c), its bias, query (k, c), its bias, and the gain t."""
-    return tuple(t.flatten(1).to(dtype) if t.ndim == 4 else t.to(dtype) for t in inputs[3:8])  # type: ignore[union-attr]
-
-
-def _pooled_pixels(x: Tensor, positions: Tensor, pool: int) -> Tensor:
-    """Flat indices (b, n, pool^2) of the pixels of x that are pooled at flat positions (b, n) of the pooled map."""
-    width, columns = x.shape[3], x.shape[3] // pool
-    first = (positions // columns * width + positions % columns) * pool
-    steps = torch.arange(pool, device=x.device)
-    return first.unsqueeze(-1) + (steps.unsqueeze(1) * width + steps).flatten()
-
-
-def _pick_pixels(x: Tensor, index: Tensor) -> Tensor:
-    """The features of x (b, c, h, w) at flat indices (b, m), as (b, m, c)."""
-    if not is_channels_last(x):
-        return x.flatten(2).gather(2, index.unsqueeze(1).expand(-1, x.shape[1], -1)).transpose(1, 2)
-    rows = x.permute(0, 2, 3, 1).flatten(0, 2)
-    return rows.index_select(0, _row_numbers(index, x)).view(*index.shape, -1)
-
-
-def _add_pixels(d_x: Tensor, index: Tensor, values: Tensor) -> None:
-    """Adds values (b, m, c) to d_x (b, c, h, w) at flat indices (b, m), no two of which are the same."""
-    values = values.to(d_x.dtype)
-    if is_channels_last(d_x):
-        rows = d_x.permute(0, 2, 3, 1).flatten(0, 2)
-        rows.index_add_(0, _row_numbers(index, d_x), values.flatten(0, 1))
-    else:
-        d_x.flatten(2).scatter_add_(2, index.unsqueeze(1).expand(-1, d_x.shape[1], -1), values.transpose(1, 2))
-
-
-def _row_numbers(index: Tensor, x: Tensor) -> Tensor:
-    """Flat indices (b, m) in each image of x as indices (b m) in all of them."""
-    first = torch.arange(x.shape[0], device=x.device) * (x.shape[2] * x.shape[3])
-    return (index + first.unsqueeze(1)).flatten()
-
-
-def _scaled_affine(inputs: Inputs) -> tuple[Tensor, Tensor | None]:
-    """rho weight and rho bias, (n, c) in the dtype of the computation."""
-    n, c = inputs.entities.shape[:2]
+def _small_tensors(inputs: Inputs, pool_size: int) -> _Small:
+    """In the dtype of the computation."""
     dtype = arithmetic_dtype(inputs.x)
-    rho = inputs.residual_gain.to(dtype)
-    weight, bias = (None if t is None else (rho * t.to(dtype)).expand(n, -1) for t in (inputs.weight, inputs.bias))
-    return (rho.expand(n, c) if weight is None else weight).contiguous(), None if bias is None else bias.contiguous()
+    entities, rho = inputs.entities.flatten(1).to(dtype), inputs.residual_gain.to(dtype)
+    n, c = entities.shape
+    weight = (rho if inputs.weight is None else rho * inputs.weight.to(dtype)).expand(n, c).contiguous()
+    bias = None if inputs.bias is None else (rho * inputs.bias.to(dtype)).expand(n, c).contiguous()
+    if inputs.positions is None:
+        return _Small(entities, None, weight, bias)
+    sampling = Sampling(*(cast(Tensor, t).flatten(1).to(dtype) if t.ndim == 4 else t.to(dtype) for t in inputs[6:11]))
+    matrix, offset, keys = sample_filters(inputs.x, entities, sampling, inputs.positions, pool_size)
+    return _Small(matrix, offset.contiguous(), weight, bias, sampling, keys)
 
 
-def _affine_gradients(inputs: Inputs, d_weight: Tensor, d_bias: Tensor | None) -> dict[str, Tensor]:
-    """The gradients of weight, bias and rho, from those of their products (n, c)."""
-    rho = inputs.residual_gain.to(d_weight.dtype)
-    if inputs.weight is None:
-        return {"residual_gain": d_weight.sum().view(1)}
-    d_rho = (d_weight * inputs.weight).sum() + (d_bias * inputs.bias).sum()
-    found = {"weight": d_weight, "bias": d_bias}
-    return {"residual_gain": d_rho.view(1)} | {k: rho * d.sum_to_size(inputs.weight.shape) for k, d in found.items()}
-
-
-# ---- gradients in lists ----
+# ---- helpers of both ----
 
 
 def arithmetic_dtype(*tensors: Tensor) -> torch.dtype:
@@ -397,36 +286,23 @@ def _kernel(x: Tensor) -> ModuleType:
     return KERNELS[x.device.type]
 
 
-def _expanded(parameter: Tensor | None, n: int, dtype: torch.dtype) -> Tensor | None:
+def _per_region(parameter: Tensor | None, n: int, dtype: torch.dtype) -> Tensor | None:
     """A parameter (n, c) or (c,) as contiguous (n, c)."""
     return None if parameter is None else parameter.to(dtype).expand(n, -1).contiguous()
 
 
-def _filled(tensors: Sequence[Tensor | None], found: Sequence[Tensor | None], needed: Sequence[bool]) -> list[Tensor]:
-    """Gradients in the shapes and dtypes of their tensors, and empty ones where not needed."""
-    results = []
-    for t, d, need in zip(tensors, found, needed, strict=True):
-        if not need or t is None:
-            results.append(_nothing(tensors))
-        elif d is None:
-            results.append(torch.zeros_like(t))
-        else:
-            reduced = d.sum_to_size(t.shape) if d.numel() != t.numel() else d.reshape(t.shape)
-            results.append(reduced.to(t.dtype))
+def _like(tensors: Sequence[Any], gradients: Sequence[Tensor | None], needed: Sequence[bool]) -> list[Tensor]:
+    """Gradients in the shapes and dtypes of their tensors, summed over what these share; empty where not needed."""
+    results = _empty_like(tensors, [False] * len(tensors))
+    for index, (t, gradient, need) in enumerate(zip(tensors, gradients, needed, strict=True)):
+        if need and gradient is not None:
+            whole = gradient.reshape(t.shape) if gradient.numel() == t.numel() else gradient.sum_to_size(t.shape)
+            results[index] = whole.to(t.dtype)
     return results
 
 
-def _empty_gradients(tensors: Sequence[Tensor | None], needed: Sequence[bool]) -> list[Tensor]:
-    return [
-        torch.empty_like(t) if need and t is not None else _nothing(tensors)
-        for t, need in zip(tensors, needed, strict=True)
-    ]
-
-
-def _nothing(tensors: Sequence[Tensor | None]) -> Tensor:
-    x = tensors[0]
-    assert x is not None
-    return x.new_empty(0)
+def _empty_like(tensors: Sequence[Any], needed: Sequence[bool]) -> list[Tensor]:
+    return [torch.empty_like(t) if need else tensors[0].new_empty(0) for t, need in zip(tensors, needed, strict=True)]
 
 
 def _present(results: Sequence[Tensor], needed: Sequence[bool]) -> list[Tensor | None]:

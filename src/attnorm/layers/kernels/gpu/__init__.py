@@ -28,8 +28,8 @@ SMALLEST_TRITON = (3, 7)  # of those tested
 SMALLEST_CAPABILITY = (8, 0)  # TF32 and bfloat16 on the tensor cores
 
 
-def refusal(device: torch.device, dtypes: Collection[torch.dtype], regions: int, variance: str) -> str | None:
-    """Why this kernel cannot run a call, or None. Both variances run."""
+def refusal(device: torch.device, dtypes: Collection[torch.dtype], regions: int) -> str | None:
+    """Why this kernel cannot run a call, or None."""
     if device.type != "cuda" and not (device.type == "cpu" and _interprets()):
         return f"the features are on {device.type}, not on a CUDA device"
     if unknown := next((dtype for dtype in dtypes if dtype not in STORAGE), None):
@@ -73,12 +73,10 @@ def empty_regional_norm(v: Tensor, s: Tensor) -> tuple[Tensor, ...]:
     return _empty_map(v, v.shape[1], v.dtype), *_empty_statistics(v, s.shape[1], _arithmetic(v, s))
 
 
-def regional_norm(
-    v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, variance: str, eps: float
-) -> tuple[Tensor, ...]:
+def regional_norm(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, ...]:
     """See `operator`; weight and bias are (n, c), and the results are those of `empty_regional_norm`."""
     out, *statistics = empty_regional_norm(v, s)
-    _run_forward(v, s, weight, bias, None, Options(None, variance, eps), out, statistics)
+    _run_forward(v, s, weight, bias, None, Options(None, eps), out, statistics)
     return out, *statistics
 
 
@@ -89,13 +87,12 @@ def regional_norm_backward(
     weight: Tensor | None,
     bias: Tensor | None,
     statistics: Sequence[Tensor],
-    variance: str,
     eps: float,
     needed: Sequence[bool],
 ) -> tuple[Tensor | None, ...]:
     """The gradients of v, s, weight and bias, None where not needed."""
     d_v, d_s = (_empty_map(t, t.shape[1], t.dtype) if need else None for t, need in zip((v, s), needed, strict=False))
-    options = Options(None, variance, eps)
+    options = Options(None, eps)
     d_weight, d_bias = _run_backward(grad, v, s, weight, bias, options, statistics, d_v, d_s)
     return d_v, d_s, d_weight, d_bias
 
@@ -128,7 +125,7 @@ def attentive_norm(
     _project(x.to(matrix.dtype), matrix, s)
     if offset is not None:
         s += offset[:, :, None, None]
-    _run_forward(v, s, weight, bias, x, Options(temperature, "weighted", eps), out, statistics)
+    _run_forward(v, s, weight, bias, x, Options(temperature, eps), out, statistics)
     return out, *statistics, v, s
 
 
@@ -140,15 +137,15 @@ def attentive_norm_backward(
     offset: Tensor | None,
     weight: Tensor | None,
     bias: Tensor | None,
-    saved: Sequence[Tensor],
     temperature: float,
     eps: float,
+    saved: Sequence[Tensor],
     needed: Sequence[bool],
 ) -> tuple[Tensor | None, ...]:
-    """The gradients of x, value, matrix (b, n, c), offset (b, n), weight and bias (n, c); the first three if `needed`."""
+    """The gradients of x, value, matrix (b, n, c), offset (b, n), weight and bias (n, c); three only if `needed`."""
     *statistics, v, s = saved
     d_v, d_s = torch.empty_like(v), torch.empty_like(s)
-    options = Options(temperature, "weighted", eps)
+    options = Options(temperature, eps)
     d_weight, d_bias = _run_backward(grad, v, s, weight, bias, options, statistics, d_v, d_s)
     d_x = d_value = d_matrix = None
     if needed[0]:
@@ -220,8 +217,8 @@ def _run_backward(
     batch, channels, regions = found.mean.shape
     terms = found.mean.new_empty(batch, 2, regions, channels)
     if batch:
-        d_maps = (None if d is None else d.flatten(2) for d in (d_v, d_s))
-        into = Gradients(*d_maps, found.mean.new_empty(batch, 5, channels, regions), terms)
+        flat_v, flat_s = (None if d is None else d.flatten(2) for d in (d_v, d_s))
+        into = Gradients(flat_v, flat_s, found.mean.new_empty(batch, 5, channels, regions), terms)
         _run(launches.backward(v.flatten(2), s.flatten(2), weight, bias, grad.flatten(2), options, found, into), v)
     d_weight, d_bias = terms.sum(0)
     return d_weight, d_bias.clone()

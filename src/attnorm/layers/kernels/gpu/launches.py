@@ -60,7 +60,6 @@ class Options(NamedTuple):
     """temperature is None where s is the layout itself, not logits."""
 
     temperature: float | None
-    variance: str
     eps: float
 
 
@@ -86,27 +85,26 @@ def forward(
     """Fills `out` and `found`."""
     plan = _Plan(v, s, options)
     sums, apply = plan.grid("partial_moments"), plan.grid("apply")
-    kinds, region_kinds = (3, 3) if plan.algorithm1 else (2, 1)
     batch, channels, regions, _ = plan.sizes
     shifts = found.mean.new_empty(batch, sums.splits, channels)
-    region_sums = found.mean.new_empty(batch, sums.splits, region_kinds, regions)
-    channel_sums = found.mean.new_empty(batch, sums.splits, kinds, channels, regions)
+    region_sums = found.mean.new_empty(batch, sums.splits, regions)
+    channel_sums = found.mean.new_empty(batch, sums.splits, 2, channels, regions)
     gain, offset = torch.empty_like(found.mean), torch.empty_like(found.mean)
-    sizes, maps, added = plan.sizes[1:], (*v.stride(), *s.stride()), (*_strides(residual, 3), *out.stride())
+    sizes, maps, added = plan.sizes[1:], (*v.stride(), *s.stride()), (*_strides(residual), *out.stride())
     partial = (shifts, region_sums, channel_sums)
     spread = (found.shift, gain, offset)
-    finish = (weight, bias, *found, gain, offset, options.eps, *sizes, sums.span, sums.splits)
+    finish = (weight, bias, *found, gain, offset, options.eps, channels, regions, sums.splits)
     return [
         Launch(
             "partial_moments",
             (sums.rows, sums.splits),
             (v, s, *partial, plan.temperature, *sizes, sums.span, *maps),
-            sums.settings | plan.variance_settings,
+            sums.settings,
         ),
         Launch(
             "finish_moments",
             (batch * channels,),
-            (*partial, *finish, *_strides(weight, 2), *_strides(bias, 2)),
+            (*partial, *finish),
             plan.finish_settings,
         ),
         Launch(
@@ -134,7 +132,17 @@ def backward(
     batch, channels, regions, _ = plan.sizes
     partial = found.mean.new_empty(batch, sums.splits, 2, channels, regions)
     sizes, maps = plan.sizes[1:], (*v.stride(), *s.stride(), *grad.stride())
-    finish = (weight, bias, *found, into.coefficients, into.parameter_terms, options.eps, *sizes, sums.splits)
+    finish = (
+        weight,
+        bias,
+        *found[:-1],
+        into.coefficients,
+        into.parameter_terms,
+        options.eps,
+        channels,
+        regions,
+        sums.splits,
+    )
     launches = [
         Launch(
             "partial_gradients",
@@ -145,15 +153,14 @@ def backward(
         Launch(
             "finish_gradients",
             (batch * channels,),
-            (partial, *finish, *_strides(weight, 2), *_strides(bias, 2)),
+            (partial, *finish),
             plan.finish_settings,
         ),
     ]
     if into.v is not None or into.s is not None:
         arguments = (v, s, grad, found.shift, into.coefficients, into.v, into.s, plan.temperature, *sizes, apply.span)
-        settings = apply.settings | plan.variance_settings
-        strides = (*maps, *_strides(into.v, 3), *_strides(into.s, 3))
-        launches.append(Launch("apply_gradients", (apply.rows, apply.splits), (*arguments, *strides), settings))
+        strides = (*maps, *_strides(into.v), *_strides(into.s))
+        launches.append(Launch("apply_gradients", (apply.rows, apply.splits), (*arguments, *strides), apply.settings))
     return launches
 
 
@@ -175,15 +182,13 @@ class _Plan:
         batch, channels, pixels = v.shape
         self.sizes = (batch, channels, s.shape[1], pixels)
         self.temperature = 0.0 if options.temperature is None else options.temperature
-        self.algorithm1 = options.variance == "algorithm1"
         double = torch.float64 in (v.dtype, s.dtype)
-        self.variance_settings = {"algorithm1": self.algorithm1}
         common = {"compute": tl.float64 if double else tl.float32, "block_n": _block(s.shape[1])}
         self._settings = common | {
             "softmax": options.temperature is not None,
             "precision": "ieee" if double else "tf32x3",
         }
-        self.finish_settings = common | self.variance_settings | {"block_s": BLOCK_SPLITS}
+        self.finish_settings = common | {"block_s": BLOCK_SPLITS}
 
     def grid(self, program: str) -> _Grid:
         batch, channels, regions, pixels = self.sizes
@@ -202,5 +207,5 @@ def _block(size: int) -> int:
     return max(SMALLEST_BLOCK, 1 << (size - 1).bit_length())
 
 
-def _strides(tensor: Tensor | None, ndim: int) -> tuple[int, ...]:
-    return (0,) * ndim if tensor is None else tensor.stride()
+def _strides(flat: Tensor | None) -> tuple[int, ...]:
+    return (0, 0, 0) if flat is None else flat.stride()

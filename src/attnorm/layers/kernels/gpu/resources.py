@@ -31,13 +31,12 @@ class Setting(NamedTuple):
     regions: int = 16
     channels: int = 32
     channels_last: bool = False
-    variance: str = "weighted"
     size: int = 256
 
     def __str__(self) -> str:
         layout = "channels_last" if self.channels_last else "NCHW"
         dtype = str(self.dtype).removeprefix("torch.")
-        return f"{dtype} n={self.regions} c={self.channels} {layout} {self.variance}"
+        return f"{dtype} n={self.regions} c={self.channels} {layout}"
 
 
 SETTINGS = tuple(
@@ -68,7 +67,7 @@ def launches_of(setting: Setting) -> list[Launch]:
 
     v, s = empty_map(setting.channels, setting.dtype), empty_map(setting.regions, torch.float32)
     weight, bias = (torch.empty(setting.regions, setting.channels, device="meta") for _ in range(2))
-    options = Options(0.1, setting.variance, 1e-5)
+    options = Options(0.1, 1e-5)
     out, *rest = empty_regional_norm(v, s)
     found = Statistics(*rest)
     into = Gradients(
