@@ -1,7 +1,7 @@
 """Which programs a call launches, on which blocks; nothing here runs anything.
 
 The sizes of blocks are those that the compiler's reports show free of spills for up to 32 regions, and nearly so above
-(see `resources`): nothing here was timed.
+: nothing here was timed.
 """
 
 from __future__ import annotations
