@@ -171,11 +171,13 @@ def test_second_derivatives_under_autocast_are_those_of_the_reference(monkeypatc
 def test_the_operators_keep_pytorchs_rules(channels: int, order: str) -> None:
     layer, x = make_layer(channels, 3).float(), features(2, channels, 4, 5, dtype=torch.float32, order=order)
     arguments = inputs_of(layer, x.requires_grad_())
-    torch.library.opcheck(operator._attentive_norm, arguments)
+    torch.library.opcheck(torch.ops.attnorm.attentive_norm.default, arguments)
     inputs = [t.detach() if isinstance(t, Tensor) else t for t in arguments]
-    out, *saved = operator._attentive_norm(*inputs)
+    out, *saved = torch.ops.attnorm.attentive_norm(*inputs)
     needed = [True] * 9 + [False, True]
-    torch.library.opcheck(operator._attentive_norm_backward, (torch.ones_like(out), *inputs, saved, needed))
+    torch.library.opcheck(
+        torch.ops.attnorm.attentive_norm_backward.default, (torch.ones_like(out), *inputs, saved, needed)
+    )
 
 
 def test_calls_that_take_the_reference() -> None:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from attnorm.layers import backend_for, backend_refusals, regional_norm
-from attnorm.layers.kernels import operator
 from attnorm.layers.regional_norm import VARIANCES
 from tests.layers import literal
 
@@ -249,11 +248,11 @@ def test_torch_compile_calls_the_operator_and_looks_not_inside() -> None:
 def test_the_operators_keep_pytorchs_rules(order: torch.memory_format) -> None:
     v, s, weight, bias = (t.float() for t in operands())
     v, s = (t.contiguous(memory_format=order).requires_grad_() for t in (v, s))
-    torch.library.opcheck(operator._regional_norm, (v, s, weight.requires_grad_(), bias, 1e-5))
+    torch.library.opcheck(torch.ops.attnorm.regional_norm.default, (v, s, weight.requires_grad_(), bias, 1e-5))
     given = [t.detach() for t in (v, s, weight, bias)]
-    out, *statistics = operator._regional_norm(*given, 1e-5)
+    out, *statistics = torch.ops.attnorm.regional_norm(*given, 1e-5)
     needed = [True, True, True, False]
-    torch.library.opcheck(operator._regional_norm_backward, (out, *given, statistics, 1e-5, needed))
+    torch.library.opcheck(torch.ops.attnorm.regional_norm_backward.default, (out, *given, statistics, 1e-5, needed))
 
 
 @pytest.mark.parametrize(("backend", "variance"), CASES)

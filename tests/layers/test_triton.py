@@ -148,11 +148,11 @@ def test_the_whole_layer_is_the_reference(order: str, options: dict, monkeypatch
 @pytest.mark.usefixtures("interpreted")
 def test_the_operators_keep_pytorchs_rules_and_compile() -> None:
     v, s, weight, bias = operands(1, 3, 4, 2, 3)
-    torch.library.opcheck(operator._regional_norm, (v, s, weight, bias, 1e-5))
+    torch.library.opcheck(torch.ops.attnorm.regional_norm.default, (v, s, weight, bias, 1e-5))
     layer, x = make_layer(4, 3).to(DEVICE).train(), features(2, 4, 4, 5).to(DEVICE)
     positions, pool = layer._draw_positions(x, None)
     arguments = (*layer._operator_inputs(x, positions), pool, layer.temperature, layer.eps)
-    torch.library.opcheck(operator._attentive_norm, arguments)
+    torch.library.opcheck(torch.ops.attnorm.attentive_norm.default, arguments)
     torch._dynamo.reset()
     layer.eval()
     found = torch.compile(layer, fullgraph=True, backend="aot_eager")(x)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnorm.layers.checks import require_choice, require_positive, require_whole
-from attnorm.layers.context import autocast_dtype, without_autocast
+from attnorm.layers.context import autocast_dtype, is_recorded, record_call, without_autocast
 from attnorm.layers.kernels import operator
 from attnorm.layers.regional_norm import (
     VARIANCES,
@@ -288,8 +288,8 @@ class AttentiveNorm2d(SemanticLayout):
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """See the class; `generator` draws the self-sampled positions."""
-        if type(x) is torch.fx.Proxy:  # in a graph of torch.fx the layer is a leaf
-            return _as_leaf(self, x)
+        if is_recorded(x):  # in a graph of torch.fx the layer is a leaf
+            return record_call(self, x)
         self._check(x)
         positions, pool_size = self._draw_positions(x, generator)  # of the filters of eq. 2
         if self._operator_refusal(x, sampling=positions is not None) is None:
@@ -353,11 +353,6 @@ class AttentiveNorm2d(SemanticLayout):
         key, query = self.key, self.query
         convs = key.weight, key.bias, query.weight, query.bias
         return operator.Inputs(*inputs[:6], *convs, self.sampling_gain, positions)
-
-
-def _as_leaf(layer: nn.Module, x: Any) -> Any:
-    """A call of the layer in the graph that a tracer of torch.fx records."""
-    return x.tracer.create_proxy("call_module", x.tracer.path_of_module(layer), (x,), {})
 
 
 def _is_plain(conv: nn.Module) -> bool:

@@ -62,6 +62,16 @@ def is_dispatched(*tensors: Tensor | None) -> bool:
     return torch._C._len_torch_dispatch_stack() > 0 or any(t is not None and type(t) not in plain for t in tensors)
 
 
+def is_recorded(x: object) -> bool:
+    """Whether a tracer of torch.fx gives a placeholder instead of features."""
+    return isinstance(x, torch.fx.Proxy)
+
+
+def record_call(module: nn.Module, x: Any) -> Any:
+    """A call of a module in the graph that the tracer records."""
+    return x.tracer.create_proxy("call_module", x.tracer.path_of_module(module), (x,), {})
+
+
 def is_channels_last(x: Tensor) -> bool:
     """Whether the channels of a pixel of x (b, c, h, w) lie side by side; False under transforms, which hide it."""
     if is_transformed():

@@ -1,6 +1,6 @@
 """AttentiveNorm2d as one operator of PyTorch, and its inner half `regional_norm`: shapes, gradients, who computes them.
 
-`attnorm::attentive_norm` takes the features and the layer's weights to its output. The kernel of the device does what is
+`torch.ops.attnorm.attentive_norm` takes x and the layer's weights to its output. The kernel of the device does what is
 large; the small matrices of the sampled filters come from `filters`, and rho is multiplied into the affine weights, in
 which eq. 5 is linear. Only x and statistics of the regions are kept for the backward pass, and for many channels the
 projected values and logits.
@@ -53,36 +53,36 @@ def _is_off() -> bool:
 _is_off._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
+LIBRARY = torch.library.Library("attnorm", "DEF")
+
+
+def _register(schema: str, function: Callable[..., Any], fake: Callable[..., Any]) -> None:
+    """An operator without gradients. `torch.library.custom_op` would import the compiler at the first call."""
+    name = schema.partition("(")[0]
+    LIBRARY.define(schema, tags=torch.Tag.pt2_compliant_tag)
+    for key in ("CPU", "CUDA"):
+        LIBRARY.impl(name, function, key)
+    torch.library.register_fake(f"attnorm::{name}", fake, lib=LIBRARY)
+
+
 # ---- regional_norm: eq. 5 ----
 
 
 def regional_norm(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
     """See `attnorm.layers.regional_norm`; `refusal` must have been None."""
-    return _regional_norm(v, s, weight, bias, eps)[0]
+    return cast(Tensor, torch.ops.attnorm.regional_norm(v, s, weight, bias, eps)[0])
 
 
-@torch.library.custom_op(
-    "attnorm::regional_norm",
-    mutates_args=(),
-    schema="(Tensor v, Tensor s, Tensor? weight, Tensor? bias, float eps) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-)
 def _regional_norm(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Any:
     """The result and the statistics that the backward pass needs."""
     dtype, n = arithmetic_dtype(v, s), s.shape[1]
     return _kernel(v).regional_norm(v, s, _per_region(weight, n, dtype), _per_region(bias, n, dtype), eps)
 
 
-@_regional_norm.register_fake
 def _fake_regional_norm(v: Tensor, s: Tensor, *_: Any) -> Any:
     return _kernel(v).empty_regional_norm(v, s)
 
 
-@torch.library.custom_op(
-    "attnorm::regional_norm_backward",
-    mutates_args=(),
-    schema="(Tensor grad, Tensor v, Tensor s, Tensor? weight, Tensor? bias, Tensor[] statistics, float eps, "
-    "bool[] needed) -> Tensor[]",
-)
 def _regional_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
     """The gradients of v, s, weight and bias, empty where not needed."""
     v, s, weight, bias, statistics, eps, needed = arguments
@@ -92,7 +92,6 @@ def _regional_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
     return _like(arguments[:4], found, needed)
 
 
-@_regional_norm_backward.register_fake
 def _fake_regional_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
     return _empty_like(arguments[:4], arguments[-1])
 
@@ -109,7 +108,7 @@ def _regional_norm_gradients(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Te
     if grad is None:
         return (None,) * 5
     if not torch.is_grad_enabled():
-        found = _regional_norm_backward(grad, *tensors, statistics, ctx.eps, needed)
+        found = torch.ops.attnorm.regional_norm_backward(grad, *tensors, statistics, ctx.eps, needed)
         return (*_present(found, needed), None)
 
     from attnorm.layers.regional_norm import normalize  # which imports this module
@@ -120,7 +119,21 @@ def _regional_norm_gradients(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Te
     return (*_differentiable_gradients(plain, tensors, needed, grad), None)
 
 
-_regional_norm.register_autograd(_regional_norm_gradients, setup_context=_regional_norm_setup)
+_register(
+    "regional_norm(Tensor v, Tensor s, Tensor? weight, Tensor? bias, float eps)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    _regional_norm,
+    _fake_regional_norm,
+)
+_register(
+    "regional_norm_backward(Tensor grad, Tensor v, Tensor s, Tensor? weight, Tensor? bias, Tensor[] statistics,"
+    " float eps, bool[] needed) -> Tensor[]",
+    _regional_norm_backward,
+    _fake_regional_norm_backward,
+)
+torch.library.register_autograd(
+    "attnorm::regional_norm", _regional_norm_gradients, setup_context=_regional_norm_setup, lib=LIBRARY
+)
 
 
 # ---- attentive_norm: the layer ----
@@ -144,20 +157,13 @@ class Inputs(NamedTuple):
 
 
 NAMES = Inputs._fields[:-1]  # of those that have a gradient
-_TENSORS = ", ".join(f"Tensor{'' if index < 4 else '?'} {name}" for index, name in enumerate(Inputs._fields))
-_OPTIONS = "int pool_size, float temperature, float eps"
 
 
 def attentive_norm(inputs: Inputs, pool_size: int, temperature: float, eps: float) -> Tensor:
     """The output of the layer, in the shape, dtype and memory format of x; `refusal` must have been None."""
-    return cast(Tensor, _attentive_norm(*inputs, pool_size, temperature, eps)[0])
+    return cast(Tensor, torch.ops.attnorm.attentive_norm(*inputs, pool_size, temperature, eps)[0])
 
 
-@torch.library.custom_op(
-    "attnorm::attentive_norm",
-    mutates_args=(),
-    schema=f"({_TENSORS}, {_OPTIONS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
-)
 def _attentive_norm(*arguments: Any) -> Any:
     """The output and what the backward pass needs of the kernel."""
     inputs, (pool_size, temperature, eps) = Inputs(*arguments[:-3]), arguments[-3:]
@@ -167,16 +173,10 @@ def _attentive_norm(*arguments: Any) -> Any:
         return _kernel(x).attentive_norm(x, value, *small[:4], temperature, eps)
 
 
-@_attentive_norm.register_fake
 def _fake_attentive_norm(x: Tensor, value: Tensor, entities: Tensor, *_: Any) -> Any:
     return _kernel(x).empty_attentive_norm(x, value.dtype, entities.shape[0])
 
 
-@torch.library.custom_op(
-    "attnorm::attentive_norm_backward",
-    mutates_args=(),
-    schema=f"(Tensor grad, {_TENSORS}, {_OPTIONS}, Tensor[] saved, bool[] needed) -> Tensor[]",
-)
 def _attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
     """The gradients of all `Inputs` but the positions, empty where not needed."""
     inputs, (pool_size, temperature, eps, saved, needed) = Inputs(*arguments[:-5]), arguments[-5:]
@@ -202,7 +202,6 @@ def _attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
     return _like(inputs[:-1], [found.get(name) for name in NAMES], needed)
 
 
-@_attentive_norm_backward.register_fake
 def _fake_attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
     return _empty_like(arguments[: len(NAMES)], arguments[-1])
 
@@ -221,7 +220,7 @@ def _attentive_norm_gradients(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[T
     if grad is None:
         return (None,) * (count + 3)
     if not torch.is_grad_enabled():
-        found = _attentive_norm_backward(grad, *inputs, *ctx.options, saved, needed)
+        found = torch.ops.attnorm.attentive_norm_backward(grad, *inputs, *ctx.options, saved, needed)
         return (*_present(found, needed), None, None, None, None)
 
     def plain(*tensors: Any) -> Tensor:
@@ -230,7 +229,21 @@ def _attentive_norm_gradients(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[T
     return (*_differentiable_gradients(plain, inputs[:-1], needed, grad), None, None, None, None)
 
 
-_attentive_norm.register_autograd(_attentive_norm_gradients, setup_context=_attentive_norm_setup)
+_TENSORS = ", ".join(f"Tensor{'' if index < 4 else '?'} {name}" for index, name in enumerate(Inputs._fields))
+_OPTIONS = "int pool_size, float temperature, float eps"
+_register(
+    f"attentive_norm({_TENSORS}, {_OPTIONS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    _attentive_norm,
+    _fake_attentive_norm,
+)
+_register(
+    f"attentive_norm_backward(Tensor grad, {_TENSORS}, {_OPTIONS}, Tensor[] saved, bool[] needed) -> Tensor[]",
+    _attentive_norm_backward,
+    _fake_attentive_norm_backward,
+)
+torch.library.register_autograd(
+    "attnorm::attentive_norm", _attentive_norm_gradients, setup_context=_attentive_norm_setup, lib=LIBRARY
+)
 
 
 def _reference(inputs: Inputs, pool_size: int, temperature: float, eps: float) -> Tensor:
@@ -269,7 +282,8 @@ def _small_tensors(inputs: Inputs, pool_size: int) -> _Small:
     bias = None if inputs.bias is None else (rho * inputs.bias.to(dtype)).expand(n, c).contiguous()
     if inputs.positions is None:
         return _Small(entities, None, weight, bias)
-    sampling = Sampling(*(cast(Tensor, t).flatten(1).to(dtype) if t.ndim == 4 else t.to(dtype) for t in inputs[6:11]))
+    given = cast(tuple[Tensor, ...], inputs[6:11])
+    sampling = Sampling(*(t.flatten(1).to(dtype) if t.ndim == 4 else t.to(dtype) for t in given))
     matrix, offset, keys = sample_filters(inputs.x, entities, sampling, inputs.positions, pool_size)
     return _Small(matrix, offset.contiguous(), weight, bias, sampling, keys)
 
