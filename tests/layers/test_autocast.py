@@ -40,7 +40,7 @@ def _one_way_through_the_layer(request: pytest.FixtureRequest, monkeypatch: pyte
     elif way is not None:
         request.getfixturevalue("cpp_library")
     if way == "one-product":
-        monkeypatch.setattr(cpu, "TILED_CHANNELS", 0)
+        monkeypatch.setattr(cpu, "PROJECTED_CHANNELS", 0)
 
 
 def layout_layer(*, training: bool = True, **options: object) -> AttentiveNorm2d:

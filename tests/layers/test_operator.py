@@ -14,7 +14,7 @@ from attnorm.layers.kernels import cpu, operator
 from tests.layers.conftest import ORDERS, assert_same, features, make_layer, results
 
 pytestmark = pytest.mark.usefixtures("cpp_library")
-TILED, ONE_PRODUCT = 16, cpu.TILED_CHANNELS + 4  # channels of the two ways of the C++ kernel
+TILED, ONE_PRODUCT = 16, cpu.PROJECTED_CHANNELS + 4  # channels of the two ways of the C++ kernel
 
 
 def reference(monkeypatch: pytest.MonkeyPatch, layer: AttentiveNorm2d, x: Tensor, **options: bool) -> dict[str, Tensor]:
@@ -81,7 +81,7 @@ def test_every_way_through_the_kernel(shape: tuple[int, ...], threads: int, monk
     for name, value in found.items():
         assert (value.double() - wanted[name]).abs().max() <= 1e-3 * wanted[name].abs().max() + 1e-5, name
     assert torch.equal(found["out"], again["out"])
-    if c <= cpu.TILED_CHANNELS:  # PyTorch's own products may depend on the threads
+    if c <= cpu.PROJECTED_CHANNELS:  # PyTorch's own products may depend on the threads
         assert all(torch.equal(value, again[name]) for name, value in found.items() if name in ("x", "weight", "bias"))
 
 

@@ -1,12 +1,10 @@
 """The fused operators and what computes them: `cpu` in C++, `gpu` in Triton.
 
-A kernel is a module with these functions, on maps (b, c, h, w) and layouts or logits (b, n, h, w). Small tensors are in
-the dtype of the computation, float64 for float64 maps and float32 for all others.
+A kernel is a module with these names. `operator` registers the operators with PyTorch and calls the device's kernel.
 
     refusal(device, dtypes, regions): why it cannot run such a call, or None
-    regional_norm, regional_norm_backward: eq. 5
-    attentive_norm, attentive_norm_backward: the layer from the projections to the residual
-    empty_regional_norm, empty_attentive_norm: their results, not yet filled, by which torch.compile knows the shapes
-
-`operator` registers them with PyTorch.
+    forward(problem), backward(problem): fill what `Problem` says
+    float32_logits(x, matrix): a product that is float32 whatever x is
+    PROJECTED_CHANNELS: problems of at most so many channels may have a projection
+    ADDS_OFFSETS: whether it adds `Problem.offset` to the logits itself
 """

@@ -20,6 +20,15 @@ from torch.nn import functional as F
 from attnorm.layers.context import is_dispatched, is_exporting, is_transformed, without_autocast
 from attnorm.layers.kernels import cpu, gpu
 from attnorm.layers.kernels.filters import Keys, Sampling, sample_filters, sampling_gradients
+from attnorm.layers.kernels.problem import (
+    Problem,
+    Statistics,
+    arithmetic_dtype,
+    empty_map,
+    empty_statistics,
+    flattened,
+    is_side_by_side,
+)
 
 KERNELS: dict[str, ModuleType] = {"cpu": cpu, "cuda": gpu}  # by device
 BY_NAME: dict[str, ModuleType] = {"cpp": cpu, "triton": gpu}
@@ -76,19 +85,36 @@ def regional_norm(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | No
 def _regional_norm(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Any:
     """The result and the statistics that the backward pass needs."""
     dtype, n = arithmetic_dtype(v, s), s.shape[1]
-    return _kernel(v).regional_norm(v, s, _per_region(weight, n, dtype), _per_region(bias, n, dtype), eps)
+    out, *statistics = _fake_regional_norm(v, s)
+    affine = _per_region(weight, n, dtype), _per_region(bias, n, dtype)
+    flat = flattened(_storable(v, dtype))
+    result = flattened(_storable(out, dtype))
+    problem = Problem(flat, flattened(_storable(s, dtype), flat), Statistics(*statistics), *affine, eps, out=result)
+    _kernel(v).forward(problem)
+    if result.dtype != out.dtype:
+        out.flatten(2).copy_(result)
+    return out, *statistics
 
 
 def _fake_regional_norm(v: Tensor, s: Tensor, *_: Any) -> Any:
-    return _kernel(v).empty_regional_norm(v, s)
+    return empty_map(v, v.dtype), *empty_statistics(v, s.shape[1], arithmetic_dtype(v, s))
 
 
 def _regional_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
     """The gradients of v, s, weight and bias, empty where not needed."""
     v, s, weight, bias, statistics, eps, needed = arguments
     dtype, n = arithmetic_dtype(v, s), s.shape[1]
+    flat = flattened(_storable(v, dtype))
+    layout, upstream = (flattened(_storable(t, dtype), flat) for t in (s, grad))
     affine = _per_region(weight, n, dtype), _per_region(bias, n, dtype)
-    found = _kernel(v).regional_norm_backward(grad, v, s, *affine, statistics, eps, needed)
+    problem = Problem(flat, layout, Statistics(*statistics), *affine, eps, grad=upstream)
+    problem.d_features = empty_map(flat, flat.dtype) if needed[0] else None
+    problem.d_layout = empty_map(layout, layout.dtype) if needed[1] else None
+    problem.d_weight, problem.d_bias = (
+        v.new_zeros((n, v.shape[1]), dtype=dtype) if need else None for need in needed[2:]
+    )
+    _kernel(v).backward(problem)
+    found = problem.d_features, problem.d_layout, problem.d_weight, problem.d_bias
     return _like(arguments[:4], found, needed)
 
 
@@ -165,35 +191,75 @@ def attentive_norm(inputs: Inputs, pool_size: int, temperature: float, eps: floa
 
 
 def _attentive_norm(*arguments: Any) -> Any:
-    """The output and what the backward pass needs of the kernel."""
+    """The output, the statistics, and what a product of many channels leaves: see `_fake_attentive_norm`."""
     inputs, (pool_size, temperature, eps) = Inputs(*arguments[:-3]), arguments[-3:]
-    with without_autocast(inputs.x):
-        small = _small_tensors(inputs, pool_size)
-        x, value = inputs.x, inputs.value.flatten(1)
-        return _kernel(x).attentive_norm(x, value, *small[:4], temperature, eps)
+    x, kernel = inputs.x, _kernel(inputs.x)
+    with without_autocast(x):
+        small, value, flat = _small_tensors(inputs, pool_size), inputs.value.flatten(1), flattened(x)
+        out, statistics = empty_map(x, x.dtype), empty_statistics(x, small.weight.shape[0], small.matrix.dtype)
+        projection, products = None, (x.new_empty(0), x.new_empty(0))
+        if _is_projected(x):
+            projection = _stacked(value, small.matrix, small.matrix.dtype)
+        elif _is_joint(x, value.dtype):
+            products = _multiply(flat, _stacked(value, small.matrix, value.dtype)), x.new_empty(0)
+        else:
+            products = _multiply(flat.to(value.dtype), value), kernel.float32_logits(flat, small.matrix)
+        features, logits = _features_and_logits(flat, *products)
+        if logits is not None and small.offset is not None and not kernel.ADDS_OFFSETS:
+            logits += small.offset.unsqueeze(2)
+        problem = Problem(features, logits, statistics, small.weight, small.bias, eps, temperature)
+        problem.offset, problem.projection = small.offset, projection
+        problem.residual, problem.out = flat, flattened(out)
+        kernel.forward(problem)
+    return out, *statistics, *products
 
 
 def _fake_attentive_norm(x: Tensor, value: Tensor, entities: Tensor, *_: Any) -> Any:
-    return _kernel(x).empty_attentive_norm(x, value.dtype, entities.shape[0])
+    """For many channels the values and logits side by side, or where their dtypes differ one map each."""
+    (c, n), flat = (x.shape[1], entities.shape[0]), x.flatten(2)
+    results = empty_map(x, x.dtype), *empty_statistics(x, n, arithmetic_dtype(x))
+    if _is_projected(x):
+        return *results, x.new_empty(0), x.new_empty(0)
+    if _is_joint(x, value.dtype):
+        return *results, empty_map(flat, value.dtype, c + n), x.new_empty(0)
+    return *results, empty_map(flat, value.dtype), empty_map(flat, torch.float32, n)
 
 
 def _attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
     """The gradients of all `Inputs` but the positions, empty where not needed."""
     inputs, (pool_size, temperature, eps, saved, needed) = Inputs(*arguments[:-5]), arguments[-5:]
-    need = dict(zip(NAMES, needed, strict=True))
-    with without_autocast(inputs.x):
-        small = _small_tensors(inputs, pool_size)
-        # The logits' matrix is made of the entities and the sampled filters, and with these of x.
-        wanted = need["x"], need["value"], need["entities"] or small.sampling is not None
-        x, value = inputs.x, inputs.value.flatten(1)
-        d_x, d_value, d_matrix, d_offset, d_weight, d_bias = _kernel(x).attentive_norm_backward(
-            grad, x, value, *small[:4], temperature, eps, saved, wanted
-        )
-        found = {"x": d_x, "value": d_value, "entities": None if d_matrix is None else d_matrix.sum(0)}
-        if inputs.weight is None or inputs.bias is None:
+    need, x, kernel = dict(zip(NAMES, needed, strict=True)), inputs.x, _kernel(inputs.x)
+    with without_autocast(x):
+        small, value, flat = _small_tensors(inputs, pool_size), inputs.value.flatten(1), flattened(x)
+        dtype, (b, c), n, upstream = small.matrix.dtype, x.shape[:2], small.weight.shape[0], flattened(grad, flat)
+        features, logits = _features_and_logits(flat, *saved[4:])
+        problem = Problem(features, logits, Statistics(*saved[:4]), small.weight, small.bias, eps, temperature)
+        problem.offset, problem.grad, problem.d_weight = small.offset, upstream, torch.zeros_like(small.weight)
+        problem.d_bias = None if small.bias is None else torch.zeros_like(small.bias)
+        d_x = None
+        if logits is None:
+            problem.projection = _stacked(value, small.matrix, dtype)
+            d_x = empty_map(x, x.dtype) if need["x"] else None
+            problem.d_features = None if d_x is None else flattened(d_x)
+            d_projection = problem.d_projection = x.new_zeros((b, c + n, c), dtype=dtype)
+            d_offset = problem.d_offset = x.new_zeros((b, n), dtype=dtype)
+            kernel.backward(problem)
+        else:
+            # Gradients of values and logits are of one dtype, that of the product with x, for one product with both.
+            d_joint = empty_map(flat, value.dtype, c + n)
+            problem.d_features, problem.d_layout = d_joint[:, :c], d_joint[:, c:]
+            kernel.backward(problem)
+            if need["x"]:
+                product = _multiply(d_joint, _stacked(value, small.matrix, value.dtype).transpose(-2, -1))
+                d_x = product.to(grad.dtype).add_(upstream).unflatten(2, x.shape[2:])
+            d_projection = torch.bmm(d_joint, flat.to(value.dtype).transpose(1, 2))
+            d_offset = d_joint[:, c:].sum(2, dtype=dtype)
+        d_matrix, d_weight, d_bias = d_projection[:, c:].to(dtype), problem.d_weight, problem.d_bias
+        found = {"x": d_x, "value": d_projection[:, :c].sum(0, dtype=dtype), "entities": d_matrix.sum(0)}
+        if inputs.weight is None or inputs.bias is None or d_bias is None:
             found["residual_gain"] = d_weight.sum()
         else:
-            rho = inputs.residual_gain.to(d_weight.dtype)
+            rho = inputs.residual_gain.to(dtype)
             found |= {"weight": rho * d_weight, "bias": rho * d_bias}
             found["residual_gain"] = (d_weight * inputs.weight).sum() + (d_bias * inputs.bias).sum()
         if small.sampling is not None and small.keys is not None:
@@ -288,16 +354,46 @@ def _small_tensors(inputs: Inputs, pool_size: int) -> _Small:
     return _Small(matrix, offset.contiguous(), weight, bias, sampling, keys)
 
 
+def _is_projected(x: Tensor) -> bool:
+    """Whether the kernel computes values and logits by itself, and stores neither."""
+    few: bool = x.shape[1] <= _kernel(x).PROJECTED_CHANNELS
+    return few
+
+
+def _is_joint(x: Tensor, product: torch.dtype) -> bool:
+    """Whether one product gives values and logits: logits are never rounded to half precision."""
+    return product == x.dtype == arithmetic_dtype(x)
+
+
+def _features_and_logits(flat: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The maps of a problem, from x and the last two results of the operator."""
+    if first.numel() == 0:
+        return flat, None
+    return (first, second) if second.numel() else (first[:, : flat.shape[1]], first[:, flat.shape[1] :])
+
+
+def _stacked(value: Tensor, matrix: Tensor, dtype: torch.dtype) -> Tensor:
+    """The matrix of both products, (c + n, c), or (b, c + n, c) where each image has its own logits."""
+    return torch.cat([value.to(dtype).expand(*matrix.shape[:-2], -1, -1), matrix.to(dtype)], dim=-2)
+
+
+def _multiply(flat: Tensor, matrix: Tensor) -> Tensor:
+    """matrix (m, c) or (b, m, c) times the features flat (b, c, p) of every pixel; (b, m, p) in the order of flat."""
+    if is_side_by_side(flat):
+        return torch.matmul(flat.transpose(1, 2), matrix.transpose(-2, -1)).transpose(1, 2)
+    return torch.bmm(matrix.expand(flat.shape[0], -1, -1), flat)
+
+
 # ---- helpers of both ----
-
-
-def arithmetic_dtype(*tensors: Tensor) -> torch.dtype:
-    """float64 where an input is float64, else float32."""
-    return torch.float64 if torch.float64 in [t.dtype for t in tensors] else torch.float32
 
 
 def _kernel(x: Tensor) -> ModuleType:
     return KERNELS[x.device.type]
+
+
+def _storable(t: Tensor, arithmetic: torch.dtype) -> Tensor:
+    """Arithmetic in float64 reads and writes nothing else."""
+    return t.double() if arithmetic == torch.float64 else t
 
 
 def _per_region(parameter: Tensor | None, n: int, dtype: torch.dtype) -> Tensor | None:

@@ -1,7 +1,7 @@
 """Which programs a call launches, on which blocks; nothing here runs anything.
 
-The sizes of blocks are those that the compiler's reports show free of spills for up to 32 regions, and nearly so above
-: nothing here was timed.
+The sizes of blocks are those that the compiler reports free of spills for up to 32 regions, and nearly so above.
+Nothing here was timed.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from attnorm.layers.kernels.problem import Problem
 
 SMALLEST_BLOCK = 16  # a side of tl.dot
 BLOCK_SPLITS = 32  # rows that the programs which add up splits read at a time
@@ -45,122 +47,45 @@ class Launch(NamedTuple):
     settings: dict[str, Any]
 
 
-class Statistics(NamedTuple):
-    """What the forward pass leaves for the backward pass: mass (b, n), mean less shift and variance (b, c, n), shift
-    (b, c).
-    """
-
-    mass: Tensor
-    mean: Tensor
-    variance: Tensor
-    shift: Tensor
-
-
-class Options(NamedTuple):
-    """temperature is None where s is the layout itself, not logits."""
-
-    temperature: float | None
-    eps: float
-
-
-class Gradients(NamedTuple):
-    """Where gradients go: those of v and s, or None; coefficients (b, 5, c, n) and parameter_terms (b, 2, n, c)."""
-
-    v: Tensor | None
-    s: Tensor | None
-    coefficients: Tensor
-    parameter_terms: Tensor
-
-
-def forward(
-    v: Tensor,
-    s: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    residual: Tensor | None,
-    options: Options,
-    out: Tensor,
-    found: Statistics,
-) -> list[Launch]:
-    """Fills `out` and `found`."""
-    plan = _Plan(v, s, options)
+def forward(p: Problem) -> list[Launch]:
+    """Fills `out` and the statistics."""
+    v, s, found, plan = p.features, p.layout, p.statistics, _Plan(p)
     sums, apply = plan.grid("partial_moments"), plan.grid("apply")
     batch, channels, regions, _ = plan.sizes
     shifts = found.mean.new_empty(batch, sums.splits, channels)
     region_sums = found.mean.new_empty(batch, sums.splits, regions)
     channel_sums = found.mean.new_empty(batch, sums.splits, 2, channels, regions)
     gain, offset = torch.empty_like(found.mean), torch.empty_like(found.mean)
-    sizes, maps, added = plan.sizes[1:], (*v.stride(), *s.stride()), (*_strides(residual), *out.stride())
-    partial = (shifts, region_sums, channel_sums)
-    spread = (found.shift, gain, offset)
-    finish = (weight, bias, *found, gain, offset, options.eps, channels, regions, sums.splits)
+    partial, spread = (shifts, region_sums, channel_sums), (found.shift, gain, offset)
+    finish = (*partial, p.weight, p.bias, *found, gain, offset, p.eps, channels, regions, sums.splits)
+    sizes, maps = plan.sizes[1:], (*_strides(v), *_strides(s))
+    results = (v, s, p.residual, *spread, p.out, plan.temperature, *sizes, apply.span)
+    strides = (*maps, *_strides(p.residual), *_strides(p.out))
     return [
-        Launch(
-            "partial_moments",
-            (sums.rows, sums.splits),
-            (v, s, *partial, plan.temperature, *sizes, sums.span, *maps),
-            sums.settings,
-        ),
-        Launch(
-            "finish_moments",
-            (batch * channels,),
-            (*partial, *finish),
-            plan.finish_settings,
-        ),
-        Launch(
-            "apply",
-            (apply.rows, apply.splits),
-            (v, s, residual, *spread, out, plan.temperature, *sizes, apply.span, *maps, *added),
-            apply.settings,
-        ),
+        sums.launch("partial_moments", (v, s, *partial, plan.temperature, *sizes, sums.span, *maps)),
+        Launch("finish_moments", (batch * channels,), finish, plan.finish_settings),
+        apply.launch("apply", (*results, *strides)),
     ]
 
 
-def backward(
-    v: Tensor,
-    s: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    grad: Tensor,
-    options: Options,
-    found: Statistics,
-    into: Gradients,
-) -> list[Launch]:
-    """Fills `into`."""
-    plan = _Plan(v, s, options)
+def backward(p: Problem, terms: Tensor) -> list[Launch]:
+    """Fills `d_features`, `d_layout` and terms (b, 2, n, c): what images add to the gradients of weight and bias."""
+    v, s, found, plan = p.features, p.layout, p.statistics, _Plan(p)
     sums, apply = plan.grid("partial_gradients"), plan.grid("apply_gradients")
     batch, channels, regions, _ = plan.sizes
     partial = found.mean.new_empty(batch, sums.splits, 2, channels, regions)
-    sizes, maps = plan.sizes[1:], (*v.stride(), *s.stride(), *grad.stride())
-    finish = (
-        weight,
-        bias,
-        *found[:-1],
-        into.coefficients,
-        into.parameter_terms,
-        options.eps,
-        channels,
-        regions,
-        sums.splits,
-    )
+    coefficients = found.mean.new_empty(batch, 5, channels, regions)
+    sizes, maps = plan.sizes[1:], (*_strides(v), *_strides(s), *_strides(p.grad))
+    finish = (partial, p.weight, p.bias, *found[:-1], coefficients, terms, p.eps, channels, regions, sums.splits)
+    maps_in = (v, s, p.grad, found.shift)
     launches = [
-        Launch(
-            "partial_gradients",
-            (sums.rows, sums.splits),
-            (v, s, grad, found.shift, partial, plan.temperature, *sizes, sums.span, *maps),
-            sums.settings,
-        ),
-        Launch(
-            "finish_gradients",
-            (batch * channels,),
-            (partial, *finish),
-            plan.finish_settings,
-        ),
+        sums.launch("partial_gradients", (*maps_in, partial, plan.temperature, *sizes, sums.span, *maps)),
+        Launch("finish_gradients", (batch * channels,), finish, plan.finish_settings),
     ]
-    if into.v is not None or into.s is not None:
-        arguments = (v, s, grad, found.shift, into.coefficients, into.v, into.s, plan.temperature, *sizes, apply.span)
-        strides = (*maps, *_strides(into.v), *_strides(into.s))
-        launches.append(Launch("apply_gradients", (apply.rows, apply.splits), (*arguments, *strides), apply.settings))
+    if p.d_features is not None or p.d_layout is not None:
+        results = (*maps_in, coefficients, p.d_features, p.d_layout, plan.temperature, *sizes, apply.span)
+        strides = (*maps, *_strides(p.d_features), *_strides(p.d_layout))
+        launches.append(apply.launch("apply_gradients", (*results, *strides)))
     return launches
 
 
@@ -172,20 +97,23 @@ class _Grid(NamedTuple):
     span: int
     settings: dict[str, Any]
 
+    def launch(self, program: str, arguments: tuple[Any, ...]) -> Launch:
+        return Launch(program, (self.rows, self.splits), arguments, self.settings)
+
 
 class _Plan:
     """How a call is cut into programs, and what they are compiled for."""
 
-    def __init__(self, v: Tensor, s: Tensor, options: Options) -> None:
+    def __init__(self, p: Problem) -> None:
         import triton.language as tl
 
-        batch, channels, pixels = v.shape
-        self.sizes = (batch, channels, s.shape[1], pixels)
-        self.temperature = 0.0 if options.temperature is None else options.temperature
-        double = torch.float64 in (v.dtype, s.dtype)
-        common = {"compute": tl.float64 if double else tl.float32, "block_n": _block(s.shape[1])}
+        (batch, channels, pixels), regions = p.features.shape, p.statistics.mass.shape[1]
+        self.sizes = (batch, channels, regions, pixels)
+        self.temperature = p.temperature or 0.0
+        double = p.statistics.mass.dtype == torch.float64
+        common = {"compute": tl.float64 if double else tl.float32, "block_n": _block(regions)}
         self._settings = common | {
-            "softmax": options.temperature is not None,
+            "softmax": p.temperature is not None,
             "precision": "ieee" if double else "tf32x3",
         }
         self.finish_settings = common | {"block_s": BLOCK_SPLITS}
