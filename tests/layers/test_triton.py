@@ -195,10 +195,7 @@ def test_importing_the_package_and_asking_does_not_import_triton() -> None:
 MAIN = [index for index, setting in enumerate(triton_resources.SETTINGS) if setting.regions <= 32]
 
 
-@pytest.mark.parametrize(
-    ("index", "capability"),
-    [(MAIN[1], 80), (MAIN[-1], 90), *(pytest.param(i, 90, marks=pytest.mark.slow) for i in MAIN[2:-1])],
-)
+@pytest.mark.parametrize(("index", "capability"), [(MAIN[1], 80), (MAIN[-1], 90)])
 def test_nothing_spills_and_nothing_is_atomic(index: int, capability: int, tmp_path: Path) -> None:
     """Sums in a fixed order, hence no atomic instructions; small enough for two programs on an A100."""
     code = f"""

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from attnorm.layers.kernels.gpu import empty_regional_norm, launches
-from attnorm.layers.kernels.gpu.launches import Gradients, Launch, Options, Statistics
+from attnorm.layers.kernels.gpu import launches
+from attnorm.layers.kernels.gpu.launches import Launch
+from attnorm.layers.kernels.problem import Problem, empty_statistics
 
 
 class Setting(NamedTuple):
@@ -46,19 +47,15 @@ def launches_of(setting: Setting) -> list[Launch]:
     form = torch.channels_last if setting.channels_last else torch.contiguous_format
 
     def empty_map(channels: int, dtype: torch.dtype) -> Tensor:
-        return torch.empty(2, channels, 256, 256, dtype=dtype, device="meta").to(memory_format=form)
+        return torch.empty(2, channels, 256, 256, dtype=dtype, device="meta").to(memory_format=form).flatten(2)
 
     v, s = empty_map(32, setting.dtype), empty_map(setting.regions, torch.float32)
-    weight, bias = (torch.empty(setting.regions, 32, device="meta") for _ in range(2))
-    out, *rest = empty_regional_norm(v, s)
-    v, s, out = (t.flatten(2) for t in (v, s, out))
-    found, options = Statistics(*rest), Options(0.1, 1e-5)
-    coefficients, terms = v.new_empty(2, 5, 32, setting.regions), v.new_empty(2, 2, setting.regions, 32)
-    into = Gradients(torch.empty_like(v), torch.empty_like(s), coefficients.float(), terms.float())
-    return [
-        *launches.forward(v, s, weight, bias, None, options, out, found),
-        *launches.backward(v, s, weight, bias, torch.empty_like(v), options, found, into),
-    ]
+    affine = (torch.empty(setting.regions, 32, device="meta") for _ in range(2))
+    statistics = empty_statistics(v, setting.regions, torch.float32)
+    problem = Problem(v, s, statistics, *affine, 1e-5, temperature=0.1, grad=torch.empty_like(v))
+    problem.out, problem.d_features, problem.d_layout = torch.empty_like(v), torch.empty_like(v), torch.empty_like(s)
+    terms = torch.empty(2, 2, setting.regions, 32, device="meta")
+    return [*launches.forward(problem), *launches.backward(problem, terms)]
 
 
 def compile_launch(launch: Launch, capability: int) -> Resources:

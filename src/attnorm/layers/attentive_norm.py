@@ -16,12 +16,12 @@ from torch.nn import functional as F
 from attnorm.layers.checks import require_choice, require_positive, require_whole
 from attnorm.layers.context import autocast_dtype, is_recorded, record_call, without_autocast
 from attnorm.layers.kernels import operator
+from attnorm.layers.kernels.problem import arithmetic_dtype
 from attnorm.layers.regional_norm import (
     VARIANCES,
     Moments,
     apply_moments,
     estimate_shift,
-    float64_or_float32,
     normalize,
     region_moments,
 )
@@ -66,7 +66,7 @@ def semantic_layout(
             queries = query(x).flatten(2)  # (b, k, h w)
             correlation = (filters.transpose(1, 2) @ queries).unflatten(2, x.shape[2:])  # (b, n, h, w): F of eq. 2
             logits = sampling_gain.view(-1, 1, 1) * correlation + logits  # type: ignore[union-attr] # eq. 3
-        return torch.softmax(temperature * logits.to(float64_or_float32(logits)), dim=1)  # eq. 4
+        return torch.softmax(temperature * logits.to(arithmetic_dtype(logits)), dim=1)  # eq. 4
 
 
 class SemanticLayout(nn.Module):
@@ -133,7 +133,7 @@ class SemanticLayout(nn.Module):
         weight = raw_weight(self.entities)
         with torch.no_grad():
             if self.entity_std is None:  # in float32 at least: PyTorch has no orthogonal half-precision matrices
-                exact = torch.empty_like(weight, dtype=float64_or_float32(weight))
+                exact = torch.empty_like(weight, dtype=arithmetic_dtype(weight))
                 weight.copy_(nn.init.orthogonal_(exact))
             else:
                 nn.init.normal_(weight, std=self.entity_std)
@@ -161,7 +161,7 @@ class SemanticLayout(nn.Module):
         norm or square, so that its loss can be negative.
         """
         weight = self.entities.weight.flatten(1)
-        weight = weight.to(float64_or_float32(weight))
+        weight = weight.to(arithmetic_dtype(weight))
         with without_autocast(weight):
             gram = weight @ weight.t()
             return (gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)).square().sum()
@@ -313,7 +313,7 @@ class AttentiveNorm2d(SemanticLayout):
     def _normalize_over_batch(self, v: Tensor, s: Tensor) -> Tensor:
         """Eq. 5 with the moments of a region over the batch, or in eval mode with their running estimates."""
         with without_autocast(v):
-            dtype = float64_or_float32(v, s)
+            dtype = arithmetic_dtype(v, s)
             v_all, s_all = (t.to(dtype).transpose(0, 1).flatten(1).unsqueeze(0) for t in (v, s))  # (1, c, b h w)
             shift = estimate_shift(v_all)  # (1, c, 1)
             if self.training:

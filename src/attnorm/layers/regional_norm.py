@@ -10,6 +10,7 @@ from torch import Tensor
 
 from attnorm.layers.context import without_autocast
 from attnorm.layers.kernels import operator
+from attnorm.layers.kernels.problem import arithmetic_dtype
 
 VARIANCES = ("weighted", "algorithm1")
 BACKENDS = ("cpp", "triton", "reference")
@@ -123,7 +124,7 @@ def normalize(
 ) -> Tensor:
     """`regional_norm` for v (b, c, h, w) and s (b, n, h, w); the result is float32, or float64 for float64 input."""
     with without_autocast(v):
-        dtype = float64_or_float32(v, s)
+        dtype = arithmetic_dtype(v, s)
         v_flat, layout = v.flatten(2).to(dtype), s.flatten(2).to(dtype)  # (b, c, p), (b, n, p)
         # At a mean of 1000 float32 keeps 4 digits of a deviation from it: a constant near it is subtracted first.
         shift = estimate_shift(v_flat)  # (b, c, 1)
@@ -169,11 +170,6 @@ def estimate_shift(v: Tensor) -> Tensor:
     # padding makes unlike the others, too often.
     step = 2 * (v.shape[-1] // (2 * SHIFT_SAMPLES)) + 1
     return v.detach()[..., ::step].mean(-1, keepdim=True)
-
-
-def float64_or_float32(*tensors: Tensor) -> torch.dtype:
-    """float64 where an input is float64, float32 everywhere else: half precision never squares or sums."""
-    return torch.float64 if torch.float64 in [t.dtype for t in tensors] else torch.float32
 
 
 def _algorithm1_variance(x: Tensor, s: Tensor, shift: Tensor, mean: Tensor, mass: Tensor) -> Tensor:

@@ -70,7 +70,7 @@ def is_side_by_side(flat: Tensor) -> bool:
 
 
 def flattened(t: Tensor, like: Tensor | None = None) -> Tensor:
-    """(b, c, h, w) as (b, c, p) in one of the two orders, that of `like` if given; a copy only where t is in neither."""
+    """(b, c, h, w) as (b, c, p) in one of the two orders, that of `like` if given; a copy only where needed."""
     flat = t.flatten(2)
     if is_side_by_side(flat if like is None else like):
         return flat if flat.stride(1) == 1 else flat.transpose(1, 2).contiguous().transpose(1, 2)
