@@ -20,7 +20,7 @@ def program(monkeypatch):
     """Imports a program of benchmarks/; samples are short, and of the backends one is measured."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     monkeypatch.setattr(bench, "SAMPLE_SECONDS", 0.0)
-    monkeypatch.setattr(bench, "backend_refusals", lambda x, layout: {"eager": None, "triton": "no GPU"})
+    monkeypatch.setattr(bench, "backend_refusals", lambda x, layout: {"reference": None, "triton": "no GPU"})
     return importlib.import_module
 
 
@@ -75,7 +75,7 @@ def test_the_command_prints_a_table_per_size_and_writes_the_times(tmp_path, caps
     report = json.loads((tmp_path / "new" / "layer.json").read_text())
     assert out.index("1 x 8 x 8 x 8") < out.index("1 x 8 x 16 x 16")
     names = {one["name"] for one in report["results"]}
-    assert names >= {"copy", "instance_norm", "regional_norm eager", "AttentiveNorm2d", "SelfAttention2d"}
+    assert names >= {"copy", "instance_norm", "regional_norm reference", "AttentiveNorm2d", "SelfAttention2d"}
     for one in report["results"]:
         assert len(one["times"]) == 2 and f"{1e3 * one['median']:.2f}" in out
 

@@ -1,10 +1,15 @@
-"""Tests of the C++ backend need its library, and so a compiler or a build that is already there."""
+"""A C++ kernel needs a compiler or a build that is already there; layers for the tests; float64 references."""
 
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import Tensor
 
+from attnorm import AttentiveNorm2d
 from attnorm.layers.kernels import library
+
+ORDERS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
 @pytest.fixture
@@ -14,9 +19,52 @@ def cpp_library() -> None:
         pytest.skip(reason)
 
 
+@pytest.fixture
+def reference_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No fused kernel runs."""
+    monkeypatch.setenv("ATTNORM_KERNEL", "off")
+
+
 @pytest.fixture(autouse=True)
-def _skip_missing_backend(request: pytest.FixtureRequest) -> None:
-    """The same for tests that are parametrised over backends."""
+def _chosen_kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that are parametrized with `backend`."""
     callspec = getattr(request.node, "callspec", None)
-    if callspec is not None and callspec.params.get("backend") == "cpp":
+    backend = None if callspec is None else callspec.params.get("backend")
+    if backend == "cpp":
         request.getfixturevalue("cpp_library")
+    elif backend == "reference":
+        monkeypatch.setenv("ATTNORM_KERNEL", "off")
+
+
+def make_layer(channels: int = 16, entities: int = 4, *, seed: int = 0, **options: object) -> AttentiveNorm2d:
+    """A float64 layer with no parameter at its initial value, so that each one matters."""
+    torch.manual_seed(seed)
+    layer = AttentiveNorm2d(channels, entities, **options).double()  # type: ignore[arg-type]
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return layer
+
+
+def features(*shape: int, dtype: torch.dtype = torch.float64, order: str = "nchw") -> Tensor:
+    x = torch.randn(*shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return x.to(dtype).contiguous(memory_format=ORDERS[order])
+
+
+def results(layer: AttentiveNorm2d, x: Tensor, *, autocast: bool = False) -> dict[str, Tensor]:
+    """The output and the gradients of x and of every parameter that has one; positions are drawn with seed 3."""
+    layer.zero_grad(set_to_none=True)
+    leaf = x.detach().clone(memory_format=torch.preserve_format).requires_grad_(x.requires_grad)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        out = layer(leaf, torch.Generator().manual_seed(3))
+    out.backward(torch.linspace(-1, 1, out.numel()).view(out.shape).to(out.dtype))
+    found = {name: p.grad for name, p in layer.named_parameters() if p.grad is not None}
+    return {"out": out.detach(), **found, **({"x": leaf.grad} if leaf.grad is not None else {})}
+
+
+def assert_same(found: dict[str, Tensor], wanted: dict[str, Tensor], tolerance: float = 1e-8) -> None:
+    assert found.keys() == wanted.keys()
+    for name, value in found.items():
+        torch.testing.assert_close(
+            value, wanted[name], rtol=tolerance, atol=tolerance, msg=lambda m, name=name: f"{name}: {m}"
+        )

@@ -7,22 +7,19 @@ in the first n channels. These are 0 here, and the features that the layout is m
 from __future__ import annotations
 
 import copy
-import sys
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from attnorm import AttentiveNorm2d
-from attnorm.layers import fused_norm
-from attnorm.layers.entity_projection import entity_projection
-from attnorm.layers.projected_norm import value_and_logits
+from attnorm.layers.kernels import cpu
 from tests.layers import literal
+from tests.layers.conftest import ORDERS
 
 CHANNELS, ENTITIES, TEMPERATURE, SCALE, SEED = 48, 16, 30.0, 8.0, 5
-ROUNDED = 2.0**-9 + 1e-3  # what rounding a share of 1 to bf16 may add, as some backends do with what they normalise
-ORDERS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
-BACKENDS = ["fused", "cpp", "eager", "composed"]
+ROUNDED = 2.0**-9 + 1e-3  # what rounding a share of 1 to bf16 may add, as some ways do with what they normalise
+WAYS = ["cpp", "one-product", "reference"]
 CASES = {
     "eval": {"training": False},
     "train": {"self_sampling": False},
@@ -35,15 +32,15 @@ CASES = {
 
 @pytest.fixture(autouse=True)
 def _one_way_through_the_layer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The one that the test's parameter `way` names: the fused function, or the steps with one backend."""
+    """The one that the test's parameter `way` names: the operator, tiled or with one product, or the reference."""
     callspec = getattr(request.node, "callspec", None)
     way = None if callspec is None else callspec.params.get("way")
-    if way in ("fused", "cpp"):
+    if way == "reference":
+        monkeypatch.setenv("ATTNORM_KERNEL", "off")
+    elif way is not None:
         request.getfixturevalue("cpp_library")
-    if way in ("cpp", "eager", "composed"):
-        monkeypatch.setattr(fused_norm, "refusal", lambda *_: "the test says so")
-        operator = sys.modules["attnorm.layers.regional_norm"]  # its name in the package is the function's
-        monkeypatch.setattr(operator, "PREFERENCE", (way, "eager"))
+    if way == "one-product":
+        monkeypatch.setattr(cpu, "PROJECTED_CHANNELS", 0)
 
 
 def layout_layer(*, training: bool = True, **options: object) -> AttentiveNorm2d:
@@ -99,9 +96,10 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(SEED)
 
 
+@pytest.mark.promise
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("way", BACKENDS)
+@pytest.mark.parametrize("way", WAYS)
 def test_the_layout_that_normalises(way: str, case: str, order: str) -> None:
     layer, x = layout_layer(**CASES[case]), features(order)
     with autocast():
@@ -112,7 +110,7 @@ def test_the_layout_that_normalises(way: str, case: str, order: str) -> None:
         assert out.is_contiguous(memory_format=ORDERS[order])
 
 
-@pytest.mark.parametrize("way", BACKENDS)
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", CASES)
 def test_the_layout_of_bf16_features(way: str, case: str) -> None:
     layer, x = layout_layer(**CASES[case]), features("channels_last", torch.bfloat16)
@@ -135,7 +133,7 @@ def test_the_layout_that_is_shown(case: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("case", ["train", "self-sampling"])
-@pytest.mark.parametrize("way", BACKENDS)
+@pytest.mark.parametrize("way", WAYS)
 def test_gradients_of_the_layout(way: str, case: str, order: str, dtype: torch.dtype) -> None:
     """To the rounding of gradients to bf16: with rounded logits their error was that of another layout's."""
     layer = layout_layer(**CASES[case])
@@ -178,30 +176,3 @@ def test_the_layout_of_an_exported_layer() -> None:
         program = torch.export.export(layer, (x,)).module()
         out = program(x)
     assert layout_error(layer, x, out) < ROUNDED
-
-
-@pytest.mark.parametrize("way", ["fused", "cpp"])
-def test_no_large_tensor_is_kept_beside_input_values_and_logits(way: str) -> None:
-    """The float32 features of the product are not: they would be twice the input."""
-    layer, x = layout_layer(self_sampling=False), features("channels_last", torch.bfloat16).requires_grad_()
-    saved: list[Tensor] = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t) or t, lambda t: t), autocast():
-        layer(x, generator())
-    pixels = x.shape[0] * x.shape[2] * x.shape[3]
-    large = {
-        t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in saved if t.numel() >= ENTITIES * pixels
-    }
-    assert sorted(large.values()) == sorted([2 * pixels * CHANNELS, 2 * pixels * CHANNELS, 4 * pixels * ENTITIES])
-
-
-@pytest.mark.parametrize("sampling", [False, True])
-def test_outside_autocast_values_and_logits_are_one_product(sampling: bool) -> None:
-    """To the bit what it has always been: convolutions stacked to one."""
-    layer, x = layout_layer(self_sampling=sampling), features("channels_last")
-    weights = layer._weights(layer.weight, layer.bias)
-    value, logits = value_and_logits(x, weights, layer._sampling(x, generator()))
-    matrix, offset = entity_projection(x, weights.entities, layer._sampling(x, generator()))
-    both = torch.cat([weights.value.expand(*matrix.shape[:-2], -1, -1), matrix], dim=-2)
-    joint = (x.permute(0, 2, 3, 1).flatten(1, 2) @ both.mT).transpose(1, 2).unflatten(2, x.shape[2:])
-    assert torch.equal(value, joint[:, :CHANNELS])
-    assert torch.equal(logits, joint[:, CHANNELS:] + (0 if offset is None else offset[..., None, None]))

@@ -1,30 +1,72 @@
-"""Attentive Normalization (Wang et al., CVPR 2020): learn a soft semantic layout, normalise each of its regions."""
+"""Attentive Normalization (Wang et al., CVPR 2020): learn a soft semantic layout, normalise each of its regions.
+
+Equations 1 to 6 in the paper's order, in plain PyTorch. `AttentiveNorm2d` hands a call to the fused operator of
+`kernels/operator.py` where that can run it; everything else, and every test of the operator, goes by what is here.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from attnorm.layers import fused_norm
-from attnorm.layers.autocast import without_autocast
 from attnorm.layers.checks import require_choice, require_positive, require_whole
-from attnorm.layers.entity_projection import Sampling, draw_pixels, entity_projection, is_channels_last
-from attnorm.layers.kernels import composed
-from attnorm.layers.projected_norm import (
-    Options,
-    Weights,
-    normalise_and_add,
-    project_to_logits,
-    projected_norm,
-    value_and_logits,
+from attnorm.layers.context import autocast_dtype, is_recorded, record_call, without_autocast
+from attnorm.layers.kernels import operator
+from attnorm.layers.kernels.problem import arithmetic_dtype
+from attnorm.layers.regional_norm import (
+    VARIANCES,
+    Moments,
+    apply_moments,
+    estimate_shift,
+    normalize,
+    region_moments,
 )
-from attnorm.layers.regional_norm import VARIANCES
-from attnorm.layers.weights import make_conv
+from attnorm.layers.weights import make_conv, raw_weight, reset_conv
 
 STATISTICS = ("instance", "batch")
 AFFINES = ("entity", "shared", "none")
 INITIAL_SAMPLING_GAIN = 0.1  # t of eq. 3
 BATCH_MOMENTUM = 0.1  # of the running estimates with statistics="batch", as in batch normalisation
+
+
+def orthogonal_loss(model: nn.Module) -> Tensor:
+    """The sum of ||W W^T - I||_F^2 (eq. 1) over every layout in a model, unweighted; 0 where there is none."""
+    losses = [module.orthogonal_loss() for module in model.modules() if isinstance(module, SemanticLayout)]
+    if losses:
+        return torch.stack(losses).sum()
+    return torch.zeros((), device=next((p.device for p in model.parameters()), None))
+
+
+def semantic_layout(
+    x: Tensor,
+    entities: Callable[[Tensor], Tensor],
+    key: Callable[[Tensor], Tensor],
+    query: Callable[[Tensor], Tensor],
+    sampling_gain: Tensor | None,
+    positions: Tensor | None,
+    pool_size: int,
+    temperature: float,
+) -> Tensor:
+    """Equations 2 to 4: the layout (b, n, h, w) of x (b, c, h, w), in float32 at least.
+
+    Args:
+        entities, key, query: 1x1 convolutions from c to n, k and k channels.
+        sampling_gain: t, (n,).
+        positions: of the n filters drawn, (b, n), flat in the map pooled by `pool_size`; None draws none.
+    """
+    with without_autocast(x):
+        logits = entities(x)  # (b, n, h, w): f(X), the paper's n learned entities
+        if positions is not None:
+            keys = F.max_pool2d(key(x), pool_size).flatten(2)  # (b, k, p)
+            filters = keys.gather(2, positions.unsqueeze(1).expand(-1, keys.shape[1], -1))  # (b, k, n)
+            queries = query(x).flatten(2)  # (b, k, h w)
+            correlation = (filters.transpose(1, 2) @ queries).unflatten(2, x.shape[2:])  # (b, n, h, w): F of eq. 2
+            logits = sampling_gain.view(-1, 1, 1) * correlation + logits  # type: ignore[union-attr] # eq. 3
+        return torch.softmax(temperature * logits.to(arithmetic_dtype(logits)), dim=1)  # eq. 4
 
 
 class SemanticLayout(nn.Module):
@@ -40,6 +82,7 @@ class SemanticLayout(nn.Module):
         pool_size: side of the max pooling of the keys.
         entity_std: None starts from orthonormal entities, the minimum of eq. 1; a number from N(0, std^2).
         spectral_norm: normalise key and query; the entities never are, eq. 1 bounds them.
+        device, dtype: of the parameters.
 
     Shapes:
         x (b, c, h, w) -> (b, n, h, w), non-negative, summing to 1 over n; float32, or float64 for float64 input.
@@ -56,26 +99,44 @@ class SemanticLayout(nn.Module):
         pool_size: int = 2,
         entity_std: float | None = None,
         spectral_norm: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
         require_whole(num_features=num_features, num_entities=num_entities, pool_size=pool_size)
         require_positive(temperature=temperature)
         key_channels = max(1, num_features // 8) if key_channels is None else key_channels
         require_whole(key_channels=key_channels)
+        if entity_std is not None:
+            require_positive(entity_std=entity_std)
         self.num_features, self.num_entities = num_features, num_entities
         self.temperature, self.self_sampling, self.pool_size = temperature, self_sampling, pool_size
-        self.entities = nn.Conv2d(num_features, num_entities, 1, bias=False)
-        if entity_std is None:
-            nn.init.orthogonal_(self.entities.weight)
-        else:
-            require_positive(entity_std=entity_std)
-            nn.init.normal_(self.entities.weight, std=entity_std)
-        self.key = make_conv(num_features, key_channels, 1, spectral_norm=spectral_norm)
-        self.query = make_conv(num_features, key_channels, 1, spectral_norm=spectral_norm)
-        self.sampling_gain = nn.Parameter(torch.full((num_entities,), INITIAL_SAMPLING_GAIN))
+        self.entity_std = entity_std
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        self.entities = nn.Conv2d(num_features, num_entities, 1, bias=False, **factory)
+        self._reset_entities()
+        self.key = make_conv(num_features, key_channels, 1, spectral_norm=spectral_norm, **factory)
+        self.query = make_conv(num_features, key_channels, 1, spectral_norm=spectral_norm, **factory)
+        self.sampling_gain = nn.Parameter(torch.full((num_entities,), INITIAL_SAMPLING_GAIN, **factory))
         if not self_sampling:  # nothing reaches them, and several processes would wait for their gradients
             for parameter in (*self.key.parameters(), *self.query.parameters(), self.sampling_gain):
                 parameter.requires_grad_(False)
+
+    def reset_parameters(self) -> None:
+        """Draws the initial parameters again, as for a layer that was built on the meta device."""
+        self._reset_entities()
+        reset_conv(self.key)
+        reset_conv(self.query)
+        nn.init.constant_(self.sampling_gain, INITIAL_SAMPLING_GAIN)
+
+    def _reset_entities(self) -> None:
+        weight = raw_weight(self.entities)
+        with torch.no_grad():
+            if self.entity_std is None:  # in float32 at least: PyTorch has no orthogonal half-precision matrices
+                exact = torch.empty_like(weight, dtype=arithmetic_dtype(weight))
+                weight.copy_(nn.init.orthogonal_(exact))
+            else:
+                nn.init.normal_(weight, std=self.entity_std)
 
     def layout(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """The layout of x; in training mode with self-sampling it depends on the positions drawn.
@@ -88,9 +149,7 @@ class SemanticLayout(nn.Module):
             ValueError: x has the wrong shape, or, where positions are drawn, fewer than n pixels.
         """
         self._check(x)
-        matrix, offset = entity_projection(x, self.entities.weight.flatten(1), self._sampling(x, generator))
-        logits = project_to_logits(x, matrix, offset)
-        return composed.layout_of(logits, self.temperature, composed.compute_dtype(logits, x))
+        return self._layout(x, *self._draw_positions(x, generator))
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return self.layout(x, generator)
@@ -102,28 +161,34 @@ class SemanticLayout(nn.Module):
         norm or square, so that its loss can be negative.
         """
         weight = self.entities.weight.flatten(1)
-        weight = weight.to(torch.promote_types(weight.dtype, torch.float32))
+        weight = weight.to(arithmetic_dtype(weight))
         with without_autocast(weight):
             gram = weight @ weight.t()
             return (gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)).square().sum()
 
-    def _sampling(self, x: Tensor, generator: torch.Generator | None) -> Sampling | None:
-        """What self-sampling draws for x, None where it is off."""
-        if not (self.training and self.self_sampling):
-            return None
-        pixels = draw_pixels(x, self.num_entities, self._pool_size_for(*x.shape[2:]), generator)
-        key, query = ((conv.weight.flatten(1), bias_of(conv)) for conv in (self.key, self.query))
-        return Sampling(pixels, *key, *query, self.sampling_gain)
+    def _layout(self, x: Tensor, positions: Tensor | None, pool_size: int) -> Tensor:
+        x = x.to(self.sampling_gain.dtype)
+        convs = self.entities, self.key, self.query
+        return semantic_layout(x, *convs, self.sampling_gain, positions, pool_size, self.temperature)
 
-    def _pool_size_for(self, height: int, width: int) -> int:
-        """The configured pooling, or the largest smaller one that leaves n positions to draw."""
-        for size in range(self.pool_size, 0, -1):
-            if (height // size) * (width // size) >= self.num_entities:
-                return size
-        raise ValueError(
-            f"self-sampling draws {self.num_entities} positions, but the map has {height} x {width} pixels: "
-            "use fewer entities, a larger map, or self_sampling=False"
-        )
+    def _draw_positions(self, x: Tensor, generator: torch.Generator | None) -> tuple[Tensor | None, int]:
+        """Positions (b, n) in the pooled map, uniform without replacement, and how much it is pooled: the configured
+        size, or the largest smaller one that leaves n positions to draw. None where nothing is sampled.
+        """
+        if not (self.training and self.self_sampling):
+            return None, self.pool_size
+        (batch, _, height, width), n = x.shape, self.num_entities
+        sizes = range(self.pool_size, 0, -1)
+        pool = next((size for size in sizes if (height // size) * (width // size) >= n), None)
+        if pool is None:
+            raise ValueError(
+                f"self-sampling draws {n} positions, but the map has {height} x {width} pixels: "
+                "use fewer entities, a larger map, or self_sampling=False"
+            )
+        # torch.compile takes no generator=None where the batch or the map's size is dynamic.
+        given = {} if generator is None else {"generator": generator}
+        scores = torch.rand(batch, 1, (height // pool) * (width // pool), device=x.device, **given)  # type: ignore[call-overload]
+        return scores.topk(n, dim=2).indices.squeeze(1), pool
 
     def _check(self, x: Tensor) -> None:
         if not isinstance(x, Tensor):
@@ -145,7 +210,7 @@ class AttentiveNorm2d(SemanticLayout):
     it.
 
     Args:
-        num_features, num_entities, temperature, self_sampling, key_channels, pool_size, entity_std: the layout, see
+        num_features, num_entities, temperature, self_sampling, key_channels, pool_size, entity_std, device, dtype: see
             `SemanticLayout`.
         statistics: "instance", moments of each image's regions, or "batch" (Table 4's "w BN"): moments of a region over
             the batch, with running estimates in eval mode.
@@ -178,7 +243,10 @@ class AttentiveNorm2d(SemanticLayout):
         entity_std: float | None = None,
         eps: float = 1e-5,
         spectral_norm: bool = False,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
         super().__init__(
             num_features,
             num_entities,
@@ -188,6 +256,7 @@ class AttentiveNorm2d(SemanticLayout):
             pool_size=pool_size,
             entity_std=entity_std,
             spectral_norm=spectral_norm,
+            **factory,
         )
         require_positive(eps=eps)
         require_choice("statistics", statistics, STATISTICS)
@@ -196,33 +265,43 @@ class AttentiveNorm2d(SemanticLayout):
         self.statistics, self.variance, self.affine, self.eps = statistics, variance, affine, eps
         # Weighted moments shift with the values, so that a bias would have no effect.
         value_bias = variance != "weighted"
-        self.value = make_conv(num_features, num_features, 1, bias=value_bias, spectral_norm=spectral_norm)
+        self.value = make_conv(num_features, num_features, 1, bias=value_bias, spectral_norm=spectral_norm, **factory)
         shape = (num_entities, num_features) if affine == "entity" else (num_features,)
-        self.register_parameter("weight", None if affine == "none" else nn.Parameter(torch.ones(shape)))
-        self.register_parameter("bias", None if affine == "none" else nn.Parameter(torch.zeros(shape)))
-        self.residual_gain = nn.Parameter(torch.zeros(1))  # not a scalar, which FSDP does not take
+        for name, initial in (("weight", torch.ones), ("bias", torch.zeros)):
+            self.register_parameter(name, None if affine == "none" else nn.Parameter(initial(shape, **factory)))
+        self.residual_gain = nn.Parameter(torch.zeros(1, **factory))  # not a scalar, which FSDP does not take
         if statistics == "batch":
             self.momentum = BATCH_MOMENTUM
-            self.register_buffer("running_mean", torch.zeros(num_features, num_entities))
-            self.register_buffer("running_variance", torch.ones(num_features, num_entities))
+            self.register_buffer("running_mean", torch.zeros(num_features, num_entities, **factory))
+            self.register_buffer("running_variance", torch.ones(num_features, num_entities, **factory))
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        reset_conv(self.value)
+        nn.init.zeros_(self.residual_gain)
+        if self.weight is not None and self.bias is not None:
+            nn.init.ones_(self.weight)
+            nn.init.zeros_(self.bias)
+        if self.statistics == "batch":
+            nn.init.zeros_(self.running_mean)
+            nn.init.ones_(self.running_variance)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """See the class; `generator` draws the self-sampled positions."""
+        if is_recorded(x):  # in a graph of torch.fx the layer is a leaf
+            return record_call(self, x)
         self._check(x)
-        sampling, options = self._sampling(x, generator), Options(self.temperature, self.variance, self.eps)
-        if self.statistics == "batch" and not self.training:
-            weights = self._weights(self.weight, self.bias)
-            normalised = self._normalise_by_running_estimates(*value_and_logits(x, weights, sampling))
-            return torch.addcmul(x, normalised.to(x.dtype), self.residual_gain.to(x.dtype))
-        # The result is linear in (weight, bias) together: scaled by rho they give rho times the normalised map.
-        gain = self.residual_gain
-        weight = gain.expand(self.num_features) if self.weight is None else gain * self.weight
-        weights = self._weights(weight, None if self.bias is None else gain * self.bias)
+        positions, pool_size = self._draw_positions(x, generator)  # of the filters of eq. 2
+        if self._operator_refusal(x, sampling=positions is not None) is None:
+            inputs = self._operator_inputs(x, positions)
+            return operator.attentive_norm(inputs, pool_size, self.temperature, self.eps)
+        s = self._layout(x, positions, pool_size)  # (b, n, h, w), eq. 2 to 4
+        v = self.value(x)  # (b, c, h, w)
         if self.statistics == "batch":
-            return self._normalise_over_batch(x, weights, sampling, options)
-        if fused_norm.refusal(x, weights, options) is None:
-            return fused_norm.fused_norm(x, weights, sampling, options)
-        return projected_norm(x, weights, sampling, options)[0]
+            normalized = self._normalize_over_batch(v, s)
+        else:
+            normalized = normalize(v, s, self.weight, self.bias, self.variance, self.eps)  # (b, c, h, w), eq. 5
+        return (x + self.residual_gain * normalized).to(x.dtype)  # eq. 6
 
     def extra_repr(self) -> str:
         return (
@@ -231,47 +310,62 @@ class AttentiveNorm2d(SemanticLayout):
             f"affine={self.affine!r}"
         )
 
-    def _weights(self, weight: Tensor | None, bias: Tensor | None) -> Weights:
-        per_region = (None if t is None else t.expand(self.num_entities, -1) for t in (weight, bias))
-        entities = self.entities.weight.flatten(1)
-        return Weights(self.value.weight.flatten(1), self.value.bias, entities, *per_region)
+    def _normalize_over_batch(self, v: Tensor, s: Tensor) -> Tensor:
+        """Eq. 5 with the moments of a region over the batch, or in eval mode with their running estimates."""
+        with without_autocast(v):
+            dtype = arithmetic_dtype(v, s)
+            v_all, s_all = (t.to(dtype).transpose(0, 1).flatten(1).unsqueeze(0) for t in (v, s))  # (1, c, b h w)
+            shift = estimate_shift(v_all)  # (1, c, 1)
+            if self.training:
+                moments = region_moments(v_all - shift, s_all, shift, self.variance, self.eps)  # (1, c, n)
+                with torch.no_grad():
+                    self.running_mean.lerp_((moments.mean + shift)[0].to(self.running_mean.dtype), self.momentum)
+                    self.running_variance.lerp_(moments.variance[0].to(self.running_variance.dtype), self.momentum)
+            else:
+                shift = self.running_mean.to(dtype).mean(1, keepdim=True)
+                moments = Moments((self.running_mean.to(dtype) - shift)[None], self.running_variance.to(dtype)[None])
+            out = apply_moments(v_all - shift, s_all, moments, self.weight, self.bias, self.eps)
+            return out.squeeze(0).unflatten(1, (v.shape[0], *v.shape[2:])).transpose(0, 1)
 
-    def _normalise_over_batch(self, x: Tensor, weights: Weights, sampling: Sampling | None, options: Options) -> Tensor:
-        """One image as tall as the batch has one set of regions: its moments are the batch's."""
-        batch, height = x.shape[0], x.shape[2]
-        value, logits = (_stack_images(t) for t in value_and_logits(x, weights, sampling))
-        out, found = normalise_and_add(_stack_images(x), value, logits, weights, options)
-        with torch.no_grad():
-            self.running_mean.lerp_(found.mean[0].to(self.running_mean.dtype), self.momentum)
-            self.running_variance.lerp_(found.variance[0].to(self.running_variance.dtype), self.momentum)
-        out = out.unflatten(2, (batch, height)).squeeze(0).transpose(0, 1)
-        return out.contiguous(memory_format=torch.channels_last if is_channels_last(x) else torch.contiguous_format)
+    def _operator_refusal(self, x: Tensor, *, sampling: bool) -> str | None:
+        """Why the fused operator cannot take this call, or None."""
+        if self.statistics != "instance" or self.variance != "weighted":
+            return "it has instance statistics and weighted variances alone"
+        convs = (self.value, self.entities, *((self.key, self.query) if sampling else ()))
+        if not all(map(_is_plain, convs)):
+            return "a convolution of the layer is wrapped, hooked or replaced"
+        kernel = operator.AUTOMATIC.get(x.device.type)
+        if kernel is None:
+            return f"it has no kernel for {x.device.type} yet"
+        product, dtype = autocast_dtype(x), self.sampling_gain.dtype
+        if product is None and x.dtype != dtype:
+            return f"{x.dtype} features do not go with {dtype} weights"
+        if product not in (None, torch.bfloat16):
+            return f"it has no products in {product}"
+        return operator.refusal(kernel, (x, *self.parameters()), self.num_entities)
 
-    def _normalise_by_running_estimates(self, value: Tensor, logits: Tensor) -> Tensor:
-        dtype = composed.compute_dtype(value, logits)
-        weight, bias = (
-            None if t is None else t.to(dtype).expand(self.num_entities, -1) for t in (self.weight, self.bias)
-        )
-        mean, variance = self.running_mean.to(dtype)[None], self.running_variance.to(dtype)[None]
-        with without_autocast(value):
-            v, s = value.flatten(2).to(dtype), composed.layout_of(logits.flatten(2), self.temperature, dtype)
-            out = composed.apply_moments(v, s, mean, variance, weight, bias, self.eps)
-        return out.unflatten(2, value.shape[2:]).to(value.dtype)
-
-
-def orthogonal_loss(model: nn.Module) -> Tensor:
-    """The sum of ||W W^T - I||_F^2 (eq. 1) over every layout in a model, unweighted; 0 where there is none."""
-    losses = [module.orthogonal_loss() for module in model.modules() if isinstance(module, SemanticLayout)]
-    if losses:
-        return torch.stack(losses).sum()
-    return torch.zeros((), device=next((p.device for p in model.parameters()), None))
+    def _operator_inputs(self, x: Tensor, positions: Tensor | None) -> operator.Inputs:
+        value = self.value.weight
+        value = value.to(autocast_dtype(x) or value.dtype)
+        inputs = operator.Inputs(x, value, self.entities.weight, self.residual_gain, self.weight, self.bias)
+        if positions is None:
+            return inputs
+        key, query = self.key, self.query
+        convs = key.weight, key.bias, query.weight, query.bias
+        return operator.Inputs(*inputs[:6], *convs, self.sampling_gain, positions)
 
 
-def bias_of(conv: nn.Conv2d) -> Tensor:
-    assert conv.bias is not None
-    return conv.bias
-
-
-def _stack_images(x: Tensor) -> Tensor:
-    """(b, c, h, w) -> (1, c, b h, w)."""
-    return x.transpose(0, 1).flatten(1, 2).unsqueeze(0)
+def _is_plain(conv: nn.Module) -> bool:
+    """Whether a call of this convolution is its product with `weight`, parametrized or not, plus `bias`."""
+    hooks = (conv._forward_hooks, conv._forward_pre_hooks, conv._backward_hooks, conv._backward_pre_hooks)
+    return (
+        isinstance(conv, nn.Conv2d)
+        and type(conv).forward is nn.Conv2d.forward
+        and type(conv)._conv_forward is nn.Conv2d._conv_forward
+        and "forward" not in vars(conv)
+        and not any(hooks)
+        and conv.kernel_size == (1, 1)
+        and conv.stride == (1, 1)
+        and conv.padding == (0, 0)
+        and conv.groups == 1
+    )

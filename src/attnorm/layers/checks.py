@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from attnorm.layers.onlookers import is_tracing, is_transformed
+from attnorm.layers.context import is_tracing, is_transformed
 
 
 def require_whole(**values: object) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from attnorm.layers.autocast import without_autocast
 from attnorm.layers.checks import require_labels, require_whole
+from attnorm.layers.context import without_autocast
 
 
 class ConditionalBatchNorm2d(nn.Module):

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attnorm.layers.autocast import without_autocast
 from attnorm.layers.checks import require_positive, require_whole
+from attnorm.layers.context import without_autocast
 
 SMALLEST_NORM = 1e-4  # below this length a patch is not scaled up to 1
 COVERAGE = 4  # pasted patches of side 2 rate and stride rate cover every pixel so often

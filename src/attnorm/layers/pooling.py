@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attnorm.layers.onlookers import is_transformed
+from attnorm.layers.context import is_transformed
 
 
 def halved(x: Tensor) -> Tensor:

@@ -3,54 +3,21 @@
 from __future__ import annotations
 
 import math
-from types import ModuleType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from attnorm.layers.kernels import composed, cpp, eager, triton_gpu
-from attnorm.layers.kernels.composed import Moments, compute_dtype
-from attnorm.layers.onlookers import is_exporting
+from attnorm.layers.context import without_autocast
+from attnorm.layers.kernels import operator
+from attnorm.layers.kernels.problem import arithmetic_dtype
 
 VARIANCES = ("weighted", "algorithm1")
-BACKENDS: dict[str, ModuleType] = {"cpp": cpp, "triton": triton_gpu, "eager": eager, "composed": composed}
-# In this order "auto" takes the first that can run; the last two always can. "triton" joins once a GPU has measured it.
-PREFERENCE = ("cpp", "eager", "composed")
-
-
-def backend_for(v: Tensor, s: Tensor, *, variance: str = "weighted", backend: str = "auto") -> str:
-    """The name of the backend that `regional_norm(v, s, …, variance=variance, backend=backend)` takes here and now.
-
-    "auto" is the compiled one that can run the call, else "eager"; while torch.export, an ONNX exporter, a tracer, a
-    transform of torch.func or forward-mode differentiation looks on it is "composed", which has only PyTorch's own
-    operations. Asking builds the library of the "cpp" backend where there is none yet, as the call itself would.
-
-    Raises:
-        ValueError: for a name that is no backend, and for one that cannot run this call; the message says why.
-    """
-    if backend == "auto":
-        return _automatic(v, s, variance)
-    if backend not in BACKENDS:
-        raise ValueError(f"backend must be 'auto' or one of {sorted(BACKENDS)}, got {backend!r}")
-    if reason := BACKENDS[backend].refusal(v, s, variance):
-        raise ValueError(f"backend {backend!r} cannot run this call: {reason}")
-    return backend
-
-
-def backend_refusals(v: Tensor, s: Tensor, *, variance: str = "weighted") -> dict[str, str | None]:
-    """Every backend by name, with None where it can run the call and else why it cannot."""
-    return {name: kernel.refusal(v, s, variance) for name, kernel in BACKENDS.items()}
-
-
-def _automatic(v: Tensor, s: Tensor, variance: str) -> str:
-    if is_exporting():
-        return "composed"
-    compiling = torch.compiler.is_compiling()
-    for name in PREFERENCE:
-        # The compilers of torch.compile do better with the operations themselves than with the eager form of them.
-        if (name != "eager" or not compiling) and BACKENDS[name].refusal(v, s, variance) is None:
-            return name
-    raise AssertionError("the composed form runs everywhere")
+BACKENDS = ("cpp", "triton", "reference")
+# A region without pixels has mass 0 and contributes nothing: this only avoids 0 / 0.
+SMALLEST_MASS = 1e-30
+# At least half as many pixels of each channel and image estimate the shift that the moments are taken around.
+SHIFT_SAMPLES = 1024
 
 
 def regional_norm(
@@ -77,7 +44,7 @@ def regional_norm(
             sum_p (s v - mean)^2 / mass (line 6 of the supplementary's Algorithm 1, whose mass adds eps). The authors'
             code is a third: Algorithm 1 with means that are h w times too small.
         eps: added to sigma.
-        backend: "auto", "cpp", "triton", "eager" or "composed"; see `backend_for`.
+        backend: "auto", "cpp", "triton" or "reference"; see `backend_for`.
 
     Returns:
         (b, c, h, w) with the dtype and memory format of v.
@@ -85,38 +52,45 @@ def regional_norm(
     Raises:
         ValueError: shapes that do not fit, an unknown variance or backend, a backend that cannot run here.
     """
-    return regional_norm_with_moments(v, s, weight, bias, variance=variance, eps=eps, backend=backend)[0]
-
-
-def regional_norm_with_moments(
-    v: Tensor,
-    s: Tensor,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    *,
-    variance: str = "weighted",
-    eps: float = 1e-5,
-    backend: str = "auto",
-    temperature: float | None = None,
-    residual: Tensor | None = None,
-) -> tuple[Tensor, Moments]:
-    """As `regional_norm`, and the moments that it used: mass (b, 1, n), mean and variance (b, c, n).
-
-    Two steps that often stand beside it cost little inside it. With a temperature, s holds logits, and the layout is
-    softmax(temperature s) over n. With a residual (b, c, h, w) the result is their sum, in the residual's dtype.
-    """
     check_operands(v, s, weight, bias)
-    if residual is not None and residual.shape != v.shape:
-        raise ValueError(f"residual {tuple(residual.shape)} must have the shape of v, {tuple(v.shape)}")
     if variance not in VARIANCES:
         raise ValueError(f"variance must be one of {VARIANCES}, got {variance!r}")
     if not 0 <= eps < math.inf:
         raise ValueError(f"eps must not be negative nor infinite, got {eps}")
-    kernel = BACKENDS[backend_for(v, s, variance=variance, backend=backend)]
-    weight, bias = (_per_region(t, s.shape[1], compute_dtype(v, s)) for t in (weight, bias))
-    flat = None if residual is None else residual.flatten(2)
-    out, found = kernel.regional_norm(v.flatten(2), s.flatten(2), weight, bias, variance, eps, temperature, flat)
-    return out.unflatten(2, v.shape[2:]), found
+    if backend_for(v, s, variance=variance, backend=backend) != "reference":
+        return operator.regional_norm(v, s, weight, bias, eps)
+    return normalize(v, s, weight, bias, variance, eps).to(v.dtype)
+
+
+def backend_for(v: Tensor, s: Tensor, *, variance: str = "weighted", backend: str = "auto") -> str:
+    """The name of the backend that `regional_norm(v, s, …, variance=variance, backend=backend)` uses here and now.
+
+    "auto" is "cpp" on a CPU where it can run, else "reference", PyTorch's own operations; so are exports, tracers,
+    transforms of torch.func and forward-mode differentiation. ATTNORM_KERNEL=off turns the compiled ones off. Asking
+    builds the library of "cpp" where there is none yet, as the call itself would.
+
+    Raises:
+        ValueError: an unknown backend, or one that cannot run this call; the message says why.
+    """
+    if backend == "auto":
+        kernel = operator.AUTOMATIC.get(v.device.type)
+        return "reference" if kernel is None or _refusal(kernel, v, s, variance) else kernel
+    if backend not in BACKENDS:
+        raise ValueError(f"backend must be 'auto' or one of {sorted(BACKENDS)}, got {backend!r}")
+    if reason := _refusal(backend, v, s, variance):
+        raise ValueError(f"backend {backend!r} cannot run this call: {reason}")
+    return backend
+
+
+def backend_refusals(v: Tensor, s: Tensor, *, variance: str = "weighted") -> dict[str, str | None]:
+    """Every backend by name, with None where it can run the call and else why it cannot."""
+    return {name: _refusal(name, v, s, variance) for name in BACKENDS}
+
+
+def _refusal(backend: str, v: Tensor, s: Tensor, variance: str) -> str | None:
+    if backend == "reference":
+        return None
+    return operator.refusal(backend, (v, s), s.shape[1]) if variance == "weighted" else f"it has no {variance=}"
 
 
 def check_operands(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
@@ -135,6 +109,93 @@ def check_operands(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | N
             raise ValueError(f"{name} must be ({n}, {c}) per region or ({c},) shared, got {tuple(parameter.shape)}")
 
 
-def _per_region(parameter: Tensor | None, n: int, dtype: torch.dtype) -> Tensor | None:
-    """(n, c) in the dtype of the computation."""
-    return None if parameter is None else parameter.to(dtype).expand(n, -1)
+# ---- eq. 5 in plain PyTorch: four thin matrix products instead of the (b, c, n, h, w) tensor of Algorithm 1 ----
+
+
+class Moments(NamedTuple):
+    """Of each image, channel and region: the mean (b, c, n) and the variance (b, c, n) of the features."""
+
+    mean: Tensor
+    variance: Tensor
+
+
+def normalize(
+    v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, variance: str = "weighted", eps: float = 1e-5
+) -> Tensor:
+    """`regional_norm` for v (b, c, h, w) and s (b, n, h, w); the result is float32, or float64 for float64 input."""
+    with without_autocast(v):
+        dtype = arithmetic_dtype(v, s)
+        v_flat, layout = v.flatten(2).to(dtype), s.flatten(2).to(dtype)  # (b, c, p), (b, n, p)
+        # At a mean of 1000 float32 keeps 4 digits of a deviation from it: a constant near it is subtracted first.
+        shift = estimate_shift(v_flat)  # (b, c, 1)
+        x = v_flat - shift
+        moments = region_moments(x, layout, shift, variance, eps)
+        return apply_moments(x, layout, moments, weight, bias, eps).unflatten(2, v.shape[2:])
+
+
+def region_moments(x: Tensor, s: Tensor, shift: Tensor, variance: str, eps: float) -> Moments:
+    """The moments of x = v - shift (b, c, p) in the regions s (b, n, p)."""
+    s_t = s.transpose(1, 2)  # (b, p, n)
+    mass = s.sum(-1).unsqueeze(1)  # (b, 1, n)
+    if variance == "weighted":
+        mass = mass.clamp_min(SMALLEST_MASS)
+        mean = x @ s_t / mass
+        var = (x * x) @ s_t / mass - mean * mean
+    else:
+        mass = mass + eps  # line 2 of Algorithm 1
+        mean = (x @ s_t - eps * shift) / mass
+        var = _algorithm1_variance(x, s, shift, mean, mass)
+    return Moments(mean, var.clamp_min(0))
+
+
+def apply_moments(
+    x: Tensor, s: Tensor, moments: Moments, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    """sum_i s_i ((x - mean_i) / (sigma_i + eps) * weight_i + bias_i), (b, c, p), for moments (b or 1, c, n)."""
+    gain = 1 / (_safe_sqrt(moments.variance) + eps)  # (b, c, n)
+    if weight is not None:
+        gain = gain * _per_region(weight, s)
+    offset = -moments.mean * gain
+    if bias is not None:
+        offset = offset + _per_region(bias, s)
+    return x * (gain @ s) + offset @ s
+
+
+def estimate_shift(v: Tensor) -> Tensor:
+    """A constant near the mean of each channel of v (b, c, p), (b, c, 1), from a strided sample of the pixels.
+
+    The moments do not depend on it in exact arithmetic, so no gradient flows through it.
+    """
+    # Odd: an even step through rows of even length would meet some columns only, and the first one of most maps, which
+    # padding makes unlike the others, too often.
+    step = 2 * (v.shape[-1] // (2 * SHIFT_SAMPLES)) + 1
+    return v.detach()[..., ::step].mean(-1, keepdim=True)
+
+
+def _algorithm1_variance(x: Tensor, s: Tensor, shift: Tensor, mean: Tensor, mass: Tensor) -> Tensor:
+    """Line 6 of Algorithm 1, sum_p (s v - mean_v)^2 / mass, with v = x + shift and mean_v = mean + shift.
+
+    With u = 1 - s each term is s x - shift u - mean, whose square is summed term by term: no large intermediate values.
+    """
+    u = 1 - s
+    u_sum, uu_sum = u.sum(-1).unsqueeze(1), (u * u).sum(-1).unsqueeze(1)
+    total = (
+        (x * x) @ (s * s).transpose(1, 2)
+        + shift**2 * uu_sum
+        + mean**2 * s.shape[-1]
+        - 2 * shift * (x @ (s * u).transpose(1, 2))
+        - 2 * mean * (x @ s.transpose(1, 2))
+        + 2 * shift * mean * u_sum
+    )
+    return total / mass
+
+
+def _safe_sqrt(var: Tensor) -> Tensor:
+    """The square root with gradient 0, not infinity, at 0: a constant region has no direction to move in."""
+    positive = var > 0
+    return torch.where(positive, torch.where(positive, var, 1).sqrt(), 0)
+
+
+def _per_region(parameter: Tensor, s: Tensor) -> Tensor:
+    """A parameter (n, c) or (c,) as (c, n) or (c, 1), in the dtype of s."""
+    return parameter.to(s.dtype).t() if parameter.ndim == 2 else parameter.to(s.dtype).unsqueeze(1)

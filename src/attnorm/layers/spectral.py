@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
-from attnorm.layers.autocast import without_autocast
+from attnorm.layers.context import without_autocast
 
 Module = TypeVar("Module", bound=nn.Module)
 WARM_UP_ITERATIONS = 15
@@ -31,10 +31,17 @@ class SpectralNorm(nn.Module):
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         matrix = weight.detach().flatten(1)
-        self.register_buffer("u", functional.normalize(torch.randn_like(matrix[:, 0]), dim=0, eps=EPS))
-        self.register_buffer("v", functional.normalize(torch.randn_like(matrix[0]), dim=0, eps=EPS))
+        self.register_buffer("u", torch.empty_like(matrix[:, 0]))
+        self.register_buffer("v", torch.empty_like(matrix[0]))
+        self.reset(weight)
+
+    @torch.no_grad()
+    def reset(self, weight: Tensor) -> None:
+        """Starts again from random singular vectors."""
+        for vector in (self.u, self.v):
+            vector.copy_(functional.normalize(torch.randn_like(vector), dim=0, eps=EPS))
         for _ in range(WARM_UP_ITERATIONS):
-            self._iterate(matrix)
+            self._iterate(weight.flatten(1))
 
     @torch.no_grad()
     def _iterate(self, matrix: Tensor) -> None:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import math
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
+from attnorm.layers.spectral import SpectralNorm
 from attnorm.layers.spectral import spectral_norm as with_spectral_norm
 
 
@@ -23,16 +26,37 @@ def make_conv(
     bias: bool = True,
     spectral_norm: bool = False,
     gain: float | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
 ) -> nn.Conv2d:
     """A convolution that divides the map's size by `stride`, rounding up; kernel_size is odd."""
-    if gain is None:
-        gain = math.sqrt(2) if kernel_size > 1 else 1.0
     padding = dilation * (kernel_size // 2)
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, bias=bias)
-    nn.init.xavier_uniform_(conv.weight, gain=gain)
+    conv = nn.Conv2d(
+        in_channels, out_channels, kernel_size, stride, padding, dilation, bias=bias, device=device, dtype=dtype
+    )
+    reset_conv(conv, gain)
+    return with_spectral_norm(conv) if spectral_norm else conv
+
+
+def reset_conv(conv: nn.Conv2d, gain: float | None = None) -> None:
+    """Draws the initial weights of `make_conv` again, and under `spectral_norm` its singular vectors."""
+    if gain is None:
+        gain = math.sqrt(2) if max(conv.kernel_size) > 1 else 1.0
+    weight = raw_weight(conv)
+    nn.init.xavier_uniform_(weight, gain=gain)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
-    return with_spectral_norm(conv) if spectral_norm else conv
+    if parametrize.is_parametrized(conv, "weight"):
+        for norm in conv.parametrizations.weight:  # type: ignore[union-attr]
+            if isinstance(norm, SpectralNorm):
+                norm.reset(weight)
+
+
+def raw_weight(conv: nn.Module) -> Tensor:
+    """The parameter behind `conv.weight`, which is computed from it where the convolution is parametrized."""
+    parametrized = parametrize.is_parametrized(conv, "weight")
+    weight: Tensor = conv.parametrizations.weight.original if parametrized else conv.weight  # type: ignore[union-attr, assignment]
+    return weight
 
 
 def make_linear(in_features: int, out_features: int, *, spectral_norm: bool = False) -> nn.Linear:

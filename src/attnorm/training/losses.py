@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attnorm.layers.autocast import without_autocast
+from attnorm.layers.context import without_autocast
 
 # (images, masks) -> of each critic its scores (b,). Not one tensor: the penalty of one critic would run through all.
 Critic = Callable[[Tensor, Tensor], Sequence[Tensor]]

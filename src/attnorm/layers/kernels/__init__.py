@@ -1,8 +1,10 @@
-"""Backends of the regional normalisation operator, one module each.
+"""The fused operators and what computes them: `cpu` in C++, `gpu` in Triton.
 
-A backend is a module with two functions on flattened maps: v is (b, c, p) with p pixels, s is (b, n, p), weight and
-bias are (n, c) or None. `regional_norm(v, s, weight, bias, variance, eps, temperature, residual)` returns the result
-and the moments, with gradients of every order; `composed` documents it. `refusal(v, s, variance)` says why this backend
-cannot run such a call, or None, and looks at devices, dtypes and the machine, never at values.
-`attnorm.layers.regional_norm` checks, flattens and chooses.
+A kernel is a module with these names. `operator` registers the operators with PyTorch and calls the device's kernel.
+
+    refusal(device, dtypes, regions): why it cannot run such a call, or None
+    forward(problem), backward(problem): fill what `Problem` says
+    float32_logits(x, matrix): a product that is float32 whatever x is
+    PROJECTED_CHANNELS: problems of at most so many channels may have a projection
+    ADDS_OFFSETS: whether it adds `Problem.offset` to the logits itself
 """

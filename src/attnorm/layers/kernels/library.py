@@ -1,4 +1,4 @@
-"""The compiled library of the `cpp` backend: found in a cache, or built there when it is first needed.
+"""The compiled library of the CPU kernel: found in a cache, or built there when it is first needed.
 
 It has a plain C interface and includes no header of PyTorch: a compiler makes it in about two seconds instead of a
 minute, any version of PyTorch can call it, and neither ninja nor a build step at installation is needed. Its parallel
@@ -7,9 +7,10 @@ second runtime in the process would bring a second set of threads, which fights 
 
 Importing this module does nothing; `refusal` builds or loads on its first call. Environment:
 
-    ATTNORM_CPU_KERNEL=off   never build or load it
     ATTNORM_CACHE=FOLDER     where builds are kept, instead of the user's cache folder
     CXX=COMPILER             tried first, before g++, c++ and clang++
+
+With ATTNORM_KERNEL=off it is neither built nor loaded: see `operator.refusal`.
 """
 
 from __future__ import annotations
@@ -78,14 +79,12 @@ def _found() -> tuple[ctypes.CDLL | None, str | None]:
 
 @functools.lru_cache(maxsize=1)
 def _load_once() -> tuple[ctypes.CDLL | None, str | None]:
-    if os.environ.get("ATTNORM_CPU_KERNEL", "").lower() in ("off", "0", "no", "false"):
-        return None, "ATTNORM_CPU_KERNEL switches it off"
     try:
         return _load_or_build(), None
     except (_CannotBuildError, OSError) as error:  # a full disk, for one: nothing that may end the user's work
         _log.warning(
             "attnorm: no CPU kernel, so layers run on PyTorch's own operations, several times slower: %s "
-            "(ATTNORM_CPU_KERNEL=off silences this)",
+            "(ATTNORM_KERNEL=off silences this)",
             error,
         )
         return None, str(error)

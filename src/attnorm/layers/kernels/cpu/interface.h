@@ -1,4 +1,4 @@
-// What the Python side hands over: `_Map`, `_Problem` and `_Projection` of cpp.py, field by field.
+// The C interface: `_Map`, `_Problem` and `_Projection` of cpu.py have the same fields.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +13,9 @@ struct attnorm_map {
 };
 
 // Small arrays are contiguous and in the type of the computation.
+//
+// Without a projection, `features` holds the values and `layout` the layout or logits. With one, the values and the logits
+// are 1x1 convolutions of `features` (the layer's x) that are never stored, and there is no `layout` map.
 struct attnorm_problem {
     int64_t images, channels, regions, pixels;
     int64_t in_double, threads;
@@ -22,10 +25,13 @@ struct attnorm_problem {
     attnorm_map grad, d_features, d_layout;  // backward alone
     const void *weight, *bias;  // (regions, channels), or null for 1 and 0
     const void* logit_offset;  // (images, regions), added to the logits, or null
-    // Forward out, backward in: (images, regions), (images, channels, regions) twice, (images, channels). The means are
-    // those of the features less the shift, which is a constant near them.
+    const void* projection;  // (channels + regions, channels), one for each image or one for all; or null
+    int64_t projection_stride;  // between images: 0 for one matrix
+    // Forward out, backward in: (images, regions), (images, channels, regions) twice, (images, channels). The shift is a
+    // constant near the mean of the features; the means are those of the values of (features - shift).
     void *mass, *mean, *variance, *shift;
     void *d_weight, *d_bias;  // (regions, channels), or null where not needed
+    void *d_projection, *d_logit_offset;  // (images, channels + regions, channels), (images, regions); or both null
 };
 
 // out = matrix features, pixel by pixel.

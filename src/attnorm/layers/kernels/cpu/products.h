@@ -12,6 +12,7 @@ namespace {
 constexpr int sum_channels = ATTNORM_MANY_REGISTERS ? 2 : 1, sum_regions = 4;
 constexpr int mix_channels = ATTNORM_MANY_REGISTERS ? 4 : 2, mix_pixels = 2;
 constexpr int gather_regions = 4, gather_pixels = ATTNORM_MANY_REGISTERS ? 4 : 2;
+constexpr int outer_rows = 4, outer_columns = ATTNORM_MANY_REGISTERS ? 4 : 2;
 constexpr int most_pixels = 4;  // vectors: tiles are padded to a multiple of it
 
 // Adds sum_p y[c][p] s[i][p] and sum_p y[c][p] x[c][p] s[i][p] to `sums`, where they lie as they leave the registers:
@@ -82,6 +83,60 @@ void apply(T* x, const T* s, int64_t stride, int64_t channels, int64_t regions, 
                 }
         }
     }
+}
+
+// A 1x1 convolution: out[i][p] = constant[i] + sum_k matrix[k][i] x[k][p]; the constant may be null. The order of a sum
+// does not depend on where its pixel lies.
+template <class T>
+void convolve(const T* x, int64_t channels, const T* matrix, const T* constant, T* out, int64_t outputs, int64_t stride,
+              int64_t pixels) {
+    constexpr int lanes = Lanes<T>::count;
+    for (int64_t p = 0; p < pixels; p += gather_pixels * lanes) {  // few pixels stay in the first-level cache for all i
+        for (int64_t i = 0; i < outputs; i += gather_regions) {
+            Vector<T> sum[gather_regions][gather_pixels];
+            for (int j = 0; j < gather_regions; ++j)
+                for (int k = 0; k < gather_pixels; ++k) sum[j][k] = Vector<T>{} + (constant ? constant[i + j] : T(0));
+            for (int64_t c = 0; c < channels; ++c) {
+                const T* weights = matrix + c * outputs + i;
+                Vector<T> value[gather_pixels];
+                for (int k = 0; k < gather_pixels; ++k) value[k] = load(x + c * stride + p + k * lanes);
+                for (int j = 0; j < gather_regions; ++j)
+                    for (int k = 0; k < gather_pixels; ++k) sum[j][k] += value[k] * weights[j];
+            }
+            for (int j = 0; j < gather_regions; ++j)
+                for (int k = 0; k < gather_pixels; ++k) store(out + (i + j) * stride + p + k * lanes, sum[j][k]);
+        }
+    }
+}
+
+// Adds sum_p a[i][p] b[k][p] to `sums`, in the order in which `outer_sum` finds them.
+template <class T>
+void add_outer(const T* a, int64_t rows, const T* b, int64_t columns, int64_t stride, int64_t pixels, double* sums_out) {
+    constexpr int lanes = Lanes<T>::count, count = outer_rows * outer_columns;
+    static_assert(count % lanes == 0, "whole groups of sums");
+    for (int64_t i = 0; i < rows; i += outer_rows) {
+        for (int64_t k = 0; k < columns; k += outer_columns) {
+            Vector<T> sums[count] = {};
+            for (int64_t p = 0; p < pixels; p += lanes) {
+                Vector<T> right[outer_columns];
+                for (int l = 0; l < outer_columns; ++l) right[l] = load(b + (k + l) * stride + p);
+                for (int j = 0; j < outer_rows; ++j) {
+                    auto left = load(a + (i + j) * stride + p);
+                    for (int l = 0; l < outer_columns; ++l) sums[j * outer_columns + l] += left * right[l];
+                }
+            }
+            T totals[count];
+            for (int g = 0; g < count; g += lanes) store(totals + g, sum_each<T>(sums + g));
+            for (int j = 0; j < count; ++j) sums_out[j] += totals[j];
+            sums_out += count;
+        }
+    }
+}
+
+// What `add_outer` summed for row i and column k.
+inline double outer_sum(const double* sums, int64_t i, int64_t k, int64_t columns) {
+    const int64_t tile = (i / outer_rows) * (columns / outer_columns) + k / outer_columns;
+    return sums[(tile * outer_rows + i % outer_rows) * outer_columns + k % outer_columns];
 }
 
 // The factors of the backward pass, each [channel][region] with padded rows.

@@ -14,28 +14,6 @@
 namespace attnorm {
 namespace {
 
-// out[i][p] = sum_c matrix[c][i] x[c][p], with padded rows of regions. The order of a sum does not depend on where its
-// pixel lies.
-template <class T>
-void mix_channels_of(const T* x, const T* matrix, T* out, int64_t stride, int64_t channels, int64_t padded_regions,
-                     int64_t pixels) {
-    constexpr int lanes = Lanes<T>::count;
-    for (int64_t p = 0; p < pixels; p += gather_pixels * lanes) {  // few pixels stay in the first-level cache for all i
-        for (int64_t i = 0; i < padded_regions; i += gather_regions) {
-            Vector<T> sum[gather_regions][gather_pixels] = {};
-            for (int64_t c = 0; c < channels; ++c) {
-                const T* weights = matrix + c * padded_regions + i;
-                for (int k = 0; k < gather_pixels; ++k) {
-                    auto value = load(x + c * stride + p + k * lanes);
-                    for (int j = 0; j < gather_regions; ++j) sum[j][k] += value * weights[j];
-                }
-            }
-            for (int j = 0; j < gather_regions; ++j)
-                for (int k = 0; k < gather_pixels; ++k) store(out + (i + j) * stride + p + k * lanes, sum[j][k]);
-        }
-    }
-}
-
 inline bool project(const attnorm_projection_problem& problem) {
     constexpr int64_t step = most_pixels * Lanes<float>::count;
     const int64_t c = problem.channels, n = problem.regions, padded = round_up(n, gather_regions);
@@ -66,7 +44,8 @@ inline bool project(const attnorm_projection_problem& problem) {
             }
             const float* no_shift = nullptr;
             read(problem.features, image, c, start, pixels, no_shift, x, stride);
-            mix_channels_of(x, matrix, out, stride, c, padded, round_up(pixels, gather_pixels * Lanes<float>::count));
+            convolve<float>(x, c, matrix, nullptr, out, padded, stride,
+                            round_up(pixels, gather_pixels * Lanes<float>::count));
             write(problem.out, nothing, image, n, start, pixels, out, stride);
         }
     }

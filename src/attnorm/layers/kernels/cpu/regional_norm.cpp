@@ -1,6 +1,16 @@
 // The regional normalisation operator on the CPU: forward and backward, in float32 or float64 arithmetic, for features
 // and layouts stored as float32, bfloat16 or float64, NCHW or channels-last. The interface is plain C, so that the
-// library needs no header of PyTorch and works with every version of it. The formulas are those of eager.py.
+// library needs no header of PyTorch and works with every version of it.
+//
+// Notation: X the values less a constant per channel, S the layout, G the upstream gradient; per region mass q, mean mu,
+// variance v, sigma = sqrt(v), r = 1 / (sigma + eps), gain A = weight r and offset B = bias - mu A. Then
+//     out = X (A S) + B S
+// and with U = G S', D = (G X) S' - mu U, dv = -D A r / (2 sigma), dmu = -A U, a2 = dv / q, a1 = (dmu - 2 mu dv) / q
+//     d_weight = sum D r    d_bias = sum U    dX = G (A S) + 2 X (a2 S) + a1 S
+//     dS = A (G X) + B G + a1 X + a2 X^2 + sum_c [a2 (mu^2 - v) - mu dmu / q].
+//
+// With a projection, X and the logits of S are 1x1 convolutions of the layer's input, computed tile by tile in each pass
+// and never stored: what a tile needs stays in the cache.
 //
 // Maps are worked on in tiles of a few hundred pixels, each copied into a scratch matrix (one row per channel, float32)
 // that the caches hold. Pixels of an image are summed tile by tile, tiles into chunks, chunks into the image, and where
@@ -27,7 +37,7 @@ namespace {
 // No branch, which would keep loops from becoming vector instructions; not a number stays what it is.
 double at_least_zero(double value) { return 0.5 * (value + std::abs(value)); }
 
-constexpr double smallest_mass = 1e-30;  // as in composed.py
+constexpr double smallest_mass = 1e-30;  // as in regional_norm.py
 constexpr int64_t shift_samples = 64;  // pixels that estimate the shift: it need only be near the mean
 constexpr int64_t most_chunks = 64;  // an image is split into at most so many units of work
 constexpr int64_t resident_bytes = 768 << 10;  // an image of so much scratch stays in the cache between two passes
@@ -39,8 +49,9 @@ class Run {
         const int64_t c = p_.channels, n = p_.regions;
         padded_channels_ = round_up(c, 4);
         padded_regions_ = round_up(n, 4);
-        // Features, layout, and in the backward pass their gradients.
-        rows_ = (padded_channels_ + padded_regions_) * (backward ? 2 : 1);
+        outputs_ = padded_channels_ + padded_regions_;
+        // Values, layout, in the backward pass their gradients, and the input of a projection.
+        rows_ = outputs_ * (backward ? 2 : 1) + (p_.projection ? padded_channels_ : 0);
         const int64_t step = most_pixels * Lanes<T>::count;
         tile_ = std::clamp(tile_bytes / (rows_ * int64_t(sizeof(T))) / step * step, step, int64_t(512));
         tiles_ = (p_.pixels + tile_ - 1) / tile_;
@@ -57,12 +68,15 @@ class Run {
         images_at_once_ = std::max<int64_t>(1, p_.images / (8 * threads_));
         stride_ = (resident_ ? whole : std::min(whole, tile_)) + Lanes<T>::count;  // not a power of two: it would alias
         factor_size_ = 4 * per_region_ + padded_regions_;
+        if (p_.projection) factor_size_ += outputs_ * padded_channels_ * (backward ? 2 : 1) + outputs_;
+        outer_size_ = p_.d_projection ? outputs_ * padded_channels_ + padded_regions_ : 0;
+        room_ = std::max(partial_size_, outer_size_);
     }
 
     bool run() {
         static thread_local Scratch<double> all_partials;
         static thread_local Scratch<T> all_factors;
-        partials_ = all_partials.take(by_image_ ? 1 : p_.images * chunks_ * partial_size_);
+        partials_ = all_partials.take(by_image_ ? 1 : p_.images * chunks_ * room_);
         const int64_t factor_count = p_.images * factor_size_, sum_count = 2 * p_.images * per_region_;
         factors_ = all_factors.take(factor_count + 2 * per_region_ + (backward_ ? sum_count : 0));
         if (!partials_ || !factors_) return false;
@@ -77,7 +91,7 @@ class Run {
             static thread_local Scratch<T> own_rows;
             static thread_local Scratch<double> own_sums;
             T* rows = own_rows.take(rows_ * stride_);
-            double* partial = own_sums.take(partial_size_ * 2);
+            double* partial = own_sums.take(room_ * 2);
             enough = rows && partial;
             Ahead ahead;
             if (by_image_) {
@@ -90,33 +104,41 @@ class Run {
                         if (image + 1 < p_.images) fetch_inputs(image + 1, 0, p_.pixels, ahead);
                         ahead.spread(tiles_ * sum_steps());
                     }
-                    find_shift(image);
+                    prepare(image);
                     for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
-                        double* own = chunk ? partial + partial_size_ : partial;
+                        double* own = chunk ? partial + room_ : partial;
                         sum_chunk(image, chunk, rows, own, ahead);
                         if (chunk)
                             for (int64_t i = 0; i < partial_size_; ++i) partial[i] += own[i];
                     }
-                    finish_sums(image, partial, partial + partial_size_);
-                    for (int64_t chunk = 0; chunk < chunks_; ++chunk) write_chunk(image, chunk, rows, ahead);
+                    finish_sums(image, partial, partial + room_);
+                    for (int64_t chunk = 0; chunk < chunks_; ++chunk) {
+                        double* own = chunk ? partial + room_ : partial;
+                        write_chunk(image, chunk, rows, own, ahead);
+                        if (chunk)
+                            for (int64_t i = 0; i < outer_size_; ++i) partial[i] += own[i];
+                    }
+                    finish_projection(image, partial);
                 }
             } else {
 #pragma omp for
-                for (int64_t image = 0; image < p_.images; ++image) find_shift(image);
+                for (int64_t image = 0; image < p_.images; ++image) prepare(image);
 #pragma omp for schedule(dynamic)
                 for (int64_t unit = 0; unit < units; ++unit)
-                    if (enough) sum_chunk(unit / chunks_, unit % chunks_, rows, partials_ + unit * partial_size_, ahead);
+                    if (enough) sum_chunk(unit / chunks_, unit % chunks_, rows, partials_ + unit * room_, ahead);
 #pragma omp for schedule(dynamic)
                 for (int64_t image = 0; image < p_.images; ++image) {
                     if (!enough) continue;
-                    double* total = partials_ + image * chunks_ * partial_size_;
-                    for (int64_t chunk = 1; chunk < chunks_; ++chunk)
-                        for (int64_t i = 0; i < partial_size_; ++i) total[i] += total[chunk * partial_size_ + i];
-                    finish_sums(image, total, partial);
+                    finish_sums(image, total_of_chunks(image, partial_size_), partial);
                 }
 #pragma omp for schedule(dynamic)
                 for (int64_t unit = 0; unit < units; ++unit)
-                    if (enough) write_chunk(unit / chunks_, unit % chunks_, rows, ahead);
+                    if (enough) write_chunk(unit / chunks_, unit % chunks_, rows, partials_ + unit * room_, ahead);
+                if (outer_size_) {
+#pragma omp for schedule(dynamic)
+                    for (int64_t image = 0; image < p_.images; ++image)
+                        if (enough) finish_projection(image, total_of_chunks(image, outer_size_));
+                }
             }
             if (p_.d_weight || p_.d_bias) {
 #pragma omp for
@@ -133,7 +155,45 @@ class Run {
         return {at, at + per_region_, at + 2 * per_region_, at + 3 * per_region_};
     }
     T* constants(int64_t image) const { return factors_ + image * factor_size_ + 4 * per_region_; }
+    // [channel][output], what a convolution adds to its outputs, and [output][channel] for the backward pass.
+    T* projection(int64_t image) const { return constants(image) + padded_regions_; }
+    T* projection_offset(int64_t image) const { return projection(image) + outputs_ * padded_channels_; }
+    T* transposed_projection(int64_t image) const { return projection_offset(image) + outputs_; }
     T* shift(int64_t image) const { return static_cast<T*>(p_.shift) + image * p_.channels; }
+
+    // Adds up the first `size` sums of all chunks of an image.
+    double* total_of_chunks(int64_t image, int64_t size) const {
+        double* total = partials_ + image * chunks_ * room_;
+        for (int64_t chunk = 1; chunk < chunks_; ++chunk)
+            for (int64_t i = 0; i < size; ++i) total[i] += total[chunk * room_ + i];
+        return total;
+    }
+
+    void prepare(int64_t image) {
+        find_shift(image);
+        if (p_.projection) arrange_projection(image);
+    }
+
+    // The convolutions get the input less its shift: values are then small where the input's mean is large, and the
+    // logits' offset makes up for it.
+    void arrange_projection(int64_t image) {
+        const T* given = static_cast<const T*>(p_.projection) + image * p_.projection_stride;
+        const T *offset = static_cast<const T*>(p_.logit_offset), *mean = shift(image);
+        T *matrix = projection(image), *constant = projection_offset(image), *back = transposed_projection(image);
+        const int64_t size = outputs_ * padded_channels_;
+        std::fill(matrix, matrix + size + outputs_ + (backward_ ? size : 0), T(0));
+        for (int64_t row = 0; row < p_.channels + p_.regions; ++row, given += p_.channels) {
+            const bool is_logit = row >= p_.channels;
+            const int64_t output = is_logit ? row - p_.channels + padded_channels_ : row;
+            double sum = is_logit && offset ? offset[image * p_.regions + row - p_.channels] : T(0);
+            for (int64_t k = 0; k < p_.channels; ++k) {
+                matrix[k * outputs_ + output] = given[k];
+                if (backward_) back[output * padded_channels_ + k] = given[k];
+                sum += double(given[k]) * mean[k];
+            }
+            if (is_logit) constant[output] = T(sum);
+        }
+    }
 
     // A constant near the mean of each channel: moments around it do not cancel where the mean is large.
     void find_shift(int64_t image) {
@@ -151,7 +211,7 @@ class Run {
         const auto& map = p_.features;
         const From* from = static_cast<const From*>(map.data) + image * map.image_stride;
         T* to = shift(image);
-        // Odd, as in composed.py: an even step would meet the first column of most maps only, which padding makes unlike
+        // Odd, as in regional_norm.py: an even step would meet the first column of most maps only, which padding makes unlike
         // the others.
         const int64_t step = std::max<int64_t>(1, p_.pixels / shift_samples) | 1;
         const int64_t count = (p_.pixels + step - 1) / step;
@@ -166,10 +226,10 @@ class Run {
         for (int64_t c = 0; c < p_.channels; ++c) to[c] /= T(count);
     }
 
-    // Where the rows of a tile lie in scratch: features, layout, then the gradients of both.
+    // Where the rows of a tile lie in scratch: values, layout, the gradients of both, and the input of a projection.
     struct Tile {
         int64_t start, pixels, padded;
-        T *x, *s, *g, *d;
+        T *x, *s, *g, *d, *input;
     };
 
     Tile tile(int64_t index, T* rows) const {
@@ -181,6 +241,7 @@ class Run {
         t.s = t.x + padded_channels_ * stride_;
         t.g = t.s + padded_regions_ * stride_;
         t.d = t.g + padded_channels_ * stride_;
+        t.input = t.x + (rows_ - padded_channels_) * stride_;
         return t;
     }
 
@@ -210,13 +271,18 @@ class Run {
     }
 
     void fill(int64_t image, const Tile& t) {
-        const T* none = nullptr;
-        read(p_.features, image, p_.channels, t.start, t.pixels, shift(image), t.x, stride_);
-        clear_padding(t.x, p_.channels, padded_channels_, t);
-        read(p_.layout, image, p_.regions, t.start, t.pixels, none, t.s, stride_);
+        const T *none = nullptr, *offset = nullptr;
+        T* features = p_.projection ? t.input : t.x;
+        read(p_.features, image, p_.channels, t.start, t.pixels, shift(image), features, stride_);
+        clear_padding(features, p_.channels, padded_channels_, t);
+        if (p_.projection) {
+            convolve(t.input, p_.channels, projection(image), projection_offset(image), t.x, outputs_, stride_, t.padded);
+        } else {
+            read(p_.layout, image, p_.regions, t.start, t.pixels, none, t.s, stride_);
+            offset = static_cast<const T*>(p_.logit_offset);
+        }
         if (p_.temperature != 0) {
             clear_padding(t.s, p_.regions, p_.regions, t);
-            const T* offset = static_cast<const T*>(p_.logit_offset);
             softmax(t.s, stride_, p_.regions, t.padded, T(p_.temperature), offset ? offset + image * p_.regions : offset);
         }
         clear_padding(t.s, p_.regions, padded_regions_, t);
@@ -367,7 +433,9 @@ class Run {
         }
     }
 
-    void write_chunk(int64_t image, int64_t chunk, T* rows, Ahead& ahead) {
+    // The results of a chunk's pixels; `sums` of d_projection, where it is needed.
+    void write_chunk(int64_t image, int64_t chunk, T* rows, double* sums, Ahead& ahead) {
+        std::fill(sums, sums + outer_size_, 0.0);
         const int64_t last = std::min(tiles_, (chunk + 1) * tiles_per_chunk_);
         const Factors<T> f = factors(image);
         const attnorm_map nothing = {};
@@ -386,25 +454,65 @@ class Run {
                 write(p_.out, p_.residual, image, p_.channels, t.start, t.pixels, t.x, stride_);
                 continue;
             }
-            if (p_.d_layout.data) {
+            const bool need_values = p_.d_features.data || p_.projection, need_layout = p_.d_layout.data || p_.projection;
+            if (need_layout) {
                 layout_gradient(t.x, t.g, t.d, stride_, p_.channels, padded_regions_, t.padded, f, padded_regions_,
                                 constants(image));
                 if (p_.temperature != 0)
                     softmax_gradient(t.d, t.s, stride_, p_.regions, t.padded, T(p_.temperature));
-                write(p_.d_layout, nothing, image, p_.regions, t.start, t.pixels, t.d, stride_);
+                if (p_.d_layout.data) write(p_.d_layout, nothing, image, p_.regions, t.start, t.pixels, t.d, stride_);
             }
-            if (p_.d_features.data) {
+            if (need_values)
                 feature_gradient(t.x, t.g, t.g, t.s, stride_, padded_channels_, p_.regions, t.padded, f,
                                  padded_regions_, ahead);
+            if (p_.projection)
+                project_gradients(image, t, sums);
+            else if (p_.d_features.data)
                 write(p_.d_features, nothing, image, p_.channels, t.start, t.pixels, t.g, stride_);
+        }
+    }
+
+    // From the gradients of values and logits, which lie side by side, to those of the input and the matrix.
+    void project_gradients(int64_t image, const Tile& t, double* sums) {
+        constexpr int lanes = Lanes<T>::count;
+        if (outer_size_) {
+            add_outer(t.g, outputs_, t.input, padded_channels_, stride_, t.padded, sums);
+            double* offset_sums = sums + outputs_ * padded_channels_;
+            for (int64_t i = 0; i < p_.regions; ++i) {
+                Vector<T> sum = {};
+                for (int64_t p = 0; p < t.padded; p += lanes) sum += load(t.d + i * stride_ + p);
+                for (int k = 0; k < lanes; ++k) offset_sums[i] += sum[k];
             }
+        }
+        if (p_.d_features.data) {
+            const T* none = nullptr;
+            convolve(t.g, outputs_, transposed_projection(image), none, t.x, padded_channels_, stride_, t.padded);
+            write(p_.d_features, p_.grad, image, p_.channels, t.start, t.pixels, t.x, stride_);
+        }
+    }
+
+    // The sums are over the input less its shift. The gradients of a channel's values add up to 0 over the pixels, so
+    // that only the rows of the logits need a correction.
+    void finish_projection(int64_t image, const double* sums) {
+        if (!outer_size_) return;
+        const double* offset_sums = sums + outputs_ * padded_channels_;
+        T* out = static_cast<T*>(p_.d_projection) + image * (p_.channels + p_.regions) * p_.channels;
+        T* offset_out = static_cast<T*>(p_.d_logit_offset) + image * p_.regions;
+        for (int64_t row = 0; row < p_.channels + p_.regions; ++row, out += p_.channels) {
+            const int64_t region = row - p_.channels;
+            const int64_t output = region < 0 ? row : padded_channels_ + region;
+            for (int64_t k = 0; k < p_.channels; ++k) {
+                const double sum = outer_sum(sums, output, k, padded_channels_);
+                out[k] = T(region < 0 ? sum : sum + offset_sums[region] * shift(image)[k]);
+            }
+            if (region >= 0) offset_out[region] = T(offset_sums[region]);
         }
     }
 
     const attnorm_problem& p_;
     const bool backward_;
-    int64_t padded_channels_, padded_regions_, rows_, tile_, tiles_, tiles_per_chunk_, chunks_;
-    int64_t per_region_, partial_size_, factor_size_, stride_, threads_, images_at_once_;
+    int64_t padded_channels_, padded_regions_, outputs_, rows_, tile_, tiles_, tiles_per_chunk_, chunks_;
+    int64_t per_region_, partial_size_, outer_size_, room_, factor_size_, stride_, threads_, images_at_once_;
     bool by_image_;  // each thread does whole images; else the units of all images are shared out
     bool resident_;  // an image's scratch lives from the first pass to the second
     double* partials_ = nullptr;

@@ -5,17 +5,16 @@ split) of one image; what it sums is written out and added up by a second progra
 the same bits on every run. Arithmetic is in `compute`, float32 or float64, whatever the storage; float32 products run
 on the tensor cores in three TF32 passes, which keeps float32's accuracy.
 
-Notation, as in `kernels.eager`: X = v less a shift near its mean, S the layout (0 outside the map, whatever the padding
-of the blocks), G the upstream gradient. Shapes of blocks: (block_c, block_p) for X and G, (block_n, block_p) for S,
-(block_c, block_n) for what is per channel and region. Sides of tl.dot are at least 16, so blocks are padded.
+Notation and formulas as in cpu/regional_norm.cpp: X = v less a shift near its mean, S the layout (0 outside the map,
+whatever the padding of the blocks), G the upstream gradient. Shapes of blocks: (block_c, block_p) for X and G,
+(block_n, block_p) for S, (block_c, block_n) for what is per channel and region. Sides of tl.dot are at least 16, so
+blocks are padded.
 """
 
 import triton
 import triton.language as tl
 
-from attnorm.layers.kernels import composed
-
-SMALLEST_MASS = tl.constexpr(composed.SMALLEST_MASS)
+SMALLEST_MASS = tl.constexpr(1e-30)  # as in regional_norm.py
 
 
 @triton.jit
@@ -23,8 +22,8 @@ def partial_moments(
     v,
     s,
     shifts,  # (b, splits, c)
-    region_sums,  # (b, splits, 3 or 1, n): sums of S, 1 - S, (1 - S)^2
-    channel_sums,  # (b, splits, 3 or 2, c, n): sums of X S, X^2 S and, for Algorithm 1, X S, X^2 S^2, X S (1 - S)
+    region_sums,  # (b, splits, n): sums of S
+    channel_sums,  # (b, splits, 2, c, n): sums of X S and X^2 S
     temperature: tl.float64,
     channels,
     regions,
@@ -37,7 +36,6 @@ def partial_moments(
     stride_sn,
     stride_sp,
     softmax: tl.constexpr,
-    algorithm1: tl.constexpr,
     compute: tl.constexpr,
     precision: tl.constexpr,
     block_c: tl.constexpr,
@@ -51,7 +49,7 @@ def partial_moments(
     s += image * stride_sb
 
     # Any constant near the mean will do; pixels from the whole split make it robust against a border of zeros.
-    step = 2 * (span // (2 * block_p)) + 1  # odd, as in `composed.estimate_shift`
+    step = 2 * (span // (2 * block_p)) + 1  # odd, as in `regional_norm.estimate_shift`
     sample = start + tl.arange(0, block_p) * step
     sampled = _load_map(v, channel, sample, stride_vc, stride_vp, channels, end, compute)
     shift = tl.sum(sampled, 1) / tl.minimum(block_p, (end - start + step - 1) // step)
@@ -59,41 +57,20 @@ def partial_moments(
     first = tl.zeros((block_c, block_n), compute)
     second = tl.zeros((block_c, block_n), compute)
     mass = tl.zeros((block_n,), compute)
-    if algorithm1:
-        third = tl.zeros((block_c, block_n), compute)
-        rest = tl.zeros((block_n,), compute)
-        rest_squared = tl.zeros((block_n,), compute)
     for begin in range(start, end, block_p):
         pixel = begin + tl.arange(0, block_p)
         layout = _load_layout(s, region, pixel, stride_sn, stride_sp, regions, end, temperature, softmax, compute)
         x = _load_map(v, channel, pixel, stride_vc, stride_vp, channels, end, compute) - shift[:, None]
         mass += tl.sum(layout, 1)
         first = _add_product(first, x, tl.trans(layout), precision)
-        if algorithm1:
-            outside = tl.where((pixel < end)[None, :], 1 - layout, 0)
-            rest += tl.sum(outside, 1)
-            rest_squared += tl.sum(outside * outside, 1)
-            second = _add_product(second, x * x, tl.trans(layout * layout), precision)
-            third = _add_product(third, x, tl.trans(layout * outside), precision)
-        else:
-            second = _add_product(second, x * x, tl.trans(layout), precision)
+        second = _add_product(second, x * x, tl.trans(layout), precision)
 
     split += image * tl.num_programs(1)
     tl.store(shifts + split * channels + channel, shift, mask=channel < channels)
-    if algorithm1:
-        _store_tile(channel_sums, split * 3, channel, region, channels, regions, first)
-        _store_tile(channel_sums, split * 3 + 1, channel, region, channels, regions, second)
-        _store_tile(channel_sums, split * 3 + 2, channel, region, channels, regions, third)
-    else:
-        _store_tile(channel_sums, split * 2, channel, region, channels, regions, first)
-        _store_tile(channel_sums, split * 2 + 1, channel, region, channels, regions, second)
-    region_kinds: tl.constexpr = 3 if algorithm1 else 1
-    sums = region_sums + split * region_kinds * regions + region
+    _store_tile(channel_sums, split * 2, channel, region, channels, regions, first)
+    _store_tile(channel_sums, split * 2 + 1, channel, region, channels, regions, second)
     first_block = region < tl.where(tl.program_id(0) % tl.cdiv(channels, block_c) == 0, regions, 0)
-    tl.store(sums, mass, mask=first_block)
-    if algorithm1:
-        tl.store(sums + regions, rest, mask=first_block)
-        tl.store(sums + 2 * regions, rest_squared, mask=first_block)
+    tl.store(region_sums + split * regions + region, mass, mask=first_block)
 
 
 @triton.jit
@@ -104,23 +81,15 @@ def finish_moments(
     weight,
     bias,
     mass_out,  # (b, n)
-    mean_out,  # (b, c, n)
+    centre_out,  # (b, c, n): the mean less the shift
     variance_out,  # (b, c, n)
-    centre_out,  # (b, c, n)
     shift_out,  # (b, c)
     gain_out,  # (b, c, n)
     offset_out,  # (b, c, n)
     eps: tl.float64,
     channels,
     regions,
-    pixels,
-    span,
     splits,
-    stride_wn,
-    stride_wc,
-    stride_bn,
-    stride_bc,
-    algorithm1: tl.constexpr,
     compute: tl.constexpr,
     block_n: tl.constexpr,
     block_s: tl.constexpr,
@@ -130,11 +99,9 @@ def finish_moments(
     channel = tl.program_id(0) % channels
     region = tl.arange(0, block_n)
     eps = tl.full((), eps, compute)
-    kinds: tl.constexpr = 3 if algorithm1 else 2
-    region_kinds: tl.constexpr = 3 if algorithm1 else 1
     shifts += image * splits * channels + channel
-    channel_sums += (image * splits * kinds * channels + channel) * regions
-    region_sums += image * splits * region_kinds * regions
+    channel_sums += (image * splits * 2 * channels + channel) * regions
+    region_sums += image * splits * regions
 
     total = tl.zeros((block_s,), compute)
     for begin in range(0, splits, block_s):
@@ -148,46 +115,22 @@ def finish_moments(
     for begin in range(0, splits, block_s):
         split = begin + tl.arange(0, block_s)
         moved = (tl.load(shifts + split * channels, mask=split < splits, other=0) - shift)[:, None]
-        s_sum = _load_rows(region_sums, split * region_kinds, region, regions, splits * region_kinds)
-        xs_sum = _load_rows(channel_sums, split * kinds * channels, region, regions, splits * kinds * channels)
+        s_sum = _load_rows(region_sums, split, region, regions, splits)
+        row = split * 2 * channels
+        xs_sum = _load_rows(channel_sums, row, region, regions, splits * 2 * channels)
+        xxs_sum = _load_rows(channel_sums, row + channels, region, regions, splits * 2 * channels)
         mass += tl.sum(s_sum, 0)
         first += tl.sum(xs_sum + moved * s_sum, 0)
-        if not algorithm1:
-            row = (split * kinds + 1) * channels
-            xxs_sum = _load_rows(channel_sums, row, region, regions, splits * kinds * channels)
-            second += tl.sum(xxs_sum + moved * (2 * xs_sum + moved * s_sum), 0)
-
-    if algorithm1:
-        mass += eps
-        centre = (first - shift * eps) / mass
-        mean = shift + centre
-        # Every term s v - mean is s x - k u - d with k the shift, d = mean - k and u = 1 - s: squared term by term.
-        for begin in range(0, splits, block_s):
-            split = begin + tl.arange(0, block_s)
-            k = tl.load(shifts + split * channels, mask=split < splits, other=0)[:, None]
-            count = tl.where(split < splits, tl.minimum(span, pixels - split * span), 0).to(compute)[:, None]
-            d = mean[None, :] - k
-            u_sum = _load_rows(region_sums, split * 3 + 1, region, regions, splits * 3)
-            uu_sum = _load_rows(region_sums, split * 3 + 2, region, regions, splits * 3)
-            row = split * 3 * channels
-            xs_sum = _load_rows(channel_sums, row, region, regions, splits * 3 * channels)
-            xxss_sum = _load_rows(channel_sums, row + channels, region, regions, splits * 3 * channels)
-            xsu_sum = _load_rows(channel_sums, row + 2 * channels, region, regions, splits * 3 * channels)
-            squares = xxss_sum + k * k * uu_sum + d * d * count
-            second += tl.sum(squares + 2 * (k * d * u_sum - k * xsu_sum - d * xs_sum), 0)
-        variance = second / mass
-    else:
-        mass = tl.maximum(mass, SMALLEST_MASS)
-        centre = first / mass
-        mean = shift + centre
-        variance = second / mass - centre * centre
+        second += tl.sum(xxs_sum + moved * (2 * xs_sum + moved * s_sum), 0)
+    mass = tl.maximum(mass, SMALLEST_MASS)
+    centre = first / mass
+    variance = second / mass - centre * centre
 
     variance = tl.maximum(variance, 0)
-    gain = _gain(variance, weight, region, channel, stride_wn, stride_wc, regions, eps, compute)
-    offset = _load_parameter(bias, region, channel, stride_bn, stride_bc, regions, 0, compute) - centre * gain
+    gain = _gain(variance, weight, region, channel, channels, regions, eps, compute)
+    offset = _load_parameter(bias, region, channel, channels, regions, 0, compute) - centre * gain
     inside = region < regions
     tile = tl.program_id(0).to(tl.int64) * regions + region
-    tl.store(mean_out + tile, mean, mask=inside)
     tl.store(variance_out + tile, variance, mask=inside)
     tl.store(centre_out + tile, centre, mask=inside)
     tl.store(gain_out + tile, gain, mask=inside)
@@ -305,21 +248,14 @@ def finish_gradients(
     weight,
     bias,
     mass,
-    mean,
-    variance,
     centre,
+    variance,
     coefficients,  # (b, 5, c, n): gain, offset, linear, quadratic and the constant's part from this channel
     parameter_terms,  # (b, 2, n, c): what this image adds to the gradients of weight and bias
     eps: tl.float64,
     channels,
     regions,
-    pixels,
     splits,
-    stride_wn,
-    stride_wc,
-    stride_bn,
-    stride_bc,
-    algorithm1: tl.constexpr,
     compute: tl.constexpr,
     block_n: tl.constexpr,
     block_s: tl.constexpr,
@@ -342,20 +278,15 @@ def finish_gradients(
     q = tl.load(mass + image * regions + region, mask=inside, other=1)
     mu = tl.load(centre + tile, mask=inside, other=0)
     var = tl.load(variance + tile, mask=inside, other=1)
-    gain = _gain(var, weight, region, channel, stride_wn, stride_wc, regions, eps, compute)
+    gain = _gain(var, weight, region, channel, channels, regions, eps, compute)
     sigma = _sqrt(var)
     normed = (grad_dot - mu * grad_sum) / (sigma + eps)
 
     # d var = d sigma / (2 sigma); where sigma is 0 the features do not vary and the derivative is taken as 0.
     d_var = tl.where(sigma > 0, -normed * gain / (2 * tl.where(sigma > 0, sigma, 1)), 0)
     d_mean = -gain * grad_sum
-    if algorithm1:  # not invariant to a shift of the features: its formulas hold for v itself
-        mu = tl.load(mean + tile, mask=inside, other=0)
-        d_mean += 2 * mu * (pixels - q) / q * d_var
-        constant = -(d_var / q * var + mu * d_mean / q)
-    else:
-        constant = d_var / q * (mu * mu - var) - mu * d_mean / q
-    offset = _load_parameter(bias, region, channel, stride_bn, stride_bc, regions, 0, compute) - mu * gain
+    constant = d_var / q * (mu * mu - var) - mu * d_mean / q
+    offset = _load_parameter(bias, region, channel, channels, regions, 0, compute) - mu * gain
 
     size = channels * regions
     coefficients += (image * 5 * channels + channel) * regions + region
@@ -399,7 +330,6 @@ def apply_gradients(
     stride_dsn,
     stride_dsp,
     softmax: tl.constexpr,
-    algorithm1: tl.constexpr,
     compute: tl.constexpr,
     precision: tl.constexpr,
     block_c: tl.constexpr,
@@ -425,21 +355,18 @@ def apply_gradients(
         pixel = begin + tl.arange(0, block_p)
         layout = _load_layout(s, region, pixel, stride_sn, stride_sp, regions, end, temperature, softmax, compute)
         s_result = tl.zeros((block_n, block_p), compute)
-        curved = tl.zeros((block_n, block_p), compute)
         constant = tl.zeros((block_n,), compute)
         for first in range(0, channels, block_c):
             channel = first + tl.arange(0, block_c)
             x = _load_map(v, channel, pixel, stride_vc, stride_vp, channels, end, compute)
-            if not algorithm1:
-                x -= tl.load(shift + image * channels + channel, mask=channel < channels, other=0)[:, None]
+            x -= tl.load(shift + image * channels + channel, mask=channel < channels, other=0)[:, None]
             g = _load_map(grad, channel, pixel, stride_gc, stride_gp, channels, end, compute)
             gain = _load_tile(coefficients, image * 5, channel, region, channels, regions)
             linear = _load_tile(coefficients, image * 5 + 2, channel, region, channels, regions)
             quadratic = _load_tile(coefficients, image * 5 + 3, channel, region, channels, regions)
             if v_grad is not None:
-                squared = layout * layout if algorithm1 else layout
                 v_result = g * _product(gain, layout, precision) + _product(linear, layout, precision)
-                v_result += 2 * x * _product(quadratic, squared, precision)
+                v_result += 2 * x * _product(quadratic, layout, precision)
                 _store_map(v_grad, channel, pixel, stride_dvc, stride_dvp, channels, end, v_result)
             if s_grad is not None:
                 offset = _load_tile(coefficients, image * 5 + 1, channel, region, channels, regions)
@@ -447,9 +374,9 @@ def apply_gradients(
                 s_result = _add_product(s_result, tl.trans(gain), g * x, precision)
                 s_result = _add_product(s_result, tl.trans(offset), g, precision)
                 s_result = _add_product(s_result, tl.trans(linear), x, precision)
-                curved = _add_product(curved, tl.trans(quadratic), x * x, precision)
+                s_result = _add_product(s_result, tl.trans(quadratic), x * x, precision)
         if s_grad is not None:
-            s_result += (2 * layout * curved if algorithm1 else curved) + constant[:, None]
+            s_result += constant[:, None]
             if softmax:
                 s_result = layout * (s_result - tl.sum(layout * s_result, 0)[None, :])
                 s_result *= tl.full((), temperature, compute)
@@ -528,19 +455,19 @@ def _load_rows(pointer, row, region, regions, rows):
 
 
 @triton.jit
-def _load_parameter(pointer, region, channel, stride_n, stride_c, regions, absent: tl.constexpr, compute: tl.constexpr):
-    """One channel of an (n, c) parameter, or `absent` where there is none."""
+def _load_parameter(pointer, region, channel, channels, regions, absent: tl.constexpr, compute: tl.constexpr):
+    """One channel of a contiguous (n, c) parameter, or `absent` where there is none."""
     if pointer is None:
         return tl.full(region.shape, absent, compute)
     else:  # noqa: RET505 - the compiler of Triton drops one branch whole
-        values = tl.load(pointer + region * stride_n + channel * stride_c, mask=region < regions, other=0)
+        values = tl.load(pointer + region * channels + channel, mask=region < regions, other=0)
         return values.to(compute)
 
 
 @triton.jit
-def _gain(variance, weight, region, channel, stride_n, stride_c, regions, eps, compute: tl.constexpr):
+def _gain(variance, weight, region, channel, channels, regions, eps, compute: tl.constexpr):
     """weight / (sigma + eps) of one channel."""
-    return _load_parameter(weight, region, channel, stride_n, stride_c, regions, 1, compute) / (_sqrt(variance) + eps)
+    return _load_parameter(weight, region, channel, channels, regions, 1, compute) / (_sqrt(variance) + eps)
 
 
 @triton.jit

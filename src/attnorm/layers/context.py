@@ -1,0 +1,79 @@
+"""In which context a layer is called: autocast, compilers, tracers, transforms.
+
+Autocast must not reach layouts, moments and spectral norms: they are computed in float32. A compiled kernel is not used
+where something must see PyTorch's own operations.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+
+def without_autocast(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
+    """A context in which operations on this tensor's device keep their dtype."""
+    kind = tensor.device.type
+    # The meta device has no autocast to switch off.
+    return contextlib.nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False)
+
+
+def autocast_dtype(tensor: Tensor) -> torch.dtype | None:
+    """The dtype that autocast gives to products with this tensor, or None where it leaves them alone."""
+    kind = tensor.device.type
+    if kind == "meta" or tensor.dtype == torch.float64 or not torch.is_autocast_enabled(kind):
+        return None
+    return torch.get_autocast_dtype(kind)
+
+
+def is_tracing() -> bool:
+    """Whether a compiler, exporter or tracer records the operations of this call."""
+    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+
+
+def is_exporting() -> bool:
+    """Whether the graph that is recorded must run without this package."""
+    compiler = torch.compiler
+    # Before 2.7 PyTorch could not tell an export from a compilation.
+    exporting = compiler.is_exporting() if hasattr(compiler, "is_exporting") else compiler.is_compiling()
+    return exporting or torch._C._get_tracing_state() is not None
+
+
+def is_transformed() -> bool:
+    """Whether a transform of torch.func (vmap, grad, jvp, …) or forward-mode differentiation is active.
+
+    False while torch.compile traces, which has its own way with them.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def is_dispatched(*tensors: Tensor | None) -> bool:
+    """Whether a dispatch mode (make_fx, FakeTensorMode, a FLOP counter) is active or a tensor is of a subclass, which
+    may have no memory of its own. False while torch.compile traces.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    plain = (Tensor, nn.Parameter)
+    return torch._C._len_torch_dispatch_stack() > 0 or any(t is not None and type(t) not in plain for t in tensors)
+
+
+def is_recorded(x: object) -> bool:
+    """Whether a tracer of torch.fx gives a placeholder instead of features."""
+    return isinstance(x, torch.fx.Proxy)
+
+
+def record_call(module: nn.Module, x: Any) -> Any:
+    """A call of a module in the graph that the tracer records."""
+    return x.tracer.create_proxy("call_module", x.tracer.path_of_module(module), (x,), {})
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Whether the channels of a pixel of x (b, c, h, w) lie side by side; False under transforms, which hide it."""
+    if is_transformed():
+        return False
+    return x.stride(1) == 1 and x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,133 @@
+"""The operators on the CPU: one parallel region a pass over the map, in registers and caches; C++ source in `cpu/`.
+
+For few channels the C++ code computes values and logits from x tile by tile in every pass and stores neither.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attnorm.layers.kernels import library
+from attnorm.layers.kernels.problem import Problem, empty_map
+
+STORAGE = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}
+PROJECTED_CHANNELS = 64  # a problem of at most so many channels may have a projection
+ADDS_OFFSETS = True  # to the logits
+
+
+def refusal(device: torch.device, dtypes: Collection[torch.dtype], regions: int) -> str | None:
+    """Why this kernel cannot run a call, or None. The first time, this builds or loads the library."""
+    if device.type != "cpu":
+        return f"the features are on {device.type}, not on the CPU"
+    if unknown := next((dtype for dtype in dtypes if dtype not in STORAGE), None):
+        return f"{unknown} is none of its dtypes (float32, bfloat16, float64)"
+    return _library_refusal()
+
+
+def _library_refusal() -> str | None:
+    reason = library.refusal()
+    return None if reason is None else f"its library is missing: {reason}"
+
+
+_library_refusal._dynamo_marked_constant = True  # type: ignore[attr-defined] # see operator.py
+
+
+def forward(problem: Problem) -> None:
+    _solve(library.library().attnorm_regional_norm_forward, _problem(problem))
+
+
+def backward(problem: Problem) -> None:
+    _solve(library.library().attnorm_regional_norm_backward, _problem(problem))
+
+
+def float32_logits(x: Tensor, matrix: Tensor) -> Tensor:
+    """matrix (n, c) or (b, n, c) times x (b, c, p): (b, n, p) from float32 products, whatever x is stored as."""
+    (b, c, p), n = x.shape, matrix.shape[-2]
+    matrix, out = matrix.contiguous(), empty_map(x, torch.float32, n)
+    call = _Projection(
+        images=b,
+        channels=c,
+        regions=n,
+        pixels=p,
+        threads=torch.get_num_threads(),
+        features=_map(x),
+        out=_map(out),
+        matrix=_address(matrix),
+        matrix_image_stride=0 if matrix.ndim == 2 else n * c,
+    )
+    _solve(library.library().attnorm_projection, call)
+    return out
+
+
+# ---- calling the library: structures as in cpu/interface.h ----
+
+_MAPS = ("features", "layout", "residual", "out", "grad", "d_features", "d_layout")
+_SMALL = ("weight", "bias", "logit_offset", "projection")
+_RESULTS = ("mass", "mean", "variance", "shift", "d_weight", "d_bias", "d_projection", "d_logit_offset")
+
+
+class _Map(ctypes.Structure):
+    _fields_ = (
+        ("data", ctypes.c_void_p),
+        ("type", ctypes.c_int64),
+        ("image_stride", ctypes.c_int64),
+        ("channel_stride", ctypes.c_int64),
+        ("pixel_stride", ctypes.c_int64),
+    )
+
+
+class _Problem(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("images", "channels", "regions", "pixels", "in_double", "threads")),
+        *((name, ctypes.c_double) for name in ("eps", "temperature")),
+        *((name, _Map) for name in _MAPS),
+        *((name, ctypes.c_void_p) for name in _SMALL),
+        ("projection_stride", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in _RESULTS),
+    )
+
+
+class _Projection(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("images", "channels", "regions", "pixels", "threads")),
+        *((name, _Map) for name in ("features", "out")),
+        ("matrix", ctypes.c_void_p),
+        ("matrix_image_stride", ctypes.c_int64),
+    )
+
+
+def _problem(p: Problem) -> _Problem:
+    """It holds addresses: the tensors must outlive it."""
+    (b, c, pixels), statistics, projection = p.features.shape, p.statistics, p.projection
+    small = {**vars(p), **statistics._asdict(), "logit_offset": p.offset, "d_logit_offset": p.d_offset}
+    return _Problem(
+        images=b,
+        channels=c,
+        regions=statistics.mass.shape[1],
+        pixels=pixels,
+        in_double=statistics.mass.dtype == torch.float64,
+        threads=torch.get_num_threads(),
+        eps=p.eps,
+        temperature=p.temperature or 0.0,
+        projection_stride=0 if projection is None or projection.ndim == 2 else projection.stride(0),
+        **{name: _map(getattr(p, name)) for name in _MAPS},
+        **{name: _address(small[name]) for name in (*_SMALL, *_RESULTS)},
+    )
+
+
+def _address(t: Tensor | None) -> int | None:
+    return None if t is None else t.data_ptr()
+
+
+def _map(t: Tensor | None) -> _Map:
+    return _Map() if t is None else _Map(t.data_ptr(), STORAGE[t.dtype], *t.stride())
+
+
+def _solve(function: Any, call: _Problem | _Projection) -> None:
+    if call.images and function(ctypes.byref(call)):
+        raise MemoryError("no memory for the scratch space of attentive normalisation")

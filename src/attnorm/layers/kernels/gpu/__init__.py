@@ -1,0 +1,94 @@
+"""The operators in Triton, on NVIDIA's GPUs: two passes over the maps forward, two backward.
+
+The softmax of the logits and the sum with a residual are part of the same passes. The statistics are float32 for every
+half-precision map, and nothing depends on the order in which programs run: the same input gives the same bits.
+
+Tested against float64 in Triton's interpreter, and compiled for compute capabilities 8.0 and 9.0 without spills; it has
+not run on a GPU yet, and its speed there is unmeasured. `import attnorm` does not import triton: the first call does.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+from collections.abc import Collection
+
+import torch
+from torch import Tensor
+
+from attnorm.layers.kernels.gpu import launches
+from attnorm.layers.kernels.gpu.launches import Launch
+from attnorm.layers.kernels.problem import Problem
+
+STORAGE = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+PROJECTED_CHANNELS = 0  # no problem may have a projection
+ADDS_OFFSETS = False  # to the logits: the caller does
+MAX_REGIONS = 64  # a block holds all regions of a pixel in registers
+SMALLEST_TRITON = (3, 7)  # of those tested
+SMALLEST_CAPABILITY = (8, 0)  # TF32 and bfloat16 on the tensor cores
+
+
+def refusal(device: torch.device, dtypes: Collection[torch.dtype], regions: int) -> str | None:
+    """Why this kernel cannot run a call, or None."""
+    if device.type != "cuda" and not (device.type == "cpu" and _interprets()):
+        return f"the features are on {device.type}, not on a CUDA device"
+    if unknown := next((dtype for dtype in dtypes if dtype not in STORAGE), None):
+        return f"{unknown} is none of its dtypes (float32, bfloat16, float16, float64)"
+    if regions > MAX_REGIONS:
+        return f"it takes at most {MAX_REGIONS} regions, not {regions}"
+    return _machine_refusal(device)
+
+
+def _machine_refusal(device: torch.device) -> str | None:
+    if importlib.util.find_spec("triton") is None:
+        return "the package triton is not installed"
+    version = importlib.metadata.version("triton")
+    if tuple(int(part) for part in version.split(".")[:2]) < SMALLEST_TRITON:
+        return f"it needs triton {'.'.join(map(str, SMALLEST_TRITON))} or newer, not {version}"
+    if device.type != "cuda":
+        return None
+    if torch.version.hip is not None:
+        return "it is written for NVIDIA's GPUs, and this PyTorch is built for AMD's"
+    capability = torch.cuda.get_device_capability(device)
+    if capability < SMALLEST_CAPABILITY:
+        wanted, found = (".".join(map(str, c)) for c in (SMALLEST_CAPABILITY, capability))
+        return f"it needs compute capability {wanted}, and this GPU has {found}"
+    return None
+
+
+def _interprets() -> bool:
+    """Whether Triton is to run its programs in Python on the CPU: slow, for tests. Read as Triton reads it."""
+    return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes", "y")
+
+
+for _question in (_machine_refusal, _interprets):  # see operator.py
+    vars(_question)["_dynamo_marked_constant"] = True
+
+
+def forward(problem: Problem) -> None:
+    if problem.features.shape[0]:
+        _run(launches.forward(problem), problem.features)
+
+
+def backward(problem: Problem) -> None:
+    b, c, n = problem.statistics.mean.shape
+    terms = problem.statistics.mean.new_empty(b, 2, n, c)
+    if b:
+        _run(launches.backward(problem, terms), problem.features)
+    for index, result in enumerate((problem.d_weight, problem.d_bias)):
+        if result is not None:
+            torch.sum(terms[:, index], 0, out=result)
+
+
+def float32_logits(x: Tensor, matrix: Tensor) -> Tensor:
+    """matrix (n, c) or (b, n, c) times x (b, c, p): (b, n, p) from float32 products."""
+    return torch.bmm(matrix.expand(x.shape[0], -1, -1), x.to(matrix.dtype))
+
+
+def _run(calls: list[Launch], on: Tensor) -> None:
+    from attnorm.layers.kernels.gpu import programs
+
+    with torch.cuda.device_of(on):
+        for call in calls:
+            getattr(programs, call.program)[call.grid](*call.arguments, **call.settings)

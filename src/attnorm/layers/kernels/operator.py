@@ -1,0 +1,435 @@
+"""AttentiveNorm2d as one operator of PyTorch, and its inner half `regional_norm`: shapes, gradients, who computes them.
+
+`torch.ops.attnorm.attentive_norm` takes x and the layer's weights to its output. The kernel of the device does what is
+large; the small matrices of the sampled filters come from `filters`, and rho is multiplied into the affine weights, in
+which eq. 5 is linear. Only x and statistics of the regions are kept for the backward pass, and for many channels the
+projected values and logits.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from attnorm.layers.context import is_dispatched, is_exporting, is_transformed, without_autocast
+from attnorm.layers.kernels import cpu, gpu
+from attnorm.layers.kernels.filters import Keys, Sampling, sample_filters, sampling_gradients
+from attnorm.layers.kernels.problem import (
+    Problem,
+    Statistics,
+    arithmetic_dtype,
+    empty_map,
+    empty_statistics,
+    flattened,
+    is_side_by_side,
+)
+
+KERNELS: dict[str, ModuleType] = {"cpu": cpu, "cuda": gpu}  # by device
+BY_NAME: dict[str, ModuleType] = {"cpp": cpu, "triton": gpu}
+# The kernel that a device uses unless told otherwise. "cuda": "triton" joins once a GPU has measured it.
+AUTOMATIC = {"cpu": "cpp"}
+
+
+def refusal(kernel: str, tensors: Sequence[Tensor | None], regions: int) -> str | None:
+    """Why a kernel ("cpp" or "triton") cannot run a call with these tensors here and now, or None."""
+    if _is_off():
+        return "ATTNORM_KERNEL switches it off"
+    if is_exporting():
+        return "an exported or traced graph has PyTorch's own operations"
+    if is_transformed():
+        return "it has no rule for transforms of torch.func and forward-mode differentiation"
+    if is_dispatched(*tensors):
+        return "a dispatch mode or a subclass of Tensor must see every operation"
+    present = [t for t in tensors if t is not None]
+    if other := next((t.device for t in present if t.device != present[0].device), None):
+        return f"some tensors are on {present[0].device} and some on {other}"
+    reason: str | None = BY_NAME[kernel].refusal(present[0].device, {t.dtype for t in present}, regions)
+    return reason
+
+
+def _is_off() -> bool:
+    return os.environ.get("ATTNORM_KERNEL", "").lower() in ("off", "0", "no", "false")
+
+
+# torch.compile takes the answer as a constant. This is all that torch.compiler.assume_constant_result does, after
+# importing the whole compiler, which takes longer than torch itself.
+_is_off._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+LIBRARY = torch.library.Library("attnorm", "DEF")
+
+
+def _register(schema: str, function: Callable[..., Any], fake: Callable[..., Any]) -> None:
+    """An operator without gradients. `torch.library.custom_op` would import the compiler at the first call."""
+    name = schema.partition("(")[0]
+    LIBRARY.define(schema, tags=torch.Tag.pt2_compliant_tag)
+    for key in ("CPU", "CUDA"):
+        LIBRARY.impl(name, function, key)
+    torch.library.register_fake(f"attnorm::{name}", fake, lib=LIBRARY)
+
+
+# ---- regional_norm: eq. 5 ----
+
+
+def regional_norm(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    """See `attnorm.layers.regional_norm`; `refusal` must have been None."""
+    return cast(Tensor, torch.ops.attnorm.regional_norm(v, s, weight, bias, eps)[0])
+
+
+def _regional_norm(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Any:
+    """The result and the statistics that the backward pass needs."""
+    dtype, n = arithmetic_dtype(v, s), s.shape[1]
+    out, *statistics = _fake_regional_norm(v, s)
+    affine = _per_region(weight, n, dtype), _per_region(bias, n, dtype)
+    flat = flattened(_storable(v, dtype))
+    result = flattened(_storable(out, dtype))
+    problem = Problem(flat, flattened(_storable(s, dtype), flat), Statistics(*statistics), *affine, eps, out=result)
+    _kernel(v).forward(problem)
+    if result.dtype != out.dtype:
+        out.flatten(2).copy_(result)
+    return out, *statistics
+
+
+def _fake_regional_norm(v: Tensor, s: Tensor, *_: Any) -> Any:
+    return empty_map(v, v.dtype), *empty_statistics(v, s.shape[1], arithmetic_dtype(v, s))
+
+
+def _regional_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
+    """The gradients of v, s, weight and bias, empty where not needed."""
+    v, s, weight, bias, statistics, eps, needed = arguments
+    dtype, n = arithmetic_dtype(v, s), s.shape[1]
+    flat = flattened(_storable(v, dtype))
+    layout, upstream = (flattened(_storable(t, dtype), flat) for t in (s, grad))
+    affine = _per_region(weight, n, dtype), _per_region(bias, n, dtype)
+    problem = Problem(flat, layout, Statistics(*statistics), *affine, eps, grad=upstream)
+    problem.d_features = empty_map(flat, flat.dtype) if needed[0] else None
+    problem.d_layout = empty_map(layout, layout.dtype) if needed[1] else None
+    problem.d_weight, problem.d_bias = (
+        v.new_zeros((n, v.shape[1]), dtype=dtype) if need else None for need in needed[2:]
+    )
+    _kernel(v).backward(problem)
+    found = problem.d_features, problem.d_layout, problem.d_weight, problem.d_bias
+    return _like(arguments[:4], found, needed)
+
+
+def _fake_regional_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
+    return _empty_like(arguments[:4], arguments[-1])
+
+
+def _regional_norm_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    *tensors, ctx.eps = inputs
+    ctx.save_for_backward(*tensors, *output[1:])
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+
+
+def _regional_norm_gradients(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+    tensors, statistics, needed = ctx.saved_tensors[:4], list(ctx.saved_tensors[4:]), list(ctx.needs_input_grad[:4])
+    if grad is None:
+        return (None,) * 5
+    if not torch.is_grad_enabled():
+        found = torch.ops.attnorm.regional_norm_backward(grad, *tensors, statistics, ctx.eps, needed)
+        return (*_present(found, needed), None)
+
+    from attnorm.layers.regional_norm import normalize  # which imports this module
+
+    def plain(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+        return normalize(v, s, weight, bias, eps=ctx.eps).to(v.dtype)
+
+    return (*_differentiable_gradients(plain, tensors, needed, grad), None)
+
+
+_register(
+    "regional_norm(Tensor v, Tensor s, Tensor? weight, Tensor? bias, float eps)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    _regional_norm,
+    _fake_regional_norm,
+)
+_register(
+    "regional_norm_backward(Tensor grad, Tensor v, Tensor s, Tensor? weight, Tensor? bias, Tensor[] statistics,"
+    " float eps, bool[] needed) -> Tensor[]",
+    _regional_norm_backward,
+    _fake_regional_norm_backward,
+)
+torch.library.register_autograd(
+    "attnorm::regional_norm", _regional_norm_gradients, setup_context=_regional_norm_setup, lib=LIBRARY
+)
+
+
+# ---- attentive_norm: the layer ----
+
+
+class Inputs(NamedTuple):
+    """The tensors of the layer, as the layer has them; the last six are None where no filters are sampled."""
+
+    x: Tensor  # (b, c, h, w)
+    value: Tensor  # (c, c, 1, 1), in the dtype of its product with x: autocast's under autocast
+    entities: Tensor  # (n, c, 1, 1)
+    residual_gain: Tensor  # (1,)
+    weight: Tensor | None  # (n, c) or (c,), or None for 1
+    bias: Tensor | None  # the same, or None for 0
+    key: Tensor | None = None  # (k, c, 1, 1)
+    key_bias: Tensor | None = None  # (k,)
+    query: Tensor | None = None  # (k, c, 1, 1)
+    query_bias: Tensor | None = None  # (k,)
+    sampling_gain: Tensor | None = None  # (n,)
+    positions: Tensor | None = None  # (b, n): of the sampled filters in the pooled map
+
+
+NAMES = Inputs._fields[:-1]  # of those that have a gradient
+
+
+def attentive_norm(inputs: Inputs, pool_size: int, temperature: float, eps: float) -> Tensor:
+    """The output of the layer, in the shape, dtype and memory format of x; `refusal` must have been None."""
+    return cast(Tensor, torch.ops.attnorm.attentive_norm(*inputs, pool_size, temperature, eps)[0])
+
+
+def _attentive_norm(*arguments: Any) -> Any:
+    """The output, the statistics, and what a product of many channels leaves: see `_fake_attentive_norm`."""
+    inputs, (pool_size, temperature, eps) = Inputs(*arguments[:-3]), arguments[-3:]
+    x, kernel = inputs.x, _kernel(inputs.x)
+    with without_autocast(x):
+        small, value, flat = _small_tensors(inputs, pool_size), inputs.value.flatten(1), flattened(x)
+        out, statistics = empty_map(x, x.dtype), empty_statistics(x, small.weight.shape[0], small.matrix.dtype)
+        projection, products = None, (x.new_empty(0), x.new_empty(0))
+        if _is_projected(x):
+            projection = _stacked(value, small.matrix, small.matrix.dtype)
+        elif _is_joint(x, value.dtype):
+            products = _multiply(flat, _stacked(value, small.matrix, value.dtype)), x.new_empty(0)
+        else:
+            products = _multiply(flat.to(value.dtype), value), kernel.float32_logits(flat, small.matrix)
+        features, logits = _features_and_logits(flat, *products)
+        if logits is not None and small.offset is not None and not kernel.ADDS_OFFSETS:
+            logits += small.offset.unsqueeze(2)
+        problem = Problem(features, logits, statistics, small.weight, small.bias, eps, temperature)
+        problem.offset, problem.projection = small.offset, projection
+        problem.residual, problem.out = flat, flattened(out)
+        kernel.forward(problem)
+    return out, *statistics, *products
+
+
+def _fake_attentive_norm(x: Tensor, value: Tensor, entities: Tensor, *_: Any) -> Any:
+    """For many channels the values and logits side by side, or where their dtypes differ one map each."""
+    (c, n), flat = (x.shape[1], entities.shape[0]), x.flatten(2)
+    results = empty_map(x, x.dtype), *empty_statistics(x, n, arithmetic_dtype(x))
+    if _is_projected(x):
+        return *results, x.new_empty(0), x.new_empty(0)
+    if _is_joint(x, value.dtype):
+        return *results, empty_map(flat, value.dtype, c + n), x.new_empty(0)
+    return *results, empty_map(flat, value.dtype), empty_map(flat, torch.float32, n)
+
+
+def _attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
+    """The gradients of all `Inputs` but the positions, empty where not needed."""
+    inputs, (pool_size, temperature, eps, saved, needed) = Inputs(*arguments[:-5]), arguments[-5:]
+    need, x, kernel = dict(zip(NAMES, needed, strict=True)), inputs.x, _kernel(inputs.x)
+    with without_autocast(x):
+        small, value, flat = _small_tensors(inputs, pool_size), inputs.value.flatten(1), flattened(x)
+        dtype, (b, c), n, upstream = small.matrix.dtype, x.shape[:2], small.weight.shape[0], flattened(grad, flat)
+        features, logits = _features_and_logits(flat, *saved[4:])
+        problem = Problem(features, logits, Statistics(*saved[:4]), small.weight, small.bias, eps, temperature)
+        problem.offset, problem.grad, problem.d_weight = small.offset, upstream, torch.zeros_like(small.weight)
+        problem.d_bias = None if small.bias is None else torch.zeros_like(small.bias)
+        d_x = None
+        if logits is None:
+            problem.projection = _stacked(value, small.matrix, dtype)
+            d_x = empty_map(x, x.dtype) if need["x"] else None
+            problem.d_features = None if d_x is None else flattened(d_x)
+            d_projection = problem.d_projection = x.new_zeros((b, c + n, c), dtype=dtype)
+            d_offset = problem.d_offset = x.new_zeros((b, n), dtype=dtype)
+            kernel.backward(problem)
+        else:
+            # Gradients of values and logits are of one dtype, that of the product with x, for one product with both.
+            d_joint = empty_map(flat, value.dtype, c + n)
+            problem.d_features, problem.d_layout = d_joint[:, :c], d_joint[:, c:]
+            kernel.backward(problem)
+            if need["x"]:
+                product = _multiply(d_joint, _stacked(value, small.matrix, value.dtype).transpose(-2, -1))
+                d_x = product.to(grad.dtype).add_(upstream).unflatten(2, x.shape[2:])
+            d_projection = torch.bmm(d_joint, flat.to(value.dtype).transpose(1, 2))
+            d_offset = d_joint[:, c:].sum(2, dtype=dtype)
+        d_matrix, d_weight, d_bias = d_projection[:, c:].to(dtype), problem.d_weight, problem.d_bias
+        found = {"x": d_x, "value": d_projection[:, :c].sum(0, dtype=dtype), "entities": d_matrix.sum(0)}
+        if inputs.weight is None or inputs.bias is None or d_bias is None:
+            found["residual_gain"] = d_weight.sum()
+        else:
+            rho = inputs.residual_gain.to(dtype)
+            found |= {"weight": rho * d_weight, "bias": rho * d_bias}
+            found["residual_gain"] = (d_weight * inputs.weight).sum() + (d_bias * inputs.bias).sum()
+        if small.sampling is not None and small.keys is not None:
+            sampled = sampling_gradients(small.sampling, small.keys, d_matrix, d_offset, d_x)
+            found |= dict(zip(NAMES[6:], sampled, strict=True))
+    return _like(inputs[:-1], [found.get(name) for name in NAMES], needed)
+
+
+def _fake_attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
+    return _empty_like(arguments[: len(NAMES)], arguments[-1])
+
+
+def _attentive_norm_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.options = inputs[-3:]
+    ctx.save_for_backward(*inputs[:-3], *output[1:])
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+
+
+def _attentive_norm_gradients(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+    count = len(Inputs._fields)
+    inputs, saved = Inputs(*ctx.saved_tensors[:count]), list(ctx.saved_tensors[count:])
+    needed = list(ctx.needs_input_grad[: len(NAMES)])
+    if grad is None:
+        return (None,) * (count + 3)
+    if not torch.is_grad_enabled():
+        found = torch.ops.attnorm.attentive_norm_backward(grad, *inputs, *ctx.options, saved, needed)
+        return (*_present(found, needed), None, None, None, None)
+
+    def plain(*tensors: Any) -> Tensor:
+        return _reference(Inputs(*tensors, positions=inputs.positions), *ctx.options)  # type: ignore[misc]
+
+    return (*_differentiable_gradients(plain, inputs[:-1], needed, grad), None, None, None, None)
+
+
+_TENSORS = ", ".join(f"Tensor{'' if index < 4 else '?'} {name}" for index, name in enumerate(Inputs._fields))
+_OPTIONS = "int pool_size, float temperature, float eps"
+_register(
+    f"attentive_norm({_TENSORS}, {_OPTIONS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    _attentive_norm,
+    _fake_attentive_norm,
+)
+_register(
+    f"attentive_norm_backward(Tensor grad, {_TENSORS}, {_OPTIONS}, Tensor[] saved, bool[] needed) -> Tensor[]",
+    _attentive_norm_backward,
+    _fake_attentive_norm_backward,
+)
+torch.library.register_autograd(
+    "attnorm::attentive_norm", _attentive_norm_gradients, setup_context=_attentive_norm_setup, lib=LIBRARY
+)
+
+
+def _reference(inputs: Inputs, pool_size: int, temperature: float, eps: float) -> Tensor:
+    """The operator in plain PyTorch, for second derivatives."""
+    from attnorm.layers.attentive_norm import semantic_layout  # which imports this module
+    from attnorm.layers.regional_norm import normalize
+
+    def conv(weight: Tensor | None, bias: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+        return lambda x: F.conv2d(x, cast(Tensor, weight), bias)
+
+    x, value, entities, residual_gain, weight, bias, key, key_bias, query, query_bias, gain, positions = inputs
+    with without_autocast(x):
+        convs = conv(entities), conv(key, key_bias), conv(query, query_bias)
+        s = semantic_layout(x.to(entities.dtype), *convs, gain, positions, pool_size, temperature)
+        normalized = normalize(F.conv2d(x.to(value.dtype), value), s, weight, bias, eps=eps)
+        return (x + residual_gain * normalized).to(x.dtype)
+
+
+class _Small(NamedTuple):
+    """What kernels get beside x and the value's weight, and what sampling leaves for its gradients."""
+
+    matrix: Tensor  # of the logits, (n, c), or (b, n, c) where filters are sampled
+    offset: Tensor | None  # of the logits, (b, n)
+    weight: Tensor  # (n, c), times rho
+    bias: Tensor | None  # (n, c), times rho
+    sampling: Sampling | None = None
+    keys: Keys | None = None
+
+
+def _small_tensors(inputs: Inputs, pool_size: int) -> _Small:
+    """In the dtype of the computation."""
+    dtype = arithmetic_dtype(inputs.x)
+    entities, rho = inputs.entities.flatten(1).to(dtype), inputs.residual_gain.to(dtype)
+    n, c = entities.shape
+    weight = (rho if inputs.weight is None else rho * inputs.weight.to(dtype)).expand(n, c).contiguous()
+    bias = None if inputs.bias is None else (rho * inputs.bias.to(dtype)).expand(n, c).contiguous()
+    if inputs.positions is None:
+        return _Small(entities, None, weight, bias)
+    given = cast(tuple[Tensor, ...], inputs[6:11])
+    sampling = Sampling(*(t.flatten(1).to(dtype) if t.ndim == 4 else t.to(dtype) for t in given))
+    matrix, offset, keys = sample_filters(inputs.x, entities, sampling, inputs.positions, pool_size)
+    return _Small(matrix, offset.contiguous(), weight, bias, sampling, keys)
+
+
+def _is_projected(x: Tensor) -> bool:
+    """Whether the kernel computes values and logits by itself, and stores neither."""
+    few: bool = x.shape[1] <= _kernel(x).PROJECTED_CHANNELS
+    return few
+
+
+def _is_joint(x: Tensor, product: torch.dtype) -> bool:
+    """Whether one product gives values and logits: logits are never rounded to half precision."""
+    return product == x.dtype == arithmetic_dtype(x)
+
+
+def _features_and_logits(flat: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The maps of a problem, from x and the last two results of the operator."""
+    if first.numel() == 0:
+        return flat, None
+    return (first, second) if second.numel() else (first[:, : flat.shape[1]], first[:, flat.shape[1] :])
+
+
+def _stacked(value: Tensor, matrix: Tensor, dtype: torch.dtype) -> Tensor:
+    """The matrix of both products, (c + n, c), or (b, c + n, c) where each image has its own logits."""
+    return torch.cat([value.to(dtype).expand(*matrix.shape[:-2], -1, -1), matrix.to(dtype)], dim=-2)
+
+
+def _multiply(flat: Tensor, matrix: Tensor) -> Tensor:
+    """matrix (m, c) or (b, m, c) times the features flat (b, c, p) of every pixel; (b, m, p) in the order of flat."""
+    if is_side_by_side(flat):
+        return torch.matmul(flat.transpose(1, 2), matrix.transpose(-2, -1)).transpose(1, 2)
+    return torch.bmm(matrix.expand(flat.shape[0], -1, -1), flat)
+
+
+# ---- helpers of both ----
+
+
+def _kernel(x: Tensor) -> ModuleType:
+    return KERNELS[x.device.type]
+
+
+def _storable(t: Tensor, arithmetic: torch.dtype) -> Tensor:
+    """Arithmetic in float64 reads and writes nothing else."""
+    return t.double() if arithmetic == torch.float64 else t
+
+
+def _per_region(parameter: Tensor | None, n: int, dtype: torch.dtype) -> Tensor | None:
+    """A parameter (n, c) or (c,) as contiguous (n, c)."""
+    return None if parameter is None else parameter.to(dtype).expand(n, -1).contiguous()
+
+
+def _like(tensors: Sequence[Any], gradients: Sequence[Tensor | None], needed: Sequence[bool]) -> list[Tensor]:
+    """Gradients in the shapes and dtypes of their tensors, summed over what these share; empty where not needed."""
+    results = _empty_like(tensors, [False] * len(tensors))
+    for index, (t, gradient, need) in enumerate(zip(tensors, gradients, needed, strict=True)):
+        if need and gradient is not None:
+            whole = gradient.reshape(t.shape) if gradient.numel() == t.numel() else gradient.sum_to_size(t.shape)
+            results[index] = whole.to(t.dtype)
+    return results
+
+
+def _empty_like(tensors: Sequence[Any], needed: Sequence[bool]) -> list[Tensor]:
+    return [torch.empty_like(t) if need else tensors[0].new_empty(0) for t, need in zip(tensors, needed, strict=True)]
+
+
+def _present(results: Sequence[Tensor], needed: Sequence[bool]) -> list[Tensor | None]:
+    return [t if need else None for t, need in zip(results, needed, strict=True)]
+
+
+def _differentiable_gradients(
+    function: Callable[..., Tensor], tensors: Sequence[Tensor | None], needed: Sequence[bool], grad: Tensor
+) -> list[Tensor | None]:
+    """The gradients of a function as a graph: what second derivatives go through.
+
+    The statistics are computed again from the inputs: to autograd those that the operator saved are constants, and
+    second derivatives through them would be silently wrong.
+    """
+    # Views: of two inputs one may have been computed from the other, and its gradient would then hold what reaches it
+    # through the other as well, which autograd adds by itself.
+    inputs = [None if t is None else t.view_as(t) for t in tensors]
+    wanted = [t for t, need in zip(inputs, needed, strict=True) if need and t is not None]
+    found = iter(torch.autograd.grad(function(*inputs), wanted, grad, create_graph=True, materialize_grads=True))
+    return [next(found) if need else None for need in needed]

@@ -1,0 +1,82 @@
+"""What a kernel is called with, and the memory of maps: in (b, c, p) the channels of a pixel lie side by side, or the
+pixels of a channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Statistics(NamedTuple):
+    """What the forward pass leaves for the backward pass, in the dtype of the computation."""
+
+    mass: Tensor  # (b, n)
+    mean: Tensor  # (b, c, n), less the shift
+    variance: Tensor  # (b, c, n)
+    shift: Tensor  # (b, c), a constant near the mean of the features
+
+
+@dataclass
+class Problem:
+    """One call of eq. 5, and with a projection of eq. 3 and 4 too; the kernel fills what the last lines name.
+
+    Maps are (b, c, p), in one of the two orders. Small tensors are contiguous and in the dtype of the computation.
+    """
+
+    features: Tensor  # v, or x where there is a projection
+    layout: Tensor | None  # s, or logits where there is a temperature
+    statistics: Statistics
+    weight: Tensor | None  # (n, c) or None for 1
+    bias: Tensor | None  # (n, c) or None for 0
+    eps: float
+    temperature: float | None = None
+    offset: Tensor | None = None  # of the logits, (b, n)
+    projection: Tensor | None = None  # (c + n, c) or (b, c + n, c): of values and logits from x
+    residual: Tensor | None = None  # added to out
+    grad: Tensor | None = None  # of out
+    # Forward:
+    out: Tensor | None = None
+    # Backward; None where not needed. With a projection d_features includes grad.
+    d_features: Tensor | None = None
+    d_layout: Tensor | None = None
+    d_weight: Tensor | None = None  # (n, c)
+    d_bias: Tensor | None = None
+    d_projection: Tensor | None = None  # (b, c + n, c)
+    d_offset: Tensor | None = None  # (b, n)
+
+
+def empty_statistics(x: Tensor, n: int, dtype: torch.dtype) -> Statistics:
+    b, c = x.shape[:2]
+    return Statistics(*(x.new_empty(shape, dtype=dtype) for shape in ((b, n), (b, c, n), (b, c, n), (b, c))))
+
+
+def empty_map(t: Tensor, dtype: torch.dtype, channels: int | None = None) -> Tensor:
+    """Fresh memory for a map (b, c, h, w) or (b, c, p), or one of so many channels, in the order of t without gaps."""
+    b, c, *size = t.shape
+    shape = (b, c if channels is None else channels, *size)
+    if not is_side_by_side(t.flatten(2)):
+        return t.new_empty(shape, dtype=dtype)
+    if t.ndim == 4:  # not a view, so that what follows the layer may change it in place
+        return torch.empty(shape, dtype=dtype, device=t.device, memory_format=torch.channels_last)
+    return t.new_empty((b, *size, shape[1]), dtype=dtype).transpose(1, 2)
+
+
+def is_side_by_side(flat: Tensor) -> bool:
+    """Whether a map (b, c, p) is channels-last; where it could be called either it is not."""
+    return flat.stride(1) == 1 and flat.shape[1] > 1
+
+
+def flattened(t: Tensor, like: Tensor | None = None) -> Tensor:
+    """(b, c, h, w) as (b, c, p) in one of the two orders, that of `like` if given; a copy only where needed."""
+    flat = t.flatten(2)
+    if is_side_by_side(flat if like is None else like):
+        return flat if flat.stride(1) == 1 else flat.transpose(1, 2).contiguous().transpose(1, 2)
+    return flat if flat.stride(2) == 1 else flat.contiguous()
+
+
+def arithmetic_dtype(*tensors: Tensor) -> torch.dtype:
+    """float64 where an input is float64, else float32."""
+    return torch.float64 if torch.float64 in [t.dtype for t in tensors] else torch.float32
