@@ -44,7 +44,13 @@ COMMANDS: dict[str, list[Callable[..., Any]]] = {
 def _application() -> App:
     # Options with several values take all that follow, `--labels cat dog`; flags have no --no- form.
     common = Parameter(negative=(), consume_multiple=1)
-    root = App("attnorm", help=ABOUT, version=attnorm.__version__, default_parameter=common)
+    root = App(
+        "attnorm",
+        help=ABOUT,
+        version=attnorm.__version__,
+        default_parameter=common,
+        suppress_keyboard_interrupt=False,  # `main` says "interrupted"
+    )
     training, *_, machines, options = groups = [Group(name, sort_key=place) for place, name in enumerate(COMMANDS)]
     root.command(train.train, group=training, usage=TRAIN_USAGE)
     for group, functions in zip(groups, COMMANDS.values(), strict=True):
