@@ -35,7 +35,8 @@ def test_every_command_explains_itself_and_its_options(name, output):
 def test_help_needs_neither_torch_nor_numpy():
     program = (
         "import sys, attnorm.cli\n"
-        "for line in ('--help', 'train --help', '__complete generate an-gan-cifar10 --labels h'):\n"
+        "for line in ('--help', 'train --help', '__complete generate an-gan-cifar10 --labels h', "
+        "'__complete evaluate run --metrics f'):\n"
         "    assert attnorm.cli.main(line.split()) == 0\n"
         "assert not {'torch', 'numpy', 'huggingface_hub', 'yaml'} & sys.modules.keys()"
     )

@@ -145,19 +145,6 @@ def test_existing_images_are_overwritten_with_force_only(model, tmp_path, output
     assert output("inpaint", model, "image.png", "mask.png", "-o", "new").out == "new/image.png\n"
 
 
-def test_a_failed_write_leaves_nothing_half_done(model, tmp_path, refused, monkeypatch):
-    save("image.png", noise(3))
-    (tmp_path / "out.png").write_text("mine")
-
-    def fail(image, path, **_):
-        path.write_text("half an image")
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(Image.Image, "save", fail)
-    message = refused("inpaint", model, "image.png", "mask.png", "-o", "out.png", "--force")
-    assert message == "cannot write out.png (no space left on device): make room, or choose another name"
-
-
 def test_what_cannot_be_done_is_refused(model, tmp_path, refused, finished_run):
     save("image.png", noise(3))
     save("black.png", np.zeros((HEIGHT, WIDTH), np.uint8))

@@ -50,7 +50,7 @@ def test_a_gpu_that_fails_is_reported(found, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch, "zeros", fail_on_cuda)
     reason = "PyTorch cannot use the device: CUDA driver initialization failed"
-    assert set(found()["backends"]["cuda"]["refusals"].values()) == {reason}
+    assert found()["backends"]["cuda"]["refusals"] == reason
 
 
 def test_the_benchmark_of_the_layer_writes_its_report(output, tmp_path):

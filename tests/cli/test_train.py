@@ -21,21 +21,9 @@ def begun(monkeypatch, output):
 
 
 def test_fields_are_set_by_their_dotted_names_with_several_values(begun):
-    config, fixed = begun(
-        "an-gan-digits",
-        "--steps",
-        5,
-        *PLACE,
-        "--generator.channels",
-        8,
-        8,
-        8,
-        8,
-        "--generator_lr=1e-3",
-        "--betas",
-        0,
-        0.9,
-    )
+    channels = ["--generator.channels", 8, 8, 8, 8]
+    fields = ["--steps", 5, *channels, "--generator_lr=1e-3", "--betas", 0, 0.9]
+    config, fixed = begun("an-gan-digits", *PLACE, *fields)
     assert (config.data, config.steps, config.generator_lr, config.betas) == ("digits", 5, 1e-3, (0.0, 0.9))
     assert config.generator.channels == (8, 8, 8, 8)
     assert set(fixed) == {"steps", "generator.channels", "generator_lr", "betas"}
@@ -50,14 +38,7 @@ def test_dashes_and_underscores_are_the_same(name, begun):
     ("preset", "field", "meant"),
     [
         ("an-gan-cifar10-cpu", "channels", "'generator.channels' or 'discriminator.channels'"),
-        ("an-gan-digits", "image_size", "'generator.image_size' or 'discriminator.image_size'"),
-        ("an-gan-digits", "num_classes", "'generator.num_classes' or 'discriminator.num_classes'"),
         ("inpaint-an-64-cpu", "width", "'generator.width' or 'critic.width'"),
-        (
-            "an-gan-digits",
-            "long_range.temperature",
-            "'generator.long_range.temperature' or 'discriminator.long_range.temperature'",
-        ),
         ("an-gan-digits", "genrator.latent_dim", "'generator.latent_dim'"),
         ("an-gan-digits", "step", "'steps'"),
     ],
@@ -79,12 +60,7 @@ def test_an_unknown_field_is_refused_with_the_full_names_that_end_so(preset, fie
         (["an-gan-digits", "--data", "digit", "--out", "run"], "did you mean 'digits'"),
         (["an-gan-digits", *PLACE, "--steps"], "--steps needs a value"),
         (["an-gan-digits", *PLACE, "--steps", "-5"], "steps"),
-        (["an-gan-digits", *PLACE, "--generator_lr", "-1e-4"], "generator_lr"),
         (["an-gan-digits", "extra", *PLACE], "'extra'"),
-        (["an-gan-digits", *PLACE, "--device", "gpu"], "device"),
-        (["an-gan-digits", *PLACE, "--augment", "colour"], "augment"),
-        (["an-gan-digits", *PLACE, "--betas", "0.5"], "betas"),
-        (["an-gan-digits", *PLACE, "--generator.channels", "8", "8", "8", "1000000000"], "generator.channels"),
     ],
 )
 def test_what_cannot_be_used_is_refused_and_no_run_is_made(arguments, part, refused):

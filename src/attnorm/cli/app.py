@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
+from threading import Event
 
 from attnorm.cli.arguments import Device, Model
-from attnorm.errors import UserError
 
-RUNS = Path("runs")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -20,7 +17,7 @@ def app(*models: Model, host: str = "127.0.0.1", port: int = 7860, device: Devic
     """Serve the web page: inpaint with a brush, generate, interpolate, and look inside the layer.
 
     Without models it takes the runs in ./runs and the trained models that come with attnorm. Only this machine can
-    reach it, and it asks no other machine for anything.
+    reach it, and it sends no requests to other machines.
 
     Args:
         host: Address to serve at.
@@ -37,25 +34,18 @@ def app(*models: Model, host: str = "127.0.0.1", port: int = 7860, device: Devic
 
     check_free(host, port)
     check_device(device)
-    complaints: list[str] = []
-    if models:
-        chosen = models_given([str(model) for model in models])
-    else:
-        chosen, complaints = models_in(RUNS)
+    chosen, complaints = (models_given([str(model) for model in models]), []) if models else models_in(Path("runs"))
+    if not models:
         taken = {model.name for model in chosen}
         chosen += [model_at(path, name) for name, path in shipped_models().items() if name not in taken]
-    if importlib.util.find_spec("gradio") is None:
-        raise UserError("the page needs the package 'gradio': pip install '.[train,app]'")
     for complaint in complaints:
         print(f"left out: {complaint}", file=sys.stderr)
     if host not in LOOPBACK:
         print(f"served at {host}: everybody who can reach this machine may use the page", file=sys.stderr)
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    stop = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     with served(chosen, host, port, device, share) as addresses:
         for address in filter(None, addresses):
             print(f"{address} with {len(chosen)} models; Ctrl-C stops it", flush=True)
-        try:
-            stop.wait()
-        except KeyboardInterrupt:
-            print("stopped", file=sys.stderr)
+        stop.wait()

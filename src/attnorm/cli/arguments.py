@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from attnorm.errors import UserError
 from attnorm.shipped import CONFIG_FILE, shipped_models
 
 
@@ -86,6 +87,21 @@ Device = Annotated[str, completed_by(lambda context: ("cpu", "cuda")), Parameter
 AtLeast0 = Annotated[int, Parameter(validator=Number(gte=0))]
 AtLeast1 = Annotated[int, Parameter(validator=Number(gte=1))]
 Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=1 << 63), help="Of the random numbers.")]
+
+
+def refuse_options(model: str | Path, task: str, others: str, **options: Any) -> None:
+    """Raises a UserError for an option of the `others`' task that is given."""
+    for name, value in options.items():
+        if value is not None:
+            raise UserError(f"--{name.replace('_', '-')} is for {others} models, and {model} is {task}: leave it out")
+
+
+def check_entities(entities: Iterable[int], count: int) -> None:
+    """Raises a UserError for a number that is not one of a model's `count` entities."""
+    for entity in entities:
+        if not 0 <= entity < count:
+            known = f"entities are 0 to {count - 1}" if count else "layers have none: leave --entity out"
+            raise UserError(f"there is no entity {entity}: the model's {known}")
 
 
 def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -41,34 +41,23 @@ COMMANDS: dict[str, list[Callable[..., Any]]] = {
 }
 
 
-def _application() -> App:
-    # Options with several values take all that follow, `--labels cat dog`; flags have no --no- form.
-    common = Parameter(negative=(), consume_multiple=1)
-    root = App(
-        "attnorm",
-        help=ABOUT,
-        version=attnorm.__version__,
-        default_parameter=common,
-        suppress_keyboard_interrupt=False,  # `main` says "interrupted"
-    )
-    training, *_, machines, options = groups = [Group(name, sort_key=place) for place, name in enumerate(COMMANDS)]
-    root.command(train.train, group=training, usage=TRAIN_USAGE)
-    for group, functions in zip(groups, COMMANDS.values(), strict=True):
-        for function in functions:
-            root.command(function, group=group)
-    sets = App("data", help="Prepare image sets for training, and inspect them.", group=training)
-    sets.command(data.prepare)
-    sets.command(data.inspect)
-    bench = App("bench", help="Measure speed and memory on this machine.", group=machines)
-    bench.command(machine.layer)
-    root.command(sets)
-    root.command(bench)
-    root["--help"].group = root["--version"].group = options
-    root.register_install_completion_command(add_to_startup=False, help=COMPLETION, group=options)
-    return root
-
-
-application = _application()
+# Options with several values take all that follow, `--labels cat dog`; flags have no --no- form.
+common = Parameter(negative=(), consume_multiple=1)
+application = App("attnorm", help=ABOUT, version=attnorm.__version__, default_parameter=common)
+application.suppress_keyboard_interrupt = False  # `main` reports it
+training, *_, machines, options = groups = [Group(name, sort_key=place) for place, name in enumerate(COMMANDS)]
+application.command(train.train, group=training, usage=TRAIN_USAGE)
+for group, functions in zip(groups, COMMANDS.values(), strict=True):
+    for function in functions:
+        application.command(function, group=group)
+sets = App("data", help="Prepare image sets for training, and inspect them.", group=training)
+bench = App("bench", help="Measure speed and memory on this machine.", group=machines)
+for parent, child in ((sets, data.prepare), (sets, data.inspect), (bench, machine.layer)):
+    parent.command(child)
+application.command(sets)
+application.command(bench)
+application["--help"].group = application["--version"].group = options
+application.register_install_completion_command(add_to_startup=False, help=COMPLETION, group=options)
 
 
 def run(arguments: list[str]) -> int:

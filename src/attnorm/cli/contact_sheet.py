@@ -34,10 +34,11 @@ def contact_sheet(
     from attnorm.data.masks import Masks
     from attnorm.files import check_output
     from attnorm.metrics.inpainting import MASKS, composite
-    from attnorm.pipelines import ClassConditionalPipeline
-    from attnorm.pipelines.inpainting import InpaintingPipeline
+    from attnorm.pipelines import ClassConditionalPipeline, InpaintingPipeline
     from attnorm.plots.grids import BACKGROUND, caption, framed, stack
-    from attnorm.plots.layouts import inpainting_sheet, masked_images
+
+    def column(parts: dict[str, np.ndarray]) -> np.ndarray:
+        return stack([stack([caption(title, part.shape[1]), part]) for title, part in parts.items()], gap=GAP)
 
     check_output(out, force)
     pipe = ClassConditionalPipeline.from_pretrained(model, device=device)
@@ -50,29 +51,24 @@ def contact_sheet(
     ends = pipe.class_names[0], pipe.class_names[last]
     right = {"From one class to another": plots.interpolation_sheet(way.images, way.shares.tolist(), ends)}
 
-    drawn = pipe.draw(pipe.class_names[:LAYOUTS], seed=seed, with_layouts=True)
+    names = pipe.class_names[:LAYOUTS]
+    drawn = pipe.draw(names, seed=seed, with_layouts=True)
     for layouts in drawn.layouts.values():  # a generator has one long-range layer at most
         largest = (-layouts.mean((0, 2, 3))).argsort(kind="stable")[:ENTITIES].tolist()
-        titles = [pipe.class_names[label] for label in drawn.labels]
-        sheet = plots.layout_sheet(drawn.images, layouts, titles, largest)
+        sheet = plots.layout_sheet(drawn.images, layouts, names, largest)
         right["The layouts that its attentive normalization made"] = sheet
 
     inpainting = InpaintingPipeline.from_pretrained(inpainter, device=device)
     size = inpainting.generator.config.image_size
     image, mask = example_images(size, 1), Masks(MASKS["centre"], (size, size)).batch(seed, range(1))
     stages = inpainting.stages(image, mask)
-    completed = {"input": masked_images(image, mask), "completed": composite(image, stages.refined, mask)}
-    sheet = inpainting_sheet(completed, [""], next(iter(stages.layouts.values()), None))
+    completed = {"input": plots.masked_images(image, mask), "completed": composite(image, stages.refined, mask)}
+    sheet = plots.inpainting_sheet(completed, [""], next(iter(stages.layouts.values()), None))
     left[f"A photograph, completed by {inpainter}"] = sheet
 
-    columns = [
-        stack([stack([caption(title, part.shape[1]), part]) for title, part in column.items()], gap=GAP)
-        for column in (left, right)
-    ]
-    height = max(column.shape[0] for column in columns)
-    padded = [
-        np.pad(column, ((0, height - column.shape[0]), (0, gap), (0, 0)), constant_values=BACKGROUND)
-        for column, gap in zip(columns, (GAP, 0), strict=True)
-    ]
-    plots.save_image(framed(np.concatenate(padded, axis=1)), out)
+    both = column(left), column(right)
+    height = max(each.shape[0] for each in both)
+    sides = [np.pad(each, ((0, height - len(each)), (0, 0), (0, 0)), constant_values=BACKGROUND) for each in both]
+    gap = np.full((height, GAP, 3), BACKGROUND, np.uint8)
+    plots.save_image(framed(np.concatenate([sides[0], gap, sides[1]], axis=1)), out)
     print(out)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import shlex
 import signal
+import sys
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from attnorm.cli.arguments import AtLeast1, Data, Json
 from attnorm.errors import UserError, one_line
@@ -34,16 +33,14 @@ def prepare(
 
     if source not in BUILTIN:
         check_exists(Path(source))
-    elif image_column is not None or label_column is not None:
-        raise UserError(f"--image-column and --label-column are for parquet files: leave them out for {source}")
-    before = signal.signal(signal.SIGTERM, _leave)  # so that no unfinished folder stays behind
+    # An exception, so that no unfinished folder stays behind.
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     try:
         report = prepare(source, out, size, image_column=image_column, label_column=label_column)
     finally:
         signal.signal(signal.SIGTERM, before)
     verb = "already holds" if report.reused else "holds"
-    notices = [*report.notices(), f"{report.path} {verb} {report.count} images at {size}×{size}", _train(out)]
-    print("\n".join(map(one_line, notices)))
+    _print([*report.notices(), f"{report.path} {verb} {report.count} images at {size}×{size}", _train(str(out))])
 
 
 def inspect(
@@ -77,26 +74,20 @@ def inspect(
         return
     size = f" at {summary.size}×{summary.size}" if summary.size else ""
     lines = [f"{summary.path}: {summary.kind}, {summary.count} images{size}, classes: {len(summary.classes)}"]
-    listed = {one_line(name): count for name, count in list(summary.classes.items())[:LISTED]}
-    width = max(map(len, listed))
-    lines += [f"  {name:<{width}}  {count}" for name, count in listed.items()]
+    lines += [f"  {count:>7}  {name}" for name, count in list(summary.classes.items())[:LISTED]]
     if len(summary.classes) > LISTED:
         lines.append(f"  and {len(summary.classes) - LISTED} more classes (--json lists all)")
-    if summary.skipped:
-        lines.append(f"skipped when it was prepared: {len(summary.skipped)}")
-        lines += [f"  {name}: {reason}" for name, reason in summary.skipped]
+    lines += [f"skipped when it was prepared: {name}: {reason}" for name, reason in summary.skipped]
     if verify:
         lines.append("every checksum is right")
-    if summary.size is None and summary.kind != "built-in set":
-        lines.append(f"next: attnorm data prepare {shlex.quote(summary.path)} OUT --size N")
-    else:
-        lines.append(_train(summary.path))
+    is_ready = summary.size is not None or summary.kind == "built-in set"
+    again = f"next: attnorm data prepare {shlex.quote(summary.path)} OUT --size N"
+    _print([*lines, _train(summary.path) if is_ready else again])
+
+
+def _train(data: str) -> str:
+    return f"next: attnorm train PRESET --data {shlex.quote(data)} --out RUN"
+
+
+def _print(lines: list[str]) -> None:
     print("\n".join(map(one_line, lines)))
-
-
-def _train(data: str | Path) -> str:
-    return f"next: attnorm train PRESET --data {shlex.quote(str(data))} --out RUN"
-
-
-def _leave(number: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)

@@ -34,24 +34,24 @@ def generate(
     from attnorm import plots
     from attnorm.data.progress import track
     from attnorm.files import check_folder, check_output
-    from attnorm.pipelines.class_conditional import ClassConditionalPipeline
+    from attnorm.pipelines import ClassConditionalPipeline
     from attnorm.plots.saving import check_image_name
 
     if count is not None and per_class is not None:
         raise UserError("give either --count, the images in all, or --per-class")
-    as_grid = bool(out.suffix)
-    if as_grid:
+    if as_grid := bool(out.suffix):
         check_image_name(out)
         check_output(out, force)
     else:
-        if out.exists() and not force and not (out.is_dir() and not any(out.iterdir())):
-            raise UserError(f"{out} exists already: give --force to overwrite it, or another name")
         check_folder(out)
+        if out.exists() and any(out.iterdir()) and not force:
+            raise UserError(f"{out} exists already: give --force to overwrite it, or another name")
     pipe = ClassConditionalPipeline.from_pretrained(model, device=device)
     classes = pipe.indices(labels)
     repeats = per_class or PER_CLASS
-    total = count or repeats * len(classes)
-    wanted = [classes[i % len(classes)] if count else classes[i // repeats] for i in range(total)]
+    wanted = [label for label in classes for _ in range(repeats)]
+    if count:
+        wanted = [classes[i % len(classes)] for i in range(count)]
     if as_grid:
         images = pipe.draw(wanted, seed=seed).images
         if count:
@@ -61,15 +61,11 @@ def generate(
         plots.save_image(sheet, out)
         print(out)
         return
-    files = [f"{number:05d}-{_file_name(pipe.class_names[label])}.png" for number, label in enumerate(wanted)]
-    images_and_labels = track(pipe.stream(wanted, seed=seed), "generating", total)
-    for (image, _), file in zip(images_and_labels, files, strict=True):
+    names = ["".join(c if c.isalnum() else "-" for c in name) for name in pipe.class_names]
+    files = [f"{number:05d}-{names[label]}.png" for number, label in enumerate(wanted)]
+    for (image, _), file in zip(track(pipe.stream(wanted, seed=seed), "generating", len(wanted)), files, strict=True):
         plots.save_image(image, out / file)
     for path in out.iterdir():  # the images of an earlier call, and nothing else
         if re.fullmatch(r"\d{5,}-.*\.png", path.name) and path.name not in files:
             path.unlink()
-    print(f"{total} images in {out}")
-
-
-def _file_name(class_name: str) -> str:
-    return "".join(c if c.isalnum() else "-" for c in class_name)
+    print(f"{len(wanted)} images in {out}")

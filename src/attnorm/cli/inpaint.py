@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -43,27 +45,26 @@ def inpaint(
         resize_mask: Scale a mask of another size to its image.
     """
     from attnorm.data.compositing import check_mask
-    from attnorm.data.decode import DecodeError, pillow_quiet
     from attnorm.data.progress import track
     from attnorm.files import check_output, output_file
-    from attnorm.pipelines.inpainting import InpaintingPipeline
+    from attnorm.pipelines import InpaintingPipeline
 
     many = image.is_dir()
-    works = _folder(image, mask, out) if many else [_single(image, mask, out)]
+    works = _folder(image, mask, out) if many else [(image, mask, _file(image, mask, out))]
     for *_, path in works:
         check_output(path, force)
     pipe = InpaintingPipeline.from_pretrained(model, device=device)
     skipped = 0
     for source, its_mask, path in track(works, "inpainting", len(works), show=many):
         try:
-            with pillow_quiet():
+            with errors_named(source):
                 loaded, missing = read_image(source, its_mask)
                 missing = check_mask(missing, loaded.size, resize_mask, "give one of its size or --resize-mask")
-            [completed] = pipe.complete([loaded.rgb], [missing], mode)
-        except (DecodeError, UserError) as error:
+                [completed] = pipe.complete([loaded.rgb], [missing], mode)
+        except UserError as error:
             if not many:
-                raise UserError(f"{source}: {error}") from error
-            print(one_line(f"skipped {source}: {error}"), file=sys.stderr)
+                raise
+            print(one_line(f"skipped {error}"), file=sys.stderr)
             skipped += 1
             continue
         if loaded.is_reduced:
@@ -75,12 +76,20 @@ def inpaint(
     return SOME_SKIPPED if skipped else 0
 
 
-def read_image(image: Path, mask: Path | None) -> tuple[EditableImage, np.ndarray]:
-    """An image to complete, and the pixels (h, w) bool that its mask, or its own transparency, marks as missing.
+@contextmanager
+def errors_named(image: Path) -> Iterator[None]:
+    """Errors of the block become a UserError that names the image."""
+    from attnorm.data.decode import DecodeError, pillow_quiet
 
-    Raises:
-        DecodeError: a file cannot be read.
-    """
+    try:
+        with pillow_quiet():
+            yield
+    except (DecodeError, UserError) as error:
+        raise UserError(f"{image}: {error}") from error
+
+
+def read_image(image: Path, mask: Path | None) -> tuple[EditableImage, np.ndarray]:
+    """An image to complete, and the pixels (h, w) bool that its mask, or its own transparency, marks as missing."""
     from attnorm.data.compositing import EditableImage
     from attnorm.data.decode import DecodeError, mask_from_image, open_upright
 
@@ -90,17 +99,18 @@ def read_image(image: Path, mask: Path | None) -> tuple[EditableImage, np.ndarra
     try:
         return loaded, mask_from_image(open_upright(mask))
     except DecodeError as error:
-        raise DecodeError(f"the mask {mask}: {error}: give another file") from error
+        raise UserError(f"the mask {mask}: {error}: give another file") from error
 
 
-def _single(image: Path, mask: Path | None, out: Path) -> tuple[Path, Path | None, Path]:
+def _file(image: Path, mask: Path | None, out: Path) -> Path:
+    """The file to write."""
     if mask is not None and mask.is_dir():
         raise UserError(f"{mask} is a folder, but {image} is one image: give its mask")
     if out.is_dir() or not out.suffix:
         out = out / f"{image.stem}.png"
     if out.suffix.lower() not in FORMATS:
         raise UserError(f"{out}: completed images are written as {' or '.join(FORMATS)}, which keep every known pixel")
-    return image, mask, out
+    return out
 
 
 def _folder(folder: Path, mask: Path | None, out: Path) -> list[tuple[Path, Path | None, Path]]:
@@ -111,7 +121,7 @@ def _folder(folder: Path, mask: Path | None, out: Path) -> list[tuple[Path, Path
     masks: dict[str, Path | None] = dict.fromkeys(images, mask)
     if mask is not None and mask.is_dir():
         masks |= {name: mask / name for name in images} | _by_name(mask)
-    return [(file, masks[name], (out / name).with_name(f"{file.stem}.png")) for name, file in images.items()]
+    return [(file, masks[name], out / f"{name}.png") for name, file in images.items()]
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
@@ -121,7 +131,6 @@ def _by_name(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for file in list_files(folder):
         name = file.relative_to(folder).with_suffix("").as_posix()
-        if name in found:
+        if found.setdefault(name, file) != file:
             raise UserError(f"{found[name]} and {file} differ in their ending only: rename one of them")
-        found[name] = file
     return found

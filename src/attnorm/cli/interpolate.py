@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from attnorm.cli.arguments import AtLeast1, Device, Force, ImageOut, LabelPair, Model, Seed
-from attnorm.errors import UserError
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from attnorm.pipelines.class_conditional import Interpolated
+from attnorm.cli.arguments import AtLeast1, Device, Force, ImageOut, LabelPair, Model, Seed, check_entities
 
 FPS = 20
 
@@ -49,6 +43,7 @@ def interpolate(
     """
     from attnorm import plots
     from attnorm.files import check_output
+    from attnorm.metrics.layout import most_varying_entity
     from attnorm.pipelines import ClassConditionalPipeline
     from attnorm.plots.saving import check_animation_name
 
@@ -58,32 +53,22 @@ def interpolate(
         check_output(animation, force)
     pipe = ClassConditionalPipeline.from_pretrained(model, device=device)
 
-    def draw(count: int) -> Interpolated:
-        return pipe.interpolate(*labels, count, rows, seed, with_layouts=True)
+    def draw(count: int, entity: int | None) -> tuple[Any, ...]:
+        """The arguments of the sheet and of the video; the last one is the entity that is shown."""
+        drawn = pipe.interpolate(*labels, count, rows, seed, with_layouts=True)
+        names = pipe.class_names[drawn.labels[0]], pipe.class_names[drawn.labels[1]]
+        shares = drawn.shares.tolist()
+        for layout in drawn.layouts.values():  # a generator has one long-range layer at most
+            check_entities([] if entity is None else [entity], layout.shape[2])
+            chosen = most_varying_entity(layout) if entity is None else entity
+            return drawn.images, shares, names, layout[:, :, chosen], chosen
+        check_entities([] if entity is None else [entity], 0)
+        return drawn.images, shares, names, None, None
 
-    drawn = draw(frames)
-    names = pipe.class_names[drawn.labels[0]], pipe.class_names[drawn.labels[1]]
-    maps, shown = _maps(drawn, entity)
-    plots.save_image(plots.interpolation_sheet(drawn.images, drawn.shares.tolist(), names, maps, shown), out)
-    print(out if shown is None else f"{out}: with the maps of entity {shown}")
+    sheet = draw(frames, entity)
+    plots.save_image(plots.interpolation_sheet(*sheet), out)
+    print(out if sheet[-1] is None else f"{out}: with the maps of entity {sheet[-1]}")
     if animation is not None:
-        video = draw(round(seconds * FPS) + 1)
-        maps, _ = _maps(video, shown)
-        there = list(plots.interpolation_frames(video.images, video.shares.tolist(), names, maps, shown))
+        there = list(plots.interpolation_frames(*draw(round(seconds * FPS) + 1, sheet[-1])))
         plots.save_animation(there + there[-2:0:-1], animation, FPS)
         print(animation)
-
-
-def _maps(drawn: Interpolated, entity: int | None) -> tuple[np.ndarray | None, int | None]:
-    """The maps (rows, frames, h, w) of an entity, by default of the one that varies most, and which it is."""
-    from attnorm.metrics.layout import most_varying_entity
-
-    for layout in drawn.layouts.values():  # a generator has one long-range layer at most
-        count = layout.shape[2]
-        chosen = most_varying_entity(layout) if entity is None else entity
-        if not 0 <= chosen < count:
-            raise UserError(f"there is no entity {chosen}: they are 0 to {count - 1}")
-        return layout[:, :, chosen], chosen
-    if entity is not None:
-        raise UserError("the model has no attentive normalization and so no entities: leave --entity out")
-    return None, None

@@ -21,22 +21,18 @@ def models(name: ModelName | None = None, /, *, as_json: Json = False) -> None:
 
     shipped = shipped_models()
     if name is not None and name not in shipped:
-        meant = nearest(name, shipped)
-        raise UserError(f"no model {name!r} comes with attnorm{meant} (`attnorm models` lists them)")
+        raise UserError(f"no model {name!r} comes with attnorm{nearest(name, shipped)} (`attnorm models` lists them)")
     if as_json:
-        found = _describe(name) if name else [_describe(each) for each in shipped]
-        print(json.dumps(found, indent=1))
-        return
-    if name:
+        print(json.dumps(_describe(name) if name else [_describe(each) for each in shipped], indent=1))
+    elif name:
         print(ModelCard.load(shipped[name] / CARD_FILE).text.strip())
-        return
-    rows = []
-    for model in map(_describe, shipped):
-        metric, value = next(iter(model["metrics"].items()), ("not measured", None))
-        size, classes = f"{model['size']}×{model['size']}", str(len(model["classes"]) or "-")
-        measured = metric if value is None else f"{metric} {value:.4g}"
-        rows.append((model["name"], model["task"], size, classes, model["data"], measured))
-    print_table(("name", "task", "size", "classes", "data", "metric"), rows)
+    else:
+        rows = []
+        for model in map(_describe, shipped):
+            measured = [f"{metric} {value:.4g}" for metric, value in model["metrics"].items()]
+            size, classes = f"{model['size']}×{model['size']}", str(len(model["classes"]) or "-")
+            rows.append((model["name"], model["task"], size, classes, model["data"], (measured or ["not measured"])[0]))
+        print_table(("name", "task", "size", "classes", "data", "metric"), rows)
 
 
 def _describe(name: str) -> dict[str, Any]:
@@ -70,17 +66,15 @@ def presets(name: PresetName | None = None, /, *, as_json: Json = False) -> None
     if as_json:
         found = to_dict(get_preset(name)) if name else {each: to_dict(preset) for each, preset in PRESETS.items()}
         print(json.dumps(found, indent=1))
-        return
-    if name:
+    elif name:
         print(to_yaml(get_preset(name)), end="")
-        return
-    rows = []
-    for each, preset in PRESETS.items():
-        device = "CPU" if DEMOS.get(each, each).endswith(FOR_CPU) else "GPU"
-        rows.append((each, f"{preset.image_size}×{preset.image_size}", device, TIMES.get(each, "")))
-    print_table(("preset", "size", "for a", "time on two cores"), rows)
-    for title, systems in (("class-conditional generation", SYSTEMS), ("inpainting", INPAINTERS)):
-        print(f"\n{title}")
-        for system, variant in systems.items():
+    else:
+        rows = []
+        for each, preset in PRESETS.items():
+            device = "CPU" if DEMOS.get(each, each).endswith(FOR_CPU) else "GPU"
+            rows.append((each, f"{preset.image_size}×{preset.image_size}", device, TIMES.get(each, "")))
+        print_table(("preset", "size", "for a", "time on two cores"), rows)
+        print("\nsystems:")
+        for system, variant in {**SYSTEMS, **INPAINTERS}.items():
             print(f"  {system:<18} {variant.about}")
-    print("\n`attnorm presets NAME` prints one as YAML.")
+        print("\n`attnorm presets NAME` prints one as YAML.")

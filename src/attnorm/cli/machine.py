@@ -20,18 +20,15 @@ def doctor(*, as_json: Json = False) -> None:
     import torch
     import yaml
 
+    devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
     found: dict[str, Any] = {
-        "versions": {
-            "attnorm": version("attnorm"),
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-        },
+        "versions": {name: version(name) for name in ("attnorm", "torch")} | {"python": platform.python_version()},
         "machine": f"{platform.system()} {platform.machine()}",
         "processors": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "vector instructions": torch.backends.cpu.get_cpu_capability(),
         "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
-        "backends": _backends(),
+        "backends": {device: _backends(device) for device in devices},
         "extras": {extra: {name: _installed(name) for name in names} for extra, names in extras().items()},
     }
     if as_json:
@@ -43,22 +40,17 @@ def doctor(*, as_json: Json = False) -> None:
     print(yaml.safe_dump(found, sort_keys=False, width=200), end="")
 
 
-def _backends() -> dict[str, dict[str, Any]]:
-    """By device, the backend that a float32 call takes, and why each backend cannot run one (None if it can)."""
+def _backends(device: str) -> dict[str, Any]:
+    """The backend that a float32 call takes, and why each backend cannot run one (None if it can)."""
     import torch
 
     from attnorm.layers import backend_for, backend_refusals
-    from attnorm.layers.regional_norm import BACKENDS
 
-    found: dict[str, dict[str, Any]] = {}
-    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
-        try:
-            v, s = torch.zeros(1, 8, 4, 4, device=device), torch.full((1, 4, 4, 4), 0.25, device=device)
-            found[device] = {"taken": backend_for(v, s), "refusals": backend_refusals(v, s)}
-        except RuntimeError as error:  # a driver that does not fit PyTorch, or a full GPU
-            reason = f"PyTorch cannot use the device: {str(error).splitlines()[0]}"
-            found[device] = {"taken": None, "refusals": dict.fromkeys(BACKENDS, reason)}
-    return found
+    try:
+        v, s = torch.zeros(1, 8, 4, 4, device=device), torch.full((1, 4, 4, 4), 0.25, device=device)
+    except RuntimeError as error:  # a driver that does not fit PyTorch, or a full GPU
+        return {"taken": None, "refusals": f"PyTorch cannot use the device: {str(error).splitlines()[0]}"}
+    return {"taken": backend_for(v, s), "refusals": backend_refusals(v, s)}
 
 
 def _installed(package: str) -> str | None:

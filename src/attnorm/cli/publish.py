@@ -5,14 +5,10 @@ from __future__ import annotations
 import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cyclopts import Parameter
 
 from attnorm.cli.arguments import Force, Model, OptionalOut
-
-if TYPE_CHECKING:
-    from attnorm.hub import PackageOptions
 
 
 def export(model: Model, /, *, out: OptionalOut = None, force: Force = False) -> None:
@@ -35,7 +31,7 @@ def export(model: Model, /, *, out: OptionalOut = None, force: Force = False) ->
     print(f"largest difference from the network: {difference:.1e}, for images in [-1, 1]")
 
 
-@Parameter(name="*")
+@Parameter(name="*", show_default=False)
 @dataclass(frozen=True)
 class Card:
     """What the model card says and a run does not record.
@@ -50,16 +46,11 @@ class Card:
     """
 
     name: str | None = None
-    licence: str | None = None
-    data_id: str | None = None
-    data_about: str | None = None
-    data_licence: str | None = None
-    data_url: str | None = None
-
-    def options(self) -> PackageOptions:
-        from attnorm.hub import PackageOptions
-
-        return PackageOptions(**{name: value for name, value in asdict(self).items() if value is not None})
+    licence: str = "mit"
+    data_id: str = ""
+    data_about: str = ""
+    data_licence: str = ""
+    data_url: str = ""
 
 
 def package(run: Path, folder: Path, /, *, card: Card = Card()) -> None:
@@ -71,9 +62,9 @@ def package(run: Path, folder: Path, /, *, card: Card = Card()) -> None:
         run: A run, or one of its saved models, such as RUN/best-phase-1.
         folder: The new folder; must not exist yet.
     """
-    from attnorm.hub import package
+    from attnorm.hub import PackageOptions, package
 
-    facts = package(run, folder, card.options())
+    facts = package(run, folder, PackageOptions(**asdict(card)))
     size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
     print(f"{folder}: the model of step {facts.step}, {size:.1f} MB; read its README.md before you share it")
     if not facts.evaluations:
@@ -91,6 +82,6 @@ def push(source: Path, repository: str, /, *, private: bool = False, card: Card 
         repository: ORGANISATION/NAME; made if it does not exist yet.
         private: Visible to its owner only.
     """
-    from attnorm.hub import push
+    from attnorm.hub import PackageOptions, push
 
-    print(push(source, repository, card.options(), private=private))
+    print(push(source, repository, PackageOptions(**asdict(card)), private=private))
