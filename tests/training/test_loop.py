@@ -201,9 +201,9 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(intact, run_co
         load_raw_generator(run_copy, loop.read_config(run_copy))
     if intact:
         assert main(["resume", str(run_copy)]) == 0
-        first = capsys.readouterr().out.splitlines()[0]
-        assert str(run_copy / "checkpoints" / "step-6") in first
-        assert first.endswith("continuing from step 4")
+        lines = capsys.readouterr().out.splitlines()
+        [line] = [line for line in lines if str(run_copy / "checkpoints" / "step-6") in line]
+        assert line.endswith("continuing from step 4")
         assert_same_run(run_copy, finished_run)
     else:
         before = contents(run_copy)

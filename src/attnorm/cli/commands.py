@@ -44,6 +44,7 @@ COMMANDS: dict[str, list[Callable[..., Any]]] = {
 # Options with several values take all that follow, `--labels cat dog`; flags have no --no- form.
 common = Parameter(negative=(), consume_multiple=1)
 application = App("attnorm", help=ABOUT, version=attnorm.__version__, default_parameter=common)
+application.suppress_keyboard_interrupt = False  # `main` reports it
 training, *_, machines, options = groups = [Group(name, sort_key=place) for place, name in enumerate(COMMANDS)]
 application.command(train.train, group=training, usage=TRAIN_USAGE)
 for group, functions in zip(groups, COMMANDS.values(), strict=True):
