@@ -1,4 +1,4 @@
-"""Checks the built site: every link leads somewhere in it, and no page asks another host for anything.
+"""Checks the built site: every link has a target, and no page loads anything from another host.
 
 python docs/check_site.py build/site
 """
@@ -11,13 +11,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-# Where a browser fetches by itself; a link to another site is only followed by a click.
+# What a browser loads without a click.
 FETCHED = {("script", "src"), ("img", "src"), ("iframe", "src"), ("source", "src"), ("video", "src"), ("link", "href")}
 NOT_FETCHED = {"canonical", "next", "prev", "index", "search", "author"}  # kinds of <link>
 
 
 class Page(HTMLParser):
-    """The anchors of a page, where its links lead, and what it fetches."""
+    """The anchors of a page, its links, and what a browser loads for it."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -39,34 +39,34 @@ class Page(HTMLParser):
 
 
 def addresses_in_styles(text: str) -> list[str]:
-    """What a style sheet fetches."""
+    """What a style sheet loads."""
     found = re.findall(r"""url\(\s*["']?([^"')]+)|@import\s+["']([^"']+)""", text)
     return [first or second for first, second in found]
 
 
-def complaints(site: Path) -> list[str]:
-    """A sentence for each link that leads nowhere and each request to another host."""
+def problems(site: Path) -> list[str]:
+    """A sentence for each broken link and each request to another host."""
     pages = {path.resolve(): Page(path.read_text(encoding="utf-8")) for path in sorted(site.rglob("*.html"))}
-    found = [f"{site} holds no pages"] if not pages else []
+    found = [f"{site} has no pages"] if not pages else []
     for path, page in pages.items():
         name = path.relative_to(site.resolve())
-        found += [f"{name} asks another host: {address}" for address in page.fetched if urlsplit(address).netloc]
+        found += [f"{name} loads from another host: {address}" for address in page.fetched if urlsplit(address).netloc]
         for link in [*page.links, *page.fetched]:
             parts = urlsplit(link)
             if parts.scheme or parts.netloc:
                 continue
             target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
             if not target.is_file():
-                found.append(f"{name}: {link} leads to no file")
+                found.append(f"{name}: {link} is a broken link")
             elif target in pages and unquote(parts.fragment) not in pages[target].anchors:
-                found.append(f"{name}: {link} leads to no place on its page")
+                found.append(f"{name}: {link} names no heading")
     for path in sorted(site.rglob("*.css")):
         addresses = addresses_in_styles(path.read_text(encoding="utf-8"))
-        found += [f"{path.relative_to(site)} asks another host: {a}" for a in addresses if urlsplit(a).netloc]
+        found += [f"{path.relative_to(site)} loads from another host: {a}" for a in addresses if urlsplit(a).netloc]
     return found
 
 
 if __name__ == "__main__":
-    wrong = complaints(Path(sys.argv[1]))
-    print("\n".join(wrong) or f"{sys.argv[1]}: every link leads somewhere, and nothing is asked of another host")
+    wrong = problems(Path(sys.argv[1]))
+    print("\n".join(wrong) or f"{sys.argv[1]}: every link has a target, and nothing is loaded from another host")
     sys.exit(bool(wrong))

@@ -1,4 +1,4 @@
-"""How `make docs` builds the site: Sphinx with MyST pages and the Furo theme, nothing of which asks another host."""
+"""Configuration of Sphinx for `make docs`: MyST pages, the Furo theme, and no request to another host."""
 
 import html
 import re
@@ -22,14 +22,13 @@ html_css_files = ["attnorm.css"]
 html_copy_source = False
 templates_path: list[str] = []
 
-# Every warning fails the build. Pages are Markdown that GitHub shows as well: formulas between dollars, links to
-# headings by the names that GitHub gives them.
+# Every warning fails the build. GitHub renders the same Markdown: formulas between dollars, and its names of headings.
 nitpicky = True
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4
 myst_dmath_double_inline = True
 
-# Docstrings: sections as Google's, words between single backticks are code.
+# Docstrings: Google style; words between single backticks are code.
 default_role = "code"
 napoleon_custom_sections = ["Shapes"]
 napoleon_use_rtype = False
@@ -37,14 +36,13 @@ autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_class_signature = "mixed"
 python_use_unqualified_type_names = True
-# What other projects document, and whose inventories would have to be fetched.
+# Not documented here: other projects' names, and names of ours that are not public.
 nitpick_ignore_regex = [
     ("py:.*", r"(torch|nn|np|numpy|PIL|pathlib|collections)\b.*"),
-    # And ours that nobody makes or names from outside.
-    ("py:.*", r"Box|DecodeError|.*\.JoinedImages|.*\.(PreparedInfo|Picture|Pictures|FeatureExtractor|MetricValue)"),
+    ("py:.*", r"Box|DecodeError|.*\.(PreparedInfo|Kind|ImageSet|FeatureExtractor|MetricValue)"),
 ]
 
-# Formulas are drawn when the site is built, as outlines: they need no script, no font and no browser that knows MathML.
+# Formulas become SVG outlines at build time, which need no script and no font.
 html_math_renderer = "outlines"
 ziamath.config.svg2 = False
 ziamath.config.precision = 2
@@ -52,12 +50,12 @@ FORMULA_SIZE = 20
 
 
 def _drawn(formula: str, inline: bool) -> str:
-    """A formula as SVG in the colour and size of the text around it, standing on its line."""
-    picture = ziamath.Latex(formula, size=FORMULA_SIZE, color="currentColor", inline=inline).svg()
-    _, top, width, height = (float(n) / FORMULA_SIZE for n in re.search(r'viewBox="([^"]+)"', picture)[1].split())
+    """A formula as SVG, in the colour and size of the surrounding text, aligned with its baseline."""
+    svg = ziamath.Latex(formula, size=FORMULA_SIZE, color="currentColor", inline=inline).svg()
+    _, top, width, height = (float(n) / FORMULA_SIZE for n in re.search(r'viewBox="([^"]+)"', svg)[1].split())
     style = f"width:{width:.3f}em;height:{height:.3f}em;vertical-align:{-(top + height):.3f}em"
     attributes = f'role="img" aria-label="{html.escape(formula)}" style="{style}"'
-    return re.sub(r'width="[^"]+" height="[^"]+"', lambda _: attributes, picture, count=1)
+    return re.sub(r'width="[^"]+" height="[^"]+"', lambda _: attributes, svg, count=1)
 
 
 def _inline_math(self: HTML5Translator, node: nodes.math) -> None:
@@ -71,8 +69,8 @@ def _display_math(self: HTML5Translator, node: nodes.math_block) -> None:
 
 
 def _as_restructured_text(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Docstrings are plain text: bars, stars and final underscores mean themselves, a list may follow its sentence at
-    once, and errors are found by their short name."""
+    """Docstrings are plain text: escapes bars, stars and final underscores, separates lists from the sentence before,
+    and resolves the short name of UserError."""
     found: list[str] = []
     for line in lines:
         if line.lstrip().startswith("- ") and found and found[-1].endswith(":"):
@@ -84,5 +82,5 @@ def _as_restructured_text(app: Sphinx, what: str, name: str, obj: object, option
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_html_math_renderer("outlines", (_inline_math, None), (_display_math, None))
-    app.connect("autodoc-process-docstring", _as_restructured_text, priority=400)  # before napoleon makes its stars
+    app.connect("autodoc-process-docstring", _as_restructured_text, priority=400)  # before napoleon adds markup
     return {"parallel_read_safe": True, "parallel_write_safe": True}

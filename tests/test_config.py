@@ -173,7 +173,7 @@ def test_yaml_cannot_make_objects(tmp_path):
         ("an-gan-digits", ["--discriminator.long_range.num_entities", "257"], "at most 256 on 16 x 16 maps, got 257"),
         ("an-gan-digits", ["--discriminator.concat_after", "4"], "discriminator.concat_after"),
         ("inpaint-an-64-cpu", ["--critic.local_size", "500"], "local_size"),
-        ("inpaint-an-64-cpu", ["--phases.improvement", "1"], "phases.improvement must be less than 1"),
+        ("inpaint-an-64-cpu", ["--phases.at_step", "-1"], "phases.at_step must be at least 0"),
         ("inpaint-an-64-cpu", ["--generator.branch.statistics", "batch"], "must be 'instance' in inpainting"),
     ],
 )

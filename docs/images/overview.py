@@ -7,11 +7,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from attnorm.plots.inpainting import with_holes
 from PIL import Image, ImageDraw
 
 from attnorm import ClassConditionalPipeline, InpaintingPipeline
-from attnorm.plots import colour_layout, enlarge, grid, save_picture
+from attnorm.plots import colour_layout, enlarge, grid
 from attnorm.plots.grids import caption, framed, stack
 
 SIDE, CROP = 256, 218  # the model completes SIDE x SIDE pixels, of which the middle is shown
@@ -34,7 +33,7 @@ def completed(path: Path) -> np.ndarray:
     for stroke in STROKES:
         pen.line(stroke, fill=255, width=WIDTH)
     result = InpaintingPipeline.from_pretrained("an-inpaint-facades")(photo, mask)
-    masked = with_holes(np.asarray(photo)[None], np.asarray(mask)[None] > 0)[0]
+    masked = np.where(np.asarray(mask)[..., None] > 0, np.uint8(128), np.asarray(photo))
     low, high = (SIDE - CROP) // 2, (SIDE + CROP) // 2
     return grid(np.stack([masked, np.asarray(result), np.asarray(photo)])[:, low:high, low:high], 3)
 
@@ -45,4 +44,4 @@ if __name__ == "__main__":
         "A photograph: masked, completed, original": completed(Path(sys.argv[1])),
     }
     sheets = [stack([caption(title, part.shape[1]), part], gap=0) for title, part in parts.items()]
-    save_picture(framed(stack(sheets)), Path(__file__).with_name("overview.png"))
+    Image.fromarray(framed(stack(sheets))).save(Path(__file__).with_name("overview.png"))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from attnorm.errors import UserError
 
@@ -206,10 +206,3 @@ def _named_values(arguments: list[str]) -> list[tuple[str, list[str]]]:
         if not values:
             raise UserError(f"--{name} needs a value")
     return named
-
-
-def from_dict(kind: Any, data: Any, where: str) -> Any:
-    try:
-        return TypeAdapter(kind).validate_python(data)
-    except ValidationError as error:
-        raise UserError(f"{where}: {error}") from error

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from attnorm.data.progress import report, track
+from attnorm.data.progress import track
 
 
 class Terminal(io.StringIO):
@@ -19,13 +19,7 @@ def test_bars_are_drawn_on_a_terminal_only(stream, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     assert list(track(range(50), "preparing [cats]", 50)) == list(range(50))
     assert list(track(range(5), "hidden", 5, show=False)) == list(range(5))
-    with report() as show:
-        assert (show is not None) == stream.isatty()
-        if show:
-            show("real [all]", 4, 10)
-            show("generated", 3, 20)
-            show("real [all]", 10, 10)
     drawn = stream.getvalue()
     assert "hidden" not in drawn and bool(drawn) == stream.isatty()
-    for part in ("50/50", "preparing [cats]", "real [all]", "10/10", "generated", "3/20"):
+    for part in ("50/50", "preparing [cats]"):
         assert (part in drawn) == stream.isatty()

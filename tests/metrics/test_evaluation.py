@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
 from attnorm.metrics.base import MetricValue
 from attnorm.metrics.evaluation import flat_values
@@ -72,13 +71,13 @@ def test_chosen_classes_have_the_values_that_they_have_among_all():
 @pytest.mark.promise
 def test_memory_does_not_grow_with_the_images_of_a_class(monkeypatch):
     """No feature row is kept: all that is held of a class is its Gaussian."""
-    held, add = [], GaussianStatistics.add
+    held, update = [], GaussianStatistics.update
 
-    def watched(self, features):
-        add(self, features)
+    def watched(self, batch):
+        update(self, batch)
         held.append({name: torch.as_tensor(value).numel() for name, value in vars(self).items()})
 
-    monkeypatch.setattr(GaussianStatistics, "add", watched)
+    monkeypatch.setattr(GaussianStatistics, "update", watched)
     evaluator(metrics=["intra"], per_class=600).measure(draw)
     assert all(one == {"count": 1, "mean": toy.DIM, "scatter": toy.DIM**2} for one in held)
 
@@ -100,12 +99,6 @@ def test_the_same_seed_gives_the_same_values_and_another_one_others():
     first, again, other = (flat_values(evaluator(seed=seed).measure(draw)) for seed in (1, 1, 2))
     assert first == again
     assert all(first[name] != other[name] for name in first if "recall" not in name and "precision" not in name)
-
-
-def test_a_better_generator_measures_better():
-    keys = ["fd", "kid", "intra"]
-    good, bad = (evaluator(metrics=keys).measure(one) for one in (draw, lambda *x: 255 - draw(*x)))
-    assert all(good[name].main < bad[name].main / 2 for name in good)
 
 
 def test_generated_classes_are_as_frequent_as_the_real_ones_or_equally_frequent():
@@ -161,19 +154,3 @@ def test_only_the_inception_network_gives_a_metric_its_usual_name(network, num, 
 def test_mistakes_are_reported_when_the_protocol_is_made(changes, sentence):
     with pytest.raises(UserError, match=sentence):
         evaluator(**changes)
-
-
-def test_what_a_metric_does_not_look_at_may_be_missing():
-    assert list(evaluator(metrics=["is"], num_real=1).measure(draw)) == ["is-toy-70"]
-    ours = evaluator(metrics=["fd"], names=("a", "b", "c", "d"), frequencies="uniform", num=40)
-    assert np.bincount(ours.fake(draw).labels).tolist() == [10, 10, 10, 10]
-    assert ours.measure(draw)["fd-toy-40"].main > 0
-
-
-def test_a_class_without_an_image_is_named():
-    data, names = dataset(), (*NAMES, "nobody")
-    with_empty = ImageDataset(data.images, data.labels, names)
-    with pytest.raises(UserError, match="intra needs at least 2 real images of 'nobody', got 0"):
-        evaluator(data=with_empty, names=names)
-    assert evaluator(data=with_empty, names=names, metrics=["fd"]).measure(draw)
-    assert evaluator(data=with_empty, names=names, metrics=["intra"], classes=[0]).measure(draw)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from attnorm.metrics.base import Batch
 from attnorm.metrics.fid import GaussianStatistics, float64_device, frechet_distance
 
 
@@ -17,7 +18,7 @@ def statistics(mean, covariance, count=1000):
 def of_rows(rows, batch=None):
     found = GaussianStatistics()
     for part in rows.split(batch or len(rows)):
-        found.add(part)
+        found.update(Batch(part, None, torch.arange(len(part)), len(rows)))
     return found
 
 
@@ -31,10 +32,6 @@ def two_pass(a, b):
     first, second = np.cov(a.T), np.cov(b.T)
     roots = np.sqrt(np.clip(np.linalg.eigvals(first @ second).real, 0, None))
     return np.sum((a.mean(0) - b.mean(0)) ** 2) + np.trace(first) + np.trace(second) - 2 * roots.sum()
-
-
-def test_one_dimension_by_hand():
-    assert frechet_distance(statistics([1], [[4]]), statistics([3], [[9]])) == pytest.approx(2**2 + (3 - 2) ** 2)
 
 
 def test_covariances_that_commute_have_a_closed_form():
@@ -61,13 +58,6 @@ def test_fewer_images_than_features_cost_no_accuracy():
     u, v = a[0] - a[1], b[0] - b[1]
     expected = (a.mean(0) - b.mean(0)).square().sum() + (u @ u + v @ v) / 2 - (u @ v).abs()
     assert frechet_distance(of_rows(a), of_rows(b)) == pytest.approx(expected.item(), rel=1e-9)
-
-
-def test_equal_images_have_a_distance():
-    same, other = torch.ones(3, 4), normal(5, 4)
-    expected = (other.mean(0) - 1).square().sum() + other.var(0).sum()
-    assert frechet_distance(of_rows(same), of_rows(other)) == pytest.approx(expected.item(), rel=1e-12)
-    assert frechet_distance(of_rows(same), of_rows(same)) == 0
 
 
 @pytest.mark.promise

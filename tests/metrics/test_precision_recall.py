@@ -38,10 +38,3 @@ def test_both_are_what_the_loops_count(block):
 def test_a_large_mean_does_not_blur_distances():
     real, fake = normal(40, 5).double(), normal(33, 5, seed=1).double() * 1.3
     assert precision_recall(real + 1e5, fake + 1e5) == precision_recall(real, fake)
-
-
-def test_sets_that_are_equal_far_apart_or_a_few_repeated_images():
-    real = normal(60, 4)
-    assert precision_recall(real, real.clone()) == (1, 1)
-    assert precision_recall(real, real + 100) == (0, 0)
-    assert precision_recall(real, real[:2].repeat(20, 1)) == (1, 2 / 60)

@@ -98,13 +98,3 @@ def test_an_invalid_record_is_refused_with_the_field(change, records, tmp_path):
     path.write_text(json.dumps([entry | change]))
     with pytest.raises(UserError, match=rf"record.json is invalid: .*0\.{next(iter(change))}"):
         read_records(path)
-
-
-def test_files_that_cannot_be_read_or_written_are_named(records, tmp_path):
-    (tmp_path / "file").write_text("{")
-    with pytest.raises(UserError, match="file is invalid"):
-        read_records(tmp_path / "file")
-    with pytest.raises(UserError, match=r"cannot read .*gone.json: No such file"):
-        read_records(tmp_path / "gone.json")
-    with pytest.raises(UserError, match=r"cannot write .*record.json"):
-        write_records(records, tmp_path / "file" / "record.json")

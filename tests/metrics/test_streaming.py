@@ -59,18 +59,6 @@ def echo(labels, seed):
     return images
 
 
-def test_labels_come_in_rounds_that_are_each_shuffled():
-    def labels(classes, count, seed):
-        return drawn_images(echo, classes, count, seed).labels.tolist()
-
-    found = labels(np.arange(20), 60, 3)
-    rounds = [found[first : first + 20] for first in (0, 20, 40)]
-    assert all(sorted(one) == list(range(20)) for one in rounds)
-    assert rounds[0] != rounds[1] != rounds[2]
-    assert found != labels(np.arange(20), 60, 4)
-    assert np.bincount(labels(np.array([0, 0, 0, 2]), 400, 0)).tolist() == [300, 0, 100]
-
-
 def test_an_image_depends_on_its_position_and_the_seed_alone():
     few, many = (drawn_images(echo, np.arange(5), count, 7) for count in (70, 333))
     assert torch.equal(everything(few), everything(many)[:70])
@@ -78,14 +66,6 @@ def test_an_image_depends_on_its_position_and_the_seed_alone():
     assert np.array_equal(everything(many)[:, 0, 0, 0], many.labels)
     assert np.array_equal(everything(many)[:, 0, 0, 1], np.arange(333) % DRAW_BLOCK)
     assert not torch.equal(everything(many), everything(drawn_images(echo, np.arange(5), 333, 8)))
-
-
-def test_blocks_have_seeds_of_their_own_that_a_pipeline_takes():
-    seeds = []
-    images = drawn_images(lambda labels, seed: seeds.append(seed) or echo(labels, seed), np.arange(5), 640, 2**63 - 1)
-    everything(images)
-    assert len(set(seeds)) == 640 // DRAW_BLOCK
-    assert all(0 <= seed < 1 << 63 for seed in seeds)
 
 
 class Recorder:

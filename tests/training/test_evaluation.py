@@ -72,7 +72,7 @@ def test_the_best_model_is_kept_whichever_way_better_goes(train, monkeypatch, be
     # At the steps 2, 4 and 6 the model is saved with the checkpoint; the best one before it.
     assert saved == {4: ["best", "model", "best", "model", "model"], 2: ["best", "model", "model", "model"]}[expected]
     state, _ = checkpoint.newest(run / "checkpoints")
-    assert state["best"] == (3.0 if better == "lower" else -5.0)
+    assert state["best"] == {0: 3.0 if better == "lower" else -5.0}
     Generator.from_pretrained(run / "best")
 
 

@@ -1,7 +1,5 @@
 """Inpainting runs: both phases, their resume, several processes, validation pictures, and one step from inside."""
 
-import contextlib
-
 import numpy as np
 import pytest
 import torch
@@ -33,46 +31,21 @@ from tests.runs import (
 )
 from tests.two_processes import run_two
 
-# Phase 1 ends at the second evaluation, after four of six steps: no error is 99 % lower.
-CONVERGING = ("--phases.at_step", "null", "--phases.improvement", "0.99", "--phases.patience", "1")
-
-
-@pytest.fixture(scope="module")
-def converged(tiny_inpainting_arguments, tmp_path_factory):
-    run = tmp_path_factory.mktemp("converged") / "run"
-    with contextlib.redirect_stdout((run.parent / "said").open("w")):
-        assert main([*INPAINT, str(run), *tiny_inpainting_arguments, *CONVERGING]) == 0
-    return run
-
-
-def test_the_phase_ends_where_the_validation_error_does_not_fall_and_says_so(converged):
-    run = converged
-    assert (
-        "the validation error has converged: from step 4 on with the adversarial loss"
-        in (run.parent / "said").read_text()
-    )
-    state = final_state(run)["task"]["phases"]
-    errors = [line["l1"] for line in log_of(run, "metrics.jsonl")]
-    assert state == {"switched_at": 4, "mark": errors[0], "waited": 1}
-    assert [line["phase"] for line in log_of(run, "metrics.jsonl")] == [1, 2, 2]
-    critics = [line.keys() & {"wasserstein", "gradient_penalty", "loss_adversarial"} for line in log_of(run)]
-    assert [len(found) for found in critics] == [0, 0, 3]
-
 
 @pytest.mark.promise
-@pytest.mark.parametrize("step", [1, 2, 3, 4, 5])  # before, between and after the two evaluations that decide
+@pytest.mark.parametrize("step", [1, 2, 3, 5])  # the last of phase 1 is step 2, counted from 0
 def test_a_run_interrupted_in_either_phase_goes_on_bit_for_bit(
-    step, converged, tiny_inpainting_arguments, tmp_path, monkeypatch
+    step, finished_inpainting_run, tiny_inpainting_arguments, tmp_path, monkeypatch
 ):
     run = tmp_path / "run"
     with monkeypatch.context() as patch:
         interrupt(patch, InpaintingTask, step)
-        stopped = main([*INPAINT, str(run), *tiny_inpainting_arguments, *CONVERGING])
+        stopped = main([*INPAINT, str(run), *tiny_inpainting_arguments])
     assert stopped == (130 if step < 5 else 0)  # in the last step it is a finished run
     assert final_state(run)["step"] == step + 1
     assert main(["resume", str(run)]) == 0
-    assert_same_run(run, converged, "best/model.safetensors", "best-phase-1/model.safetensors")
-    assert log_of(run, "metrics.jsonl") == log_of(converged, "metrics.jsonl")
+    assert_same_run(run, finished_inpainting_run, "best/model.safetensors", "best-phase-1/model.safetensors")
+    assert log_of(run, "metrics.jsonl") == log_of(finished_inpainting_run, "metrics.jsonl")
 
 
 @pytest.mark.promise
@@ -85,23 +58,22 @@ def test_a_run_killed_in_phase_2_goes_on_bit_for_bit(finished_inpainting_run, ti
 
 
 @pytest.mark.promise
-def test_more_steps_are_those_of_a_longer_run_whatever_the_last_evaluation_saw(
-    converged, tiny_inpainting_arguments, tmp_path
+def test_phase_1_is_60_percent_of_the_steps_and_a_longer_run_keeps_it(
+    finished_inpainting_run, tiny_inpainting_arguments, tmp_path
 ):
     short = tmp_path / "short"
-    arguments = [*tiny_inpainting_arguments, *CONVERGING]
-    assert main([*INPAINT, str(short), *arguments, "--steps", "3"]) == 0  # evaluated at 2, and out of turn at 3
+    assert main([*INPAINT, str(short), *tiny_inpainting_arguments, "--phases.at_step", "null", "--steps", "5"]) == 0
+    assert read_config(short).phases.at_step is None and read_config(short).phase_1_steps == 3
     assert main(["resume", str(short), "--steps", "6"]) == 0
-    assert final_state(short)["task"]["phases"]["switched_at"] == 4
-    assert differences(final_state(short)["task"], final_state(converged)["task"]) == []
+    assert read_config(short) == read_config(finished_inpainting_run)
+    assert differences(final_state(short)["task"], final_state(finished_inpainting_run)["task"]) == []
 
 
 @pytest.mark.promise
 @pytest.mark.parametrize(("branch", "pieces"), [("none", "1"), ("attentive_norm", "2")])
 def test_two_processes_take_the_steps_of_one(branch, pieces, tiny_inpainting_arguments, tmp_path):
-    """Penalty, criterion and all: what is drawn belongs to a place in the batch, whoever has it; what self-sampling
-    draws belongs to a piece."""
-    arguments = [*tiny_inpainting_arguments, *CONVERGING, "--log_every", "1", "--generator.branch.kind", branch]
+    """What is drawn belongs to a row of the batch, whoever has it; what self-sampling draws belongs to a piece."""
+    arguments = [*tiny_inpainting_arguments, "--log_every", "1", "--generator.branch.kind", branch]
     both = run_two(lambda rank: ["-m", "attnorm", *final([*INPAINT, str(tmp_path / "two"), *arguments])])
     assert [process.returncode for process in both] == [0, 0], both[0].stderr
     assert main([*INPAINT, str(tmp_path / "one"), *arguments, "--accumulation", pieces]) == 0
@@ -113,8 +85,6 @@ def test_two_processes_take_the_steps_of_one(branch, pieces, tiny_inpainting_arg
             assert first[name] == pytest.approx(second[name], rel=1e-4, abs=3e-4), (first["step"], name)
     assert "gradient_penalty" in one[-1]
     states = [final_state(tmp_path / name)["task"] for name in ("one", "two")]
-    assert [state["phases"]["switched_at"] for state in states] == [4, 4]
-    assert states[0]["phases"]["mark"] == pytest.approx(states[1]["phases"]["mark"], rel=1e-6)
     for name in ("ema", "critic"):
         # Adam moves a weight whose gradient is almost 0 by its rounding's sign: a few may differ by a learning rate.
         apart = torch.cat([(value - states[1][name][key]).abs().flatten() for key, value in states[0][name].items()])
@@ -146,7 +116,7 @@ def test_the_best_model_of_each_phase_has_its_highest_mean_psnr(finished_inpaint
     scores = {line["step"]: -np.mean([line[f"refined.{kind}.psnr"] for kind in MASKS]) for line in lines}
     assert list(scores) == [2, 4, 6]  # phase 1 ends after step 3
     best = min((4, 6), key=lambda step: scores[step])
-    assert final_state(finished_inpainting_run)["best"] == pytest.approx(scores[best], rel=1e-12)
+    assert final_state(finished_inpainting_run)["best"] == pytest.approx({1: scores[2], 2: scores[best]}, rel=1e-12)
     steps = [step_of(finished_inpainting_run / name) for name in ("model", "best", "best-phase-1")]
     assert steps == [6, best, 2]
 

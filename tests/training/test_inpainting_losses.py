@@ -11,8 +11,6 @@ from attnorm.training.losses import (
     adversarial_loss,
     composite,
     critic_loss,
-    discount_weights,
-    distance_to_known,
     reconstruction_loss,
     saturated_fraction,
 )
@@ -31,39 +29,7 @@ def pictures(batch=3, size=8, dtype=torch.float64, seed=0):
 
 def test_reconstruction_by_hand():
     truth = torch.zeros(1, 3, 2, 2)
-    coarse, refined = torch.full_like(truth, 0.5), torch.full_like(truth, -0.25)
-    mask = torch.tensor([[[[1.0, 1.0], [0.0, 0.0]]]])
-    found = reconstruction_loss(coarse, refined, truth, mask)
-    assert (found.loss.item(), found.coarse.item(), found.refined.item()) == (0.75, 0.5, 0.25)
-    found = reconstruction_loss(coarse, refined, truth, mask, coarse_weight=2.0, discount=0.5)
-    # Two pixels of the hole count half, so the mean weight is 0.75.
-    assert (found.coarse.item(), found.refined.item()) == (0.375, 0.1875)
-    assert found.loss.item() == 2 * 0.375 + 0.1875
-
-
-@pytest.mark.parametrize("density", [0.5, 0.9, 0.99])
-def test_distances_are_those_of_a_search_over_all_pixels(density):
-    torch.manual_seed(0)
-    mask = (torch.rand(4, 1, 9, 13) < density).float()
-    mask[:, :, 4, 5] = 0  # at least one is known
-    rows, columns = torch.meshgrid(torch.arange(9), torch.arange(13), indexing="ij")
-    for picture, found in zip(mask[:, 0], distance_to_known(mask)[:, 0], strict=True):
-        known = (picture == 0).nonzero()
-        steps = (rows[..., None] - known[:, 0]).abs() + (columns[..., None] - known[:, 1]).abs()
-        assert torch.equal(found, steps.amin(-1).float())
-    assert (distance_to_known(torch.ones(1, 1, 9, 13)) == 9 + 13).all()  # no pixel is known
-
-
-def test_a_squares_discount_is_the_distance_to_its_side():
-    mask = torch.zeros(1, 1, 9, 9)
-    mask[..., 2:7, 2:7] = 1
-    weights = discount_weights(mask, 0.9)[0, 0]
-    expected = torch.ones(9, 9)
-    for depth in range(3):
-        expected[2 + depth : 7 - depth, 2 + depth : 7 - depth] = 0.9 ** (depth + 1)
-    torch.testing.assert_close(weights, expected)
-    assert torch.equal(discount_weights(mask.bool(), 1.0), torch.ones(1, 1, 9, 9))
-    assert torch.isfinite(discount_weights(torch.ones(1, 1, 4, 4), 0.5)).all()
+    assert reconstruction_loss(torch.full_like(truth, -0.25), truth).item() == 0.25
 
 
 class Linear(nn.Module):

@@ -201,8 +201,8 @@ def test_two_processes_stop_and_save_together_when_one_is_asked(tiny_arguments, 
     run = tmp_path / "run"
     both = run_two(lambda rank: ["-c", ASKED, *DIGITS, str(run), *tiny_arguments])
     assert [process.returncode for process in both] == [128 + signal.SIGTERM] * 2, both[1].stderr
-    assert "stopped at step 4; continue with" in both[0].stdout  # the question travels while a step is computed
-    assert final_state(run)["step"] == 4
+    assert "stopped at step 3; continue with" in both[0].stdout
+    assert final_state(run)["step"] == 3
 
 
 @pytest.mark.promise
@@ -336,6 +336,6 @@ def test_the_raw_generator_is_the_checkpoints_and_without_averaging_the_saved_on
 
 
 def test_the_images_of_a_batch_are_drawn_from_those_that_are_trained_on(tiny_inpainting_config):
-    order = loop._Order(tiny_inpainting_config, 40, ALONE)
+    order = loop._order(tiny_inpainting_config, 40, ALONE)
     held_out = tiny_inpainting_config.held_out(40)
     assert not np.isin(np.concatenate([order(batch) for batch in range(30)]), held_out).any()

@@ -29,7 +29,7 @@ def app(*models: Model, host: str = "127.0.0.1", port: int = 7860, device: Devic
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from attnorm.app.model_list import model_at, models_given, models_in
     from attnorm.app.server import check_free, served
-    from attnorm.pipelines.class_conditional import check_device
+    from attnorm.pipelines.base import check_device
     from attnorm.shipped import shipped_models
 
     check_free(host, port)

@@ -89,7 +89,7 @@ def evaluate(
     from attnorm.cli.evaluation import evaluate_generator, evaluate_inpainter
     from attnorm.metrics.distributed import joined
     from attnorm.models.pretrained import task_of
-    from attnorm.pipelines.class_conditional import check_device
+    from attnorm.pipelines.base import check_device
 
     check_device(options.device)
     with joined(options.device) as processes:  # before any error, or the other processes would wait

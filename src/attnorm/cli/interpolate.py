@@ -55,7 +55,7 @@ def interpolate(
 
     def draw(count: int, entity: int | None) -> tuple[Any, ...]:
         """The arguments of the sheet and of the video; the last one is the entity that is shown."""
-        drawn = pipe.interpolate(*labels, count, rows, seed, with_layouts=True, progress=True)
+        drawn = pipe.interpolate(*labels, count, rows, seed, with_layouts=True)
         names = pipe.class_names[drawn.labels[0]], pipe.class_names[drawn.labels[1]]
         shares = drawn.shares.tolist()
         for layout in drawn.layouts.values():  # a generator has one long-range layer at most

@@ -1,1 +1,1 @@
-"""What is measured of trained networks and their pictures."""
+"""What is measured of trained networks and their images."""

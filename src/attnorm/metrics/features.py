@@ -35,10 +35,14 @@ SHORT_DIGEST = 16  # hexadecimal digits of a fingerprint
 class FeatureExtractor:
     """A network with a stated way of resizing images.
 
-    name: part of every metric's name. resizer: how images are brought to the network's size, in words.
-    fingerprint: differs if the weights differ. batch_size: images per call.
-    network: images (b, 3, h, w) uint8 on the device, whether to give probabilities -> features (b, d) float32, and
-        class probabilities (b, k) or None.
+    Args:
+        name: part of every metric's name.
+        resizer: how images are brought to the network's size, in words.
+        fingerprint: differs if the weights differ.
+        batch_size: images per call.
+        device: where the network is.
+        network: images (b, 3, h, w) uint8 on the device, whether to give probabilities -> features (b, d) float32, and
+            class probabilities (b, k) or None.
     """
 
     name: str

@@ -25,11 +25,7 @@ class GaussianStatistics(Statistics):
         self.scatter = torch.zeros(0, 0, dtype=torch.float64)
 
     def update(self, batch: Batch) -> None:
-        self.add(batch.features)
-
-    def add(self, features: Tensor) -> None:
-        """Takes in features (b, d), b >= 1, of any floating dtype."""
-        features = features.detach().to(float64_device(features.device)).double()
+        features = batch.features.detach().to(float64_device(batch.features.device)).double()
         count, mean = len(features), features.mean(0)
         centred = features - mean
         scatter = centred.T @ centred

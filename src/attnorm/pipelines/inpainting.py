@@ -1,11 +1,10 @@
-"""A trained inpainting model in, completed images out: any size, any kind of image, known pixels untouched."""
+"""Completed images of any size and kind from a trained inpainting model; known pixels stay untouched."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar, get_args, overload
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -19,8 +18,7 @@ from attnorm.data.decode import DecodeError, mask_from_image, to_uint8
 from attnorm.errors import UserError
 from attnorm.metrics.layout import record_layouts
 from attnorm.models.inpainting import InpaintingGenerator
-from attnorm.models.pretrained import find_model, task_of
-from attnorm.pipelines.class_conditional import check_device
+from attnorm.pipelines.base import Pipeline
 
 Mode = Literal["auto", "native", "crop", "resize"]
 MODES: tuple[str, ...] = get_args(Mode)
@@ -28,20 +26,25 @@ Stage = Literal["coarse", "refined"]
 SMALLEST_SIDE = 32
 NATIVE_SIDE = 512  # "auto" looks at larger images through windows
 
-Kind = TypeVar("Kind", Image.Image, Tensor)
+Images = TypeVar("Images", Image.Image, list[Image.Image], Tensor)
 
 
 class Plan(NamedTuple):
-    """How one image will be inpainted: the mode that "auto" chose, the windows, and the most pixels in one pass."""
+    """How one image will be completed: the mode that "auto" chose, the windows, and their sizes in the network."""
 
     mode: str
     windows: list[Box]
-    pixels: int
+    sizes: list[tuple[int, int]]
+
+    @property
+    def pixels(self) -> int:
+        """The most pixels in one pass."""
+        return max((height * width for height, width in self.sizes), default=0)
 
 
 class Stages(NamedTuple):
-    """What the network made of whole images, each (b, h, w, 3) uint8 and before the known pixels were put back:
-    the coarse and the refined image; layouts by layer name, each (b, n, h', w') float32.
+    """Both stages' images (b, h, w, 3) uint8, before the known pixels are put back; layouts (b, n, h', w') float32 by
+    layer name.
     """
 
     coarse: np.ndarray
@@ -50,7 +53,7 @@ class Stages(NamedTuple):
 
 
 class _Job(NamedTuple):
-    """One pass through the network: which item and which window of it, and what goes in."""
+    """A window of an item, and the network's input for it."""
 
     item: int
     window: Box
@@ -58,7 +61,7 @@ class _Job(NamedTuple):
     mask: Tensor  # (1, h, w) bool
 
 
-class InpaintingPipeline:
+class InpaintingPipeline(Pipeline[InpaintingGenerator]):
     """Completes the missing parts of images::
 
         pipe = InpaintingPipeline.from_pretrained("runs/photos")
@@ -67,63 +70,32 @@ class InpaintingPipeline:
     A mode says how much of an image the network sees at once:
 
     - "native": the whole image at its own size;
-    - "crop": a window around each missing part at the image's own size, at least as large as the training images and
-      twice as large as the part, so that memory does not grow with the image;
+    - "crop": a window around each missing part, at least as large as the training images and twice the part;
     - "resize": the whole image scaled down to the training images' size; the completion is scaled up, and soft;
     - "auto": native up to 512 pixels a side, and crop above.
     """
 
-    def __init__(self, generator: InpaintingGenerator) -> None:
-        self.generator = generator.eval()
-        # Half the time and two thirds of the memory of the other layout on a CPU.
-        self.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    @classmethod
-    def from_pretrained(cls, source: str | Path, device: str = "cpu") -> InpaintingPipeline:
-        """Loads a run, a saved model's folder, a shipped model by its name, or one of the hub by ORGANISATION/NAME.
-
-        Raises:
-            UserError: there is no inpainting model at `source`, it is damaged, or PyTorch cannot use `device`.
-        """
-        check_device(device)
-        model = find_model(source)
-        if task_of(model) == "class-conditional":  # whose configuration would otherwise be called damaged
-            raise UserError(f"{source} is a class-conditional model: draw from it with `attnorm generate`")
-        return cls(InpaintingGenerator.from_pretrained(str(model), map_location=device))
-
-    @overload
-    def __call__(self, image: Kind, mask: Image.Image | Tensor, mode: Mode = "auto") -> Kind: ...
-
-    @overload
-    def __call__(
-        self, image: Sequence[Image.Image], mask: Sequence[Image.Image] | Image.Image, mode: Mode = "auto"
-    ) -> list[Image.Image]: ...
+    task = "inpainting"
+    network_class = InpaintingGenerator
 
     def __call__(
-        self,
-        image: Image.Image | Sequence[Image.Image] | Tensor,
-        mask: Image.Image | Sequence[Image.Image] | Tensor,
-        mode: Mode = "auto",
-    ) -> Image.Image | list[Image.Image] | Tensor:
+        self, image: Images, mask: Image.Image | Sequence[Image.Image] | Tensor, mode: Mode = "auto"
+    ) -> Images:
         """Completes an image, several, or a batch, and returns the same kind of thing.
 
         Args:
             image: an image, of any mode, or a sequence of images; or a tensor (3, h, w) or (b, 3, h, w), uint8, or
                 floating point in [-1, 1].
-            mask: for images, an image, or one for each: light pixels are missing (see
-                `attnorm.data.decode.mask_from_image`).
-                For tensors, (h, w), (1, h, w) or (b, 1, h, w): True, 1, or on a scale to 255 at least 128 is missing.
+            mask: for images, an image, or one for each: light pixels are missing. For tensors,
+                (h, w), (1, h, w) or (b, 1, h, w): True, 1, or on a scale to 255 at least 128 is missing.
             mode: see the class.
 
         Returns:
-            every known pixel exactly as it was given. A PIL image comes back upright, in its own mode where a
-            completion can be written in it, see `attnorm.data.compositing.EditableImage`.
+            every known pixel exactly as it was given. A PIL image comes back upright, in its own mode if possible.
 
         Raises:
             UserError: sizes that differ, a mask of nothing or everything, sides below 32 pixels, or too little memory.
         """
-        if isinstance(image, Tensor) != isinstance(mask, Tensor):
-            raise UserError("give the image and the mask in one form: both PIL images, or both tensors")
         if isinstance(image, Tensor) and isinstance(mask, Tensor):
             return self._complete_tensors(image, mask, mode)
         if isinstance(image, Image.Image) and isinstance(mask, Image.Image):
@@ -132,20 +104,16 @@ class InpaintingPipeline:
             masks = [mask] * len(image) if isinstance(mask, Image.Image) else mask
             if not isinstance(masks, Sequence) or len(masks) != len(image):
                 raise UserError(f"{len(image)} images need one mask, or as many")
-            return self._complete_images(image, masks, mode)
-        raise UserError(f"an image must be a PIL image or a tensor, got {type(image).__name__}")
+            return self._complete_images(image, masks, mode)  # type: ignore[return-value]
+        kinds = f"{type(image).__name__} and {type(mask).__name__}"
+        raise UserError(f"the image and the mask must both be PIL images, or both tensors, got {kinds}")
 
     def complete(
-        self,
-        images: Sequence[np.ndarray],
-        masks: Sequence[np.ndarray],
-        mode: Mode = "auto",
-        stage: Stage = "refined",
+        self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], mode: Mode = "auto", stage: Stage = "refined"
     ) -> list[np.ndarray]:
         """Completes images (h, w, 3) uint8, each with its mask (h, w) bool; they may differ in size.
 
-        `stage` is "coarse" to see what the first stage makes. Windows of one size go through the network together, up
-        to as many at once as there are images.
+        Windows of one size go through the network together, up to as many at once as there are images.
         """
         # Copies, because arrays that Pillow or a memory map lends cannot be written to.
         given = [torch.tensor(image).permute(2, 0, 1) for image in images]
@@ -157,15 +125,11 @@ class InpaintingPipeline:
         x = _in_unit_range(torch.tensor(images).permute(0, 3, 1, 2))
         with record_layouts(self.generator) as layouts:
             out = self._run(x, torch.from_numpy(masks != 0)[:, None])
-        found = {name: layout.cpu().numpy() for name, layout in layouts.items()}
-        return Stages(to_uint8(out[0]), to_uint8(out[1]), found)
+        arrays = {name: layout.cpu().numpy() for name, layout in layouts.items()}
+        return Stages(to_uint8(out[0]), to_uint8(out[1]), arrays)
 
     def plan(self, mask: np.ndarray, mode: Mode = "auto") -> Plan:
-        """How an image with this mask (h, w) bool would be inpainted.
-
-        Raises:
-            UserError: the mode is unknown, or the image is smaller than 32 pixels.
-        """
+        """How an image with this mask (h, w) bool would be completed; UserError if it has sides below 32 pixels."""
         if mode not in MODES:
             raise UserError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
         size, config = mask.shape, self.generator.config
@@ -175,10 +139,11 @@ class InpaintingPipeline:
             mode = "native" if max(size) <= NATIVE_SIDE else "crop"
         if mode == "crop":
             windows = windows_of(mask, config.image_size, config.stride)
-        else:
-            windows = [Box(0, size[0], 0, size[1])]
-        sizes = [self._resized(window.size) if mode == "resize" else window.size for window in windows]
-        return Plan(mode, windows, max((height * width for height, width in sizes), default=0))
+            return Plan(mode, windows, [window.size for window in windows])
+        # "resize" makes the longer side that of the training images, but no side below 32, and enlarges nothing.
+        scale = max(config.image_size / max(size), SMALLEST_SIDE / min(size))
+        resized = (round(size[0] * scale), round(size[1] * scale)) if mode == "resize" and scale < 1 else size
+        return Plan(mode, [Box(0, size[0], 0, size[1])], [resized])
 
     def _complete_images(
         self, images: Sequence[Image.Image], masks: Sequence[Image.Image], mode: Mode
@@ -196,16 +161,14 @@ class InpaintingPipeline:
 
     def _complete_tensors(self, images: Tensor, masks: Tensor, mode: Mode) -> Tensor:
         batch = images if images.ndim == 4 else images[None]
-        if batch.ndim != 4 or batch.shape[1] != 3:
-            raise UserError(f"a tensor of images must be (3, h, w) or (b, 3, h, w), got {tuple(images.shape)}")
+        if batch.ndim != 4 or batch.shape[1] != 3 or not (batch.is_floating_point() or batch.dtype == torch.uint8):
+            found = f"{tuple(images.shape)} {images.dtype}"
+            raise UserError(f"images must be (3, h, w) or (b, 3, h, w), uint8 or floating point, got {found}")
         mask = _mask_of(masks, batch)
-        if batch.is_floating_point():
-            if not batch.masked_fill(mask, 0).abs().max() <= 1:
-                raise UserError("a floating-point tensor of images must be in [-1, 1]: scale it, or give uint8")
-        elif batch.dtype != torch.uint8:
-            raise UserError(f"a tensor of images must be uint8 or floating point, got {batch.dtype}")
-        found = torch.stack(self._complete(list(batch.cpu()), list(mask[:, 0].cpu()), mode)).to(batch.device)
-        return found if images.ndim == 4 else found[0]
+        if batch.is_floating_point() and not batch.masked_fill(mask, 0).abs().max() <= 1:
+            raise UserError("a floating-point tensor of images must be in [-1, 1]: scale it, or give uint8")
+        out = torch.stack(self._complete(list(batch.cpu()), list(mask[:, 0].cpu()), mode)).to(batch.device)
+        return out if images.ndim == 4 else out[0]
 
     @torch.no_grad()
     def _complete(
@@ -213,9 +176,8 @@ class InpaintingPipeline:
     ) -> list[Tensor]:
         """Copies of images (3, h, w), uint8 or in [-1, 1], completed where the masks (h, w) bool are True."""
         out = [image.clone() for image in images]
-        jobs = self._jobs(images, masks, mode)
         output = get_args(Stage).index(stage)
-        for _, same in itertools.groupby(jobs, key=lambda job: job.image.shape):
+        for _, same in itertools.groupby(self._jobs(images, masks, mode), key=lambda job: job.image.shape):
             while group := list(itertools.islice(same, max(1, len(images)))):
                 x, mask = torch.stack([job.image for job in group]), torch.stack([job.mask for job in group])
                 found = torch.where(mask, self._run(x, mask)[output], x)
@@ -231,22 +193,15 @@ class InpaintingPipeline:
     def _jobs(self, images: Sequence[Tensor], masks: Sequence[Tensor], mode: Mode) -> Iterator[_Job]:
         for item, (image, mask) in enumerate(zip(images, masks, strict=True)):
             plan = self.plan(mask.numpy(), mode)
-            for window in plan.windows:
+            for window, size in zip(plan.windows, plan.sizes, strict=True):
                 rows, columns = window.slices
                 missing = mask[None, rows, columns]
                 x = _in_unit_range(image[:, rows, columns]).masked_fill(missing, 0)
-                size = self._resized(window.size)
-                if plan.mode == "resize" and size != window.size:
-                    # Each new pixel is the mean of its cell, and missing if any pixel of it is: nothing of what is
-                    # missing gets into a known one.
+                if size != window.size:
+                    # Each new pixel is the mean of its cell, and missing if any pixel of the cell is.
                     missing = functional.adaptive_max_pool2d(missing.float(), size) > 0
                     x = functional.adaptive_avg_pool2d(x, size)
                 yield _Job(item, window, x, missing)
-
-    def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
-        """The size whose longer side is the training images', but no side below 32; never a larger one."""
-        scale = max(self.generator.config.image_size / max(size), SMALLEST_SIDE / min(size))
-        return size if scale >= 1 else (round(size[0] * scale), round(size[1] * scale))
 
     @torch.no_grad()
     def _run(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -287,6 +242,5 @@ def _mask_of(mask: Tensor, images: Tensor) -> Tensor:
     mask = mask.to(images.device).expand(wanted)
     for number, one in enumerate(mask):
         if one.any() == one.all():
-            what = "every pixel: there is nothing known to go by" if one.all() else "no pixel"
-            raise UserError(f"the mask of image {number} marks {what}")
+            raise UserError(f"the mask of image {number} marks {'every' if one.all() else 'no'} pixel")
     return mask

@@ -1,4 +1,4 @@
-"""What every task of two networks against each other does alike: optimisers, pieces of a batch, state."""
+"""What both tasks share: the optimisers of a generator and its opponent, pieces of a batch, state."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class AdversarialConfig(TrainingConfig):
-    """The loop's settings, and those of training a generator against an opponent, whatever the two are."""
+    """The loop's settings, and those of a generator and its opponent, a discriminator or critic."""
 
     generator_lr: Rate = 1e-4
     betas: tuple[Beta, Beta] = (0.0, 0.999)
@@ -35,21 +35,20 @@ class AdversarialConfig(TrainingConfig):
     ema_ramp_up: Weight = 0.05  # half-life as a share of the images seen, at most
     sample_rows: int = Field(10, ge=1, le=100)
 
-    def _require_one_size(self, generator: int, opponent: int, name: str) -> None:
-        if generator != opponent:
+    def _check_opponent(self, name: str, size: int) -> None:
+        if size != self.image_size:
             raise ValueError(
-                f"the generator makes {generator} pixels a side and the {name} takes {opponent}: "
+                f"the generator makes {self.image_size} pixels a side and the {name} takes {size}: "
                 "set both image sizes alike"
             )
 
 
 @contextlib.contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """Inside this context no parameter of the network gets a gradient; afterwards those do that did before."""
+    """Inside this context no parameter of the network gets a gradient."""
     trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    network.requires_grad_(False)
     try:
-        for parameter in trainable:
-            parameter.requires_grad_(False)
         yield
     finally:
         for parameter in trainable:
@@ -59,7 +58,7 @@ def frozen(network: nn.Module) -> Iterator[None]:
 class AdversarialTask:
     """A generator, its opponent, their optimisers and the averaged generator.
 
-    A subclass makes its networks with `_trained`, one after another, and then `ema`.
+    A subclass makes its networks with `_trained`, one after another, and then calls `_share`.
     """
 
     config: AdversarialConfig
@@ -67,9 +66,11 @@ class AdversarialTask:
 
     def __init__(self, config: AdversarialConfig, processes: Processes) -> None:
         self.config, self.processes, self.device = config, processes, processes.device
+        self._memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         self.networks: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Adam] = {}
         self._learning_rates: dict[str, float] = {}
+        self._parallel: dict[str, nn.Module] = {}  # what losses are backpropagated through
         torch.manual_seed(seed_for(config.seed, "weights"))
 
     def state(self) -> dict[str, Any]:
@@ -88,17 +89,14 @@ class AdversarialTask:
             optimizer.load_state_dict(state["optimizers"][name])
 
     def lr_factor(self, step: int) -> float:
-        """The factor on every learning rate in step `step`, counted from 0."""
         return self.config.lr_factor(step, self.config.steps)
 
     def _trained(self, name: str, network: Network, lr: float, *, compilable: bool = True) -> Network:
-        """The network on the run's device, with an optimiser of its own, and compiled if the run is to be.
+        """Moves the network to the run's device, makes its optimiser, and compiles it if the run is to be.
 
         A network whose gradient is differentiated again is not compilable.
         """
-        network.to(self.device)
-        if self.config.channels_last:
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(self.device, memory_format=self._memory_format)  # type: ignore[call-overload]
         if self.config.compile and compilable:
             compile_network(network)
         self.networks[name] = network
@@ -106,15 +104,18 @@ class AdversarialTask:
         self._learning_rates[name] = lr
         return network
 
+    def _share(self) -> None:
+        """Makes the averaged generator, then wraps the networks, which all exist by now, to average gradients."""
+        self.ema = EMA(self.networks["generator"], self.config.ema_half_life, self.config.ema_ramp_up)
+        self._parallel = {name: self.processes.share_gradients(network) for name, network in self.networks.items()}
+
     def _begin_step(self, step: int) -> None:
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = self._learning_rates[name] * self.lr_factor(step)
 
     def _average(self, step: int) -> None:
-        """Moves the averaged generator towards the one in training, after the update that follows `step` others."""
-        batch_size = self.config.batch_size
-        self.ema.update(self.networks["generator"], step * batch_size, batch_size)
+        self.ema.update(self.networks["generator"], step * self.config.batch_size, self.config.batch_size)
 
     def _apply(self, name: str, losses: Metrics) -> Tensor:
         """Takes the optimiser's step and returns the norm of its gradient.
@@ -133,14 +134,13 @@ class AdversarialTask:
 
     @property
     def _first_piece(self) -> int:
-        """The number, in the whole batch, of this process's first piece."""
+        """The number of this process's first piece in the whole batch."""
         return self.processes.rank * self.config.accumulation
 
     def _in_unit_range(self, images: np.ndarray) -> Tensor:
-        """Images (m, h, w, 3) uint8 on the device, (m, 3, h, w) in [-1, 1]."""
+        """Images (m, h, w, 3) uint8 as (m, 3, h, w) in [-1, 1] on the device."""
         x = torch.from_numpy(images).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-        memory_format = torch.channels_last if self.config.channels_last else torch.contiguous_format
-        return (x.float() / 127.5 - 1).contiguous(memory_format=memory_format)
+        return (x.float() / 127.5 - 1).contiguous(memory_format=self._memory_format)
 
     def _add(self, total: Metrics, **metrics: Tensor) -> None:
         for name, value in metrics.items():
@@ -148,8 +148,8 @@ class AdversarialTask:
             total[name] = total[name] + share if name in total else share
 
     @contextlib.contextmanager
-    def _piece(self, index: int, updated: nn.Module) -> Iterator[None]:
-        """What piece `index` of a share must not do again, or not yet.
+    def _piece(self, index: int, updated: str) -> Iterator[None]:
+        """The context of piece `index` of this process's share, in which the network `updated` gets gradients.
 
         Spectral norm iterates with the first piece only, and gradients cross between processes with the last only: so
         one process with `accumulation` n takes the same steps as n processes.
@@ -158,7 +158,7 @@ class AdversarialTask:
             if index > 0:
                 stack.enter_context(held_spectral_norm(*self.networks.values()))
             if index < self.config.accumulation - 1:
-                stack.enter_context(self.processes.without_sharing(updated))
+                stack.enter_context(self.processes.without_sharing(self._parallel[updated]))
             yield
 
     def _autocast(self) -> torch.autocast:

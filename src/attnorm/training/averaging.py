@@ -32,18 +32,16 @@ class EMA(Generic[Network]):
         self.half_life, self.ramp_up = half_life, ramp_up
 
     @torch.no_grad()
-    def update(self, module: Network, pictures_seen: int, batch_size: int) -> None:
-        """Call after each optimiser step; `pictures_seen` does not count its batch."""
+    def update(self, module: Network, images_seen: int, batch_size: int) -> None:
+        """Call after each optimiser step; `images_seen` does not count its batch."""
         half_life = self.half_life
         if self.ramp_up:
-            half_life = min(half_life, pictures_seen * self.ramp_up)
+            half_life = min(half_life, images_seen * self.ramp_up)
         decay = 0.5 ** (batch_size / half_life) if half_life > 0 else 0.0
-        averages: list[Tensor] = list(self.module.parameters())
-        weights: list[Tensor] = list(module.parameters())
-        if averages:  # the foreach functions refuse empty lists
-            torch._foreach_lerp_(averages, weights, 1 - decay)
+        averages, weights = list[Tensor](self.module.parameters()), list[Tensor](module.parameters())
+        torch._foreach_lerp_(averages, weights, 1 - decay)
         copies, buffers = list(self.module.buffers()), list(module.buffers())
-        if copies:
+        if copies:  # the foreach functions refuse empty lists
             torch._foreach_copy_(copies, buffers)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints that survive a crash: written aside, synced, checksummed, renamed; the newest whole one is found."""
+"""Checkpoints that survive a crash: written aside, synced, checksummed and renamed."""
 
 from __future__ import annotations
 
@@ -24,13 +24,10 @@ class Manifest(Frozen):
     crc32: int
 
 
-def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
-    """Writes `folder`/step-N and removes all others but the `keep` - 1 before it.
+def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> None:
+    """Writes `folder`/step-N, nested dictionaries of tensors and plain values, and keeps the `keep` - 1 before it.
 
-    One of a later step goes too: a run that saves this step has passed it over as damaged.
-
-    Args:
-        state: nested dictionaries of tensors and plain values.
+    All others go, later ones too: they are damaged, or this step would not be done again.
 
     Raises:
         UserError: the folder cannot be written; what was there before is intact.
@@ -52,11 +49,10 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> Path:
         raise UserError(
             f"cannot write the checkpoint {final}: {reason}; free some space or make the folder writable, then resume"
         ) from error
-    every = _by_age(folder)
-    upto = every.index(final) + 1
-    for other in [*every[upto:], *every[: max(upto - keep, 0)]]:
+    others = _by_age(folder)
+    index = others.index(final)
+    for other in [*others[index + 1 :], *others[: max(index + 1 - keep, 0)]]:
         shutil.rmtree(other, ignore_errors=True)  # the new one is safe; another that stays costs only room
-    return final
 
 
 def path_of(folder: Path, step: int) -> Path:
@@ -65,23 +61,19 @@ def path_of(folder: Path, step: int) -> Path:
 
 
 def newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """The newest whole checkpoint, on the CPU, or None before the first; and a sentence for each damaged one before it.
+    """The newest intact checkpoint, on the CPU, or None before the first; and a sentence for each later, damaged one.
 
     Raises:
-        UserError: there are checkpoints, but none is whole.
+        UserError: there are checkpoints, but none is intact.
     """
-    complaints: list[str] = []
+    problems: list[str] = []
     for path in reversed(_by_age(folder)):
-        problem = _problem(path)
-        if problem is None:
-            try:
-                state: dict[str, Any] = torch.load(path / STATE, map_location="cpu", weights_only=True)
-                return state, complaints
-            except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-                problem = f"{STATE} is not a training state: {type(error).__name__}"
-        complaints.append(f"{path} is damaged ({problem})")
-    if complaints:
-        raise UserError(f"{'; '.join(complaints)}; no intact checkpoint is left in {folder}")
+        try:
+            return _load(path), problems
+        except UserError as error:
+            problems.append(f"{path} is damaged ({error})")
+    if problems:
+        raise UserError(f"{'; '.join(problems)}; no intact checkpoint is left in {folder}")
     return None, []
 
 
@@ -91,17 +83,18 @@ def latest_step(folder: Path) -> int | None:
     return int(names[-1]) if names else None
 
 
-def _problem(path: Path) -> str | None:
-    """Why a checkpoint cannot be trusted, or None."""
+def _load(path: Path) -> dict[str, Any]:
+    """The state in a checkpoint's folder. Raises UserError if it is not what was saved."""
+    manifest, file = read_json(Manifest, path / MANIFEST), path / STATE
     try:
-        manifest = read_json(Manifest, path / MANIFEST)
-        if (path / STATE).stat().st_size != manifest.bytes or crc32_of(path / STATE) != manifest.crc32:
-            return f"the checksum of {STATE} is wrong"
-    except UserError as error:
-        return str(error)
+        if file.stat().st_size != manifest.bytes or crc32_of(file) != manifest.crc32:
+            raise UserError(f"the checksum of {STATE} is wrong")
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        return state
     except OSError as error:
-        return f"cannot read {STATE}: {error.strerror or error}"
-    return None
+        raise UserError(f"cannot read {STATE}: {error.strerror or error}") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise UserError(f"{STATE} is not a training state: {type(error).__name__}") from error
 
 
 def _by_age(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Class-conditional adversarial training: what one step is, and what it shows of itself."""
+"""Class-conditional adversarial training: one training step, samples and evaluation (paper, §4)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
+from torch.nn import functional
 from typing_extensions import Self
 
 from attnorm.config import derive
@@ -29,13 +30,13 @@ from attnorm.models.class_conditional import (
 from attnorm.plots import label_grid, save_image
 from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Metrics, frozen
 from attnorm.training.augment import Augmentation, augmented
-from attnorm.training.averaging import EMA, measure_standing_statistics
+from attnorm.training.averaging import measure_standing_statistics
 from attnorm.training.config import Evaluation, Rate, Weight
 from attnorm.training.evaluation import EvaluationConfig, GeneratorEvaluation
-from attnorm.training.losses import auxiliary_loss, hinge_discriminator_loss, hinge_generator_loss
+from attnorm.training.losses import hinge_discriminator_loss, hinge_generator_loss
 from attnorm.training.runtime import autocast, generator_for, seed_for
 
-USAGE_IMAGES = 16  # on so many images the layouts' metrics are taken
+USAGE_IMAGES = 16  # images that the layouts' metrics are taken of
 
 
 class ClassConditionalConfig(AdversarialConfig):
@@ -54,7 +55,7 @@ class ClassConditionalConfig(AdversarialConfig):
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:
-        self._require_one_size(self.generator.image_size, self.discriminator.image_size, "discriminator")
+        self._check_opponent("discriminator", self.discriminator.image_size)
         return self
 
     @property
@@ -64,15 +65,10 @@ class ClassConditionalConfig(AdversarialConfig):
     def fitted_to(self, dataset: ImageDataset) -> Self:
         return self.for_classes(dataset.class_names)
 
-    def misfit(self, dataset: ImageDataset) -> str | None:
-        same = dataset.class_names == self.generator.class_names
-        return None if same else f"the classes of {self.data} are no longer those of the run"
-
     def for_classes(self, class_names: Sequence[str]) -> Self:
         """The configuration for a data set with these classes."""
-        count = len(class_names)
-        names = {"generator.class_names": tuple(class_names), "generator.num_classes": count}
-        return derive(self, names | {"discriminator.num_classes": count})
+        count = {f"{network}.num_classes": len(class_names) for network in ("generator", "discriminator")}
+        return derive(self, count | {"generator.class_names": tuple(class_names)})
 
 
 class ClassConditionalTask(AdversarialTask):
@@ -84,16 +80,11 @@ class ClassConditionalTask(AdversarialTask):
     def __init__(self, config: ClassConditionalConfig, processes: Processes) -> None:
         super().__init__(config, processes)
         self.generator = self._trained("generator", Generator(config.generator), config.generator_lr)
-        self.discriminator = self._trained(
-            "discriminator", Discriminator(config.discriminator), config.discriminator_lr
-        )
-        self.ema = EMA(self.generator, config.ema_half_life, config.ema_ramp_up)
-        self._parallel_generator, self._parallel_discriminator = (
-            processes.share_gradients(self.generator),
-            processes.share_gradients(self.discriminator),
-        )
+        discriminator = Discriminator(config.discriminator)
+        self.discriminator = self._trained("discriminator", discriminator, config.discriminator_lr)
+        self._share()
         self._shown_real: tuple[Tensor, Tensor] | None = None
-        self._evaluation: GeneratorEvaluation | None = None
+        self._evaluation: GeneratorEvaluation  # set by prepare_evaluation
 
     def batches_before(self, step: int) -> int:
         return step * self.config.discriminator_steps
@@ -101,12 +92,7 @@ class ClassConditionalTask(AdversarialTask):
     def step(self, step: int, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> Metrics:
         """One generator update after `discriminator_steps` discriminator updates, one per batch.
 
-        Args:
-            step: updates done before this one; all randomness is a function of it.
-            batches: this process's share of images (m, s, s, 3) uint8 and labels (m,).
-
-        Returns:
-            scalars still on the device, averaged over the pieces of the batch.
+        All randomness is a function of `step`, counted from 0. Returns means over the pieces of the batch.
         """
         self._begin_step(step)
         self.generator.train()
@@ -122,10 +108,14 @@ class ClassConditionalTask(AdversarialTask):
     def usage(self) -> dict[str, float]:
         """Sharpness and effective entities of every layout, of sampled and of real images."""
         z, labels = self._fixed_inputs()
-        metrics = _usage_of(self.ema.module, "generator", z[:USAGE_IMAGES], labels[:USAGE_IMAGES], self._autocast())
+        shown = {"generator": (self.ema.module, z[:USAGE_IMAGES], labels[:USAGE_IMAGES])}
         if self._shown_real is not None:
-            self.discriminator.eval()
-            metrics |= _usage_of(self.discriminator, "discriminator", *self._shown_real, self._autocast())
+            shown["discriminator"] = (self.discriminator.eval(), *self._shown_real)
+        metrics: dict[str, float] = {}
+        for name, (network, *inputs) in shown.items():
+            with torch.no_grad(), self._autocast(), record_layouts(network) as layouts:
+                network.forward(*inputs)  # not a call, which hides its layers if it is compiled
+            metrics |= usage(name, layouts)
         return metrics
 
     def write_samples(self, path: Path) -> None:
@@ -143,15 +133,11 @@ class ClassConditionalTask(AdversarialTask):
         self.sampling_generator().save_pretrained(folder)
 
     def prepare_evaluation(self, dataset: ImageDataset) -> None:
-        config = self.config
-        self._evaluation = GeneratorEvaluation(
-            config.evaluation, dataset, config.generator.class_names, self.device.type
-        )
+        names = self.config.generator.class_names
+        self._evaluation = GeneratorEvaluation(self.config.evaluation, dataset, names, self.device.type)
 
     def evaluate(self, step: int) -> Evaluation:
         """Measures the averaged generator against the images of `prepare_evaluation`."""
-        if self._evaluation is None:
-            raise RuntimeError("prepare_evaluation comes before evaluate")
         generator = self.sampling_generator()
         if self.processes.count > 1:  # each draws a share, of one and the same generator
             for value in generator.state_dict().values():
@@ -169,29 +155,23 @@ class ClassConditionalTask(AdversarialTask):
         for index, (x, y) in enumerate(self._pieces(batch)):
             purpose = (step, "discriminator", update, self._first_piece + index)
             x = self._flipped(x, *purpose)
-            z, fake_y = self._draw(len(y), *purpose)
+            z, fake_y = draw_inputs(self.config, self.device, len(y), *purpose)
             torch.manual_seed(seed_for(self.config.seed, *purpose, "layers"))
-            with self._piece(index, self._parallel_discriminator):
+            with self._piece(index, "discriminator"):
                 with self._autocast():
                     with torch.no_grad():
                         fake = self.generator(z, fake_y)
                     # One call for both: spectral norm iterates once, and DDP sees one forward per backward.
                     both, labels = self._augmented(torch.cat([x, fake]), *purpose), torch.cat([y, fake_y])
-                    output = self._parallel_discriminator(both, labels)
+                    output = self._parallel["discriminator"](both, labels)
                 real_score, fake_score = output.score.chunk(2)
                 adversarial = hinge_discriminator_loss(real_score, fake_score)
                 orthogonal = orthogonal_loss(self.discriminator)
                 auxiliary = self._auxiliary("d", output, labels, parts=2)
                 self._backward(adversarial, orthogonal, auxiliary)
             self._shown_real = (x[:USAGE_IMAGES], y[:USAGE_IMAGES])
-            self._add(
-                total,
-                loss_d=adversarial,
-                score_real=real_score.mean(),
-                score_fake=fake_score.mean(),
-                orthogonal_d=orthogonal,
-                **auxiliary,
-            )
+            scores = {"score_real": real_score.mean(), "score_fake": fake_score.mean()}
+            self._add(total, loss_d=adversarial, **scores, orthogonal_d=orthogonal, **auxiliary)
         return total | {"gradient_d": self._apply("discriminator", total)}
 
     def _update_generator(self, step: int, share: int) -> Metrics:
@@ -199,11 +179,11 @@ class ClassConditionalTask(AdversarialTask):
         pieces = self.config.accumulation
         for index in range(pieces):
             purpose = (step, "generator", self._first_piece + index)
-            z, labels = self._draw(share // pieces, *purpose)
+            z, labels = draw_inputs(self.config, self.device, share // pieces, *purpose)
             torch.manual_seed(seed_for(self.config.seed, *purpose, "layers"))
-            with self._piece(index, self._parallel_generator):
+            with self._piece(index, "generator"):
                 with self._autocast():
-                    fake = self._augmented(self._parallel_generator(z, labels), *purpose)
+                    fake = self._augmented(self._parallel["generator"](z, labels), *purpose)
                     output = self.discriminator(fake, labels)
                 adversarial = hinge_generator_loss(output.score)
                 orthogonal = orthogonal_loss(self.generator)
@@ -230,26 +210,26 @@ class ClassConditionalTask(AdversarialTask):
             return x
         return augmented(x, self.config.augment, generator_for(self.device, self.config.seed, *purpose, "augment"))
 
-    def _draw(self, count: int, *purpose: int | str) -> tuple[Tensor, Tensor]:
-        return draw_inputs(self.config, self.device, count, *purpose)
-
     def _fixed_inputs(self) -> tuple[Tensor, Tensor]:
         """The noise and labels of every sample grid: `sample_rows` classes, evenly spread, `sample_columns` each."""
         config = self.config
         rows = min(config.sample_rows, config.generator.num_classes)
         classes = torch.arange(rows, device=self.device) * config.generator.num_classes // rows
         labels = classes.repeat_interleave(config.sample_columns)
-        return self._draw(len(labels), "samples")[0], labels
+        return draw_inputs(config, self.device, len(labels), "samples")[0], labels
 
     def _auxiliary(self, network: str, output: DiscriminatorOutput, labels: Tensor, parts: int = 1) -> Metrics:
-        """The classification loss by its name in the log, if the discriminator classifies.
+        """AC-GAN's classification loss by its name in the log, if the discriminator classifies.
 
-        It is summed over the `parts` of the batch, real and generated images, as the hinge loss is.
+        Its sum over the `parts` of the batch: the discriminator's real and generated images (eq. 3 of Odena et al.
+        2017, negated), and the generator's.
         """
         logits = output.class_logits
         if logits is None:
             return {}
-        losses = [auxiliary_loss(*part) for part in zip(logits.chunk(parts), labels.chunk(parts), strict=True)]
+        losses = [
+            functional.cross_entropy(*part) for part in zip(logits.chunk(parts), labels.chunk(parts), strict=True)
+        ]
         return {f"auxiliary_{network}": torch.stack(losses).sum()}
 
     def _backward(self, adversarial: Tensor, orthogonal: Tensor, auxiliary: Metrics) -> None:
@@ -260,9 +240,9 @@ class ClassConditionalTask(AdversarialTask):
 
 
 def prepare_for_sampling(generator: Generator, config: ClassConditionalConfig, processes: int = 1) -> None:
-    """Puts a trained or averaged generator into eval mode, with standing statistics of batches of its own images.
+    """Puts a trained or averaged generator into eval mode, with standing statistics of its own images.
 
-    `processes` share a batch of the training: its moments are of one process's piece.
+    As in training, moments are those of one piece of a batch that `processes` share.
     """
     device = next(generator.parameters()).device
     share = max(2, config.batch_size // (processes * config.accumulation))
@@ -282,11 +262,3 @@ def draw_inputs(
     generator = generator_for(device, config.seed, *purpose, "noise")
     z = torch.randn(count, config.generator.latent_dim, generator=generator, device=device)
     return z, torch.randint(config.generator.num_classes, (count,), generator=generator, device=device)
-
-
-def _usage_of(
-    network: nn.Module, name: str, first: Tensor, labels: Tensor, context: torch.autocast
-) -> dict[str, float]:
-    with torch.no_grad(), context, record_layouts(network) as layouts:
-        network.forward(first, labels)  # its own forward: a compiled one would not see who looks on
-    return usage(name, layouts)

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 from typing_extensions import Self
 
-from attnorm.config import Frozen
+from attnorm.config import Frozen, derive
 from attnorm.data.dataset import ImageDataset
 
 Precision = Literal["auto", "float32", "bf16"]
@@ -20,15 +20,13 @@ Seed = Annotated[int, Field(ge=0, lt=1 << 32)]
 
 
 class Evaluation(NamedTuple):
-    """What a task measured of its model: metrics by name, and the score (lower is better) that chooses the best.
+    """The metrics of a model by name, and the score (lower is better) that chooses the best model.
 
-    notice: a sentence for the person, where the metrics changed what the task does next.
     phase: that the model was trained in; scores are compared within a phase. 0 where there is one phase only.
     """
 
     metrics: dict[str, float]
     score: float
-    notice: str | None = None
     phase: int = 0
 
 
@@ -86,10 +84,10 @@ class TrainingConfig(Frozen):
         left = max(length - done, 0) / (length - start)
         return left if self.lr_schedule == "linear" else (1 - math.cos(math.pi * left)) / 2
 
+    def with_steps(self, steps: int) -> Self:
+        """The configuration for a longer or shorter run, with the steps that are done unchanged."""
+        return derive(self, {"steps": steps}, f"--steps {steps}")
+
     def fitted_to(self, dataset: ImageDataset) -> Self:
         """The configuration for this set of images: how many classes it has, for instance."""
-        raise NotImplementedError
-
-    def misfit(self, dataset: ImageDataset) -> str | None:
-        """Why a run with this configuration cannot go on with these images, or None."""
         raise NotImplementedError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from pydantic import Field
 
 from attnorm.cache import cache_folder
@@ -11,7 +10,7 @@ from attnorm.data.dataset import ImageDataset
 from attnorm.metrics.evaluation import Evaluator, flat_values
 from attnorm.metrics.features import EFFICIENTNET, load_extractor
 from attnorm.models.class_conditional import Generator
-from attnorm.pipelines import ClassConditionalPipeline
+from attnorm.pipelines.class_conditional import ClassConditionalPipeline
 from attnorm.training.config import Evaluation
 
 
@@ -29,19 +28,17 @@ class EvaluationConfig(Frozen):
 
 
 class GeneratorEvaluation:
-    """The protocol of one run; mistakes in it are found when it is made, before any training."""
+    """The protocol of one run; its mistakes are found here, before any training."""
 
-    def __init__(
-        self, config: EvaluationConfig, dataset: ImageDataset, class_names: tuple[str, ...], device: str
-    ) -> None:
+    def __init__(self, config: EvaluationConfig, dataset: ImageDataset, names: tuple[str, ...], device: str) -> None:
         self._evaluator = Evaluator(
             dataset,
-            class_names,
+            names,
             metrics=config.metrics,
             extractor=load_extractor(config.extractor, device),
             num=config.num,
             num_real=config.num_real or None,
-            per_class=max(2, config.num // len(class_names)),
+            per_class=max(2, config.num // len(names)),
             cache=cache_folder() / "reference",
             device=device,
         )
@@ -49,10 +46,6 @@ class GeneratorEvaluation:
     def measure(self, generator: Generator) -> Evaluation:
         """The metrics of a generator in eval mode, and as score the main one, turned so that lower is better."""
         pipe = ClassConditionalPipeline(generator)
-
-        def draw(labels: list[int], seed: int) -> np.ndarray:
-            return pipe.draw(labels, seed=seed).images
-
-        values = self._evaluator.measure(draw)
+        values = self._evaluator.measure(lambda labels, seed: pipe.draw(labels, seed=seed).images)
         first = next(iter(values.values()))
         return Evaluation(flat_values(values), first.main if first.better == "lower" else -first.main)

@@ -1,4 +1,4 @@
-"""What a run reports while it works: a progress bar or plain lines, log.jsonl always, TensorBoard by option."""
+"""What a run reports: a progress bar or plain lines, log.jsonl, metrics.jsonl and TensorBoard."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SMALLEST_BAR = 8  # columns of the terminal
 
 
 def read_log(path: Path) -> dict[int, dict[str, float]]:
-    """The metrics of log.jsonl or metrics.jsonl by step; NaN where one was not finite. A torn last line is left out."""
+    """The metrics of a log by step; NaN where one was not finite. A torn last line is left out."""
     found: dict[int, dict[str, float]] = {}
     for line in path.read_bytes().splitlines(keepends=True):
         if line.endswith(b"\n"):
@@ -41,9 +41,8 @@ class Logger:
         run: the run's folder.
         start, steps: the first step of this process and the last of the run.
         batch_size: images per step, for the rate.
-        shown: names of the metrics for the progress bar, the most important first; a pattern is its first match.
-        tensorboard: whether to write TensorBoard's files too.
-        enabled: False on all processes but the main one, which alone records.
+        shown: metrics for the progress bar, the most important first; the first match of a pattern is shown.
+        enabled: whether to record and print anything: in the main process alone.
 
     Raises:
         UserError: from any method, if the run's folder cannot be written.
@@ -60,7 +59,8 @@ class Logger:
         tensorboard: bool = False,
         enabled: bool = True,
     ) -> None:
-        self._run, self._batch_size, self._shown, self._enabled = run, batch_size, shown, enabled
+        self._run, self._steps, self._batch_size = run, steps, batch_size
+        self._shown, self._enabled = shown, enabled
         self._console = Console(quiet=not enabled, highlight=False)
         self._progress = Progress(
             TextColumn("step {task.completed}/{task.total}", table_column=Column(no_wrap=True)),
@@ -97,9 +97,12 @@ class Logger:
     def advance(self, step: int) -> None:
         """Moves the bar; `step` steps are done."""
         self._progress.update(self._bar, completed=step)
-        task = self._progress.tasks[0]
-        if task.speed:
-            self._progress.update(self._bar, status=self._fitting(self._status(task.speed, (task.total or 0) - step)))
+        if speed := self._progress.tasks[0].speed:
+            parts = self._status(speed, step)
+            room = self._console.width - len(f"step {step}/{self._steps}") - SMALLEST_BAR - 2
+            while len(parts) > 1 and len("  ".join(parts)) > room:
+                parts.pop()
+            self._progress.update(self._bar, status="  ".join(parts))
 
     def record(self, step: int, metrics: dict[str, float]) -> None:
         """Writes the metrics of `step` with the rate since the last record."""
@@ -108,11 +111,10 @@ class Logger:
         self._clock, self._last_step, self._metrics = now, step, metrics
         self._write(LOG, step, {**metrics, "steps_per_second": rate, "images_per_second": rate * self._batch_size})
         if self._progress.disable:
-            total = int(self._progress.tasks[0].total or 0)
-            self.print("  ".join([f"step {step}/{total}", *self._status(rate, total - step)]))
+            self.print("  ".join([f"step {step}/{self._steps}", *self._status(rate, step)]))
 
     def record_evaluation(self, step: int, metrics: dict[str, float]) -> None:
-        """Writes what an evaluation after `step` steps measured; its duration does not count as training."""
+        """Writes the metrics of an evaluation; its duration does not count as training."""
         self._write(EVALUATIONS, step, metrics)
         values = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         self.print(f"evaluated at step {step}: {values}")
@@ -129,21 +131,13 @@ class Logger:
         """A line for the user, above the progress bar."""
         self._console.print(line, soft_wrap=True, markup=False)
 
-    def _status(self, steps_per_second: float, steps_left: float) -> list[str]:
+    def _status(self, steps_per_second: float, step: int) -> list[str]:
         """Time left, rate, and the metrics of the last record, as short texts."""
-        left = timedelta(seconds=round(steps_left / max(steps_per_second, 1e-9)))
+        left = timedelta(seconds=round((self._steps - step) / max(steps_per_second, 1e-9)))
         images = steps_per_second * self._batch_size
         names = [name for pattern in self._shown for name in fnmatch.filter(self._metrics, pattern)[:1]]
         metrics = [f"{name.split('.')[-1]} {self._metrics[name]:.3g}" for name in names]
         return [f"{left} left", f"{images:.0f} images/s" if images >= 10 else f"{images:.2g} images/s", *metrics]
-
-    def _fitting(self, parts: list[str]) -> str:
-        """As many of the parts as leave room for the step and a bar."""
-        task = self._progress.tasks[0]
-        room = self._console.width - len(f"step {task.completed}/{task.total}") - SMALLEST_BAR - 2
-        while len(parts) > 1 and len("  ".join(parts)) > room:
-            parts = parts[:-1]
-        return "  ".join(parts)
 
     def _write(self, name: str, step: int, metrics: dict[str, float]) -> None:
         if not self._enabled:

@@ -19,7 +19,7 @@ from attnorm.data.batches import Prefetcher, batch_indices
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.loading import load
 from attnorm.errors import UserError
-from attnorm.files import swap_in, written_aside
+from attnorm.files import output_file, swap_in
 from attnorm.metrics.distributed import Processes, check_alike, joined, main_first
 from attnorm.models.pretrained import write_step
 from attnorm.training import checkpoint
@@ -51,14 +51,12 @@ FIRST_SAMPLES = (1, 100)  # steps with samples beside every `sample_every`, to s
 class Task(Protocol):
     """What the loop asks of a task.
 
-    `batches_before(step)` says how many batches of images the first `step` steps take. It is asked, not counted, so
-    that a resumed run reads on where the undisturbed one would; it may depend on the task's state, as long as it stays
-    the same for steps that are done. `shown` names the metrics for the progress bar.
+    batches: this process's shares: images (m, s, s, 3) uint8 and labels (m,). `step` returns scalars on the device.
     """
 
-    shown: Sequence[str]
+    shown: Sequence[str]  # names of metrics, for the progress bar
 
-    def batches_before(self, step: int) -> int: ...
+    def batches_before(self, step: int) -> int: ...  # how many batches the first `step` steps take
     def step(self, step: int, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Tensor]: ...
     def lr_factor(self, step: int) -> float: ...
     def usage(self) -> dict[str, float]: ...
@@ -70,7 +68,7 @@ class Task(Protocol):
     def evaluate(self, step: int) -> Evaluation: ...
 
 
-# The configuration of every task by its name, and what makes the task of it.
+# The classes of every task by its name.
 TASKS: dict[str, tuple[type[TrainingConfig], Callable[[Any, Processes], Task]]] = {
     "class-conditional": (ClassConditionalConfig, ClassConditionalTask),
     "inpainting": (InpaintingConfig, InpaintingTask),
@@ -81,11 +79,10 @@ def begin(config: TrainingConfig, run: Path, fixed: Sequence[str] = ()) -> int:
     """Starts a run in a new or empty folder and trains it; returns the exit code.
 
     Args:
-        fixed: dotted names of fields that the user chose, so that the data may not change them.
+        fixed: dotted names of fields that the user chose and the data may not change.
 
     Raises:
-        UserError: the folder is not empty, the data cannot be read, the settings do not fit together, or training
-            diverged.
+        UserError: the folder is not empty, the data and the settings do not fit together, or training diverged.
     """
     with joined(resolve_device(config.device).type) as processes:
         if processes.is_main:
@@ -107,11 +104,11 @@ def resume(run: Path, steps: int | None = None) -> int:
     """
     config = read_config(run)
     if steps is not None:
-        config = derive(config, {"steps": steps}, f"--steps {steps}")
+        config = config.with_steps(steps)
     with joined(resolve_device(config.device).type) as processes:
         dataset = _load_data(config, config.data, run)
-        if misfit := config.misfit(dataset):
-            raise UserError(f"cannot resume {run}: {misfit}: restore the data")
+        if config.fitted_to(dataset) != config:
+            raise UserError(f"the classes of {config.data} are no longer those of {run}: restore the data")
         return _train(config, run, dataset, processes, resuming=True)
 
 
@@ -139,20 +136,24 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
 
     with run_lock(run) if processes.is_main else nullcontext():
         # State.
-        step, best, phase, damaged = 0, float("inf"), 0, list[str]()
+        step, best, damaged = 0, dict[int, float](), list[str]()  # the best score of each phase
         running, divergence = RunningMetrics(processes), Divergence(run)
         if resuming:
             # A run that was killed before its first checkpoint starts again: it would do the same steps anyway.
             state, damaged = checkpoint.newest(run / CHECKPOINTS)
             if state is not None:
-                step, best, phase = _restore(state, task, divergence, running, config, checksum, run)
+                step, best = state["step"], state["best"]
+                _restore(state, task, config, checksum, run)
+                running.load_state(state["metrics"])
+                divergence.last_good = step
             check_alike({"the newest checkpoint": step}, f"all processes must see the same folder {run}")
         if processes.is_main:
             remove_partial_files(run)
             if not resuming or config != read_config(run):  # a new number of steps holds for the next resume too
-                _write_config(config, run)
+                with output_file(run / CONFIG) as aside:
+                    aside.write_text(to_yaml(config), encoding="utf-8")
         processes.wait()
-        batches = Prefetcher(dataset, _Order(config, len(dataset), processes), task.batches_before(step))
+        batches = Prefetcher(dataset, _order(config, len(dataset), processes), task.batches_before(step))
         logger = Logger(
             run,
             start=step,
@@ -194,15 +195,12 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
                 if config.evaluate_every and (step % config.evaluate_every == 0 or last):
                     evaluation = task.evaluate(step)
                     logger.record_evaluation(step, evaluation.metrics)
-                    if evaluation.notice is not None:
-                        logger.print(evaluation.notice)
-                    if evaluation.phase != phase:
-                        best, phase = float("inf"), evaluation.phase
-                    if processes.is_main and evaluation.score < best:
-                        _save_model(task, run / BEST, step)
-                        if phase == 1:  # stays when phase 2 replaces the other
+                    if evaluation.score < best.get(evaluation.phase, float("inf")):
+                        best[evaluation.phase] = evaluation.score
+                        if processes.is_main:
+                            _save_model(task, run / BEST, step)
+                        if processes.is_main and evaluation.phase == 1:  # stays when phase 2 replaces the other
                             _save_model(task, run / BEST_OF_PHASE_1, step)
-                    best = min(best, evaluation.score)
 
                 # Checkpoint.
                 if saving:
@@ -210,7 +208,7 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
                     if processes.is_main:
                         _save_model(task, run / MODEL, step)
                         logger.sync()
-                        state = {"step": step, "best": best, "phase": phase, "checksum": checksum, "metrics": metrics}
+                        state = {"step": step, "best": best, "checksum": checksum, "metrics": metrics}
                         state |= {"task": task.state(), "lr_factor": task.lr_factor(step)}
                         checkpoint.save(run / CHECKPOINTS, step, state, config.keep_checkpoints)
                     divergence.last_good = step
@@ -224,17 +222,9 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
         return 128 + stop.number if step < config.steps else 0
 
 
-def _restore(
-    state: dict[str, Any],
-    task: Task,
-    divergence: Divergence,
-    running: RunningMetrics,
-    config: TrainingConfig,
-    checksum: int,
-    run: Path,
-) -> tuple[int, float, int]:
-    """Loads a checkpoint; returns its step, the best score of the phase, and the phase."""
-    step: int = state["step"]
+def _restore(state: dict[str, Any], task: Task, config: TrainingConfig, checksum: int, run: Path) -> None:
+    """Loads the task's state from a checkpoint that fits the configuration and the images."""
+    step = state["step"]
     if config.steps < step:
         raise UserError(f"{run} is at step {step} already: it cannot end at {config.steps} steps")
     if state["checksum"] != checksum:
@@ -248,22 +238,14 @@ def _restore(
             f"--steps {config.steps} does not fit {run}: at step {step} its learning rates already fall towards "
             "another end and would jump: start a new run"
         )
-    divergence.last_good = step
-    running.load_state(state["metrics"])
-    return step, state["best"], state["phase"]
 
 
-class _Order:
-    """Which images this process reads as its share of batch k."""
-
-    def __init__(self, config: TrainingConfig, count: int, processes: Processes) -> None:
-        self._batch_size, self._items = config.batch_size, config.trained_on(count)
-        share = config.batch_size // processes.count
-        self._share = slice(processes.rank * share, (processes.rank + 1) * share)
-        self._seed = seed_for(config.seed, "order")
-
-    def __call__(self, batch: int) -> np.ndarray:
-        return self._items[batch_indices(len(self._items), batch, self._batch_size, self._seed)[self._share]]
+def _order(config: TrainingConfig, count: int, processes: Processes) -> Callable[[int], np.ndarray]:
+    """Which of `count` images this process reads as its share of batch k."""
+    items, seed = config.trained_on(count), seed_for(config.seed, "order")
+    share = config.batch_size // processes.count
+    own = slice(processes.rank * share, (processes.rank + 1) * share)
+    return lambda batch: items[batch_indices(len(items), batch, config.batch_size, seed)[own]]
 
 
 def _read(batches: Prefetcher, count: int, run: Path) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -296,14 +278,6 @@ def _check_batch_size(config: TrainingConfig, processes: Processes) -> None:
         )
 
 
-def _write_config(config: TrainingConfig, run: Path) -> None:
-    try:
-        with written_aside(run / CONFIG) as aside:
-            aside.write_text(to_yaml(config), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot write {run / CONFIG}: {error}; choose a folder that can be written") from error
-
-
 def _save_model(task: Task, folder: Path, step: int) -> None:
     """Writes the model of a step aside and swaps it in, so that a reader never sees half a model."""
     place = folder.resolve()  # the target of a link, so that all is on one disk
@@ -319,12 +293,9 @@ def _save_model(task: Task, folder: Path, step: int) -> None:
 
 
 def _describe(config: TrainingConfig, dataset: ImageDataset, processes: Processes, run: Path) -> str:
-    held_out = len(dataset) - len(config.trained_on(len(dataset)))
-    classes = f" of {dataset.num_classes} classes" if dataset.num_classes > 1 else ""
-    several = f"{processes.count} processes" if processes.count > 1 else "1 process"
-    threads = os.environ.get("OMP_NUM_THREADS") or torch.get_num_threads()
-    return (
-        f"{len(dataset)} images{classes} at {dataset.size}x{dataset.size}"
-        f"{f', {held_out} of them held out' if held_out else ''}; "
-        f"{several} on {processes.device.type}, {config.precision}, {threads} threads; run {run}"
-    )
+    count, threads = len(dataset), os.environ.get("OMP_NUM_THREADS") or torch.get_num_threads()
+    held_out = count - len(config.trained_on(count))
+    images = f"{count} images{f' of {dataset.num_classes} classes' if dataset.num_classes > 1 else ''}"
+    images += f" at {dataset.size}x{dataset.size}{f', {held_out} of them held out' if held_out else ''}"
+    several = f"{processes.count} process{'es' if processes.count > 1 else ''}"
+    return f"{images}; {several} on {processes.device.type}, {config.precision}, {threads} threads; run {run}"

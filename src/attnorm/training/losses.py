@@ -6,7 +6,6 @@ Every loss is a scalar.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -30,82 +29,27 @@ def hinge_generator_loss(fake: Tensor) -> Tensor:
     return -fake.mean()
 
 
-def auxiliary_loss(class_logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of the classes, for real or generated images (AC-GAN, Odena et al. 2017).
-
-    The discriminator's loss is its sum over both (their eq. 3, negated), the generator's that of the generated ones.
-
-    Args:
-        class_logits: (b, classes). labels: (b,) integers.
-    """
-    return functional.cross_entropy(class_logits, labels)
-
-
-class ReconstructionLoss(NamedTuple):
-    """The weighted sum, and the two mean absolute errors that are in it."""
-
-    loss: Tensor
-    coarse: Tensor
-    refined: Tensor
-
-
 class CriticLoss(NamedTuple):
-    """The loss; what it says the distance between real and inpainted images is; and the penalty, unweighted."""
+    """The loss, its estimate of the distance between real and completed images, and the penalty, unweighted."""
 
     loss: Tensor
     wasserstein: Tensor
     penalty: Tensor
 
 
-def composite(found: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """What was found in the mask, and the truth around it: the completed image of eq. 9."""
-    return torch.where(mask != 0, found, truth)
+def composite(completion: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
+    """The completion inside the mask, and the truth around it: the completed image of eq. 9."""
+    return torch.where(mask != 0, completion, truth)
 
 
-def reconstruction_loss(
-    coarse: Tensor, refined: Tensor, truth: Tensor, mask: Tensor, *, coarse_weight: float = 1.0, discount: float = 1.0
-) -> ReconstructionLoss:
-    """The first term of eq. 9, unweighted: mean |refined - truth| over the whole image, inside the mask and outside.
+def reconstruction_loss(image: Tensor, truth: Tensor) -> Tensor:
+    """The first term of eq. 9 for one stage: mean |image - truth| over the whole image, in float32 outside autocast.
 
     The authors' code weighs the mask with 1.68 and the known pixels with 1.44, each a mean over its own area, and
-    trains the coarse stage only in phase 1.
-
-    Args:
-        coarse_weight: of the same term of the first stage. Eq. 9 names the result only; the authors' code weighs both
-            alike in phase 2.
-        discount: each pixel inside the mask counts discount^d, with d its distance to the nearest known pixel: far from
-            known pixels many completions are right. 1, as in eq. 9, counts all alike; CA takes 0.9.
+    trains the coarse stage only in phase 1. Eq. 9 names the refined stage only.
     """
     with without_autocast(truth):
-        weight = discount_weights(mask, discount).to(truth.dtype)
-        errors = [((found - truth).abs() * weight).mean() for found in (coarse, refined)]
-    return ReconstructionLoss(coarse_weight * errors[0] + errors[1], *errors)
-
-
-def discount_weights(mask: Tensor, discount: float) -> Tensor:
-    """discount^d for every pixel (b, 1, h, w): 1 where it is known, see `distance_to_known`."""
-    if not 0 < discount <= 1:
-        raise ValueError(f"discount must be above 0 and at most 1, got {discount}")
-    if discount == 1:
-        return torch.ones_like(mask, dtype=torch.float32)
-    return torch.exp(math.log(discount) * distance_to_known(mask))
-
-
-def distance_to_known(mask: Tensor) -> Tensor:
-    """Steps up, down, left or right to the nearest known pixel, (b, 1, h, w) float32; h + w where there is none.
-
-    In a rectangle that is the distance to its nearest side, 1 at every edge; CA's code has 0 at the top and left edges.
-    Two sweeps along each axis, because the nearest pixel by steps is the nearest of a row's nearest ones.
-    """
-    height, width = mask.shape[-2:]
-    distance = (mask != 0).float() * (height + width)
-    for axis in (2, 3):
-        position = torch.arange(mask.shape[axis], dtype=distance.dtype, device=mask.device)
-        position = position.view(-1, 1) if axis == 2 else position
-        before = (distance - position).cummin(axis).values + position
-        after = (distance + position).flip(axis).cummin(axis).values.flip(axis) - position
-        distance = torch.minimum(before, after)
-    return distance
+        return (image - truth).abs().mean()
 
 
 def critic_loss(

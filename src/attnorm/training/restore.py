@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from torch import nn
-
 from attnorm.errors import UserError
 from attnorm.models.class_conditional import Generator
 from attnorm.models.inpainting import InpaintingGenerator
 from attnorm.training import checkpoint
+from attnorm.training.averaging import Network
 from attnorm.training.class_conditional import ClassConditionalConfig, prepare_for_sampling
 from attnorm.training.inpainting import InpaintingConfig
 from attnorm.training.run_folder import CHECKPOINTS, CONFIG, resume_command
@@ -23,20 +22,17 @@ def load_raw_generator(run: Path, config: ClassConditionalConfig, device: str = 
     Raises:
         UserError: the newest checkpoint is damaged or does not fit `config`, or there is none yet.
     """
-    network = Generator(config.generator).to(device)
-    _load(network, run)
+    network = _load(Generator(config.generator), run).to(device)
     prepare_for_sampling(network, config)
     return network
 
 
 def load_raw_inpainter(run: Path, config: InpaintingConfig, device: str = "cpu") -> InpaintingGenerator:
     """As `load_raw_generator`, of an inpainting run."""
-    network = InpaintingGenerator(config.generator).to(device)
-    _load(network, run)
-    return network.eval()
+    return _load(InpaintingGenerator(config.generator), run).to(device).eval()
 
 
-def _load(network: nn.Module, run: Path) -> None:
+def _load(network: Network, run: Path) -> Network:
     state, damaged = checkpoint.newest(run / CHECKPOINTS)
     if state is None:
         raise UserError(f"{run} has no checkpoint yet")
@@ -46,3 +42,4 @@ def _load(network: nn.Module, run: Path) -> None:
         network.load_state_dict(state["task"]["generator"])
     except (RuntimeError, KeyError) as error:
         raise UserError(f"the checkpoint in {run} does not fit {run / CONFIG}: undo its changes") from error
+    return network

@@ -1,7 +1,6 @@
-"""A run's metrics between two lines of its log: their means, and where one of them was not finite.
+"""A run's metrics between two lines of its log: their means, and the step where one was not finite.
 
-Everything stays on the device until a line is due: fetching metrics at each step would make each step wait for the
-device.
+Everything stays on the device until a line is due: fetching metrics at each step would make each step wait.
 """
 
 from __future__ import annotations
@@ -19,18 +18,15 @@ _NEVER = float("inf")
 
 
 class Line(NamedTuple):
-    """The metrics since the last line of the log, over all processes.
-
-    means: by name. not_finite: the first step, counted from 0, in which a metric was not finite, by name.
-    """
+    """The metrics since the last line of the log, over all processes, by name."""
 
     means: dict[str, float]
-    not_finite: dict[str, int]
+    not_finite: dict[str, int]  # the first step, counted from 0, in which the metric was not finite
 
 
 @dataclass
 class _Group:
-    """Metrics that came together, (k,) each: sums, and the first steps that were not finite; and how many steps."""
+    """Metrics that came together: their sums and first steps that were not finite, (k,) each; how many steps."""
 
     sums: Tensor
     firsts: Tensor
@@ -69,14 +65,12 @@ class RunningMetrics:
         self._groups.clear()
 
     def state(self) -> list[dict[str, Any]]:
-        """What a checkpoint keeps, so that a resumed run's next line is that of the undisturbed one: the mean over the
-        processes, from which any number of them can continue. All processes must call it together.
-        """
-        found = []
+        """The means over the processes, from which any number of them can continue. All must call it together."""
+        state = []
         for names, group in self._groups.items():
             sums = self._processes.all_reduce(group.sums.clone()) / self._processes.count
-            found.append({"names": list(names), "sums": sums, "steps": group.steps})
-        return found
+            state.append({"names": list(names), "sums": sums, "steps": group.steps})
+        return state
 
     def load_state(self, state: list[dict[str, Any]]) -> None:
         for entry in state:
