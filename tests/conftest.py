@@ -89,14 +89,19 @@ def tiny_inpainting_config():
 @pytest.fixture(scope="session")
 def finished_inpainting_run(tiny_inpainting_arguments, tmp_path_factory):
     """A run of six steps, three in each phase, that nothing disturbed; copy it before you change it."""
-    return trained(
-        "inpaint-an-64-cpu", tmp_path_factory.mktemp("finished-inpainting") / "run", tiny_inpainting_arguments
-    )
+    return trained("inpaint-an-64-cpu", tmp_path_factory, tiny_inpainting_arguments)
 
 
-def trained(preset, run, arguments):
+@pytest.fixture(scope="session")
+def finished_run(tiny_arguments, tmp_path_factory):
+    """A run of six steps that nothing disturbed; copy it before you change it."""
+    return trained("an-gan-digits", tmp_path_factory, tiny_arguments)
+
+
+def trained(preset, folders, arguments):
     from attnorm.cli import main
 
+    run = folders.mktemp(f"finished-{preset}") / "run"
     assert main(["train", preset, "--data", "digits", "--out", str(run), *arguments]) == 0
     return run
 
@@ -107,12 +112,6 @@ def as_arguments(changes):
         values = value if isinstance(value, tuple) else (value,)
         arguments += [f"--{name}", *(str(v).lower() for v in values)]
     return arguments
-
-
-@pytest.fixture(scope="session")
-def finished_run(tiny_arguments, tmp_path_factory):
-    """A run of six steps that nothing disturbed; copy it before you change it."""
-    return trained("an-gan-digits", tmp_path_factory.mktemp("finished") / "run", tiny_arguments)
 
 
 @pytest.fixture

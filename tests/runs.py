@@ -1,22 +1,28 @@
 """What tests of whole runs share: commands, batches, logs, and the comparison of two states bit for bit."""
 
 import json
+import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from attnorm import cli
 from attnorm.metrics.distributed import Processes
 from attnorm.training import checkpoint
+from attnorm.training.run_folder import run_lock
 
 DIGITS = ("train", "an-gan-digits", "--data", "digits", "--out")
 INPAINT = ("train", "inpaint-an-64-cpu", "--data", "digits", "--out")
 ALONE = Processes(torch.device("cpu"))
+FORKS = multiprocessing.get_context("forkserver")  # a process starts at once: its server has imported PyTorch
+FORKS.set_forkserver_preload(["tests.runs", "attnorm.training.loop"])
 
 
 def final(arguments):
@@ -115,15 +121,72 @@ def run_python(*arguments):
     return subprocess.run(command, env=environment, cwd=here, capture_output=True, text=True, check=False)
 
 
-def run_killed(task, step, *arguments):
-    """A command in a process that kills itself between the updates of a step."""
-    program = (
-        "import signal, sys, pytest, torch\n"
-        f"from {task.__module__} import {task.__name__} as Task\n"
-        "from tests.runs import interrupt, main\n"
-        "torch.set_num_threads(1)\n"
-        f"interrupt(pytest.MonkeyPatch(), Task, {step}, signal.SIGKILL)\n"
-        "main(sys.argv[1:])\n"
-    )
-    done = run_python("-c", program, *arguments)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+def exit_codes(environments, function, *arguments):
+    """Runs function(*arguments) at the same time in a process for each of the environments, to the end of all."""
+    started = [FORKS.Process(target=_run, args=(each, function, arguments)) for each in environments]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(300)
+        process.kill()
+    return [process.exitcode for process in started]
+
+
+def _run(environment, function, arguments):
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    sys.exit(function(*arguments))
+
+
+def run_killed(task, moment, *arguments):
+    """A command in a process that kills itself in a step, or while it writes the second checkpoint or model."""
+    assert exit_codes([{}], _killed, task, moment, arguments) == [-signal.SIGKILL]
+
+
+def _killed(task, moment, arguments):
+    def die():
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def save_state(state, file):
+        save(state, file)
+        if state["step"] == 4:
+            file.truncate(file.tell() // 2)
+            die()
+
+    def save_model(self, folder):
+        saved.append(folder)
+        write(self, folder)
+        if len(saved) == 2:
+            (folder / "model.safetensors").write_bytes(b"half")
+            die()
+
+    save, write, saved = torch.save, task.save_model, []
+    if moment == "checkpoint":
+        torch.save = save_state
+    elif moment == "model":
+        task.save_model = save_model
+    else:
+        interrupt(pytest.MonkeyPatch(), task, moment, signal.SIGKILL)
+    return main(arguments)
+
+
+def run_two(task, arguments, stopped_in=None):
+    """A command in two processes that train together; the second is asked to stop in a step. Returns exit codes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    ranks = [group | {"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
+    return exit_codes(ranks, _one_of_two, task, arguments, stopped_in)
+
+
+def _one_of_two(task, arguments, stopped_in):
+    if stopped_in is not None and os.environ["RANK"] == "1":
+        interrupt(pytest.MonkeyPatch(), task, stopped_in, signal.SIGTERM)
+    return main(arguments)
+
+
+def hold(run, pipe):
+    """Holds the lock of a run until it is killed."""
+    with run_lock(run):
+        pipe.send("held")
+        pipe.recv()

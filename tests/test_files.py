@@ -50,12 +50,8 @@ def test_an_output_is_checked_before_the_work(tmp_path):
     (tmp_path / "file").write_text("old")
     check_output(tmp_path / "new" / "file")
     check_output(tmp_path / "file", force=True)
-    for path, part in (
-        (tmp_path / "file", "exists already: give --force to overwrite it, or another name"),
-        (tmp_path / "file" / "inside", "choose another name"),
-    ):
-        with pytest.raises(UserError, match=part):
-            check_output(path)
+    with pytest.raises(UserError, match="exists already: give --force to overwrite it, or another name"):
+        check_output(tmp_path / "file")
     with pytest.raises(UserError, match="choose another name"):
         check_output(tmp_path, force=True)
 

@@ -38,11 +38,8 @@ CASES = [
     # Fields.
     (f"{TRAIN} --step 5", "unknown field 'step', did you mean 'steps'?"),
     (f"{TRAIN} --channels 8 8", "did you mean 'generator.channels' or 'discriminator.channels'?"),
-    (f"{TRAIN} --generator.channel 8 8", "unknown field 'generator.channel', did you mean 'generator.channels'?"),
     (f"{TRAIN} --steps", "--steps needs a value"),
-    (f"{TRAIN} --log_every many", "log_every must be a valid integer, got 'many'"),
     (f"{TRAIN} --steps 0", "steps must be at least 1, got 0"),
-    (f"{TRAIN} --generator_lr 2", "generator_lr must be less than 1, got 2"),
     (f"{TRAIN} --augment colour", "must be 'color', 'translation' or 'cutout', got 'colour'"),
     (f"{TRAIN} --device cuda", "device 'cuda' was asked for", "use --device cpu"),
     (f"{TRAIN} --accumulation 7", "batch_size 32 cannot be divided", "choose a multiple of 7"),
@@ -51,7 +48,6 @@ CASES = [
     (f"{TRAIN} --discriminator.image_size 64", "set both image sizes alike"),
     (f"{TRAIN} --evaluate_every 5 --evaluation.metrics fdi", "unknown metric 'fdi'"),
     (f"{PAINT} --generator.width 3", "generator.width must be a multiple of 2, got 3"),
-    (f"{PAINT} --masks.kind circle", "masks.kind must be 'centre'", "got 'circle'"),
     (f"{PAINT} --masks.kind folder --masks.folder nowhere", "nowhere", "give a folder"),
     (f"{PAINT} --masks.fraction 0.5 0.2", "masks.fraction must be a range, got 0.5 to 0.2"),
     (f"{PAINT} --crop_from 10", "crop_from must be at least the image size 64, got 10"),
@@ -66,9 +62,7 @@ CASES = [
     ("train an-gan-digits --data digits --out images", "images is not empty (it has a)", "choose a new or empty"),
     ("train an-gan-digits --data digits --out file/new", "cannot write file/new"),
     ("resume nowhere", "nowhere is not a run directory: config.yaml is missing"),
-    ("resume model", "model is not a run directory"),
     ("resume run --steps 3", "run is at step 6 already: it cannot end at 3 steps"),
-    ("resume run --steps 0", "steps must be at least 1"),
 ]
 
 
@@ -85,11 +79,8 @@ def test_a_mistake_is_one_sentence_and_touches_nothing(case, world, monkeypatch,
 
 CHANGES = {
     "a misspelt field": ({"steps": None, "step": 6}, "unknown field 'step', did you mean 'steps'?"),
-    "a wrong type": ({"steps": "six"}, "steps must be a valid integer, got 'six'"),
     "another task": ({"task": "painting"}, "task must be one of ['class-conditional', 'inpainting'], got 'painting'"),
     "other networks": ({"generator": {"latent_dim": 9}}, "the checkpoint of step 6 does not fit"),
-    "lost data": ({"data": "nowhere"}, "there is nothing at nowhere"),
-    "no gpu": ({"device": "cuda"}, "use --device cpu"),
 }
 
 
@@ -105,9 +96,6 @@ def test_a_changed_config_yaml_is_refused(name, run_copy, monkeypatch, capsys):
     before = contents(run_copy)
     assert part in refused(capsys, "resume", run_copy)
     assert contents(run_copy) == before
-
-
-def test_a_config_yaml_that_is_not_yaml_is_named(run_copy, capsys):
     (run_copy / "config.yaml").write_text("data: [")
     assert f"{run_copy / 'config.yaml'} is not valid YAML" in refused(capsys, "resume", run_copy)
 

@@ -25,15 +25,11 @@ def without_warm_up(monkeypatch):
     monkeypatch.setattr(module, "WARM_UP_ITERATIONS", 0)
 
 
-def built(name):
-    """Both networks of a preset without their memory: the paper's are large."""
-    with torch.device("meta"):
-        return Generator(get_preset(name).generator), Discriminator(get_preset(name).discriminator)
-
-
 @pytest.mark.parametrize("name", CLASS_CONDITIONAL)
-def test_every_preset_can_be_built(name):
-    assert all(p.is_meta for network in built(name) for p in network.parameters())
+def test_every_class_conditional_preset_can_be_built(name):
+    with torch.device("meta"):  # without their memory: the paper's are large
+        Generator(get_preset(name).generator)
+        Discriminator(get_preset(name).discriminator)
 
 
 def test_an_unknown_preset_is_refused_with_the_nearest_name():

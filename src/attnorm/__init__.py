@@ -1,4 +1,4 @@
-"""Attentive Normalization: a layer that learns a soft layout of a feature map and normalises each region on its own.
+"""Attentive Normalization: a layer that learns a soft layout of a feature map and normalizes each region on its own.
 
 The layer needs torch alone. Each name is imported when it is first asked for, so that the command line starts at once
 and can set what PyTorch reads while it is loaded.
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from attnorm.layers import orthogonal_loss as orthogonal_loss
     from attnorm.layers import regional_norm as regional_norm
     from attnorm.pipelines import ClassConditionalPipeline as ClassConditionalPipeline
-    from attnorm.pipelines.inpainting import InpaintingPipeline as InpaintingPipeline
+    from attnorm.pipelines import InpaintingPipeline as InpaintingPipeline
 
 __version__ = "0.2.0"
 
@@ -25,7 +25,7 @@ _HOMES = {
     "orthogonal_loss": "attnorm.layers",
     "regional_norm": "attnorm.layers",
     "ClassConditionalPipeline": "attnorm.pipelines",
-    "InpaintingPipeline": "attnorm.pipelines.inpainting",
+    "InpaintingPipeline": "attnorm.pipelines",
 }
 # A star import gets what needs torch alone; the pipelines need the extra `train`.
 __all__ = ["__version__", *(name for name, home in _HOMES.items() if home == "attnorm.layers")]

@@ -171,7 +171,7 @@ def _write_onnx(program: Program, path: Path) -> Run:
         import onnxruntime
         import onnxscript  # noqa: F401
     except ModuleNotFoundError as error:
-        raise UserError(f"ONNX files need the package {error.name!r}: pip install 'attnorm[export]'") from error
+        raise UserError(f"ONNX files need the package {error.name!r}: pip install '.[export]'") from error
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # no torchvision, no harm
     traced, names = program.trace(), list(program.inputs)
     made = torch.onnx.export(

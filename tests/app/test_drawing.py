@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attnorm.app import drawing
-from attnorm.app.images import as_file_name, figures, legend, overlaid, stem_of
+from attnorm.app.images import as_file_name, legend, overlaid, stem_of
 from attnorm.pipelines import ClassConditionalPipeline
 from attnorm.pipelines.inpainting import InpaintingPipeline
 from attnorm.plots import colour_layout, entity_colours
@@ -22,43 +22,31 @@ def plain(runs):
     return ClassConditionalPipeline.from_pretrained(runs / "tables" / "plain-gan")
 
 
-def test_pictures_of_each_class_with_their_layouts(generator):
+def test_images_of_each_class_with_their_layouts(generator):
     drawn = drawing.draw(generator, ["cat", "0"], 2, 5, drawing.NO_TRUNCATION, layouts=True)
     assert drawn.labels == [0, 0, 2, 2]
     assert np.array_equal(drawn.images, generator.draw([0, 0, 2, 2], seed=5).images)
     html = drawing.shown(drawn, generator.class_names)
     assert re.findall("<figcaption>(.*?)</figcaption>", html) == ["cat", "cat", "0", "0"]
     assert html.count("<img") == 8
-    plain = drawing.draw(generator, ["cat"], 1, 0, drawing.NO_TRUNCATION, layouts=False)
-    assert drawing.shown(plain, generator.class_names).count("<img") == 1
+    plain = drawing.draw(generator, ["<b>dog</b>"], 1, 0, drawing.NO_TRUNCATION, layouts=False)
+    html = drawing.shown(plain, generator.class_names)
+    assert html.count("<img") == 1 and "&lt;b&gt;dog&lt;/b&gt;" in html  # a name is no HTML
 
 
-def test_a_class_name_is_no_html(generator):
-    drawn = drawing.draw(generator, ["<b>dog</b>"], 1, 0, 2, layouts=False)
-    assert "&lt;b&gt;dog&lt;/b&gt;" in drawing.shown(drawn, generator.class_names)
-
-
-def test_the_sheet_holds_every_picture_and_layout(generator):
+def test_the_sheet_holds_every_image_and_layout(generator):
     drawn = drawing.draw(generator, ["cat", "0"], 3, 0, 2, layouts=True)
-    sheet = drawing.sheet(drawn, generator.class_names, 3)
-    large = drawn.images.repeat(4, axis=1).repeat(4, axis=2)
+    sheet = drawing.sheet(drawn, generator.class_names, 3)[8:]
     layouts = next(iter(drawn.layouts.values()))
-    top = sheet[8:]
-    for row in range(2):
-        for column in range(3):
-            index = 3 * row + column
-            left = sheet.shape[1] - 8 - (3 - column) * 130 + 2
-            at = row * 260
-            assert np.array_equal(top[at : at + 128, left : left + 128], large[index])
-            assert np.array_equal(
-                top[at + 130 : at + 258, left : left + 128][::4, ::4],
-                np.asarray(colour_layout(layouts[index]))
-                .repeat(32 // layouts.shape[2], 0)
-                .repeat(32 // layouts.shape[3], 1),
-            )
+    for index, (image, layout) in enumerate(zip(drawn.images, layouts, strict=True)):
+        row, column = divmod(index, 3)
+        at, left = row * 260, sheet.shape[1] - 8 - (3 - column) * 130 + 2
+        assert np.array_equal(sheet[at : at + 128, left : left + 128], image.repeat(4, 0).repeat(4, 1))
+        colours = np.asarray(colour_layout(layout)).repeat(32 // layout.shape[1], 0).repeat(32 // layout.shape[2], 1)
+        assert np.array_equal(sheet[at + 130 : at + 258, left : left + 128][::4, ::4], colours)
 
 
-def test_truncation_changes_the_pictures_and_a_model_without_layout_draws(generator, plain):
+def test_truncation_changes_the_images_and_a_model_without_layout_draws(generator, plain):
     whole, cut = (drawing.draw(generator, ["cat"], 2, 0, limit, layouts=False) for limit in (2.0, 0.1))
     assert not np.array_equal(whole.images, cut.images)
     drawn = drawing.draw(plain, ["cat"], 2, 0, 2.0, layouts=True)
@@ -95,7 +83,7 @@ def test_the_layer_is_seen_with_its_statistics(runs, noise):
     assert html.count("<img") == 4
 
 
-def test_an_overlay_goes_from_the_picture_to_the_layout(noise):
+def test_an_overlay_goes_from_the_image_to_the_layout(noise):
     image = noise(700, 640)
     layout = np.random.default_rng(0).random((3, 7, 8))
     assert np.array_equal(overlaid(image, layout, 0), image)
@@ -115,18 +103,10 @@ def test_a_legend_names_the_entities_by_their_share():
     assert "rgb({},{},{})".format(*entity_colours(3)[2]) in html
 
 
-def test_figures_hold_their_images(noise):
-    assert figures([([noise(4, 4)], "one")], 50).count("data:image/png;base64,") == 1
-
-
 @pytest.mark.parametrize(
     "name, stem",
     [("a photo (1).jpeg", "a-photo-1"), ("../../x.png", "x"), ("...", "image"), ("Fassade ä.png", "Fassade-ä")],
 )
-def test_downloads_are_named_after_uploads(name, stem):
+def test_downloads_are_named_after_uploads_and_no_name_is_a_path(name, stem):
     assert stem_of(name) == stem
-
-
-def test_a_class_or_a_model_is_no_path():
-    assert as_file_name("cat-to-<b>dog</b>") == "cat-to-b-dog-b"
     assert as_file_name("../tables/an-gan") == "tables-an-gan"

@@ -15,7 +15,7 @@ def within(mask, radius):
     return found
 
 
-@pytest.mark.parametrize("radius", [0, 1, 2, 3, 5, 9, 40])
+@pytest.mark.parametrize("radius", [0, 1, 3, 40])
 def test_growing_marks_what_is_near_and_shrinking_what_is_far_from_the_rest(radius):
     mask = np.random.default_rng(radius).random((23, 31)) < 0.02
     mask[0, 0] = mask[22, 30] = True  # corners too
@@ -27,11 +27,6 @@ def test_a_mask_at_the_edge_does_not_shrink_away_from_it():
     mask = np.zeros((10, 10), bool)
     mask[:, :5] = True
     assert np.array_equal(changed_by(-2, mask), np.arange(10)[None].repeat(10, 0) < 3)
-
-
-def test_nothing_stays_nothing():
-    assert not changed_by(5, np.zeros((8, 8), bool)).any()
-    assert changed_by(-5, np.ones((8, 8), bool)).all()
 
 
 def test_a_change_has_a_limit(sentence_of):

@@ -66,38 +66,50 @@ def browser():
         running.close()
 
 
-@pytest.fixture
-def opened(browser, address):
-    """Opens the page; at the end no error and no unknown warning may be in the console, and nobody else may have been
-    asked. `before` gets the page when it is still empty.
-    """
-    wrong, elsewhere, pages = [], [], []
+@pytest.fixture(scope="module")
+def pages(browser, address):
+    """Pages by viewport and colour scheme, and what the console of any of them said and who else was asked."""
+    wrong, elsewhere, found = [], [], {}
 
     def heard(message):
         known = message.type == "warning" and any(re.match(each, message.text) for each in KNOWN_WARNINGS)
         if message.type in ("error", "warning") and not known:
             wrong.append(message.text)
 
+    def asked(request):
+        if not request.url.startswith((address, "data:", "blob:", "about:")):
+            elsewhere.append(request.url)
+
+    def page_of(viewport, scheme):
+        key = (viewport["width"], scheme)
+        if key not in found:
+            found[key] = browser.new_context(viewport=viewport, color_scheme=scheme).new_page()
+            found[key].set_default_timeout(PATIENCE)
+            found[key].on("console", heard)
+            found[key].on("pageerror", lambda error: wrong.append(str(error)))
+            found[key].on("request", asked)
+        return found[key]
+
+    return page_of, wrong, elsewhere
+
+
+@pytest.fixture
+def opened(pages, address):
+    """Opens the page anew; at the end no error and no unknown warning may be in the console, and nobody else may have
+    been asked. `before` gets the page when it is still empty.
+    """
+    page_of, wrong, elsewhere = pages
+
     def open_page(viewport=DESKTOP, scheme="light", before=lambda page: None):
-        page = browser.new_context(viewport=viewport, color_scheme=scheme).new_page()
-        page.set_default_timeout(PATIENCE)
-        page.on("console", heard)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on(
-            "request",
-            lambda request: (
-                None if request.url.startswith((address, "data:", "blob:")) else elsewhere.append(request.url)
-            ),
-        )
-        pages.append(page)
+        page = page_of(viewport, scheme)
+        page.goto("about:blank")
+        wrong.clear()  # of the test before
         before(page)
         page.goto(address)
         page.wait_for_selector("#run")
         return page
 
     yield open_page
-    for page in pages:
-        page.context.close()
     assert wrong == []
     assert elsewhere == []
 
@@ -224,7 +236,7 @@ TOOL_BAR = 32  # pixels of the image's left that it may lie over
 
 @needs_browser
 @pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_a_picture_lies_in_the_middle_however_late_the_editor_and_takes_the_first_stroke(opened, tmp_path, viewport):
+def test_an_image_lies_in_the_middle_however_late_the_editor_and_takes_the_first_stroke(opened, tmp_path, viewport):
     """As on a busy machine: the image is opened, and seconds go by, before the editor's renderer is there."""
     Image.new("RGB", (300, 200), (0, 0, 255)).save(tmp_path / "blue.png")
     held = []
@@ -235,6 +247,7 @@ def test_a_picture_lies_in_the_middle_however_late_the_editor_and_takes_the_firs
     assert held  # or the renderer has another name
     for route in held:
         route.continue_()
+    page.unroute(RENDERER)
     page.locator("#editor canvas").first.wait_for()
     found = None
     for _ in range(60):  # nothing tells when the editor shows it
@@ -328,7 +341,7 @@ def test_the_controls_of_the_first_tab_do_what_they_say(opened):
         page.wait_for_function("!document.querySelector('#result').disabled")
         return np.asarray(download(page, page.locator("#result").click)[1])
 
-    def differ_in_the_hole_alone(one, other):
+    def differ_in_the_mask_alone(one, other):
         return (one[mask] != other[mask]).any() and np.array_equal(one[~mask], other[~mask])
 
     refined = completed()
@@ -341,12 +354,12 @@ def test_the_controls_of_the_first_tab_do_what_they_say(opened):
     page.wait_for_function("before => document.querySelector('#overlay img')?.src !== before", arg=over)
 
     page.get_by_label("coarse only").check()
-    assert differ_in_the_hole_alone(refined, completed())
+    assert differ_in_the_mask_alone(refined, completed())
     page.get_by_label("Model", exact=True).locator("visible=true").click()
     page.get_by_role("option", name="ca (CA)").click()
     layout.wait_for(state="hidden")
     page.get_by_label("both stages").check()
-    assert differ_in_the_hole_alone(refined, completed())
+    assert differ_in_the_mask_alone(refined, completed())
 
 
 @needs_browser
@@ -377,7 +390,7 @@ def test_masks_lie_where_they_belong_and_an_uploaded_one_is_used_to_the_pixel(op
 
 
 @needs_browser
-def test_mistakes_are_told_on_the_page_and_lose_nothing(opened, tmp_path):
+def test_mistakes_are_shown_on_the_page_and_lose_nothing(opened, tmp_path):
     page = opened()
     page.locator("#run").click()
     page.get_by_text("Open an image first, or choose an example.").wait_for()

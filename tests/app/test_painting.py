@@ -39,15 +39,7 @@ def strokes(mask):
     return {"background": None, "layers": [Image.fromarray(as_layer(mask))], "composite": None}
 
 
-def test_a_small_picture_is_shown_as_it_is(saved, noise):
-    image = noise(40, 50)
-    canvas, value = open_canvas(saved(image))
-    assert canvas.size == (40, 50)
-    assert np.array_equal(np.asarray(value["background"]), image)
-    assert value["layers"] == []
-
-
-def test_a_large_picture_is_shown_smaller_and_its_hole_is_of_its_own_size(saved, noise):
+def test_a_large_image_is_shown_smaller_and_its_mask_is_of_its_own_size(saved, noise):
     canvas, value = open_canvas(saved(noise(600, 1400)))
     assert value["background"].size == (1024, 439)
     mask = mask_of(canvas, strokes(box((439, 1024), 100, 200, 50, 60)))
@@ -56,7 +48,7 @@ def test_a_large_picture_is_shown_smaller_and_its_hole_is_of_its_own_size(saved,
     assert mask[600 * 125 // 439, 1400 * 230 // 1024]
 
 
-def test_transparent_pixels_are_the_hole_at_first(saved, noise):
+def test_transparent_pixels_are_the_mask_at_first(saved, noise):
     mask = box((40, 40), 8, 8, 10, 12)
     rgba = np.dstack([noise(40, 40), np.where(mask, 0, 255).astype(np.uint8)])
     canvas, value = open_canvas(saved(rgba))
@@ -69,20 +61,15 @@ def test_an_uploaded_mask_is_kept_at_full_size_except_where_it_is_painted_or_era
     canvas, value = with_mask_file(canvas, saved(mask.astype(np.uint8) * 255, "mask.png"))
     assert np.array_equal(mask_of(canvas, value), mask)
     layer = np.asarray(value["layers"][0]).copy()
-    layer[100:200, 100:300] = 0  # erased, then painted again in part
-    layer[150:160, 100:300] = (255, 0, 0, 255)
-    edited = {"layers": [Image.fromarray(layer)]}
-    mask = mask_of(canvas, edited)
-    shown, scale = canvas.shown, 2000 / 1024
+    layer[100:200, 100:300] = 0  # erased
+    edited, scale = mask_of(canvas, {"layers": [Image.fromarray(layer)]}), 2000 / 1024
     inside = np.zeros((1500, 2000), bool)
     inside[round(100 * scale) : round(200 * scale), round(100 * scale) : round(300 * scale)] = True
-    assert np.array_equal(mask[~inside], mask[~inside])
-    changed = (layer[..., 3] > 76) != shown
-    assert changed.any()
-    assert not np.array_equal(mask[inside], mask[inside])
+    assert np.array_equal(edited[~inside], mask[~inside])
+    assert edited[inside].mean() < 0.05
 
 
-def test_growing_and_shrinking_count_the_pictures_own_pixels(saved, noise):
+def test_growing_and_shrinking_count_the_images_own_pixels(saved, noise):
     canvas, value = open_canvas(saved(noise(60, 60)))
     grown, _ = with_changed_mask(canvas, strokes(box((60, 60), 20, 20, 10, 10)), 4)
     rows, columns = np.flatnonzero(grown.mask.any(1)), np.flatnonzero(grown.mask.any(0))
@@ -92,8 +79,10 @@ def test_growing_and_shrinking_count_the_pictures_own_pixels(saved, noise):
     assert np.array_equal(mask_of(back, value), back.mask)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "I;16"])
-@pytest.mark.parametrize("stage", ["refined", "coarse"])
+@pytest.mark.parametrize(
+    ("mode", "stage"),
+    [("RGB", "refined"), ("RGB", "coarse"), ("RGBA", "refined"), ("L", "refined"), ("I;16", "refined")],
+)
 def test_known_pixels_come_back_bit_for_bit(pipe, saved, noise, mode, stage):
     pixels = noise(45, 61)
     given = {
@@ -130,7 +119,7 @@ def test_the_layout_is_of_the_whole_image(pipe, noise):
     assert layout_of(pipe, noise(1024, 600)).shape == (4, 128, 75)
 
 
-def test_the_layout_of_a_long_narrow_picture_keeps_what_the_network_can_see(pipe, noise, sentence_of):
+def test_the_layout_of_a_long_narrow_image_keeps_what_the_network_can_see(pipe, noise, sentence_of):
     assert layout_of(pipe, noise(200, 4000)).shape == (4, 8, 160)  # 32 by 640 pixels
     assert layout_of(pipe, for_screen(noise(4000, 100))).shape[0] == 4  # as the page keeps a completed image
     assert "got 90×20" in sentence_of(layout_of, pipe, noise(20, 90))
@@ -147,13 +136,9 @@ def test_what_is_shown_has_a_side_that_the_network_can_see(size):
     assert max(height, width) == 512 or min(height, width) == 32 or (height, width) == size
 
 
-def test_a_model_without_layout_says_so(runs, noise, sentence_of):
-    pipe = InpaintingPipeline.from_pretrained(runs / "ca")
-    assert "has no attentive normalization" in sentence_of(layout_of, pipe, noise(40, 40))
-
-
-def test_mistakes_are_told_in_a_sentence(pipe, saved, noise, sentence_of, tmp_path, monkeypatch):
+def test_mistakes_are_answered_in_a_sentence(pipe, saved, noise, sentence_of, tmp_path, monkeypatch):
     canvas, value = open_canvas(saved(noise(40, 60)))
+    assert canvas.size == (40, 60) and np.array_equal(np.asarray(value["background"]), noise(40, 60))
     small = saved(np.full((20, 20), 255, np.uint8), "small.png")
     black = saved(np.zeros((40, 60), np.uint8), "black.png")
     (tmp_path / "text.png").write_text("no image")
@@ -170,14 +155,7 @@ def test_mistakes_are_told_in_a_sentence(pipe, saved, noise, sentence_of, tmp_pa
     assert "shrunk by 9 pixels" in sentence_of(with_changed_mask, canvas, strokes(mask), -9)
     assert "grown by 60 pixels" in sentence_of(with_changed_mask, canvas, strokes(mask), 60)
     assert "stage must be one of coarse, refined" in sentence_of(complete, pipe, canvas, mask, "fine")
-    assert "mode must be one of" in sentence_of(complete, pipe, canvas, mask, "refined", "all")
     monkeypatch.setattr(painting, "LIMIT", 1000)
     assert "megapixels at once exceed" in sentence_of(complete, pipe, canvas, mask)
     (tmp_path / "image.png").unlink()
     assert "no longer here: open it again" in sentence_of(complete, pipe, canvas, mask)
-
-
-def test_a_decompression_bomb_is_refused(saved, sentence_of, monkeypatch):
-    path = saved(np.zeros((300, 300), np.uint8))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300 * 300 // 3)
-    assert "bomb" in sentence_of(open_canvas, path)

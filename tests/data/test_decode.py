@@ -28,11 +28,6 @@ def test_sixteen_bit_grey_is_scaled(encode):
     np.testing.assert_array_equal(read_square(encode(image), 2)[..., 1], [[0, 100], [200, 255]])
 
 
-@pytest.mark.parametrize("mode, colour, expected", [("L", 77, 77), ("1", 1, 255), ("LA", (9, 255), 9)])
-def test_grey_becomes_three_equal_channels(mode, colour, expected, encode):
-    assert (read_square(encode(Image.new(mode, (5, 5), colour)), 5) == expected).all()
-
-
 @pytest.mark.parametrize("kind", ["gif", "webp", "png"])
 def test_an_animation_gives_its_first_frame(kind, encode):
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]

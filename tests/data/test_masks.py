@@ -18,6 +18,11 @@ def boxes_of(mask):
     return rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
 
 
+def is_solid(mask):
+    top, bottom, left, right = boxes_of(mask)
+    return mask[top:bottom, left:right].all()
+
+
 def opened(mask, side):
     """What is left of a mask if only squares of `side` that lie inside it are kept."""
     height, width = mask.shape
@@ -38,20 +43,13 @@ def test_a_mask_is_a_function_of_seed_and_index(kind):
     assert all(mask.shape == (48, 64) and mask.dtype == bool for mask in first)
     assert len({mask.tobytes() for mask in first}) > 5
     assert any(not np.array_equal(masks(4, index), first[index]) for index in range(20))
-
-
-@pytest.mark.parametrize("kind", DRAWN)
-def test_a_batch_is_its_masks(kind):
-    masks = Masks(MaskConfig(kind=kind), (32, 32))
-    batch = masks.batch(1, np.array([5, 2, 5]))
-    assert batch.shape == (3, 32, 32)
-    assert np.array_equal(batch, np.stack([masks(1, 5), masks(1, 2), masks(1, 5)]))
+    assert np.array_equal(masks.batch(3, np.array([5, 2, 5])), np.stack([first[5], first[2], first[5]]))
 
 
 @pytest.mark.parametrize("kind", SHARED)
 @pytest.mark.parametrize("fraction", [(0.1, 0.3), (0.25, 0.25), (0.5, 0.7), (0.001, 0.002)])
-@pytest.mark.parametrize("size", [(64, 64), (40, 50)])
-def test_the_missing_share_keeps_to_its_range(kind, fraction, size):
+def test_the_missing_share_keeps_to_its_range(kind, fraction):
+    size = (40, 50)
     masks = Masks(MaskConfig(kind=kind, fraction=fraction), size)
     shares = np.array([masks(0, index).mean() for index in range(60)])
     slack = 0.5 * max(size) / (size[0] * size[1]) + 1e-9  # half a row or column
@@ -96,19 +94,9 @@ def test_an_aspect_of_1_makes_squares_anywhere():
     assert {max(b[1] for b in boxes), max(b[3] for b in boxes)} == {64}
 
 
-def test_a_long_picture_holds_a_rectangle_of_most_of_it():
-    mask = Masks(MaskConfig(kind="rectangle", fraction=(0.8, 0.8), aspect=1.0), (10, 100))(0, 0)
-    assert mask.sum() == 800
-
-
 def test_several_rectangles_are_several():
     masks = Masks(MaskConfig(kind="rectangles", fraction=(0.1, 0.1), aspect=1.0, count=(3, 3)), (64, 64))
-    solid = 0
-    for index in range(50):
-        mask = masks(0, index)
-        top, bottom, left, right = boxes_of(mask)
-        solid += mask[top:bottom, left:right].all()
-    assert solid == 0
+    assert not any(is_solid(masks(0, index)) for index in range(50))
 
 
 def test_strokes_are_as_wide_as_their_brush():
@@ -121,12 +109,7 @@ def test_strokes_are_as_wide_as_their_brush():
 
 def test_mixed_masks_are_rectangles_and_strokes_in_about_equal_numbers():
     masks = Masks(MaskConfig(kind="mixed", fraction=(0.02, 0.3)), (64, 64))
-    solid = 0
-    for index in range(300):
-        mask = masks(0, index)
-        top, bottom, left, right = boxes_of(mask)
-        solid += mask[top:bottom, left:right].all()
-    assert 75 < solid < 125  # one rectangle in a third of them
+    assert 75 < sum(is_solid(masks(0, index)) for index in range(300)) < 125  # one rectangle in a third of them
 
 
 def test_lines_are_straight_and_as_wide_as_the_brush():
@@ -148,7 +131,7 @@ def folder(tmp_path):
         mask[:, :columns] = 200  # not quite white
         (tmp_path / "sub").mkdir(exist_ok=True)
         Image.fromarray(mask).save(tmp_path / "sub" / f"{name}.png")
-    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "text.png").write_text("no image")
     return tmp_path
 
 
@@ -166,17 +149,16 @@ def test_a_folders_masks_are_drawn_evenly_and_those_out_of_range_are_named(folde
     assert any(np.array_equal(masks(0, index), expected) for index in range(10))
 
 
-def test_a_folder_without_a_mask_in_range_says_what_it_found(folder):
-    with pytest.raises(UserError, match=r"no mask with 90.0% to 95.0% .*\(text.png: not an image"):
-        Masks(MaskConfig(kind="folder", fraction=(0.9, 0.95), folder=str(folder)), (20, 20))
-
-
-def test_a_missing_folder_and_one_of_parquet_files_are_refused(tmp_path):
-    with pytest.raises(UserError, match="does not exist"):
-        Masks(MaskConfig(kind="folder", folder=str(tmp_path / "nothing")), (20, 20))
-    (tmp_path / "a.parquet").write_bytes(b"")
-    with pytest.raises(UserError, match="masks are read from image files"):
-        Masks(MaskConfig(kind="folder", folder=str(tmp_path)), (20, 20))
+def test_a_folder_without_a_mask_in_range_or_without_masks_is_refused(folder):
+    (folder / "parquet").mkdir()
+    (folder / "parquet" / "a.parquet").write_bytes(b"")
+    for place, part in (
+        ("sub", r"no mask with 90.0% to 95.0%"),
+        ("nothing", "does not exist"),
+        ("parquet", "masks are read from image files"),
+    ):
+        with pytest.raises(UserError, match=part):
+            Masks(MaskConfig(kind="folder", fraction=(0.9, 0.95), folder=str(folder / place)), (20, 20))
 
 
 @pytest.mark.parametrize(
@@ -185,8 +167,6 @@ def test_a_missing_folder_and_one_of_parquet_files_are_refused(tmp_path):
         ({"fraction": [0, 0.2]}, "fraction"),
         ({"fraction": [0.3, 0.2]}, "masks.fraction must be a range"),
         ({"aspect": 0.5}, "aspect"),
-        ({"count": [0, 3]}, "count"),
-        ({"kind": "circle"}, "kind"),
         ({"kind": "folder"}, "need a folder"),
         ({"folder": "somewhere"}, "need a folder"),
     ],

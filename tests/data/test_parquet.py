@@ -72,12 +72,6 @@ def test_a_struct_without_bytes_falls_back_to_its_path(tmp_path):
     assert [p.encoded for p in open_source(tmp_path / "a.parquet").read()] == [tmp_path / "a.png", b""]
 
 
-def test_parquet_with_images_alone_is_one_class(tmp_path):
-    pq.write_table(pa.table({"image": [png(), png()]}), tmp_path / "birds.parquet")
-    source = open_source(tmp_path / "birds.parquet")
-    assert source.class_names == ("birds",) and source.labels.tolist() == [0, 0]
-
-
 def test_the_preferred_label_column_wins_and_another_may_be_chosen(tmp_path):
     table = hugging_face_table([0, 1], width=[7, 8], kind=["b", "a"])
     pq.write_table(table, tmp_path / "a.parquet")
@@ -104,13 +98,6 @@ def test_unusable_columns_are_explained(tmp_path, columns, options, problem):
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     with pytest.raises(UserError, match=problem):
         open_source(tmp_path / "a.parquet", **options)
-
-
-def test_files_with_other_columns_are_named(tmp_path):
-    pq.write_table(hugging_face_table([0]), tmp_path / "a.parquet")
-    pq.write_table(pa.table({"image": [png()], "label": [0]}), tmp_path / "b.parquet")
-    with pytest.raises(UserError, match=r"b\.parquet lacks the column 'image'"):
-        open_source(tmp_path)
 
 
 @pytest.mark.promise

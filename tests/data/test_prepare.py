@@ -1,7 +1,6 @@
 """Writing a prepared folder: all of it or nothing."""
 
 import json
-import multiprocessing
 import os
 
 import numpy as np
@@ -16,6 +15,7 @@ from attnorm.data.decode import read_square
 from attnorm.data.prepare import prepare
 from attnorm.data.sources import RawImage
 from attnorm.errors import UserError
+from tests.runs import FORKS
 
 
 def files_of(folder):
@@ -89,7 +89,7 @@ def test_no_image_left_or_a_class_without_any_is_refused(raw, tmp_path):
 
 
 @pytest.mark.promise
-@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, MemoryError])
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, MemoryError])
 def test_an_interrupted_prepare_leaves_nothing(raw, tmp_path, monkeypatch, interruption):
     seen = []
 
@@ -106,18 +106,11 @@ def test_an_interrupted_prepare_leaves_nothing(raw, tmp_path, monkeypatch, inter
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
 
-def test_what_a_killed_prepare_has_left_is_cleared_away(raw, tmp_path):
-    (tmp_path / "out.partial").mkdir()
-    (tmp_path / "out.partial/images.u8").write_bytes(b"half")
-    (tmp_path / ".out.lock").touch()
-    prepare(raw, tmp_path / "out", 16)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]
-
-
 @pytest.mark.promise
 def test_two_processes_that_prepare_the_same_set_both_have_it(raw, tmp_path):
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=prepare, args=(raw, tmp_path / "out", 16)) for _ in range(2)]
+    (tmp_path / "out.partial").mkdir()  # left by a killed one
+    (tmp_path / "out.partial/images.u8").write_bytes(b"half")
+    processes = [FORKS.Process(target=prepare, args=(raw, tmp_path / "out", 16)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:

@@ -45,13 +45,6 @@ def test_a_file_that_cannot_be_read_is_not_passed_over(tmp_path):
         fingerprint(tmp_path, 4)
 
 
-def test_a_linked_class_folder_counts(tmp_path):
-    touch(tmp_path / "elsewhere/a.png")
-    (tmp_path / "set").mkdir()
-    (tmp_path / "set/cat").symlink_to(tmp_path / "elsewhere")
-    assert read(open_source(tmp_path / "set")) == [("cat/a.png", 0)]
-
-
 def test_a_plain_folder_is_one_class_named_after_it(tmp_path):
     touch(tmp_path / "flowers/b.png", tmp_path / "flowers/a.png")
     source = open_source(tmp_path / "flowers")

@@ -8,7 +8,6 @@ import shutil
 import numpy as np
 import pytest
 from huggingface_hub import ModelCard
-from PIL import Image
 
 from attnorm.cli import main
 from attnorm.config import derive, to_yaml
@@ -138,13 +137,3 @@ def test_what_cannot_be_packaged_is_refused(run_copy, tmp_path):
     shutil.rmtree(run_copy / "model")
     refused("written with the first checkpoint", run_copy, "x")
     assert not (tmp_path / "x").exists()
-
-
-def test_a_full_disk_leaves_nothing(run_copy, tmp_path, monkeypatch):
-    def full(image, path, **options):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Image.Image, "save", full)
-    with pytest.raises(UserError, match=r"cannot write .*mine: No space left on device"):
-        package(run_copy, tmp_path / "mine")
-    assert list(tmp_path.iterdir()) == [run_copy]

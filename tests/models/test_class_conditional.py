@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import pytest
@@ -118,26 +117,22 @@ def test_the_long_range_layer_stands_where_the_paper_puts_it() -> None:
 @pytest.mark.parametrize("size", ARCHITECTURES)
 def test_generator_and_discriminator_of_a_size_fit_together(size: int) -> None:
     table = ARCHITECTURES[size]
-    generator = GeneratorConfig(image_size=size, channels=table.generator)
-    assert generator.image_size == 4 * 2 ** (len(table.generator) - 1)
+    config = GeneratorConfig(image_size=size, channels=table.generator)
+    fields = {"channels": table.discriminator, "downsamples": table.downsamples, "concat_after": table.concat_after}
     with torch.device("meta"):
-        discriminator = Discriminator(
-            DiscriminatorConfig(
-                image_size=size,
-                channels=table.discriminator,
-                downsamples=table.downsamples,
-                concat_after=table.concat_after,
-            )
-        )
+        discriminator = Discriminator(DiscriminatorConfig(image_size=config.image_size, **fields))
         assert discriminator(torch.empty(1, 3, size, size), torch.zeros(1, dtype=torch.long)).score.shape == (1,)
 
 
-def test_spectral_norm_of_the_generator_spares_the_class_gains() -> None:
-    generator, plain = Generator(SMALL_G), Generator(SMALL_G.model_copy(update={"spectral_norm": False}))
-    normalised = [name for name, _ in generator.named_parameters() if "parametrizations" in name]
+def test_spectral_norm_is_on_every_weight_but_the_class_gains() -> None:
+    normalised = [name for name, _ in Generator(SMALL_G).named_parameters() if "parametrizations" in name]
     assert any("stem" in name for name in normalised)
     assert not any("gain" in name or ".bias.weight" in name for name in normalised)
+    plain = Generator(SMALL_G.model_copy(update={"spectral_norm": False}))
     assert not [name for name, _ in plain.named_parameters() if "parametrizations" in name]
+    for name, module in Discriminator(SMALL_D).named_modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear, nn.Embedding)):
+            assert torch.nn.utils.parametrize.is_parametrized(module), name
 
 
 def test_the_last_convolution_of_the_generator_has_gain_1() -> None:
@@ -147,51 +142,37 @@ def test_the_last_convolution_of_the_generator_has_gain_1() -> None:
     assert weight.std().item() == pytest.approx((2 / (9 * (256 + 3))) ** 0.5, rel=0.03)
 
 
-def test_every_weight_of_the_discriminator_has_spectral_norm_the_embedding_too() -> None:
-    discriminator = Discriminator(SMALL_D)
-    for name, module in discriminator.named_modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear, nn.Embedding)):
-            assert torch.nn.utils.parametrize.is_parametrized(module), name
-
-
-@pytest.mark.parametrize("blocks", [1, 2, 4])
-def test_projection_adds_the_inner_product_with_the_embedded_label(blocks: int) -> None:
+@pytest.mark.parametrize("blocks", [1, 4])
+def test_projection_and_the_auxiliary_classifier_are_the_written_out_ones(blocks: int) -> None:
     torch.manual_seed(0)
-    config = SMALL_D.model_copy(update={"channels": (8,) * blocks, "downsamples": 1, "conditioning": "projection"})
-    network = Discriminator(config).eval()
+    changes = {"channels": (8,) * blocks, "downsamples": 1}
     x, labels = torch.randn(3, 3, 32, 32), torch.tensor([0, 1, 2])
-    h = x
-    for block in network.blocks:
-        h = block(h)
-    pooled = torch.relu(h).sum((2, 3))
-    expected = network.score(pooled)[:, 0] + torch.einsum("bc,bc->b", network.embedding.weight[labels], pooled)
+
+    def built(conditioning: str) -> tuple[Discriminator, Tensor, Tensor]:
+        network = Discriminator(SMALL_D.model_copy(update=changes | {"conditioning": conditioning})).eval()
+        h = x
+        for block in network.blocks:
+            h = block(h)
+        pooled = torch.relu(h).sum((2, 3))
+        return network, pooled, network.score(pooled)[:, 0]
+
+    network, pooled, score = built("projection")
+    expected = score + torch.einsum("bc,bc->b", network.embedding.weight[labels], pooled)
     torch.testing.assert_close(network(x, labels).score, expected)
 
+    network, pooled, score = built("auxiliary")
+    found = network(x, labels)
+    torch.testing.assert_close(found.class_logits, pooled @ network.classify.weight.T + network.classify.bias)
+    torch.testing.assert_close(found.score, score)
+    assert torch.equal(network(x, labels.flip(0)).score, found.score)
 
-@pytest.mark.parametrize("conditioning", ["concat", "projection"])
-def test_the_label_changes_the_score(conditioning: str) -> None:
+
+def test_the_label_changes_the_score_of_concatenation() -> None:
     torch.manual_seed(0)
-    network = Discriminator(SMALL_D.model_copy(update={"conditioning": conditioning})).eval()
-    x = torch.randn(1, 3, 32, 32).expand(3, -1, -1, -1)
-    output = network(x, torch.tensor([0, 1, 2]))
-    assert len(set(output.score.tolist())) == 3
-    assert output.class_logits is None
-
-
-@pytest.mark.parametrize("blocks", [1, 2, 4])
-def test_an_auxiliary_classifier_tells_the_class_and_does_not_see_the_label(blocks: int) -> None:
-    torch.manual_seed(0)
-    config = SMALL_D.model_copy(update={"channels": (8,) * blocks, "downsamples": 1, "conditioning": "auxiliary"})
-    network = Discriminator(config).eval()
-    x = torch.randn(2, 3, 32, 32)
-    first, second = network(x, torch.tensor([0, 1])), network(x, torch.tensor([2, 2]))
-    assert torch.equal(first.score, second.score)
-    h = x
-    for block in network.blocks:
-        h = block(h)
-    pooled = torch.relu(h).sum((2, 3))
-    torch.testing.assert_close(first.class_logits, pooled @ network.classify.weight.T + network.classify.bias)
-    torch.testing.assert_close(first.score, network.score(pooled)[:, 0])
+    network = Discriminator(SMALL_D).eval()
+    out = network(torch.randn(1, 3, 32, 32).expand(3, -1, -1, -1), torch.tensor([0, 1, 2]))
+    assert len(set(out.score.tolist())) == 3
+    assert out.class_logits is None
 
 
 def test_a_one_hot_mixture_is_the_label_and_a_mixture_lies_between() -> None:
@@ -214,7 +195,7 @@ def test_saved_and_loaded_networks_are_the_same(tmp_path: Path) -> None:
     )
     generator = Generator(config).eval()
     generator.save_pretrained(tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["README.md", "config.json", "model.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "config.json", "model.safetensors"]
     loaded = Generator.from_pretrained(tmp_path)
     assert loaded.config == config
     assert not loaded.training
@@ -224,60 +205,33 @@ def test_saved_and_loaded_networks_are_the_same(tmp_path: Path) -> None:
     assert Discriminator.from_pretrained(tmp_path / "d").config == SMALL_D
 
 
-@pytest.fixture
-def saved(tmp_path: Path) -> Path:
-    Generator(SMALL_G).save_pretrained(tmp_path)
-    return tmp_path
-
-
-def edit_config(folder: Path, **changes: object) -> None:
-    path = folder / "config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"latent": 6}, "unknown field 'latent', did you mean 'latent_dim'"),
-        ({"channels": [8, 8, 10**9, 8]}, "channels"),
+        ({"channels": "many"}, "channels"),
         ({"num_classes": 4}, "does not hold the weights"),
-        ({"image_size": 33}, "makes 32 x 32 images"),
     ],
 )
-def test_a_config_that_cannot_be_true_is_refused(saved: Path, changes: dict, message: str) -> None:
-    edit_config(saved, **changes)
+def test_a_config_that_cannot_be_true_is_refused(tmp_path: Path, changes: dict, message: str) -> None:
+    Generator(SMALL_G).save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     with pytest.raises(UserError, match=message):
-        Generator.from_pretrained(saved)
-
-
-def test_damaged_or_missing_weights_are_named(saved: Path) -> None:
-    weights = saved / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(UserError, match=r"model\.safetensors is missing or damaged"):
-        Generator.from_pretrained(saved)
-    weights.unlink()
-    with pytest.raises(UserError, match=r"model\.safetensors is missing or damaged"):
-        Generator.from_pretrained(saved)
-
-
-def test_a_pickle_beside_the_config_is_not_opened(saved: Path) -> None:
-    (saved / "model.safetensors").rename(saved / "pytorch_model.bin")
-    with pytest.raises(UserError, match=r"model\.safetensors is missing"):
-        Generator.from_pretrained(saved)
+        Generator.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("kind", "changes", "message"),
     [
-        (GeneratorConfig, {"image_size": 64}, "makes 32 x 32 images, not image_size 64"),
-        (GeneratorConfig, {"channels": (8,), "image_size": 4}, "channels"),
-        (GeneratorConfig, {"class_names": ("one",)}, "class_names must be 10 different names"),
-        (GeneratorConfig, {"long_range": {"kind": "attentive_norm", "block": 3}}, "block must be from 0 to 2, got 3"),
-        (GeneratorConfig, {"long_range": {"temperature": 0.0}}, "temperature"),
-        (GeneratorConfig, {"long_range": {"entity_std": math.nan}}, "entity_std"),
-        (DiscriminatorConfig, {"image_size": 30}, "downsamples 2 does not fit image_size 30 and 4 blocks"),
-        (DiscriminatorConfig, {"concat_after": 4}, "concat_after must be below the number of blocks, 4"),
-        (DiscriminatorConfig, {"channels": (8, 0, 8, 8)}, "channels"),
+        (GeneratorConfig, {"image_size": 64}, "makes 32 x 32 pictures, not image_size 64"),
+        (GeneratorConfig, {"class_names": ("one",)}, "1 class names do not fit num_classes 10"),
+        (GeneratorConfig, {"long_range": LongRangeConfig(kind="attentive_norm", block=3)}, "block must be from 0 to 2"),
+        (LongRangeConfig, {"kind": "attentive_norm", "temperature": float("nan")}, "temperature must be positive and"),
+        (LongRangeConfig, {"kind": "attentive_norm", "entity_std": -1.0}, "entity_std must be positive and finite"),
+        (DiscriminatorConfig, {"image_size": 30}, "cannot be halved 2 times"),
+        (DiscriminatorConfig, {"concat_after": 4}, "concat_after must be from 1 to 3"),
+        (DiscriminatorConfig, {"channels": (8,), "downsamples": 1}, "at least 2 numbers with .* 'concat'"),
     ],
 )
 def test_configs_out_of_range(kind: type, changes: dict, message: str) -> None:

@@ -11,10 +11,8 @@ from torch.nn import functional
 
 from attnorm.config import parse
 from attnorm.errors import UserError
-from attnorm.metrics.layout import record_layouts
 from attnorm.models.inpainting import (
     BranchConfig,
-    ConstantSlopes,
     Inpainted,
     InpaintingCritic,
     InpaintingCriticConfig,
@@ -128,32 +126,8 @@ def test_the_generator_is_the_drawn_one(kind: str, dense: bool) -> None:
             torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("dense", [False, True])
-def test_odd_and_even_positions_mix_in_a_dense_bottleneck_only(dense: bool) -> None:
-    generator = small("none", dense=dense)
-    for stage in (generator.coarse, generator.convolutional):
-        bottleneck = stage[10 : 10 + (12 if dense else 8)]  # behind five convolutions, each with its ELU
-        x = torch.randn(1, 16, 12, 12, requires_grad=True)
-        (grad,) = torch.autograd.grad(bottleneck(x)[:, :, 6, 6].sum(), x)
-        reached = grad.abs().amax(1)[0] > 0
-        assert reached[0::2, 0::2].all()
-        assert reached[1::2, :].any() == reached[:, 1::2].any() == dense
-
-
-def test_the_channels_and_sizes_of_the_maps_are_the_tables() -> None:
-    generator, seen = small("attentive_norm"), []
-    for module in generator.modules():
-        if isinstance(module, nn.Conv2d) and module.kernel_size[0] > 1:
-            module.register_forward_hook(lambda m, args, out: seen.append((m.out_channels * 8, 32 // out.shape[-1])))
-    generator(*inputs())
-    encoder = [(32, 1), (64, 2), (64, 2), (128, 4), (128, 4)]
-    decoder = [(64, 2), (64, 2), (32, 1), (16, 1), (24, 1)]  # the last makes 3 channels at any width
-    stages = [encoder, 4 * [(128, 4)], decoder, encoder, 3 * [(128, 4)], encoder, 6 * [(128, 4)], decoder]
-    assert seen == [step for stage in stages for step in stage]
-
-
 @pytest.mark.parametrize("kind", KINDS)
-def test_nothing_of_the_masked_content_is_read(kind: str) -> None:
+def test_nothing_inside_the_mask_is_read(kind: str) -> None:
     generator, (image, mask) = small(kind), inputs()
     other = torch.where(mask > 0, torch.nan, image)
     with torch.no_grad():
@@ -174,22 +148,6 @@ def test_every_image_of_a_batch_is_inpainted_on_its_own_and_at_any_size(kind: st
         torch.testing.assert_close(shared[1:], generator(image[1:], mask[:1].bool()).refined, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_weight_is_trained(kind: str) -> None:
-    generator, (image, mask) = small(kind).train(), inputs()
-    out = generator(image, mask)
-    (out.coarse_unclipped.square().mean() + out.refined_unclipped.square().mean()).backward()
-    for name, parameter in generator.named_parameters():
-        assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
-
-
-def test_an_untrained_network_is_far_from_the_clip() -> None:
-    torch.manual_seed(0)
-    out = InpaintingGenerator(InpaintingGeneratorConfig(image_size=64))(*inputs(2, 64, 64))
-    for unclipped in (out.coarse_unclipped, out.refined_unclipped):
-        assert unclipped.abs().max() < 1
-
-
 def test_the_clip_is_the_difference_of_the_two_outputs() -> None:
     generator, (image, mask) = small("none"), inputs()
     with torch.no_grad():
@@ -207,37 +165,23 @@ def test_outputs_are_float32_under_autocast() -> None:
     assert {t.dtype for t in out} == {torch.float32}
 
 
-def test_the_layout_is_recorded_and_has_no_affine_by_default() -> None:
-    generator = small("attentive_norm")
-    with torch.no_grad(), record_layouts(generator) as layouts:
-        generator(*inputs())
-    assert {name: tuple(layout.shape) for name, layout in layouts.items()} == {"attentive.norm": (2, 4, 8, 8)}
-    assert generator.attentive.norm.weight is None
-    affine = InpaintingGenerator(
-        SMALL.model_copy(update={"branch": SMALL.branch.model_copy(update={"affine": "entity"})})
-    )
-    assert affine.attentive.norm.weight.shape == (4, 16)
-
-
 def test_images_and_masks_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="multiples of 4"):
         small("none")(*inputs(2, 30, 32))
     with pytest.raises(ValueError, match="multiples of 8"):
         small("contextual_attention")(*inputs(2, 36, 32))
-    with pytest.raises(ValueError, match="to fit images"):
+    with pytest.raises(ValueError, match="to fit a"):
         small("none")(inputs()[0], inputs(2, 32, 36)[1])
 
 
 @pytest.mark.parametrize(
     ("fields", "part"),
     [
-        ({"width": 5}, "width"),
-        ({"width": 10**6}, "width"),
+        ({"width": 5}, "generator.width must be even, got 5"),
         ({"image_size": 50}, "multiple of 4"),
         ({"image_size": 36, "branch": {"kind": "contextual_attention"}}, "multiple of 8"),
-        ({"image_size": 16, "branch": {"num_entities": 17}}, "num_entities must be at most 16"),
-        ({"branch": {"kind": "attention"}}, "branch.kind"),
-        ({"branch": {"temperature": 0}}, "branch.temperature"),
+        ({"branch": {"kind": "attention"}}, "branch.kind must be one of"),
+        ({"branch": {"temperature": 0}}, "temperature must be positive"),
     ],
 )
 def test_a_configuration_that_cannot_work_is_refused(fields: dict, part: str) -> None:
@@ -275,9 +219,7 @@ def test_the_critics_are_the_written_out_ones(critic: InpaintingCritic) -> None:
     torch.testing.assert_close(critic(image, mask), tuple(scores))
 
 
-def test_a_critic_has_no_norm_and_judges_each_image_on_its_own(critic: InpaintingCritic) -> None:
-    kinds = {type(module) for module in critic.modules()}
-    assert kinds == {InpaintingCritic, nn.Sequential, nn.Conv2d, ConstantSlopes, nn.Flatten, nn.Linear}
+def test_a_critic_judges_each_image_on_its_own(critic: InpaintingCritic) -> None:
     image, mask = inputs(3)
     alone = [critic(image[i : i + 1], mask[i : i + 1]) for i in range(3)]
     torch.testing.assert_close(critic(image, mask), tuple(map(torch.cat, zip(*alone, strict=True))))
@@ -299,7 +241,7 @@ def test_squares_are_centred_on_the_mask_inside_the_image() -> None:
     mask[1, :, 0, 0] = 1
     mask[2, :, 19, 29] = 1
     mask[3, :, 2, 5] = mask[3, :, 16, 23] = 1  # in two pieces
-    expected = [[6, 11], [0, 0], [12, 22], [5, 10], [6, 11]]  # the last has an empty mask: the middle
+    expected = [[6, 11], [0, 0], [12, 22], [5, 10], [6, 11]]  # the last has no mask: the middle
     assert local_corners(mask, 8).tolist() == expected
     assert local_corners(mask.bool(), 8).tolist() == expected
 
@@ -312,8 +254,8 @@ def test_crops_are_slices() -> None:
     assert torch.autograd.gradgradcheck(lambda t: crop(t, corners, 5) ** 3, x)
 
 
-def test_a_image_of_another_size_is_refused(critic: InpaintingCritic) -> None:
+def test_an_image_of_another_size_is_refused(critic: InpaintingCritic) -> None:
     with pytest.raises(ValueError, match=r"must be \(b, 3, 32, 32\)"):
         critic(*inputs(1, 32, 36))
-    with pytest.raises(ValueError, match="images and mask"):
+    with pytest.raises(ValueError, match="and mask"):
         critic(inputs(2)[0], inputs(1)[1])

@@ -52,5 +52,5 @@ def test_another_format_is_refused(name, tmp_path):
 
 def test_without_matplotlib_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UserError, match=r"a chart needs the package 'matplotlib': pip install 'attnorm\[figures\]'"):
+    with pytest.raises(UserError, match=r"a chart needs the package 'matplotlib': pip install '.\[train\]'"):
         plots.save_region_chart(regions(), tmp_path / "chart.png", "x")

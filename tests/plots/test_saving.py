@@ -76,7 +76,7 @@ def test_an_mp4_has_every_frame_at_the_given_rate(tmp_path):
 
 def test_without_pyav_an_mp4_is_refused_and_a_gif_is_written(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(UserError, match=r"an MP4 file needs the package 'av': pip install 'attnorm\[figures\]'"):
+    with pytest.raises(UserError, match=r"an MP4 file needs the package 'av': pip install '.\[train\]'"):
         plots.save_animation([], tmp_path / "film.mp4")
     plots.save_animation(frames(2), tmp_path / "film.gif")
     assert [path.name for path in tmp_path.iterdir()] == ["film.gif"]

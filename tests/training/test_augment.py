@@ -1,4 +1,4 @@
-"""DiffAugment against its definitions, picture by picture."""
+"""DiffAugment against its definitions, image by image."""
 
 import pytest
 import torch
@@ -10,12 +10,12 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def pictures(count=64, height=16, width=24):
+def images(count=64, height=16, width=24):
     return torch.rand(count, 3, height, width, generator=generator(7), dtype=torch.float64) * 2 - 1
 
 
 def test_colour_is_brightness_then_saturation_then_contrast():
-    x = pictures()
+    x = images()
     b, s, c = torch.rand(3, len(x), 1, 1, 1, generator=generator()).double()
     for index, changed in enumerate(augmented(x, ["color"], generator())):
         expected = x[index] + b[index] - 0.5
@@ -26,7 +26,7 @@ def test_colour_is_brightness_then_saturation_then_contrast():
 
 
 def test_translation_moves_by_up_to_an_eighth_and_brings_zeros_in():
-    x = pictures(400)
+    x = images(400)
     seen = set()
     for before, after in zip(x, augmented(x, ["translation"], generator()), strict=True):
         padded = torch.nn.functional.pad(before, (3, 3, 2, 2))
@@ -42,7 +42,7 @@ def test_translation_moves_by_up_to_an_eighth_and_brings_zeros_in():
 
 
 def test_cutout_zeroes_one_square_of_half_the_side():
-    x = pictures(400).abs() + 0.1
+    x = images(400).abs() + 0.1
     heights, widths = set(), set()
     for after in augmented(x, ["cutout"], generator()):
         gone = (after == 0).all(0)
@@ -60,7 +60,7 @@ def test_cutout_zeroes_one_square_of_half_the_side():
 
 @pytest.mark.parametrize("kind", ["color", "translation", "cutout"])
 def test_every_change_lets_gradients_through_and_keeps_shape_and_type(kind):
-    x = pictures(4).float().requires_grad_(True)
+    x = images(4).float().requires_grad_(True)
     out = augmented(x, [kind], generator())
     assert (out.shape, out.dtype) == (x.shape, x.dtype)
     out.square().sum().backward()

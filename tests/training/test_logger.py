@@ -3,10 +3,7 @@
 import io
 import json
 import math
-import os
 import re
-import subprocess
-import sys
 from functools import partial
 
 import pytest
@@ -123,8 +120,7 @@ class Terminal:
 
 
 @pytest.mark.promise
-@pytest.mark.parametrize("columns", [80, 120, 200])
-@pytest.mark.parametrize(("start", "steps"), [(0, 500), (880_000, 1_000_000)])  # also after a resume of a long run
+@pytest.mark.parametrize(("columns", "start", "steps"), [(80, 0, 500), (200, 0, 500), (80, 880_000, 1_000_000)])
 def test_the_progress_bar_is_one_line_with_step_time_left_rate_and_metrics(
     columns, start, steps, tmp_path, monkeypatch
 ):
@@ -144,32 +140,3 @@ def test_the_progress_bar_is_one_line_with_step_time_left_rate_and_metrics(
     shown = {80: "  loss_d 1.23" if start else "  loss_d 1.23  loss_g -0.00123"}.get(columns, metrics)
     assert re.fullmatch(rf"step {start + 4}/{steps} [━╸╺ ]{{8,}} {left} left  32 images/s{shown}", after)
     assert max(len(before), len(after)) <= columns
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="needs pseudo-terminals")
-def test_in_a_real_terminal_nothing_is_wider_than_it(tmp_path):
-    program = (
-        "import sys, time\nfrom pathlib import Path\nfrom attnorm.training.logger import Logger\n"
-        "with Logger(Path(sys.argv[1]), start=0, steps=5, batch_size=8, shown=('loss_d',)) as logger:\n"
-        "    for step in range(1, 6):\n        time.sleep(0.05)\n        logger.advance(step)\n"
-        "        logger.record(step, {'loss_d': 1.5})\n"
-    )
-    main_end, other_end = os.openpty()
-    environment = os.environ | {"COLUMNS": "80", "TERM": "xterm-256color"}
-    command = [sys.executable, "-c", program, str(tmp_path)]
-    process = subprocess.Popen(command, stdout=other_end, stderr=other_end, env=environment)
-    os.close(other_end)
-    shown = b""
-    while True:
-        try:
-            part = os.read(main_end, 65536)
-        except OSError:  # how Linux says that the other end is closed
-            break
-        if not part:
-            break
-        shown += part
-    os.close(main_end)
-    assert process.wait(60) == 0
-    visible = re.split(r"[\r\n]+", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown.decode()))
-    assert any(re.match(r"step \d/5 .* left  .* images/s  loss_d 1.5", line) for line in visible), visible
-    assert max(map(len, visible)) <= 80

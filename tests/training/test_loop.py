@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -28,7 +27,6 @@ from tests.runs import (
     batch_of,
     contents,
     differences,
-    final,
     final_state,
     interrupt,
     log_of,
@@ -36,53 +34,15 @@ from tests.runs import (
     moved,
     refused,
     run_killed,
-    run_python,
+    run_two,
 )
-from tests.two_processes import run_two
-
-KILLED = """
-import os, signal, sys
-import torch
-from attnorm.cli import main
-from attnorm.training.class_conditional import ClassConditionalTask as Task
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def in_a_checkpoint():
-    save = torch.save
-    def patched(state, file):
-        save(state, file)
-        if state["step"] == 4:
-            file.truncate(file.tell() // 2)
-            die()
-    torch.save = patched
-
-def in_the_model():
-    save, calls = Task.save_model, []
-    def patched(self, folder):
-        calls.append(folder)
-        save(self, folder)
-        if len(calls) == 2:
-            (folder / "model.safetensors").write_bytes(b"half")
-            die()
-    Task.save_model = patched
-
-torch.set_num_threads(1)
-globals()[sys.argv[1]]()
-main(sys.argv[2:])
-"""
 
 
 @pytest.mark.promise
-@pytest.mark.parametrize(("moment", "left"), [("between the updates", 4), ("in_a_checkpoint", 2), ("in_the_model", 2)])
+@pytest.mark.parametrize(("moment", "left"), [(5, 4), ("checkpoint", 2), ("model", 2)])
 def test_a_killed_and_resumed_run_is_bitwise_the_undisturbed_one(moment, left, finished_run, tiny_arguments, tmp_path):
     run = tmp_path / "run"
-    if moment == "between the updates":
-        run_killed(ClassConditionalTask, 5, *DIGITS, str(run), *tiny_arguments)
-    else:
-        killed = run_python("-c", KILLED, moment, *DIGITS, str(run), *tiny_arguments)
-        assert killed.returncode == -signal.SIGKILL, killed.stderr
+    run_killed(ClassConditionalTask, moment, *DIGITS, str(run), *tiny_arguments)
     assert final_state(run)["step"] == left
     assert main(["resume", str(run)]) == 0
     assert_same_run(run, finished_run)
@@ -90,7 +50,7 @@ def test_a_killed_and_resumed_run_is_bitwise_the_undisturbed_one(moment, left, f
 
 
 @pytest.mark.promise
-@pytest.mark.parametrize("number", STOP_SIGNALS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_saves_says_how_to_continue_and_continues(
     number, finished_run, tiny_arguments, tmp_path, monkeypatch, capsys
 ):
@@ -119,26 +79,21 @@ def test_a_resume_is_exact_with_several_updates_pieces_and_flips_too(tiny_argume
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
-def test_a_run_that_ended_before_its_first_checkpoint_starts_again(finished_run, tiny_arguments, tmp_path, monkeypatch):
-    run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        interrupt(patch, ClassConditionalTask, 0, signal.SIGINT, signal.SIGINT)
-        assert main([*DIGITS, str(run), *tiny_arguments]) == 130
-    assert not (run / "checkpoints").exists()
-    assert main(["resume", str(run)]) == 0
-    assert_same_run(run, finished_run)
-
-
-def test_a_second_ctrl_c_ends_at_once_without_a_traceback(tiny_arguments, tmp_path, monkeypatch, capsys):
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job begins without it
+def test_a_second_ctrl_c_ends_at_once_and_a_run_without_a_checkpoint_starts_again(
+    finished_run, tiny_arguments, tmp_path, monkeypatch, capsys
+):
+    run, before = tmp_path / "run", signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        interrupt(monkeypatch, ClassConditionalTask, 2, signal.SIGINT, signal.SIGINT)
-        assert main([*DIGITS, str(tmp_path / "run"), *tiny_arguments]) == 130
+        with monkeypatch.context() as patch:
+            interrupt(patch, ClassConditionalTask, 0, signal.SIGINT, signal.SIGINT)
+            assert main([*DIGITS, str(run), *tiny_arguments]) == 130
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == "attnorm: interrupted\n"
-    assert final_state(tmp_path / "run")["step"] == 2
+    assert not (run / "checkpoints").exists()
+    assert main(["resume", str(run)]) == 0
+    assert_same_run(run, finished_run)
 
 
 @pytest.mark.promise
@@ -167,14 +122,16 @@ def test_the_saved_configuration_is_complete_with_its_precision_resolved(
 
 
 @pytest.mark.promise
-def test_two_processes_take_the_steps_of_one_with_two_pieces(tiny_arguments, tmp_path):
+def test_two_processes_take_the_steps_of_one_with_two_pieces_and_stop_together_when_one_is_asked(
+    tiny_arguments, tmp_path
+):
     arguments = [*tiny_arguments, "--steps", "20", "--log_every", "1", "--sample_every", "20"]
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "attnorm"]
-    both = run_python(*launch, *final([*DIGITS, str(tmp_path / "two"), *arguments]))
-    assert both.returncode == 0, both.stderr
-    assert main([*DIGITS, str(tmp_path / "one"), *arguments, "--accumulation", "2"]) == 0
+    stopped = run_two(ClassConditionalTask, [*DIGITS, str(tmp_path / "two"), *arguments], stopped_in=8)
+    assert stopped == [128 + signal.SIGTERM] * 2
+    assert final_state(tmp_path / "two")["step"] == 10  # the signal travels while a step is computed
+    assert main([*DIGITS, str(tmp_path / "one"), *arguments, "--accumulation", "2", "--steps", "10"]) == 0
     one, two = log_of(tmp_path / "one"), log_of(tmp_path / "two")
-    assert len(one) == len(two) == 20
+    assert len(one) == len(two) == 10
     for first, second in zip(one, two, strict=True):
         for name in ("loss_d", "loss_g", "score_real", "score_fake", "orthogonal_d", "orthogonal_g"):
             assert first[name] == pytest.approx(second[name], abs=1e-5), (first["step"], name)
@@ -182,27 +139,6 @@ def test_two_processes_take_the_steps_of_one_with_two_pieces(tiny_arguments, tmp
     for name, value in one.items():
         if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):  # of each process's own batches
             torch.testing.assert_close(value, two[name], rtol=1e-4, atol=1e-5)
-
-
-ASKED = """
-import os, signal, sys, pytest, torch
-from attnorm.training.class_conditional import ClassConditionalTask as Task
-from tests.runs import interrupt, main
-
-torch.set_num_threads(1)
-if os.environ["RANK"] == "1":
-    interrupt(pytest.MonkeyPatch(), Task, 2, signal.SIGTERM)
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-@pytest.mark.promise
-def test_two_processes_stop_and_save_together_when_one_is_asked(tiny_arguments, tmp_path):
-    run = tmp_path / "run"
-    both = run_two(lambda rank: ["-c", ASKED, *DIGITS, str(run), *tiny_arguments])
-    assert [process.returncode for process in both] == [128 + signal.SIGTERM] * 2, both[1].stderr
-    assert "stopped at step 3; continue with" in both[0].stdout
-    assert final_state(run)["step"] == 3
 
 
 @pytest.mark.promise
@@ -236,25 +172,23 @@ def test_another_end_is_refused_once_learning_rates_fall(tiny_arguments, tmp_pat
 
 
 @pytest.mark.promise
-@pytest.mark.parametrize("change", ["other images", "fewer images", "another class"])
-def test_other_data_is_refused_at_resume(change, tiny_arguments, tmp_path, capsys):
+def test_other_data_is_refused_at_resume(tiny_arguments, tmp_path, capsys):
+    raw, run = tmp_path / "raw", tmp_path / "runs" / "pets"
     for index, name in enumerate(("cat/1", "cat/2", "dog/1", "dog/2")):
-        path = tmp_path / "raw" / f"{name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (40, 40), (60 * index, 9, 9)).save(path)
-    run = tmp_path / "runs" / "pets"
-    command = ["train", "an-gan-digits", "--data", str(tmp_path / "raw"), "--out", str(run), *tiny_arguments]
-    assert main([*command, "--steps", "2"]) == 0
-    if change == "other images":
-        Image.new("RGB", (40, 40), (9, 200, 9)).save(path)
-    elif change == "fewer images":
-        path.unlink()
-    else:
-        path.parent.rename(tmp_path / "raw" / "wolf")
+        (raw / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 40), (60 * index, 9, 9)).save(raw / f"{name}.png")
+    command = ["train", "an-gan-digits", "--data", str(raw), "--out", str(run), *tiny_arguments]
+    assert main([*command, "--steps", "1"]) == 0
     before = contents(run)
-    message = refused(capsys, "resume", run, "--steps", "4")
-    assert str(tmp_path / "raw") in message and "restore the data" in message
-    assert contents(run) == before
+    for change in (
+        lambda: Image.new("RGB", (40, 40), (9, 200, 9)).save(raw / "dog" / "2.png"),
+        lambda: (raw / "dog" / "2.png").unlink(),
+        lambda: (raw / "dog").rename(raw / "wolf"),
+    ):
+        change()
+        message = refused(capsys, "resume", run, "--steps", "4")
+        assert str(raw) in message and "restore the data" in message
+        assert contents(run) == before
 
 
 @pytest.mark.promise
@@ -333,9 +267,3 @@ def test_the_raw_generator_is_the_checkpoints_and_without_averaging_the_saved_on
     state = final_state(finished_run)["task"]
     assert moved(state["generator"], raw) == set()
     assert moved(state["ema"], raw)
-
-
-def test_the_images_of_a_batch_are_drawn_from_those_that_are_trained_on(tiny_inpainting_config):
-    order = loop._order(tiny_inpainting_config, 40, ALONE)
-    held_out = tiny_inpainting_config.held_out(40)
-    assert not np.isin(np.concatenate([order(batch) for batch in range(30)]), held_out).any()

@@ -43,7 +43,7 @@ def reproduce(
         val_data: For table3: validation images (default: a share of the data, held out).
         seeds: One run of each system per seed (default 0).
         steps: Steps of every run (default: the presets' own).
-        phase_1_steps: For table3: steps before the adversarial loss (default: until the error converges).
+        phase_1_steps: For table3: steps before the adversarial loss (default: 60 % of the steps).
         lr_schedule: How learning rates fall to 0 at the end of each phase (default: the presets' own).
         extractor: Feature network of the metrics (default: the scale's).
         num: Images to evaluate with (default: the scale's).

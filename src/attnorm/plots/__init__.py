@@ -1,6 +1,6 @@
 """Sheets of images as uint8 arrays (h, w, 3); image, animation and chart files.
 
-Sheets need Pillow alone. Charts need matplotlib and MP4 files need PyAV: the extra `figures`.
+Sheets need Pillow alone. Charts need matplotlib, and MP4 files PyAV.
 """
 
 from attnorm.plots.grids import enlarge as enlarge

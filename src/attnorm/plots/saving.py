@@ -28,9 +28,9 @@ Curve = tuple[np.ndarray, np.ndarray]  # steps (k,), values (k,)
 
 
 def require_package(package: str, what: str) -> None:
-    """Raises a UserError if a package of the extra `figures` is missing; `what` needs it."""
+    """Raises a UserError if the package is not installed; `what` needs it."""
     if find_spec(package) is None:
-        raise UserError(f"{what} needs the package {package!r}: pip install 'attnorm[figures]'")
+        raise UserError(f"{what} needs the package {package!r}: pip install '.[train]'")
 
 
 def check_image_name(path: Path) -> str:
