@@ -177,11 +177,11 @@ def test_images_and_masks_that_do_not_fit_are_refused() -> None:
 @pytest.mark.parametrize(
     ("fields", "part"),
     [
-        ({"width": 5}, "generator.width must be even, got 5"),
+        ({"width": 5}, "width must be a multiple of 2, got 5"),
         ({"image_size": 50}, "multiple of 4"),
         ({"image_size": 36, "branch": {"kind": "contextual_attention"}}, "multiple of 8"),
-        ({"branch": {"kind": "attention"}}, "branch.kind must be one of"),
-        ({"branch": {"temperature": 0}}, "temperature must be positive"),
+        ({"branch": {"kind": "attention"}}, "branch.kind must be 'attentive_norm'"),
+        ({"branch": {"temperature": 0}}, "branch.temperature must be greater than 0"),
     ],
 )
 def test_a_configuration_that_cannot_work_is_refused(fields: dict, part: str) -> None:
