@@ -123,8 +123,8 @@ def test_a_cache_that_cannot_be_written(cache: Path) -> None:
 @needs_compiler
 def test_processes_that_start_at_once_all_get_a_whole_library(cache: Path) -> None:
     code = (
-        "import sys; from attnorm.layers.kernels import library; library.FLAGS = ('-std=c++17', '-fPIC', '-Wno-psabi')\n"
-        "sys.exit(library.refusal())"
+        "import sys; from attnorm.layers.kernels import library\n"
+        "library.FLAGS = ('-std=c++17', '-fPIC', '-Wno-psabi'); sys.exit(library.refusal())"
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     processes = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(2)]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from attnorm.layers import backend_refusals, regional_norm
-from attnorm.layers.kernels import gpu, operator
+from attnorm.layers.kernels import gpu, registry
 from attnorm.layers.kernels.gpu import launches
 from tests.layers import literal, triton_resources
 from tests.layers.conftest import ORDERS, assert_same, features, make_layer, results
@@ -27,10 +27,10 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 @pytest.fixture
 def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
     """`tests/conftest.py` imported triton so; this lets the operators know. With a GPU the programs run there."""
-    monkeypatch.setitem(operator.AUTOMATIC, DEVICE, "triton")
+    monkeypatch.setitem(registry.AUTOMATIC, DEVICE, "triton")
     if DEVICE == "cpu":
         monkeypatch.setenv("TRITON_INTERPRET", "1")
-        monkeypatch.setitem(operator.KERNELS, "cpu", gpu)
+        monkeypatch.setitem(registry.KERNELS, "cpu", gpu)
 
 
 def operands(

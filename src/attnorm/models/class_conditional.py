@@ -13,8 +13,8 @@ from typing_extensions import Self
 
 from attnorm.config import Frozen
 from attnorm.layers import AttentiveNorm2d, SelfAttention2d
-from attnorm.layers.context import without_autocast
 from attnorm.layers.checks import require_classes, require_labels
+from attnorm.layers.context import without_autocast
 from attnorm.layers.residual import DiscriminatorBlock, GeneratorBlock
 from attnorm.layers.weights import make_conv, make_embedding, make_linear
 from attnorm.models.pretrained import PretrainedNetwork
