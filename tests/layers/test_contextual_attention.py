@@ -110,12 +110,6 @@ def test_its_gradient_is_the_literal_ones():
     torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-11)
 
 
-def test_gradcheck():
-    x, mask = inputs(2, 2, 4, 6)
-    layer = ContextualAttention2d(patch_size=1, softmax_scale=2.0)
-    assert torch.autograd.gradcheck(lambda t: layer(t, mask), x.requires_grad_())
-
-
 def test_a_batch_is_its_pictures_one_by_one():
     x, mask = inputs(4, 8, 16, 16)
     layer = ContextualAttention2d()
@@ -126,31 +120,12 @@ def test_a_batch_is_its_pictures_one_by_one():
     torch.testing.assert_close(shared, layer(x, mask[:1].expand(4, -1, -1, -1)))
 
 
-def test_a_hole_is_filled_with_what_belongs_there():
-    """In a periodic picture the patches around a hole say which ones belong in it."""
-    torch.manual_seed(0)
-    x = torch.randn(1, 16, 8, 8, dtype=torch.float64).repeat(1, 1, 4, 4)
-    mask = torch.zeros(1, 1, 32, 32)
-    mask[:, :, 14:18, 12:20] = 1
-    out = ContextualAttention2d()(x, mask)
-    inner = (..., slice(4, 28), slice(4, 28))
-    torch.testing.assert_close(out[inner], x[inner], rtol=0, atol=1e-3)
-
-
 def test_the_content_of_the_hole_is_never_pasted():
     x, mask = inputs(1, 4, 16, 16)
     mask[:] = 0
     mask[..., 6:10, 6:10] = 1
     x[..., 6:10, 6:10] = 1e3
     assert ContextualAttention2d(fuse_size=1)(x, mask).abs().max() < 10
-
-
-def test_a_stroke_thinner_than_the_rate_is_a_hole():
-    x, mask = inputs(1, 4, 16, 16)
-    mask[:] = 0
-    mask[..., 7, :] = 1  # an odd row: not among every second one
-    x[..., 7, :] = 1e3
-    assert ContextualAttention2d()(x, mask).abs().max() < 10
 
 
 def test_without_a_known_patch_the_result_and_its_gradient_are_zero():
@@ -161,13 +136,6 @@ def test_without_a_known_patch_the_result_and_its_gradient_are_zero():
     assert out[1].abs().max() > 0.1
     out.sum().backward()
     assert torch.isfinite(x.grad).all()
-
-
-def test_constant_and_zero_features_have_finite_gradients():
-    for value in (0.0, 1.0):
-        x = torch.full((1, 4, 8, 8), value, requires_grad=True)
-        ContextualAttention2d()(x, torch.zeros(1, 1, 8, 8)).square().sum().backward()
-        assert torch.isfinite(x.grad).all()
 
 
 def test_dtypes_and_autocast():

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
-from torch.func import functional_call, grad, jacfwd, jacrev, jvp, vmap
+from torch.func import grad, jacfwd, jacrev, jvp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations, prune
@@ -159,17 +159,6 @@ def test_convolutions_that_are_wrapped_hooked_or_replaced_are_called(
     torch.testing.assert_close(layer(x), x + layer.residual_gain * expected, rtol=1e-4, atol=1e-4)
 
 
-def test_every_call_of_a_hooked_convolution_is_seen() -> None:
-    layer, seen = AttentiveNorm2d(16, 4), []
-    for name in NAMES:
-        getattr(layer, name).register_forward_pre_hook(lambda *_args, name=name: seen.append(name))
-    layer.train()(torch.randn(2, 16, 8, 8))
-    assert sorted(seen) == sorted(NAMES)
-    seen.clear()
-    layer.eval()(torch.randn(2, 16, 8, 8))
-    assert sorted(seen) == ["entities", "value"]
-
-
 def test_merged_and_active_adapters_agree() -> None:
     layer, x = make_layer().eval(), features(2, 16, 8, 8)
     plain = layer(x)
@@ -179,18 +168,6 @@ def test_merged_and_active_adapters_agree() -> None:
     assert layer._operator_refusal(x, sampling=False) is None
     torch.testing.assert_close(layer(x), active)
     assert not torch.allclose(active, plain)
-
-
-def test_hook_based_and_parametrized_spectral_norm_agree() -> None:
-    hooked_layer = make_layer().eval()
-    twin = copy.deepcopy(hooked_layer)
-    for name in NAMES:
-        nn.utils.spectral_norm(getattr(hooked_layer, name), n_power_iterations=30)
-        parametrizations.spectral_norm(getattr(twin, name), n_power_iterations=30)
-    x = features(2, 16, 8, 8)
-    hooked_layer.train()(x, torch.Generator().manual_seed(0))
-    hooked_layer.eval()
-    torch.testing.assert_close(hooked_layer(x), twin.eval()(x), rtol=1e-3, atol=1e-3)
 
 
 # ---- compilers, exporters, tracers ----
@@ -299,22 +276,6 @@ def test_transforms_of_torch_func(order: str) -> None:
         out = function(forward_ad.make_dual(x, tangent))
         torch.testing.assert_close(forward_ad.unpack_dual(out).tangent, expected)
     assert vmap(lambda image: layer.train()(image[None])[0], randomness="different")(x).shape == x.shape
-
-
-def test_gradients_of_each_image_by_themselves() -> None:
-    layer, x = make_layer(4, 3).eval(), features(2, 4, 6, 6)
-    parameters = {name: p.detach() for name, p in layer.named_parameters()}
-
-    def loss(given: dict[str, Tensor], image: Tensor) -> Tensor:
-        return functional_call(layer, given, (image[None],)).sin().sum()
-
-    found = vmap(grad(loss), (None, 0))(parameters, x)
-    for index, image in enumerate(x):
-        layer.zero_grad()
-        layer(image[None]).sin().sum().backward()
-        for name, parameter in layer.named_parameters():
-            if parameter.grad is not None:
-                torch.testing.assert_close(found[name][index], parameter.grad)
 
 
 class Logged(Tensor):

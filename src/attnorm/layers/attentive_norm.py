@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from attnorm.layers.checks import require_choice, require_positive, require_whole
 from attnorm.layers.context import autocast_dtype, is_recorded, record_call, without_autocast
-from attnorm.layers.kernels import operator
+from attnorm.layers.kernels import operator, registry
 from attnorm.layers.kernels.problem import arithmetic_dtype
 from attnorm.layers.regional_norm import (
     VARIANCES,
@@ -334,7 +334,7 @@ class AttentiveNorm2d(SemanticLayout):
         convs = (self.value, self.entities, *((self.key, self.query) if sampling else ()))
         if not all(map(_is_plain, convs)):
             return "a convolution of the layer is wrapped, hooked or replaced"
-        kernel = operator.AUTOMATIC.get(x.device.type)
+        kernel = registry.AUTOMATIC.get(x.device.type)
         if kernel is None:
             return f"it has no kernel for {x.device.type} yet"
         product, dtype = autocast_dtype(x), self.sampling_gain.dtype
@@ -342,7 +342,7 @@ class AttentiveNorm2d(SemanticLayout):
             return f"{x.dtype} features do not go with {dtype} weights"
         if product not in (None, torch.bfloat16):
             return f"it has no products in {product}"
-        return operator.refusal(kernel, (x, *self.parameters()), self.num_entities)
+        return registry.refusal(kernel, (x, *self.parameters()), self.num_entities)
 
     def _operator_inputs(self, x: Tensor, positions: Tensor | None) -> operator.Inputs:
         value = self.value.weight

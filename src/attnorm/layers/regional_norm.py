@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attnorm.layers.context import without_autocast
-from attnorm.layers.kernels import operator
+from attnorm.layers.kernels import operator, registry
 from attnorm.layers.kernels.problem import arithmetic_dtype
 
 VARIANCES = ("weighted", "algorithm1")
@@ -73,7 +73,7 @@ def backend_for(v: Tensor, s: Tensor, *, variance: str = "weighted", backend: st
         ValueError: an unknown backend, or one that cannot run this call; the message says why.
     """
     if backend == "auto":
-        kernel = operator.AUTOMATIC.get(v.device.type)
+        kernel = registry.AUTOMATIC.get(v.device.type)
         return "reference" if kernel is None or _refusal(kernel, v, s, variance) else kernel
     if backend not in BACKENDS:
         raise ValueError(f"backend must be 'auto' or one of {sorted(BACKENDS)}, got {backend!r}")
@@ -90,7 +90,7 @@ def backend_refusals(v: Tensor, s: Tensor, *, variance: str = "weighted") -> dic
 def _refusal(backend: str, v: Tensor, s: Tensor, variance: str) -> str | None:
     if backend == "reference":
         return None
-    return operator.refusal(backend, (v, s), s.shape[1]) if variance == "weighted" else f"it has no {variance=}"
+    return registry.refusal(backend, (v, s), s.shape[1]) if variance == "weighted" else f"it has no {variance=}"
 
 
 def check_operands(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:

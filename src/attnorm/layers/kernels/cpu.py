@@ -34,7 +34,7 @@ def _library_refusal() -> str | None:
     return None if reason is None else f"its library is missing: {reason}"
 
 
-_library_refusal._dynamo_marked_constant = True  # type: ignore[attr-defined] # see operator.py
+_library_refusal._dynamo_marked_constant = True  # type: ignore[attr-defined] # see registry.py
 
 
 def forward(problem: Problem) -> None:

@@ -10,7 +10,7 @@ Importing this module does nothing; `refusal` builds or loads on its first call.
     ATTNORM_CACHE=FOLDER     where builds are kept, instead of the user's cache folder
     CXX=COMPILER             tried first, before g++, c++ and clang++
 
-With ATTNORM_KERNEL=off it is neither built nor loaded: see `operator.refusal`.
+With ATTNORM_KERNEL=off it is neither built nor loaded: see `registry.refusal`.
 """
 
 from __future__ import annotations

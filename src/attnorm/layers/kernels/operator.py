@@ -8,17 +8,14 @@ projected values and logits.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from types import ModuleType
+from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attnorm.layers.context import is_dispatched, is_exporting, is_transformed, without_autocast
-from attnorm.layers.kernels import cpu, gpu
+from attnorm.layers.context import without_autocast
 from attnorm.layers.kernels.filters import Keys, Sampling, sample_filters, sampling_gradients
 from attnorm.layers.kernels.problem import (
     Problem,
@@ -29,50 +26,17 @@ from attnorm.layers.kernels.problem import (
     flattened,
     is_side_by_side,
 )
-
-KERNELS: dict[str, ModuleType] = {"cpu": cpu, "cuda": gpu}  # by device
-BY_NAME: dict[str, ModuleType] = {"cpp": cpu, "triton": gpu}
-# The kernel that a device uses unless told otherwise. "cuda": "triton" joins once a GPU has measured it.
-AUTOMATIC = {"cpu": "cpp"}
-
-
-def refusal(kernel: str, tensors: Sequence[Tensor | None], regions: int) -> str | None:
-    """Why a kernel ("cpp" or "triton") cannot run a call with these tensors here and now, or None."""
-    if _is_off():
-        return "ATTNORM_KERNEL switches it off"
-    if is_exporting():
-        return "an exported or traced graph has PyTorch's own operations"
-    if is_transformed():
-        return "it has no rule for transforms of torch.func and forward-mode differentiation"
-    if is_dispatched(*tensors):
-        return "a dispatch mode or a subclass of Tensor must see every operation"
-    present = [t for t in tensors if t is not None]
-    if other := next((t.device for t in present if t.device != present[0].device), None):
-        return f"some tensors are on {present[0].device} and some on {other}"
-    reason: str | None = BY_NAME[kernel].refusal(present[0].device, {t.dtype for t in present}, regions)
-    return reason
-
-
-def _is_off() -> bool:
-    return os.environ.get("ATTNORM_KERNEL", "").lower() in ("off", "0", "no", "false")
-
-
-# torch.compile takes the answer as a constant. This is all that torch.compiler.assume_constant_result does, after
-# importing the whole compiler, which takes longer than torch itself.
-_is_off._dynamo_marked_constant = True  # type: ignore[attr-defined]
-
-
-LIBRARY = torch.library.Library("attnorm", "DEF")
-
-
-def _register(schema: str, function: Callable[..., Any], fake: Callable[..., Any]) -> None:
-    """An operator without gradients. `torch.library.custom_op` would import the compiler at the first call."""
-    name = schema.partition("(")[0]
-    LIBRARY.define(schema, tags=torch.Tag.pt2_compliant_tag)
-    for key in ("CPU", "CUDA"):
-        LIBRARY.impl(name, function, key)
-    torch.library.register_fake(f"attnorm::{name}", fake, lib=LIBRARY)
-
+from attnorm.layers.kernels.registry import (
+    LIBRARY,
+    differentiable_gradients,
+    empty_gradients,
+    kernel_of,
+    like,
+    per_region,
+    present,
+    register,
+    storable,
+)
 
 # ---- regional_norm: eq. 5 ----
 
@@ -86,11 +50,11 @@ def _regional_norm(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | N
     """The result and the statistics that the backward pass needs."""
     dtype, n = arithmetic_dtype(v, s), s.shape[1]
     out, *statistics = _fake_regional_norm(v, s)
-    affine = _per_region(weight, n, dtype), _per_region(bias, n, dtype)
-    flat = flattened(_storable(v, dtype))
-    result = flattened(_storable(out, dtype))
-    problem = Problem(flat, flattened(_storable(s, dtype), flat), Statistics(*statistics), *affine, eps, out=result)
-    _kernel(v).forward(problem)
+    affine = per_region(weight, n, dtype), per_region(bias, n, dtype)
+    flat = flattened(storable(v, dtype))
+    result = flattened(storable(out, dtype))
+    problem = Problem(flat, flattened(storable(s, dtype), flat), Statistics(*statistics), *affine, eps, out=result)
+    kernel_of(v).forward(problem)
     if result.dtype != out.dtype:
         out.flatten(2).copy_(result)
     return out, *statistics
@@ -104,22 +68,22 @@ def _regional_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
     """The gradients of v, s, weight and bias, empty where not needed."""
     v, s, weight, bias, statistics, eps, needed = arguments
     dtype, n = arithmetic_dtype(v, s), s.shape[1]
-    flat = flattened(_storable(v, dtype))
-    layout, upstream = (flattened(_storable(t, dtype), flat) for t in (s, grad))
-    affine = _per_region(weight, n, dtype), _per_region(bias, n, dtype)
+    flat = flattened(storable(v, dtype))
+    layout, upstream = (flattened(storable(t, dtype), flat) for t in (s, grad))
+    affine = per_region(weight, n, dtype), per_region(bias, n, dtype)
     problem = Problem(flat, layout, Statistics(*statistics), *affine, eps, grad=upstream)
     problem.d_features = empty_map(flat, flat.dtype) if needed[0] else None
     problem.d_layout = empty_map(layout, layout.dtype) if needed[1] else None
     problem.d_weight, problem.d_bias = (
         v.new_zeros((n, v.shape[1]), dtype=dtype) if need else None for need in needed[2:]
     )
-    _kernel(v).backward(problem)
+    kernel_of(v).backward(problem)
     found = problem.d_features, problem.d_layout, problem.d_weight, problem.d_bias
-    return _like(arguments[:4], found, needed)
+    return like(arguments[:4], found, needed)
 
 
 def _fake_regional_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
-    return _empty_like(arguments[:4], arguments[-1])
+    return empty_gradients(arguments[:4], arguments[-1])
 
 
 def _regional_norm_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -135,23 +99,23 @@ def _regional_norm_gradients(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Te
         return (None,) * 5
     if not torch.is_grad_enabled():
         found = torch.ops.attnorm.regional_norm_backward(grad, *tensors, statistics, ctx.eps, needed)
-        return (*_present(found, needed), None)
+        return (*present(found, needed), None)
 
     from attnorm.layers.regional_norm import normalize  # which imports this module
 
     def plain(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
         return normalize(v, s, weight, bias, eps=ctx.eps).to(v.dtype)
 
-    return (*_differentiable_gradients(plain, tensors, needed, grad), None)
+    return (*differentiable_gradients(plain, tensors, needed, grad), None)
 
 
-_register(
+register(
     "regional_norm(Tensor v, Tensor s, Tensor? weight, Tensor? bias, float eps)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     _regional_norm,
     _fake_regional_norm,
 )
-_register(
+register(
     "regional_norm_backward(Tensor grad, Tensor v, Tensor s, Tensor? weight, Tensor? bias, Tensor[] statistics,"
     " float eps, bool[] needed) -> Tensor[]",
     _regional_norm_backward,
@@ -193,7 +157,7 @@ def attentive_norm(inputs: Inputs, pool_size: int, temperature: float, eps: floa
 def _attentive_norm(*arguments: Any) -> Any:
     """The output, the statistics, and what a product of many channels leaves: see `_fake_attentive_norm`."""
     inputs, (pool_size, temperature, eps) = Inputs(*arguments[:-3]), arguments[-3:]
-    x, kernel = inputs.x, _kernel(inputs.x)
+    x, kernel = inputs.x, kernel_of(inputs.x)
     with without_autocast(x):
         small, value, flat = _small_tensors(inputs, pool_size), inputs.value.flatten(1), flattened(x)
         out, statistics = empty_map(x, x.dtype), empty_statistics(x, small.weight.shape[0], small.matrix.dtype)
@@ -228,7 +192,7 @@ def _fake_attentive_norm(x: Tensor, value: Tensor, entities: Tensor, *_: Any) ->
 def _attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
     """The gradients of all `Inputs` but the positions, empty where not needed."""
     inputs, (pool_size, temperature, eps, saved, needed) = Inputs(*arguments[:-5]), arguments[-5:]
-    need, x, kernel = dict(zip(NAMES, needed, strict=True)), inputs.x, _kernel(inputs.x)
+    need, x, kernel = dict(zip(NAMES, needed, strict=True)), inputs.x, kernel_of(inputs.x)
     with without_autocast(x):
         small, value, flat = _small_tensors(inputs, pool_size), inputs.value.flatten(1), flattened(x)
         dtype, (b, c), n, upstream = small.matrix.dtype, x.shape[:2], small.weight.shape[0], flattened(grad, flat)
@@ -265,11 +229,11 @@ def _attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
         if small.sampling is not None and small.keys is not None:
             sampled = sampling_gradients(small.sampling, small.keys, d_matrix, d_offset, d_x)
             found |= dict(zip(NAMES[6:], sampled, strict=True))
-    return _like(inputs[:-1], [found.get(name) for name in NAMES], needed)
+    return like(inputs[:-1], [found.get(name) for name in NAMES], needed)
 
 
 def _fake_attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
-    return _empty_like(arguments[: len(NAMES)], arguments[-1])
+    return empty_gradients(arguments[: len(NAMES)], arguments[-1])
 
 
 def _attentive_norm_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -287,22 +251,22 @@ def _attentive_norm_gradients(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[T
         return (None,) * (count + 3)
     if not torch.is_grad_enabled():
         found = torch.ops.attnorm.attentive_norm_backward(grad, *inputs, *ctx.options, saved, needed)
-        return (*_present(found, needed), None, None, None, None)
+        return (*present(found, needed), None, None, None, None)
 
     def plain(*tensors: Any) -> Tensor:
         return _reference(Inputs(*tensors, positions=inputs.positions), *ctx.options)  # type: ignore[misc]
 
-    return (*_differentiable_gradients(plain, inputs[:-1], needed, grad), None, None, None, None)
+    return (*differentiable_gradients(plain, inputs[:-1], needed, grad), None, None, None, None)
 
 
 _TENSORS = ", ".join(f"Tensor{'' if index < 4 else '?'} {name}" for index, name in enumerate(Inputs._fields))
 _OPTIONS = "int pool_size, float temperature, float eps"
-_register(
+register(
     f"attentive_norm({_TENSORS}, {_OPTIONS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     _attentive_norm,
     _fake_attentive_norm,
 )
-_register(
+register(
     f"attentive_norm_backward(Tensor grad, {_TENSORS}, {_OPTIONS}, Tensor[] saved, bool[] needed) -> Tensor[]",
     _attentive_norm_backward,
     _fake_attentive_norm_backward,
@@ -356,7 +320,7 @@ def _small_tensors(inputs: Inputs, pool_size: int) -> _Small:
 
 def _is_projected(x: Tensor) -> bool:
     """Whether the kernel computes values and logits by itself, and stores neither."""
-    few: bool = x.shape[1] <= _kernel(x).PROJECTED_CHANNELS
+    few: bool = x.shape[1] <= kernel_of(x).PROJECTED_CHANNELS
     return few
 
 
@@ -382,54 +346,3 @@ def _multiply(flat: Tensor, matrix: Tensor) -> Tensor:
     if is_side_by_side(flat):
         return torch.matmul(flat.transpose(1, 2), matrix.transpose(-2, -1)).transpose(1, 2)
     return torch.bmm(matrix.expand(flat.shape[0], -1, -1), flat)
-
-
-# ---- helpers of both ----
-
-
-def _kernel(x: Tensor) -> ModuleType:
-    return KERNELS[x.device.type]
-
-
-def _storable(t: Tensor, arithmetic: torch.dtype) -> Tensor:
-    """Arithmetic in float64 reads and writes nothing else."""
-    return t.double() if arithmetic == torch.float64 else t
-
-
-def _per_region(parameter: Tensor | None, n: int, dtype: torch.dtype) -> Tensor | None:
-    """A parameter (n, c) or (c,) as contiguous (n, c)."""
-    return None if parameter is None else parameter.to(dtype).expand(n, -1).contiguous()
-
-
-def _like(tensors: Sequence[Any], gradients: Sequence[Tensor | None], needed: Sequence[bool]) -> list[Tensor]:
-    """Gradients in the shapes and dtypes of their tensors, summed over what these share; empty where not needed."""
-    results = _empty_like(tensors, [False] * len(tensors))
-    for index, (t, gradient, need) in enumerate(zip(tensors, gradients, needed, strict=True)):
-        if need and gradient is not None:
-            whole = gradient.reshape(t.shape) if gradient.numel() == t.numel() else gradient.sum_to_size(t.shape)
-            results[index] = whole.to(t.dtype)
-    return results
-
-
-def _empty_like(tensors: Sequence[Any], needed: Sequence[bool]) -> list[Tensor]:
-    return [torch.empty_like(t) if need else tensors[0].new_empty(0) for t, need in zip(tensors, needed, strict=True)]
-
-
-def _present(results: Sequence[Tensor], needed: Sequence[bool]) -> list[Tensor | None]:
-    return [t if need else None for t, need in zip(results, needed, strict=True)]
-
-
-def _differentiable_gradients(
-    function: Callable[..., Tensor], tensors: Sequence[Tensor | None], needed: Sequence[bool], grad: Tensor
-) -> list[Tensor | None]:
-    """The gradients of a function as a graph: what second derivatives go through.
-
-    The statistics are computed again from the inputs: to autograd those that the operator saved are constants, and
-    second derivatives through them would be silently wrong.
-    """
-    # Views: of two inputs one may have been computed from the other, and its gradient would then hold what reaches it
-    # through the other as well, which autograd adds by itself.
-    inputs = [None if t is None else t.view_as(t) for t in tensors]
-    wanted = [t for t, need in zip(inputs, needed, strict=True) if need and t is not None]
-    found = iter(torch.autograd.grad(function(*inputs), wanted, grad, create_graph=True, materialize_grads=True))
-    return [next(found) if need else None for need in needed]

@@ -62,7 +62,7 @@ def _interprets() -> bool:
     return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes", "y")
 
 
-for _question in (_machine_refusal, _interprets):  # see operator.py
+for _question in (_machine_refusal, _interprets):  # see registry.py
     vars(_question)["_dynamo_marked_constant"] = True
 
 

@@ -1,0 +1,105 @@
+"""What the fused operators share: which kernel runs where, how an operator is registered, and lists of gradients."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from attnorm.layers.context import is_dispatched, is_exporting, is_transformed
+from attnorm.layers.kernels import cpu, gpu
+
+KERNELS: dict[str, ModuleType] = {"cpu": cpu, "cuda": gpu}  # by device
+BY_NAME: dict[str, ModuleType] = {"cpp": cpu, "triton": gpu}
+# The kernel that a device uses unless told otherwise. "cuda": "triton" joins once a GPU has measured it.
+AUTOMATIC = {"cpu": "cpp"}
+
+
+def refusal(kernel: str, tensors: Sequence[Tensor | None], regions: int) -> str | None:
+    """Why a kernel ("cpp" or "triton") cannot run a call with these tensors here and now, or None."""
+    if _is_off():
+        return "ATTNORM_KERNEL switches it off"
+    if is_exporting():
+        return "an exported or traced graph has PyTorch's own operations"
+    if is_transformed():
+        return "it has no rule for transforms of torch.func and forward-mode differentiation"
+    if is_dispatched(*tensors):
+        return "a dispatch mode or a subclass of Tensor must see every operation"
+    present = [t for t in tensors if t is not None]
+    if other := next((t.device for t in present if t.device != present[0].device), None):
+        return f"some tensors are on {present[0].device} and some on {other}"
+    reason: str | None = BY_NAME[kernel].refusal(present[0].device, {t.dtype for t in present}, regions)
+    return reason
+
+
+def _is_off() -> bool:
+    return os.environ.get("ATTNORM_KERNEL", "").lower() in ("off", "0", "no", "false")
+
+
+# torch.compile takes the answer as a constant. This is all that torch.compiler.assume_constant_result does, after
+# importing the whole compiler, which takes longer than torch itself.
+_is_off._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+LIBRARY = torch.library.Library("attnorm", "DEF")
+
+
+def register(schema: str, function: Callable[..., Any], fake: Callable[..., Any]) -> None:
+    """An operator without gradients. `torch.library.custom_op` would import the compiler at the first call."""
+    name = schema.partition("(")[0]
+    LIBRARY.define(schema, tags=torch.Tag.pt2_compliant_tag)
+    for key in ("CPU", "CUDA"):
+        LIBRARY.impl(name, function, key)
+    torch.library.register_fake(f"attnorm::{name}", fake, lib=LIBRARY)
+
+
+def kernel_of(x: Tensor) -> ModuleType:
+    return KERNELS[x.device.type]
+
+
+def storable(t: Tensor, arithmetic: torch.dtype) -> Tensor:
+    """Arithmetic in float64 reads and writes nothing else."""
+    return t.double() if arithmetic == torch.float64 else t
+
+
+def per_region(parameter: Tensor | None, n: int, dtype: torch.dtype) -> Tensor | None:
+    """A parameter (n, c) or (c,) as contiguous (n, c)."""
+    return None if parameter is None else parameter.to(dtype).expand(n, -1).contiguous()
+
+
+def like(tensors: Sequence[Any], gradients: Sequence[Tensor | None], needed: Sequence[bool]) -> list[Tensor]:
+    """Gradients in the shapes and dtypes of their tensors, summed over what these share; empty where not needed."""
+    results = empty_gradients(tensors, [False] * len(tensors))
+    for index, (t, gradient, need) in enumerate(zip(tensors, gradients, needed, strict=True)):
+        if need and gradient is not None:
+            whole = gradient.reshape(t.shape) if gradient.numel() == t.numel() else gradient.sum_to_size(t.shape)
+            results[index] = whole.to(t.dtype)
+    return results
+
+
+def empty_gradients(tensors: Sequence[Any], needed: Sequence[bool]) -> list[Tensor]:
+    return [torch.empty_like(t) if need else tensors[0].new_empty(0) for t, need in zip(tensors, needed, strict=True)]
+
+
+def present(results: Sequence[Tensor], needed: Sequence[bool]) -> list[Tensor | None]:
+    return [t if need else None for t, need in zip(results, needed, strict=True)]
+
+
+def differentiable_gradients(
+    function: Callable[..., Tensor], tensors: Sequence[Tensor | None], needed: Sequence[bool], grad: Tensor
+) -> list[Tensor | None]:
+    """The gradients of a function as a graph: what second derivatives go through.
+
+    The statistics are computed again from the inputs: to autograd those that the operator saved are constants, and
+    second derivatives through them would be silently wrong.
+    """
+    # Views: of two inputs one may have been computed from the other, and its gradient would then hold what reaches it
+    # through the other as well, which autograd adds by itself.
+    inputs = [None if t is None else t.view_as(t) for t in tensors]
+    wanted = [t for t, need in zip(inputs, needed, strict=True) if need and t is not None]
+    found = iter(torch.autograd.grad(function(*inputs), wanted, grad, create_graph=True, materialize_grads=True))
+    return [next(found) if need else None for need in needed]
