@@ -48,7 +48,7 @@ def test_a_model_that_is_none_is_named(refused):
 
 def test_without_gradio_the_extra_is_named(refused, monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    assert "pip install '.[train,app]'" in refused("app", "--port", free_port())
+    assert "the package 'gradio' is missing: pip install '.[app]'" in refused("app", "--port", free_port())
 
 
 @needs_gradio

@@ -43,9 +43,11 @@ def app(*models: Model, host: str = "127.0.0.1", port: int = 7860, device: Devic
     if host not in LOOPBACK:
         print(f"served at {host}: everybody who can reach this machine may use the page", file=sys.stderr)
     stop = Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with served(chosen, host, port, device, share) as addresses:
         for address in filter(None, addresses):
             print(f"{address} with {len(chosen)} models; Ctrl-C stops it", flush=True)
-        stop.wait()
+        try:
+            stop.wait()
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
