@@ -120,6 +120,7 @@ CHANGES: dict[str, Callable[[nn.Conv2d], nn.Module]] = {
     "own forward": patched,
     "forward hook": hooked,
     "sequence": lambda conv: nn.Sequential(conv, nn.Identity()),
+    "another bias": lambda conv: nn.Conv2d(conv.in_channels, conv.out_channels, 1, bias=conv.bias is None),
     "weight_norm parametrization": parametrizations.weight_norm,
 }
 NAMES = ("entities", "key", "query", "value")
@@ -135,7 +136,7 @@ def test_convolutions_that_are_wrapped_hooked_or_replaced_are_called(
     """The result is what the equations give for the convolutions' outputs, and every parameter is trained."""
     layer = make_layer().to(dtype).train()
     for name in NAMES:
-        setattr(layer, name, CHANGES[change](getattr(layer, name)))
+        setattr(layer, name, CHANGES[change](getattr(layer, name)).to(dtype))
     plain = change == "weight_norm parametrization"
     x = features(2, 16, 8, 8, dtype=dtype, order=order)
     reason = layer._operator_refusal(x, sampling=True)
@@ -149,7 +150,7 @@ def test_convolutions_that_are_wrapped_hooked_or_replaced_are_called(
     assert not [name for name, p in layer.named_parameters() if p.grad is None]
     # Eq. 5 takes the scale out of the value's rows, which weight_norm keeps apart.
     unchanged = [name for name, p in layer.named_parameters() if torch.equal(p, before[name])]
-    assert set(unchanged) <= {"value.weight_g", "value.parametrizations.weight.original0"}
+    assert set(unchanged) <= {"value.bias", "value.weight_g", "value.parametrizations.weight.original0"}
     assert layer(x).is_contiguous(memory_format=ORDERS[order])
     layer.eval()
     logits, value = layer.entities(x), layer.value(x)

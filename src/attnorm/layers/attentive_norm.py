@@ -331,8 +331,10 @@ class AttentiveNorm2d(SemanticLayout):
         """Why the fused operator cannot take this call, or None."""
         if self.statistics != "instance" or self.variance != "weighted":
             return "it has instance statistics and weighted variances alone"
-        convs = (self.value, self.entities, *((self.key, self.query) if sampling else ()))
-        if not all(map(_is_plain, convs)):
+        plain = _is_plain(self.value, bias=False) and _is_plain(self.entities, bias=False)
+        if sampling:
+            plain = plain and _is_plain(self.key, bias=True) and _is_plain(self.query, bias=True)
+        if not plain:
             return "a convolution of the layer is wrapped, hooked or replaced"
         kernel = registry.AUTOMATIC.get(x.device.type)
         if kernel is None:
@@ -355,17 +357,14 @@ class AttentiveNorm2d(SemanticLayout):
         return operator.Inputs(*inputs[:6], *convs, self.sampling_gain, positions)
 
 
-def _is_plain(conv: nn.Module) -> bool:
-    """Whether a call of this convolution is its product with `weight`, parametrized or not, plus `bias`."""
-    hooks = (conv._forward_hooks, conv._forward_pre_hooks, conv._backward_hooks, conv._backward_pre_hooks)
+def _is_plain(conv: nn.Module, *, bias: bool) -> bool:
+    """Whether a call of this convolution is its product with `weight`, parametrized or not, plus its bias if any."""
     return (
         isinstance(conv, nn.Conv2d)
         and type(conv).forward is nn.Conv2d.forward
         and type(conv)._conv_forward is nn.Conv2d._conv_forward
         and "forward" not in vars(conv)
-        and not any(hooks)
-        and conv.kernel_size == (1, 1)
-        and conv.stride == (1, 1)
-        and conv.padding == (0, 0)
-        and conv.groups == 1
+        and not (conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks or conv._backward_pre_hooks)
+        and (conv.kernel_size, conv.stride, conv.padding, conv.groups) == ((1, 1), (1, 1), (0, 0), 1)
+        and (conv.bias is not None) == bias
     )

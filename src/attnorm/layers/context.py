@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.fx import Proxy
 
 
 def without_autocast(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
@@ -64,7 +65,7 @@ def is_dispatched(*tensors: Tensor | None) -> bool:
 
 def is_recorded(x: object) -> bool:
     """Whether a tracer of torch.fx gives a placeholder instead of features."""
-    return isinstance(x, torch.fx.Proxy)
+    return isinstance(x, Proxy)
 
 
 def record_call(module: nn.Module, x: Any) -> Any:

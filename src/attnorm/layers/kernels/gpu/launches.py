@@ -31,9 +31,8 @@ class Blocks(NamedTuple):
 
 # By program, for at most 32 regions and for more.
 BLOCKS = {
-    "partial_moments": (Blocks(32, 32, 4, 2), Blocks(16, 32, 4, 2)),
     "apply": (Blocks(32, 64, 4, 3), Blocks(16, 32, 4, 3)),
-    "partial_gradients": (Blocks(32, 32, 4, 2), Blocks(16, 32, 4, 2)),
+    "partial_sums": (Blocks(32, 32, 4, 2), Blocks(16, 32, 4, 2)),
     "apply_gradients": (Blocks(16, 64, 8, 1), Blocks(16, 16, 8, 1)),
 }
 
@@ -48,30 +47,28 @@ class Launch(NamedTuple):
 
 
 def forward(p: Problem) -> list[Launch]:
-    """Fills `out` and the statistics."""
+    """Fills `out` and the statistics but for the shift."""
     v, s, found, plan = p.features, p.layout, p.statistics, _Plan(p)
-    sums, apply = plan.grid("partial_moments"), plan.grid("apply")
+    sums, apply = plan.grid("partial_sums"), plan.grid("apply")
     batch, channels, regions, _ = plan.sizes
-    shifts = found.mean.new_empty(batch, sums.splits, channels)
-    region_sums = found.mean.new_empty(batch, sums.splits, regions)
-    channel_sums = found.mean.new_empty(batch, sums.splits, 2, channels, regions)
+    partial = found.mean.new_empty(batch, sums.splits, 2, channels, regions)
+    masses = found.mean.new_empty(batch, sums.splits, regions)
     gain, offset = torch.empty_like(found.mean), torch.empty_like(found.mean)
-    partial, spread = (shifts, region_sums, channel_sums), (found.shift, gain, offset)
-    finish = (*partial, p.weight, p.bias, *found, gain, offset, p.eps, channels, regions, sums.splits)
     sizes, maps = plan.sizes[1:], (*_strides(v), *_strides(s))
-    results = (v, s, p.residual, *spread, p.out, plan.temperature, *sizes, apply.span)
-    strides = (*maps, *_strides(p.residual), *_strides(p.out))
+    inputs = (v, s, None, found.shift, partial, masses, plan.temperature, *sizes, sums.span, *maps, *_strides(None))
+    finish = (partial, masses, p.weight, p.bias, *found[:-1], gain, offset, p.eps, channels, regions, sums.splits)
+    results = (v, s, p.residual, found.shift, gain, offset, p.out, plan.temperature, *sizes, apply.span)
     return [
-        sums.launch("partial_moments", (v, s, *partial, plan.temperature, *sizes, sums.span, *maps)),
+        sums.launch("partial_sums", inputs),
         Launch("finish_moments", (batch * channels,), finish, plan.finish_settings),
-        apply.launch("apply", (*results, *strides)),
+        apply.launch("apply", (*results, *maps, *_strides(p.residual), *_strides(p.out))),
     ]
 
 
 def backward(p: Problem, terms: Tensor) -> list[Launch]:
     """Fills `d_features`, `d_layout` and terms (b, 2, n, c): what images add to the gradients of weight and bias."""
     v, s, found, plan = p.features, p.layout, p.statistics, _Plan(p)
-    sums, apply = plan.grid("partial_gradients"), plan.grid("apply_gradients")
+    sums, apply = plan.grid("partial_sums"), plan.grid("apply_gradients")
     batch, channels, regions, _ = plan.sizes
     partial = found.mean.new_empty(batch, sums.splits, 2, channels, regions)
     coefficients = found.mean.new_empty(batch, 5, channels, regions)
@@ -79,7 +76,7 @@ def backward(p: Problem, terms: Tensor) -> list[Launch]:
     finish = (partial, p.weight, p.bias, *found[:-1], coefficients, terms, p.eps, channels, regions, sums.splits)
     maps_in = (v, s, p.grad, found.shift)
     launches = [
-        sums.launch("partial_gradients", (*maps_in, partial, plan.temperature, *sizes, sums.span, *maps)),
+        sums.launch("partial_sums", (*maps_in, partial, None, plan.temperature, *sizes, sums.span, *maps)),
         Launch("finish_gradients", (batch * channels,), finish, plan.finish_settings),
     ]
     if p.d_features is not None or p.d_layout is not None:

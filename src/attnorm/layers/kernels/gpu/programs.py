@@ -18,12 +18,13 @@ SMALLEST_MASS = tl.constexpr(1e-30)  # as in regional_norm.py
 
 
 @triton.jit
-def partial_moments(
+def partial_sums(
     v,
     s,
-    shifts,  # (b, splits, c)
-    region_sums,  # (b, splits, n): sums of S
-    channel_sums,  # (b, splits, 2, c, n): sums of X S and X^2 S
+    grad,  # None in the forward pass, whose sums are those of X
+    shift,  # (b, c)
+    sums,  # (b, splits, 2, c, n): of G S and G X S
+    masses,  # (b, splits, n): of S, in the forward pass alone
     temperature: tl.float64,
     channels,
     regions,
@@ -35,6 +36,9 @@ def partial_moments(
     stride_sb,
     stride_sn,
     stride_sp,
+    stride_gb,
+    stride_gc,
+    stride_gp,
     softmax: tl.constexpr,
     compute: tl.constexpr,
     precision: tl.constexpr,
@@ -42,48 +46,45 @@ def partial_moments(
     block_n: tl.constexpr,
     block_p: tl.constexpr,
 ):
-    """Sums over one split, around the mean of block_p of its own pixels. Grid: (b * channel blocks, splits)."""
+    """Sums over one split. Grid: (b * channel blocks, splits)."""
     image, channel, split, start, end = _place(channels, pixels, span, block_c)
     region = tl.arange(0, block_n)
     v += image * stride_vb
     s += image * stride_sb
-
-    # Any constant near the mean will do; pixels from the whole split make it robust against a border of zeros.
-    step = 2 * (span // (2 * block_p)) + 1  # odd, as in `regional_norm.estimate_shift`
-    sample = start + tl.arange(0, block_p) * step
-    sampled = _load_map(v, channel, sample, stride_vc, stride_vp, channels, end, compute)
-    shift = tl.sum(sampled, 1) / tl.minimum(block_p, (end - start + step - 1) // step)
-
+    if grad is not None:
+        grad += image * stride_gb
+    k = tl.load(shift + image * channels + channel, mask=channel < channels, other=0)
     first = tl.zeros((block_c, block_n), compute)
     second = tl.zeros((block_c, block_n), compute)
     mass = tl.zeros((block_n,), compute)
     for begin in range(start, end, block_p):
         pixel = begin + tl.arange(0, block_p)
         layout = _load_layout(s, region, pixel, stride_sn, stride_sp, regions, end, temperature, softmax, compute)
-        x = _load_map(v, channel, pixel, stride_vc, stride_vp, channels, end, compute) - shift[:, None]
-        mass += tl.sum(layout, 1)
-        first = _add_product(first, x, tl.trans(layout), precision)
-        second = _add_product(second, x * x, tl.trans(layout), precision)
-
+        x = _load_map(v, channel, pixel, stride_vc, stride_vp, channels, end, compute) - k[:, None]
+        if grad is None:
+            y = x
+            mass += tl.sum(layout, 1)
+        else:
+            y = _load_map(grad, channel, pixel, stride_gc, stride_gp, channels, end, compute)
+        first = _add_product(first, y, tl.trans(layout), precision)
+        second = _add_product(second, y * x, tl.trans(layout), precision)
     split += image * tl.num_programs(1)
-    tl.store(shifts + split * channels + channel, shift, mask=channel < channels)
-    _store_tile(channel_sums, split * 2, channel, region, channels, regions, first)
-    _store_tile(channel_sums, split * 2 + 1, channel, region, channels, regions, second)
-    first_block = region < tl.where(tl.program_id(0) % tl.cdiv(channels, block_c) == 0, regions, 0)
-    tl.store(region_sums + split * regions + region, mass, mask=first_block)
+    _store_tile(sums, split * 2, channel, region, channels, regions, first)
+    _store_tile(sums, split * 2 + 1, channel, region, channels, regions, second)
+    if grad is None:
+        first_block = region < tl.where(tl.program_id(0) % tl.cdiv(channels, block_c) == 0, regions, 0)
+        tl.store(masses + split * regions + region, mass, mask=first_block)
 
 
 @triton.jit
 def finish_moments(
-    shifts,
-    region_sums,
-    channel_sums,
+    sums,
+    masses,
     weight,
     bias,
     mass_out,  # (b, n)
-    centre_out,  # (b, c, n): the mean less the shift
+    mean_out,  # (b, c, n), less the shift
     variance_out,  # (b, c, n)
-    shift_out,  # (b, c)
     gain_out,  # (b, c, n)
     offset_out,  # (b, c, n)
     eps: tl.float64,
@@ -99,43 +100,22 @@ def finish_moments(
     channel = tl.program_id(0) % channels
     region = tl.arange(0, block_n)
     eps = tl.full((), eps, compute)
-    shifts += image * splits * channels + channel
-    channel_sums += (image * splits * 2 * channels + channel) * regions
-    region_sums += image * splits * regions
-
-    total = tl.zeros((block_s,), compute)
-    for begin in range(0, splits, block_s):
-        split = begin + tl.arange(0, block_s)
-        total += tl.load(shifts + split * channels, mask=split < splits, other=0)
-    shift = tl.sum(total, 0) / splits
-
+    masses += image * splits * regions
     mass = tl.zeros((block_n,), compute)
-    first = tl.zeros((block_n,), compute)
-    second = tl.zeros((block_n,), compute)
     for begin in range(0, splits, block_s):
-        split = begin + tl.arange(0, block_s)
-        moved = (tl.load(shifts + split * channels, mask=split < splits, other=0) - shift)[:, None]
-        s_sum = _load_rows(region_sums, split, region, regions, splits)
-        row = split * 2 * channels
-        xs_sum = _load_rows(channel_sums, row, region, regions, splits * 2 * channels)
-        xxs_sum = _load_rows(channel_sums, row + channels, region, regions, splits * 2 * channels)
-        mass += tl.sum(s_sum, 0)
-        first += tl.sum(xs_sum + moved * s_sum, 0)
-        second += tl.sum(xxs_sum + moved * (2 * xs_sum + moved * s_sum), 0)
+        mass += tl.sum(_load_rows(masses, begin + tl.arange(0, block_s), region, regions, splits), 0)
+    first, second = _add_splits(sums, image, channel, region, channels, regions, splits, compute, block_n, block_s)
     mass = tl.maximum(mass, SMALLEST_MASS)
-    centre = first / mass
-    variance = second / mass - centre * centre
-
-    variance = tl.maximum(variance, 0)
+    mean = first / mass
+    variance = tl.maximum(second / mass - mean * mean, 0)
     gain = _gain(variance, weight, region, channel, channels, regions, eps, compute)
-    offset = _load_parameter(bias, region, channel, channels, regions, 0, compute) - centre * gain
+    offset = _load_parameter(bias, region, channel, channels, regions, 0, compute) - mean * gain
     inside = region < regions
     tile = tl.program_id(0).to(tl.int64) * regions + region
+    tl.store(mean_out + tile, mean, mask=inside)
     tl.store(variance_out + tile, variance, mask=inside)
-    tl.store(centre_out + tile, centre, mask=inside)
     tl.store(gain_out + tile, gain, mask=inside)
     tl.store(offset_out + tile, offset, mask=inside)
-    tl.store(shift_out + tl.program_id(0), shift)
     tl.store(mass_out + image * regions + region, mass, mask=region < tl.where(channel == 0, regions, 0))
 
 
@@ -194,61 +174,12 @@ def apply(
 
 
 @triton.jit
-def partial_gradients(
-    v,
-    s,
-    grad,
-    shift,
-    sums,  # (b, splits, 2, c, n): sums of G S and G X S
-    temperature: tl.float64,
-    channels,
-    regions,
-    pixels,
-    span,
-    stride_vb,
-    stride_vc,
-    stride_vp,
-    stride_sb,
-    stride_sn,
-    stride_sp,
-    stride_gb,
-    stride_gc,
-    stride_gp,
-    softmax: tl.constexpr,
-    compute: tl.constexpr,
-    precision: tl.constexpr,
-    block_c: tl.constexpr,
-    block_n: tl.constexpr,
-    block_p: tl.constexpr,
-):
-    """Sums over one split. Grid: (b * channel blocks, splits)."""
-    image, channel, split, start, end = _place(channels, pixels, span, block_c)
-    region = tl.arange(0, block_n)
-    v += image * stride_vb
-    s += image * stride_sb
-    grad += image * stride_gb
-    k = tl.load(shift + image * channels + channel, mask=channel < channels, other=0)
-    grad_sum = tl.zeros((block_c, block_n), compute)
-    grad_dot = tl.zeros((block_c, block_n), compute)
-    for begin in range(start, end, block_p):
-        pixel = begin + tl.arange(0, block_p)
-        layout = _load_layout(s, region, pixel, stride_sn, stride_sp, regions, end, temperature, softmax, compute)
-        x = _load_map(v, channel, pixel, stride_vc, stride_vp, channels, end, compute) - k[:, None]
-        g = _load_map(grad, channel, pixel, stride_gc, stride_gp, channels, end, compute)
-        grad_sum = _add_product(grad_sum, g, tl.trans(layout), precision)
-        grad_dot = _add_product(grad_dot, g * x, tl.trans(layout), precision)
-    split += image * tl.num_programs(1)
-    _store_tile(sums, split * 2, channel, region, channels, regions, grad_sum)
-    _store_tile(sums, split * 2 + 1, channel, region, channels, regions, grad_dot)
-
-
-@triton.jit
 def finish_gradients(
     sums,
     weight,
     bias,
     mass,
-    centre,
+    mean,
     variance,
     coefficients,  # (b, 5, c, n): gain, offset, linear, quadratic and the constant's part from this channel
     parameter_terms,  # (b, 2, n, c): what this image adds to the gradients of weight and bias
@@ -266,17 +197,10 @@ def finish_gradients(
     region = tl.arange(0, block_n)
     inside = region < regions
     eps = tl.full((), eps, compute)
-    sums += (image * splits * 2 * channels + channel) * regions
-    grad_sum = tl.zeros((block_n,), compute)
-    grad_dot = tl.zeros((block_n,), compute)
-    for begin in range(0, splits, block_s):
-        row = (begin + tl.arange(0, block_s)) * 2 * channels
-        grad_sum += tl.sum(_load_rows(sums, row, region, regions, splits * 2 * channels), 0)
-        grad_dot += tl.sum(_load_rows(sums, row + channels, region, regions, splits * 2 * channels), 0)
-
+    grad_sum, grad_dot = _add_splits(sums, image, channel, region, channels, regions, splits, compute, block_n, block_s)
     tile = tl.program_id(0).to(tl.int64) * regions + region
     q = tl.load(mass + image * regions + region, mask=inside, other=1)
-    mu = tl.load(centre + tile, mask=inside, other=0)
+    mu = tl.load(mean + tile, mask=inside, other=0)
     var = tl.load(variance + tile, mask=inside, other=1)
     gain = _gain(var, weight, region, channel, channels, regions, eps, compute)
     sigma = _sqrt(var)
@@ -381,6 +305,30 @@ def apply_gradients(
                 s_result = layout * (s_result - tl.sum(layout * s_result, 0)[None, :])
                 s_result *= tl.full((), temperature, compute)
             _store_map(s_grad, region, pixel, stride_dsn, stride_dsp, regions, end, s_result)
+
+
+@triton.jit
+def _add_splits(
+    sums,
+    image,
+    channel,
+    region,
+    channels,
+    regions,
+    splits,
+    compute: tl.constexpr,
+    block_n: tl.constexpr,
+    block_s: tl.constexpr,
+):
+    """What `partial_sums` left for one channel, in a fixed order."""
+    sums += (image * splits * 2 * channels + channel) * regions
+    first = tl.zeros((block_n,), compute)
+    second = tl.zeros((block_n,), compute)
+    for begin in range(0, splits, block_s):
+        row = (begin + tl.arange(0, block_s)) * 2 * channels
+        first += tl.sum(_load_rows(sums, row, region, regions, splits * 2 * channels), 0)
+        second += tl.sum(_load_rows(sums, row + channels, region, regions, splits * 2 * channels), 0)
+    return first, second
 
 
 @triton.jit
