@@ -229,7 +229,7 @@ def test_a_config_that_cannot_be_true_is_refused(tmp_path: Path, changes: dict, 
         (GeneratorConfig, {"long_range": LongRangeConfig(kind="attentive_norm", block=3)}, "block must be from 0 to 2"),
         (LongRangeConfig, {"kind": "attentive_norm", "temperature": float("nan")}, "finite number"),
         (LongRangeConfig, {"kind": "attentive_norm", "entity_std": -1.0}, "greater than 0"),
-        (DiscriminatorConfig, {"image_size": 30}, "cannot halve image_size 30 2 times"),
+        (DiscriminatorConfig, {"image_size": 30}, "downsamples 2 does not fit image_size 30"),
         (DiscriminatorConfig, {"concat_after": 4}, "concat_after must be below the number of blocks, 4"),
         (
             DiscriminatorConfig,
