@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import torch
 from torch import nn
 
 from attnorm import plots
@@ -79,7 +78,7 @@ class Weights(NamedTuple):
             dataset = load(data, size, cache=(self.run.resolve().parent if self.run else cache_folder()) / PREPARED)
         checksum = 0
         for value in network.state_dict().values():
-            checksum = zlib.crc32(value.cpu().contiguous().flatten().view(torch.uint8).numpy(), checksum)
+            checksum = zlib.crc32(value.cpu().contiguous().numpy().tobytes(), checksum)
         facts = {"the checksum of the weights": checksum, "the checksum of the images": dataset.checksum()}
         check_alike(facts, f"{self.source} and the images must be the same on every machine, and stay so meanwhile")
         return dataset
