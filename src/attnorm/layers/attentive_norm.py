@@ -315,8 +315,8 @@ class AttentiveNorm2d(SemanticLayout):
         with without_autocast(v):
             dtype = arithmetic_dtype(v, s)
             v_all, s_all = (t.to(dtype).transpose(0, 1).flatten(1).unsqueeze(0) for t in (v, s))  # (1, c, b h w)
-            shift = estimate_shift(v_all)  # (1, c, 1)
             if self.training:
+                shift = estimate_shift(v_all)  # (1, c, 1)
                 moments = region_moments(v_all - shift, s_all, shift, self.variance, self.eps)  # (1, c, n)
                 with torch.no_grad():
                     self.running_mean.lerp_((moments.mean + shift)[0].to(self.running_mean.dtype), self.momentum)

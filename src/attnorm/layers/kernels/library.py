@@ -57,12 +57,13 @@ class _CannotBuildError(Exception):
 
 def refusal() -> str | None:
     """None where the library is at hand, after building it if that was needed; else a sentence that says why not."""
-    return _found()[1]
+    with _lock:
+        return _load_once()[1]
 
 
 def library() -> ctypes.CDLL:
     """The loaded library; call `refusal` first."""
-    found, reason = _found()
+    found, reason = _load_once()
     assert found is not None, reason
     return found
 
@@ -72,16 +73,11 @@ def forget() -> None:
     _load_once.cache_clear()
 
 
-def _found() -> tuple[ctypes.CDLL | None, str | None]:
-    with _lock:
-        return _load_once()
-
-
 @functools.lru_cache(maxsize=1)
 def _load_once() -> tuple[ctypes.CDLL | None, str | None]:
     try:
         return _load_or_build(), None
-    except (_CannotBuildError, OSError) as error:  # a full disk, for one: nothing that may end the user's work
+    except (_CannotBuildError, OSError, RuntimeError) as error:  # a full disk, no home: nothing that may end the work
         _log.warning(
             "attnorm: no CPU kernel, so layers run on PyTorch's own operations, several times slower: %s "
             "(ATTNORM_KERNEL=off silences this)",
@@ -94,10 +90,10 @@ def _load_or_build() -> ctypes.CDLL:
     if os.name != "posix":
         raise _CannotBuildError(f"it is not built on {platform.system()}")
     runtime = _openmp_runtime()
-    name, cache = f"regional_norm-{_key(runtime)}.so", _cache()
-    if cache is not None and cache.is_dir() and cache.stat().st_mode & stat.S_IWOTH:
+    name, cache = f"regional_norm-{_key(runtime)}.so", cache_folder()
+    if cache.is_dir() and cache.stat().st_mode & stat.S_IWOTH:
         raise _CannotBuildError(f"everybody may write to the cache {cache}, and what lies there would be run")
-    if cache is not None and (cache / name).is_file():
+    if (cache / name).is_file():
         try:
             return ctypes.CDLL(str(cache / name))
         except OSError as error:
@@ -116,7 +112,9 @@ def _key(runtime: Path) -> str:
     digest = hashlib.sha256()
     for source in sorted([*SOURCES.glob("*.h"), *SOURCES.glob("*.cpp")]):
         digest.update(source.name.encode() + source.read_bytes())
-    digest.update(repr((FLAGS, _vector_flags(), torch.__version__, runtime.name, platform.libc_ver())).encode())
+    digest.update(
+        repr((FLAGS, VECTOR_FLAGS.get(_capability()), torch.__version__, runtime.name, platform.libc_ver())).encode()
+    )
     return f"{platform.machine()}-{_capability().lower()}-{digest.hexdigest()[:16]}"
 
 
@@ -124,26 +122,14 @@ def _capability() -> str:
     return torch.backends.cpu.get_cpu_capability().replace(" ", "_")
 
 
-def _vector_flags() -> tuple[str, ...]:
-    return VECTOR_FLAGS.get(_capability(), ())
-
-
-def _cache() -> Path | None:
-    try:
-        return cache_folder()
-    except RuntimeError:  # a user without a home
-        return None
-
-
 @contextlib.contextmanager
-def _writable(folder: Path | None) -> Iterator[Path]:
+def _writable(folder: Path) -> Iterator[Path]:
     """The folder, made if need be; where it cannot be written to, a temporary one that goes away afterwards."""
-    if folder is not None:
-        with contextlib.suppress(OSError):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if folder.is_dir() and os.access(folder, os.W_OK):
-            yield folder
-            return
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.is_dir() and os.access(folder, os.W_OK):
+        yield folder
+        return
     with tempfile.TemporaryDirectory(prefix="attnorm-") as temporary:  # a loaded library needs its file no longer
         yield Path(temporary)
 
@@ -196,7 +182,7 @@ def _compile(compiler: list[str], aside: Path, runtime: Path) -> Path:
     openmp = ["-Xclang", "-fopenmp"] if sys.platform == "darwin" else ["-fopenmp"]
     made, library_file = aside / "regional_norm.o", aside / "regional_norm.so"
     source = str(SOURCES / "regional_norm.cpp")
-    _call([*compiler, *FLAGS, *_vector_flags(), *openmp, "-c", source, "-o", str(made)])
+    _call([*compiler, *FLAGS, *VECTOR_FLAGS.get(_capability(), ()), *openmp, "-c", source, "-o", str(made)])
     # Linked without -fopenmp, which would name the compiler's own runtime.
     _call([*compiler, "-shared", str(made), str(runtime), "-o", str(library_file)])
     return library_file
