@@ -47,8 +47,8 @@ class Reconstruction(NamedTuple):
     psnr: in dB, 10 log10(255^2 / mean squared error) over all pixels and channels; infinite for equal images.
     ssim: structural similarity, at most 1, the mean of the three channels'.
     mae: mean absolute error over the whole image, as a share of 255: in [0, 1], as the paper's Table 3 gives it.
-    mask_mae: the same over the missing pixels.
-    l1: the same over the whole image as it was made, known pixels included: what training minimises.
+    mask_mae: mean absolute error over the missing pixels, in grey levels from 0 to 255.
+    l1: as `mae`, over the whole image as it was made, known pixels included: what training minimises.
     """
 
     psnr: np.ndarray
@@ -139,7 +139,7 @@ def reconstruction(
         psnr,
         structural_similarity(truth, composites, window),
         error.mean((1, 2)),
-        np.where(mask, error, 0).sum((1, 2)) / mask.sum((1, 2)),
+        PEAK * np.where(mask, error, 0).sum((1, 2)) / mask.sum((1, 2)),
         np.abs(completed.astype(np.float64) - truth).mean((1, 2, 3)) / PEAK,
     )
 

@@ -17,7 +17,13 @@ from attnorm.files import output_file
 from attnorm.metrics.base import MetricValue
 
 ARROWS = {"lower": " ↓", "higher": " ↑", "each": ""}
-HEADS = {"psnr": "PSNR ↑", "ssim": "SSIM ↑", "mae": "MAE ↓", "mask_mae": "MAE in the mask ↓", "l1": "L1 as made ↓"}
+HEADS = {
+    "psnr": "PSNR ↑",
+    "ssim": "SSIM ↑",
+    "mae": "MAE ↓",
+    "mask_mae": "MAE in the mask (0–255) ↓",
+    "l1": "L1 as made ↓",
+}
 
 Detail = int | list[int] | dict[str, float] | dict[str, list[float]]
 
