@@ -98,9 +98,11 @@ def _processes(found: dict[str, Any]) -> str:
     losses = max(
         (apart for name, apart in found["differences"].items() if "evaluation" not in name), default=float("nan")
     )
-    figures = max((apart for name, apart in found["differences"].items() if "evaluation" in name), default=float("nan"))
+    evaluations = max(
+        (apart for name, apart in found["differences"].items() if "evaluation" in name), default=float("nan")
+    )
     return (
-        f"{_cases(found)}; losses differ by {losses:.1e} at most, evaluations by {figures:.1e}; "
+        f"{_cases(found)}; losses differ by {losses:.1e} at most, evaluations by {evaluations:.1e}; "
         f"{max(found['seconds_to_end'].values(), default=float('nan')):.0f} s until all were gone after one was killed"
     )
 

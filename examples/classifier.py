@@ -2,7 +2,7 @@
 
     python examples/classifier.py --seeds 0 1 2
 
-It trains on few pictures of the built-in `digits`, tests on the rest, and needs `pip install '.[train]'`.
+It trains on few images of the built-in `digits`, tests on the rest, and needs `pip install '.[train]'`.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def train(network: nn.Module, images: Tensor, labels: Tensor, steps: int, seed: 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=1000, help="of training, batch 32 (1000)")
-    parser.add_argument("--pictures", type=int, default=300, help="to train on; the rest of 1797 test (300)")
+    parser.add_argument("--images", type=int, default=300, help="to train on; the rest of 1797 test (300)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="each trains every network once (0)")
     parser.add_argument("--layers", nargs="+", choices=list(LAYERS), default=list(LAYERS), help="(all)")
     parser.add_argument("--temperature", type=float, default=0.3, help="of attentive normalization (0.3)")
@@ -60,7 +60,7 @@ def main(argv: list[str] | None = None) -> None:
     labels = torch.from_numpy(digits.labels)
     for seed in args.seeds:
         known, unseen = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tensor_split(
-            [args.pictures]
+            [args.images]
         )
         for layer in args.layers:
             torch.manual_seed(seed)

@@ -141,9 +141,9 @@ def _full_while_training(report: _Report, kind: Kind, disk: Path, room: int, boa
 
 def _outputs(references: dict[Kind, Path], folder: Path, disk: Path) -> dict[str, list[str]]:
     """Commands that write to the disk, beside training."""
-    pictures = folder / "pictures"
-    if not pictures.exists():
-        done = call(command("generate", references[CLASS_CONDITIONAL], "--count", "2", "-o", pictures))
+    images = folder / "images"
+    if not images.exists():
+        done = call(command("generate", references[CLASS_CONDITIONAL], "--count", "2", "-o", images))
         if done.returncode:
             raise RuntimeError(done.stderr)
         from PIL import Image
@@ -152,15 +152,15 @@ def _outputs(references: dict[Kind, Path], folder: Path, disk: Path) -> dict[str
         with Image.open(folder / "mask.png") as mask:
             mask.paste(255, (8, 8, 24, 24))
             mask.save(folder / "mask.png")
-    first = sorted(pictures.iterdir())[0]
+    first = sorted(images.iterdir())[0]
     return {
         "generate a grid": command("generate", references[CLASS_CONDITIONAL], "-o", disk / "out" / "grid.png"),
         "generate files": command("generate", references[CLASS_CONDITIONAL], "-o", disk / "out" / "files"),
         "inpaint": command("inpaint", references[INPAINTING], first, folder / "mask.png", "-o", disk / "out" / "a.png"),
         "inpaint a folder": command(
-            "inpaint", references[INPAINTING], pictures, folder / "mask.png", "-o", disk / "out" / "filled"
+            "inpaint", references[INPAINTING], images, folder / "mask.png", "-o", disk / "out" / "filled"
         ),
-        "data prepare": command("data", "prepare", pictures, disk / "out" / "prepared", "--size", "64"),
+        "data prepare": command("data", "prepare", images, disk / "out" / "prepared", "--size", "64"),
     }
 
 
@@ -191,7 +191,7 @@ def _read_only(report: _Report, disk: Path, references: dict[Kind, Path], folder
 
 
 def _half_written(folder: Path) -> list[str]:
-    """Files that are whole pictures may stay: they were written before there was no room."""
+    """Files that are whole images may stay: they were written before there was no room."""
     found = [
         path for path in folder.rglob("*") if path.is_file() and (".partial" in str(path) or not path.stat().st_size)
     ]

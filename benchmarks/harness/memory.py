@@ -1,4 +1,4 @@
-"""Whether memory grows: with the steps of a training, the pictures of an evaluation, the files of a folder."""
+"""Whether memory grows: with the steps of a training, the images of an evaluation, the files of a folder."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from harness.runs import CLASS_CONDITIONAL, INPAINTING, LONGEST_SECONDS, Kind, c
 
 WARM_UP = 1 / 3  # share of the steps before memory is looked at: allocators fill their pools
 MOST_GROWTH_MB = 1.0  # per 1000 steps, with twice the standard error
-MOST_DIFFERENCE_MB = 60.0  # between few and many pictures; peaks of one and the same call scatter by up to 52
-# To keep the many would take at least 90: features of 1280 float32 of each generated picture, or the pixels of
-# each file. The few fill the batches and buffers that there are at a time; and they are more pictures than features, so
+MOST_DIFFERENCE_MB = 60.0  # between few and many images; peaks of one and the same call scatter by up to 52
+# To keep the many would take at least 90: features of 1280 float32 of each generated image, or the pixels of
+# each file. The few fill the batches and buffers that there are at a time; and they are more images than features, so
 # that the covariance of either has the same rank, and its square root the same size.
 EVALUATED = (2048, 20480)
 NUM_REAL = 128
@@ -47,7 +47,7 @@ def run(folder: Path, steps: int) -> dict[str, Any]:
     """Returns {"cases", "skipped", "failures", "growth", "peaks", "seconds"}.
 
     growth: MB of resident memory per 1000 steps, with its standard error, by task. peaks: MB with few and many
-    pictures, by command.
+    images, by command.
     """
     began = time.monotonic()
     found: dict[str, Any] = {"cases": [], "failures": [], "skipped": None, "growth": {}, "peaks": {}}
@@ -64,11 +64,11 @@ def run(folder: Path, steps: int) -> dict[str, Any]:
     try:
         peaks = _peaks(folder)
     except RuntimeError as failed:
-        _case(found, f"memory by pictures: {failed}", True)
+        _case(found, f"memory by images: {failed}", True)
         peaks = {}
     for name, (counts, (few, many)) in peaks.items():
         found["peaks"][name] = {"counts": counts, "few": few, "many": many}
-        said = f"{name}: {few:.0f} MB at most with {counts[0]} pictures, {many:.0f} MB with {counts[1]}"
+        said = f"{name}: {few:.0f} MB at most with {counts[0]} images, {many:.0f} MB with {counts[1]}"
         _case(found, said, many - few > MOST_DIFFERENCE_MB)
     return found | {"seconds": time.monotonic() - began}
 
@@ -126,7 +126,7 @@ def _resident(pid: int) -> float | None:
 
 
 def _peaks(folder: Path) -> dict[str, tuple[tuple[int, int], tuple[float, float]]]:
-    """Two numbers of pictures for each command, and its largest resident memory with them."""
+    """Two numbers of images for each command, and its largest resident memory with them."""
     runs = {}
     for kind in (CLASS_CONDITIONAL, INPAINTING):
         runs[kind] = folder / f"model-{kind.name}"
@@ -134,7 +134,7 @@ def _peaks(folder: Path) -> dict[str, tuple[tuple[int, int], tuple[float, float]
         if done.returncode:
             raise RuntimeError(done.stderr)
     for count in FILES:
-        _draw(folder / f"pictures-{count}", count)
+        _draw(folder / f"images-{count}", count)
 
     def evaluation(count: int) -> float:
         out = folder / f"evaluated-{count}.json"
@@ -142,7 +142,7 @@ def _peaks(folder: Path) -> dict[str, tuple[tuple[int, int], tuple[float, float]
         return _peak(command("evaluate", runs[CLASS_CONDITIONAL], "--out", out, *numbers))
 
     def inpainting(count: int) -> float:
-        given, out = folder / f"pictures-{count}", folder / f"filled-{count}"
+        given, out = folder / f"images-{count}", folder / f"completed-{count}"
         return _peak(command("inpaint", runs[INPAINTING], given, folder / "mask.png", "-o", out))
 
     return {
@@ -152,7 +152,7 @@ def _peaks(folder: Path) -> dict[str, tuple[tuple[int, int], tuple[float, float]
 
 
 def _draw(folder: Path, count: int) -> None:
-    """Noise, which takes as much room as any picture; and a mask beside the folder."""
+    """Noise, which takes as much room as any image; and a mask beside the folder."""
     from PIL import Image
 
     shutil.rmtree(folder, ignore_errors=True)

@@ -154,7 +154,7 @@ def _disturbed(kind: Kind, run: Path, name: str) -> None:
 
 
 def _same_evaluation(folder: Path, found: dict[str, Any]) -> None:
-    """One model measured by any number of processes: the same figures, to the rounding of a sum's order."""
+    """One model measured by any number of processes: the same metrics, to the rounding of a sum's order."""
     for kind in KINDS:
         run = folder / f"{kind.name}-1"
         values: dict[int, dict[str, float]] = {}
@@ -171,8 +171,8 @@ def _same_evaluation(folder: Path, found: dict[str, Any]) -> None:
         for count, got in values.items() if first else ():
             apart = max(abs(got[name] - value) / max(1.0, abs(value)) for name, value in first.items())
             found["differences"][f"evaluation of {kind.name}, {count} processes"] = apart
-            wrong = [f"the figures differ by {apart:.1e}"] if apart > TOLERANCE else []
-            _case(found, f"evaluation of {kind.name} with {count} processes has the figures of one", *wrong)
+            wrong = [f"the metrics differ by {apart:.1e}"] if apart > TOLERANCE else []
+            _case(found, f"evaluation of {kind.name} with {count} processes has the metrics of one", *wrong)
 
 
 def _figures(record: Any) -> dict[str, float]:

@@ -55,7 +55,7 @@ def written_aside(path: Path) -> Iterator[Path]:
 def swap_in(aside: Path, folder: Path) -> None:
     """Makes the finished folder `aside` durable and `folder`; what `folder` was before is away only when that is done.
 
-    A crash between the two renames is mended by `put_back`.
+    A crash between the two renames is repaired by `put_back`.
 
     Raises:
         OSError: a file cannot be synced or a folder renamed; `folder` is then what it was.

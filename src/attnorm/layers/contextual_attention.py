@@ -16,14 +16,14 @@ COVERAGE = 4  # pasted patches of side 2 rate and stride rate cover every pixel 
 class ContextualAttention2d(nn.Module):
     """Rebuilds every position of a feature map from the patches of its known part that resemble it most.
 
-    The map and its mask are taken at every `rate`-th pixel. Each 3x3 patch there that touches no hole is divided by its
-    length and correlated with every position; the scores of neighbouring positions that agree on a shift are added up
-    (two fuse passes, along rows and along columns); their softmax over the patches weighs the original patches, of side
-    2 `rate`, which are pasted side by side with an overlap and averaged. The layer has no parameters.
+    The map and its mask are taken at every `rate`-th pixel. Each 3x3 patch there that touches no missing pixel is
+    divided by its length and correlated with every position; the scores of neighbouring positions that agree on a shift
+    are added up (two fuse passes, along rows and along columns); their softmax over the patches weighs the original
+    patches, of side 2 `rate`, which are pasted side by side with an overlap and averaged. The layer has no parameters.
 
-    The authors' code takes the first mask for the whole batch and loops over its pictures; here every picture has its
-    own mask and all are computed at once. And patches that touch a hole are left out of the softmax, as their paper
-    says, where the code gives them a score of 0 and drops their share afterwards.
+    The authors' code takes the first mask for the whole batch and loops over its images; here every image has its
+    own mask and all are computed at once. And patches that touch a missing pixel are left out of the softmax, as their
+    paper says, where the code gives them a score of 0 and drops their share afterwards.
 
     Args:
         rate: the attention works on maps so many times smaller. It takes (h w / rate^2)^2 scores.
@@ -70,7 +70,7 @@ class ContextualAttention2d(nn.Module):
         return torch.softmax(logits, dim=1) * known
 
     def _known_patches(self, mask: Tensor, dtype: torch.dtype) -> Tensor:
-        """Which patches touch no hole, (b or 1, patches, 1) bool.
+        """Which patches touch no missing pixel, (b or 1, patches, 1) bool.
 
         A pixel of the smaller map is missing if any pixel that it stands for is: every `rate`-th pixel alone, as in the
         authors' code, would lose thin strokes and let their content through.

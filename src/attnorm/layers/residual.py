@@ -51,7 +51,7 @@ class GeneratorBlock(nn.Module):
 class DiscriminatorBlock(nn.Module):
     """ReLU, conv, norm, ReLU, conv, pooling, plus the input through a 1x1 convolution and pooling.
 
-    There is a norm only where one is given (AN). The first block of a network takes the picture itself, which is not
+    There is a norm only where one is given (AN). The first block of a network takes the image itself, which is not
     put through a ReLU, and a block that changes neither size nor channels has no 1x1 convolution in its shortcut.
     """
 
