@@ -270,9 +270,9 @@ def test_a_stroke_is_replaced_and_nothing_else(opened, tmp_path):
     open_image(page, file)
     paint(page)
     page.get_by_text("Mask: grow, shrink, upload, download").click()
-    name, mask = download(page, page.locator("#mask-save").click)
-    mask = np.asarray(mask) == 255
-    assert (name, mask.mode, mask.size) == ("noise-mask.png", "L", SIZE[::-1])
+    name, saved = download(page, page.locator("#mask-save").click)
+    mask = np.asarray(saved) == 255
+    assert (name, saved.mode, saved.size) == ("noise-mask.png", "L", SIZE[::-1])
     assert 0.01 < mask.mean() < 0.6
     assert mask[SIZE[0] // 2, SIZE[1] // 2]  # the stroke crosses the middle
 
