@@ -60,7 +60,7 @@ def contact_sheet(
 
     inpainting = InpaintingPipeline.from_pretrained(inpainter, device=device)
     size = inpainting.generator.config.image_size
-    image, mask = example_images(size, 1), Masks(MASKS["centre"], (size, size)).batch(seed, range(1))
+    image, mask = example_images(size, 1), Masks(MASKS["strokes"], (size, size)).batch(seed, range(1))
     stages = inpainting.stages(image, mask)
     completed = {"input": plots.masked_images(image, mask), "completed": composite(image, stages.refined, mask)}
     sheet = plots.inpainting_sheet(completed, [""], next(iter(stages.layouts.values()), None))
