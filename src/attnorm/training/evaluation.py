@@ -40,7 +40,6 @@ class GeneratorEvaluation:
             num_real=config.num_real or None,
             per_class=max(2, config.num // len(names)),
             cache=cache_folder() / "reference",
-            device=device,
         )
 
     def measure(self, generator: Generator) -> Evaluation:
