@@ -19,7 +19,7 @@ def contact_sheet(
     inpainter: Model = INPAINTER,
     seed: Seed = 0,
     force: Force = False,
-    device: Device = "cpu",
+    device: Device = "auto",
 ) -> None:
     """Draw one sheet of a generator's images, interpolation and layouts, and an inpainting model's completion.
 

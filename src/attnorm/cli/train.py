@@ -21,7 +21,7 @@ class Common:
         steps: Steps to train.
         batch_size: Images per step.
         seed: Of the weights, the noise and the order of the images.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda, cuda:1 or mps; auto is the GPU where PyTorch sees one.
         precision: auto, float32 or bf16.
         generator_lr: The generator's learning rate; --discriminator_lr or --critic_lr is its opponent's.
         evaluate_every: Steps between evaluations, 0 for none; the best model is kept.
