@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     # PyTorch's idle threads spin before they sleep, which costs other programs time. Read when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     # As any error does it, so that a command that is asked to end leaves no unfinished file behind.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     for stream in (sys.stdout, sys.stderr):  # a letter that the terminal cannot show is escaped
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -46,6 +46,8 @@ def main(argv: list[str] | None = None) -> int:
         reason = one_line(f"{type(error).__name__}: {error}")
         print(f"attnorm: unexpected error: {reason}; --debug shows where", file=sys.stderr)
         return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(arguments: list[str]) -> int:
