@@ -13,7 +13,9 @@ from attnorm.cli.arguments import Device, Model
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def app(*models: Model, host: str = "127.0.0.1", port: int = 7860, device: Device = "cpu", share: bool = False) -> None:
+def app(
+    *models: Model, host: str = "127.0.0.1", port: int = 7860, device: Device = "auto", share: bool = False
+) -> None:
     """Serve the web page: inpaint with a brush, generate, interpolate, and look inside the layer.
 
     Without models it takes the runs in ./runs and the trained models that come with attnorm. Only this machine can
@@ -29,11 +31,11 @@ def app(*models: Model, host: str = "127.0.0.1", port: int = 7860, device: Devic
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from attnorm.app.model_list import model_at, models_given, models_in
     from attnorm.app.server import check_free, served
-    from attnorm.pipelines.base import check_device
+    from attnorm.pipelines.base import resolve_device
     from attnorm.shipped import shipped_models
 
     check_free(host, port)
-    check_device(device)
+    device = str(resolve_device(device))
     chosen, complaints = (models_given([str(model) for model in models]), []) if models else models_in(Path("runs"))
     if not models:
         taken = {model.name for model in chosen}

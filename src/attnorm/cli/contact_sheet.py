@@ -18,7 +18,7 @@ def contact_sheet(
     inpainter: Model = "an-inpaint-facades",
     seed: Seed = 0,
     force: Force = False,
-    device: Device = "cpu",
+    device: Device = "auto",
 ) -> None:
     """Draw one sheet of a generator's images, interpolation and layouts, and an inpainting model's completion.
 

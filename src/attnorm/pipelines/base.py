@@ -31,23 +31,31 @@ class Pipeline(Generic[Network]):
         self.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, device: str = "cpu") -> Self:
+    def from_pretrained(cls, source: str | Path, device: str = "auto") -> Self:
         """Loads a run, a saved model's folder, a shipped model by its name, or one of the Hub by ORGANISATION/NAME.
 
         Raises:
             UserError: there is no model for this task at `source`, it is damaged, or PyTorch cannot use `device`.
         """
-        check_device(device)
+        where = resolve_device(device)
         model = find_model(source)
         task = task_of(model)
         if task is not None and task != cls.task:
             raise UserError(f"{source} is {OTHER_TASK[task]}")
-        return cls(cls.network_class.from_pretrained(model, map_location=device))  # type: ignore[arg-type]
+        return cls(cls.network_class.from_pretrained(model, map_location=str(where)))  # type: ignore[arg-type]
 
 
-def check_device(name: str) -> None:
-    """Raises a UserError if PyTorch cannot use a device of this name."""
+def resolve_device(name: str) -> torch.device:
+    """A device by its name, as "cpu", "cuda:1" or "mps"; "auto" is NVIDIA's or AMD's GPU where PyTorch sees one.
+
+    Raises:
+        UserError: PyTorch cannot use this device here.
+    """
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda")  # without touching it: the processes of torchrun have a GPU each
+    name = "cpu" if name == "auto" else name
     try:
         torch.empty(0, device=name).cpu()
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"PyTorch cannot use the device {name!r} here: choose cpu") from error
+    return torch.device(name)

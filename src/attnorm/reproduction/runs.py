@@ -24,7 +24,6 @@ from attnorm.training.checkpoint import latest_step
 from attnorm.training.config import TrainingConfig
 from attnorm.training.loop import read_config
 from attnorm.training.run_folder import CHECKPOINTS, CONFIG, RECORDS
-from attnorm.training.runtime import resolve_device
 
 # Fields that `attnorm train` sets from the data and the machine.
 SET_BY_TRAINING = ("precision", "generator.num_classes", "generator.class_names", "discriminator.num_classes")
@@ -92,7 +91,7 @@ class Reproduction:
         return ["train", self.preset(system), "--data", self.data, "--out", str(run), "--seed", str(seed), *fields]
 
     def evaluate_command(self, run: Path) -> list[str]:
-        command = ["evaluate", str(run), "--device", resolve_device(self.changes.get("device", "auto")).type]
+        command = ["evaluate", str(run), "--device", str(self.changes.get("device", "auto"))]
         if not self.paper.is_inpainting:
             command += ["--metrics", *self.paper.metrics]
         command += [word for name, value in self.options().items() for word in (f"--{name}", str(value))]
