@@ -104,11 +104,12 @@ def make_runs(plan: Reproduction, say: Callable[[str], None], after_each: Callab
     """Trains and evaluates what is missing; returns 0, or the exit code of the command that stopped.
 
     Raises:
-        UserError: a run exists that was started with other settings.
+        UserError: a setting is invalid, or a run exists that was started with other settings.
     """
     for system, seed, run in plan.runs():
+        config = plan.config(system, seed)
         if (run / CONFIG).exists():
-            fields = (name for name, _, _ in differences(plan.config(system, seed), read_config(run)))
+            fields = (name for name, _, _ in differences(config, read_config(run)))
             if differing := ", ".join(name for name in fields if name not in SET_BY_TRAINING):
                 raise UserError(f"{run} was started with another {differing}: give the same, or another --out")
     for system, seed, run in plan.runs():
