@@ -41,7 +41,7 @@ CASES = [
     (f"{TRAIN} --steps", "--steps needs a value"),
     (f"{TRAIN} --steps 0", "steps must be at least 1, got 0"),
     (f"{TRAIN} --augment colour", "must be 'color', 'translation' or 'cutout', got 'colour'"),
-    (f"{TRAIN} --device cuda", "device 'cuda' was asked for", "use --device cpu"),
+    (f"{TRAIN} --device cuda", "cannot use the device 'cuda' here", "choose cpu"),
     (f"{TRAIN} --accumulation 7", "batch_size 32 cannot be divided", "choose a multiple of 7"),
     (f"{TRAIN} --generator.channels 8 8 8", "makes 16 x 16 images, not image_size 32"),
     (f"{TRAIN} --generator.num_classes 7", "does not fit digits, which has 10: leave it out"),

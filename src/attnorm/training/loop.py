@@ -22,6 +22,7 @@ from attnorm.errors import UserError
 from attnorm.files import output_file, swap_in
 from attnorm.metrics.distributed import Processes, check_alike, joined, main_first
 from attnorm.models.pretrained import write_step
+from attnorm.pipelines.base import resolve_device
 from attnorm.training import checkpoint
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
 from attnorm.training.config import Evaluation, TrainingConfig
@@ -42,7 +43,7 @@ from attnorm.training.run_folder import (
     run_lock,
 )
 from attnorm.training.running_metrics import RunningMetrics
-from attnorm.training.runtime import resolve_device, resolve_precision, seed_for
+from attnorm.training.runtime import resolve_precision, seed_for, set_numerics
 from attnorm.training.stopping import stop_signals
 
 FIRST_SAMPLES = (1, 100)  # steps with samples beside every `sample_every`, to see early that training works
@@ -84,7 +85,7 @@ def begin(config: TrainingConfig, run: Path, fixed: Sequence[str] = ()) -> int:
     Raises:
         UserError: the folder is not empty, the data and the settings do not fit together, or training diverged.
     """
-    with joined(resolve_device(config.device).type) as processes:
+    with joined(str(resolve_device(config.device))) as processes:
         if processes.is_main:
             check_new(run)
         config = derive(config, {"precision": resolve_precision(config.precision, processes.device)})
@@ -105,7 +106,7 @@ def resume(run: Path, steps: int | None = None) -> int:
     config = read_config(run)
     if steps is not None:
         config = config.with_steps(steps)
-    with joined(resolve_device(config.device).type) as processes:
+    with joined(str(resolve_device(config.device))) as processes:
         dataset = _load_data(config, config.data, run)
         if config.fitted_to(dataset) != config:
             raise UserError(f"the classes of {config.data} are no longer those of {run}: restore the data")
@@ -126,6 +127,7 @@ def read_config(run: Path) -> TrainingConfig:
 def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: Processes, *, resuming: bool) -> int:
     """Takes the steps from the newest checkpoint, or the first step, to the end or a stop; returns the exit code."""
     # Networks and data.
+    set_numerics(config.precision, deterministic=config.deterministic)
     _check_batch_size(config, processes)
     checksum = dataset.checksum()
     check_alike({"the checksum of the images": checksum}, f"{config.data} must be the same on every machine")

@@ -1,4 +1,4 @@
-"""Device, number format, compilation and random numbers of a run.
+"""Number format, compilation and random numbers of a run.
 
 Randomness is a pure function of (seed, step, …): a resumed run draws what the undisturbed run would have drawn.
 """
@@ -6,24 +6,13 @@ Randomness is a pure function of (seed, step, …): a resumed run draws what the
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import Any
 
 import torch
 from torch import nn
 
-from attnorm.errors import UserError
 from attnorm.training.config import Precision
-
-
-def resolve_device(name: str) -> torch.device:
-    """ "auto" is the GPU where PyTorch sees one.
-
-    Raises:
-        UserError: "cuda" where PyTorch sees no GPU.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("device 'cuda' was asked for, but this PyTorch sees no GPU: use --device cpu")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
 
 
 def resolve_precision(name: Precision, device: torch.device) -> Precision:
@@ -34,6 +23,21 @@ def resolve_precision(name: Precision, device: torch.device) -> Precision:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # an older PyTorch cannot tell
     return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "float32"
+
+
+def set_numerics(precision: Precision, *, deterministic: bool = False) -> None:
+    """Sets what PyTorch computes convolutions and products with on a GPU, in this process.
+
+    "float32" means float32: elsewhere convolutions of float32 may round to TF32. Products never do, as moments are
+    made of them. Deterministic results come from slower algorithms, which are then not chosen by their speed;
+    PyTorch warns of an operation that has none.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = precision != "float32"
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
