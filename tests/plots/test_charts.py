@@ -1,7 +1,6 @@
 """Curves and region statistics, read back from SVG, where matplotlib leaves every text as a comment."""
 
 import re
-import sys
 
 import numpy as np
 import pytest
@@ -48,9 +47,3 @@ def test_another_format_is_refused(name, tmp_path):
     with pytest.raises(UserError, match=r"must end in \.png"):
         plots.save_region_chart(regions(), tmp_path / name, "x")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_without_matplotlib_the_remedy_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UserError, match=r"a chart needs the package 'matplotlib': pip install '.\[train\]'"):
-        plots.save_region_chart(regions(), tmp_path / "chart.png", "x")

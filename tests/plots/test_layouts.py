@@ -4,6 +4,7 @@ import numpy as np
 
 from attnorm import plots
 from attnorm.plots import grids, layouts
+from attnorm.plots.text import LINE
 
 
 def flat(colours, size=64):
@@ -21,7 +22,7 @@ def quarters():
 
 def tiles_of(sheet, names, rows, columns, size=64):
     """The tiles of a sheet, [row][column]: they start after the frame, the heads and the names."""
-    top, left = grids.PADDING + grids.LINE + grids.BAR + grids.GAP, grids.PADDING + grids.names_width(names)
+    top, left = grids.PADDING + LINE + grids.BAR + grids.GAP, grids.PADDING + grids.names_width(names)
     pitch = size + grids.GAP
     return [
         [sheet[top + r * pitch :, left + c * pitch :][:size, :size] for c in range(columns)] for r in range(rows)
@@ -57,7 +58,7 @@ def test_chosen_entities_are_shown_in_their_order_on_their_own_scale():
 def test_a_column_has_the_colour_that_its_entity_has_in_the_layout_and_the_legend():
     sheet = plots.layout_sheet(flat([99]), quarters(), ["x"])
     _, below = tiles_of(sheet, "x", 1, 5)
-    head = sheet[: grids.PADDING + grids.LINE + grids.BAR]
+    head = sheet[: grids.PADDING + LINE + grids.BAR]
     for colour in plots.entity_colours(3):
         assert (head == colour).all(-1).sum() == 64 * grids.BAR
         assert (below == colour).all(-1).sum() > 50  # its patch
