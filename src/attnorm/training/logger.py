@@ -6,8 +6,8 @@ import fnmatch
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from attnorm.errors import UserError
-from attnorm.files import sync_file, written_aside
+from attnorm.files import explained, sync_file, written_aside
 from attnorm.training.run_folder import EVALUATIONS, LOG, resume_command
 
 SMALLEST_BAR = 8  # columns of the terminal
@@ -150,15 +149,9 @@ class Logger:
                 for key, value in metrics.items():
                     self._board.add_scalar(key, value, step)
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise UserError(
-                f"cannot write the log in {self._run} ({error.strerror or error}): free some space or make the folder "
-                f"writable, then continue with: {resume_command(self._run)}"
-            ) from error
+    def _writing(self) -> AbstractContextManager[None]:
+        remedy = f"free some space or make the folder writable, then continue with: {resume_command(self._run)}"
+        return explained(f"cannot write the log in {self._run}", remedy)
 
 
 def _drop_steps_after(path: Path, start: int) -> None:
