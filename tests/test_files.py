@@ -82,9 +82,9 @@ def test_a_folder_is_swapped_in_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_the_reason_of_an_error_is_the_systems():
-    with pytest.raises(UserError, match=r"^cannot write it \(No space left on device\): make room$"):
-        with explained("cannot write it", "make room", RuntimeError):
-            try:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            finally:
-                raise RuntimeError("unexpected pos 64 vs 0")  # as torch.save says it
+    sentence = r"^cannot write it \(No space left on device\): make room$"
+    with pytest.raises(UserError, match=sentence), explained("cannot write it", "make room", RuntimeError):
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            raise RuntimeError("unexpected pos 64 vs 0")  # as torch.save says it
