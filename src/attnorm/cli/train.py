@@ -21,12 +21,14 @@ class Common:
         steps: Steps to train.
         batch_size: Images per step.
         seed: Of the weights, the noise and the order of the images.
-        device: auto, cpu or cuda.
+        device: auto, cpu, cuda, cuda:1 or mps.
         precision: auto, float32 or bf16.
         generator_lr: The generator's learning rate; --discriminator_lr or --critic_lr is its opponent's.
         evaluate_every: Steps between evaluations, 0 for none; the best model is kept.
         sample_every: Steps between sample images.
         checkpoint_every: Steps between checkpoints.
+        init_from: A run or model to start from, to fine-tune it on other images or classes.
+        log_to: tensorboard, wandb, trackio or none, beside the run's log.jsonl.
     """
 
     steps: int | None = None
@@ -38,6 +40,8 @@ class Common:
     evaluate_every: int | None = None
     sample_every: int | None = None
     checkpoint_every: int | None = None
+    init_from: str | None = None
+    log_to: str | None = None
 
 
 def train(
@@ -69,17 +73,30 @@ def train(
     return begin(derive(config, {**changes, "data": str(data)}, "command line"), out, fixed=list(changes))
 
 
-def resume(run: Path, /, *, steps: int | None = None) -> int:
+def resume(
+    run: Path,
+    /,
+    *fields: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    steps: int | None = None,
+    data: Data | None = None,
+    device: str | None = None,
+) -> int:
     """Continue an interrupted run from its newest intact checkpoint, with the configuration saved in it.
 
     Args:
         run: The run's directory.
+        fields: Other files that have moved, as --val_data or --masks.folder, or another --log-to.
         steps: Train to this step instead of the one in the run's config.yaml.
+        data: Where the images are now, if they have moved; they must be the same.
+        device: auto, cpu, cuda, cuda:1 or mps.
     """
     _announce(f"resuming {run}")
+    from attnorm.config import parse_overrides
     from attnorm.training import loop
 
-    return loop.resume(run, steps)
+    given = {"steps": steps, "data": data, "device": device}
+    words = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    return loop.resume(run, parse_overrides([*words, *fields], loop.read_config(run)))
 
 
 def _announce(line: str) -> None:
