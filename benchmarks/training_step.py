@@ -21,8 +21,8 @@ from attnorm.bench import describe_machine, machine, measure, print_table, write
 from attnorm.data.batches import Prefetcher, batch_indices
 from attnorm.data.dataset import ImageDataset
 from attnorm.metrics.distributed import Processes
+from attnorm.pipelines.base import resolve_device
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
-from attnorm.training.runtime import resolve_device
 
 Variant = Literal["ours", "plain", "compiled"]
 NUM_IMAGES = 512  # in memory: reading is another benchmark

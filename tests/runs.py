@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from attnorm import cli
+from attnorm.cli import main
 from attnorm.metrics.distributed import Processes
 from attnorm.training import checkpoint
 from attnorm.training.run_folder import run_lock
@@ -23,21 +23,6 @@ INPAINT = ("train", "inpaint-an-64-cpu", "--data", "digits", "--out")
 ALONE = Processes(torch.device("cpu"))
 FORKS = multiprocessing.get_context("forkserver")  # a process starts at once: its server has imported PyTorch
 FORKS.set_forkserver_preload(["tests.runs", "attnorm.training.loop"])
-
-
-def final(arguments):
-    """The arguments of a command without options that are given again later."""
-    groups = []
-    for argument in arguments:
-        if argument.startswith("--") or not groups:
-            groups.append([])
-        groups[-1].append(argument)
-    last = {group[0]: group for group in groups}
-    return [argument for group in groups if group is last[group[0]] for argument in group]
-
-
-def main(arguments):
-    return cli.main(final(arguments))
 
 
 def batch_of(seed=0, count=4, size=32):

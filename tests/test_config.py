@@ -18,7 +18,7 @@ from attnorm.config import (
     to_yaml,
 )
 from attnorm.errors import UserError
-from attnorm.presets import PRESETS, get_preset
+from attnorm.presets import NAMES, get_preset
 from attnorm.training.class_conditional import ClassConditionalConfig
 
 
@@ -128,7 +128,7 @@ def test_a_bad_override_is_refused(arguments, message):
     assert refusal(override, Sample(), arguments).endswith(message)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_preset_survives_the_way_through_a_yaml_file_and_the_command_line(name, tmp_path):
     config = get_preset(name)
     if isinstance(config, ClassConditionalConfig):

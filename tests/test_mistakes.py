@@ -41,7 +41,7 @@ CASES = [
     (f"{TRAIN} --steps", "--steps needs a value"),
     (f"{TRAIN} --steps 0", "steps must be at least 1, got 0"),
     (f"{TRAIN} --augment colour", "must be 'color', 'translation' or 'cutout', got 'colour'"),
-    (f"{TRAIN} --device cuda", "device 'cuda' was asked for", "use --device cpu"),
+    (f"{TRAIN} --device cuda", "cannot use the device 'cuda' here", "choose cpu"),
     (f"{TRAIN} --batch_size 2000", "batch_size 2000 is more than the 1797 images to train on: lower it"),
     (
         f"{TRAIN} --init-from run",

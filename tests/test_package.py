@@ -24,7 +24,7 @@ def test_import_needs_torch_alone() -> None:
         "    def find_spec(self, name, path=None, target=None):\n"
         "        if name.split('.')[0] in blocked: raise ModuleNotFoundError(name)\n"
         "sys.meta_path.insert(0, Block())\n"
-        "from attnorm import AttentiveNorm2d, SelfAttention2d, SemanticLayout, orthogonal_loss, regional_norm\n"
+        "from attnorm import AttentiveNorm2d, SelfAttention2d, orthogonal_loss, regional_norm\n"
         "import torch\n"
         "print(AttentiveNorm2d(8, 4)(torch.zeros(1, 8, 4, 4)).shape)\n"
     )

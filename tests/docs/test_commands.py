@@ -13,7 +13,7 @@ from attnorm.cli import train
 from attnorm.cli.commands import application
 from attnorm.config import derive, flat, parse_overrides
 from attnorm.errors import UserError
-from attnorm.presets import PRESETS, get_preset
+from attnorm.presets import get_preset, presets
 from tests.docs.pages import PAGES, ROOT, blocks, inline_commands, shell_commands
 
 REFUSED = (CycloptsError, UserError)
@@ -56,7 +56,7 @@ def unknown_words(words):
     if command.default_command is not None:
         known |= {name for argument in command.assemble_argument_collection() for name in argument.names}
     if command.default_command is train.train:
-        known |= {f"--{name}" for preset in PRESETS.values() for name in flat(preset)}
+        known |= {f"--{name}" for preset in presets().values() for name in flat(preset)}
     options = [word.partition("=")[0] for word in rest if re.match(r"--?[a-z]", word)]
     return [option for option in options if option not in known and option.replace("_", "-") not in known]
 

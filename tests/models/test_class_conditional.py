@@ -20,7 +20,7 @@ from attnorm.models.class_conditional import (
     GeneratorConfig,
     LongRangeConfig,
 )
-from attnorm.presets import PRESETS
+from attnorm.presets import get_preset
 
 ENTITIES, CLASSES = 16, 1000
 SMALL_G = GeneratorConfig(channels=(8, 8, 8, 8), latent_dim=6, num_classes=3)
@@ -64,7 +64,7 @@ def discriminator_128(kind: str) -> int:
     ("preset", "kind"), [("sn-gan-star", "none"), ("sa-gan", "self_attention"), ("an-gan", "attentive_norm")]
 )
 def test_parameter_counts_of_the_128_networks(preset: str, kind: str) -> None:
-    config = PRESETS[f"{preset}-imagenet128"]
+    config = get_preset(f"{preset}-imagenet128")
     with torch.device("meta"):
         generator, discriminator = Generator(config.generator), Discriminator(config.discriminator)
     assert sum(p.numel() for p in generator.parameters()) == generator_128(kind)
@@ -99,7 +99,7 @@ def maps_seen(network: nn.Module, kind: str, *inputs: Tensor) -> list[tuple[int,
 
 def test_the_long_range_layer_stands_where_the_paper_puts_it() -> None:
     """Generator: on 256 channels of 32x32; discriminator: in the block that makes 128 channels, before its pooling."""
-    config = PRESETS["an-gan-imagenet128"]
+    config = get_preset("an-gan-imagenet128")
     narrow = derive(
         config,
         {

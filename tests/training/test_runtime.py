@@ -3,32 +3,32 @@
 import pytest
 import torch
 
-from attnorm.errors import UserError
-from attnorm.training.runtime import autocast, generator_for, resolve_device, resolve_precision, seed_for
+from attnorm.pipelines.base import resolve_device
+from attnorm.training.runtime import autocast, generator_for, resolve_precision, seed_for, set_numerics
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
-@pytest.mark.parametrize(
-    ("gpus", "name", "device"),
-    [(2, "auto", "cuda"), (0, "auto", "cpu"), (2, "cpu", "cpu"), (2, "cuda", "cuda"), (2, "cuda:1", "cuda:1")],
-)
-def test_devices_by_name(gpus, name, device, monkeypatch):
-    made_current = []
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.setattr(torch.cuda, "set_device", made_current.append)
-    assert str(resolve_device(name)) == device
-    assert made_current == ([name] if ":" in name else [])
+@pytest.mark.parametrize("seen, name, kind", [(True, "auto", "cuda"), (False, "auto", "cpu"), (True, "cpu", "cpu")])
+def test_auto_is_the_gpu_where_there_is_one(seen, name, kind, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: seen)
+    assert resolve_device(name).type == kind
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [("cuda:2", "no such device"), ("mps", "no such device"), ("gpu", "must be auto, cpu, cuda, cuda:1 or mps")],
-)
-def test_a_device_that_is_not_there_is_refused(name, said, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    with pytest.raises(UserError, match=said):
-        resolve_device(name)
+@pytest.mark.parametrize(("precision", "deterministic"), [("float32", False), ("bf16", True)])
+def test_float32_means_float32_and_deterministic_chooses_no_algorithm_by_its_speed(
+    precision, deterministic, monkeypatch
+):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32, cudnn.benchmark
+    try:
+        set_numerics(precision, deterministic=deterministic)
+        assert cudnn.allow_tf32 == (precision != "float32") and not torch.backends.cuda.matmul.allow_tf32
+        assert torch.are_deterministic_algorithms_enabled() == deterministic == (not cudnn.benchmark)
+    finally:
+        torch.use_deterministic_algorithms(False)
+        cudnn.allow_tf32, cudnn.benchmark = before
 
 
 @pytest.mark.parametrize(

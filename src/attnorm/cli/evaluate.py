@@ -33,7 +33,7 @@ class Options:
     out: Annotated[cli.OptionalOut, Parameter(validator=validators.Path(ext=("json",)))] = None
     force: cli.Force = False
     as_json: cli.Json = False
-    device: cli.Device = "cpu"
+    device: cli.Device = "auto"
 
 
 @Parameter(name="*", group=Group("Class-conditional models", sort_key=1))
@@ -89,10 +89,10 @@ def evaluate(
     from attnorm.cli.evaluation import evaluate_generator, evaluate_inpainter
     from attnorm.metrics.distributed import joined
     from attnorm.models.pretrained import task_of
-    from attnorm.pipelines.base import check_device
+    from attnorm.pipelines.base import resolve_device
 
-    check_device(options.device)
-    with joined(options.device) as processes:  # before any error, or the other processes would wait
+    device = str(resolve_device(options.device))
+    with joined(device) as processes:  # before any error, or the other processes would wait
         if task_of(model) == "inpainting":
             cli.refuse_options(model, "inpainting", "class-conditional", **asdict(generator))
             evaluate_inpainter(str(model), options, inpainter, str(processes.device))

@@ -16,7 +16,7 @@ from attnorm.data.loading import place_of
 from attnorm.errors import UserError
 from attnorm.metrics.records import read_records, table
 from attnorm.models.pretrained import step_of
-from attnorm.presets import PRESETS
+from attnorm.presets import presets
 from attnorm.training.config import TrainingConfig
 from attnorm.training.loop import read_config
 
@@ -125,7 +125,7 @@ def training_command(config: TrainingConfig) -> str:
     Paths, which mean nothing on another machine, are written as capital words such as DATA or VAL_DATA.
     """
     changes: dict[str, dict[str, Any]] = {}
-    for name, preset in PRESETS.items():
+    for name, preset in presets().items():
         if preset.task == config.task:
             found = differences(config, preset)
             changes[name] = {field: value for field, value, _ in found if field not in INFERRED}

@@ -25,7 +25,6 @@ from attnorm.training.checkpoint import latest_step
 from attnorm.training.config import TrainingConfig
 from attnorm.training.loop import read_config
 from attnorm.training.run_folder import CHECKPOINTS, CONFIG, RECORDS
-from attnorm.training.runtime import resolve_device
 
 # Fields that `attnorm train` sets from the data and the machine.
 SET_BY_TRAINING = ("precision", "generator.num_classes", "generator.class_names", "discriminator.num_classes")
@@ -93,7 +92,7 @@ class Reproduction:
         return ["train", self.preset(system), "--data", self.data, "--out", str(run), "--seed", str(seed), *fields]
 
     def evaluate_command(self, run: Path) -> list[str]:
-        command = ["evaluate", str(run), "--device", resolve_device(self.changes.get("device", "auto")).type]
+        command = ["evaluate", str(run), "--device", str(self.changes.get("device", "auto"))]
         if not self.paper.is_inpainting:
             command += ["--metrics", *self.paper.metrics]
         command += [word for name, value in self.options().items() for word in (f"--{name}", str(value))]
@@ -106,11 +105,12 @@ def make_runs(plan: Reproduction, say: Callable[[str], None], after_each: Callab
     """Trains and evaluates what is missing; returns 0, or the exit code of the command that stopped.
 
     Raises:
-        UserError: a run exists that was started with other settings.
+        UserError: a setting is invalid, or a run exists that was started with other settings.
     """
     for system, seed, run in plan.runs():
+        config = plan.config(system, seed)
         if (run / CONFIG).exists():
-            fields = (name for name, _, _ in differences(plan.config(system, seed), read_config(run)))
+            fields = (name for name, _, _ in differences(config, read_config(run)))
             if differing := ", ".join(name for name in fields if name not in SET_BY_TRAINING):
                 raise UserError(f"{run} was started with another {differing}: give the same, or another --out")
     for system, seed, run in plan.runs():

@@ -44,9 +44,10 @@ class TrainingConfig(Frozen):
     batch_size: int = Field(64, ge=1, le=1 << 20)
     accumulation: Count = 1
     seed: Seed = 0
-    device: str = "auto"  # cpu, cuda, cuda:1 or mps; "auto" is the GPU where there is one
+    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
     # "auto": bf16 autocast where the processor multiplies bf16 natively, else float32.
     precision: Precision = "auto"
+    deterministic: bool = False  # slower algorithms that give the same bits on every run, on a GPU too
     channels_last: bool = True
     compile: bool = False  # torch.compile of the networks: minutes before the first step; needs a C++ compiler
     log_every: Count = 50

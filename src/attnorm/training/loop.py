@@ -24,6 +24,7 @@ from attnorm.errors import UserError
 from attnorm.files import output_file, swap_in
 from attnorm.metrics.distributed import Processes, check_alike, joined, main_first
 from attnorm.models.pretrained import write_step
+from attnorm.pipelines.base import resolve_device
 from attnorm.training import checkpoint
 from attnorm.training.averaging import EMA
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
@@ -45,7 +46,7 @@ from attnorm.training.run_folder import (
     run_lock,
 )
 from attnorm.training.running_metrics import Divergence, RunningMetrics
-from attnorm.training.runtime import resolve_device, resolve_precision, seed_for, stop_signals
+from attnorm.training.runtime import resolve_precision, seed_for, set_numerics, stop_signals
 
 FIRST_SAMPLES = (1, 100)  # steps with samples beside every `sample_every`, to see early that training works
 
@@ -144,6 +145,7 @@ def _with_absolute_paths(config: TrainingConfig) -> TrainingConfig:
 def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: Processes, *, resuming: bool) -> int:
     """Takes the steps from the newest checkpoint, or the first step, to the end or a stop; returns the exit code."""
     # Data and networks.
+    set_numerics(config.precision, deterministic=config.deterministic)
     _check_batch_size(config, processes)
     checksum = dataset.checksum()
     check_alike({"the checksum of the images": checksum}, f"{config.data} must be the same on every machine")

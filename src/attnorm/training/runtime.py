@@ -1,4 +1,4 @@
-"""Device, number format, compilation and random numbers of a run, and the signals that stop it.
+"""Number format, compilation and random numbers of a run, and the signals that stop it.
 
 Randomness is a pure function of (seed, step, …): a resumed run draws what the undisturbed run would have drawn.
 """
@@ -6,6 +6,7 @@ Randomness is a pure function of (seed, step, …): a resumed run draws what the
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -15,27 +16,7 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
-from attnorm.errors import UserError
 from attnorm.training.config import Precision
-
-
-def resolve_device(name: str) -> torch.device:
-    """cpu, cuda, cuda:1 or mps; "auto" is the GPU where PyTorch sees one.
-
-    Raises:
-        UserError: another name, or a device that PyTorch does not see.
-    """
-    seen = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
-    if name == "auto":
-        return torch.device("cuda" if seen["cuda"] else "cpu")
-    kind, _, index = name.partition(":")
-    if kind not in seen or not (index.isdecimal() or name == kind):
-        raise UserError(f"device must be auto, cpu, cuda, cuda:1 or mps, got {name!r}")
-    if int(index or 0) >= seen[kind]:
-        raise UserError(f"device {name!r} was asked for, but PyTorch sees no such device here: use --device cpu")
-    if index and kind == "cuda":
-        torch.cuda.set_device(name)  # Triton starts its programs there
-    return torch.device(name)
 
 
 def resolve_precision(name: Precision, device: torch.device) -> Precision:
@@ -48,6 +29,21 @@ def resolve_precision(name: Precision, device: torch.device) -> Precision:
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # an older PyTorch cannot tell
     return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "float32"
+
+
+def set_numerics(precision: Precision, *, deterministic: bool = False) -> None:
+    """Sets what PyTorch computes convolutions and products with on a GPU, in this process.
+
+    "float32" means float32: elsewhere convolutions of float32 may round to TF32. Products never do, as moments are
+    made of them. Deterministic results come from slower algorithms, which are then not chosen by their speed;
+    PyTorch warns of an operation that has none.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = precision != "float32"
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
