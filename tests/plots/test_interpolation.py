@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from attnorm import plots
-from attnorm.metrics.layout import most_varying_entity
 from attnorm.plots import grids, interpolation
 
 ROWS, FRAMES = 2, 3
@@ -36,13 +35,6 @@ def test_each_map_lies_below_its_image_on_one_scale():
         assert (below == round(float(weight / MAPS.max() * 255))).all()
 
 
-def test_long_names_widen_nothing_and_are_written_in_lines():
-    names = ("a class with a very long name indeed", "and another one that is quite as long")
-    short, long = (plots.interpolation_sheet(IMAGES[:1], SHARES, n) for n in (("a", "b"), names))
-    assert (long[:, -grids.PADDING :] == 255).all()  # nothing touches the edge
-    assert long.shape[1] == short.shape[1] and long.shape[0] > short.shape[0]
-
-
 @pytest.mark.parametrize("maps", [None, MAPS])
 def test_the_frames_of_a_film_have_one_size_and_the_noises_side_by_side(maps):
     frames = list(plots.interpolation_frames(IMAGES, SHARES, ("cat", "dog"), maps, None if maps is None else 5))
@@ -60,15 +52,3 @@ def test_a_film_says_the_share_of_each_class(monkeypatch):
     monkeypatch.setattr(interpolation, "caption", lambda text, width: said.append(text) or grids.caption(text, width))
     list(plots.interpolation_frames(IMAGES, SHARES, ("cat", "dog")))
     assert said == ["cat: 100%", "dog: 0%", "cat: 50%", "dog: 50%", "cat: 0%", "dog: 100%"]
-
-
-def test_one_lively_row_does_not_choose_the_entity_that_all_rows_show():
-    chance = np.random.default_rng(0)
-    # Columns are entities: black but for one row; lively everywhere; nearly as lively, but black in one row.
-    scales = np.array([[1.0, 0.2, 0.3], [0.0, 0.2, 0.3], [0.0, 0.2, 0.3], [0.0, 0.2, 0.0]])
-    layouts = scales[:, None, :, None, None] * chance.random((4, 3, 3, 5, 5))
-    assert most_varying_entity(layouts) == 1
-    layouts[2] = 1 / 3  # a row that says nothing of any entity
-    assert most_varying_entity(layouts.astype(np.float32)) == 1
-    layouts[:, :, 1] = 0.5
-    assert most_varying_entity(layouts[:1]) == 0  # of a single row, the one that varies most
