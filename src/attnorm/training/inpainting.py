@@ -289,15 +289,7 @@ class InpaintingTask(AdversarialTask):
                     loss = loss + config.adversarial_weight * against
                     self._add(total, loss_adversarial=against)
                 (loss / config.accumulation).backward()
-            self._add(
-                total,
-                loss_g=loss,
-                l1_coarse=coarse,
-                l1_refined=refined,
-                orthogonal_g=orthogonal,
-                saturated_coarse=losses.saturated_fraction(out.coarse_unclipped),
-                saturated_refined=losses.saturated_fraction(out.refined_unclipped),
-            )
+            self._add(total, loss_g=loss, l1_coarse=coarse, l1_refined=refined, orthogonal_g=orthogonal)
         return total | {"gradient_g": self._apply("generator", total)}
 
     def _pieces(self, number: int, images: np.ndarray) -> Iterator[Piece]:
