@@ -31,13 +31,14 @@ def test_every_command_explains_itself_and_its_options(name, output):
             assert argument.parameter.help or argument.name in ("*", "NAME", "MODELS", "RUN"), argument.name
 
 
-def test_help_needs_neither_torch_nor_numpy():
+def test_help_and_completion_need_neither_torch_nor_numpy_and_idle_threads_will_not_spin():
     program = (
-        "import sys, attnorm.cli\n"
+        "import os, sys, attnorm.cli\n"
         "for line in ('--help', 'train --help', '__complete generate an-gan-cifar10 --labels h', "
         "'__complete evaluate run --metrics f', '__complete train a'):\n"
         "    assert attnorm.cli.main(line.split()) == 0\n"
-        "assert not {'torch', 'numpy', 'huggingface_hub'} & sys.modules.keys()"
+        "assert not {'torch', 'numpy', 'huggingface_hub'} & sys.modules.keys()\n"
+        "assert os.environ['GOMP_SPINCOUNT'] == '10000'"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

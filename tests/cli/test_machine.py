@@ -42,8 +42,10 @@ def test_a_gpu_that_fails_is_reported(found, monkeypatch):
 
 
 def test_the_benchmark_of_the_layer_writes_its_report(output, refused, tmp_path):
-    out = output("bench", "layer", "--sizes", 8, 16, "--rounds", 1, "--json", tmp_path / "layer.json").out
-    report = json.loads((tmp_path / "layer.json").read_text())
-    assert report["settings"]["sizes"] == [8, 16]
-    assert "AttentiveNorm2d" in out
+    sizes = ["--sizes", 16, 8, "--channels", 8, "--entities", 4, "--rounds", 2, "--dtype", "bfloat16"]
+    out = output("bench", "layer", *sizes, "--json", tmp_path / "new" / "layer.json").out
+    assert out.index("1 x 8 x 8 x 8") < out.index("1 x 8 x 16 x 16")
+    results = json.loads((tmp_path / "new" / "layer.json").read_text())["results"]
+    assert {one["name"] for one in results} >= {"copy", "instance_norm", "AttentiveNorm2d", "SelfAttention2d"}
+    assert all(len(one["times"]) == 2 and f"{1e3 * one['median']:.2f}" in out for one in results)
     assert "unknown field 'size', did you mean 'sizes'?" in refused("bench", "layer", "--size", 8)

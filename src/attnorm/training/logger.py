@@ -8,8 +8,8 @@ import json
 import math
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,8 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
 from attnorm.config import read_yaml
-from attnorm.errors import UserError
-from attnorm.files import sync_file, written_aside
+from attnorm.files import explained, sync_file, written_aside
 from attnorm.training.run_folder import CONFIG, EVALUATIONS, LOG, resume_command
 
 SMALLEST_BAR = 8  # columns of the terminal
@@ -147,15 +146,9 @@ class Logger:
                 file.write(json.dumps({"step": step, "time": time.time(), **finite}) + "\n")
             self._track(metrics, step)
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise UserError(
-                f"cannot write the log in {self._run} ({error.strerror or error}): free some space or make the folder "
-                f"writable, then continue with: {resume_command(self._run)}"
-            ) from error
+    def _writing(self) -> AbstractContextManager[None]:
+        remedy = f"free some space or make the folder writable, then continue with: {resume_command(self._run)}"
+        return explained(f"cannot write the log in {self._run}", remedy)
 
 
 def _tracker(name: str, run: Path, start: int) -> tuple[Callable[[dict[str, float], int], None], Callable[[], None]]:

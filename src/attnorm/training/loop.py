@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -21,7 +20,7 @@ from attnorm.data.builtin import BUILTIN
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.loading import load
 from attnorm.errors import UserError
-from attnorm.files import output_file, swap_in
+from attnorm.files import explained, folder_aside, output_file
 from attnorm.metrics.distributed import Processes, check_alike, joined, main_first
 from attnorm.models.pretrained import write_step
 from attnorm.pipelines.base import resolve_device
@@ -305,15 +304,10 @@ def _check_batch_size(config: TrainingConfig, processes: Processes) -> None:
 def _save_model(task: Task, folder: Path, step: int) -> None:
     """Writes the model of a step aside and swaps it in, so that a reader never sees half a model."""
     place = folder.resolve()  # the target of a link, so that all is on one disk
-    aside = place.with_name(f".{place.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
+    problem = f"cannot write the model to {folder}"
+    with explained(problem, "free some space, then resume", SafetensorError), folder_aside(place) as aside:
         task.save_model(aside)
         write_step(aside, step)
-        swap_in(aside, place)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise UserError(f"cannot write the model to {folder}: {error}; free some space, then resume") from error
 
 
 def _describe(config: TrainingConfig, dataset: ImageDataset, processes: Processes, run: Path) -> str:
