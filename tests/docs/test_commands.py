@@ -34,7 +34,7 @@ def parse(words):
             return
         raise
     if function in WITH_FIELDS:
-        name = {"table1": "an-gan-cifar10-cpu", "table3": "inpaint-an-128-cpu", "table4": "an-gan-cifar10-cpu"}
+        name = {"table1": "an-gan-digits", "table3": "inpaint-an-128-cpu", "table4": "an-gan-digits"}
         first = bound.args[0] if bound.args else None
         config = LayerSettings() if function is machine.layer else get_preset(name.get(first, first))
         derive(config, parse_overrides(list(bound.arguments.get("fields", ())), config), "command line")

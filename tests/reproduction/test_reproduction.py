@@ -92,7 +92,7 @@ def test_every_system_of_every_seed_is_trained_and_evaluated_once(plan, calls):
     assert make(plan) == 0
     systems = list(TABLES["table4"].rows)
     assert [line.split()[0] for line in called] == ["train", "evaluate"] * 2 * len(systems)
-    assert [line.split()[1] for line in called if line.startswith("train")] == [f"{s}-cifar10-cpu" for s in systems] * 2
+    assert [line.split()[1] for line in called if line.startswith("train")] == [f"{s}-digits" for s in systems] * 2
     called.clear()
     assert make(plan) == 0 and called == []  # all is there
 
@@ -108,7 +108,7 @@ def test_after_a_stop_the_same_command_continues(stopped, next_command, plan, ca
     called.clear()
     codes.clear()
     assert make(plan) == 0
-    assert called[0].startswith(f"{next_command} {plan.out / 'an-gan-no-orth-cifar10-cpu-seed0'}")
+    assert called[0].startswith(f"{next_command} {plan.out / 'an-gan-no-orth-digits-seed0'}")
 
 
 def test_a_folder_with_other_settings_is_refused_before_anything_is_done(plan, calls):

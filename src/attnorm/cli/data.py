@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cyclopts import Parameter
 
-from attnorm.cli.arguments import AtLeast1, Data
+from attnorm.cli.arguments import AtLeast1, Data, Flag
 from attnorm.errors import UserError, one_line
 
 
@@ -45,7 +45,7 @@ def prepare(source: Data, out: Path, /, *, size: AtLeast1, columns: Columns = Co
     _print([*report.notices(), f"{report.path} {verb} {report.count} images at {size}×{size}", _train(str(out))])
 
 
-def inspect(source: Data, /, *, verify: bool = False, columns: Columns = Columns()) -> None:
+def inspect(source: Data, /, *, verify: Flag = False, columns: Columns = Columns()) -> None:
     """Show an image set's size, classes and counts.
 
     Args:

@@ -11,7 +11,11 @@ FOR_CPU = ("-cpu", "-digits")  # endings of presets' names
 
 
 def models(name: ModelName | None = None, /) -> None:
-    """List the trained models that come with attnorm, or print the card of one."""
+    """List the trained models that come with attnorm, or print the card of one.
+
+    Args:
+        name: Whose card to print.
+    """
     from huggingface_hub import ModelCard
 
     from attnorm.config import nearest
@@ -36,6 +40,9 @@ def presets(name: PresetName | None = None, /) -> None:
     """List the presets, or print one as YAML.
 
     A preset is a system of the paper with the networks and the settings for an image size; any images will do.
+
+    Args:
+        name: Which one to print.
     """
     from attnorm.config import to_yaml
     from attnorm.presets import DEMOS, INPAINTERS, SYSTEMS, get_preset, presets

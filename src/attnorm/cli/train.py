@@ -21,7 +21,7 @@ class Common:
 
     steps: Annotated[Value, Parameter(help="Steps to train.")] = None
     batch_size: Annotated[Value, Parameter(help="Images per step.")] = None
-    seed: Annotated[Value, Parameter(help="Of the weights, the noise and the order of the images.")] = None
+    seed: Annotated[Value, Parameter(help="Seed of the weights, the noise and the order of the images.")] = None
     device: Annotated[Value, Parameter(help="auto, cpu, cuda, cuda:1 or mps.")] = None
     precision: Annotated[Value, Parameter(help="auto, float32 or bf16.")] = None
     generator_lr: Annotated[Value, Parameter(help="Learning rate; also --discriminator-lr or --critic-lr.")] = None
