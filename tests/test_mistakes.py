@@ -42,6 +42,14 @@ CASES = [
     (f"{TRAIN} --steps 0", "steps must be at least 1, got 0"),
     (f"{TRAIN} --augment colour", "must be 'color', 'translation' or 'cutout', got 'colour'"),
     (f"{TRAIN} --device cuda", "cannot use the device 'cuda' here", "choose cpu"),
+    (f"{TRAIN} --batch_size 2000", "batch_size 2000 is more than the 1797 images to train on: lower it"),
+    (
+        f"{TRAIN} --init-from run",
+        "run does not fit: stem.bias is (128,) there and (512,) here, ",
+        " more; give the preset and fields",
+    ),
+    (f"{TRAIN} --init-from nowhere", "there is no run or model at nowhere"),
+    (f"{PAINT} --init-from model", "model is not a model for inpainting"),
     (f"{TRAIN} --accumulation 7", "batch_size 32 cannot be divided", "choose a multiple of 7"),
     (f"{TRAIN} --generator.channels 8 8 8", "makes 16 x 16 images, not image_size 32"),
     (f"{TRAIN} --generator.num_classes 7", "does not fit digits, which has 10: leave it out"),
@@ -62,6 +70,8 @@ CASES = [
     ("train an-gan-digits --data digits --out images", "images is not empty (it has a)", "choose a new or empty"),
     ("train an-gan-digits --data digits --out file/new", "cannot write file/new"),
     ("resume nowhere", "nowhere is not a run directory: config.yaml is missing"),
+    ("resume run --batch_size 8", "--batch_size cannot change in a resumed run"),
+    ("resume run --data photos", "the classes of", "are no longer those of run"),
     ("resume run --steps 3", "run is at step 6 already: it cannot end at 3 steps"),
 ]
 

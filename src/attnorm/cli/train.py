@@ -28,6 +28,8 @@ class Common:
     evaluate_every: Annotated[Value, Parameter(help="Steps between evaluations; the best model is kept.")] = None
     sample_every: Annotated[Value, Parameter(help="Steps between sample images.")] = None
     checkpoint_every: Annotated[Value, Parameter(help="Steps between checkpoints.")] = None
+    init_from: Annotated[Value, Parameter(help="A run or model to start from, for other images or classes.")] = None
+    log_to: Annotated[Value, Parameter(help="tensorboard, wandb, trackio or none, beside log.jsonl.")] = None
 
 
 def train(
@@ -60,17 +62,30 @@ def train(
     return begin(derive(config, {**changes, "data": str(data)}, "command line"), out, fixed=list(changes))
 
 
-def resume(run: Path, /, *, steps: int | None = None) -> int:
+def resume(
+    run: Path,
+    /,
+    *fields: Fields,
+    steps: int | None = None,
+    data: Data | None = None,
+    device: str | None = None,
+) -> int:
     """Continue an interrupted run from its newest intact checkpoint, with the configuration saved in it.
 
     Args:
         run: The run's directory.
+        fields: Other files that have moved, as --val_data or --masks.folder, or another --log-to.
         steps: Train to this step instead of the one in the run's config.yaml.
+        data: Where the images are now, if they have moved; they must be the same.
+        device: auto, cpu, cuda, cuda:1 or mps.
     """
     _announce(f"resuming {run}")
+    from attnorm.config import parse_overrides
     from attnorm.training import loop
 
-    return loop.resume(run, steps)
+    given = {"steps": steps, "data": data, "device": device}
+    words = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    return loop.resume(run, parse_overrides([*words, *fields], loop.read_config(run)))
 
 
 def _announce(line: str) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from attnorm.config import derive, differences
+from attnorm.data.loading import place_of
 from attnorm.errors import UserError
 from attnorm.metrics.records import read_records
 from attnorm.presets import get_preset
@@ -50,8 +51,8 @@ class Reproduction:
 
     def config(self, system: str, seed: int) -> TrainingConfig:
         """What a system is trained with, before the classes of its data are known."""
-        name = self.preset(system)
-        return derive(get_preset(name), {"data": self.data, "seed": seed, **self.changes}, f"preset {name}")
+        name, data = self.preset(system), str(place_of(self.data))
+        return derive(get_preset(name), {"data": data, "seed": seed, **self.changes}, f"preset {name}")
 
     def options(self, scale: str | None = None) -> dict[str, Any]:
         """The options of `attnorm evaluate` for the table: ours, or those of a scale as it stands."""
