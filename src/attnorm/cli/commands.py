@@ -17,6 +17,7 @@ ABOUT = """Attentive Normalization: train generators and inpainters, use them, a
 COMPLETION = "Install completion of commands, options, models and class names for bash, zsh or fish."
 USAGES = {
     "train": "PRESET --data DATA --out RUN [--FIELD VALUE ...]",
+    "resume": "RUN [--FIELD VALUE ...]",
     "reproduce": "TABLE --out FOLDER [OPTIONS] [--FIELD VALUE ...]",
 }
 COMMANDS = {  # MODULE:FUNCTION, or the name of what is added on its own
