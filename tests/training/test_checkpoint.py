@@ -110,7 +110,7 @@ def test_an_interrupted_write_leaves_what_was_there(moment, folder, monkeypatch)
     }[moment]
     with monkeypatch.context() as patch:
         patch.setattr(*target, does)
-        with pytest.raises(UserError, match=r"No space left on device; free some space"):
+        with pytest.raises(UserError, match=r"No space left on device\): free some space"):
             checkpoint.save(folder, 8, state_of(8), keep=1)
     assert contents(folder) == before
     assert names(folder) == ["step-2", "step-4", "step-6"]  # nothing half-written is left

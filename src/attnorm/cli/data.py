@@ -5,25 +5,21 @@ from __future__ import annotations
 import shlex
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from attnorm.cli.arguments import AtLeast1, Data
+from attnorm.cli.arguments import AtLeast1, Data, Flag
 from attnorm.errors import UserError, one_line
 
 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Columns:
-    """Where parquet files have the images and the classes.
+    """Where parquet files have the images and the classes."""
 
-    Args:
-        image_column: For parquet files: the column with the images.
-        label_column: For parquet files: the column with the classes.
-    """
-
-    image_column: str | None = None
-    label_column: str | None = None
+    image_column: Annotated[str | None, Parameter(help="For parquet files: the column with the images.")] = None
+    label_column: Annotated[str | None, Parameter(help="For parquet files: the column with the classes.")] = None
 
 
 def prepare(source: Data, out: Path, /, *, size: AtLeast1, columns: Columns = Columns()) -> None:
@@ -45,7 +41,7 @@ def prepare(source: Data, out: Path, /, *, size: AtLeast1, columns: Columns = Co
     _print([*report.notices(), f"{report.path} {verb} {report.count} images at {size}×{size}", _train(str(out))])
 
 
-def inspect(source: Data, /, *, verify: bool = False, columns: Columns = Columns()) -> None:
+def inspect(source: Data, /, *, verify: Flag = False, columns: Columns = Columns()) -> None:
     """Show an image set's size, classes and counts.
 
     Args:
