@@ -254,7 +254,7 @@ def _attentive_norm_gradients(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[T
         return (*present(found, needed), None, None, None, None)
 
     def plain(*tensors: Any) -> Tensor:
-        return _reference(Inputs(*tensors, positions=inputs.positions), *ctx.options)  # type: ignore[misc]
+        return reference(Inputs(*tensors, positions=inputs.positions), *ctx.options)  # type: ignore[misc]
 
     return (*differentiable_gradients(plain, inputs[:-1], needed, grad), None, None, None, None)
 
@@ -276,7 +276,7 @@ torch.library.register_autograd(
 )
 
 
-def _reference(inputs: Inputs, pool_size: int, temperature: float, eps: float) -> Tensor:
+def reference(inputs: Inputs, pool_size: int, temperature: float, eps: float) -> Tensor:
     """The operator in plain PyTorch, for second derivatives."""
     from attnorm.layers.attentive_norm import semantic_layout  # which imports this module
     from attnorm.layers.regional_norm import normalize
