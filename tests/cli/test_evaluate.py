@@ -19,7 +19,7 @@ from attnorm.metrics.evaluation import METRICS
 from attnorm.metrics.inpainting import MASKS, mean_colour, reconstruction
 from attnorm.metrics.records import read_records
 from attnorm.models.class_conditional import Generator
-from tests.two_processes import run_two
+from tests.runs import python, two_ranks
 
 NAME = "step-0000006-digits-kid-efficientnet-lite0-n12-seed0"
 KID = ("--num", "12", "--metrics", "kid")  # the quickest
@@ -183,7 +183,8 @@ def test_processes_with_other_weights_are_refused(run_copy, refused, monkeypatch
 def test_two_processes_write_one_record_of_the_same_numbers(run_copy, evaluate, tmp_path):
     evaluate(run_copy, *KID, "--out", "one.json")
     command = ["-m", "attnorm", "evaluate", str(run_copy), *KID, "--out", "two.json"]
-    processes = run_two(lambda rank: command, ATTNORM_CACHE=str(tmp_path / "cache"))
+    cache = {"ATTNORM_CACHE": str(tmp_path / "cache")}
+    processes = python(*command, environments=[rank | cache for rank in two_ranks()])
     assert [process.returncode for process in processes] == [0, 0]
     assert "kd-efficientnet-lite0-12" in processes[0].stdout
     assert processes[1].stdout == ""

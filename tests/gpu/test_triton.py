@@ -18,6 +18,7 @@ from torch import Tensor
 from attnorm.layers import regional_norm
 from attnorm.layers.kernels import gpu, registry
 from attnorm.layers.kernels.gpu import launches, self_check
+from attnorm.layers.kernels.inputs import inputs_of, refusal
 from attnorm.layers.regional_norm import backend_for
 from tests.gpu import triton_resources
 from tests.layers import literal
@@ -104,7 +105,7 @@ def test_the_whole_layer_is_the_reference(order: str, options: dict, monkeypatch
     """Logits, softmax, residual and sampled filters are part of the operator."""
     layer = make_layer(6, 3, **options).train().to(DEVICE)
     x = features(2, 6, 5, 7, order=order).to(DEVICE).requires_grad_()
-    assert layer._operator_refusal(x, sampling=layer.self_sampling) is None
+    assert refusal(layer, x, sampling=layer.self_sampling) is None
     found = results(copy.deepcopy(layer), x)
     monkeypatch.setenv("ATTNORM_KERNEL", "off")
     assert_same(found, results(layer, x))
@@ -118,7 +119,7 @@ def test_the_operators_keep_pytorchs_rules_and_compile() -> None:
     torch.library.opcheck(torch.ops.attnorm.regional_norm.default, (v, s, None, None, 1e-5))
     layer, x = make_layer(4, 3).to(DEVICE).train(), features(2, 4, 4, 5).to(DEVICE)
     positions, pool = layer._draw_positions(x, None)
-    arguments = (*layer._operator_inputs(x, positions), pool, layer.temperature, layer.eps)
+    arguments = (*inputs_of(layer, x, positions), pool, layer.temperature, layer.eps)
     torch.library.opcheck(torch.ops.attnorm.attentive_norm.default, arguments)
     torch._dynamo.reset()
     layer.eval()
@@ -149,7 +150,7 @@ def test_auto_takes_what_passes_its_self_check_and_warns_once_of_what_fails(
 
 
 def test_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refusal(dtype: torch.dtype = torch.float32, regions: int = 16) -> str | None:
+    def refused(dtype: torch.dtype = torch.float32, regions: int = 16) -> str | None:
         gpu._machine_refusal.cache_clear()
         return gpu.refusal(torch.device("cuda"), {dtype}, regions)
 
@@ -158,20 +159,20 @@ def test_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     monkeypatch.setattr(torch.version, "hip", None)
-    assert refusal(torch.bfloat16, 64) is None
-    assert "int32 is none of its dtypes" in refusal(torch.int32)
-    assert "at most 64 regions, not 65" in refusal(regions=65)
+    assert refused(torch.bfloat16, 64) is None
+    assert "int32 is none of its dtypes" in refused(torch.int32)
+    assert "at most 64 regions, not 65" in refused(regions=65)
     with monkeypatch.context() as patch:  # a wheel of another name, such as pytorch-triton
         patch.setattr(gpu.importlib.metadata, "version", absent)
-        assert refusal() is None
+        assert refused() is None
         patch.setattr(torch.version, "hip", "7.1")
-        assert "is built for AMD's" in refusal()
+        assert "is built for AMD's" in refused()
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    assert "needs compute capability 8.0, and this GPU has 7.5" in refusal()
+    assert "needs compute capability 8.0, and this GPU has 7.5" in refused()
     monkeypatch.setattr(gpu.importlib.metadata, "version", lambda name: "3.1.0")
-    assert "needs triton 3.4 or newer, not 3.1.0" in refusal()
+    assert "needs triton 3.4 or newer, not 3.1.0" in refused()
     monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: None)
-    assert refusal() == "the package triton is not installed"
+    assert refused() == "the package triton is not installed"
     gpu._machine_refusal.cache_clear()
 
 

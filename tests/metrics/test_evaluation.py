@@ -14,7 +14,7 @@ from attnorm.metrics.streaming import DRAW_BLOCK, drawn_images, seed_of
 from tests.metrics import toy
 from tests.metrics.test_fid import two_pass
 from tests.metrics.toy import NAMES, Extractor, Network, dataset, draw, evaluator
-from tests.two_processes import run_two
+from tests.runs import python, two_ranks
 
 pytestmark = pytest.mark.filterwarnings("ignore:Metric .* will save all extracted features:UserWarning")
 
@@ -112,7 +112,7 @@ def test_generated_classes_are_as_frequent_as_the_real_ones_or_equally_frequent(
 @pytest.mark.promise
 def test_two_processes_measure_what_one_does(tmp_path):
     """Each takes its share; the second time, no real image."""
-    processes = run_two(lambda rank: ["-m", "tests.metrics.toy", str(tmp_path)])
+    processes = python("-m", "tests.metrics.toy", str(tmp_path), environments=two_ranks())
     expected = flat_values(evaluator().measure(draw))
     for process, shares in zip(processes, ([136, 60], [144, 70]), strict=True):
         assert process.returncode == 0, process.stderr

@@ -35,15 +35,15 @@ doubt._dynamo_marked_constant = True  # type: ignore[attr-defined]  # see regist
 
 def _failure(device: torch.device, dtype: torch.dtype, last: bool, regions: int) -> str | None:
     """What is wrong with the whole operator and its gradients, beside the equations in float64."""
-    from attnorm.layers.kernels import operator  # which imports this module
+    from attnorm.layers.kernels.operator import plain_attentive_norm  # which imports this module
 
     try:
         with torch.inference_mode(False), torch.enable_grad(), torch.autocast(device.type, enabled=False):
             tensors, positions = _small_call(device, dtype, last, regions)
             exact = [t.detach().double().requires_grad_() for t in tensors]
-            options = 2, 0.3, 1e-5  # pool size, temperature and eps
-            found = operator.attentive_norm(operator.Inputs(*[*tensors, positions]), *options)
-            wanted = operator.reference(operator.Inputs(*[*exact, positions]), *options)
+            options = positions, 2, 0.3, 1e-5  # pool size, temperature and eps
+            found = torch.ops.attnorm.attentive_norm(*tensors, *options)[0]
+            wanted = plain_attentive_norm(*exact, *options)
             upstream = _wave(device, *found.shape).to(dtype)
             gradients = torch.autograd.grad(found, tensors, upstream)
             truths = wanted, *torch.autograd.grad(wanted, exact, upstream.double())
