@@ -163,7 +163,6 @@ class ClassConditionalTask(AdversarialTask):
             num_real=config.num_real or None,
             per_class=max(2, config.num // len(names)),
             cache=cache_folder() / "reference",
-            device=device,
         )
 
     def evaluate(self, step: int) -> Evaluation:
