@@ -1,5 +1,7 @@
 """One step of class-conditional training, with networks so small that it takes milliseconds."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -268,3 +270,22 @@ def test_compiled_networks_train_as_others_do(tiny_config, monkeypatch):
         assert list(compiled.state()[name]) == list(plain.state()[name])
     assert compiled.usage() == pytest.approx(plain.usage(), rel=1e-3)
     plain.load_state(compiled.state())
+
+
+def test_fp16_skips_a_step_that_overflows_lowers_the_scale_and_resumes_exactly(make):
+    task = make(precision="fp16")
+    before, state = weights(task.generator), task.scalers["generator"].state_dict()
+    for name, scale in (("generator", 2.0**127), ("discriminator", 16.0)):
+        task.scalers[name].load_state_dict(state | {"scale": scale})
+    metrics = task.step(0, [batch_of()])
+    assert not moved(before, task.generator) and metrics["gradient_g"] == 0
+    assert 0 < metrics["gradient_d"] < 100  # unscaled
+    assert task.scalers["generator"].get_scale() == 2.0**126
+    task.scalers["generator"].load_state_dict(state | {"scale": 16.0})
+    task.step(1, [batch_of(1)])
+    assert moved(before, task.generator)
+    second = make(precision="fp16")
+    second.load_state(copy.deepcopy(task.state()))  # an optimiser would share its tensors
+    for each in (task, second):
+        each.step(2, [batch_of(2)])
+    assert differences(task.state(), second.state()) == []
