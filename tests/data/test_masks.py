@@ -154,7 +154,7 @@ def test_a_folder_without_a_mask_in_range_or_without_masks_is_refused(folder):
     (folder / "parquet" / "a.parquet").write_bytes(b"")
     for place, part in (
         ("sub", r"no mask with 90.0% to 95.0%"),
-        ("nothing", "does not exist"),
+        ("nothing", "is not a folder"),
         ("parquet", "a.parquet: not an image"),
     ):
         with pytest.raises(UserError, match=part):

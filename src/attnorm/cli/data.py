@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-import signal
-import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from attnorm.cli.arguments import AtLeast1, Data, Json
+from attnorm.cli.arguments import AtLeast1, Data
 from attnorm.data.choice import DEFAULT
 from attnorm.data.choice import Choice as Options
 from attnorm.errors import UserError, one_line
 
-LISTED = 20  # classes
 Choice = Annotated[Options, Parameter(name="*")]
 
 
@@ -24,8 +20,8 @@ def prepare(source: Data, out: Path, /, *, size: AtLeast1, choice: Choice = DEFA
     """Bring images to one size, ready for training.
 
     Args:
-        source: A folder of images or of a folder per class, a zip or tar of one, parquet file(s), .npz, CIFAR's files,
-            hf:ORGANISATION/NAME, or a built-in set.
+        source: A folder of images or of a folder per class, a zip or tar of one, parquet file(s), a .npz file, CIFAR's
+            files, hf:ORGANISATION/NAME on the Hugging Face Hub, or a built-in set (digits, photos).
         out: The new folder.
         size: Side of the prepared images, in pixels.
     """
@@ -35,21 +31,16 @@ def prepare(source: Data, out: Path, /, *, size: AtLeast1, choice: Choice = DEFA
 
     if source not in BUILTIN:
         check_exists(source)
-    # An exception, so that no unfinished folder stays behind.
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
-        report = prepare(source, out, size, choice)
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    report = prepare(source, out, size, choice)
     verb = "already holds" if report.reused else "holds"
     _print([*report.notices, f"{report.path} {verb} {report.info.count} images at {size}×{size}", _train(str(out))])
 
 
-def inspect(source: Data, /, *, verify: bool = False, as_json: Json = False, choice: Choice = DEFAULT) -> None:
+def inspect(source: Data, /, *, verify: bool = False, choice: Choice = DEFAULT) -> None:
     """Show an image set's size, classes and counts, and the files that are not read.
 
     Args:
-        source: A prepared folder, or what `attnorm data prepare` takes.
+        source: As for `attnorm data prepare`, or a prepared folder.
         verify: Also read all of a prepared folder and compare its checksums.
     """
     from attnorm.data.dataset import is_prepared
@@ -58,26 +49,18 @@ def inspect(source: Data, /, *, verify: bool = False, as_json: Json = False, cho
     from attnorm.data.loading import summarize
 
     raw, size = summarize(str(source), choice)
-    counts = {name: int((raw.labels == label).sum()) for label, name in enumerate(raw.class_names)}
+    count, at = len(raw.labels), f" at {size}×{size}" if size else ""
+    lines = [f"{source}: {raw.kind}, {count} images{at}, classes: {len(raw.class_names)}"]
+    lines += [f"  {(raw.labels == label).sum():>7}  {name}" for label, name in enumerate(raw.class_names)]
+    lines += [f"note: {notice}" for notice in raw.notices]
+    if raw.skipped:
+        when = " when it was prepared" if size else ""
+        lines.append(f"skipped {len(raw.skipped)} of {count + len(raw.skipped)} files{when}:")
+        lines += [f"  {line}" for line in describe(raw.skipped)]
     if verify:
         if not is_prepared(Path(source)):
             raise UserError(f"--verify is for prepared folders, and {source} is none: leave it out")
         verify_checksums(Path(source))
-    if as_json:
-        facts = {"path": str(source), "kind": raw.kind, "count": len(raw.labels), "size": size, "classes": counts}
-        print(json.dumps(facts | {"notices": raw.notices, "skipped": raw.skipped}))
-        return
-    at = f" at {size}×{size}" if size else ""
-    lines = [f"{source}: {raw.kind}, {len(raw.labels)} images{at}, classes: {len(counts)}"]
-    lines += [f"  {count:>7}  {name}" for name, count in list(counts.items())[:LISTED]]
-    if len(counts) > LISTED:
-        lines.append(f"  and {len(counts) - LISTED} more classes (--json lists all)")
-    lines += [f"note: {notice}" for notice in raw.notices]
-    if raw.skipped:
-        when = " when it was prepared" if size else ""
-        lines.append(f"skipped {len(raw.skipped)} of {len(raw.labels) + len(raw.skipped)} files{when}:")
-        lines += [f"  {line}" for line in describe(raw.skipped)]
-    if verify:
         lines.append("every checksum is right")
     is_ready = size is not None or raw.kind == "built-in set"
     again = f"next: attnorm data prepare {shlex.quote(str(source))} OUT --size N"

@@ -15,6 +15,7 @@ from attnorm.data.choice import Choice, listed, split_in
 from attnorm.data.listing import Listing
 from attnorm.data.raw import RawSource, named, number_classes
 from attnorm.errors import UserError
+from attnorm.files import explained
 
 _PIXELS = 3 * 32 * 32  # of an image of CIFAR
 _BATCH = re.compile(r"(.*/)?(data_batch_\d+|test_batch|train|test)(\.bin)?")
@@ -23,17 +24,14 @@ Arrays = dict[str, np.ndarray]
 Names = dict[str, list[str]]
 _LABELS = {"label", "fine_label", "coarse_label"}
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")  # of NumPy 1 and 2
-_WRONG = OSError, ValueError, KeyError, TypeError, AttributeError, EOFError  # what a damaged file leads to
-_BROKEN = *_WRONG, IndexError, zipfile.BadZipFile, pickle.UnpicklingError
+_WRONG = ValueError, KeyError, TypeError, AttributeError, EOFError, IndexError  # what a damaged file leads to
+_BROKEN = *_WRONG, zipfile.BadZipFile, pickle.UnpicklingError
 
 
 def open_npz(path: Path, choice: Choice) -> RawSource:
     """A raw set from a .npz file, all in memory: images (N, h, w), (N, h, w, 3) or (N, 3, h, w) uint8, and labels."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-    except _BROKEN as error:
-        raise UserError(f"{path} is not a readable .npz file ({error}): fetch or write it again") from error
+    with explained(f"{path} is not a readable .npz file", "fetch or write it again", *_BROKEN):
+        arrays = dict(np.load(path, allow_pickle=False))
     names = list(arrays)
     kept, notices = choice.pick_split(path, list(map(split_in, names)))
     return _open(".npz file", path, {names[index]: arrays[names[index]] for index in kept}, {}, choice, notices)
@@ -55,15 +53,13 @@ def open_cifar(listing: Listing, batches: list[str], choice: Choice) -> RawSourc
     parts: list[Arrays] = []
     names: Names = {}
     for name in [*(batches[index] for index in kept), *filter(_NAMES.fullmatch, listing.files)]:
-        content = (listing.root / name).read_bytes()
-        try:
+        with explained(f"{listing.path / name} is not a file of CIFAR", "fetch it again", *_BROKEN):
+            content = (listing.root / name).read_bytes()
             table = _binary(Path(name), content) if Path(name).suffix in (".bin", ".txt") else _unpickled(content)
             if "data" in table:
                 pixels = table["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
                 columns = {name: np.asarray(table[name]).reshape(len(pixels)) for name in table.keys() & _LABELS}
                 parts.append(columns | {"data": pixels})
-        except _BROKEN as error:
-            raise UserError(f"{listing.path / name} is not a file of CIFAR ({error}): fetch it again") from error
         names |= {key: [str(each, "utf-8") for each in table[key]] for key in table if key.endswith("label_name")}
     arrays = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     return _open("batches of CIFAR", listing.path, arrays, names, choice, notices)

@@ -13,9 +13,11 @@ from attnorm.data.listing import Listing, describe
 from attnorm.data.parquet import columns_of
 from attnorm.data.raw import RawSource, number_classes
 from attnorm.errors import UserError
+from attnorm.files import explained
 
 TABLES = ("dataset.json", "metadata.csv", "metadata.jsonl")  # of StyleGAN and EDM, and of Hugging Face's imagefolder
 _FILE = "file_name"
+_WRONG = ValueError, KeyError, TypeError  # pyarrow's errors are among them
 _DEEPEST_SPLIT = 3  # folders: download/cats/train
 
 Folders = tuple[str, ...]
@@ -101,11 +103,9 @@ def _labels_beside(listing: Listing, names: list[str], choice: Choice) -> tuple[
         folder, _, name = table.rpartition("/")
         if name not in TABLES:
             continue
-        text = (listing.root / table).read_bytes()
-        try:
+        with explained(f"{listing.path / table} cannot be read as labels", "fix or remove it", *_WRONG):
+            text = (listing.root / table).read_bytes()
             rows, doubt = _style_gan(text) if name == "dataset.json" else _metadata(table, text, choice)
-        except (ValueError, KeyError, TypeError) as error:  # pyarrow's errors are among them
-            raise UserError(f"{listing.path / table} cannot be read as labels ({error}): fix or remove it") from error
         rows = {os.path.normpath(f"{folder}/{name}" if folder else name): value for name, value in rows.items()}
         if rows and not rows.keys().isdisjoint(names):
             values |= rows

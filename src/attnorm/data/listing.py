@@ -16,6 +16,7 @@ from pathlib import Path
 
 from attnorm.data.decode import PACKAGES, image_endings, is_image
 from attnorm.errors import UserError
+from attnorm.files import explained
 
 # What Synology, macOS, Windows and Linux leave in folders; hidden files are passed over too.
 _JUNK = frozenset({"@eadir", "#recycle", "__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "lost+found"})
@@ -23,6 +24,8 @@ _ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".ra
 _MASK = re.compile(r"(.+)_mask\d*")
 NOT_IMAGE = "not an image"
 _SHOWN = 10
+
+_BROKEN = zipfile.BadZipFile, tarfile.TarError, shutil.ReadError, EOFError, RuntimeError, zlib.error
 
 Skipped = tuple[str, str]  # the name of a file, and why it is not read
 
@@ -73,35 +76,26 @@ class Listing:
 
 def list_source(path: Path) -> Listing:
     """Lists a folder, a zip or tar, or one file; UserError if it cannot be read."""
-    try:
-        if path.is_dir():
-            listing = Listing(path, path)
-        elif path.suffix.lower() != ".npz" and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path)):
-            listing = Listing(path, Path(tempfile.mkdtemp(prefix="attnorm-")))
-            weakref.finalize(listing, shutil.rmtree, listing.root, ignore_errors=True)
-            if zipfile.is_zipfile(path):  # as a .npz is too
+    if path.is_file() and not (zipfile.is_zipfile(path) or tarfile.is_tarfile(path)):
+        return Listing(path, path.parent, [path.name])
+    listing = Listing(path, path)
+    if path.is_file():
+        listing.root = Path(tempfile.mkdtemp(prefix="attnorm-"))
+        weakref.finalize(listing, shutil.rmtree, listing.root, ignore_errors=True)
+        with explained(f"{path} cannot be unpacked", "fetch it again, or unpack it yourself", *_BROKEN):
+            if zipfile.is_zipfile(path):
                 shutil.unpack_archive(path, listing.root, "zip")
             else:
                 with tarfile.open(path) as archive:
                     archive.extractall(listing.root, filter="data")  # nothing outside of the folder
-        else:
-            return Listing(path, path.parent, [path.name])
-        _walk(listing, listing.root, "", ())
-    except (zipfile.BadZipFile, tarfile.TarError, shutil.ReadError, EOFError, RuntimeError, zlib.error) as error:
-        raise UserError(f"{path} cannot be unpacked ({error}): fetch it again, or unpack it yourself") from error
-    except OSError as error:  # passing over it would lose images without a count
-        raise UserError(
-            f"cannot read {error.filename or path} ({error.strerror or error}): allow reading it"
-        ) from error
+    _walk(listing, listing.root, "", ())
     return listing
 
 
 def list_images(folder: Path) -> tuple[list[Path], dict[Path, Path], list[Skipped]]:
     """The images of a folder; masks that lie beside them, with the image of each; and what is not read."""
     if not folder.is_dir():
-        raise UserError(
-            f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}: give a folder of images"
-        )
+        raise UserError(f"{folder} is not a folder: give a folder of images")
     images, masks, skipped = list_source(folder).images()
     return [folder / name for name in images], {folder / m: folder / name for m, name in masks.items()}, skipped
 
@@ -119,7 +113,9 @@ def _walk(listing: Listing, folder: Path, prefix: str, above: tuple[tuple[int, i
     if here in above:
         listing.skipped.append((prefix[:-1], "a link to a folder that it lies in"))
         return
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+    with explained(f"cannot read {folder}", "allow reading it"):  # or its images would be lost without a count
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    for entry in entries:
         name = prefix + entry.name
         if entry.name.startswith(".") or entry.name.lower() in _JUNK:
             continue

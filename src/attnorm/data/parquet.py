@@ -12,6 +12,7 @@ from attnorm.data.choice import Choice, split_in
 from attnorm.data.listing import Listing
 from attnorm.data.raw import RawImage, RawSource, number_classes
 from attnorm.errors import UserError
+from attnorm.files import explained
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,12 +87,13 @@ def _opened(file: Path) -> Iterator[pq.ParquetFile]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    problem, remedy = f"{file} is not a readable parquet file", "fetch or write it again"
+    with (
+        explained(problem, remedy, pa.ArrowException, UnicodeDecodeError),
         # Without buffering ahead, a row group's pages are read as they are needed and not all at once.
-        with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as parquet:
-            yield parquet
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} is not a readable parquet file ({error}): fetch or write it again") from error
+        pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as parquet,
+    ):
+        yield parquet
 
 
 def _encoded(cell: Any, file: Path) -> bytes | Path:

@@ -26,7 +26,7 @@ from attnorm.data.progress import track
 from attnorm.data.raw import Content, RawImage, RawSource, named
 from attnorm.data.sources import fingerprint, open_source
 from attnorm.errors import UserError, one_line
-from attnorm.files import check_folder, make_folder, swap_in
+from attnorm.files import check_folder, explained, make_folder, swap_in
 
 _CHUNK = 8  # images per task: a task per small image would cost more than decoding it
 _MOST_WORKERS = 16
@@ -152,7 +152,7 @@ def _new_folder(out: Path) -> Iterator[Path]:
     """A folder beside `out` to write to, and nothing left of it in the end. Other processes wait."""
     partial, lock = out.with_name(f"{out.name}.partial"), FileLock(out.with_name(f".{out.name}.lock"))
     made = [folder for folder in out.parents if not folder.exists()]  # the innermost first
-    try:
+    with explained(f"cannot write {out}", "make room or choose another OUT"):
         make_folder(out.parent)
         try:
             lock.acquire(timeout=1)
@@ -171,8 +171,6 @@ def _new_folder(out: Path) -> Iterator[Path]:
             for folder in made:
                 with suppress(OSError):  # not empty: the set is in it
                     folder.rmdir()
-    except OSError as error:
-        raise UserError(f"cannot write {out} ({error.strerror or error}): make room or choose another OUT") from error
 
 
 def _find_same(out: Path, key: str) -> PrepareReport | None:
