@@ -31,11 +31,7 @@ class Choice:
     split: str | None = None
 
     def pick_split(self, where: Any, splits: Sequence[str]) -> tuple[list[int], list[str]]:
-        """Which items to read, given the split of each or "", and a notice of the others.
-
-        Raises:
-            UserError: there is no such split, or it is not clear which to read.
-        """
+        """Which items to read, given the split of each or "", and a notice of the rest; UserError if it is unclear."""
         counts = Counter(splits)
         known = sorted(filter(None, counts))
         if not known and self.split is None:
@@ -59,11 +55,7 @@ class Choice:
     def pick_label(
         self, where: Any, integers: Sequence[str], strings: Sequence[str], required: bool = True
     ) -> tuple[str | None, list[str]]:
-        """The column of classes among those of integers and of strings, and a notice where another could be it.
-
-        Raises:
-            UserError: it is not there; or it is required and not clear.
-        """
+        """The column of classes among integers and strings, and a notice of others; UserError if it is unclear."""
         usable = [*integers, *strings]
         likely = [name for kind in (integers, strings) for name in _LABELS if name in kind]
         if self.label_column in usable:

@@ -47,11 +47,7 @@ def load(source: str, size: int, *, cache: Path) -> ImageDataset:
 
 
 def summarize(source: str, choice: Choice = DEFAULT) -> tuple[RawSource, int | None]:
-    """A built-in set, a prepared folder or a raw set without its images; and the side of images that have one.
-
-    Raises:
-        UserError: `source` is none of these or is damaged.
-    """
+    """A built-in set, a prepared folder or a raw set without its images; and the side of images that have one."""
     if source in BUILTIN:
         builtin = load_builtin(source, size=1)
         return RawSource("built-in set", builtin.class_names, builtin.labels, lambda: iter(())), None

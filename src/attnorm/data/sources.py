@@ -19,11 +19,7 @@ _CONVERTED = "refs/convert/parquet"  # the branch to which the Hub converts ever
 
 
 def open_source(source: str | Path, choice: Choice = DEFAULT) -> RawSource:
-    """Looks at images and their classes without decoding an image.
-
-    Raises:
-        UserError: there is nothing usable at `source`.
-    """
+    """Looks at images and their classes without decoding an image; UserError if there is nothing usable."""
     path, notices = _download(str(source), choice) if is_on_hub(source) else (Path(source), [])
     if path.suffix.lower() == ".npz":
         return open_npz(path, choice)
