@@ -134,7 +134,7 @@ def test_a_split_is_chosen(tmp_path):
     assert list(read(open_source(tmp_path, Choice(split="validation")))) == ["valid/cat/a.png"]
     assert len(read(open_source(tmp_path, Choice(split="val+test")))) == 3
     for choice in (Choice(), Choice(split="train")):  # which of the two is not guessed
-        with pytest.raises(UserError, match="no split 'train': choose --split from 'test', 'val'"):
+        with pytest.raises(UserError, match="no split 'train': prepare it with --split, one of 'test', 'val'"):
             open_source(tmp_path, choice)
 
 

@@ -70,9 +70,11 @@ class Listing:
                 raise UserError(f"{self.path} is neither a folder, an archive nor a parquet or .npz file: give one")
             reasons = "; ".join(["", *describe(skipped)])
             raise UserError(f"{self.path} holds no image and no parquet file{reasons}: give another folder")
-        stems = {str(Path(name).with_suffix("")): name for name in images}
-        marks = {stem: _MASK.fullmatch(stem) for stem in stems}
-        masks = {stems[stem]: stems[mark[1]] for stem, mark in marks.items() if mark and mark[1] in stems}
+        masks = {}
+        if any("_mask" in name for name in images):
+            stems = {str(Path(name).with_suffix("")): name for name in images}
+            marks = {stem: _MASK.fullmatch(stem) for stem in stems}
+            masks = {stems[stem]: stems[mark[1]] for stem, mark in marks.items() if mark and mark[1] in stems}
         return [name for name in images if name not in masks], masks, skipped
 
 

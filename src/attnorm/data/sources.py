@@ -15,6 +15,7 @@ from attnorm.data.raw import RawSource
 from attnorm.errors import UserError
 
 HUB = "hf:"  # hf:ORGANISATION/NAME, or hf:ORGANISATION/NAME:CONFIGURATION
+_PATIENCE = 3  # seconds
 _CONVERTED = "refs/convert/parquet"  # the branch to which the Hub converts every data set
 
 
@@ -60,12 +61,14 @@ def fingerprint(source: str | Path, *options: object) -> str:
 
 def _download(source: str, choice: Choice) -> tuple[Path, list[str]]:
     """The folder of a split's parquet files in the Hub's cache, and a notice of other splits."""
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import HfApi, constants, get_session, snapshot_download
 
     name, _, configuration = source.removeprefix(HUB).partition(":")
+    prefix = f"{configuration}/" if configuration else ""
     try:
+        get_session().head(constants.ENDPOINT, timeout=_PATIENCE)  # without a network, the client retries for long
         every = HfApi().list_repo_files(name, repo_type="dataset", revision=_CONVERTED)
-        files = [file for file in every if file.endswith(".parquet") and file.startswith(configuration)]
+        files = [file for file in every if file.endswith(".parquet") and file.startswith(prefix)]
         found = sorted({file.split("/")[0] for file in files})
         if len(found) != 1:
             raise UserError(f"{source} has {len(found)} configurations, add :NAME of one: {listed(found)}")
@@ -76,5 +79,5 @@ def _download(source: str, choice: Choice) -> tuple[Path, list[str]]:
         if isinstance(error, UserError):
             raise
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(f"the Hub did not provide {source}: {reason}") from error
+        raise UserError(f"no network, or no such set on the Hub: {source} ({reason})") from error
     return Path(folder, found[0]), notices
