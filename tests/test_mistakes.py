@@ -66,7 +66,7 @@ CASES = [
     # Names and places.
     ("train an-gan-digts --data digits --out new", "unknown preset 'an-gan-digts', did you mean 'an-gan-digits'?"),
     ("train an-gan-digits --data digit --out new", "there is nothing at digit", "digits"),
-    ("train an-gan-digits --data file --out new", "file is neither a folder nor a .parquet file"),
+    ("train an-gan-digits --data file --out new", "file is neither a folder, an archive nor a parquet"),
     ("train an-gan-digits --data empty --out new", "empty holds no"),
     ("train an-gan-digits --data prepared --out new", "prepared at 16×16", "attnorm data prepare"),
     ("train an-gan-digits --data digits --out run", "run already holds a run: continue it with `attnorm resume run`"),
