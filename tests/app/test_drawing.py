@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attnorm.app import drawing
-from attnorm.app.images import as_file_name, legend, overlaid, stem_of
+from attnorm.app.images import as_file_name, legend, stem_of
 from attnorm.pipelines import ClassConditionalPipeline
 from attnorm.pipelines.inpainting import InpaintingPipeline
 from attnorm.plots import colour_layout, entity_colours
@@ -77,21 +77,17 @@ def test_the_layer_is_seen_with_its_statistics(runs, noise):
     assert view.regions.share.tolist() == pytest.approx(
         [(view.layout.argmax(0) == entity).mean() for entity in range(4)]
     )
-    assert view.report.startswith("4 entities; sharpness 0.")
+    assert "from 0.25 (all 4 entities alike) to 1" in view.report
     html, peak = drawing.maps(view.layout)
     assert peak == view.layout.max()
     assert html.count("<img") == 4
 
 
-def test_an_overlay_goes_from_the_image_to_the_layout(noise):
-    image = noise(700, 640)
-    layout = np.random.default_rng(0).random((3, 7, 8))
-    assert np.array_equal(overlaid(image, layout, 0), image)
-    whole = overlaid(image, layout, 1)
-    assert np.array_equal(whole[50::100, 40::80], colour_layout(layout))
-    half = overlaid(image, layout, 0.5).astype(int)
-    assert np.abs(half - (image.astype(int) + whole) / 2).max() <= 1
-    assert overlaid(noise(32, 32), layout, 0).shape == (640, 640, 3)  # small ones are enlarged
+def test_statistics_are_a_table_of_the_whole_map_and_each_region(runs, noise):
+    pipe = InpaintingPipeline.from_pretrained(runs / "an")
+    html = drawing.table(drawing.view_layer(pipe, noise(64, 48)).regions)
+    assert re.findall('<th scope="row">(.*?)</th>', html) == ["whole map", "0", "1", "2", "3"]
+    assert "<td>1.000</td>" in html
 
 
 def test_a_legend_names_the_entities_by_their_share():

@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from attnorm.app.images import entity_key, figures, for_screen, shares_of
-from attnorm.app.painting import layout_of
+from attnorm.app.images import entity_key, figures, for_screen, layout_of, shares_of
 from attnorm.errors import UserError
 from attnorm.metrics.layout import RegionStatistics, layout_usage, most_varying_entity, record_regions
 from attnorm.pipelines.class_conditional import ClassConditionalPipeline, Generated
@@ -66,7 +65,10 @@ def draw(
 
 def shown(drawn: Generated, class_names: Sequence[str]) -> str:
     """HTML: each image, its layout below it if there are layouts, and its class."""
-    tiles = [(parts, html.escape(class_names[label])) for parts, label in zip(_parts(drawn), drawn.labels, strict=True)]
+    tiles = []
+    for parts, label in zip(_parts(drawn), drawn.labels, strict=True):
+        name = html.escape(class_names[label])
+        tiles.append((parts, name, [f"Image of the class {name}", f"Layout of the image of {name}"][: len(parts)]))
     return figures(tiles, TILE_WIDTH)
 
 
@@ -112,8 +114,9 @@ def view_layer(pipe: InpaintingPipeline, image: np.ndarray) -> LayerView:
     usage = layout_usage(torch.from_numpy(layout)[None])
     count = len(layout)
     report = (
-        f"{count} entities; sharpness {usage.sharpness:.2f} (1 is hard, {1 / count:.2f} uniform); "
-        f"{usage.effective_entities:.1f} effective entities"
+        f"**Sharpness {usage.sharpness:.2f}**: the mean largest weight of a position, from {1 / count:.2f} (all "
+        f"{count} entities alike) to 1 (one entity has it all). "
+        f"**Effective entities {usage.effective_entities:.1f}**: how many would be in use if each had an equal share"
     )
     return LayerView(for_screen(image, NATIVE_SIDE), layout, moments.statistics(), report)
 
@@ -124,7 +127,19 @@ def maps(layout: np.ndarray) -> tuple[str, float]:
     """
     peak, shares, colours = peak_of(layout), shares_of(layout), entity_colours(len(layout))
     tiles = [
-        ([grey_map(weights, peak)], entity_key(entity, shares[entity], colours[entity]))
+        ([grey_map(weights, peak)], entity_key(entity, shares[entity], colours[entity]), [f"Map of entity {entity}"])
         for entity, weights in enumerate(layout)
     ]
     return figures(tiles, MAP_WIDTH), peak
+
+
+def table(regions: RegionStatistics) -> str:
+    """HTML: the share, mean and std of the features inside each region."""
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("Region", "Share", "Mean", "Std"))
+    body = "".join(
+        f'<tr><th scope="row">{name}</th>'
+        + "".join(f"<td>{'' if value is None else f'{value:.3f}'}</td>" for value in values)
+        + "</tr>"
+        for name, *values in regions.rows()
+    )
+    return f'<table class="statistics"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'

@@ -22,12 +22,13 @@ def with_errors(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*args, **named)
         except UserError as error:
-            raise gr.Error(sentence(error), print_exception=False) from error
+            # Gradio takes it for HTML, and it may hold a file's name.
+            raise gr.Error(html.escape(sentence(error), quote=False), print_exception=False) from error
 
     return run
 
 
 def sentence(error: UserError) -> str:
-    """The message as a sentence. Gradio takes it for HTML, and it may hold a file's name."""
+    """The message as a sentence."""
     text = str(error)
-    return html.escape(text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else "."), quote=False)
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

@@ -8,14 +8,15 @@ import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 from attnorm.app.model_list import Model, ModelList
+from attnorm.data.builtin import example_images
 from attnorm.data.decode import pillow_quiet
 from attnorm.errors import UserError
 
 LARGEST_UPLOAD = 100 << 20  # bytes of a file; how many pixels it may hold is looked at when it is opened
+EXAMPLES, EXAMPLE_SIZE = 4, 256
 VISITORS = 200  # whose state is kept at once
 
 
@@ -37,10 +38,9 @@ def served(
     """
     check_free(host, port)
     with tempfile.TemporaryDirectory(prefix="attnorm-page-") as folder, _without_calling_home(folder), pillow_quiet():
-        from attnorm.app.images import example_files
         from attnorm.app.page import build_page, look  # takes seconds, and reads the environment
 
-        page = build_page(ModelList(models, device), example_files(Path(folder)))
+        page = build_page(ModelList(models, device), list(example_images(EXAMPLE_SIZE, EXAMPLES)))
         try:
             _, local, public = page.launch(
                 server_name=host,
