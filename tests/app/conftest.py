@@ -98,8 +98,8 @@ def address(runs):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with served(models_in(runs)[0], port=port) as addresses:
-        yield addresses.local
+    with served(models_in(runs)[0], port=port) as (local, _):
+        yield local
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,9 @@ pytest.importorskip("gradio")
 
 import gradio as gr
 
-from attnorm.app.controls import whole
+from attnorm.app.controls import sentence, whole, with_errors
 from attnorm.app.generate_tab import GenerateTab
 from attnorm.app.interpolate_tab import InterpolateTab
-from attnorm.app.messages import sentence, with_errors
 from attnorm.app.model_list import ModelList, models_in
 from attnorm.errors import UserError
 

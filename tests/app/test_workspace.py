@@ -12,7 +12,7 @@ from PIL import Image
 pytest.importorskip("gradio", reason="the page needs the extra `app`")
 
 from attnorm.app import store, workspace
-from attnorm.app.images import as_data_url, for_screen, layout_of, png_of, screen_size
+from attnorm.app.images import as_data_url, encoded, for_screen, layout_of
 from attnorm.app.model_list import ModelList, models_in
 from attnorm.app.workspace import Workspace
 from attnorm.data.builtin import example_images
@@ -214,7 +214,7 @@ def test_the_layout_is_of_the_whole_image(page, pipe, noise, sentence_of):
 
 @pytest.mark.parametrize("size", [(4000, 200), (100, 4000), (600, 1400), (33, 5000), (20, 3000), (40, 50)])
 def test_what_is_shown_has_a_side_that_the_network_can_see(size):
-    height, width = screen_size(size, 512)
+    height, width, _ = for_screen(np.zeros((*size, 3), np.uint8), 512).shape
     assert min(height, width) >= min(32, *size)
     assert height <= size[0] and width <= size[1]
     assert height / width == pytest.approx(size[0] / size[1], rel=0.02)
@@ -225,7 +225,7 @@ def test_mistakes_are_answered_in_a_sentence(page, noise, monkeypatch):
     image = page.open_image(upload(noise(40, 60)))["image"]
     data, mask = {"image": image["id"]}, box((40, 60), 5, 5, 9, 9)
     text = SimpleNamespace(files=[("text.png", b"no image")], data=data)
-    cut = SimpleNamespace(files=[("cut.png", png_of(noise(90, 90))[:999])], data=data)
+    cut = SimpleNamespace(files=[("cut.png", encoded(noise(90, 90))[:999])], data=data)
     assert "not an image in a known format" in page.open_image(text)["error"]
     assert "truncated" in page.open_image(cut)["error"]
     assert "the mask cannot be used" in page.read_mask(text)["error"].lower()

@@ -1,14 +1,15 @@
-"""Controls that several tabs have."""
+"""Controls that several tabs have, and errors as sentences on the page."""
 
 from __future__ import annotations
 
+import functools
+import html
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
 
-from attnorm.app.messages import with_errors
 from attnorm.app.model_list import KINDS_EXPLAINED, Model
 from attnorm.config import whole_number
 from attnorm.errors import UserError
@@ -23,11 +24,8 @@ AT_ONCE: dict[str, Any] = {**INSIDE, "queue": False, "show_progress": "hidden", 
 NO_FILE = gr.update(value=None, interactive=False)  # for a download button
 # Of each task, what its models are called and how a first one is trained.
 FIRST_MODELS: dict[Task, tuple[str, str]] = {
-    "class-conditional": (
-        "class-conditional generator",
-        "attnorm train demo-digits --data digits --out runs/digits",
-    ),
-    "inpainting": ("inpainting model", "attnorm train demo-inpaint --data photos --out runs/photos"),
+    "class-conditional": ("class-conditional generator", "demo-digits --data digits --out runs/digits"),
+    "inpainting": ("inpainting model", "demo-inpaint --data photos --out runs/photos"),
 }
 
 
@@ -85,7 +83,29 @@ def no_model(task: Task, which: str = "") -> None:
     kind, command = FIRST_MODELS[task]
     gr.Markdown(
         f"### No {kind}{which} here yet\n"
-        f"Train one with `{command}` and start the page again: `attnorm app` finds what is in `runs/`, "
+        f"Train one with `attnorm train {command}` and start the page again: `attnorm app` finds what is in `runs/`, "
         "and `attnorm app PATH …` takes runs and saved models from anywhere.",
         elem_classes="empty",
     )
+
+
+def with_errors(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with its UserErrors shown on the page; what is no visitor's mistake is printed where the page was
+    started, and the visitor sees only that something went wrong.
+    """
+
+    @functools.wraps(function)  # Gradio reads the parameters
+    def run(*args: Any, **named: Any) -> Any:
+        try:
+            return function(*args, **named)
+        except UserError as error:
+            # Gradio takes it for HTML, and it may hold a file's name.
+            raise gr.Error(html.escape(sentence(error), quote=False), print_exception=False) from error
+
+    return run
+
+
+def sentence(error: UserError) -> str:
+    """The message as a sentence."""
+    text = str(error)
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

@@ -9,7 +9,6 @@ from typing import Any
 import gradio as gr
 
 from attnorm.app import controls, drawing, images
-from attnorm.app.messages import with_errors
 from attnorm.app.model_list import Model, ModelList
 from attnorm.plots import save_image
 
@@ -51,7 +50,7 @@ class GenerateTab:
                 sheet = gr.DownloadButton("Download the sheet as PNG", interactive=False, elem_id="sheet")
         model.change(self.choose, model, [labels, layouts, drawn, sheet], **controls.AT_ONCE)
         run.click(
-            with_errors(self.draw),
+            controls.with_errors(self.draw),
             [model, labels, each, seed, truncation, layouts],
             [drawn, sheet],
             api_name="generate",

@@ -7,7 +7,8 @@ import io
 import re
 import tempfile
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +21,6 @@ from attnorm.pipelines.inpainting import NATIVE_SIDE, SMALLEST_SIDE, InpaintingP
 from attnorm.plots import colour_layout, entity_colours
 
 WEB = Path(__file__).parent / "web"
-# For the component that shows an `overlay`.
-OVERLAY_SCRIPT = """element.addEventListener('input', event => {
-    element.querySelector('.overlay img + img').style.opacity = event.target.value / 100;
-});"""
 SCREEN = 2048  # pixels of the longer side of what is shown
 LOSSLESS = 1 << 20  # pixels of an image that is shown as PNG; larger ones as JPEG, which is a tenth of the time
 THUMBNAIL = 160  # of an example
@@ -35,61 +32,47 @@ def web_file(*names: str) -> str:
     return "\n".join((WEB / name).read_text("utf-8") for name in names)
 
 
-def read_image(source: bytes | str | Path | None) -> tuple[Image.Image, str]:
-    """An uploaded image, upright, and its format: its bytes or its file.
+def read_image(source: bytes | str | Path | None) -> Image.Image:
+    """An uploaded image, upright: its bytes or its file.
 
     Raises:
         UserError: nothing was sent, or it is no image, damaged or too large.
     """
-    try:
-        image = open_upright(_sent(source, "image"))
-    except DecodeError as error:
-        raise UserError(f"the image cannot be used: {error}") from error
-    return image, "JPEG" if image.format == "MPO" else str(image.format)
+    with usable("image"):
+        return open_upright(_sent(source, "image"))
 
 
 def read_rgb(source: bytes | str | Path | None) -> np.ndarray:
     """As `read_image`: its pixels (h, w, 3) uint8, transparent parts over white."""
-    try:
-        return np.asarray(to_rgb(read_image(source)[0]))
-    except DecodeError as error:
-        raise UserError(f"the image cannot be used: {error}") from error
+    with usable("image"):
+        return np.asarray(to_rgb(read_image(source)))
 
 
 def read_mask(source: bytes | str | Path | None) -> np.ndarray:
-    """The pixels that an uploaded mask marks, (h, w) bool, see `attnorm.data.decode.mask_from_image`.
-
-    Raises:
-        UserError: as `read_image`.
-    """
-    try:
+    """As `read_image`: the pixels that an uploaded mask marks, (h, w) bool, see `mask_from_image`."""
+    with usable("mask"):
         return mask_from_image(open_upright(_sent(source, "mask")))
+
+
+@contextmanager
+def usable(what: str) -> Iterator[None]:
+    """Raises a UserError where an image cannot be decoded or used."""
+    try:
+        yield
     except DecodeError as error:
-        raise UserError(f"the mask cannot be used: {error}") from error
+        raise UserError(f"the {what} cannot be used: {error}") from error
 
 
 def for_screen(rgb: np.ndarray, most: int = SCREEN) -> np.ndarray:
-    """An image (h, w, 3) uint8, scaled down if a side is longer than `most`, see `screen_size`."""
-    size = screen_size(rgb.shape[:2], most)
-    if size == rgb.shape[:2]:
-        return rgb
-    return np.asarray(Image.fromarray(rgb).resize(size[::-1], Image.Resampling.BICUBIC, reducing_gap=2))
-
-
-def screen_size(size: tuple[int, ...], most: int = SCREEN) -> tuple[int, int]:
-    """(height, width) of what is shown of an image of this size; its shorter side is not scaled below what the
-    networks can see.
+    """An image (h, w, 3) uint8, scaled down if a side is longer than `most`; its shorter side is not scaled below what
+    the networks can see.
     """
-    scale = min(1.0, max(most / max(size), SMALLEST_SIDE / min(size)))
-    return round(size[0] * scale), round(size[1] * scale)
-
-
-def reduced(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A mask (h, w) bool at a smaller size, in which a pixel is marked if half of its area is."""
-    if mask.shape == size:
-        return mask
-    area = Image.fromarray(mask.astype(np.uint8) * 255).resize(size[::-1], Image.Resampling.BOX)
-    return np.asarray(area) >= 128
+    height, width = rgb.shape[:2]
+    scale = max(most / max(height, width), SMALLEST_SIDE / min(height, width))
+    if scale >= 1:
+        return rgb
+    size = round(width * scale), round(height * scale)
+    return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC, reducing_gap=2))
 
 
 def layout_of(pipe: InpaintingPipeline, image: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
@@ -102,7 +85,11 @@ def layout_of(pipe: InpaintingPipeline, image: np.ndarray, mask: np.ndarray | No
     if pipe.generator.config.branch.kind != WITH_LAYOUT:
         raise UserError("this model has no attentive normalization and so no layout: choose one that is marked AN")
     small = for_screen(image, NATIVE_SIDE)
-    missing = np.zeros(small.shape[:2], bool) if mask is None else reduced(mask, small.shape[:2])
+    height, width = small.shape[:2]
+    missing = np.zeros((height, width), bool)
+    if mask is not None:  # a pixel is missing if half of its area is
+        area = Image.fromarray(mask.astype(np.uint8) * 255).resize((width, height), Image.Resampling.BOX)
+        missing = np.asarray(area) >= 128
     if pipe.plan(missing, "native").pixels > MOST_LAYOUT:  # which says what else is wrong with the image's size
         raise UserError("the image is too long and narrow for the network to see the whole of it: cut it")
     [layout] = pipe.stages(small[None], missing[None]).layouts.values()  # the branch has one layer
@@ -180,23 +167,26 @@ def shares_of(layout: np.ndarray) -> np.ndarray:
     return np.bincount(winners.ravel(), minlength=layout.shape[-3]) / winners.size
 
 
-def png_of(image: np.ndarray) -> bytes:
-    """An image or a mask as PNG, compressed for speed."""
-    return _encoded(image, "PNG", compress_level=1)
+def encoded(image: np.ndarray, lossless: bool = True) -> bytes:
+    """An image or a mask as PNG, compressed for speed, or as JPEG."""
+    file, picture = io.BytesIO(), Image.fromarray(image)
+    if lossless:
+        picture.save(file, "PNG", compress_level=1)
+    else:
+        picture.save(file, "JPEG", quality=92, subsampling=0)
+    return file.getvalue()
 
 
-def as_data_url(image: np.ndarray) -> str:
+def as_data_url(image: np.ndarray, lossless: bool = True) -> str:
     """An image or a mask as an address that holds it."""
-    return f"data:image/png;base64,{base64.b64encode(png_of(image)).decode()}"
+    content = base64.b64encode(encoded(image, lossless)).decode()
+    return f"data:image/{'png' if lossless else 'jpeg'};base64,{content}"
 
 
 def view_of(rgb: np.ndarray) -> str:
     """An image (h, w, 3) uint8 for the screen, as an address that holds it."""
     shown = for_screen(rgb)
-    if shown.shape[0] * shown.shape[1] <= LOSSLESS:
-        return as_data_url(shown)
-    jpeg = _encoded(shown, "JPEG", quality=92, subsampling=0)
-    return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+    return as_data_url(shown, lossless=shown.shape[0] * shown.shape[1] <= LOSSLESS)
 
 
 def file_named(name: str) -> Path:
@@ -208,21 +198,10 @@ def file_named(name: str) -> Path:
     return Path(tempfile.mkdtemp(dir=folder)) / name
 
 
-def stem_of(path: str) -> str:
-    """The name of an uploaded file without its ending, for the names of files made from it."""
-    return as_file_name(Path(path).stem)
-
-
 def as_file_name(text: str) -> str:
     """A text without letters that are trouble in file names."""
     plain = unicodedata.normalize("NFKC", text)
     return re.sub(r"[^\w.]+", "-", plain).strip("-.")[:80] or "image"
-
-
-def _encoded(image: np.ndarray, format: str, **options: int) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, format, **options)
-    return file.getvalue()
 
 
 def _sent(source: bytes | str | Path | None, what: str) -> bytes | Path:

@@ -8,7 +8,6 @@ from typing import Any
 import gradio as gr
 
 from attnorm.app import controls, drawing, images
-from attnorm.app.messages import with_errors
 from attnorm.app.model_list import Model, ModelList
 from attnorm.plots import save_animation
 
@@ -42,7 +41,7 @@ class InterpolateTab:
         inputs, outputs = [model, first, second, rows, seed], [film, file]
         model.change(self.choose, model, [first, second, *outputs], **controls.AT_ONCE)
         run.click(
-            with_errors(self.interpolate),
+            controls.with_errors(self.interpolate),
             inputs,
             outputs,
             api_name="interpolate",
@@ -60,14 +59,14 @@ class InterpolateTab:
         """The frames, and the file of the animation, which goes there and back."""
         rows, seed = controls.whole("the number of images", rows), controls.whole("the seed", seed)
         with self._models.generator(model) as pipe:
-            found = drawing.film(pipe, first, second, rows, seed)
+            frames, entity = drawing.film(pipe, first, second, rows, seed)
         file = images.file_named(images.as_file_name(f"{first}-to-{second}") + ".gif")
-        save_animation(found.frames + found.frames[-2:0:-1], file, drawing.FPS)
+        save_animation(frames + frames[-2:0:-1], file, drawing.FPS)
         report = f"{model}, seed {seed}: the noise stays the same, the classes' gains and biases are mixed."
-        if found.entity is not None:
-            report += f" Below: the weight of entity {found.entity}, whose map changes most."
+        if entity is not None:
+            report += f" Below: the weight of entity {entity}, whose map changes most."
         ends = html.escape(first), html.escape(second)
-        film = images.film(found.frames, *ends) + f'<p class="hint">{html.escape(report)}</p>'
+        film = images.film(frames, *ends) + f'<p class="hint">{html.escape(report)}</p>'
         return film, gr.update(value=str(file), interactive=True)
 
 

@@ -9,20 +9,14 @@ import gradio as gr
 import numpy as np
 
 from attnorm.app import controls, drawing, images
-from attnorm.app.messages import with_errors
 from attnorm.app.model_list import ModelList
+from attnorm.pipelines.inpainting import NATIVE_SIDE
 
 EXPLAINED = (
     "The layer gives every position of its feature map to its entities by weights that sum to 1, and normalises each "
     "region on its own. **Share**: of all positions. **Mean** and **std**: of the features inside the region, averaged "
     "over channels. A position counts for the entity with the largest weight."
 )
-
-# Of the examples: which one was clicked.
-PICK = """element.addEventListener('click', ({target}) => {
-    const pressed = target.closest('[data-example]');
-    if (pressed) trigger('click', {number: pressed.dataset.example});
-});"""
 
 
 class LayerTab:
@@ -36,22 +30,24 @@ class LayerTab:
         if not models:
             controls.no_model("inpainting", " with attentive normalization")
             return
-        is_new = gr.State(True)
+        is_new, script = gr.State(True), images.web_file("layer.js")
         with gr.Row():
             with gr.Column(min_width=280, scale=2):
                 model = controls.choice_of_model(models)
                 # The file as it is: Gradio's image component would convert it.
                 upload = gr.File(label="Image", file_types=["image"], height=130, elem_classes="drop")
-                examples = gr.HTML(images.thumbnails(self._examples), js_on_load=PICK, elem_id="layer-examples")
+                examples = gr.HTML(
+                    images.thumbnails(self._examples), js_on_load=images.web_file("layer.js"), elem_id="layer-examples"
+                )
                 run = gr.Button("Look inside", variant="primary", elem_id="look")
             with gr.Column(min_width=320, scale=5):
-                overlay = gr.HTML(js_on_load=images.OVERLAY_SCRIPT, elem_id="layer-overlay")
+                overlay = gr.HTML(js_on_load=script, elem_id="layer-overlay")
                 report = gr.Markdown(elem_classes="hint", elem_id="layer-report")
                 maps = gr.HTML(elem_id="maps")
                 with gr.Accordion("Statistics of the features in each region", open=False):
                     gr.Markdown(EXPLAINED, elem_classes="hint")
                     table = gr.HTML(elem_id="statistics")
-        look, inputs = with_errors(self.look), [model, upload]
+        look, inputs = controls.with_errors(self.look), [model, upload]
         outputs = [overlay, report, maps, table]
         run.click(
             look,
@@ -70,7 +66,7 @@ class LayerTab:
     def pick(self, event: gr.EventData) -> str:
         """An example, as if it had been uploaded."""
         file = images.file_named("example.png")
-        file.write_bytes(images.png_of(self._examples[int(event.number)]))
+        file.write_bytes(images.encoded(self._examples[int(event.number)]))
         return str(file)
 
     def look(self, model: str, path: str | None) -> tuple[Any, ...]:
@@ -79,11 +75,8 @@ class LayerTab:
         """
         rgb = images.read_rgb(path) if path else self._examples[0]
         with self._models.inpainter(model) as pipe:
-            view = drawing.view_layer(pipe, rgb)
-        maps, peak = drawing.maps(view.layout)
-        report = (
-            f"{model}. {view.report}. Of the variance of the whole map, {view.regions.within:.0%} is left inside the "
-            f"regions. The maps go from 0 (black) to {peak:.2f} (white)."
-        )
-        shown = images.overlay(view.image, view.layout) + images.legend(view.layout)
-        return shown, report, maps, drawing.table(view.regions)
+            layout, regions, report = drawing.view_layer(pipe, rgb)
+        maps, peak = drawing.maps(layout)
+        report = f"{model}. {report} The maps go from 0 (black) to {peak:.2f} (white)."
+        shown = images.overlay(images.for_screen(rgb, NATIVE_SIDE), layout) + images.legend(layout)
+        return shown, report, maps, drawing.table(regions)

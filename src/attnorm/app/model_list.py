@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,30 +120,23 @@ class ModelList:
             raise UserError(f"there is no model {name!r} here: choose one of {', '.join(self._models) or 'none'}")
         return self._models[name]
 
-    @contextmanager
     def inpainter(
         self, name: str | None, is_cancelled: Callable[[], bool] = lambda: False
-    ) -> Iterator[InpaintingPipeline]:
+    ) -> AbstractContextManager[InpaintingPipeline]:
         """An inpainting model, for the time of the block for this caller alone.
 
         Raises:
-            UserError: there is no such model, its weights are damaged, too many wait, or this caller no longer wants
-                it.
+            UserError: there is no such model, its weights are damaged, too many wait, or this caller gave up.
         """
-        with self._held(name, "inpainting", InpaintingPipeline.from_pretrained, is_cancelled) as pipe:
-            assert isinstance(pipe, InpaintingPipeline)
-            yield pipe
+        return self._held(name, "inpainting", InpaintingPipeline.from_pretrained, is_cancelled)
 
-    @contextmanager
-    def generator(self, name: str | None) -> Iterator[ClassConditionalPipeline]:
+    def generator(self, name: str | None) -> AbstractContextManager[ClassConditionalPipeline]:
         """As `inpainter`, for a class-conditional model."""
-        with self._held(name, "class-conditional", ClassConditionalPipeline.from_pretrained) as pipe:
-            assert isinstance(pipe, ClassConditionalPipeline)
-            yield pipe
+        return self._held(name, "class-conditional", ClassConditionalPipeline.from_pretrained, lambda: False)
 
     @contextmanager
     def _held(
-        self, name: str | None, task: Task, load: Callable[..., Any], is_cancelled: Callable[[], bool] = lambda: False
+        self, name: str | None, task: Task, load: Callable[..., Any], is_cancelled: Callable[[], bool]
     ) -> Iterator[Any]:
         model = self.model(name)
         if model.task != task:

@@ -10,18 +10,13 @@ import numpy as np
 
 from attnorm.app.generate_tab import GenerateTab
 from attnorm.app.images import web_file
-from attnorm.app.inpaint_tab import InpaintTab
+from attnorm.app.inpaint_tab import build_inpaint_tab
 from attnorm.app.interpolate_tab import InterpolateTab
 from attnorm.app.layer_tab import LayerTab
 from attnorm.app.model_list import ModelList
 
 TITLE = "attnorm: Attentive Normalization"
 HEAD = "# Attentive Normalization\nEverything stays on this machine."
-# An error on the page goes with the next thing that is done: its cause may be gone.
-CLOSE_ERRORS = """
-document.addEventListener('pointerdown', ({target}) => target.closest('.toast-wrap')
-    || document.querySelectorAll('.toast-body.error .toast-close').forEach(close => close.click()), true);
-"""
 HOUR = 3600
 WAITING = 32  # visitors in the queue, before others are asked to come back later
 
@@ -45,8 +40,8 @@ def look() -> dict[str, Any]:
         button_primary_background_fill_hover="*primary_700",
     )
     # In the head and not as Gradio's `css`, which comes later: by then it has measured which tabs fit on a phone.
-    style = web_file("page.css")
-    return {"theme": theme, "head": f"<style>{style}</style><script>{CLOSE_ERRORS}</script>"}
+    head = f"<style>{web_file('page.css')}</style><script>{web_file('page.js')}</script>"
+    return {"theme": theme, "head": head}
 
 
 def build_page(model_list: ModelList, examples: Sequence[np.ndarray]) -> gr.Blocks:
@@ -56,7 +51,7 @@ def build_page(model_list: ModelList, examples: Sequence[np.ndarray]) -> gr.Bloc
         gr.Markdown(HEAD, elem_id="head")
         with gr.Tabs():
             with gr.Tab("Inpaint", id="inpaint"):
-                InpaintTab(model_list, examples).build()
+                build_inpaint_tab(model_list, examples)
             with gr.Tab("Generate", id="generate"):
                 GenerateTab(model_list).build()
             with gr.Tab("Interpolate", id="interpolate") as tab:

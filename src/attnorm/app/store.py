@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from attnorm.app.images import file_named, read_image, stem_of
+from attnorm.app.images import as_file_name, file_named, read_image, usable
 from attnorm.data.compositing import EditableImage
-from attnorm.data.decode import DecodeError
 from attnorm.errors import UserError
 
 DAY = 24 * 3600  # seconds that an image is kept
@@ -49,15 +48,8 @@ class StoredImage:
     profile: bytes | None
 
     def load(self) -> EditableImage:
-        """The image with the pixels of the upload, or of its completion.
-
-        Raises:
-            UserError: it was forgotten meanwhile.
-        """
-        try:
-            image = EditableImage(Image.fromarray(np.load(self.pixels)))
-        except FileNotFoundError:
-            raise gone() from None
+        """The image with the pixels of the upload, or of its completion."""
+        image = EditableImage(Image.fromarray(np.load(self.pixels)))
         image.profile = self.profile
         return image
 
@@ -80,23 +72,24 @@ class Store:
         self._bytes = 0
         self._lock = threading.Lock()
 
-    def open(self, encoded: bytes, file_name: str) -> tuple[StoredImage, EditableImage]:
+    def open(self, content: bytes, file_name: str) -> tuple[StoredImage, EditableImage]:
         """An upload.
 
         Raises:
             UserError: it is no image, damaged or too large.
         """
-        decoded, format = read_image(encoded)
+        decoded = read_image(content)
+        format = "JPEG" if decoded.format == "MPO" else str(decoded.format)
         exif = decoded.getexif()
         for tag in TIFF_STRUCTURE:
             exif.pop(tag, None)
-        try:
+        with usable("image"):
             image = EditableImage(decoded)
-        except DecodeError as error:
-            raise UserError(f"the image cannot be used: {error}") from error
         own = _own_pixels(image)
         keeps = format in FORMATS and own.mode in WRITABLE.get(format, (own.mode,)) and not image.is_reduced
-        return self._keep(own, stem_of(file_name), format if keeps else "PNG", exif.tobytes(), image.profile), image
+        return self._keep(
+            own, as_file_name(Path(file_name).stem), format if keeps else "PNG", exif.tobytes(), image.profile
+        ), image
 
     def add(self, image: Image.Image, source: StoredImage) -> StoredImage:
         """An image that `source` was completed to."""
@@ -105,10 +98,9 @@ class Store:
 
     def __getitem__(self, id: str) -> StoredImage:
         """Raises a UserError if there is no such image, or no longer."""
-        try:
-            return self._images[id]
-        except KeyError:
-            raise gone() from None
+        if id not in self._images:
+            raise UserError("this image is no longer on the server: open it again")
+        return self._images[id]
 
     def _keep(self, image: Image.Image, name: str, format: str, exif: bytes, profile: bytes | None) -> StoredImage:
         pixels = np.asarray(image)
@@ -128,7 +120,3 @@ class Store:
 
 def _own_pixels(image: EditableImage) -> Image.Image:
     return image.composite(image.rgb, np.zeros(image.size, bool))
-
-
-def gone() -> UserError:
-    return UserError("this image is no longer on the server: open it again")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import base64
 import functools
 import time
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast, get_args
@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image
 from torch import nn
 
-from attnorm.app.images import as_data_url, for_screen, layout_of, legend, png_of, read_mask, view_of
-from attnorm.app.messages import sentence
+from attnorm.app.controls import sentence
+from attnorm.app.images import as_data_url, encoded, for_screen, layout_of, legend, read_mask, usable, view_of
 from attnorm.app.model_list import ModelList
 from attnorm.app.store import Store, StoredImage
 from attnorm.data.compositing import EditableImage, check_mask
@@ -41,7 +41,7 @@ class Workspace:
     def __init__(self, models: ModelList, examples: Sequence[np.ndarray]) -> None:
         self._models, self._examples = models, examples
         self.store = Store()
-        self._cancelled: OrderedDict[str, None] = OrderedDict()
+        self._cancelled: deque[str] = deque(maxlen=MOST_CANCELLED)
 
     def functions(self) -> list[Callable[..., Answer]]:
         """As Gradio takes them."""
@@ -50,23 +50,23 @@ class Workspace:
 
     def open_image(self, request: Any) -> Answer:
         """An uploaded file; its transparent pixels are the mask at first."""
-        [(name, encoded)] = request.files
-        stored, image = self.store.open(encoded, name)
+        [(name, content)] = request.files
+        stored, image = self.store.open(content, name)
         mask = _transparent(image)
         return {"image": _shown(stored, image.rgb), "mask": None if mask is None else as_data_url(mask)}
 
     def open_example(self, request: Answer) -> Answer:
         """An example, with a small mask."""
         number = int(request["number"])
-        stored, image = self.store.open(png_of(self._examples[number]), f"example-{number + 1}.png")
+        stored, image = self.store.open(encoded(self._examples[number]), f"example-{number + 1}.png")
         mask = Masks(EXAMPLE_MASKS, image.size)(0, number)
         return {"image": _shown(stored, image.rgb), "mask": as_data_url(mask)}
 
     def read_mask(self, request: Any) -> Answer:
         """An uploaded mask at the image's size."""
         stored = self.store[request.data["image"]]
-        [(_, encoded)] = request.files
-        return {"mask": as_data_url(fitted(read_mask(encoded), stored.size))}
+        [(_, content)] = request.files
+        return {"mask": as_data_url(fitted(read_mask(content), stored.size))}
 
     def complete(self, request: Answer) -> Answer:
         """The completed image, which is a new one, and what was done."""
@@ -79,9 +79,7 @@ class Workspace:
 
     def cancel(self, request: Answer) -> Answer:
         """Gives a run up, wherever it is: a queued one never starts, a started one ends before its next convolution."""
-        self._cancelled[request["run"]] = None
-        while len(self._cancelled) > MOST_CANCELLED:
-            self._cancelled.popitem(last=False)
+        self._cancelled.append(request["run"])
         return {}
 
     def save(self, request: Answer) -> Answer:
@@ -144,10 +142,8 @@ def fitted(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         raise UserError(
             f"the mask is {columns}×{rows} and the image {width}×{height}: give a mask of the image's proportions"
         )
-    try:
+    with usable("mask"):
         return check_mask(mask, size, resize=True)
-    except DecodeError as error:
-        raise UserError(str(error)) from error
 
 
 def _sent_mask(sent: Answer, size: tuple[int, int]) -> np.ndarray:

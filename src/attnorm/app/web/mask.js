@@ -99,11 +99,15 @@ class Mask {
         }
     }
 
-    // White on black, of its own size.
-    canvas() {
-        const canvas = new OffscreenCanvas(this.width, this.height), pixels = new ImageData(this.width, this.height);
+    // A box of it, white on black.
+    canvas([left, top, right, bottom] = this.box) {
+        const canvas = document.createElement('canvas'), pixels = new ImageData(right - left, bottom - top);
         const words = new Uint32Array(pixels.data.buffer);
-        this.data.forEach((marked, at) => words[at] = marked ? 0xffffffff : 0xff000000);
+        let to = 0;
+        for (let y = top; y < bottom; y++)
+            for (let from = y * this.width + left; from < y * this.width + right; from++, to++)
+                words[to] = this.data[from] ? 0xffffffff : 0xff000000;
+        [canvas.width, canvas.height] = [right - left, bottom - top];
         canvas.getContext('2d', {alpha: false}).putImageData(pixels, 0, 0);
         return canvas;
     }
@@ -114,6 +118,6 @@ class Mask {
         context.imageSmoothingEnabled = false;
         context.drawImage(image, 0, 0, this.width, this.height);
         const words = new Uint32Array(context.getImageData(0, 0, this.width, this.height).data.buffer);
-        words.forEach((word, at) => this.data[at] = (word & 0xff) >= 128 ? 1 : 0);
+        for (let at = 0; at < words.length; at++) this.data[at] = (words[at] & 0xff) >> 7;
     }
 }

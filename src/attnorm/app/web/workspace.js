@@ -135,10 +135,7 @@ function maskToSend(runs) {  // its box alone, as PNG
         [left, right] = [Math.min(left, first), Math.max(right, row(y).lastIndexOf(1) + 1)];
         [top, bottom] = [Math.min(top, y), y + 1];
     }
-    const part = document.createElement('canvas');
-    [part.width, part.height] = [right - left, bottom - top];
-    part.getContext('2d').drawImage(mask.canvas(), -left, -top);
-    return {png: part.toDataURL('image/png'), left, top, width, height};
+    return {png: mask.canvas([left, top, right, bottom]).toDataURL('image/png'), left, top, width, height};
 }
 
 async function complete() {
@@ -244,11 +241,11 @@ const ACTIONS = {
     help: () => $('dialog').showModal(),
     open: () => $('[data-file="image"]').click(),
     'mask-open': () => $('[data-file="mask"]').click(),
-    'mask-save': async () => {
-        const url = URL.createObjectURL(await editor.mask.canvas().convertToBlob({type: 'image/png'}));
+    'mask-save': () => editor.mask.canvas().toBlob(blob => {
+        const url = URL.createObjectURL(blob);
         download(url, `${current.image.name}-mask.png`);
         setTimeout(() => URL.revokeObjectURL(url), 10000);
-    },
+    }),
     save: event => save(event.target.dataset.format),
 };
 
