@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from attnorm.layers import AttentiveNorm2d as AttentiveNorm2d
     from attnorm.layers import SelfAttention2d as SelfAttention2d
-    from attnorm.layers import SemanticLayout as SemanticLayout
     from attnorm.layers import orthogonal_loss as orthogonal_loss
     from attnorm.layers import regional_norm as regional_norm
     from attnorm.pipelines import ClassConditionalPipeline as ClassConditionalPipeline
@@ -21,7 +20,6 @@ __version__ = "0.2.0"
 _HOMES = {
     "AttentiveNorm2d": "attnorm.layers",
     "SelfAttention2d": "attnorm.layers",
-    "SemanticLayout": "attnorm.layers",
     "orthogonal_loss": "attnorm.layers",
     "regional_norm": "attnorm.layers",
     "ClassConditionalPipeline": "attnorm.pipelines",

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attnorm import AttentiveNorm2d, SemanticLayout, orthogonal_loss
+from attnorm import AttentiveNorm2d, orthogonal_loss
 from tests.layers import literal
 from tests.layers.conftest import ORDERS, features, make_layer
 
@@ -199,12 +199,6 @@ def test_spectral_norm_covers_key_query_and_value_and_iterates_once_a_call(backe
         norm._iterate = lambda matrix, name=name: calls.append(name)
     layer.train()(torch.randn(2, 32, 8, 8))
     assert sorted(calls) == ["key", "query", "value"]
-
-
-def test_semantic_layout_is_a_layer_of_its_own(backend: str) -> None:
-    found = SemanticLayout(8, 5).eval()(torch.randn(2, 8, 4, 4))
-    torch.testing.assert_close(found.sum(1), torch.ones(2, 4, 4))
-    assert found.shape == (2, 5, 4, 4)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from torch.nn.utils import parametrizations, prune
 from torch.utils.flop_counter import FlopCounterMode
 
 from attnorm import AttentiveNorm2d
+from attnorm.layers.kernels.inputs import refusal
 from attnorm.layers.pooling import halved
 from tests.layers.conftest import ORDERS, features, make_layer
 
@@ -139,7 +140,7 @@ def test_convolutions_that_are_wrapped_hooked_or_replaced_are_called(
         setattr(layer, name, CHANGES[change](getattr(layer, name)).to(dtype))
     plain = change == "weight_norm parametrization"
     x = features(2, 16, 8, 8, dtype=dtype, order=order)
-    reason = layer._operator_refusal(x, sampling=True)
+    reason = refusal(layer, x, sampling=True)
     assert reason is None if plain else "wrapped, hooked or replaced" in str(reason)
     optimizer = torch.optim.SGD(layer.parameters(), 0.1)
     before = {name: p.detach().clone() for name, p in layer.named_parameters()}
@@ -166,7 +167,7 @@ def test_merged_and_active_adapters_agree() -> None:
     layer.value, layer.entities = LowRank(layer.value), LowRank(layer.entities)
     active = layer(x)
     layer.value, layer.entities = layer.value.merge(), layer.entities.merge()
-    assert layer._operator_refusal(x, sampling=False) is None
+    assert refusal(layer, x, sampling=False) is None
     torch.testing.assert_close(layer(x), active)
     assert not torch.allclose(active, plain)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from attnorm import AttentiveNorm2d
 from attnorm.layers.kernels import cpu, operator
+from attnorm.layers.kernels.inputs import inputs_of, refusal
 from tests.layers.conftest import ORDERS, assert_same, features, make_layer, results
 
 pytestmark = pytest.mark.usefixtures("cpp_library")
@@ -23,11 +24,11 @@ def reference(monkeypatch: pytest.MonkeyPatch, layer: AttentiveNorm2d, x: Tensor
         return results(layer, x, **options)
 
 
-def inputs_of(layer: AttentiveNorm2d, x: Tensor) -> tuple:
+def arguments_of(layer: AttentiveNorm2d, x: Tensor) -> tuple:
     """The arguments of the operator for a call of the layer."""
     positions, pool = layer._draw_positions(x, torch.Generator().manual_seed(3))
-    assert layer._operator_refusal(x, sampling=positions is not None) is None
-    return (*layer._operator_inputs(x, positions), pool, layer.temperature, layer.eps)
+    assert refusal(layer, x, sampling=positions is not None) is None
+    return (*inputs_of(layer, x, positions), pool, layer.temperature, layer.eps)
 
 
 @pytest.mark.promise
@@ -135,7 +136,7 @@ def test_what_is_frozen_gets_no_gradient_and_the_rest_is_the_same(frozen: str, c
 def test_gradcheck_and_gradgradcheck(order: str, sampling: bool) -> None:
     layer = make_layer(4, 3, self_sampling=sampling)
     x = features(2, 4, 3, 4, order=order).requires_grad_()
-    *tensors, positions, pool, temperature, eps = inputs_of(layer, x)
+    *tensors, positions, pool, temperature, eps = arguments_of(layer, x)
     given = [t for t in tensors if t is not None]
 
     def function(*args: Tensor) -> Tensor:
@@ -152,11 +153,11 @@ def test_gradcheck_and_gradgradcheck(order: str, sampling: bool) -> None:
 @pytest.mark.parametrize("order", ORDERS)
 def test_the_operators_keep_pytorchs_rules(channels: int, order: str) -> None:
     layer, x = make_layer(channels, 3).float(), features(2, channels, 4, 5, dtype=torch.float32, order=order)
-    arguments = inputs_of(layer, x.requires_grad_())
+    arguments = arguments_of(layer, x.requires_grad_())
     torch.library.opcheck(torch.ops.attnorm.attentive_norm.default, arguments)
     inputs = [t.detach() if isinstance(t, Tensor) else t for t in arguments]
     out, *saved = torch.ops.attnorm.attentive_norm(*inputs)
-    needed = [True] * 9 + [False, True]
+    needed = [True] * 9 + [False, True, False]
     torch.library.opcheck(
         torch.ops.attnorm.attentive_norm_backward.default, (torch.ones_like(out), *inputs, saved, needed)
     )
@@ -165,17 +166,17 @@ def test_the_operators_keep_pytorchs_rules(channels: int, order: str) -> None:
 def test_calls_that_take_the_reference() -> None:
     layer, x = make_layer().float(), features(2, 16, 8, 8, dtype=torch.float32)
     for call, reason in ((x.double(), "float64 features do not go with torch.float32"), (x.half(), "float16")):
-        assert reason in layer._operator_refusal(call, sampling=False)
+        assert reason in refusal(layer, call, sampling=False)
     with torch.autocast("cpu", torch.float16):
-        assert "float16" in layer._operator_refusal(x, sampling=False)
+        assert "float16" in refusal(layer, x, sampling=False)
         assert layer(x).dtype == torch.float32
     for options in ({"variance": "algorithm1"}, {"statistics": "batch"}):
-        assert "alone" in make_layer(**options)._operator_refusal(x.double(), sampling=False)
+        assert "alone" in refusal(make_layer(**options), x.double(), sampling=False)
 
 
 def test_the_environment_switches_kernels_off(reference_only: None) -> None:
     layer, x = make_layer(), features(2, 16, 8, 8)
-    assert layer._operator_refusal(x, sampling=False) == "ATTNORM_KERNEL switches it off"
+    assert refusal(layer, x, sampling=False) == "ATTNORM_KERNEL switches it off"
 
 
 def test_upstream_gradients_of_another_order_expanded_ones_and_an_empty_batch() -> None:

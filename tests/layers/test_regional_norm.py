@@ -214,7 +214,7 @@ def test_the_operators_keep_pytorchs_rules(order: torch.memory_format) -> None:
     given = [t.detach() for t in (v, s, weight, bias)]
     out, *statistics = torch.ops.attnorm.regional_norm(*given, 1e-5)
     needed = [True, True, True, False]
-    torch.library.opcheck(torch.ops.attnorm.regional_norm_backward.default, (out, *given, statistics, 1e-5, needed))
+    torch.library.opcheck(torch.ops.attnorm.regional_norm_backward.default, (out, *given, 1e-5, statistics, needed))
 
 
 @pytest.mark.parametrize(("backend", "variance"), CASES)

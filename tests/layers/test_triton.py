@@ -17,6 +17,7 @@ from torch import Tensor
 from attnorm.layers import backend_refusals, regional_norm
 from attnorm.layers.kernels import gpu, registry
 from attnorm.layers.kernels.gpu import launches
+from attnorm.layers.kernels.inputs import inputs_of, refusal
 from tests.layers import literal, triton_resources
 from tests.layers.conftest import ORDERS, assert_same, features, make_layer, results
 
@@ -131,7 +132,7 @@ def test_the_whole_layer_is_the_reference(order: str, options: dict, monkeypatch
     """Logits, softmax, residual and sampled filters are part of the operator."""
     layer = make_layer(6, 3, **options).train().to(DEVICE)
     x = features(2, 6, 5, 7, order=order).to(DEVICE).requires_grad_()
-    assert layer._operator_refusal(x, sampling=layer.self_sampling) is None
+    assert refusal(layer, x, sampling=layer.self_sampling) is None
     found = results(copy.deepcopy(layer), x)
     monkeypatch.setenv("ATTNORM_KERNEL", "off")
     assert_same(found, results(layer, x))
@@ -145,7 +146,7 @@ def test_the_operators_keep_pytorchs_rules_and_compile() -> None:
     torch.library.opcheck(torch.ops.attnorm.regional_norm.default, (v, s, weight, bias, 1e-5))
     layer, x = make_layer(4, 3).to(DEVICE).train(), features(2, 4, 4, 5).to(DEVICE)
     positions, pool = layer._draw_positions(x, None)
-    arguments = (*layer._operator_inputs(x, positions), pool, layer.temperature, layer.eps)
+    arguments = (*inputs_of(layer, x, positions), pool, layer.temperature, layer.eps)
     torch.library.opcheck(torch.ops.attnorm.attentive_norm.default, arguments)
     torch._dynamo.reset()
     layer.eval()

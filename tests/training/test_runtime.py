@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from attnorm.training.runtime import autocast, generator_for, resolve_device, resolve_precision, seed_for
+from attnorm.pipelines.base import resolve_device
+from attnorm.training.runtime import autocast, generator_for, resolve_precision, seed_for, set_numerics
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -12,6 +13,22 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 def test_auto_is_the_gpu_where_there_is_one(seen, name, kind, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: seen)
     assert resolve_device(name).type == kind
+
+
+@pytest.mark.parametrize(("precision", "deterministic"), [("float32", False), ("bf16", True)])
+def test_float32_means_float32_and_deterministic_chooses_no_algorithm_by_its_speed(
+    precision, deterministic, monkeypatch
+):
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32, cudnn.benchmark
+    try:
+        set_numerics(precision, deterministic=deterministic)
+        assert cudnn.allow_tf32 == (precision != "float32") and not torch.backends.cuda.matmul.allow_tf32
+        assert torch.are_deterministic_algorithms_enabled() == deterministic == (not cudnn.benchmark)
+    finally:
+        torch.use_deterministic_algorithms(False)
+        cudnn.allow_tf32, cudnn.benchmark = before
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
@@ -13,7 +13,9 @@ from attnorm.cli.arguments import Device, Model
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def app(*models: Model, host: str = "127.0.0.1", port: int = 7860, device: Device = "cpu", share: bool = False) -> None:
+def app(
+    *models: Model, host: str = "127.0.0.1", port: int = 7860, device: Device = "auto", share: bool = False
+) -> None:
     """Serve the web page: inpaint with a brush, generate, interpolate, and look inside the layer.
 
     Without models it takes the runs in ./runs and the trained models that come with attnorm. Only this machine can
@@ -29,11 +31,11 @@ def app(*models: Model, host: str = "127.0.0.1", port: int = 7860, device: Devic
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from attnorm.app.model_list import model_at, models_given, models_in
     from attnorm.app.server import check_free, served
-    from attnorm.pipelines.base import check_device
+    from attnorm.pipelines.base import resolve_device
     from attnorm.shipped import shipped_models
 
     check_free(host, port)
-    check_device(device)
+    device = str(resolve_device(device))
     chosen, complaints = (models_given([str(model) for model in models]), []) if models else models_in(Path("runs"))
     if not models:
         taken = {model.name for model in chosen}
@@ -42,12 +44,8 @@ def app(*models: Model, host: str = "127.0.0.1", port: int = 7860, device: Devic
         print(f"left out: {complaint}", file=sys.stderr)
     if host not in LOOPBACK:
         print(f"served at {host}: everybody who can reach this machine may use the page", file=sys.stderr)
-    stop = Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with served(chosen, host, port, device, share) as addresses:
         for address in filter(None, addresses):
             print(f"{address} with {len(chosen)} models; Ctrl-C stops it", flush=True)
-        try:
-            stop.wait()
-        except KeyboardInterrupt:
-            print("stopped", file=sys.stderr)
+        with suppress(KeyboardInterrupt):
+            Event().wait()

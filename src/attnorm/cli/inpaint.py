@@ -30,7 +30,7 @@ def inpaint(
     mode: Literal["auto", "native", "crop", "resize"] = "auto",
     resize_mask: bool = False,
     force: Force = False,
-    device: Device = "cpu",
+    device: Device = "auto",
 ) -> int:
     """Complete the masked pixels of images; all other pixels come back bit for bit.
 

@@ -26,7 +26,7 @@ def interpolate(
     seconds: Annotated[float, Parameter(validator=Number(gte=0.1, lte=60))] = 2.0,
     seed: Seed = 0,
     force: Force = False,
-    device: Device = "cpu",
+    device: Device = "auto",
 ) -> None:
     """Interpolate between two classes at fixed noise, as a sheet and a video.
 

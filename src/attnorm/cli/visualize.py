@@ -27,7 +27,7 @@ def visualize(
     entities: list[int] | None = None,
     seed: cli.AtLeast0 | None = None,
     force: cli.Force = False,
-    device: cli.Device = "cpu",
+    device: cli.Device = "auto",
 ) -> None:
     """Draw the layouts that a model learned: each image, its layout in colour, and the maps of its entities.
 

@@ -1,6 +1,6 @@
 """The layers; torch is all they need."""
 
-from attnorm.layers.attentive_norm import AttentiveNorm2d, SemanticLayout, orthogonal_loss
+from attnorm.layers.attentive_norm import AttentiveNorm2d, orthogonal_loss
 from attnorm.layers.conditional_norm import ConditionalBatchNorm2d
 from attnorm.layers.contextual_attention import ContextualAttention2d
 from attnorm.layers.regional_norm import backend_for, backend_refusals, regional_norm
@@ -12,7 +12,6 @@ __all__ = [
     "ConditionalBatchNorm2d",
     "ContextualAttention2d",
     "SelfAttention2d",
-    "SemanticLayout",
     "backend_for",
     "backend_refusals",
     "orthogonal_loss",

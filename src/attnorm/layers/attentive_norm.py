@@ -11,15 +11,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 from torch.nn import functional as F
 
 from attnorm.layers.checks import require_choice, require_positive, require_whole
-from attnorm.layers.context import autocast_dtype, is_recorded, record_call, without_autocast
-from attnorm.layers.kernels import operator, registry
+from attnorm.layers.context import without_autocast
+from attnorm.layers.kernels.inputs import inputs_of, refusal
+from attnorm.layers.kernels.operator import attentive_norm
 from attnorm.layers.kernels.problem import arithmetic_dtype
 from attnorm.layers.regional_norm import (
     VARIANCES,
-    Moments,
     apply_moments,
     estimate_shift,
     normalize,
@@ -35,7 +36,7 @@ BATCH_MOMENTUM = 0.1  # of the running estimates with statistics="batch", as in 
 
 def orthogonal_loss(model: nn.Module) -> Tensor:
     """The sum of ||W W^T - I||_F^2 (eq. 1) over every layout in a model, unweighted; 0 where there is none."""
-    losses = [module.orthogonal_loss() for module in model.modules() if isinstance(module, SemanticLayout)]
+    losses = [module.orthogonal_loss() for module in model.modules() if isinstance(module, AttentiveNorm2d)]
     if losses:
         return torch.stack(losses).sum()
     return torch.zeros((), device=next((p.device for p in model.parameters()), None))
@@ -69,8 +70,14 @@ def semantic_layout(
         return torch.softmax(temperature * logits.to(arithmetic_dtype(logits)), dim=1)  # eq. 4
 
 
-class SemanticLayout(nn.Module):
-    """Learns which semantic entity each pixel belongs to: a soft layout over n entities (eq. 1 to 4).
+class AttentiveNorm2d(nn.Module):
+    """Attentive Normalization: rho * regional_norm(value(x), layout(x)) + x (eq. 6).
+
+    Each pixel belongs to n learned entities by shares, and the region of each entity is normalised on its own.
+    The layer starts as the identity (rho = 0) and costs O(n) per value, linear in pixels. In eval mode it is a
+    deterministic function of x. Parameters, in the paper's symbols: `entities.weight` W, `sampling_gain` t, `weight`
+    beta, `bias` alpha, `residual_gain` rho. `value` has a bias with variance="algorithm1" only: weighted moments cancel
+    it.
 
     Args:
         num_features: channels c of the feature map.
@@ -78,146 +85,16 @@ class SemanticLayout(nn.Module):
         temperature: tau of eq. 4, which multiplies the logits. The sharpness of the layout follows the product of tau,
             the entities' length and the features' magnitude: watch it with `attnorm.metrics.layout`.
         self_sampling: train with n filters drawn from the keys of each image (eq. 2); never used in eval mode.
-        key_channels: channels of key and query; None for max(1, c // 8).
-        pool_size: side of the max pooling of the keys.
-        entity_std: None starts from orthonormal entities, the minimum of eq. 1; a number from N(0, std^2).
-        spectral_norm: normalise key and query; the entities never are, eq. 1 bounds them.
-        device, dtype: of the parameters.
-
-    Shapes:
-        x (b, c, h, w) -> (b, n, h, w), non-negative, summing to 1 over n; float32, or float64 for float64 input.
-    """
-
-    def __init__(
-        self,
-        num_features: int,
-        num_entities: int = 16,
-        *,
-        temperature: float = 0.1,
-        self_sampling: bool = True,
-        key_channels: int | None = None,
-        pool_size: int = 2,
-        entity_std: float | None = None,
-        spectral_norm: bool = False,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> None:
-        super().__init__()
-        require_whole(num_features=num_features, num_entities=num_entities, pool_size=pool_size)
-        require_positive(temperature=temperature)
-        key_channels = max(1, num_features // 8) if key_channels is None else key_channels
-        require_whole(key_channels=key_channels)
-        if entity_std is not None:
-            require_positive(entity_std=entity_std)
-        self.num_features, self.num_entities = num_features, num_entities
-        self.temperature, self.self_sampling, self.pool_size = temperature, self_sampling, pool_size
-        self.entity_std = entity_std
-        factory: dict[str, Any] = {"device": device, "dtype": dtype}
-        self.entities = nn.Conv2d(num_features, num_entities, 1, bias=False, **factory)
-        self._reset_entities()
-        self.key = make_conv(num_features, key_channels, 1, spectral_norm=spectral_norm, **factory)
-        self.query = make_conv(num_features, key_channels, 1, spectral_norm=spectral_norm, **factory)
-        self.sampling_gain = nn.Parameter(torch.full((num_entities,), INITIAL_SAMPLING_GAIN, **factory))
-        if not self_sampling:  # nothing reaches them, and several processes would wait for their gradients
-            for parameter in (*self.key.parameters(), *self.query.parameters(), self.sampling_gain):
-                parameter.requires_grad_(False)
-
-    def reset_parameters(self) -> None:
-        """Draws the initial parameters again, as for a layer that was built on the meta device."""
-        self._reset_entities()
-        reset_conv(self.key)
-        reset_conv(self.query)
-        nn.init.constant_(self.sampling_gain, INITIAL_SAMPLING_GAIN)
-
-    def _reset_entities(self) -> None:
-        weight = raw_weight(self.entities)
-        with torch.no_grad():
-            if self.entity_std is None:  # in float32 at least: PyTorch has no orthogonal half-precision matrices
-                exact = torch.empty_like(weight, dtype=arithmetic_dtype(weight))
-                weight.copy_(nn.init.orthogonal_(exact))
-            else:
-                nn.init.normal_(weight, std=self.entity_std)
-
-    def layout(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The layout of x; in training mode with self-sampling it depends on the positions drawn.
-
-        Args:
-            x: (b, c, h, w).
-            generator: source of the sampled positions, on the device of x; None for PyTorch's global one.
-
-        Raises:
-            ValueError: x has the wrong shape, or, where positions are drawn, fewer than n pixels.
-        """
-        self._check(x)
-        return self._layout(x, *self._draw_positions(x, generator))
-
-    def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        return self.layout(x, generator)
-
-    def orthogonal_loss(self) -> Tensor:
-        """||W W^T - I||_F^2 of the entities W (n, c), unweighted (eq. 1); at least n - c where n > c.
-
-        float32, or float64 for a layer in float64. The authors' code adds up the entries of W W^T - I instead, without
-        norm or square, so that its loss can be negative.
-        """
-        weight = self.entities.weight.flatten(1)
-        weight = weight.to(arithmetic_dtype(weight))
-        with without_autocast(weight):
-            gram = weight @ weight.t()
-            return (gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)).square().sum()
-
-    def _layout(self, x: Tensor, positions: Tensor | None, pool_size: int) -> Tensor:
-        x = x.to(self.sampling_gain.dtype)
-        convs = self.entities, self.key, self.query
-        return semantic_layout(x, *convs, self.sampling_gain, positions, pool_size, self.temperature)
-
-    def _draw_positions(self, x: Tensor, generator: torch.Generator | None) -> tuple[Tensor | None, int]:
-        """Positions (b, n) in the pooled map, uniform without replacement, and how much it is pooled: the configured
-        size, or the largest smaller one that leaves n positions to draw. None where nothing is sampled.
-        """
-        if not (self.training and self.self_sampling):
-            return None, self.pool_size
-        (batch, _, height, width), n = x.shape, self.num_entities
-        sizes = range(self.pool_size, 0, -1)
-        pool = next((size for size in sizes if (height // size) * (width // size) >= n), None)
-        if pool is None:
-            raise ValueError(
-                f"self-sampling draws {n} positions, but the map has {height} x {width} pixels: "
-                "use fewer entities, a larger map, or self_sampling=False"
-            )
-        # torch.compile takes no generator=None where the batch or the map's size is dynamic.
-        given = {} if generator is None else {"generator": generator}
-        scores = torch.rand(batch, 1, (height // pool) * (width // pool), device=x.device, **given)  # type: ignore[call-overload]
-        return scores.topk(n, dim=2).indices.squeeze(1), pool
-
-    def _check(self, x: Tensor) -> None:
-        if not isinstance(x, Tensor):
-            raise ValueError(f"x must be a tensor, got {type(x).__name__}")
-        if x.ndim != 4 or x.shape[1] != self.num_features:
-            raise ValueError(f"x must be (b, {self.num_features}, h, w), got {tuple(x.shape)}")
-        if not x.is_floating_point():
-            raise ValueError(f"x must be floating point, got {x.dtype}")
-        if 0 in x.shape[2:]:
-            raise ValueError(f"x must have at least one pixel, got {tuple(x.shape)}")
-
-
-class AttentiveNorm2d(SemanticLayout):
-    """Attentive Normalization: rho * regional_norm(value(x), layout(x)) + x (eq. 6).
-
-    The layer starts as the identity (rho = 0) and costs O(n) per value, linear in pixels. In eval mode it is a
-    deterministic function of x. Parameters, in the paper's symbols: `entities.weight` W, `sampling_gain` t, `weight`
-    beta, `bias` alpha, `residual_gain` rho. `value` has a bias with variance="algorithm1" only: weighted moments cancel
-    it.
-
-    Args:
-        num_features, num_entities, temperature, self_sampling, key_channels, pool_size, entity_std, device, dtype: see
-            `SemanticLayout`.
         statistics: "instance", moments of each image's regions, or "batch" (Table 4's "w BN"): moments of a region over
             the batch, with running estimates in eval mode.
         variance: "weighted" or "algorithm1", see `regional_norm`.
         affine: "entity", a weight and bias (n, c) per entity; "shared", one (c,) for all; or "none".
+        key_channels: channels k of key and query; None for max(1, c // 8).
+        pool_size: side of the max pooling of the keys.
+        entity_std: None starts from orthonormal entities, the minimum of eq. 1; a number from N(0, std^2).
         eps: added to the deviation of a region.
-        spectral_norm: normalise key, query and value.
+        spectral_norm: normalise key, query and value; the entities never are, eq. 1 bounds them.
+        device, dtype: of the parameters.
 
     Shapes:
         x (b, c, h, w) -> the same shape, dtype and memory format.
@@ -246,26 +123,30 @@ class AttentiveNorm2d(SemanticLayout):
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        factory: dict[str, Any] = {"device": device, "dtype": dtype}
-        super().__init__(
-            num_features,
-            num_entities,
-            temperature=temperature,
-            self_sampling=self_sampling,
-            key_channels=key_channels,
-            pool_size=pool_size,
-            entity_std=entity_std,
-            spectral_norm=spectral_norm,
-            **factory,
-        )
-        require_positive(eps=eps)
+        super().__init__()
+        require_whole(num_features=num_features, num_entities=num_entities, pool_size=pool_size)
+        key_channels = max(1, num_features // 8) if key_channels is None else key_channels
+        require_whole(key_channels=key_channels)
+        require_positive(temperature=temperature, eps=eps, **({} if entity_std is None else {"entity_std": entity_std}))
         require_choice("statistics", statistics, STATISTICS)
         require_choice("variance", variance, VARIANCES)
         require_choice("affine", affine, AFFINES)
+        self.num_features, self.num_entities = num_features, num_entities
+        self.temperature, self.self_sampling, self.pool_size = temperature, self_sampling, pool_size
         self.statistics, self.variance, self.affine, self.eps = statistics, variance, affine, eps
+        self.entity_std = entity_std
+        factory: dict[str, Any] = {"device": device, "dtype": dtype}
+        options = {"spectral_norm": spectral_norm, **factory}
+        self.entities = nn.Conv2d(num_features, num_entities, 1, bias=False, **factory)
+        self._reset_entities()
+        self.key = make_conv(num_features, key_channels, 1, **options)
+        self.query = make_conv(num_features, key_channels, 1, **options)
+        self.sampling_gain = nn.Parameter(torch.full((num_entities,), INITIAL_SAMPLING_GAIN, **factory))
+        if not self_sampling:  # nothing reaches them, and several processes would wait for their gradients
+            for parameter in (*self.key.parameters(), *self.query.parameters(), self.sampling_gain):
+                parameter.requires_grad_(False)
         # Weighted moments shift with the values, so that a bias would have no effect.
-        value_bias = variance != "weighted"
-        self.value = make_conv(num_features, num_features, 1, bias=value_bias, spectral_norm=spectral_norm, **factory)
+        self.value = make_conv(num_features, num_features, 1, bias=variance != "weighted", **options)
         shape = (num_entities, num_features) if affine == "entity" else (num_features,)
         for name, initial in (("weight", torch.ones), ("bias", torch.zeros)):
             self.register_parameter(name, None if affine == "none" else nn.Parameter(initial(shape, **factory)))
@@ -276,8 +157,11 @@ class AttentiveNorm2d(SemanticLayout):
             self.register_buffer("running_variance", torch.ones(num_features, num_entities, **factory))
 
     def reset_parameters(self) -> None:
-        super().reset_parameters()
-        reset_conv(self.value)
+        """Draws the initial parameters again, as for a layer that was built on the meta device."""
+        self._reset_entities()
+        for conv in (self.key, self.query, self.value):
+            reset_conv(conv)
+        nn.init.constant_(self.sampling_gain, INITIAL_SAMPLING_GAIN)
         nn.init.zeros_(self.residual_gain)
         if self.weight is not None and self.bias is not None:
             nn.init.ones_(self.weight)
@@ -286,15 +170,56 @@ class AttentiveNorm2d(SemanticLayout):
             nn.init.zeros_(self.running_mean)
             nn.init.ones_(self.running_variance)
 
+    def _reset_entities(self) -> None:
+        weight = raw_weight(self.entities)
+        with torch.no_grad():
+            if self.entity_std is None:  # in float32 at least: PyTorch has no orthogonal half-precision matrices
+                exact = torch.empty_like(weight, dtype=arithmetic_dtype(weight))
+                weight.copy_(nn.init.orthogonal_(exact))
+            else:
+                nn.init.normal_(weight, std=self.entity_std)
+
+    def orthogonal_loss(self) -> Tensor:
+        """||W W^T - I||_F^2 of the entities W (n, c), unweighted (eq. 1); at least n - c where n > c.
+
+        float32, or float64 for a layer in float64. The authors' code adds up the entries of W W^T - I instead, without
+        norm or square, so that its loss can be negative.
+        """
+        weight = self.entities.weight.flatten(1)
+        weight = weight.to(arithmetic_dtype(weight))
+        with without_autocast(weight):
+            gram = weight @ weight.t()
+            return (gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)).square().sum()
+
+    def layout(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The layout of x; in training mode with self-sampling it depends on the positions drawn.
+
+        Args:
+            x: (b, c, h, w).
+            generator: source of the sampled positions, on the device of x; None for PyTorch's global one.
+
+        Returns:
+            (b, n, h, w), non-negative, summing to 1 over n; float32, or float64 for float64 input.
+
+        Raises:
+            ValueError: x has the wrong shape, or, where positions are drawn, fewer than n pixels.
+        """
+        self._check(x)
+        return self._layout(x, *self._draw_positions(x, generator))
+
+    def _layout(self, x: Tensor, positions: Tensor | None, pool_size: int) -> Tensor:
+        x = x.to(self.sampling_gain.dtype)
+        convs = self.entities, self.key, self.query
+        return semantic_layout(x, *convs, self.sampling_gain, positions, pool_size, self.temperature)
+
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """See the class; `generator` draws the self-sampled positions."""
-        if is_recorded(x):  # in a graph of torch.fx the layer is a leaf
-            return record_call(self, x)
+        if isinstance(x, Proxy):  # type: ignore[unreachable] # in a graph of torch.fx the layer is a leaf
+            return x.tracer.create_proxy("call_module", x.tracer.path_of_module(self), (x,), {})  # type: ignore[unreachable]
         self._check(x)
         positions, pool_size = self._draw_positions(x, generator)  # of the filters of eq. 2
-        if self._operator_refusal(x, sampling=positions is not None) is None:
-            inputs = self._operator_inputs(x, positions)
-            return operator.attentive_norm(inputs, pool_size, self.temperature, self.eps)
+        if refusal(self, x, sampling=positions is not None) is None:
+            return attentive_norm(inputs_of(self, x, positions), pool_size, self.temperature, self.eps)
         s = self._layout(x, positions, pool_size)  # (b, n, h, w), eq. 2 to 4
         v = self.value(x)  # (b, c, h, w)
         if self.statistics == "batch":
@@ -302,6 +227,32 @@ class AttentiveNorm2d(SemanticLayout):
         else:
             normalized = normalize(v, s, self.weight, self.bias, self.variance, self.eps)  # (b, c, h, w), eq. 5
         return (x + self.residual_gain * normalized).to(x.dtype)  # eq. 6
+
+    def _draw_positions(self, x: Tensor, generator: torch.Generator | None) -> tuple[Tensor | None, int]:
+        """Positions (b, n) in the pooled map, uniform without replacement, and how much it is pooled: the configured
+        size, or the largest smaller one that leaves n positions to draw. None where nothing is sampled.
+        """
+        if not (self.training and self.self_sampling):
+            return None, self.pool_size
+        (batch, _, height, width), n = x.shape, self.num_entities
+        sizes = range(self.pool_size, 0, -1)
+        pool = next((size for size in sizes if (height // size) * (width // size) >= n), None)
+        if pool is None:
+            raise ValueError(
+                f"self-sampling draws {n} positions, but the map has {height} x {width} pixels: "
+                "use fewer entities, a larger map, or self_sampling=False"
+            )
+        # torch.compile takes no generator=None where the batch or the map's size is dynamic.
+        given = {} if generator is None else {"generator": generator}
+        scores = torch.rand(batch, 1, (height // pool) * (width // pool), device=x.device, **given)  # type: ignore[call-overload]
+        return scores.topk(n, dim=2).indices.squeeze(1), pool
+
+    def _check(self, x: Tensor) -> None:
+        if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[1] != self.num_features or 0 in x.shape[2:]:
+            found = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+            raise ValueError(f"x must be a tensor (b, {self.num_features}, h, w) with a pixel or more, got {found}")
+        if not x.is_floating_point():
+            raise ValueError(f"x must be floating point, got {x.dtype}")
 
     def extra_repr(self) -> str:
         return (
@@ -317,54 +268,13 @@ class AttentiveNorm2d(SemanticLayout):
             v_all, s_all = (t.to(dtype).transpose(0, 1).flatten(1).unsqueeze(0) for t in (v, s))  # (1, c, b h w)
             if self.training:
                 shift = estimate_shift(v_all)  # (1, c, 1)
-                moments = region_moments(v_all - shift, s_all, shift, self.variance, self.eps)  # (1, c, n)
+                mean, variance = region_moments(v_all - shift, s_all, shift, self.variance, self.eps)  # (1, c, n)
                 with torch.no_grad():
-                    self.running_mean.lerp_((moments.mean + shift)[0].to(self.running_mean.dtype), self.momentum)
-                    self.running_variance.lerp_(moments.variance[0].to(self.running_variance.dtype), self.momentum)
+                    self.running_mean.lerp_((mean + shift)[0].to(self.running_mean.dtype), self.momentum)
+                    self.running_variance.lerp_(variance[0].to(self.running_variance.dtype), self.momentum)
             else:
-                shift = self.running_mean.to(dtype).mean(1, keepdim=True)
-                moments = Moments((self.running_mean.to(dtype) - shift)[None], self.running_variance.to(dtype)[None])
-            out = apply_moments(v_all - shift, s_all, moments, self.weight, self.bias, self.eps)
+                mean, variance = self.running_mean.to(dtype)[None], self.running_variance.to(dtype)[None]
+                shift = mean.mean(2, keepdim=True)
+                mean = mean - shift
+            out = apply_moments(v_all - shift, s_all, mean, variance, self.weight, self.bias, self.eps)
             return out.squeeze(0).unflatten(1, (v.shape[0], *v.shape[2:])).transpose(0, 1)
-
-    def _operator_refusal(self, x: Tensor, *, sampling: bool) -> str | None:
-        """Why the fused operator cannot take this call, or None."""
-        if self.statistics != "instance" or self.variance != "weighted":
-            return "it has instance statistics and weighted variances alone"
-        plain = _is_plain(self.value, bias=False) and _is_plain(self.entities, bias=False)
-        if sampling:
-            plain = plain and _is_plain(self.key, bias=True) and _is_plain(self.query, bias=True)
-        if not plain:
-            return "a convolution of the layer is wrapped, hooked or replaced"
-        kernel = registry.AUTOMATIC.get(x.device.type)
-        if kernel is None:
-            return f"it has no kernel for {x.device.type} yet"
-        product, dtype = autocast_dtype(x), self.sampling_gain.dtype
-        if product is None and x.dtype != dtype:
-            return f"{x.dtype} features do not go with {dtype} weights"
-        if product not in (None, torch.bfloat16):
-            return f"it has no products in {product}"
-        return registry.refusal(kernel, (x, *self.parameters()), self.num_entities)
-
-    def _operator_inputs(self, x: Tensor, positions: Tensor | None) -> operator.Inputs:
-        value = self.value.weight
-        value = value.to(autocast_dtype(x) or value.dtype)
-        inputs = operator.Inputs(x, value, self.entities.weight, self.residual_gain, self.weight, self.bias)
-        if positions is None:
-            return inputs
-        key, query = self.key, self.query
-        convs = key.weight, key.bias, query.weight, query.bias
-        return operator.Inputs(*inputs[:6], *convs, self.sampling_gain, positions)
-
-
-def _is_plain(conv: nn.Module, *, bias: bool) -> bool:
-    """Whether a call of this convolution is its product with `weight`, parametrized or not, plus its bias if any."""
-    return (
-        isinstance(conv, nn.Conv2d)
-        and type(conv).forward is nn.Conv2d.forward
-        and type(conv)._conv_forward is nn.Conv2d._conv_forward
-        and "forward" not in vars(conv)
-        and not (conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks or conv._backward_pre_hooks)
-        and (conv.kernel_size, conv.stride, conv.padding, conv.groups) == ((1, 1), (1, 1), (0, 0), 1)
-        and (conv.bias is not None) == bias
-    )

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
-from torch.fx import Proxy
 
 
 def without_autocast(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
@@ -61,16 +60,6 @@ def is_dispatched(*tensors: Tensor | None) -> bool:
         return False
     plain = (Tensor, nn.Parameter)
     return torch._C._len_torch_dispatch_stack() > 0 or any(t is not None and type(t) not in plain for t in tensors)
-
-
-def is_recorded(x: object) -> bool:
-    """Whether a tracer of torch.fx gives a placeholder instead of features."""
-    return isinstance(x, Proxy)
-
-
-def record_call(module: nn.Module, x: Any) -> Any:
-    """A call of a module in the graph that the tracer records."""
-    return x.tracer.create_proxy("call_module", x.tracer.path_of_module(module), (x,), {})
 
 
 def is_channels_last(x: Tensor) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -112,13 +111,6 @@ def check_operands(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | N
 # ---- eq. 5 in plain PyTorch: four thin matrix products instead of the (b, c, n, h, w) tensor of Algorithm 1 ----
 
 
-class Moments(NamedTuple):
-    """Of each image, channel and region: the mean (b, c, n) and the variance (b, c, n) of the features."""
-
-    mean: Tensor
-    variance: Tensor
-
-
 def normalize(
     v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, variance: str = "weighted", eps: float = 1e-5
 ) -> Tensor:
@@ -129,12 +121,12 @@ def normalize(
         # At a mean of 1000 float32 keeps 4 digits of a deviation from it: a constant near it is subtracted first.
         shift = estimate_shift(v_flat)  # (b, c, 1)
         x = v_flat - shift
-        moments = region_moments(x, layout, shift, variance, eps)
-        return apply_moments(x, layout, moments, weight, bias, eps).unflatten(2, v.shape[2:])
+        mean, var = region_moments(x, layout, shift, variance, eps)  # (b, c, n)
+        return apply_moments(x, layout, mean, var, weight, bias, eps).unflatten(2, v.shape[2:])
 
 
-def region_moments(x: Tensor, s: Tensor, shift: Tensor, variance: str, eps: float) -> Moments:
-    """The moments of x = v - shift (b, c, p) in the regions s (b, n, p)."""
+def region_moments(x: Tensor, s: Tensor, shift: Tensor, variance: str, eps: float) -> tuple[Tensor, Tensor]:
+    """The mean and variance (b, c, n) of x = v - shift (b, c, p) in the regions s (b, n, p)."""
     s_t = s.transpose(1, 2)  # (b, p, n)
     mass = s.sum(-1).unsqueeze(1)  # (b, 1, n)
     if variance == "weighted":
@@ -145,17 +137,17 @@ def region_moments(x: Tensor, s: Tensor, shift: Tensor, variance: str, eps: floa
         mass = mass + eps  # line 2 of Algorithm 1
         mean = (x @ s_t - eps * shift) / mass
         var = _algorithm1_variance(x, s, shift, mean, mass)
-    return Moments(mean, var.clamp_min(0))
+    return mean, var.clamp_min(0)
 
 
 def apply_moments(
-    x: Tensor, s: Tensor, moments: Moments, weight: Tensor | None, bias: Tensor | None, eps: float
+    x: Tensor, s: Tensor, mean: Tensor, var: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor:
     """sum_i s_i ((x - mean_i) / (sigma_i + eps) * weight_i + bias_i), (b, c, p), for moments (b or 1, c, n)."""
-    gain = 1 / (_safe_sqrt(moments.variance) + eps)  # (b, c, n)
+    gain = 1 / (_safe_sqrt(var) + eps)  # (b, c, n)
     if weight is not None:
         gain = gain * _per_region(weight, s)
-    offset = -moments.mean * gain
+    offset = -mean * gain
     if bias is not None:
         offset = offset + _per_region(bias, s)
     return x * (gain @ s) + offset @ s

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from attnorm.config import derive, differences
+from attnorm.data.loading import place_of
 from attnorm.errors import UserError
 from attnorm.metrics.records import read_records
 from attnorm.presets import get_preset
@@ -24,7 +25,6 @@ from attnorm.training.checkpoint import latest_step
 from attnorm.training.config import TrainingConfig
 from attnorm.training.loop import read_config
 from attnorm.training.run_folder import CHECKPOINTS, CONFIG, RECORDS
-from attnorm.training.runtime import resolve_device
 
 # Fields that `attnorm train` sets from the data and the machine.
 SET_BY_TRAINING = ("precision", "generator.num_classes", "generator.class_names", "discriminator.num_classes")
@@ -51,8 +51,8 @@ class Reproduction:
 
     def config(self, system: str, seed: int) -> TrainingConfig:
         """What a system is trained with, before the classes of its data are known."""
-        name = self.preset(system)
-        return derive(get_preset(name), {"data": self.data, "seed": seed, **self.changes}, f"preset {name}")
+        name, data = self.preset(system), str(place_of(self.data))
+        return derive(get_preset(name), {"data": data, "seed": seed, **self.changes}, f"preset {name}")
 
     def options(self, scale: str | None = None) -> dict[str, Any]:
         """The options of `attnorm evaluate` for the table: ours, or those of a scale as it stands."""
@@ -92,7 +92,7 @@ class Reproduction:
         return ["train", self.preset(system), "--data", self.data, "--out", str(run), "--seed", str(seed), *fields]
 
     def evaluate_command(self, run: Path) -> list[str]:
-        command = ["evaluate", str(run), "--device", resolve_device(self.changes.get("device", "auto")).type]
+        command = ["evaluate", str(run), "--device", str(self.changes.get("device", "auto"))]
         if not self.paper.is_inpainting:
             command += ["--metrics", *self.paper.metrics]
         command += [word for name, value in self.options().items() for word in (f"--{name}", str(value))]
@@ -105,11 +105,12 @@ def make_runs(plan: Reproduction, say: Callable[[str], None], after_each: Callab
     """Trains and evaluates what is missing; returns 0, or the exit code of the command that stopped.
 
     Raises:
-        UserError: a run exists that was started with other settings.
+        UserError: a setting is invalid, or a run exists that was started with other settings.
     """
     for system, seed, run in plan.runs():
+        config = plan.config(system, seed)
         if (run / CONFIG).exists():
-            fields = (name for name, _, _ in differences(plan.config(system, seed), read_config(run)))
+            fields = (name for name, _, _ in differences(config, read_config(run)))
             if differing := ", ".join(name for name in fields if name not in SET_BY_TRAINING):
                 raise UserError(f"{run} was started with another {differing}: give the same, or another --out")
     for system, seed, run in plan.runs():

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from attnorm.layers.context import without_autocast
 from attnorm.layers.kernels.filters import Keys, Sampling, sample_filters, sampling_gradients
+from attnorm.layers.kernels.inputs import Inputs
 from attnorm.layers.kernels.problem import (
     Problem,
     Statistics,
@@ -26,17 +27,7 @@ from attnorm.layers.kernels.problem import (
     flattened,
     is_side_by_side,
 )
-from attnorm.layers.kernels.registry import (
-    LIBRARY,
-    differentiable_gradients,
-    empty_gradients,
-    kernel_of,
-    like,
-    per_region,
-    present,
-    register,
-    storable,
-)
+from attnorm.layers.kernels.registry import kernel_of, like, per_region, register, storable
 
 # ---- regional_norm: eq. 5 ----
 
@@ -66,7 +57,7 @@ def _fake_regional_norm(v: Tensor, s: Tensor, *_: Any) -> Any:
 
 def _regional_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
     """The gradients of v, s, weight and bias, empty where not needed."""
-    v, s, weight, bias, statistics, eps, needed = arguments
+    v, s, weight, bias, eps, statistics, needed = arguments
     dtype, n = arithmetic_dtype(v, s), s.shape[1]
     flat = flattened(storable(v, dtype))
     layout, upstream = (flattened(storable(t, dtype), flat) for t in (s, grad))
@@ -82,71 +73,28 @@ def _regional_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
     return like(arguments[:4], found, needed)
 
 
-def _fake_regional_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
-    return empty_gradients(arguments[:4], arguments[-1])
-
-
-def _regional_norm_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    *tensors, ctx.eps = inputs
-    ctx.save_for_backward(*tensors, *output[1:])
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.set_materialize_grads(False)
-
-
-def _regional_norm_gradients(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-    tensors, statistics, needed = ctx.saved_tensors[:4], list(ctx.saved_tensors[4:]), list(ctx.needs_input_grad[:4])
-    if grad is None:
-        return (None,) * 5
-    if not torch.is_grad_enabled():
-        found = torch.ops.attnorm.regional_norm_backward(grad, *tensors, statistics, ctx.eps, needed)
-        return (*present(found, needed), None)
-
+def _plain_regional_norm(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
     from attnorm.layers.regional_norm import normalize  # which imports this module
 
-    def plain(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
-        return normalize(v, s, weight, bias, eps=ctx.eps).to(v.dtype)
-
-    return (*differentiable_gradients(plain, tensors, needed, grad), None)
+    return normalize(v, s, weight, bias, eps=eps).to(v.dtype)
 
 
 register(
-    "regional_norm(Tensor v, Tensor s, Tensor? weight, Tensor? bias, float eps)"
-    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-    _regional_norm,
-    _fake_regional_norm,
-)
-register(
-    "regional_norm_backward(Tensor grad, Tensor v, Tensor s, Tensor? weight, Tensor? bias, Tensor[] statistics,"
-    " float eps, bool[] needed) -> Tensor[]",
-    _regional_norm_backward,
-    _fake_regional_norm_backward,
-)
-torch.library.register_autograd(
-    "attnorm::regional_norm", _regional_norm_gradients, setup_context=_regional_norm_setup, lib=LIBRARY
+    "regional_norm",
+    "Tensor v, Tensor s, Tensor? weight, Tensor? bias",
+    "float eps",
+    5,
+    forward=_regional_norm,
+    fake=_fake_regional_norm,
+    backward=_regional_norm_backward,
+    plain=_plain_regional_norm,
 )
 
 
 # ---- attentive_norm: the layer ----
 
 
-class Inputs(NamedTuple):
-    """The tensors of the layer, as the layer has them; the last six are None where no filters are sampled."""
-
-    x: Tensor  # (b, c, h, w)
-    value: Tensor  # (c, c, 1, 1), in the dtype of its product with x: autocast's under autocast
-    entities: Tensor  # (n, c, 1, 1)
-    residual_gain: Tensor  # (1,)
-    weight: Tensor | None  # (n, c) or (c,), or None for 1
-    bias: Tensor | None  # the same, or None for 0
-    key: Tensor | None = None  # (k, c, 1, 1)
-    key_bias: Tensor | None = None  # (k,)
-    query: Tensor | None = None  # (k, c, 1, 1)
-    query_bias: Tensor | None = None  # (k,)
-    sampling_gain: Tensor | None = None  # (n,)
-    positions: Tensor | None = None  # (b, n): of the sampled filters in the pooled map
-
-
-NAMES = Inputs._fields[:-1]  # of those that have a gradient
+NAMES = Inputs._fields
 
 
 def attentive_norm(inputs: Inputs, pool_size: int, temperature: float, eps: float) -> Tensor:
@@ -190,7 +138,7 @@ def _fake_attentive_norm(x: Tensor, value: Tensor, entities: Tensor, *_: Any) ->
 
 
 def _attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
-    """The gradients of all `Inputs` but the positions, empty where not needed."""
+    """The gradients of all `Inputs`, empty where not needed."""
     inputs, (pool_size, temperature, eps, saved, needed) = Inputs(*arguments[:-5]), arguments[-5:]
     need, x, kernel = dict(zip(NAMES, needed, strict=True)), inputs.x, kernel_of(inputs.x)
     with without_autocast(x):
@@ -228,68 +176,36 @@ def _attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
             found["residual_gain"] = (d_weight * inputs.weight).sum() + (d_bias * inputs.bias).sum()
         if small.sampling is not None and small.keys is not None:
             sampled = sampling_gradients(small.sampling, small.keys, d_matrix, d_offset, d_x)
-            found |= dict(zip(NAMES[6:], sampled, strict=True))
-    return like(inputs[:-1], [found.get(name) for name in NAMES], needed)
+            found |= dict(zip(NAMES[6:-1], sampled, strict=True))
+    return like(inputs, [found.get(name) for name in NAMES], needed)
 
 
-def _fake_attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
-    return empty_gradients(arguments[: len(NAMES)], arguments[-1])
-
-
-def _attentive_norm_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    ctx.options = inputs[-3:]
-    ctx.save_for_backward(*inputs[:-3], *output[1:])
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.set_materialize_grads(False)
-
-
-def _attentive_norm_gradients(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-    count = len(Inputs._fields)
-    inputs, saved = Inputs(*ctx.saved_tensors[:count]), list(ctx.saved_tensors[count:])
-    needed = list(ctx.needs_input_grad[: len(NAMES)])
-    if grad is None:
-        return (None,) * (count + 3)
-    if not torch.is_grad_enabled():
-        found = torch.ops.attnorm.attentive_norm_backward(grad, *inputs, *ctx.options, saved, needed)
-        return (*present(found, needed), None, None, None, None)
-
-    def plain(*tensors: Any) -> Tensor:
-        return _reference(Inputs(*tensors, positions=inputs.positions), *ctx.options)  # type: ignore[misc]
-
-    return (*differentiable_gradients(plain, inputs[:-1], needed, grad), None, None, None, None)
-
-
-_TENSORS = ", ".join(f"Tensor{'' if index < 4 else '?'} {name}" for index, name in enumerate(Inputs._fields))
-_OPTIONS = "int pool_size, float temperature, float eps"
-register(
-    f"attentive_norm({_TENSORS}, {_OPTIONS}) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
-    _attentive_norm,
-    _fake_attentive_norm,
-)
-register(
-    f"attentive_norm_backward(Tensor grad, {_TENSORS}, {_OPTIONS}, Tensor[] saved, bool[] needed) -> Tensor[]",
-    _attentive_norm_backward,
-    _fake_attentive_norm_backward,
-)
-torch.library.register_autograd(
-    "attnorm::attentive_norm", _attentive_norm_gradients, setup_context=_attentive_norm_setup, lib=LIBRARY
-)
-
-
-def _reference(inputs: Inputs, pool_size: int, temperature: float, eps: float) -> Tensor:
-    """The operator in plain PyTorch, for second derivatives."""
+def _plain_attentive_norm(*arguments: Any) -> Tensor:
     from attnorm.layers.attentive_norm import semantic_layout  # which imports this module
     from attnorm.layers.regional_norm import normalize
 
     def conv(weight: Tensor | None, bias: Tensor | None = None) -> Callable[[Tensor], Tensor]:
         return lambda x: F.conv2d(x, cast(Tensor, weight), bias)
 
-    x, value, entities, residual_gain, weight, bias, key, key_bias, query, query_bias, gain, positions = inputs
+    x, value, entities, residual_gain, weight, bias, key, key_bias, query, query_bias, gain, positions = arguments[:-3]
+    pool_size, temperature, eps = arguments[-3:]
     with without_autocast(x):
         convs = conv(entities), conv(key, key_bias), conv(query, query_bias)
         s = semantic_layout(x.to(entities.dtype), *convs, gain, positions, pool_size, temperature)
         normalized = normalize(F.conv2d(x.to(value.dtype), value), s, weight, bias, eps=eps)
         return (x + residual_gain * normalized).to(x.dtype)
+
+
+register(
+    "attentive_norm",
+    ", ".join(f"Tensor{'' if index < 4 else '?'} {name}" for index, name in enumerate(NAMES)),
+    "int pool_size, float temperature, float eps",
+    7,
+    forward=_attentive_norm,
+    fake=_fake_attentive_norm,
+    backward=_attentive_norm_backward,
+    plain=_plain_attentive_norm,
+)
 
 
 class _Small(NamedTuple):

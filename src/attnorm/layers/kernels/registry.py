@@ -48,7 +48,56 @@ _is_off._dynamo_marked_constant = True  # type: ignore[attr-defined]
 LIBRARY = torch.library.Library("attnorm", "DEF")
 
 
-def register(schema: str, function: Callable[..., Any], fake: Callable[..., Any]) -> None:
+def register(
+    name: str,
+    tensors: str,
+    options: str,
+    results: int,
+    *,
+    forward: Callable[..., Any],
+    fake: Callable[..., Any],
+    backward: Callable[..., list[Tensor]],
+    plain: Callable[..., Tensor],
+) -> None:
+    """Registers the operator `name(*tensors, *options)` with PyTorch, and its gradients.
+
+    Args:
+        tensors, options: of its schema.
+        results: how many tensors it returns: the output, and what the backward pass needs beside the inputs.
+        forward, fake: what computes the results, and what makes tensors of their shapes.
+        backward: (grad, *tensors, *options, saved, needed) to the gradients of the tensors, empty where not needed; an
+            operator too, so that a compiler does not look inside.
+        plain: the output in PyTorch's operations, which second derivatives go through.
+    """
+    count = tensors.count("Tensor")
+    _define(f"{name}({tensors}, {options}) -> ({', '.join(['Tensor'] * results)})", forward, fake)
+    _define(
+        f"{name}_backward(Tensor grad, {tensors}, {options}, Tensor[] saved, bool[] needed) -> Tensor[]",
+        backward,
+        lambda grad, *arguments: empty_gradients(arguments[:count], arguments[-1]),
+    )
+
+    def setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.options = inputs[count:]
+        ctx.save_for_backward(*inputs[:count], *output[1:])
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+
+    def gradients(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+        inputs, saved = ctx.saved_tensors[:count], list(ctx.saved_tensors[count:])
+        needed, rest = list(ctx.needs_input_grad[:count]), (None,) * len(ctx.options)
+        if grad is None:
+            return (None,) * count + rest
+        if torch.is_grad_enabled():
+            return (*_differentiable_gradients(lambda *t: plain(*t, *ctx.options), inputs, needed, grad), *rest)
+        operator = getattr(torch.ops.attnorm, f"{name}_backward")
+        found = operator(grad, *inputs, *ctx.options, saved, needed)
+        return (*(t if need else None for t, need in zip(found, needed, strict=True)), *rest)
+
+    torch.library.register_autograd(f"attnorm::{name}", gradients, setup_context=setup, lib=LIBRARY)
+
+
+def _define(schema: str, function: Callable[..., Any], fake: Callable[..., Any]) -> None:
     """An operator without gradients. `torch.library.custom_op` would import the compiler at the first call."""
     name = schema.partition("(")[0]
     LIBRARY.define(schema, tags=torch.Tag.pt2_compliant_tag)
@@ -85,11 +134,7 @@ def empty_gradients(tensors: Sequence[Any], needed: Sequence[bool]) -> list[Tens
     return [torch.empty_like(t) if need else tensors[0].new_empty(0) for t, need in zip(tensors, needed, strict=True)]
 
 
-def present(results: Sequence[Tensor], needed: Sequence[bool]) -> list[Tensor | None]:
-    return [t if need else None for t, need in zip(results, needed, strict=True)]
-
-
-def differentiable_gradients(
+def _differentiable_gradients(
     function: Callable[..., Tensor], tensors: Sequence[Tensor | None], needed: Sequence[bool], grad: Tensor
 ) -> list[Tensor | None]:
     """The gradients of a function as a graph: what second derivatives go through.
