@@ -70,6 +70,27 @@ def test_a_mask_on_a_layer_of_its_own_marks_what_is_painted_whatever_the_colour(
     assert not decode_mask(encode(Image.new("RGBA", (2, 2), (255, 255, 255, 0))), (2, 2)).any()
 
 
+@pytest.mark.promise
+def test_a_mask_whose_values_mark_nothing_says_what_they_are(encode):
+    two = np.array([[0, 1]], dtype=np.uint8)
+    palette = Image.fromarray(two)
+    palette.putpalette([0, 0, 0, 200, 0, 0, 0, 200, 0])
+    for mask, problem in (
+        (Image.fromarray(two), r"128 or more of 255\): its values are 0 to 1"),
+        (Image.fromarray(two.astype(np.uint16) * 255), r"32896 or more of 65535\): its values are 0 to 255"),
+        (Image.fromarray(np.stack([two * 255, two, two], axis=2)), "its values are 0 to 77"),
+        (palette, "its values are 0 to 60"),
+    ):
+        with pytest.raises(DecodeError, match=f"it marks no pixel, since none is light .*{problem}"):
+            decode_mask(encode(mask), (1, 2))
+    three = Image.fromarray(np.array([[0, 1, 2]], dtype=np.uint8))
+    three.putpalette([0, 0, 0, 200, 0, 0, 0, 255, 0])  # the last one is light
+    with pytest.raises(DecodeError, match="a palette of 3 colours and may be a map of classes"):
+        decode_mask(encode(three), (1, 3))
+    three.putpalette([0, 0, 0, 128, 128, 128, 255, 255, 255])
+    np.testing.assert_array_equal(decode_mask(encode(three), (1, 3)), [[False, True, True]])
+
+
 def test_a_mask_is_cropped_and_scaled_without_mixing(encode):
     mask = np.zeros((8, 12), dtype=np.uint8)
     mask[2:6, 4:8] = 255
