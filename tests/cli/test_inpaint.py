@@ -140,6 +140,25 @@ def test_existing_images_are_overwritten_with_force_only(model, output, refused)
     assert output("inpaint", model, "image.png", "mask.png", "-o", "new").out == "new/image.png\n"
 
 
+def test_a_folder_with_images_of_any_kind_and_their_masks_beside_them(model, output, tmp_path):
+    """LaMa's layout: NAME_mask001.png beside NAME.png."""
+    save("both/a.png", noise(3))
+    Image.fromarray(noise(3, seed=1)).save("both/b.jpg", "JPEG")
+    Path("both/b.jpg").rename("both/b.jfif")
+    for name in ("a_mask001", "b_mask001", "b_mask002"):
+        save(f"both/{name}.png", MASK.astype(np.uint8) * 255)
+    Path("both/notes.txt").write_text("")
+    skipped = "skipped both/notes.txt: not an image\n"
+    for arguments in (["both"], ["both", "both"]):
+        out, err = output("inpaint", model, *arguments, "-o", "out", "--force")
+        assert (out, err) == ("3 images in out\n", skipped)
+        assert files("out") == ["a.png", "b_mask001.png", "b_mask002.png"]
+    Path("both/c.heic").write_bytes(b"x")
+    _, err = output("inpaint", model, "both", "mask.png", "-o", "one", code=1)
+    assert err == f"skipped both/c.heic: needs a package: pip install pillow-heif\n{skipped}"
+    assert files("one") == ["a.png", "b.png"]
+
+
 def test_what_cannot_be_done_is_refused(model, tmp_path, refused, finished_run):
     save("image.png", noise(3))
     save("black.png", np.zeros((HEIGHT, WIDTH), np.uint8))
@@ -155,7 +174,8 @@ def test_what_cannot_be_done_is_refused(model, tmp_path, refused, finished_run):
         (["text.png", "mask.png"], "text.png: not an image in a known format"),
         (["small.png", "small-mask.png"], "must have at least 32 pixels a side, got 50×20"),
         (["image.png", "empty"], "empty is a folder, but image.png is one image"),
-        (["twice", "mask.png"], "differ in their ending only"),
+        (["empty", "mask.png"], "empty"),
+        (["twice", "twice"], "twice is the images' own folder, without a NAME_mask.png"),
         (["image.png", "mask.png", "--mode", "magic"], 'invalid value "magic" for --mode: choose from'),
     ):
         assert part in refused("inpaint", model, *arguments, "-o", "new"), arguments

@@ -23,7 +23,7 @@ class Common:
     batch_size: Annotated[Value, Parameter(help="Images per step.")] = None
     seed: Annotated[Value, Parameter(help="Seed of the weights, the noise and the order of the images.")] = None
     device: Annotated[Value, Parameter(help="auto, cpu, cuda, cuda:1 or mps.")] = None
-    precision: Annotated[Value, Parameter(help="auto, float32 or bf16.")] = None
+    precision: Annotated[Value, Parameter(help="auto, float32, bf16 or fp16.")] = None
     generator_lr: Annotated[Value, Parameter(help="Learning rate; also --discriminator-lr or --critic-lr.")] = None
     evaluate_every: Annotated[Value, Parameter(help="Steps between evaluations; the best model is kept.")] = None
     sample_every: Annotated[Value, Parameter(help="Steps between sample images.")] = None
