@@ -306,7 +306,7 @@ def _stopped(folder: Path, found: dict[str, Any]) -> None:
         out, err = finish(process)
         step = final_state(run)["step"]
         wrong = (
-            [] if f"stopped at step {step}; continue with" in out else [f"did not say where it stopped: {out} {err}"]
+            [] if f"stopped at step {step}; continue with" in out else [f"does not say where it stopped: {out}{err}"]
         )
         wrong += [] if process.returncode else ["torchrun left with 0"]
         found["lines"][f"{name}, 2 processes"] = f"torchrun left with {process.returncode}"
