@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -146,6 +147,8 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
     # Data and networks.
     set_numerics(config.precision, deterministic=config.deterministic)
     _check_batch_size(config, processes)
+    if config.log_to in ("wandb", "trackio"):
+        importlib.import_module(config.log_to)  # a missing package is found out before anything is written
     checksum = dataset.checksum()
     check_alike({"the checksum of the images": checksum}, f"{config.data} must be the same on every machine")
     task: Task = TASKS[config.task][1](config, processes)
