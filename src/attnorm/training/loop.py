@@ -94,7 +94,7 @@ def begin(config: TrainingConfig, run: Path, fixed: Sequence[str] = ()) -> int:
             check_new(run)
         config = derive(config, {"precision": resolve_precision(config.precision, processes.device)})
         dataset = _load_data(config, config.data, run)
-        config = _with_absolute_paths(_fitted(config, dataset, fixed))
+        config = with_absolute_paths(_fitted(config, dataset, fixed))
         return _train(config, run, dataset, processes, resuming=False)
 
 
@@ -112,7 +112,7 @@ def resume(run: Path, changes: Mapping[str, Any] = MappingProxyType({})) -> int:
         raise UserError(f"--{min(others)} cannot change in a resumed run: start a new one, with --init-from {run}")
     if "steps" in changes:
         config = config.with_steps(changes["steps"])
-    config = _with_absolute_paths(derive(config, dict(changes), "command line"))
+    config = with_absolute_paths(derive(config, dict(changes), "command line"))
     for name in config.paths:
         place = Path(field_of(config, name))
         if place.is_absolute() and not place.exists() and name != "init_from":
@@ -135,7 +135,7 @@ def read_config(run: Path) -> TrainingConfig:
     return parse(TASKS[task][0], data, str(run / CONFIG))
 
 
-def _with_absolute_paths(config: TrainingConfig) -> TrainingConfig:
+def with_absolute_paths(config: TrainingConfig) -> TrainingConfig:
     """The configuration of a run that can be resumed from any folder."""
     named = {name: field_of(config, name) for name in config.paths}
     places = {name: Path(value).resolve() for name, value in named.items() if value and value not in BUILTIN}
