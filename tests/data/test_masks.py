@@ -179,5 +179,3 @@ def test_an_invalid_configuration_is_refused(fields, part):
 def test_what_does_not_fit_the_size_is_refused():
     with pytest.raises(UserError, match="a centred square cannot be 50% of 20 x 100 pixels"):
         Masks(MaskConfig(kind="centre", fraction=(0.1, 0.5)), (20, 100))
-    with pytest.raises(UserError, match="at least 2 x 2"):
-        Masks(MaskConfig(), (1, 100))

@@ -7,7 +7,6 @@ A prepared folder holds `images.u8` (count * size * size * 3 raw bytes, row-majo
 from __future__ import annotations
 
 import zlib
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -63,12 +62,9 @@ class ImageDataset:
         shape = self.images.shape
         if self.labels.dtype != np.int64 or self.labels.shape != shape[:1]:
             raise UserError(f"{shape[0]} images need as many int64 labels, not {self.labels.shape} {self.labels.dtype}")
-        check_class_names(self.class_names)
-        if len(self) and not 0 <= self.labels.min() <= self.labels.max() < self.num_classes:
-            raise UserError(
-                f"labels run from {self.labels.min()} to {self.labels.max()} but there are {self.num_classes}"
-                " classes, numbered from 0"
-            )
+        low, high = (self.labels.min(), self.labels.max()) if len(self) else (0, 0)
+        if not 0 <= low <= high < self.num_classes:
+            raise UserError(f"labels run from {low} to {high} for {self.num_classes} classes, numbered from 0")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -96,15 +92,6 @@ class ImageDataset:
         if self.file is not None and self.file.exists():  # the map of a removed file stays whole
             _check_length(self.file, self.images.nbytes)
         return self.images[indices], self.labels[indices]
-
-
-def check_class_names(names: tuple[str, ...]) -> None:
-    """Raises UserError if there is no class or two classes share a name."""
-    if not names:
-        raise UserError("a data set needs at least one class")
-    name, count = Counter(names).most_common(1)[0]
-    if count > 1:
-        raise UserError(f"class names must differ, but {name!r} is used {count} times")
 
 
 def is_prepared(path: Path) -> bool:
