@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from attnorm.data.decode import DecodeError, decode_mask, open_upright, read_square
+from attnorm.data.decode import DecodeError, decode_mask, open_upright, read_square, to_uint8
 
 
 @pytest.mark.parametrize("width, height, box", [(50, 31, (9, 0, 40, 31)), (31, 50, (0, 9, 31, 40))])
@@ -114,3 +115,11 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch, encod
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5_000)
     with pytest.raises(DecodeError, match="decompression bomb"):
         open_upright(encoded)
+
+
+@pytest.mark.parametrize("shift", [-0.49, 0, 0.49])  # grey levels
+def test_to_uint8_rounds_to_nearest_and_clamps(shift):
+    levels = torch.arange(-9, 265).double()
+    images = ((levels + shift) / 127.5 - 1).float().view(1, 1, 2, 137).expand(1, 3, 2, 137)
+    assert to_uint8(images)[0, ..., 0].ravel().tolist() == levels.clamp(0, 255).int().tolist()
+    assert to_uint8(images.bfloat16()).shape == (1, 2, 137, 3)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from attnorm.cli.arguments import AtLeast1, Data
+from attnorm.cli.arguments import AtLeast1, Data, Flag
 from attnorm.data.choice import DEFAULT
 from attnorm.data.choice import Choice as Options
 from attnorm.errors import UserError, one_line
@@ -36,7 +36,7 @@ def prepare(source: Data, out: Path, /, *, size: AtLeast1, choice: Choice = DEFA
     _print([*report.notices, f"{report.path} {verb} {report.info.count} images at {size}×{size}", _train(str(out))])
 
 
-def inspect(source: Data, /, *, verify: bool = False, choice: Choice = DEFAULT) -> None:
+def inspect(source: Data, /, *, verify: Flag = False, choice: Choice = DEFAULT) -> None:
     """Show an image set's size, classes and counts, and the files that are not read.
 
     Args:
