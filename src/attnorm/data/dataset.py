@@ -16,7 +16,7 @@ from pydantic import Field
 
 from attnorm.config import Frozen, read_json
 from attnorm.errors import UserError
-from attnorm.files import crc32_of
+from attnorm.files import crc32_of, explained
 
 VERSION: Final = 2
 IMAGES_FILE, LABELS_FILE, INFO_FILE = "images.u8", "labels.npy", "dataset.json"
@@ -112,7 +112,9 @@ def open_prepared(folder: Path) -> ImageDataset:
     info = read_info(folder)
     file = folder / IMAGES_FILE
     try:
-        labels = _read_labels(folder / LABELS_FILE)
+        with explained(f"{folder / LABELS_FILE} cannot be read", "", ValueError, EOFError):
+            labels = np.load(folder / LABELS_FILE, allow_pickle=False)
+        labels.setflags(write=False)
         _check_length(file, info.count * info.size**2 * 3)
         # A plain view: indexing a np.memmap would make every batch a np.memmap too, at a cost per batch.
         images = np.asarray(np.memmap(file, dtype=np.uint8, mode="r", shape=(info.count, info.size, info.size, 3)))
@@ -127,15 +129,6 @@ def verify(path: Path) -> None:
     for name, expected in ((IMAGES_FILE, info.images_crc32), (LABELS_FILE, info.labels_crc32)):
         if crc32_of(path / name) != expected:
             raise UserError(f"{path / name} has another checksum than when it was written: prepare the set again")
-
-
-def _read_labels(file: Path) -> np.ndarray:
-    try:
-        labels: np.ndarray = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
-    labels.setflags(write=False)
-    return labels
 
 
 def _check_length(file: Path, expected: int) -> None:

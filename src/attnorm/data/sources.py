@@ -33,7 +33,7 @@ Folders = tuple[str, ...]
 
 def open_source(source: str | Path, choice: Choice = DEFAULT) -> RawSource:
     """Looks at images and their classes without decoding an image; UserError if there is nothing usable."""
-    path, notices = _download(str(source), choice) if is_on_hub(source) else (Path(source), [])
+    path, notices = _download(str(source), choice) if str(source).startswith(HUB) else (Path(source), [])
     if path.suffix.lower() == ".npz":
         return open_npz(path, choice)
     listing = list_source(path)
@@ -49,10 +49,6 @@ def open_source(source: str | Path, choice: Choice = DEFAULT) -> RawSource:
     return replace(raw, notices=[*notices, *raw.notices], skipped=left, listing=listing)
 
 
-def is_on_hub(source: str | Path) -> bool:
-    return str(source).startswith(HUB)
-
-
 def fingerprint(source: str | Path, *options: object) -> str:
     """A hexadecimal digest of the source's path, its files' names, sizes and times, and how it is prepared.
 
@@ -60,9 +56,9 @@ def fingerprint(source: str | Path, *options: object) -> str:
     known by its name.
     """
     path = Path(source)
-    where = source if is_on_hub(source) else path.resolve()
+    where = source if str(source).startswith(HUB) else path.resolve()
     digest = hashlib.sha256(repr((VERSION, str(where), options)).encode("utf-8", "backslashreplace"))
-    names = sorted(list_source(path).files) if path.is_dir() else [] if is_on_hub(source) else [""]
+    names = sorted(list_source(path).files) if path.is_dir() else [] if str(source).startswith(HUB) else [""]
     for name in names:
         status = (path / name).stat()
         digest.update(repr((name, status.st_size, status.st_mtime_ns)).encode("utf-8", "backslashreplace"))
