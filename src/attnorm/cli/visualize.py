@@ -11,6 +11,8 @@ from attnorm.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
 
+    from attnorm.pipelines import InpaintingPipeline
+
 COUNT = 8
 
 
@@ -27,7 +29,7 @@ def visualize(
     entities: list[int] | None = None,
     seed: cli.AtLeast0 | None = None,
     force: cli.Force = False,
-    device: cli.Device = "auto",
+    source: cli.Source = cli.USUAL,
 ) -> None:
     """Draw the layouts that a model learned: each image, its layout in colour, and the maps of its entities.
 
@@ -43,8 +45,6 @@ def visualize(
     from attnorm import plots
     from attnorm.files import check_output
     from attnorm.metrics.layout import record_regions
-    from attnorm.models.pretrained import task_of
-    from attnorm.pipelines import ClassConditionalPipeline
     from attnorm.plots.saving import check_chart_name
 
     if out is None and regions is None:
@@ -53,16 +53,16 @@ def visualize(
         check_chart_name(regions)
     for path in filter(None, (out, regions)):
         check_output(path, force)
-    if task_of(model) == "inpainting":
+    pipe = source.pipeline(model)
+    if pipe.task == "inpainting":
         options = {"labels": labels, "count": count, "seed": seed, "regions": regions}
         cli.refuse_options(model, "inpainting", "class-conditional", **options)
         if image is None or out is None:
             raise UserError(f"{model} completes images: attnorm visualize MODEL IMAGE MASK -o SHEET.png")
-        _completed(model, image, mask, out, entities, device)
+        _completed(pipe, model, image, mask, out, entities)
         return
     if image is not None:
         raise UserError(f"{model} completes no images: leave {image} out")
-    pipe = ClassConditionalPipeline.from_pretrained(model, device=device)
     with record_regions(pipe.generator) as moments:
         drawn = pipe.draw(labels, count or COUNT, seed or 0, with_layouts=True)
     layouts = _checked(drawn.layouts, entities, model)
@@ -78,19 +78,18 @@ def visualize(
 
 
 def _completed(
-    model: str | Path, image: Path, mask: Path | None, out: Path, entities: list[int] | None, device: str
+    pipe: InpaintingPipeline, model: str | Path, image: Path, mask: Path | None, out: Path, entities: list[int] | None
 ) -> None:
     """Draws the layout of an image that an inpainting model completes."""
     from attnorm import plots
     from attnorm.cli.inpaint import errors_named, read_image
     from attnorm.data.compositing import check_mask
     from attnorm.metrics.inpainting import composite
-    from attnorm.pipelines import InpaintingPipeline
 
     with errors_named(image):
         loaded, missing = read_image(image, mask)
         missing = check_mask(missing, loaded.size)
-    stages = InpaintingPipeline.from_pretrained(model, device=device).stages(loaded.rgb[None], missing[None])
+    stages = pipe.stages(loaded.rgb[None], missing[None])
     layouts = _checked(stages.layouts, entities, model)
     completed = composite(loaded.rgb[None], stages.refined, missing[None])[0]
     plots.save_image(plots.inpainting_layout_sheet(loaded.rgb, missing, completed, layouts[0], entities or ()), out)
