@@ -6,11 +6,10 @@ import pytest
 import torch
 
 from attnorm.config import differences
-from attnorm.errors import UserError
 from attnorm.metrics.layout import layout_usage, record_layouts
 from attnorm.models.class_conditional import Discriminator, Generator
 from attnorm.models.inpainting import InpaintingCritic, InpaintingGenerator
-from attnorm.presets import CLASS_CONDITIONAL, DATA, INPAINTING, get_preset
+from attnorm.presets import DATA, NAMES, get_preset
 
 
 def differing(first, second):
@@ -25,16 +24,11 @@ def without_warm_up(monkeypatch):
     monkeypatch.setattr(module, "WARM_UP_ITERATIONS", 0)
 
 
-@pytest.mark.parametrize("name", CLASS_CONDITIONAL)
+@pytest.mark.parametrize("name", [name for name in NAMES if "inpaint" not in name])
 def test_every_class_conditional_preset_can_be_built(name):
     with torch.device("meta"):  # without their memory: the paper's are large
         Generator(get_preset(name).generator)
         Discriminator(get_preset(name).discriminator)
-
-
-def test_an_unknown_preset_is_refused_with_the_nearest_name():
-    with pytest.raises(UserError, match="unknown preset 'an-gan-cifar', did you mean 'an-gan-cifar10'"):
-        get_preset("an-gan-cifar")
 
 
 @pytest.mark.promise
@@ -82,7 +76,7 @@ def test_an_ablation_changes_one_thing(system, fields, data):
     assert differing(f"{system}-{data}", f"{parent}-{data}") == fields
 
 
-@pytest.mark.parametrize("name", INPAINTING)
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("inpaint")])
 def test_every_inpainting_preset_completes_images_of_its_size_and_judges_them(name):
     config, size = get_preset(name), get_preset(name).image_size
     with torch.device("meta"):

@@ -15,25 +15,12 @@ from attnorm import export as exporting
 from attnorm.cli import main
 from attnorm.errors import UserError
 from attnorm.models.class_conditional import Generator
-from attnorm.models.inpainting import BranchConfig, InpaintingGenerator, InpaintingGeneratorConfig
+from attnorm.models.inpainting import InpaintingGenerator
 from attnorm.pipelines.inpainting import InpaintingPipeline
+from tests.pipelines.test_inpainting import make
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TOLERANCE = 1e-4
-
-
-def saved_inpainter(folder, kind):
-    """An untrained network whose output varies and whose layer has an effect."""
-    torch.manual_seed(0)
-    branch = BranchConfig(kind=kind, num_entities=4, temperature=1.0)
-    network = InpaintingGenerator(InpaintingGeneratorConfig(image_size=64, width=4, branch=branch))
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.mul_(1.5)
-        if network.attentive.norm is not None:
-            network.attentive.norm.residual_gain.fill_(1)
-    network.save_pretrained(folder)
-    return folder
 
 
 def completed_by(model, image, mask):
@@ -62,7 +49,9 @@ def generator_file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def inpainter(tmp_path_factory):
-    return saved_inpainter(tmp_path_factory.mktemp("inpainter") / "model", "attentive_norm")
+    folder = tmp_path_factory.mktemp("inpainter") / "model"
+    make("attentive_norm").save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +90,7 @@ def test_an_onnx_inpainter_equals_the_network_at_every_size(inpainter, inpainter
 @pytest.mark.promise
 @pytest.mark.parametrize("kind", ["contextual_attention", "none"])
 def test_an_exported_program_of_pytorch_equals_the_network(kind, tmp_path):
-    model = saved_inpainter(tmp_path / "model", kind)
+    make(kind).save_pretrained(model := tmp_path / "model")
     exporting.export(model, tmp_path / "inpaint.pt2")
     extra = {exporting.METADATA_FILE: ""}
     loaded = torch.export.load(tmp_path / "inpaint.pt2", extra_files=extra).module()

@@ -14,7 +14,7 @@ from attnorm.metrics.streaming import DRAW_BLOCK, drawn_images, seed_of
 from tests.metrics import toy
 from tests.metrics.test_fid import two_pass
 from tests.metrics.toy import NAMES, Extractor, Network, dataset, draw, evaluator
-from tests.two_processes import run_two
+from tests.runs import python, two_ranks
 
 pytestmark = pytest.mark.filterwarnings("ignore:Metric .* will save all extracted features:UserWarning")
 
@@ -110,15 +110,16 @@ def test_generated_classes_are_as_frequent_as_the_real_ones_or_equally_frequent(
 
 
 @pytest.mark.promise
-def test_two_processes_measure_what_one_does(tmp_path):
-    """Each takes its share; the second time, no real image."""
-    processes = run_two(lambda rank: ["-m", "tests.metrics.toy", str(tmp_path)])
+def test_two_processes_measure_what_one_does(tmp_path, monkeypatch):
+    """Bit for bit. Each takes its turns; the second time, no real image."""
+    processes = python("-m", "tests.metrics.toy", str(tmp_path), environments=two_ranks())
+    toy.in_small_steps(monkeypatch.setattr)
     expected = flat_values(evaluator().measure(draw))
-    for process, shares in zip(processes, ([136, 60], [144, 70]), strict=True):
+    for process, seen in zip(processes, ([154, 74], [126, 56]), strict=True):
         assert process.returncode == 0, process.stderr
         measured = json.loads(process.stdout)
-        assert all(one["values"] == pytest.approx(expected, rel=1e-6) for one in measured)
-        assert [one["seen"] for one in measured] == shares
+        assert [one["values"] for one in measured] == [expected, expected]
+        assert [one["seen"] for one in measured] == seen
 
 
 def test_values_for_a_log_are_flat_and_unambiguous():

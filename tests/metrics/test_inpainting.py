@@ -25,21 +25,14 @@ def images(batch=3, height=40, width=33, noise=25.0):
     return truth.round().astype(np.uint8), noisy.clip(0, 255).round().astype(np.uint8), mask
 
 
-OPTIONS = {
-    "gaussian": {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False},
-    "uniform": {"win_size": 7},
-}
-
-
 @pytest.mark.promise
-@pytest.mark.parametrize("window", OPTIONS)
 @pytest.mark.parametrize("noise", [3.0, 90.0])
-def test_it_agrees_with_scikit_image(window, noise):
+def test_it_agrees_with_scikit_image(noise):
     truth, completed, mask = images(noise=noise)
-    found = reconstruction(truth, completed, mask, window)
+    found = reconstruction(truth, completed, mask)
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}  # as Wang et al. 2004
     for index in range(3):
-        options = {"data_range": 255, "channel_axis": 2} | OPTIONS[window]
-        expected = structural_similarity(truth[index], completed[index], **options)
+        expected = structural_similarity(truth[index], completed[index], data_range=255, channel_axis=2, **options)
         assert found.ssim[index] == pytest.approx(expected, abs=1e-10)
         expected = peak_signal_noise_ratio(truth[index], completed[index], data_range=255)
         assert found.psnr[index] == pytest.approx(expected, abs=1e-9)
@@ -89,18 +82,23 @@ def test_each_image_has_the_mask_of_its_place(validation, kind):
 
 
 @pytest.mark.promise
-@pytest.mark.parametrize("count", [2, 11, 12])
+@pytest.mark.parametrize("count", [2, 3, 12])
 def test_processes_share_the_images_and_each_keeps_its_mask(validation, count, monkeypatch):
+    monkeypatch.setattr(inpainting, "BATCH", 2)
     whole = measure_completions(validation, MASKS["random"], black_and_white)["white"].psnr
     parts = []
-    monkeypatch.setattr(inpainting, "gather_rows", lambda rows: rows)
+
+    def nothing_but_own(rows):
+        parts.append(rows)
+        return [[{"white": np.zeros((1, 5))}]]
+
+    monkeypatch.setattr(inpainting, "gather", nothing_but_own)
     for rank in range(count):
         monkeypatch.setattr(inpainting, "rank_and_count", lambda rank=rank: (rank, count))
-        parts.append(measure_completions(validation, MASKS["random"], black_and_white)["white"].psnr)
-    if count > 11:  # more processes than images: each has measured all, and none waits for another
-        assert all(np.array_equal(part, whole) for part in parts)
-    else:
-        assert np.array_equal(np.concatenate(parts), whole)
+        measure_completions(validation, MASKS["random"], black_and_white)
+    assert [len(rows) for rows in parts] == [len(range(rank, 6, count)) for rank in range(count)]
+    monkeypatch.setattr(inpainting, "gather", lambda rows: parts)  # some may have none
+    assert np.array_equal(measure_completions(validation, MASKS["random"], black_and_white)["white"].psnr, whole)
 
 
 def test_the_record_has_means_deviations_and_the_values_of_every_image():

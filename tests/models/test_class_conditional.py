@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from attnorm import regional_norm
 from attnorm.config import derive
 from attnorm.errors import UserError
 from attnorm.models.class_conditional import (
@@ -19,7 +20,7 @@ from attnorm.models.class_conditional import (
     GeneratorConfig,
     LongRangeConfig,
 )
-from attnorm.presets import PRESETS
+from attnorm.presets import get_preset
 
 ENTITIES, CLASSES = 16, 1000
 SMALL_G = GeneratorConfig(channels=(8, 8, 8, 8), latent_dim=6, num_classes=3)
@@ -63,7 +64,7 @@ def discriminator_128(kind: str) -> int:
     ("preset", "kind"), [("sn-gan-star", "none"), ("sa-gan", "self_attention"), ("an-gan", "attentive_norm")]
 )
 def test_parameter_counts_of_the_128_networks(preset: str, kind: str) -> None:
-    config = PRESETS[f"{preset}-imagenet128"]
+    config = get_preset(f"{preset}-imagenet128")
     with torch.device("meta"):
         generator, discriminator = Generator(config.generator), Discriminator(config.discriminator)
     assert sum(p.numel() for p in generator.parameters()) == generator_128(kind)
@@ -98,7 +99,7 @@ def maps_seen(network: nn.Module, kind: str, *inputs: Tensor) -> list[tuple[int,
 
 def test_the_long_range_layer_stands_where_the_paper_puts_it() -> None:
     """Generator: on 256 channels of 32x32; discriminator: in the block that makes 128 channels, before its pooling."""
-    config = PRESETS["an-gan-imagenet128"]
+    config = get_preset("an-gan-imagenet128")
     narrow = derive(
         config,
         {
@@ -112,6 +113,24 @@ def test_the_long_range_layer_stands_where_the_paper_puts_it() -> None:
     generator, discriminator = Generator(narrow.generator), Discriminator(narrow.discriminator)
     assert maps_seen(generator, "AttentiveNorm2d", torch.randn(2, 128), labels) == [(256 // 16, 32, 32)]
     assert maps_seen(discriminator, "AttentiveNorm2d", torch.randn(2, 3, 128, 128), labels) == [(128 // 16, 64, 64)]
+
+
+@pytest.mark.parametrize(("limit", "value_convolution"), [(0.5, True), (100.0, True), (None, False)])
+def test_the_options_of_ours_in_the_layer(limit: float | None, value_convolution: bool) -> None:
+    torch.manual_seed(0)
+    config = LongRangeConfig(kind="attentive_norm", gain_limit=limit, value_convolution=value_convolution)
+    network = nn.Sequential(config.attentive_norm(8, False)).eval()
+    layer, x = network[0], 0.1 * torch.randn(3, 8, 6, 6) + 2
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    (gain,) = (p for name, p in layer.named_parameters() if "residual_gain" in name)
+    nn.init.constant_(gain, -0.8)
+    normalised = regional_norm(layer.value(x), layer.layout(x), layer.weight, layer.bias)
+    used = max(-0.8, -x.std().item() * limit) if limit else -0.8
+    torch.testing.assert_close(network(x), x + used * normalised)
+    assert (used == -0.8) == (limit != 0.5)
+    assert value_convolution or layer.value(x) is x
+    network.load_state_dict(before)
+    assert torch.equal(network(x), x)
 
 
 @pytest.mark.parametrize("size", ARCHITECTURES)

@@ -14,7 +14,7 @@ from attnorm.cli import main
 from attnorm.config import derive, parse_overrides, to_yaml
 from attnorm.errors import UserError
 from attnorm.metrics.records import Protocol, Record, write_records
-from attnorm.presets import PRESETS, get_preset
+from attnorm.presets import get_preset, presets
 from attnorm.reproduction import runs
 from attnorm.reproduction.paper import CLASSES, TABLES
 from attnorm.reproduction.report import report, save_run_curves
@@ -204,7 +204,9 @@ def test_an_extractor_that_is_missing_is_refused_before_any_training(plan, calls
         (("table1", "--scale", "paper"), "--scale paper needs --data"),
         (("table3", "--scale", "cifar10"), "--scale cifar10 is not one of table3: choose from paper, cpu"),
         (("table3", "--extractor", "inception"), "table3 needs no feature network"),
-        (("table1", "--val-data", "x"), "--val-data and --phase-1-steps are for table3"),
+        (("table1", "--val-data", "x"), "unknown field 'val_data'"),
+        (("table1", "--steps", "0"), "steps must be at least 1"),
+        (("table1", "--seed", "3"), "--seed is the seed of one run: give --seeds"),
     ],
 )
 def test_options_of_another_table_are_refused(arguments, sentence, tmp_path, capsys):
@@ -218,11 +220,11 @@ def test_table_3_from_the_command_to_the_report(tmp_path, monkeypatch, tiny_inpa
     for system in TABLES["table3"].rows:
         name = f"{system}-128-cpu"
         changes = parse_overrides(tiny_inpainting_arguments, get_preset(name))
-        monkeypatch.setitem(PRESETS, name, derive(get_preset(name), changes))
+        monkeypatch.setitem(presets(), name, derive(get_preset(name), changes))
     called = []
     monkeypatch.setattr(runs, "_call", lambda command: called.append(command[3]) or main(list(command[3:])))
     table = ["reproduce", "table3", "--data", "digits", "--val-data", "digits", "--out", str(tmp_path)]
-    table += ["--device", "cpu", "--num", "6", "--phase-1-steps", "4", "--lr-schedule", "cosine"]
+    table += ["--device", "cpu", "--num", "6", "--phases.at_step", "4", "--lr-schedule", "cosine"]
     assert main(table) == 0
     assert called == ["train", "evaluate"] * 3
     text = (tmp_path / "table3.md").read_text()

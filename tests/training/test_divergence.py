@@ -9,9 +9,8 @@ import torch
 from attnorm.config import derive
 from attnorm.training import class_conditional, losses
 from attnorm.training.class_conditional import ClassConditionalTask
-from attnorm.training.divergence import LINES, Divergence
 from attnorm.training.inpainting import InpaintingTask
-from attnorm.training.running_metrics import Line
+from attnorm.training.running_metrics import LINES, Divergence, Line
 from tests.runs import ALONE, DIGITS, batch_of, differences, final_state, moved, refused, weights
 
 NAN = math.nan

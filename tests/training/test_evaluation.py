@@ -7,16 +7,17 @@ import pytest
 from attnorm.data.builtin import load_builtin
 from attnorm.models.class_conditional import Generator
 from attnorm.models.pretrained import step_of
-from attnorm.training import evaluation, loop
+from attnorm.training import class_conditional, loop
+from attnorm.training.class_conditional import ClassConditionalTask
 from attnorm.training.config import Evaluation
 from tests.metrics.toy import Extractor
-from tests.runs import log_of, main
+from tests.runs import ALONE, log_of, main
 
 
 @pytest.fixture
 def train(tiny_arguments, tmp_path, monkeypatch):
     """Trains a tiny run that evaluates with a toy network; returns its folder."""
-    monkeypatch.setattr(evaluation, "load_extractor", lambda name, device: Extractor())
+    monkeypatch.setattr(class_conditional, "load_extractor", lambda name, device: Extractor())
 
     def run(name, *arguments):
         out = tmp_path / name
@@ -43,11 +44,11 @@ def test_every_evaluation_is_a_line_with_its_step_and_does_not_change_the_traini
 def test_the_best_model_is_kept_whichever_way_better_goes(train, monkeypatch, better, best):
     values = iter([5.0, 3.0, 4.0])  # at the steps 2, 4 and 6
 
-    def measure(self, generator):
+    def evaluate(self, step):
         value = next(values)
         return Evaluation({"toy": value}, value if better == "lower" else -value)
 
-    monkeypatch.setattr(evaluation.GeneratorEvaluation, "measure", measure)
+    monkeypatch.setattr(ClassConditionalTask, "evaluate", evaluate)
     run = train("run", "--evaluate_every", "2")
     assert (step_of(run / "best"), step_of(run / "model")) == (best, 6)
     Generator.from_pretrained(run / "best")
@@ -68,8 +69,8 @@ def test_the_metrics_are_those_of_the_saved_model(train):
     run = train("run", "--evaluate_every", "4", "--evaluation.metrics", "fd", "--evaluation.num_real", "0")
     lines, config = log_of(run, "metrics.jsonl"), loop.read_config(run)
     assert [line["step"] for line in lines] == [4, 6]  # the last step is evaluated too
-    protocol = evaluation.GeneratorEvaluation(
-        config.evaluation, load_builtin("digits", 32), config.generator.class_names, "cpu"
-    )
-    measured = protocol.measure(Generator.from_pretrained(run / "model"))
+    task = ClassConditionalTask(config, ALONE)
+    task.prepare_evaluation(load_builtin("digits", 32))
+    task.sampling_generator = lambda: Generator.from_pretrained(run / "model")
+    measured = task.evaluate(6)
     assert lines[-1] == pytest.approx({"step": 6, **measured.metrics}, rel=1e-9)

@@ -14,11 +14,10 @@ from PIL import Image
 from attnorm.config import derive, to_dict
 from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
-from attnorm.models.class_conditional import Generator
 from attnorm.training import checkpoint, logger, loop
 from attnorm.training.class_conditional import ClassConditionalTask
 from attnorm.training.running_metrics import RunningMetrics
-from attnorm.training.stopping import STOP_SIGNALS
+from attnorm.training.runtime import STOP_SIGNALS
 from attnorm.training.trained import find_trained
 from tests.runs import (
     ALONE,
@@ -31,7 +30,6 @@ from tests.runs import (
     interrupt,
     log_of,
     main,
-    moved,
     refused,
     run_killed,
     run_two,
@@ -172,13 +170,21 @@ def test_another_end_is_refused_once_learning_rates_fall(tiny_arguments, tmp_pat
 
 
 @pytest.mark.promise
-def test_other_data_is_refused_at_resume(tiny_arguments, tmp_path, capsys):
+def test_data_may_move_and_other_data_is_refused_at_resume(tiny_arguments, tmp_path, monkeypatch, capsys):
     raw, run = tmp_path / "raw", tmp_path / "runs" / "pets"
     for index, name in enumerate(("cat/1", "cat/2", "dog/1", "dog/2")):
         (raw / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 40), (60 * index, 9, 9)).save(raw / f"{name}.png")
-    command = ["train", "an-gan-digits", "--data", str(raw), "--out", str(run), *tiny_arguments]
+    monkeypatch.chdir(tmp_path)
+    command = ["train", "an-gan-digits", "--data", "raw", "--out", str(run), *tiny_arguments]
     assert main([*command, "--steps", "1"]) == 0
+    monkeypatch.chdir(tmp_path / "runs")
+    assert main(["resume", "pets", "--steps", "2"]) == 0
+    raw, old = raw.rename(tmp_path / "moved"), raw
+    message = refused(capsys, "resume", run, "--steps", "3")
+    assert f"there is nothing at {old} any more: say where it is now, with --data" in message
+    assert main(["resume", "pets", "--steps", "3", "--data", "../moved"]) == 0
+    assert loop.read_config(run).data == str(raw)
     before = contents(run)
     for change in (
         lambda: Image.new("RGB", (40, 40), (9, 200, 9)).save(raw / "dog" / "2.png"),
@@ -187,7 +193,7 @@ def test_other_data_is_refused_at_resume(tiny_arguments, tmp_path, capsys):
     ):
         change()
         message = refused(capsys, "resume", run, "--steps", "4")
-        assert str(raw) in message and "restore the data" in message
+        assert str(raw) in message and "restore the" in message
         assert contents(run) == before
 
 
@@ -253,17 +259,3 @@ def test_a_broken_disk_is_one_sentence_and_the_run_continues_later(
     assert not [path for path in run.rglob("*") if "partial" in path.name]
     assert main(["resume", str(run)]) == 0
     assert_same_run(run, finished_run)
-
-
-def test_the_raw_generator_is_the_checkpoints_and_without_averaging_the_saved_one(
-    finished_run, tiny_arguments, tmp_path
-):
-    run, plain = tmp_path / "run", [*tiny_arguments, "--ema_half_life", "0", "--steps", "2"]
-    assert main([*DIGITS, str(run), *plain]) == 0
-    raw = find_trained(run / "checkpoints" / "step-2").pipeline().generator
-    saved = Generator.from_pretrained(run / "model")
-    torch.testing.assert_close(dict(raw.state_dict()), dict(saved.state_dict()))  # standing statistics too
-    raw = find_trained(finished_run, "raw").pipeline().generator
-    state = final_state(finished_run)["task"]
-    assert moved(state["generator"], raw) == set()
-    assert moved(state["ema"], raw)

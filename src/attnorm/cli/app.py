@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
@@ -44,12 +44,8 @@ def app(
         print(f"left out: {complaint}", file=sys.stderr)
     if host not in LOOPBACK:
         print(f"served at {host}: everybody who can reach this machine may use the page", file=sys.stderr)
-    stop = Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with served(chosen, host, port, device, share) as addresses:
         for address in filter(None, addresses):
             print(f"{address} with {len(chosen)} models; Ctrl-C stops it", flush=True)
-        try:
-            stop.wait()
-        except KeyboardInterrupt:
-            print("stopped", file=sys.stderr)
+        with suppress(KeyboardInterrupt):
+            Event().wait()

@@ -35,19 +35,13 @@ def completed_by(names: Callable[[Any], Iterable[str]], **more: Any) -> Paramete
 
 
 def _preset_names(context: Any) -> Iterable[str]:
-    from attnorm.presets import PRESETS
+    from attnorm.presets import NAMES
 
-    return list(PRESETS)
+    return NAMES
 
 
 def _models(context: Any) -> Iterable[str]:
     return [*shipped_models(), *_paths(context)]
-
-
-def _sets(context: Any) -> Iterable[str]:
-    from attnorm.data.builtin import BUILTIN
-
-    return [*BUILTIN, *_paths(context)]
 
 
 def _paths(context: Any) -> list[str]:
@@ -76,7 +70,8 @@ _MODEL = (
 Model = Annotated[Name, completed_by(_models), Parameter(help=_MODEL)]
 ModelName = Annotated[str, completed_by(lambda context: list(shipped_models()))]
 PresetName = Annotated[str, completed_by(_preset_names)]
-Data = Annotated[Name, completed_by(_sets, metavar="DATA")]
+Data = Annotated[Name, Parameter(metavar="DATA")]
+Fields = Annotated[str, Parameter(allow_leading_hyphen=True)]  # --FIELD VALUE ... of a preset
 LabelPair = Annotated[tuple[str, str], completed_by(_class_names)]
 _LABELS = "Class names or indices (default: all classes)."
 Labels = Annotated[list[str] | None, completed_by(_class_names), Parameter(help=_LABELS)]

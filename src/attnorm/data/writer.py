@@ -6,8 +6,7 @@ import os
 import shutil
 import sys
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from attnorm.data.dataset import IMAGES_FILE, INFO_FILE, LABELS_FILE, VERSION, PreparedInfo, check_class_names
 from attnorm.errors import UserError
-from attnorm.files import make_folder, swap_in
+from attnorm.files import explained, make_folder, swap_in
 
 
 class PreparedWriter:
@@ -130,14 +129,8 @@ class PreparedWriter:
             print(f"waiting for another process that prepares {self._out}", file=sys.stderr)
             self._lock.acquire()
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise UserError(
-                f"cannot write {self._out} ({error.strerror or error}): make room or choose another OUT"
-            ) from error
+    def _writing(self) -> AbstractContextManager[None]:
+        return explained(f"cannot write {self._out}", "make room or choose another OUT")
 
 
 def _as_utf8(name: str) -> str:

@@ -12,12 +12,12 @@ import numpy as np
 
 from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
-from attnorm.metrics.base import Metric, MetricValue
+from attnorm.metrics.base import Arrays, Metric, MetricValue
 from attnorm.metrics.features import INCEPTION, FeatureExtractor
-from attnorm.metrics.fid import FID, IntraFID, float64_device
+from attnorm.metrics.fid import FID, IntraFID
 from attnorm.metrics.inception_score import InceptionScore
-from attnorm.metrics.kid import KID
-from attnorm.metrics.precision_recall import PrecisionRecall
+from attnorm.metrics.neighbours import KID, PrecisionRecall
+from attnorm.metrics.reference import Reference
 from attnorm.metrics.streaming import (
     DRAW_BLOCK,
     Draw,
@@ -60,11 +60,11 @@ class Evaluator:
             all real images of the class.
         classes: indices of the classes for these metrics, None for all.
         cache: folder for statistics of the real images, None to keep none.
-        device: where metrics that keep all features compute.
+        reference: statistics to compare with in the place of those of the real images.
 
     Raises:
-        UserError: an unknown metric, too few images of a set or of a class, or a generator whose classes are not those
-            of the data where that matters.
+        UserError: an unknown metric, too few images of a set or of a class, a reference without what a metric needs,
+            or a generator whose classes are not those of the data where that matters.
     """
 
     dataset: ImageDataset
@@ -78,22 +78,23 @@ class Evaluator:
     per_class: int = PER_CLASS
     classes: Sequence[int] | None = None
     cache: Path | None = None
-    device: str = "cpu"
+    reference: Reference | None = None
 
     def __post_init__(self) -> None:
-        metrics = find_metrics(self.metrics)
-        if tuple(self.class_names) != self.dataset.class_names and (
-            self.frequencies == "data" or any(one.by_class for one in metrics)
-        ):
+        metrics, names = find_metrics(self.metrics), self.dataset.class_names
+        if tuple(self.class_names) != names and (self.frequencies == "data" or any(one.by_class for one in metrics)):
             raise UserError(
-                f"the generator's {len(self.class_names)} classes are not the {self.dataset.num_classes} of the data:"
+                f"the generator's {len(self.class_names)} classes are not the {len(names)} of the data:"
                 " give data of the same classes, or leave intra out and draw all classes equally often (uniform)"
             )
-        counts = np.bincount(self.dataset.labels, minlength=len(self.class_names))
+        counts = np.bincount(self.dataset.labels, minlength=len(self.class_names)).tolist()
         for one in metrics:
             needed = {"generated images": self.per_class if one.by_class else self.num}
             if one.by_class:
                 needed |= {f"real images of {self.class_names[label]!r}": counts[label] for label in self._classes}
+            elif one.compares and self.reference is not None:
+                if lacks := ", ".join(sorted(set(one.statistics.needs) - set(self.reference.arrays))):
+                    raise UserError(f"{one.key} needs {lacks}, which {self.reference.name} lacks: leave {one.key} out")
             elif one.compares:
                 needed["real images"] = self.real.count
             for what, count in needed.items():
@@ -114,6 +115,13 @@ class Evaluator:
         classes = self.real.labels if self.frequencies == "data" else np.arange(len(self.class_names))
         return drawn_images(draw, classes, self.num, self.seed)
 
+    def real_statistics(self, show_progress: bool = False) -> Arrays:
+        """What metrics compare with that look at all images at once. All processes must call this together."""
+        if self.reference is not None:
+            return self.reference.arrays
+        kinds = {one.statistics for one in find_metrics(self.metrics) if one.compares and not one.by_class}
+        return real_statistics(kinds, self.extractor, self.real, self.cache, show_progress)
+
     def measure(self, draw: Draw, show_progress: bool = False) -> dict[str, MetricValue]:
         """The values of a generator by the metrics' full names, in the order of the metrics.
 
@@ -129,53 +137,54 @@ class Evaluator:
         """
         metrics = find_metrics(self.metrics)
         whole = [one for one in metrics if not one.by_class]
-        values = self._compare(whole, self.real, self.fake(draw), show_progress)
+        values = {}
+        if whole:
+            values = self._compare(whole, self.real_statistics(show_progress), self.fake(draw), show_progress)
         values |= {one.key: self._by_class(one, draw, show_progress) for one in metrics if one.by_class}
         return {self._name(one): values[one.key] for one in metrics}
 
     def _name(self, metric: Metric) -> str:
-        """The full name: fid-50k, fd-efficientnet-lite0-5k, intra-fid-5k-per-class-2-classes.
+        """The full name: fid-50k, fd-efficientnet-lite0-5k, intra-fid-5k-per-class-2-classes, fid-50k-vs-cifar10.
 
-        Only the Inception network makes a Fréchet distance a FID.
+        Only the Inception network makes a Fréchet distance a FID. Statistics of others are named by their file.
         """
         stem = metric.standard if self.extractor.name == INCEPTION else f"{metric.stem}-{self.extractor.name}"
         num = self.per_class if metric.by_class else self.num
         name = f"{stem}-{num // 1000}k" if num % 1000 == 0 else f"{stem}-{num}"
-        if not metric.by_class:
-            return name
-        chosen = f"-{len(self._classes)}-classes" if len(self._classes) < len(self.class_names) else ""
-        return f"{name}-per-class{chosen}"
+        if metric.by_class:
+            name += "-per-class"
+            if len(self._classes) < len(self.class_names):
+                name += f"-{len(self._classes)}-classes"
+        elif metric.compares and self.reference is not None:
+            name += f"-vs-{self.reference.name}"
+        return name
 
     def _by_class(self, metric: Metric, draw: Draw, show_progress: bool) -> MetricValue:
         """The mean over classes. One class goes after another, so that memory holds the statistics of one."""
-        by_class, num_real = {}, 0
+        found, num_real = {}, 0
         for label in self._classes:
             real = real_images(self.dataset, label=label)
             # The same images whichever other classes are measured.
             fake = drawn_images(draw, np.full(DRAW_BLOCK, label), self.per_class, seed_of(self.seed, label))
-            by_class[self.class_names[label]] = self._compare([metric], real, fake, show_progress)[metric.key].main
+            arrays = real_statistics([metric.statistics], self.extractor, real, self.cache, show_progress)
+            found[self.class_names[label]] = self._compare([metric], arrays, fake, show_progress)[metric.key]
             num_real += real.count
+        by_class = {name: value.main for name, value in found.items()}
         return MetricValue(
             {"mean": sum(by_class.values()) / len(by_class)},
             details={"per_class": self.per_class, "by_class": by_class},
             counts=(num_real, self.per_class * len(by_class)),
+            warning=next((f"{name!r}: {value.warning}" for name, value in found.items() if value.warning), ""),
         )
 
-    def _compare(
-        self, metrics: Sequence[Metric], real: ImageSet, fake: ImageSet, show_progress: bool
-    ) -> dict[str, MetricValue]:
-        """Compares one set of images with another; values by the metrics' keys. Each image is processed once."""
-        if not metrics:
-            return {}
-        kinds = {one.statistics for one in metrics if one.compares}
-        reals = real_statistics(kinds, self.extractor, real, self.cache, show_progress)
+    def _compare(self, metrics: Sequence[Metric], real: Arrays, fake: ImageSet, show: bool) -> dict[str, MetricValue]:
+        """Compares the images of a generator with statistics; values by the metrics' keys. Each is processed once."""
         fakes = {one.statistics: one.statistics() for one in metrics}
-        options = {"probabilities": any(one.probabilities for one in metrics), "show_progress": show_progress}
-        stream(fakes.values(), self.extractor, fake, "generated images", **options)
-        device = float64_device(self.device)
-        return {
-            one.key: one.compute(reals.get(one.statistics), fakes[one.statistics], self.seed, device) for one in metrics
-        }
+        probabilities = any(one.probabilities for one in metrics)
+        stream(
+            fakes.values(), self.extractor, fake, "generated images", probabilities=probabilities, show_progress=show
+        )
+        return {one.key: one.compute(real, fakes[one.statistics].compute(), self.seed) for one in metrics}
 
 
 def flat_values(values: Mapping[str, MetricValue]) -> dict[str, float]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from attnorm.config import derive, differences
+from attnorm.data.loading import place_of
 from attnorm.errors import UserError
 from attnorm.metrics.records import read_records
 from attnorm.presets import get_preset
@@ -50,8 +51,8 @@ class Reproduction:
 
     def config(self, system: str, seed: int) -> TrainingConfig:
         """What a system is trained with, before the classes of its data are known."""
-        name = self.preset(system)
-        return derive(get_preset(name), {"data": self.data, "seed": seed, **self.changes}, f"preset {name}")
+        name, data = self.preset(system), str(place_of(self.data))
+        return derive(get_preset(name), {"data": data, "seed": seed, **self.changes}, f"preset {name}")
 
     def options(self, scale: str | None = None) -> dict[str, Any]:
         """The options of `attnorm evaluate` for the table: ours, or those of a scale as it stands."""
@@ -104,11 +105,12 @@ def make_runs(plan: Reproduction, say: Callable[[str], None], after_each: Callab
     """Trains and evaluates what is missing; returns 0, or the exit code of the command that stopped.
 
     Raises:
-        UserError: a run exists that was started with other settings.
+        UserError: a setting is invalid, or a run exists that was started with other settings.
     """
     for system, seed, run in plan.runs():
+        config = plan.config(system, seed)
         if (run / CONFIG).exists():
-            fields = (name for name, _, _ in differences(plan.config(system, seed), read_config(run)))
+            fields = (name for name, _, _ in differences(config, read_config(run)))
             if differing := ", ".join(name for name in fields if name not in SET_BY_TRAINING):
                 raise UserError(f"{run} was started with another {differing}: give the same, or another --out")
     for system, seed, run in plan.runs():

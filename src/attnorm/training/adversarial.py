@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from attnorm.layers import AttentiveNorm2d
 from attnorm.layers.spectral import held_spectral_norm
 from attnorm.metrics.distributed import Processes
 from attnorm.training.averaging import EMA
@@ -68,7 +69,7 @@ class AdversarialTask:
         self.config, self.processes, self.device = config, processes, processes.device
         self._memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         self.networks: dict[str, nn.Module] = {}
-        self.optimizers: dict[str, torch.optim.Adam] = {}
+        self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self._learning_rates: dict[str, float] = {}
         self._parallel: dict[str, nn.Module] = {}  # what losses are backpropagated through
         torch.manual_seed(seed_for(config.seed, "weights"))
@@ -91,7 +92,9 @@ class AdversarialTask:
     def lr_factor(self, step: int) -> float:
         return self.config.lr_factor(step, self.config.steps)
 
-    def _trained(self, name: str, network: Network, lr: float, *, compilable: bool = True) -> Network:
+    def _trained(
+        self, name: str, network: Network, lr: float, *, compilable: bool = True, gain_decay: float = 0.0
+    ) -> Network:
         """Moves the network to the run's device, makes its optimiser, and compiles it if the run is to be.
 
         A network whose gradient is differentiated again is not compilable.
@@ -100,7 +103,14 @@ class AdversarialTask:
         if self.config.compile and compilable:
             compile_network(network)
         self.networks[name] = network
-        self.optimizers[name] = torch.optim.Adam(network.parameters(), lr=lr, betas=self.config.betas, fused=True)
+        layers = [module for module in network.modules() if isinstance(module, AttentiveNorm2d)]
+        named = [pair for layer in layers for pair in layer.named_parameters()]
+        gains = {p for name, p in named if name == "weight" or "residual_gain" in name}  # beta and rho
+        groups: list[dict[str, Any]] = [{"params": [p for p in network.parameters() if p not in gains]}]
+        groups.append({"params": [p for p in network.parameters() if p in gains], "weight_decay": gain_decay})
+        # Without weight decay this is Adam.
+        optimizer = torch.optim.AdamW(groups, lr=lr, betas=self.config.betas, weight_decay=0.0, fused=True)
+        self.optimizers[name] = optimizer
         self._learning_rates[name] = lr
         return network
 

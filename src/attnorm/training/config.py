@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -39,6 +39,7 @@ class TrainingConfig(Frozen):
 
     task: str = ""  # which task's configuration this is
     data: str = ""  # a folder, parquet file(s), a prepared set, or the name of a built-in set
+    init_from: str = ""  # a run or model whose weights the training starts from; empty: new ones
     steps: int = Field(10_000, ge=1, le=10**12)
     batch_size: int = Field(64, ge=1, le=1 << 20)
     accumulation: Count = 1
@@ -56,7 +57,9 @@ class TrainingConfig(Frozen):
     lr_schedule: Literal["constant", "linear", "cosine"] = "constant"  # falls to 0 at the end of each phase
     lr_hold: float = Field(0, ge=0, lt=1)  # the share of a phase before learning rates begin to fall
     evaluate_every: int = Field(0, ge=0)  # 0: never; the model that evaluates best is kept in RUN/best
-    tensorboard: bool = True
+    log_to: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"  # beside RUN/log.jsonl
+
+    paths: ClassVar[tuple[str, ...]] = ("data", "init_from")  # fields that name a place on the disk, or a thing
 
     @property
     def image_size(self) -> int:

@@ -6,7 +6,7 @@ import copy
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -74,6 +74,8 @@ class InpaintingConfig(AdversarialConfig):
     val_seed: Seed = 0  # chooses the held-out images and the masks of validation
     val_num: Count = 100  # validation images to measure, at most
     sample_rows: int = Field(8, ge=1, le=100)
+
+    paths: ClassVar[tuple[str, ...]] = (*AdversarialConfig.paths, "val_data", "masks.folder")
 
     @model_validator(mode="after")
     def _check_networks(self) -> Self:

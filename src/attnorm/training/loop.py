@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from attnorm.config import derive, field_of, parse, read_yaml, to_yaml
 from attnorm.data.batches import Prefetcher, batch_indices
+from attnorm.data.builtin import BUILTIN
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.loading import load
 from attnorm.errors import UserError
-from attnorm.files import output_file, swap_in
+from attnorm.files import explained, folder_aside, output_file
 from attnorm.metrics.distributed import Processes, check_alike, joined, main_first
 from attnorm.models.pretrained import write_step
 from attnorm.pipelines.base import resolve_device
 from attnorm.training import checkpoint
+from attnorm.training.averaging import EMA
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
 from attnorm.training.config import Evaluation, TrainingConfig
-from attnorm.training.divergence import Divergence
 from attnorm.training.inpainting import InpaintingConfig, InpaintingTask
 from attnorm.training.logger import Logger
+from attnorm.training.restore import start_from
 from attnorm.training.run_folder import (
     BEST,
     BEST_OF_PHASE_1,
@@ -42,9 +44,8 @@ from attnorm.training.run_folder import (
     resume_command,
     run_lock,
 )
-from attnorm.training.running_metrics import RunningMetrics
-from attnorm.training.runtime import resolve_precision, seed_for, set_numerics
-from attnorm.training.stopping import stop_signals
+from attnorm.training.running_metrics import Divergence, RunningMetrics
+from attnorm.training.runtime import resolve_precision, seed_for, set_numerics, stop_signals
 
 FIRST_SAMPLES = (1, 100)  # steps with samples beside every `sample_every`, to see early that training works
 
@@ -56,6 +57,8 @@ class Task(Protocol):
     """
 
     shown: Sequence[str]  # names of metrics, for the progress bar
+    networks: dict[str, nn.Module]
+    ema: EMA[Any]
 
     def batches_before(self, step: int) -> int: ...  # how many batches the first `step` steps take
     def step(self, step: int, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Tensor]: ...
@@ -90,22 +93,29 @@ def begin(config: TrainingConfig, run: Path, fixed: Sequence[str] = ()) -> int:
             check_new(run)
         config = derive(config, {"precision": resolve_precision(config.precision, processes.device)})
         dataset = _load_data(config, config.data, run)
-        config = _fitted(config, dataset, fixed)
+        config = _with_absolute_paths(_fitted(config, dataset, fixed))
         return _train(config, run, dataset, processes, resuming=False)
 
 
-def resume(run: Path, steps: int | None = None) -> int:
+def resume(run: Path, changes: Mapping[str, Any] = MappingProxyType({})) -> int:
     """Continues a run from its newest intact checkpoint; returns the exit code.
 
     Args:
-        steps: a new total number of steps, to train longer than planned.
+        changes: `steps`, to train longer than planned, `device`, `log_to`, or where moved files are now (`data`, …).
 
     Raises:
-        UserError: the folder is not a run, or none of its checkpoints is intact.
+        UserError: the folder is not a run, its images are not there, or none of its checkpoints is intact.
     """
     config = read_config(run)
-    if steps is not None:
-        config = config.with_steps(steps)
+    if others := changes.keys() - {"steps", "device", "log_to", *config.paths}:
+        raise UserError(f"--{min(others)} cannot change in a resumed run: start a new one, with --init-from {run}")
+    if "steps" in changes:
+        config = config.with_steps(changes["steps"])
+    config = _with_absolute_paths(derive(config, dict(changes), "command line"))
+    for name in config.paths:
+        place = Path(field_of(config, name))
+        if place.is_absolute() and not place.exists() and name != "init_from":
+            raise UserError(f"there is nothing at {place} any more: say where it is now, with --{name}")
     with joined(str(resolve_device(config.device))) as processes:
         dataset = _load_data(config, config.data, run)
         if config.fitted_to(dataset) != config:
@@ -124,9 +134,16 @@ def read_config(run: Path) -> TrainingConfig:
     return parse(TASKS[task][0], data, str(run / CONFIG))
 
 
+def _with_absolute_paths(config: TrainingConfig) -> TrainingConfig:
+    """The configuration of a run that can be resumed from any folder."""
+    named = {name: field_of(config, name) for name in config.paths}
+    places = {name: Path(value).resolve() for name, value in named.items() if value and value not in BUILTIN}
+    return derive(config, {name: str(place) for name, place in places.items() if place.exists()})
+
+
 def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: Processes, *, resuming: bool) -> int:
     """Takes the steps from the newest checkpoint, or the first step, to the end or a stop; returns the exit code."""
-    # Networks and data.
+    # Data and networks.
     set_numerics(config.precision, deterministic=config.deterministic)
     _check_batch_size(config, processes)
     checksum = dataset.checksum()
@@ -135,19 +152,23 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
     if config.evaluate_every:
         other = config.evaluation_data
         task.prepare_evaluation(_load_data(config, other, run) if other else dataset)
+    notes = [] if resuming else _start(config, task)
 
     with run_lock(run) if processes.is_main else nullcontext():
         # State.
-        step, best, damaged = 0, dict[int, float](), list[str]()  # the best score of each phase
+        step, best = 0, dict[int, float]()  # the best score of each phase
         running, divergence = RunningMetrics(processes), Divergence(run)
         if resuming:
             # A run that was killed before its first checkpoint starts again: it would do the same steps anyway.
             state, damaged = checkpoint.newest(run / CHECKPOINTS)
-            if state is not None:
+            if state is None:
+                notes = _start(config, task)
+            else:
                 step, best = state["step"], state["best"]
                 _restore(state, task, config, checksum, run)
                 running.load_state(state["metrics"])
                 divergence.last_good = step
+                notes = [f"{problem}; continuing from step {step}" for problem in damaged]
             check_alike({"the newest checkpoint": step}, f"all processes must see the same folder {run}")
         if processes.is_main:
             remove_partial_files(run)
@@ -162,14 +183,13 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
             steps=config.steps,
             batch_size=config.batch_size,
             shown=task.shown,
-            tensorboard=config.tensorboard,
+            log_to=config.log_to,
             enabled=processes.is_main,
         )
 
         with logger, batches, stop_signals(processes.count) as stop:
-            for problem in damaged:
-                logger.print(f"{problem}; continuing from step {step}")
-            logger.print(_describe(config, dataset, processes, run))
+            for note in (*notes, _describe(config, dataset, processes, run)):
+                logger.print(note)
             while step < config.steps:
                 # One step.
                 share = _read(batches, task.batches_before(step + 1) - task.batches_before(step), run)
@@ -224,13 +244,22 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
         return 128 + stop.number if step < config.steps else 0
 
 
+def _start(config: TrainingConfig, task: Task) -> list[str]:
+    """Copies the weights that a new training starts from, if any; says what was taken."""
+    if not config.init_from:
+        return []
+    note = start_from(config.init_from, config.task, task.networks, task.ema)
+    check_alike({"what the training starts from": note}, f"{config.init_from} must be the same on every machine")
+    return [note]
+
+
 def _restore(state: dict[str, Any], task: Task, config: TrainingConfig, checksum: int, run: Path) -> None:
     """Loads the task's state from a checkpoint that fits the configuration and the images."""
     step = state["step"]
     if config.steps < step:
         raise UserError(f"{run} is at step {step} already: it cannot end at {config.steps} steps")
     if state["checksum"] != checksum:
-        raise UserError(f"{config.data} has other images than {run} was trained on: restore the data")
+        raise UserError(f"{config.data} has other images than {run} was trained on: restore them, or give their --data")
     try:
         task.load_state(state["task"])
     except (RuntimeError, ValueError, KeyError) as error:
@@ -268,6 +297,8 @@ def _fitted(config: TrainingConfig, dataset: ImageDataset, fixed: Sequence[str])
     for name in fixed:
         if field_of(config, name) != field_of(fitted, name):
             raise UserError(f"--{name} does not fit {config.data}, which has {field_of(fitted, name)}: leave it out")
+    if config.batch_size > (count := len(config.trained_on(len(dataset)))):
+        raise UserError(f"batch_size {config.batch_size} is more than the {count} images to train on: lower it")
     return fitted
 
 
@@ -283,15 +314,10 @@ def _check_batch_size(config: TrainingConfig, processes: Processes) -> None:
 def _save_model(task: Task, folder: Path, step: int) -> None:
     """Writes the model of a step aside and swaps it in, so that a reader never sees half a model."""
     place = folder.resolve()  # the target of a link, so that all is on one disk
-    aside = place.with_name(f".{place.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
+    problem = f"cannot write the model to {folder}"
+    with explained(problem, "free some space, then resume", SafetensorError), folder_aside(place) as aside:
         task.save_model(aside)
         write_step(aside, step)
-        swap_in(aside, place)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise UserError(f"cannot write the model to {folder}: {error}; free some space, then resume") from error
 
 
 def _describe(config: TrainingConfig, dataset: ImageDataset, processes: Processes, run: Path) -> str:
@@ -300,4 +326,4 @@ def _describe(config: TrainingConfig, dataset: ImageDataset, processes: Processe
     images = f"{count} images{f' of {dataset.num_classes} classes' if dataset.num_classes > 1 else ''}"
     images += f" at {dataset.size}x{dataset.size}{f', {held_out} of them held out' if held_out else ''}"
     several = f"{processes.count} process{'es' if processes.count > 1 else ''}"
-    return f"{images}; {several} on {processes.device.type}, {config.precision}, {threads} threads; run {run}"
+    return f"{images}; {several} on {processes.device}, {config.precision}, {threads} threads; run {run}"
