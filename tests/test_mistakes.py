@@ -54,6 +54,9 @@ CASES = [
     (f"{TRAIN} --generator.channels 8 8 8", "makes 16 x 16 images, not image_size 32"),
     (f"{TRAIN} --generator.num_classes 7", "does not fit digits, which has 10: leave it out"),
     (f"{TRAIN} --discriminator.image_size 64", "set both image sizes alike"),
+    (f"{TRAIN} --generator.long_range.block 5", "generator.long_range.block must be from 0 to 2, got 5"),
+    (f"{TRAIN} --discriminator.downsamples 9", "downsamples 9 does not fit image_size 32 and 4 blocks"),
+    (f"{TRAIN} --discriminator.concat_after 4", "concat_after must be below the number of blocks, 4"),
     (f"{TRAIN} --evaluate_every 5 --evaluation.metrics fdi", "unknown metric 'fdi'"),
     (f"{PAINT} --generator.width 3", "generator.width must be a multiple of 2, got 3"),
     (f"{PAINT} --masks.kind folder --masks.folder nowhere", "nowhere", "give a folder"),
@@ -63,7 +66,7 @@ CASES = [
     # Names and places.
     ("train an-gan-digts --data digits --out new", "unknown preset 'an-gan-digts', did you mean 'an-gan-digits'?"),
     ("train an-gan-digits --data digit --out new", "there is nothing at digit", "digits"),
-    ("train an-gan-digits --data file --out new", "file is neither a folder nor a .parquet file"),
+    ("train an-gan-digits --data file --out new", "file is neither a folder, an archive nor a parquet"),
     ("train an-gan-digits --data empty --out new", "empty holds no"),
     ("train an-gan-digits --data prepared --out new", "prepared at 16×16", "attnorm data prepare"),
     ("train an-gan-digits --data digits --out run", "run already holds a run: continue it with `attnorm resume run`"),

@@ -305,7 +305,9 @@ def _stopped(folder: Path, found: dict[str, Any]) -> None:
         _signal(process, None if name == "SIGTERM" else 1, getattr(signal, name))
         out, err = finish(process)
         step = final_state(run)["step"]
-        wrong = [] if f"stopped at step {step}; go on with" in out else [f"did not say where it stopped: {out} {err}"]
+        wrong = (
+            [] if f"stopped at step {step}; continue with" in out else [f"did not say where it stopped: {out} {err}"]
+        )
         wrong += [] if process.returncode else ["torchrun left with 0"]
         found["lines"][f"{name}, 2 processes"] = f"torchrun left with {process.returncode}"
         done = call(torchrun(2, "resume", run, "--steps", str(step + 2)))

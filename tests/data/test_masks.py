@@ -154,8 +154,8 @@ def test_a_folder_without_a_mask_in_range_or_without_masks_is_refused(folder):
     (folder / "parquet" / "a.parquet").write_bytes(b"")
     for place, part in (
         ("sub", r"no mask with 90.0% to 95.0%"),
-        ("nothing", "does not exist"),
-        ("parquet", "masks are read from image files"),
+        ("nothing", "is not a folder"),
+        ("parquet", "a.parquet: not an image"),
     ):
         with pytest.raises(UserError, match=part):
             Masks(MaskConfig(kind="folder", fraction=(0.9, 0.95), folder=str(folder / place)), (20, 20))

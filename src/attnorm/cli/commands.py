@@ -15,7 +15,11 @@ ABOUT = """Attentive Normalization: train generators and inpainters, use them, a
 `attnorm COMMAND --help` explains a command. `--debug`, after any command, shows where an unexpected error came from.
 """
 COMPLETION = "Install completion of commands, options, models and class names for bash, zsh or fish."
-TRAIN_USAGE = "Usage: attnorm train PRESET --data DATA --out RUN [--FIELD VALUE ...]"
+USAGES = {
+    "train": "PRESET --data DATA --out RUN [--FIELD VALUE ...]",
+    "resume": "RUN [--FIELD VALUE ...]",
+    "reproduce": "TABLE --out FOLDER [OPTIONS] [--FIELD VALUE ...]",
+}
 COMMANDS = {  # MODULE:FUNCTION, or the name of what is added on its own
     "Train and measure": "train:train train:resume evaluate:evaluate reproduce:reproduce listing:presets data",
     "Use a model": "generate:generate interpolate:interpolate inpaint:inpaint visualize:visualize app:app",
@@ -41,7 +45,8 @@ for place, (title, names) in enumerate(COMMANDS.items()):
             application.command(pkgutil.resolve_name(f"attnorm.cli.{name}"), group=group)
         else:
             application[name].group = group
-application["train"].usage = TRAIN_USAGE
+for command, usage in USAGES.items():
+    application[command].usage = f"Usage: attnorm {command} {usage}"
 application.register_install_completion_command(add_to_startup=False, help=COMPLETION, group=group)
 
 

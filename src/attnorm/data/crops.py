@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
 CONTEXT = 2  # a window is this many times as long as its region: the paper has 128 pixels missing of 256
 CELLS = 8  # regions closer than a window's side divided by this are one region
@@ -75,16 +76,6 @@ def _regions(mask: np.ndarray, cell: int) -> Iterator[Box]:
     padded = np.pad(mask, ((0, -height % cell), (0, -width % cell)))
     rows, columns = padded.shape[0] // cell, padded.shape[1] // cell
     marked = padded.reshape(rows, cell, columns, cell).any((1, 3))
-    left = {(int(row), int(column)) for row, column in zip(*np.nonzero(marked), strict=True)}
-    while left:
-        part, edge = [], [left.pop()]
-        while edge:
-            row, column = edge.pop()
-            part.append((row, column))
-            around = {(row + i, column + j) for i in (-1, 0, 1) for j in (-1, 0, 1)} & left
-            left -= around
-            edge.extend(around)
-        part_rows, part_columns = zip(*part, strict=True)
-        top, first = min(part_rows) * cell, min(part_columns) * cell
-        bottom, last = (max(part_rows) + 1) * cell, (max(part_columns) + 1) * cell
-        yield Box(top, min(bottom, height), first, min(last, width))
+    parts, _ = ndimage.label(marked, np.ones((3, 3)))
+    for row, column in ndimage.find_objects(parts):
+        yield Box(row.start * cell, min(row.stop * cell, height), column.start * cell, min(column.stop * cell, width))

@@ -1,153 +1,83 @@
-"""Raw sets: what is in a folder or in parquet files, as a stream of undecoded images.
-
-Another kind of source is a module like `parquet.py`, which returns a RawSource, and a branch in `open_source`.
-"""
+"""Opens a raw set: a folder, an archive, parquet files, arrays, or a data set on the Hugging Face Hub."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, NoReturn
 
-import numpy as np
-
+from attnorm.data.arrays import find_batches, open_cifar, open_npz
+from attnorm.data.choice import DEFAULT, Choice, listed, split_in
 from attnorm.data.dataset import VERSION
+from attnorm.data.folders import open_images
+from attnorm.data.listing import list_source
+from attnorm.data.raw import RawSource
 from attnorm.errors import UserError
 
-IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
-PARQUET_EXTENSION = ".parquet"
+HUB = "hf:"  # hf:ORGANISATION/NAME, or hf:ORGANISATION/NAME:CONFIGURATION
+_PATIENCE = 3  # seconds
+_CONVERTED = "refs/convert/parquet"  # the branch to which the Hub converts every data set
 
 
-class RawImage(NamedTuple):
-    """An undecoded image: a name to report it by, its bytes or its file, and its class."""
+def open_source(source: str | Path, choice: Choice = DEFAULT) -> RawSource:
+    """Looks at images and their classes without decoding an image; UserError if there is nothing usable."""
+    path, notices = _download(str(source), choice) if is_on_hub(source) else (Path(source), [])
+    if path.suffix.lower() == ".npz":
+        return open_npz(path, choice)
+    listing = list_source(path)
+    if batches := find_batches(listing):
+        return open_cifar(listing, batches, choice)
+    if not (parquet := listing.parquet()):
+        return open_images(listing, choice)
+    images, _, skipped = listing.images()
+    if images:
+        raise UserError(f"{path} holds both images and parquet files ({parquet[0]}): keep them apart")
+    from attnorm.data.parquet import open_parquet
 
-    name: str
-    encoded: bytes | Path
-    label: int
-
-
-@dataclass(frozen=True)
-class RawSource:
-    """A raw set.
-
-    kind: what it is, in words.
-    class_names: one name per class.
-    labels: (N,) int64, the class of each image, known before any image is read.
-    read: streams the images in the order of `labels`.
-    """
-
-    kind: str
-    class_names: tuple[str, ...]
-    labels: np.ndarray
-    read: Callable[[], Iterator[RawImage]]
-
-    def __len__(self) -> int:
-        return len(self.labels)
+    raw = open_parquet(listing, parquet, choice)
+    left = [(name, reason) for name, reason in skipped if name not in parquet]
+    return replace(raw, notices=[*notices, *raw.notices], skipped=left, listing=listing)
 
 
-def open_source(path: Path, *, image_column: str | None = None, label_column: str | None = None) -> RawSource:
-    """Looks at a folder per class, a plain folder of images, or parquet file(s).
-
-    Args:
-        image_column, label_column: for parquet, where the schema does not tell.
-
-    Raises:
-        UserError: there is nothing usable at `path`.
-    """
-    files = list_files(path)
-    if files[0].suffix.lower() == PARQUET_EXTENSION:
-        from attnorm.data.parquet import open_parquet
-
-        return open_parquet(files, image_column=image_column, label_column=label_column)
-    if image_column or label_column:
-        raise UserError(f"{path} is a folder of images and has no columns: leave the column options out")
-    return _open_folder(path, files)
+def is_on_hub(source: str | Path) -> bool:
+    return str(source).startswith(HUB)
 
 
-def list_files(path: Path) -> list[Path]:
-    """The files of the raw set at `path`, sorted: all images or all parquet, never none.
-
-    Raises:
-        UserError: there are none, or both.
-    """
-    if path.is_file() and path.suffix.lower() == PARQUET_EXTENSION:
-        return [path]
-    if not path.is_dir():
-        problem = "is neither a folder nor a .parquet file" if path.exists() else "does not exist"
-        raise UserError(f"{path} {problem}: give a folder of images or parquet files")
-    visible = list(_walk(path))
-    images = [file for file in visible if file.suffix.lower() in IMAGE_EXTENSIONS]
-    parquet = [file for file in visible if file.suffix.lower() == PARQUET_EXTENSION]
-    if images and parquet:
-        raise UserError(f"{path} holds both images and parquet files ({parquet[0].name}): keep them apart")
-    if not images and not parquet:
-        kinds = " ".join(sorted(kind[1:] for kind in IMAGE_EXTENSIONS))
-        raise UserError(f"{path} holds no image ({kinds}) and no parquet file: give another folder")
-    return images or parquet
-
-
-def fingerprint(path: Path, *options: object) -> str:
+def fingerprint(source: str | Path, *options: object) -> str:
     """A hexadecimal digest of the source's path, its files' names, sizes and times, and how it is prepared.
 
-    The images are not read: a file replaced by one of the same size and time goes unnoticed.
+    The images are not read: a file replaced by one of the same size and time goes unnoticed. A data set on the Hub is
+    known by its name.
     """
-    digest = hashlib.sha256(repr((VERSION, str(path.resolve()), options)).encode("utf-8", "backslashreplace"))
-    for file in list_files(path):
-        try:
-            status = file.stat()
-        except OSError as error:
-            _raise(error)
-        entry = repr((str(file.relative_to(path)), status.st_size, status.st_mtime_ns))
-        digest.update(entry.encode("utf-8", "backslashreplace"))
+    path = Path(source)
+    where = source if is_on_hub(source) else path.resolve()
+    digest = hashlib.sha256(repr((VERSION, str(where), options)).encode("utf-8", "backslashreplace"))
+    names = sorted(list_source(path).files) if path.is_dir() else [] if is_on_hub(source) else [""]
+    for name in names:
+        status = (path / name).stat()
+        digest.update(repr((name, status.st_size, status.st_mtime_ns)).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()
 
 
-def _open_folder(path: Path, files: list[Path]) -> RawSource:
-    folders = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not _is_hidden(entry.name))
-    if not folders:
-        return _labelled(path, files, [path.resolve().name], [0] * len(files))
-    numbers = {name: number for number, name in enumerate(folders)}
-    tops = [file.relative_to(path).parts[0] for file in files]
-    loose = [file for file, top in zip(files, tops, strict=True) if top not in numbers]
-    if loose:
-        raise UserError(f"{loose[0]} lies beside class folders: move it into one of them")
-    empty = sorted(set(folders) - set(tops))
-    if empty:
-        raise UserError(f"class folder {path / empty[0]} holds no image: fill it or remove it")
-    return _labelled(path, files, folders, [numbers[top] for top in tops])
+def _download(source: str, choice: Choice) -> tuple[Path, list[str]]:
+    """The folder of a split's parquet files in the Hub's cache, and a notice of other splits."""
+    from huggingface_hub import HfApi, constants, get_session, snapshot_download
 
-
-def _labelled(path: Path, files: list[Path], class_names: list[str], labels: list[int]) -> RawSource:
-    def read() -> Iterator[RawImage]:
-        for file, label in zip(files, labels, strict=True):
-            yield RawImage(file.relative_to(path).as_posix(), file, label)
-
-    return RawSource("folder of images", tuple(class_names), np.array(labels, dtype=np.int64), read)
-
-
-def _walk(path: Path) -> Iterator[Path]:
-    """All visible files below `path`, sorted within each folder. Links to folders count at the top only."""
-    top_folders = []
-    for entry in sorted(path.iterdir()):
-        if _is_hidden(entry.name):
-            continue
-        if entry.is_dir():
-            top_folders.append(entry)
-        elif entry.is_file():
-            yield entry
-    for folder in top_folders:
-        for parent, subfolders, names in os.walk(folder, onerror=_raise):
-            subfolders[:] = sorted(name for name in subfolders if not _is_hidden(name))
-            yield from (Path(parent, name) for name in sorted(names) if not _is_hidden(name))
-
-
-def _raise(error: OSError) -> NoReturn:
-    """Refuses what cannot be read: skipping it would lose images without a count."""
-    raise UserError(f"cannot read {error.filename} ({error.strerror}): allow reading it") from error
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".")
+    name, _, configuration = source.removeprefix(HUB).partition(":")
+    prefix = f"{configuration}/" if configuration else ""
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_PATIENCE)  # without a network, the client retries for long
+        every = HfApi().list_repo_files(name, repo_type="dataset", revision=_CONVERTED)
+        files = [file for file in every if file.endswith(".parquet") and file.startswith(prefix)]
+        found = sorted({file.split("/")[0] for file in files})
+        if len(found) != 1:
+            raise UserError(f"{source} has {len(found)} configurations, add :NAME of one: {listed(found)}")
+        kept, notices = choice.pick_split(source, [split_in(file) for file in files])
+        wanted = [files[index] for index in kept]
+        folder = snapshot_download(name, repo_type="dataset", revision=_CONVERTED, allow_patterns=wanted)
+    except Exception as error:  # of the Hub's client, its HTTP library, or for a bad name
+        if isinstance(error, UserError):
+            raise
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"no network, or no such set on the Hub: {source} ({reason})") from error
+    return Path(folder, found[0]), notices

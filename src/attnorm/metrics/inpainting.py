@@ -80,8 +80,7 @@ class ValidationSet:
 
     def spread_over(self, most: int) -> ValidationSet:
         """At most so many of them, evenly spread."""
-        if self.count <= most:
-            return self
+        most = min(most, self.count)
         return replace(self, items=self.items[np.arange(most) * self.count // most])
 
     def read(self, places: slice | np.ndarray) -> np.ndarray:

@@ -107,8 +107,7 @@ def make_runs(plan: Reproduction, say: Callable[[str], None], after_each: Callab
     Raises:
         UserError: a setting is invalid, or a run exists that was started with other settings.
     """
-    for system, seed, run in plan.runs():
-        config = plan.config(system, seed)
+    for config, run in [(plan.config(system, seed), run) for system, seed, run in plan.runs()]:
         if (run / CONFIG).exists():
             fields = (name for name, _, _ in differences(config, read_config(run)))
             if differing := ", ".join(name for name in fields if name not in SET_BY_TRAINING):
@@ -116,8 +115,7 @@ def make_runs(plan: Reproduction, say: Callable[[str], None], after_each: Callab
     for system, seed, run in plan.runs():
         for command in _missing(plan, system, seed, run):
             say(f"$ attnorm {shlex.join(command)}")
-            code = _call([sys.executable, "-m", "attnorm", *command])
-            if code:
+            if code := _call([sys.executable, "-m", "attnorm", *command]):
                 say(f"stopped with exit code {code}; the same command continues from here")
                 return code
         after_each()

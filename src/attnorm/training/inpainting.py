@@ -267,7 +267,7 @@ class InpaintingTask(AdversarialTask):
             mixing = self._drawn(number, "mixing", rows)
             with self._piece(index, "critic"):
                 found = losses.critic_loss(critic, real, fake, mask, mixing, weight)
-                (found.loss / self.config.accumulation).backward()
+                self._backpropagate("critic", found.loss)
             self._add(total, loss_c=found.loss, wasserstein=found.wasserstein, gradient_penalty=found.penalty)
         return total | {"gradient_c": self._apply("critic", total)}
 
@@ -288,16 +288,8 @@ class InpaintingTask(AdversarialTask):
                     against = losses.adversarial_loss(self.critic, losses.composite(out.refined, x, mask), mask)
                     loss = loss + config.adversarial_weight * against
                     self._add(total, loss_adversarial=against)
-                (loss / config.accumulation).backward()
-            self._add(
-                total,
-                loss_g=loss,
-                l1_coarse=coarse,
-                l1_refined=refined,
-                orthogonal_g=orthogonal,
-                saturated_coarse=losses.saturated_fraction(out.coarse_unclipped),
-                saturated_refined=losses.saturated_fraction(out.refined_unclipped),
-            )
+                self._backpropagate("generator", loss)
+            self._add(total, loss_g=loss, l1_coarse=coarse, l1_refined=refined, orthogonal_g=orthogonal)
         return total | {"gradient_g": self._apply("generator", total)}
 
     def _pieces(self, number: int, images: np.ndarray) -> Iterator[Piece]:

@@ -1,4 +1,4 @@
-"""What a training starts from: weights of another run or model."""
+"""What a training starts from if not from new weights: those of another run or model."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from attnorm.errors import UserError
 from attnorm.layers.spectral import SpectralNorm
 from attnorm.layers.weights import raw_weight
+from attnorm.metrics.distributed import check_alike
 from attnorm.models.pretrained import find_model, step_of, task_of
 from attnorm.training import checkpoint
 from attnorm.training.averaging import EMA
@@ -20,8 +21,8 @@ from attnorm.training.run_folder import CHECKPOINTS
 SHOWN = 3  # names in a message
 
 
-def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: EMA[Any]) -> str:
-    """Copies the weights of a run or model into the networks of a new run; returns in one line what was taken.
+def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: EMA[Any]) -> list[str]:
+    """Copies the weights of a run or model, if `source` names one, into the networks of a new run; says what was taken.
 
     A run gives the networks of its newest checkpoint, a model the generator alone. A row that belongs to a class goes
     to the class of the same name.
@@ -29,6 +30,8 @@ def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: E
     Raises:
         UserError: the model is for another task, or its weights do not fit; the message names them.
     """
+    if not source:
+        return []
     if task_of(source) != task:
         raise UserError(f"{source} is not a model for {task}: choose a preset of its task")
     generator: Any = networks["generator"]
@@ -48,7 +51,9 @@ def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: E
     if unknown := [name for name in new if name not in old]:
         fresh.append(f"{len(unknown)} of {len(new)} classes ({_some(unknown)})")
     taken = f"{' and '.join(given)}{'' if step is None else f' of step {step}'}"
-    return f"starts with the {taken} of {source}; new: {', '.join(fresh) or 'nothing'}"
+    note = f"starts with the {taken} of {source}; new: {', '.join(fresh) or 'nothing'}"
+    check_alike({"what the training starts from": note}, f"{source} must be the same on every machine")
+    return [note]
 
 
 @torch.no_grad()
