@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -61,20 +61,27 @@ class Prefetcher:
         dataset: its `batch(indices)` is called in the thread, never by two threads at once.
         indices: maps a step to the items of its batch, for instance a partial of `batch_indices`.
         depth: how many batches are read ahead, at least 1.
+        prepare: what becomes of batch `step` in the thread, as `prepare(step, batch)`.
     """
 
     def __init__(
-        self, dataset: BatchSource, indices: Callable[[int], np.ndarray], start: int = 0, depth: int = 2
+        self,
+        dataset: BatchSource,
+        indices: Callable[[int], np.ndarray],
+        start: int = 0,
+        depth: int = 2,
+        prepare: Callable[[int, Batch], Any] = lambda step, batch: batch,
     ) -> None:
         self._dataset = dataset
         self._indices = indices
+        self._prepare = prepare
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
-        self._waiting: deque[tuple[int, Future[Batch]]] = deque()
+        self._waiting: deque[tuple[int, Future[Any]]] = deque()
         for step in range(start, start + depth):
             self._submit(step)
 
-    def next(self) -> Batch:
-        """The next batch: images (B, S, S, 3) uint8 and labels (B,) int64.
+    def next(self) -> Any:
+        """The next batch: images (B, S, S, 3) uint8 and labels (B,) int64, or what `prepare` made of them.
 
         Raises:
             RuntimeError: reading it failed (the original exception is its cause), or the prefetcher is closed.
@@ -102,5 +109,5 @@ class Prefetcher:
     def _submit(self, step: int) -> None:
         self._waiting.append((step, self._pool.submit(self._read, step)))
 
-    def _read(self, step: int) -> Batch:
-        return self._dataset.batch(self._indices(step))
+    def _read(self, step: int) -> Any:
+        return self._prepare(step, self._dataset.batch(self._indices(step)))
