@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -15,13 +15,12 @@ from torch import Tensor, nn
 from attnorm.layers import AttentiveNorm2d
 from attnorm.layers.spectral import held_spectral_norm
 from attnorm.metrics.distributed import Processes
-from attnorm.training.averaging import EMA
+from attnorm.training.averaging import EMA, Network
 from attnorm.training.config import Rate, TrainingConfig, Weight
 from attnorm.training.runtime import autocast, compile_network, seed_for
 
 Metrics = dict[str, Tensor]
 Batch = tuple[Any, Any]  # images (m, s, s, 3) uint8 and labels (m,) as read, or both as `prepare` returns them
-Network = TypeVar("Network", bound=nn.Module)
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
