@@ -21,8 +21,8 @@ from attnorm.bench import describe_machine, machine, measure, print_table, write
 from attnorm.data.batches import Prefetcher, batch_indices
 from attnorm.data.dataset import ImageDataset
 from attnorm.metrics.distributed import Processes
+from attnorm.pipelines.base import resolve_device
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
-from attnorm.training.runtime import resolve_device
 
 Variant = Literal["ours", "plain", "compiled"]
 NUM_IMAGES = 512  # in memory: reading is another benchmark
@@ -44,8 +44,8 @@ class Step:
         self.task = ClassConditionalTask(config, Processes(resolve_device(config.device)))
         if variant == "plain":
             for name, optimizer in self.task.optimizers.items():
-                (group,) = optimizer.param_groups
-                self.task.optimizers[name] = PlainAdam(group["params"], lr=group["lr"], betas=group["betas"])
+                group, parameters = optimizer.param_groups[0], self.task.networks[name].parameters()
+                self.task.optimizers[name] = PlainAdam(parameters, lr=group["lr"], betas=group["betas"])
         random, size = np.random.default_rng(0), config.image_size
         images = random.integers(0, 256, (NUM_IMAGES, size, size, 3), dtype=np.uint8)
         classes = tuple(str(i) for i in range(NUM_CLASSES))

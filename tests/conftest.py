@@ -20,7 +20,7 @@ if not torch.cuda.is_available():
 torch.set_num_threads(1)  # sums must not depend on the machine
 
 COMMON = {"batch_size": 4, "steps": 6, "log_every": 2, "sample_every": 3, "checkpoint_every": 2} | {
-    "tensorboard": False,
+    "log_to": "none",
     "device": "cpu",
     "precision": "float32",
 }

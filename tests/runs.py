@@ -7,13 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from attnorm import cli
+from attnorm.cli import main
 from attnorm.metrics.distributed import Processes
 from attnorm.training import checkpoint
 from attnorm.training.run_folder import run_lock
@@ -23,21 +22,6 @@ INPAINT = ("train", "inpaint-an-64-cpu", "--data", "digits", "--out")
 ALONE = Processes(torch.device("cpu"))
 FORKS = multiprocessing.get_context("forkserver")  # a process starts at once: its server has imported PyTorch
 FORKS.set_forkserver_preload(["tests.runs", "attnorm.training.loop"])
-
-
-def final(arguments):
-    """The arguments of a command without options that are given again later."""
-    groups = []
-    for argument in arguments:
-        if argument.startswith("--") or not groups:
-            groups.append([])
-        groups[-1].append(argument)
-    last = {group[0]: group for group in groups}
-    return [argument for group in groups if group is last[group[0]] for argument in group]
-
-
-def main(arguments):
-    return cli.main(final(arguments))
 
 
 def batch_of(seed=0, count=4, size=32):
@@ -114,11 +98,26 @@ def refused(capsys, *arguments):
     return err
 
 
-def run_python(*arguments):
-    """Python in a process of its own, with one thread, where it can import this file."""
-    environment, here = os.environ | {"OMP_NUM_THREADS": "1"}, Path(__file__).parents[1]
+def python(*arguments, environments=({},)):
+    """Runs Python at the same time with each of the environments, to the end of all; one thread a process."""
+    base, pipe = os.environ | {"OMP_NUM_THREADS": "1"}, subprocess.PIPE
     command = [sys.executable, *arguments]
-    return subprocess.run(command, env=environment, cwd=here, capture_output=True, text=True, check=False)
+    started = [subprocess.Popen(command, env=base | each, text=True, stdout=pipe, stderr=pipe) for each in environments]
+    try:
+        outputs = [process.communicate(timeout=300) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    ended = zip(started, outputs, strict=True)
+    return [subprocess.CompletedProcess(command, process.returncode, *output) for process, output in ended]
+
+
+def two_ranks():
+    """The environments of two processes, as torchrun would set them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    return [group | {"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
 
 
 def exit_codes(environments, function, *arguments):
@@ -172,11 +171,7 @@ def _killed(task, moment, arguments):
 
 def run_two(task, arguments, stopped_in=None):
     """A command in two processes that train together; the second is asked to stop in a step. Returns exit codes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-    ranks = [group | {"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
-    return exit_codes(ranks, _one_of_two, task, arguments, stopped_in)
+    return exit_codes(two_ranks(), _one_of_two, task, arguments, stopped_in)
 
 
 def _one_of_two(task, arguments, stopped_in):

@@ -1,12 +1,13 @@
 """A file that is written aside: whole, or not there."""
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from attnorm.errors import UserError
-from attnorm.files import check_output, output_file, swap_in, written_aside
+from attnorm.files import check_output, explained, folder_aside, output_file, written_aside
 
 
 @pytest.mark.promise
@@ -58,11 +59,11 @@ def test_an_output_is_checked_before_the_work(tmp_path):
 
 @pytest.mark.promise
 def test_a_folder_is_swapped_in_whole_or_not_at_all(tmp_path, monkeypatch):
-    folder, aside = tmp_path / "model", tmp_path / ".model.partial"
-    for path, text in ((folder, "old"), (aside, "new")):
-        path.mkdir()
-        (path / "weights").write_text(text)
-    rename, calls = Path.rename, []
+    folder, rename, calls = tmp_path / "model", Path.rename, []
+
+    def write(text):
+        with folder_aside(folder) as aside:
+            (aside / "weights").write_text(text)
 
     def failing(self, target):
         calls.append(self)
@@ -70,11 +71,20 @@ def test_a_folder_is_swapped_in_whole_or_not_at_all(tmp_path, monkeypatch):
             raise OSError("read-only")
         return rename(self, target)
 
-    with monkeypatch.context() as patch:
+    write("old")
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="read-only"):
         patch.setattr(Path, "rename", failing)
-        with pytest.raises(OSError, match="read-only"):
-            swap_in(aside, folder)
+        write("new")
     assert (folder / "weights").read_text() == "old"
-    swap_in(aside, folder)
+    write("new")
     assert (folder / "weights").read_text() == "new"
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_the_reason_of_an_error_is_the_systems():
+    sentence = r"^cannot write it \(No space left on device\): make room$"
+    with pytest.raises(UserError, match=sentence), explained("cannot write it", "make room", RuntimeError):
+        try:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            raise RuntimeError("unexpected pos 64 vs 0")  # as torch.save says it

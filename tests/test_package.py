@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
@@ -31,19 +30,6 @@ def test_import_needs_torch_alone() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "torch.Size([1, 8, 4, 4])"
-
-
-def test_the_command_line_starts_without_torch_and_keeps_its_threads_from_spinning():
-    code = (
-        "import os, sys, attnorm.cli; assert 'torch' not in sys.modules; attnorm.cli.main(['--version']);"
-        "assert 'torch' not in sys.modules; print(os.environ['GOMP_SPINCOUNT'])"
-    )
-    for own, expected in ((None, "10000"), ("7", "7")):
-        environment = {**os.environ, "GOMP_SPINCOUNT": own} if own else {**os.environ}
-        if own is None:
-            environment.pop("GOMP_SPINCOUNT", None)
-        out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
-        assert out.stdout.split() == [attnorm.__version__, expected]
 
 
 def test_every_public_name_is_there_and_listed():

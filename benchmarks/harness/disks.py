@@ -65,7 +65,7 @@ def run(folder: Path) -> dict[str, Any]:
         with _mounted(folder / "disk") as disk:
             for kind, rooms in ROOMS.items():
                 for room in rooms:
-                    for board in ("false", "true") if room == rooms[-1] else ("false",):
+                    for board in ("none", "tensorboard") if room == rooms[-1] else ("none",):
                         _full_while_training(report, kind, disk, room, board, references[kind])
             _full_outputs(report, disk, references, folder)
             _read_only(report, disk, references, folder)
@@ -126,15 +126,15 @@ def _ballast(disk: Path, room: int) -> Iterator[None]:
 
 
 def _full_while_training(report: _Report, kind: Kind, disk: Path, room: int, board: str, reference: Path) -> None:
-    name = f"full disk, {kind.name}, {room} bytes free" + (", TensorBoard" if board == "true" else "")
+    name = f"full disk, {kind.name}, {room} bytes free" + (", TensorBoard" if board == "tensorboard" else "")
     run = disk / "run"
-    arguments = kind.train(run, "--tensorboard", board)
+    arguments = kind.train(run, "--log_to", board)
     with _ballast(disk, room):
         wrong = report.refused(name, call(command(*arguments)))
     again = call(command("resume", run) if (run / "config.yaml").exists() else command(*arguments))
     wrong += [f"the resume left with {again.returncode}: {again.stderr}"] if again.returncode else []
     # The configuration says whether there is a board; nothing else may differ.
-    wrong += [found for found in differences(run, reference) if not (board == "true" and found == "config.yaml")]
+    wrong += [found for found in differences(run, reference) if board == "none" or found != "config.yaml"]
     report.case(name, *wrong)
     shutil.rmtree(run)
 

@@ -46,7 +46,7 @@ _COMMON = {
     "log_every": "3",
     "sample_every": "4",
     "checkpoint_every": "2",
-    "tensorboard": "false",
+    "log_to": "none",
     "device": "cpu",
     "precision": "float32",
 }

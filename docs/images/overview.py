@@ -32,7 +32,7 @@ def completed(path: Path) -> np.ndarray:
     pen = ImageDraw.Draw(mask)
     for stroke in STROKES:
         pen.line(stroke, fill=255, width=WIDTH)
-    result = InpaintingPipeline.from_pretrained("an-inpaint-facades")(photo, mask)
+    result = InpaintingPipeline.from_pretrained("an-inpaint-facades")(photo, mask).images[0]
     masked = np.where(np.asarray(mask)[..., None] > 0, np.uint8(128), np.asarray(photo))
     low, high = (SIDE - CROP) // 2, (SIDE + CROP) // 2
     return grid(np.stack([masked, np.asarray(result), np.asarray(photo)])[:, low:high, low:high], 3)

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from attnorm.errors import UserError
+from attnorm.files import explained
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -44,10 +45,10 @@ def read_json(kind: type[Model], path: Path) -> Model:
     Raises:
         UserError: the file cannot be read or is invalid.
     """
+    with explained(f"cannot read {path}"):
+        text = path.read_bytes()
     try:
-        return kind.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+        return kind.model_validate_json(text)
     except ValidationError as error:
         raise UserError(f"{path} is invalid: {describe(error, kind)}") from error
 
@@ -150,9 +151,8 @@ def read_yaml(path: Path) -> Any:
         UserError: the file is missing, unreadable or not YAML.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+        with explained(f"cannot read {path}"):
+            return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (ValueError, yaml.YAMLError) as error:
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
 

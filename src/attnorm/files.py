@@ -1,11 +1,10 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and sentences for what the system refuses."""
 
 from __future__ import annotations
 
 import errno
 import os
 import shutil
-import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +14,23 @@ from attnorm.cache import cache_folder
 from attnorm.errors import UserError
 
 _CHUNK = 1 << 22
+
+
+@contextmanager
+def explained(problem: str, remedy: str = "", *others: type[Exception]) -> Iterator[None]:
+    """An error of the system in the block, or one of `others`, becomes a sentence.
+
+    Raises:
+        UserError: "PROBLEM (REASON): REMEDY".
+    """
+    expected: tuple[type[Exception], ...] = (OSError, *others)
+    try:
+        yield
+    except expected as error:
+        # For a full disk torch.save raises a RuntimeError about its own file format, with the reason behind it.
+        reason = error.__context__ if isinstance(error.__context__, OSError) else error
+        sentence = f"{problem} ({getattr(reason, 'strerror', None) or reason})"
+        raise UserError(f"{sentence}: {remedy}" if remedy else sentence) from error
 
 
 def make_folder(folder: Path) -> None:
@@ -41,8 +57,8 @@ def written_aside(path: Path) -> Iterator[Path]:
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
         make_folder(path.parent)
-        if path.exists():
-            check_regular(path)  # whoever may do so would put a file in the place of /dev/null
+        if path.exists() and not path.is_file():  # a file would take the place of /dev/null
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
         yield partial
         sync_file(partial)  # or the name could outlive a power cut without the content
         partial.replace(path)
@@ -50,6 +66,19 @@ def written_aside(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # what went wrong before says more
             partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_aside(folder: Path) -> Iterator[Path]:
+    """As `written_aside`, for a folder with files: an empty one to write to, which becomes `folder` at the end."""
+    aside = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
+    try:
+        aside.mkdir(parents=True)
+        yield aside
+        swap_in(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def swap_in(aside: Path, folder: Path) -> None:
@@ -107,7 +136,7 @@ def check_output(path: Path, force: bool = False) -> None:
 
 
 def check_folder(folder: Path, wanted: Path | None = None) -> None:
-    """Finds out whether `folder` is one that can be written to, or can be made; it is what `wanted` needs.
+    """Finds out whether `folder` can be written to, or made; it is what `wanted` needs.
 
     Raises:
         UserError: it is a file or inside of one, or nothing may be written there.
@@ -127,26 +156,8 @@ def output_file(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the file cannot be written; the message says why.
     """
-    try:
-        with written_aside(path) as partial:
-            yield partial
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path} ({error.strerror or error}): make room, or choose another name"
-        ) from error
-
-
-def check_regular(path: Path) -> None:
-    """Finds out before a file is opened that it is one: a pipe that nobody writes to would be waited for without end.
-
-    Raises:
-        OSError: it is not there, or something else.
-    """
-    mode = path.stat().st_mode
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "a pipe or device, not a regular file", str(path))
+    with explained(f"cannot write {path}", "make room, or choose another name"), written_aside(path) as partial:
+        yield partial
 
 
 def sync_file(path: Path) -> None:

@@ -6,16 +6,15 @@ inpainting systems have sizes only.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, TypeVar
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from attnorm.config import derive, nearest
 from attnorm.errors import UserError
-from attnorm.models.class_conditional import ARCHITECTURES
-from attnorm.training.class_conditional import ClassConditionalConfig
-from attnorm.training.config import TrainingConfig
-from attnorm.training.inpainting import InpaintingConfig
 
-Config = TypeVar("Config", bound=TrainingConfig)
+if TYPE_CHECKING:
+    from attnorm.training.config import TrainingConfig
+
 Changes = dict[str, Any]  # values by dotted field names
 
 
@@ -39,6 +38,8 @@ def _layers(**fields: Any) -> Changes:
 
 def _at_size(size: int, num_classes: int) -> Changes:
     """The paper's networks for an image size."""
+    from attnorm.models.class_conditional import ARCHITECTURES
+
     table = ARCHITECTURES[size]
     return _networks(image_size=size, num_classes=num_classes) | {
         "generator.channels": table.generator,
@@ -58,21 +59,23 @@ def _every(steps: int, *more: str) -> Changes:
 SYSTEMS = {
     "sn-gan-star": System("spectral norm in both networks, no long-range layer", None, {}),
     "sn-gan": System(
-        "spectral norm in the discriminator only, with its paper's five updates of it and learning rates",
+        "spectral norm in the discriminator only, five updates of it, SN-GAN's rates",
         "sn-gan-star",
         {"generator.spectral_norm": False, "generator_lr": 2e-4, "discriminator_lr": 2e-4}
         | {"betas": (0.0, 0.9), "discriminator_steps": 5},
     ),
     # The paper quotes its row from Miyato & Koyama (2018), who train it in SN-GAN's networks, as here.
     "ac-gan": System(
-        "an auxiliary classifier in place of a label that enters", "sn-gan", {"discriminator.conditioning": "auxiliary"}
+        "sn-gan with an auxiliary classifier instead of a label input",
+        "sn-gan",
+        {"discriminator.conditioning": "auxiliary"},
     ),
     "sa-gan": System("self-attention", "sn-gan-star", _layers(kind="self_attention")),
     "an-gan": System("attentive normalization", "sn-gan-star", _layers(kind="attentive_norm")),
     # Table 4 of the paper.
     "an-gan-bn": System("batch statistics in the regions", "an-gan", _layers(statistics="batch")),
-    "an-gan-no-orth": System("no orthogonal regularisation", "an-gan", {"orthogonal_weight": 0.0}),
-    "an-gan-no-ssr": System("no self-sampling regularisation", "an-gan", _layers(self_sampling=False)),
+    "an-gan-no-orth": System("no orthogonal regularization", "an-gan", {"orthogonal_weight": 0.0}),
+    "an-gan-no-ssr": System("no self-sampling", "an-gan", _layers(self_sampling=False)),
     "an-gan-n8": System("8 entities", "an-gan", _layers(num_entities=8)),
     "an-gan-n32": System("32 entities", "an-gan", _layers(num_entities=32)),
     # Where the paper's text and its Algorithm 1 differ.
@@ -86,16 +89,17 @@ SYSTEMS = {
 CPU = {"generator_lr": 2.5e-4, "discriminator_lr": 1e-3, "batch_size": 32, "steps": 10_000}
 CPU |= _every(500) | _layers(temperature=1.0)
 
-# The parent and the changes for an image size and a budget.
+# The parent and the changes for an image size and a budget; without a parent, the size and the number of classes.
+DATA_SIZES = {"imagenet128": (128, 1000), "tiny-imagenet": (64, 200), "cifar10": (32, 10)}
 DATA: dict[str, tuple[str | None, Changes]] = {
     # Paper, §4: batch 256, learning rates 1e-4 and 4e-4, 1000 K steps for the baselines and 880 K for AN.
     "imagenet128": (
         None,
-        _at_size(128, 1000) | {"batch_size": 256, "steps": 1_000_000, "log_every": 100} | _every(5000),
+        {"batch_size": 256, "steps": 1_000_000, "log_every": 100} | _every(5000),
     ),
     # The public re-implementations' settings at these sizes: 100 K steps.
-    "tiny-imagenet": (None, _at_size(64, 200) | {"batch_size": 256, "steps": 100_000} | _every(2000)),
-    "cifar10": (None, _at_size(32, 10) | {"batch_size": 64, "steps": 100_000} | _every(2000)),
+    "tiny-imagenet": (None, {"batch_size": 256, "steps": 100_000} | _every(2000)),
+    "cifar10": (None, {"batch_size": 64, "steps": 100_000} | _every(2000)),
     "cifar10-cpu": ("cifar10", CPU | _networks(channels=(64, 64, 64, 64))),
     "tiny-imagenet-cpu": (
         "tiny-imagenet",
@@ -162,13 +166,19 @@ INPAINTING_SIZES: dict[str, tuple[str | None, Changes]] = {
 DEMOS = {"demo-digits": "an-gan-digits", "demo-inpaint": "inpaint-an-64-cpu"}
 
 
-def _presets(
-    base: Config, root: str, systems: dict[str, System], sizes: dict[str, tuple[str | None, Changes]]
-) -> dict[str, Config]:
+# Every name, known without PyTorch, which completion would wait for.
+NAMES = [f"{system}-{data}" for data in DATA for system in SYSTEMS]
+NAMES += [*(f"{system}-{size}" for size in INPAINTING_SIZES for system in INPAINTERS), *DEMOS]
+
+
+def _derived(
+    base: TrainingConfig, root: str, systems: dict[str, System], sizes: dict[str, tuple[str | None, Changes]]
+) -> dict[str, TrainingConfig]:
     """Every system at every size. The system `root`, the parent of the others, is derived from size to size."""
-    found: dict[str, Config] = {}
+    found: dict[str, TrainingConfig] = {}
     for size, (parent_size, settings) in sizes.items():
-        first = derive(found[f"{root}-{parent_size}"] if parent_size else base, settings)
+        networks = _at_size(*DATA_SIZES[size]) if size in DATA_SIZES else {}
+        first = derive(found[f"{root}-{parent_size}"] if parent_size else base, networks | settings)
         for name, system in systems.items():
             parent = found[f"{system.parent}-{size}"] if system.parent else first
             changes = system.changes | (AN_GAN.get(size, {}) if name == "an-gan" else {})
@@ -176,10 +186,15 @@ def _presets(
     return found
 
 
-CLASS_CONDITIONAL = _presets(ClassConditionalConfig(), "sn-gan-star", SYSTEMS, DATA)
-INPAINTING = _presets(InpaintingConfig(), "inpaint-plain", INPAINTERS, INPAINTING_SIZES)
-PRESETS: dict[str, TrainingConfig] = {**CLASS_CONDITIONAL, **INPAINTING}
-PRESETS |= {demo: PRESETS[name] for demo, name in DEMOS.items()}
+@cache
+def presets() -> dict[str, TrainingConfig]:
+    """The configuration of every name."""
+    from attnorm.training.class_conditional import ClassConditionalConfig
+    from attnorm.training.inpainting import InpaintingConfig
+
+    found = _derived(ClassConditionalConfig(), "sn-gan-star", SYSTEMS, DATA)
+    found |= _derived(InpaintingConfig(), "inpaint-plain", INPAINTERS, INPAINTING_SIZES)
+    return found | {demo: found[name] for demo, name in DEMOS.items()}
 
 
 def get_preset(name: str) -> TrainingConfig:
@@ -188,6 +203,6 @@ def get_preset(name: str) -> TrainingConfig:
     Raises:
         UserError: there is none; the message has the nearest name.
     """
-    if name not in PRESETS:
-        raise UserError(f"unknown preset {name!r}{nearest(name, PRESETS)} (`attnorm presets` lists them)")
-    return PRESETS[name]
+    if name not in NAMES:
+        raise UserError(f"unknown preset {name!r}{nearest(name, NAMES)} (`attnorm presets` lists them)")
+    return presets()[name]

@@ -1,8 +1,15 @@
 """Small models with random weights that do something, saved as trained ones are, and images to use them on."""
 
+import importlib.util
+import io
+import shutil
+import socket
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from attnorm.models.class_conditional import Generator, GeneratorConfig, LongRangeConfig
 from attnorm.models.inpainting import BranchConfig, InpaintingGenerator, InpaintingGeneratorConfig
@@ -64,3 +71,143 @@ def sentence_of():
         return str(caught.value)
 
     return run
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# No network of its own: what the browser would look for at Google is nothing that the page asks for.
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 60_000  # milliseconds, on a busy machine
+DESKTOP, PHONE = (1400, 900), (390, 844)
+
+
+@pytest.fixture(scope="session")
+def address(runs):
+    """Of the page with all models of `runs`."""
+    pytest.importorskip("gradio", reason="the page needs the extra `app`")
+    from attnorm.app.model_list import models_in
+    from attnorm.app.server import served
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with served(models_in(runs)[0], port=port) as (local, _):
+        yield local
+
+
+@pytest.fixture(scope="session")
+def browser():
+    if CHROMIUM is None or importlib.util.find_spec("playwright") is None:
+        pytest.skip("the page is tested with Chromium and the package playwright")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def visit(browser, address):
+    """Opens the page as a new visitor; at the end no error and no warning may be in a console, and no other host may
+    have been asked for anything.
+    """
+    wrong, elsewhere, contexts = [], [], []
+
+    def heard(message):
+        if message.type in ("error", "warning") and "Method not implemented." not in message.text:  # Gradio's client
+            wrong.append(message.text)
+
+    def asked(request):
+        if not request.url.startswith((address, "data:", "blob:", "about:")):
+            elsewhere.append(request.url)
+
+    def open_page(size=DESKTOP, scheme="light"):
+        viewport = {"width": size[0], "height": size[1]}
+        contexts.append(browser.new_context(viewport=viewport, color_scheme=scheme, has_touch=size == PHONE))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(PATIENCE)
+        page.on("console", heard)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("request", asked)
+        page.goto(address)
+        page.wait_for_selector("[data-stage=empty]")
+        return Visit(page)
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert wrong == []
+    assert elsewhere == []
+
+
+class Visit:
+    """What a visitor does on the first tab, and what it shows."""
+
+    def __init__(self, page):
+        self.page = page
+        self.canvas = page.locator(".workspace canvas")
+
+    def press(self, action):
+        self.page.locator(f"[data-do={action}]").click()
+
+    def says(self, start):
+        """Waits for a message that begins so."""
+        self.page.wait_for_function(
+            "start => document.querySelector('.workspace .status').innerText.startsWith(start)", arg=start
+        )
+
+    def shows(self, name):
+        """Waits for an image of this name."""
+        self.page.wait_for_function(
+            "name => document.querySelector('.workspace canvas').ariaLabel.startsWith(name + ',')", arg=name
+        )
+
+    def open(self, file):
+        self.page.locator("[data-file=image]").set_input_files(file)
+        self.shows(Path(file).stem)
+
+    def point(self, x, y):
+        """Of the canvas, as shares of it, on the screen."""
+        box = self.canvas.bounding_box()
+        return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+    def stroke(self, *points):
+        """Draws with the mouse along points of the canvas."""
+        self.page.mouse.move(*self.point(*points[0]))
+        self.page.mouse.down()
+        for each in points[1:]:
+            self.page.mouse.move(*self.point(*each), steps=4)
+        self.page.mouse.up()
+
+    def complete(self):
+        self.press("complete")
+        self.says("Done")
+
+    def download(self, click):
+        """The name and the image."""
+        with self.page.expect_download() as waiting:
+            click()
+        found = waiting.value
+        return found.suggested_filename, Image.open(io.BytesIO(Path(found.path()).read_bytes()))
+
+    def result(self, format="PNG"):
+        return self.download(self.page.locator(f"[data-do=save][data-format={format}]").first.click)
+
+    def mask(self):
+        """(h, w) bool."""
+        self.page.locator("details.mask").evaluate("details => details.open = true")
+        return np.asarray(self.download(lambda: self.press("mask-save"))[1].convert("L")) == 255
+
+    def seen(self):
+        """What the canvas shows, (h, w, 3), without the outline of the brush."""
+        self.page.mouse.move(2, 2)
+        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        return np.asarray(Image.open(io.BytesIO(self.canvas.screenshot())).convert("RGB")).astype(int)

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from attnorm import AttentiveNorm2d, SelfAttention2d, bench
-from attnorm.cli import main
 from tests.layers import literal as oracle
 
 CPU = torch.device("cpu")
@@ -60,24 +59,11 @@ def test_the_literal_and_naive_forms_compute_what_the_layers_do(program):
         parameter.data.add_(0.3 * torch.randn_like(parameter))
     torch.testing.assert_close(forms.NaiveSelfAttention(attention)(x), attention(x))
     torch.testing.assert_close(forms.literal_regional_norm(x, s), oracle.regional_norm(x, s, None, None, "weighted"))
-    for mode in (True, False):
-        outs = []
-        for module in (ours.train(mode), forms.LiteralAttentiveNorm(ours).train(mode)):
-            torch.manual_seed(1)
-            outs.append(module(x))
-        torch.testing.assert_close(*outs)
-
-
-def test_the_command_prints_a_table_per_size_and_writes_the_times(tmp_path, capsys):
-    sizes = ["--sizes", "16", "8", "--channels", "8", "--entities", "4", "--rounds", "2", "--dtype", "bfloat16"]
-    assert main(["bench", "layer", *sizes, "--json", str(tmp_path / "new" / "layer.json")]) == 0
-    out = capsys.readouterr().out
-    report = json.loads((tmp_path / "new" / "layer.json").read_text())
-    assert out.index("1 x 8 x 8 x 8") < out.index("1 x 8 x 16 x 16")
-    names = {one["name"] for one in report["results"]}
-    assert names >= {"copy", "instance_norm", "regional_norm reference", "AttentiveNorm2d", "SelfAttention2d"}
-    for one in report["results"]:
-        assert len(one["times"]) == 2 and f"{1e3 * one['median']:.2f}" in out
+    outs = []
+    for module in (ours, forms.LiteralAttentiveNorm(ours)):
+        torch.manual_seed(1)
+        outs.append(module(x))
+    torch.testing.assert_close(*outs)
 
 
 TINY = {

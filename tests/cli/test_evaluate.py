@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from typing import get_args
 
 import numpy as np
@@ -19,7 +18,7 @@ from attnorm.metrics.evaluation import METRICS
 from attnorm.metrics.inpainting import MASKS, mean_colour, reconstruction
 from attnorm.metrics.records import read_records
 from attnorm.models.class_conditional import Generator
-from tests.two_processes import run_two
+from tests.runs import python, two_ranks
 
 NAME = "step-0000006-digits-kid-efficientnet-lite0-n12-seed0"
 KID = ("--num", "12", "--metrics", "kid")  # the quickest
@@ -37,11 +36,6 @@ def inpainting_run(finished_inpainting_run, tmp_path):
     return shutil.copytree(finished_inpainting_run, tmp_path / "runs" / "run")
 
 
-@pytest.fixture
-def without_opencv(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cv2", None)
-
-
 def noise_images(folder, names):
     for number, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -50,22 +44,21 @@ def noise_images(folder, names):
     return folder
 
 
-def test_a_run_is_measured_against_its_own_data(run_copy, evaluate):
+def test_a_run_is_measured_against_its_own_data(run_copy, evaluate, output):
     out = evaluate(run_copy, *KID)
     record = run_copy / "metrics" / f"{NAME}.json"
     (result,) = read_records(record)
     shown = f"{result.values['mean']:.4g} ± 0"
     row = f"| kd-efficientnet-lite0-12 ↓ | {shown} | 12     | 12          |"
     assert row in out.splitlines()
-    assert out.splitlines()[-1] == f"{record} and {NAME}.png, the first of the images"
+    assert out.splitlines()[-1] == f"{record} and {NAME}.png, a sheet of images"
     protocol = result.protocol
     assert (protocol.model, protocol.data, protocol.split) == (str(run_copy), "digits", "digits")
     assert (protocol.weights, protocol.step, protocol.seed) == ("ema", 6, 0)
     assert protocol.settings["frequencies"] == "data"
-    sheet = np.asarray(Image.open(run_copy / "metrics" / f"{NAME}.png"))
-    assert sheet.shape[:2] == (2 * 66 - 2, 8 * 66 - 2)  # 12 images, enlarged to 64, in rows of 8
-    assert sheet[:64, :64].std() > 0
-    assert np.all(sheet[66:, 4 * 66 :] == 255)  # the second row ends after four
+    output("generate", run_copy, "--per-class", 8, "-o", run_copy / "grid.png")
+    with Image.open(run_copy / "grid.png") as grid, Image.open(run_copy / "metrics" / f"{NAME}.png") as sheet:
+        assert np.array_equal(grid, sheet)
 
 
 def test_every_metric_at_once_with_the_values_of_classes(run_copy, evaluate, tmp_path):
@@ -91,6 +84,23 @@ def test_an_existing_record_or_sheet_is_overwritten_with_force_only(run_copy, ev
     assert "exists already: give --force to overwrite it" in refused("evaluate", run_copy, *KID)
     evaluate(run_copy, *KID, "--force")
     assert f"{NAME}.json exists already" in refused("evaluate", run_copy, *KID)
+
+
+def test_statistics_stand_for_the_images_that_they_were_made_from(run_copy, output, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    metrics = ["--num", 20, "--metrics", "fd", "kid", "--frequencies", "uniform"]
+    first = output("evaluate", run_copy, *metrics, "--out", "a.json", "--save-reference", "digits.npz").err
+    assert f"warning: {run_copy} was trained on these images" in first
+    assert "warning: fd-efficientnet-lite0-20: 20 real images are too few for 1280 features" in first
+    second = output("evaluate", "an-gan-digits", *metrics, "--out", "b.json", "--reference", "digits.npz").err
+    assert "trained" not in second and "does not name" not in second
+    third = output("evaluate", run_copy, *metrics, "--out", "c.json", "--reference", "digits.npz").err
+    assert "trained" not in third
+    images, _, statistics = (read_records(tmp_path / f"{name}.json") for name in "abc")
+    assert [one.metric for one in statistics] == [f"{name}-efficientnet-lite0-20-vs-digits" for name in ("fd", "kd")]
+    assert [one.values for one in statistics] == [one.values for one in images]
+    protocol = statistics[0].protocol
+    assert (protocol.data, protocol.settings["num_real"]) == ("digits.npz", 20)
 
 
 def test_other_data_can_be_given_and_classes_drawn_alike(run_copy, evaluate, output, tmp_path):
@@ -152,7 +162,12 @@ def test_weights_that_are_not_there_are_refused(run_copy, refused, tmp_path):
         (["--data", "digit"], "did you mean 'digits'"),
         (["--out", "record.txt"], "record.txt"),
         (["--device", "banana"], "PyTorch cannot use the device 'banana' here"),
-        (["--window", "uniform"], "--window is for inpainting models"),
+        (["--size", "32"], "--size is for inpainting models"),
+        (["--reference", "gone.npz"], "cannot read gone.npz (No such file or directory): give an .npz file"),
+        (
+            ["--reference", "r.npz", "--num-real", "9"],
+            "--reference stands for the real images: leave out --data, --num",
+        ),
     ],
 )
 def test_mistakes_are_one_line_and_write_nothing(arguments, sentence, run_copy, refused):
@@ -183,7 +198,8 @@ def test_processes_with_other_weights_are_refused(run_copy, refused, monkeypatch
 def test_two_processes_write_one_record_of_the_same_numbers(run_copy, evaluate, tmp_path):
     evaluate(run_copy, *KID, "--out", "one.json")
     command = ["-m", "attnorm", "evaluate", str(run_copy), *KID, "--out", "two.json"]
-    processes = run_two(lambda rank: command, ATTNORM_CACHE=str(tmp_path / "cache"))
+    cache = {"ATTNORM_CACHE": str(tmp_path / "cache")}
+    processes = python(*command, environments=[rank | cache for rank in two_ranks()])
     assert [process.returncode for process in processes] == [0, 0]
     assert "kd-efficientnet-lite0-12" in processes[0].stdout
     assert processes[1].stdout == ""
@@ -192,18 +208,13 @@ def test_two_processes_write_one_record_of_the_same_numbers(run_copy, evaluate, 
 
 
 def test_held_out_images_are_completed_beside_simpler_methods(inpainting_run, evaluate):
-    pytest.importorskip("cv2")
     out = evaluate(inpainting_run, "--num", 6)
-    name = "step-0000006-digits-held-out-n6-gaussian-seed0"
+    name = "step-0000006-digits-held-out-n6-seed0"
     records = {one.metric: one for one in read_records(inpainting_run / "metrics" / f"{name}.json")}
     assert list(records) == [f"{kind}/{way}" for kind in MASKS for way in ("refined", "coarse", "mean colour", "Telea")]
     protocol = records["centre/refined"].protocol
     assert (protocol.weights, protocol.step, protocol.data, protocol.num) == ("ema", 6, "digits", 6)
-    assert (protocol.split, protocol.settings["size"], protocol.settings["window"]) == (
-        "digits-held-out",
-        32,
-        "gaussian",
-    )
+    assert (protocol.split, protocol.settings["size"]) == ("digits-held-out", 32)
     shown = records["random/refined"].values
     assert f"{shown['psnr']:.4g} ± {shown['psnr_deviation']:.4g}" in out
     with Image.open(inpainting_run / "metrics" / f"{name}.png") as sheet:
@@ -211,23 +222,21 @@ def test_held_out_images_are_completed_beside_simpler_methods(inpainting_run, ev
 
 
 @pytest.mark.promise
-def test_the_metrics_of_a_completion_are_those_worked_out_by_hand(inpainting_run, evaluate, without_opencv, tmp_path):
-    arguments = ["--num", 6, "--window", "uniform", "--seed", 5, "--masks", "random", "--out", "r.json"]
+def test_the_metrics_of_a_completion_are_those_worked_out_by_hand(inpainting_run, evaluate, tmp_path):
+    arguments = ["--num", 6, "--seed", 5, "--masks", "random", "--out", "r.json"]
     evaluate(inpainting_run, *arguments)
     records = {one.metric: one for one in read_records(tmp_path / "r.json")}
-    assert list(records) == ["random/refined", "random/coarse", "random/mean colour"]
+    assert list(records) == ["random/refined", "random/coarse", "random/mean colour", "random/Telea"]
     found = records["random/mean colour"]
     original = load_builtin("digits", 36).images[found.details["items"], 2:34, 2:34]
     masks = Masks(MASKS["random"], (32, 32)).batch(5, range(6))
-    expected = reconstruction(original, mean_colour(original, masks), masks, "uniform")
+    expected = reconstruction(original, mean_colour(original, masks), masks)
     for name, values in expected._asdict().items():
         assert found.details["per_image"][name] == pytest.approx(values.tolist())
         assert found.values[name] == pytest.approx(values.mean())
 
 
-def test_an_inpainters_own_images_are_held_out_however_they_are_named(
-    inpainting_run, evaluate, tmp_path, without_opencv
-):
+def test_an_inpainters_own_images_are_held_out_however_they_are_named(inpainting_run, evaluate, tmp_path):
     noise_images(tmp_path / "images", [f"{number}.png" for number in range(12)])
     config = (inpainting_run / "config.yaml").read_text()
     (inpainting_run / "config.yaml").write_text(config.replace("data: digits", "data: images", 1))
@@ -245,7 +254,6 @@ def test_of_an_inpainter_what_cannot_be_measured_is_refused(inpainting_run, refu
         (["--num", 181], "--num asks for 181 images, and there are 180"),
         (["--size", 33], "--size must be a multiple of"),
         (["--masks", "stroke"], 'invalid value "stroke" for --masks: choose from'),
-        (["--window", "square"], 'invalid value "square" for --window'),
     ):
         assert part in refused("evaluate", inpainting_run, *arguments)
 

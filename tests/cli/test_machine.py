@@ -6,8 +6,7 @@ import pytest
 import torch
 import yaml
 
-from attnorm.cli import machine
-from attnorm.layers import backend_for, backend_refusals
+from attnorm.layers import backend_for
 from attnorm.layers.kernels import library
 
 
@@ -16,27 +15,17 @@ def found(output):
     return lambda: yaml.safe_load(output("doctor").out)
 
 
-def test_versions_and_complete_extras_are_named_and_a_script_can_read_them(found, output):
+def test_versions_and_devices_are_named_and_a_script_can_read_them(found):
     assert found()["versions"]["torch"] == torch.__version__
-    assert found()["extras"]["train"] == "complete"
-    as_json = json.loads(output("doctor", "--json").out)
-    assert as_json["versions"] == found()["versions"]
-    assert as_json["extras"]["train"]["rich"]
-    assert as_json["gpus"] == [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-
-
-def test_a_missing_package_is_named_with_the_command_that_installs_it(found, monkeypatch):
-    installed = machine._installed
-    monkeypatch.setattr(machine, "_installed", lambda name: None if name in ("pyarrow", "gradio") else installed(name))
-    assert found()["extras"]["train"] == "lacks pyarrow: pip install '.[train]'"
-    assert found()["extras"]["app"] == "lacks gradio: pip install '.[app]'"
+    assert found()["gpus"] == [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 
 
 def test_every_backend_is_named_with_why_it_cannot_run(found, monkeypatch):
     v, s = torch.zeros(1, 8, 4, 4), torch.full((1, 4, 4, 4), 0.25)
-    assert found()["backends"]["cpu"] == {"taken": backend_for(v, s), "refusals": backend_refusals(v, s)}
+    backends = found()["backends"]["cpu"]
+    assert backends["chosen"] == backend_for(v, s) and backends["reference"] == "can run"
     monkeypatch.setattr(library, "refusal", lambda: "there is no C++ compiler")
-    assert "there is no C++ compiler" in found()["backends"]["cpu"]["refusals"]["cpp"]
+    assert "there is no C++ compiler" in found()["backends"]["cpu"]["cpp"]
 
 
 def test_a_gpu_that_fails_is_reported(found, monkeypatch):
@@ -49,12 +38,14 @@ def test_a_gpu_that_fails_is_reported(found, monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch, "zeros", fail_on_cuda)
-    reason = "PyTorch cannot use the device: CUDA driver initialization failed"
-    assert found()["backends"]["cuda"]["refusals"] == reason
+    assert found()["backends"]["cuda"] == "PyTorch cannot use the device: CUDA driver initialization failed"
 
 
-def test_the_benchmark_of_the_layer_writes_its_report(output, tmp_path):
-    out = output("bench", "layer", "--sizes", 8, 16, "--rounds", 1, "--json", tmp_path / "layer.json").out
-    report = json.loads((tmp_path / "layer.json").read_text())
-    assert report["settings"]["sizes"] == [8, 16]
-    assert "AttentiveNorm2d" in out
+def test_the_benchmark_of_the_layer_writes_its_report(output, refused, tmp_path):
+    sizes = ["--sizes", 16, 8, "--channels", 8, "--entities", 4, "--rounds", 2, "--dtype", "bfloat16"]
+    out = output("bench", "layer", *sizes, "--json", tmp_path / "new" / "layer.json").out
+    assert out.index("1 x 8 x 8 x 8") < out.index("1 x 8 x 16 x 16")
+    results = json.loads((tmp_path / "new" / "layer.json").read_text())["results"]
+    assert {one["name"] for one in results} >= {"copy", "instance_norm", "AttentiveNorm2d", "SelfAttention2d"}
+    assert all(len(one["times"]) == 2 and f"{1e3 * one['median']:.2f}" in out for one in results)
+    assert "unknown field 'size', did you mean 'sizes'?" in refused("bench", "layer", "--size", 8)

@@ -20,14 +20,11 @@ def leads_somewhere(page, link):
     return not parts.fragment or unquote(parts.fragment) in anchors(target.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_relative_link_leads_somewhere(page):
-    assert [link for link in links(page.read_text(encoding="utf-8")) if not leads_somewhere(page, link)] == []
-
-
-def test_a_broken_link_is_found():
-    results = {link: leads_somewhere(ROOT / "README.md", link) for link in ("docs/no.md", "LICENSE", "#no", "#install")}
-    assert results == {"docs/no.md": False, "LICENSE": True, "#no": False, "#install": True}
+def test_every_relative_link_leads_somewhere():
+    found = [(page, link) for page in PAGES for link in links(page.read_text(encoding="utf-8"))]
+    broken = [(str(page.relative_to(ROOT)), link) for page, link in found if not leads_somewhere(page, link)]
+    assert broken == [] and len(found) > 50
+    assert not leads_somewhere(ROOT / "README.md", "docs/no.md") and not leads_somewhere(ROOT / "README.md", "#no")
 
 
 def test_every_page_is_in_the_navigation():

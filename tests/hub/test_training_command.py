@@ -6,12 +6,12 @@ import pytest
 
 from attnorm.config import derive, parse_overrides
 from attnorm.hub.card import training_command
-from attnorm.presets import PRESETS, get_preset
+from attnorm.presets import get_preset, presets
 
 
 @pytest.mark.parametrize("name", ["an-gan-digits", "sn-gan-cifar10-cpu", "inpaint-an-128-cpu", "inpaint-ca-256"])
 def test_a_preset_needs_its_name_alone(name):
-    command = training_command(derive(PRESETS[name], {"data": "digits"}))
+    command = training_command(derive(presets()[name], {"data": "digits"}))
     assert command == f"attnorm train {name} --data digits --out RUN"
 
 
@@ -27,7 +27,7 @@ def test_a_preset_needs_its_name_alone(name):
     ],
 )
 def test_the_command_trains_the_same(preset, changes):
-    config = derive(PRESETS[preset], {**changes, "data": "digits"})
+    config = derive(presets()[preset], {**changes, "data": "digits"})
     if hasattr(config, "for_classes"):
         config = config.for_classes(tuple("0123456789"))
     words = shlex.split(training_command(config))
@@ -38,6 +38,6 @@ def test_the_command_trains_the_same(preset, changes):
 
 def test_paths_are_left_out():
     changes = {"data": "/home/me/images", "val_data": "/home/me/more"}
-    command = training_command(derive(PRESETS["inpaint-an-64-cpu"], changes))
+    command = training_command(derive(presets()["inpaint-an-64-cpu"], changes))
     assert "/home" not in command
     assert "--data DATA " in command and "--val_data VAL_DATA" in command

@@ -7,7 +7,7 @@ import pytest
 from attnorm.errors import UserError
 from attnorm.metrics import distributed
 from attnorm.metrics.distributed import check_alike, joined, main_first, rank_and_count
-from tests.two_processes import run_two
+from tests.runs import python, two_ranks
 
 LAUNCHED = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 
@@ -18,11 +18,8 @@ def launched(monkeypatch):
         monkeypatch.setenv(name, value)
 
 
-@pytest.mark.parametrize("size", [None, "1"])
-def test_one_process_joins_no_group(size, monkeypatch):
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    if size:
-        monkeypatch.setenv("WORLD_SIZE", size)
+def test_one_process_joins_no_group(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "1")
     with joined("cuda") as processes, main_first():
         assert (processes.device.type, rank_and_count(), processes.count) == ("cuda", (0, 1), 1)
         check_alike({"seed": 0}, "do better")
@@ -76,7 +73,7 @@ except UserError as error:
 
 @pytest.mark.promise
 def test_a_process_that_loses_another_says_so_in_a_sentence():
-    ended = run_two(lambda rank: ["-c", ENDING_FIRST])
+    ended = python("-c", ENDING_FIRST, environments=two_ranks())
     assert ended[0].stderr == "there is nothing at nowhere\n"
     assert ended[1].stderr.splitlines()[-1].startswith("process 1 has lost another process of its group")
     assert "Traceback" not in ended[1].stderr

@@ -7,14 +7,13 @@ import pytest
 import torch
 
 from attnorm.errors import UserError
-from attnorm.metrics.base import MetricValue
 from attnorm.metrics.evaluation import flat_values
 from attnorm.metrics.fid import GaussianStatistics
 from attnorm.metrics.streaming import DRAW_BLOCK, drawn_images, seed_of
 from tests.metrics import toy
 from tests.metrics.test_fid import two_pass
 from tests.metrics.toy import NAMES, Extractor, Network, dataset, draw, evaluator
-from tests.two_processes import run_two
+from tests.runs import python, two_ranks
 
 pytestmark = pytest.mark.filterwarnings("ignore:Metric .* will save all extracted features:UserWarning")
 
@@ -103,28 +102,21 @@ def test_the_same_seed_gives_the_same_values_and_another_one_others():
 
 def test_generated_classes_are_as_frequent_as_the_real_ones_or_equally_frequent():
     as_data = evaluator(num=60)
-    fake = np.bincount(as_data.fake(draw).labels)
-    assert fake.tolist() == np.bincount(as_data.real.labels).tolist()
-    assert fake[0] > 2 * fake[2]
+    assert np.bincount(as_data.fake(draw).labels).tolist() == np.bincount(as_data.real.labels).tolist()
     assert np.bincount(evaluator(num=60, frequencies="uniform").fake(draw).labels).tolist() == [20, 20, 20]
 
 
 @pytest.mark.promise
-def test_two_processes_measure_what_one_does(tmp_path):
-    """Each takes its share; the second time, no real image."""
-    processes = run_two(lambda rank: ["-m", "tests.metrics.toy", str(tmp_path)])
+def test_two_processes_measure_what_one_does(tmp_path, monkeypatch):
+    """Bit for bit. Each takes its turns; the second time, no real image."""
+    processes = python("-m", "tests.metrics.toy", str(tmp_path), environments=two_ranks())
+    toy.in_small_steps(monkeypatch.setattr)
     expected = flat_values(evaluator().measure(draw))
-    for process, shares in zip(processes, ([136, 60], [144, 70]), strict=True):
+    for process, seen in zip(processes, ([154, 74], [126, 56]), strict=True):
         assert process.returncode == 0, process.stderr
         measured = json.loads(process.stdout)
-        assert all(one["values"] == pytest.approx(expected, rel=1e-6) for one in measured)
-        assert [one["seen"] for one in measured] == shares
-
-
-def test_values_for_a_log_are_flat_and_unambiguous():
-    values = {"fid-5k": MetricValue({"distance": 3.0}), "is-5k": MetricValue({"mean": 2.0, "deviation": 0.5}, "higher")}
-    assert flat_values(values) == {"fid-5k": 3.0, "is-5k.mean": 2.0, "is-5k.deviation": 0.5}
-    assert values["is-5k"].main == 2
+        assert [one["values"] for one in measured] == [expected, expected]
+        assert [one["seen"] for one in measured] == seen
 
 
 @pytest.mark.parametrize(
@@ -146,7 +138,6 @@ def test_only_the_inception_network_gives_a_metric_its_usual_name(network, num, 
         ({"metrics": ["is"], "num": 9}, "is needs at least 10 generated images, got 9"),
         ({"metrics": ["pr"], "num_real": 3}, "pr needs at least 4 real images, got 3"),
         ({"metrics": ["intra"], "per_class": 1}, "intra needs at least 2 generated images, got 1"),
-        ({"names": ("a", "b"), "metrics": ["fd"]}, "the generator's 2 classes are not the 3 of the data"),
         ({"names": ("a", "b", "x"), "metrics": ["fd"]}, "the generator's 3 classes are not the 3 of the data"),
         ({"names": ("a",), "frequencies": "uniform"}, "leave intra out"),
     ],

@@ -5,21 +5,14 @@ import pytest
 import torch
 
 from attnorm.metrics.base import Batch
-from attnorm.metrics.fid import GaussianStatistics, float64_device, frechet_distance
-
-
-def statistics(mean, covariance, count=1000):
-    found = GaussianStatistics()
-    found.count, found.mean = count, torch.as_tensor(mean, dtype=torch.float64)
-    found.scatter = torch.as_tensor(covariance, dtype=torch.float64) * (count - 1)
-    return found
+from attnorm.metrics.fid import FID, GaussianStatistics, frechet_distance
 
 
 def of_rows(rows, batch=None):
     found = GaussianStatistics()
     for part in rows.split(batch or len(rows)):
         found.update(Batch(part, None, torch.arange(len(part)), len(rows)))
-    return found
+    return found.compute()
 
 
 def normal(*shape, seed=0, dtype=torch.float64):
@@ -37,8 +30,8 @@ def two_pass(a, b):
 def test_covariances_that_commute_have_a_closed_form():
     basis, shift = torch.linalg.qr(normal(30, 30)).Q, normal(30)
     a, b = (torch.rand(30, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) * 5 for seed in (1, 2))
-    first = statistics(torch.zeros(30), basis @ torch.diag(a) @ basis.T)
-    second = statistics(shift, basis @ torch.diag(b) @ basis.T)
+    first = {"mu": torch.zeros_like(shift), "sigma": basis @ torch.diag(a) @ basis.T}
+    second = {"mu": shift, "sigma": basis @ torch.diag(b) @ basis.T}
     expected = shift.square().sum() + ((a.sqrt() - b.sqrt()) ** 2).sum()
     assert frechet_distance(first, second) == pytest.approx(expected.item(), rel=1e-10)
     assert frechet_distance(second, first) == pytest.approx(expected.item(), rel=1e-10)
@@ -66,10 +59,14 @@ def test_fewer_images_than_features_cost_no_accuracy():
 def test_streaming_keeps_the_digits_of_the_covariance(batch, mean, dtype):
     rows = normal(100, 10, dtype=dtype) * torch.arange(1, 11) + mean
     found = of_rows(rows, batch)
-    assert found.count == 100
-    np.testing.assert_allclose(found.mean, rows.double().mean(0), rtol=1e-13)
-    np.testing.assert_allclose(found.covariance, np.cov(rows.double().numpy().T), rtol=1e-9, atol=1e-9)
+    assert found["count"] == 100
+    np.testing.assert_allclose(found["mu"], rows.double().mean(0), rtol=1e-13)
+    np.testing.assert_allclose(found["sigma"], np.cov(rows.double().numpy().T), rtol=1e-9, atol=1e-9)
 
 
-def test_float64_is_computed_on_the_cpu_where_a_device_lacks_it():
-    assert [str(float64_device(name)) for name in ("mps", "cpu", "cuda:1")] == ["cpu", "cpu", "cuda:1"]
+@pytest.mark.parametrize(
+    ("real", "fake", "warning"), [(17, 20, ""), (16, 20, "16 real images"), (20, 9, "9 generated images")]
+)
+def test_sets_that_are_too_small_for_the_features_are_named(real, fake, warning):
+    value = FID().compute(of_rows(normal(real, 16)), of_rows(normal(fake, 16)), 0)
+    assert value.warning.startswith(warning) and bool(value.warning) == bool(warning)

@@ -20,7 +20,7 @@ def score(probabilities, batch=7, order=None):
     found, total = SplitProbabilities(), len(probabilities)
     for part in (torch.arange(total) if order is None else order).split(batch):
         found.update(Batch(torch.empty(0), probabilities[part], part, total))
-    return tuple(InceptionScore().compute(None, found, 0, torch.device("cpu")).values.values())
+    return tuple(InceptionScore().compute({}, found.compute(), 0).values.values())
 
 
 def random_probabilities(count, classes):

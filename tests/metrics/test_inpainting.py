@@ -25,21 +25,14 @@ def images(batch=3, height=40, width=33, noise=25.0):
     return truth.round().astype(np.uint8), noisy.clip(0, 255).round().astype(np.uint8), mask
 
 
-OPTIONS = {
-    "gaussian": {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False},
-    "uniform": {"win_size": 7},
-}
-
-
 @pytest.mark.promise
-@pytest.mark.parametrize("window", OPTIONS)
 @pytest.mark.parametrize("noise", [3.0, 90.0])
-def test_it_agrees_with_scikit_image(window, noise):
+def test_it_agrees_with_scikit_image(noise):
     truth, completed, mask = images(noise=noise)
-    found = reconstruction(truth, completed, mask, window)
+    found = reconstruction(truth, completed, mask)
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}  # as Wang et al. 2004
     for index in range(3):
-        options = {"data_range": 255, "channel_axis": 2} | OPTIONS[window]
-        expected = structural_similarity(truth[index], completed[index], **options)
+        expected = structural_similarity(truth[index], completed[index], data_range=255, channel_axis=2, **options)
         assert found.ssim[index] == pytest.approx(expected, abs=1e-10)
         expected = peak_signal_noise_ratio(truth[index], completed[index], data_range=255)
         assert found.psnr[index] == pytest.approx(expected, abs=1e-9)
@@ -57,6 +50,10 @@ def test_errors_by_hand_are_those_of_the_composite_except_for_l1():
     assert found.psnr[0] == pytest.approx(10 * math.log10(1 / (0.2**2 / 3 / 4)))
     perfect = reconstruction(truth, truth, mask)
     assert [values[0] for values in perfect] == [math.inf, 1, 0, 0, 0]
+    value = reconstruction(*images(5)).value(np.arange(5) * 2)
+    psnr = value.details["per_image"]["psnr"]
+    assert (value.values["psnr"], value.values["psnr_deviation"]) == (np.mean(psnr), np.std(psnr))
+    assert value.details["items"] == [0, 2, 4, 6, 8]
 
 
 @pytest.fixture
@@ -73,7 +70,7 @@ def black_and_white(images, masks):
 def test_the_middle_of_each_image_is_measured(validation):
     assert np.array_equal(validation.read(slice(2)), validation.dataset.images[5:7, 2:18, 2:18])
     assert validation.spread_over(3).items.tolist() == [5, 8, 12]
-    assert validation.spread_over(11) is validation
+    assert np.array_equal(validation.spread_over(99).items, validation.items)
 
 
 @pytest.mark.parametrize("kind", MASKS)
@@ -89,27 +86,23 @@ def test_each_image_has_the_mask_of_its_place(validation, kind):
 
 
 @pytest.mark.promise
-@pytest.mark.parametrize("count", [2, 11, 12])
+@pytest.mark.parametrize("count", [2, 3, 12])
 def test_processes_share_the_images_and_each_keeps_its_mask(validation, count, monkeypatch):
+    monkeypatch.setattr(inpainting, "BATCH", 2)
     whole = measure_completions(validation, MASKS["random"], black_and_white)["white"].psnr
     parts = []
-    monkeypatch.setattr(inpainting, "gather_rows", lambda rows: rows)
+
+    def nothing_but_own(rows):
+        parts.append(rows)
+        return [[{"white": np.zeros((1, 5))}]]
+
+    monkeypatch.setattr(inpainting, "gather", nothing_but_own)
     for rank in range(count):
         monkeypatch.setattr(inpainting, "rank_and_count", lambda rank=rank: (rank, count))
-        parts.append(measure_completions(validation, MASKS["random"], black_and_white)["white"].psnr)
-    if count > 11:  # more processes than images: each has measured all, and none waits for another
-        assert all(np.array_equal(part, whole) for part in parts)
-    else:
-        assert np.array_equal(np.concatenate(parts), whole)
-
-
-def test_the_record_has_means_deviations_and_the_values_of_every_image():
-    found = reconstruction(*images(5))
-    value = found.value(np.arange(5) * 2)
-    for name, each in found._asdict().items():
-        assert (value.values[name], value.values[f"{name}_deviation"]) == (each.mean(), each.std())
-        assert value.details["per_image"][name] == each.tolist()
-    assert value.details["items"] == [0, 2, 4, 6, 8]
+        measure_completions(validation, MASKS["random"], black_and_white)
+    assert [len(rows) for rows in parts] == [len(range(rank, 6, count)) for rank in range(count)]
+    monkeypatch.setattr(inpainting, "gather", lambda rows: parts)  # some may have none
+    assert np.array_equal(measure_completions(validation, MASKS["random"], black_and_white)["white"].psnr, whole)
 
 
 def test_baselines_continue_what_is_known():
@@ -119,7 +112,6 @@ def test_baselines_continue_what_is_known():
     for image, missing, completed in zip(noise, mask, mean_colour(noise, mask), strict=True):
         assert np.array_equal(completed[~missing], image[~missing])
         assert (completed[missing] == image[~missing].mean(0).round()).all()
-    pytest.importorskip("cv2")
     grey = np.where(mask[..., None], 255, np.full((2, 8, 8, 3), 90)).astype(np.uint8)
     completed = telea(grey, mask)
     assert (completed[~mask] == 90).all()

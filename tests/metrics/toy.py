@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from attnorm.data.dataset import ImageDataset
+from attnorm.metrics import streaming
 from attnorm.metrics.distributed import joined
 from attnorm.metrics.evaluation import Evaluator, flat_values
 
@@ -40,6 +41,7 @@ class Extractor:
     def __init__(self, name="toy", resizer="pooling to 4", fingerprint="0", seed=0):
         self.name, self.resizer, self.fingerprint = name, resizer, fingerprint
         self.batch_size, self.seen, self.network = 4, 0, Network(seed)
+        self.device, self.dimension = torch.device("cpu"), DIM
 
     def extract(self, images, *, probabilities=False):
         self.seen += len(images)
@@ -70,7 +72,13 @@ def evaluator(cache=None, **changes):
     return Evaluator(settings.pop("data"), settings.pop("names"), **settings)
 
 
+def in_small_steps(setattr):
+    """With a few images a step, so that two processes take several turns."""
+    setattr(streaming, "UPDATE_SIZE", 8)
+
+
 if __name__ == "__main__":
+    in_small_steps(setattr)
     with joined("cpu"):
         measured = []
         for _ in range(2):  # the second time with the statistics that the first one kept

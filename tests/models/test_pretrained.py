@@ -1,10 +1,14 @@
 """Where models are found, what they are for, and loading them."""
 
+import shutil
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
+from safetensors.torch import load_file, save_file
 
 from attnorm.errors import UserError
 from attnorm.models import pretrained
@@ -32,7 +36,8 @@ def hub(models, monkeypatch):
     """The Hub, which has these repositories and no others; a list of what was asked of it."""
     asked = []
 
-    def download(name, *, allow_patterns):
+    def download(name, *, allow_patterns, local_files_only):
+        assert not local_files_only
         asked.append(name)
         assert not any("bin" in pattern or "pt" in pattern for pattern in allow_patterns)
         if not (models / name).is_dir():
@@ -40,6 +45,7 @@ def hub(models, monkeypatch):
         return str(models / name)
 
     monkeypatch.setattr(pretrained, "snapshot_download", download)
+    monkeypatch.setattr(pretrained, "network_problem", lambda: None)
     return asked
 
 
@@ -65,6 +71,37 @@ def test_a_network_loads_from_everywhere(models, hub, tmp_path, monkeypatch):
     (tmp_path / "an-gan-digits").mkdir()  # a local path is preferred to a shipped name
     with pytest.raises(UserError, match=r"neither a run nor a saved model: it has no config\.json"):
         Generator.from_pretrained("an-gan-digits")
+
+
+@pytest.mark.parametrize(
+    "prefixes", [("module.", ""), ("_orig_mod.module.", ""), ("", "_orig_mod."), ("module.", "module.")]
+)
+def test_weights_of_a_wrapped_network_load(prefixes, models, tmp_path):
+    folder = shutil.copytree(models / "me" / "inpaint", tmp_path / "model")
+    state = load_file(folder / "model.safetensors")
+    outer, inner = prefixes  # the second one is in the middle, where a part of the network was wrapped
+    named = {f"{outer}{name.replace('.encoder.', f'.encoder.{inner}')}": value for name, value in state.items()}
+    assert named.keys() != state.keys()
+    save_file(named, folder / "model.safetensors")
+    loaded = InpaintingGenerator.from_pretrained(folder).state_dict()
+    assert all(torch.equal(value, loaded[name]) for name, value in state.items())
+
+
+@pytest.mark.parametrize("answer", [OSError("no route to host"), None, "offline"], ids=["refused", "silent", "offline"])
+def test_without_a_network_it_says_so_at_once_and_loads_what_is_there(answer, monkeypatch, models):
+    def head(url, timeout):
+        if answer is not None:
+            raise answer
+        time.sleep(20)  # as a name server that does not answer
+
+    monkeypatch.setattr(pretrained, "get_session", lambda: SimpleNamespace(head=head))
+    monkeypatch.setattr(pretrained.constants, "HF_HUB_OFFLINE", answer == "offline")
+    start = time.monotonic()
+    with pytest.raises(UserError, match="no run or model at user/model, and the Hub did not provide it: no network"):
+        Generator.from_pretrained("user/model")
+    assert time.monotonic() - start < 3
+    monkeypatch.setattr(pretrained, "snapshot_download", lambda *_, local_files_only, **__: models / "me" / "generate")
+    assert Generator.from_pretrained("user/model").config == SMALL  # downloaded earlier
 
 
 @pytest.mark.parametrize("content", ["{", "[]", ""])

@@ -71,9 +71,6 @@ def test_images_are_the_generators_output_in_grey_levels_also_from_training_mode
     assert np.abs(pipe.draw(seed=5).images - expected).max() <= 0.5 + 1e-3
     again = ClassConditionalPipeline(pipe.generator.train())
     assert np.abs(again.draw(seed=5).images - expected).max() <= 0.5 + 1e-3
-    images = pipe(["dog"], 2, seed=3)
-    assert [(image.mode, image.size) for image in images] == [("RGB", (32, 32))] * 2
-    assert np.array_equal(np.stack(images), pipe.draw(["dog"], 2, seed=3).images)
 
 
 @pytest.mark.promise
@@ -107,11 +104,53 @@ def test_neither_the_batch_nor_the_number_of_images_changes_an_image(size, pipe,
         (["dog", "cat"], 5, [2, 0, 2, 0, 2]),
         (["2"], None, [2]),  # no class has this name
         (["0"], None, [1]),  # a class has this name
-        ([0, np.int64(1)], None, [0, 1]),
+        ([0, np.int64(1), "dog"], None, [0, 1, 2]),
+        ("cat", 2, [0, 0]),
+        (2, np.int64(1), [2]),
+        (("dog", 1), None, [2, 1]),
+        (np.array([2, 0]), None, [2, 0]),
+        (torch.tensor([2, 0]), None, [2, 0]),
+        (torch.tensor(1), None, [1]),
     ],
 )
 def test_labels_are_names_or_indices_used_in_turn(labels, count, indices, pipe):
     assert pipe.draw(labels, count).labels == indices
+
+
+def test_a_call_is_typed_as_in_diffusers(pipe, tmp_path):
+    drawn = pipe.draw(["cat"], 3, seed=5)
+    out = pipe(labels="cat", num_images=3, generator=torch.Generator().manual_seed(5))
+    assert out == out.images and len(out) == 3
+    assert [(image.mode, image.size) for image in out.images] == [("RGB", (32, 32))] * 3
+    assert np.array_equal(np.stack(out), drawn.images)
+    as_array = pipe("cat", 3, 5, output_type="np").images
+    assert as_array.dtype == np.float32 and np.array_equal(np.rint(as_array * 255), drawn.images)
+    as_tensor = pipe("cat", 3, 5, output_type="pt")
+    assert torch.equal(as_tensor.images, torch.from_numpy(as_array).permute(0, 3, 1, 2)) and len(as_tensor) == 3
+    apart = pipe(["cat", "dog"], generator=[torch.Generator().manual_seed(seed) for seed in (5, 6)])
+    assert np.array_equal(apart[0], pipe("cat", seed=5)[0]) and np.array_equal(apart[1], pipe("dog", seed=6)[0])
+    pipe.save_pretrained(tmp_path / "model")
+    again = ClassConditionalPipeline.from_pretrained(tmp_path / "model", torch_dtype=torch.float16).to("cpu")
+    assert np.array_equal(again.to(torch.device("cpu"), torch.float32)("cat", 3, 5)[2], drawn.images[2])
+    assert (again.device, again.dtype, again.class_names) == (torch.device("cpu"), torch.float32, NAMES)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_changes_images_a_little_and_no_weights(dtype, pipe, tmp_path):
+    exact, half = pipe.draw(num_images=9).images, pipe.to(dtype).draw(num_images=9, with_layouts=True)
+    difference = np.abs(half.images.astype(int) - exact)
+    assert 0 < difference.mean() < 2 and f"cpu, {dtype}" in repr(pipe)
+    assert {layout.dtype for layout in half.layouts.values()} == {np.dtype(np.float32)}
+    assert {parameter.dtype for parameter in pipe.generator.parameters()} == {torch.float32}
+
+
+def test_a_bar_is_drawn_on_a_terminal_until_it_is_turned_off(pipe, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setattr(class_conditional, "BATCH", 2)
+    for disable in (False, True):
+        pipe.set_progress_bar_config(disable=disable)
+        pipe(num_images=6)
+        assert ("generating" in capsys.readouterr().err) == (not disable)
 
 
 @pytest.mark.parametrize(
@@ -120,11 +159,16 @@ def test_labels_are_names_or_indices_used_in_turn(labels, count, indices, pipe):
         ({"labels": ["dgo"]}, "there is no class 'dgo', did you mean 'dog'? (the model knows cat, 0, dog)"),
         ({"labels": [3]}, "classes are 0 to 2"),
         ({"labels": ["-1"]}, "classes are 0 to 2"),
-        ({"labels": []}, "non-empty list"),
-        ({"labels": "cat"}, "non-empty list"),
-        ({"num_images": 0}, "at least 1"),
+        ({"labels": []}, "labels must name at least one class"),
+        ({"labels": "horse"}, "there is no class 'horse'"),
+        ({"labels": 3.7}, "a label must be a whole number, got 3.7"),
+        ({"num_images": 0}, "num_images must be at least 1"),
+        ({"num_images": "8"}, "num_images must be a whole number, got '8'"),
         ({"seed": -1}, "seed must be"),
         ({"seed": 1 << 63}, "seed must be"),
+        ({"generator": 42}, "generator must be a torch.Generator, or a list of one for each of 3 images"),
+        ({"generator": [torch.Generator()] * 2}, "generator must be"),
+        ({"output_type": "jpg"}, "output_type must be one of pil, np, pt, got 'jpg'"),
         ({"truncation": 0}, "truncation must be positive, got 0"),
     ],
 )
@@ -235,3 +279,5 @@ def test_what_is_no_model_is_refused(model, finished_run, finished_inpainting_ru
     assert message == f"{finished_inpainting_run} is an inpainting model: complete images with `attnorm inpaint`"
     message = refusal(ClassConditionalPipeline.from_pretrained, finished_run, device="cuda:999")
     assert message == "PyTorch cannot use the device 'cuda:999' here: choose cpu"
+    message = refusal(ClassConditionalPipeline.from_pretrained, finished_run, torch_dtype=torch.float64)
+    assert message.endswith("not in torch.float64")

@@ -111,11 +111,6 @@ def test_several_images_together_are_each_on_its_own(pipe):
     given = [image_and_mask(*size, seed) for seed, size in enumerate([(64, 64), (64, 64), (40, 72), (64, 64)])]
     for (image, mask), found in zip(given, pipe.complete(*zip(*given, strict=True)), strict=True):
         assert largest_difference(found, pipe.complete([image], [mask])[0]) <= 1
-    images = [Image.fromarray(image) for image, _ in given[:2]]
-    masks = [Image.fromarray(mask) for mask in (given[0][1], given[0][1][::-1].copy())]
-    for each, found in ((masks, pipe(images, masks)), ([masks[0]] * 2, pipe(images, masks[0]))):
-        for one, image, mask in zip(found, images, each, strict=True):
-            assert largest_difference(np.asarray(one), np.asarray(pipe(image, mask))) <= 1
 
 
 def test_pil_images_keep_their_mode_profile_and_known_pixels_and_come_back_upright(pipe):
@@ -123,20 +118,44 @@ def test_pil_images_keep_their_mode_profile_and_known_pixels_and_come_back_uprig
     image, light = Image.fromarray(array), Image.fromarray(np.where(mask, 200, 50).astype(np.uint8))
     image.info["icc_profile"] = b"profile"
     expected = pipe.complete([array], [mask])[0]
-    assert np.array_equal(np.asarray(pipe(image, light)), expected)
+    assert np.array_equal(np.asarray(pipe(image, light).images[0]), expected)
     for mode in ("L", "LA", "RGBA"):
         given = image.convert(mode)
-        out = pipe(given, light)
+        [out] = pipe(given, light)
         assert out.mode == mode
         assert np.array_equal(np.asarray(out)[~mask], np.asarray(given)[~mask])
     for given, profile in ((image, b"profile"), (image.convert("CMYK"), None)):
         file = io.BytesIO()
-        pipe(given, light).save(file, "PNG")
+        pipe(given, light)[0].save(file, "PNG")
         assert (Image.open(file).mode, Image.open(file).info.get("icc_profile")) == ("RGB", profile)
     turned = Image.fromarray(np.rot90(array).copy())  # stored lying down
     turned.getexif()[0x0112] = 6
-    out = pipe(turned, light)
+    [out] = pipe(turned, light)
     assert np.array_equal(np.asarray(out), expected) and 0x0112 not in out.getexif()
+
+
+def test_images_and_masks_are_files_images_arrays_tensors_batches_or_lists(pipe, tmp_path):
+    image, mask = image_and_mask(50, 60)
+    other, its_mask = image[::-1].copy(), mask[::-1].copy()
+    expected = [pipe.complete([each], [one])[0] for each, one in ((image, mask), (other, its_mask))]
+    Image.fromarray(image).save(tmp_path / "image.png")
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    x, m = torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(mask)
+    images = [tmp_path / "image.png", str(tmp_path / "image.png"), Image.fromarray(image), image, image / 255, x]
+    images += [x[None], x / 127.5 - 1, image[None]]
+    masks = [tmp_path / "mask.png", Image.fromarray(mask), mask, mask[..., None], m, m[None, None], m.float() * 0.6]
+    masks += [np.uint8(mask) * 200 + 20, np.dstack([np.uint8(mask) * 255] * 3), m.byte()]
+    for given, its in [(image, masks[0]) for image in images] + [(images[0], mask) for mask in masks]:
+        [found] = pipe(image=given, mask_image=its).images
+        assert found.mode == "RGB" and largest_difference(np.asarray(found), expected[0]) <= 1
+    batch = np.stack([image, other])
+    for given, its in (([images[0], other], [m, its_mask]), (batch, np.stack([mask, its_mask]))):
+        for found, one in zip(pipe(given, its), expected, strict=True):
+            assert largest_difference(np.asarray(found), one) <= 1
+    assert largest_difference(np.asarray(pipe([other, image], masks[0])[1]), expected[0]) <= 1  # one mask for all
+    clear = np.dstack([image, np.where(mask, 0, 255).astype(np.uint8)])  # without a mask, what is transparent
+    assert np.array_equal(pipe(clear, output_type="np").images[0, ..., :3][~mask], image[~mask])
+    assert np.array_equal(np.rint(pipe(images[0], mask, output_type="np").images[0] * 255), expected[0])
 
 
 @pytest.mark.promise
@@ -145,18 +164,18 @@ def test_tensors_come_back_as_they_came_whatever_is_missing(pipe, dtype):
     image, array = image_and_mask(50, 60)
     x, mask = torch.from_numpy(image).permute(2, 0, 1), torch.from_numpy(array)
     x = x if dtype == torch.uint8 else (x.to(dtype) / 127.5 - 1)
-    out = pipe(x, mask)
+    out = pipe(x, mask, output_type="pt").images[0]
     assert (out.dtype, out.shape) == (dtype, x.shape)
     assert torch.equal(out[:, ~mask], x[:, ~mask])
     in_grey_levels = out if dtype == torch.uint8 else (out + 1) * 127.5
     expected = pipe.complete([image], [array])[0].astype(float)
     assert np.abs(in_grey_levels.permute(1, 2, 0).numpy() - expected).max() <= 0.51
-    batch = pipe(torch.stack([x, x]), mask[None, None])
+    batch = pipe(torch.stack([x, x]), mask[None, None], output_type="pt").images
     assert torch.equal(batch[0], batch[1]) and batch.shape == (2, *x.shape)
-    for same in (mask.float(), mask.byte(), mask.byte() * 200 + 20, mask.float() * 0.6, mask[None]):
-        assert torch.equal(pipe(x, same), out)
     for mode in MODES if dtype == torch.float32 else ():
-        assert torch.equal(pipe(torch.where(mask, torch.nan, x), mask, mode), pipe(x, mask, mode))
+        hidden = torch.where(mask, torch.nan, x)
+        found, other = (pipe(each, mask, mode, output_type="pt").images for each in (hidden, x))
+        assert torch.equal(found, other)
 
 
 def test_stages_are_both_images_of_the_network_and_its_layouts(pipe):
@@ -185,19 +204,19 @@ X, MASK = torch.zeros(3, 64, 64), torch.from_numpy(image_and_mask()[1])
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ((IMAGE, LIGHT.resize((32, 64))), "the mask is 32×64 and the image 64×64"),
-        ((IMAGE, Image.new("L", (64, 64), 127)), "marks no pixel"),
+        ((IMAGE, LIGHT.resize((32, 64))), "mask 0: the mask is 32×64 and the image 64×64"),
+        (([IMAGE, IMAGE], [LIGHT, Image.new("L", (64, 64), 127)]), "mask 1: the mask marks no pixel"),
         ((IMAGE, Image.new("L", (64, 64), 128)), "marks every pixel"),
         ((IMAGE.resize((31, 64)), LIGHT.resize((31, 64))), "at least 32 pixels a side, got 31×64"),
         ((IMAGE, LIGHT, "magic"), "mode must be one of auto, native, crop, resize, got 'magic'"),
-        ((IMAGE, MASK), "both be PIL images, or both tensors, got Image and Tensor"),
-        (([IMAGE, IMAGE], [LIGHT]), "2 images need one mask, or as many"),
-        (("image.png", "mask.png"), "got str and str"),
-        ((X[:1], MASK), "must be (3, h, w) or (b, 3, h, w)"),
-        ((X, MASK[:32]), "does not fit"),
-        ((X, MASK | True), "the mask of image 0 marks every pixel"),
-        ((X + 2, MASK), "must be in [-1, 1]"),
-        ((X.long(), MASK), "uint8 or floating point"),
+        (([IMAGE, IMAGE], [LIGHT] * 3), "mask: 2 images need one mask, or as many, got 3"),
+        (("image.png", MASK), "image image.png: No such file"),
+        ((IMAGE, "mask.png"), "mask mask.png: No such file"),
+        ((IMAGE,), "mask 0: it has no transparent pixels"),
+        ((3, MASK), "image 0: it must be a file, a PIL image, an array or a tensor, got int"),
+        ((X[:2], MASK), "image 0: it must be a tensor (3, h, w), uint8 or floating point, got (2, 64, 64)"),
+        ((X + 2, MASK), "image 0: floating-point values must be in [0, 1] or [-1, 1]"),
+        ((X.long(), MASK), "torch.int64"),
     ],
 )
 def test_what_cannot_be_completed_is_refused(pipe, arguments, part):

@@ -5,7 +5,6 @@ import pytest
 from huggingface_hub import ModelCard
 from PIL import Image
 
-from attnorm.errors import UserError
 from attnorm.hub import MAX_CLASSES, PER_CLASS, sample_images
 from attnorm.models.pretrained import task_of
 from attnorm.pipelines import ClassConditionalPipeline
@@ -33,7 +32,7 @@ def test_they_are_small():
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_a_generator_draws_the_same_pictures_twice_and_other_ones_for_another_seed(name):
+def test_a_generator_draws_the_same_images_twice_and_other_ones_for_another_seed(name):
     first, again = (ClassConditionalPipeline.from_pretrained(name).draw(num_images=4, seed=3) for _ in range(2))
     other = ClassConditionalPipeline.from_pretrained(name).draw(num_images=4, seed=4)
     assert first.images.tobytes() == again.images.tobytes()
@@ -41,30 +40,30 @@ def test_a_generator_draws_the_same_pictures_twice_and_other_ones_for_another_se
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_the_pictures_of_the_card_are_the_models(name):
+def test_the_images_of_the_card_are_the_models(name):
     """So the weights, the moments and the sheet belong together."""
     pipe = ClassConditionalPipeline.from_pretrained(name)
-    pictures = enlarge(sample_images(pipe))
-    with Image.open(shipped_models()[name] / "samples.png") as image:
-        sheet = np.asarray(image.convert("RGB"))
+    images = enlarge(sample_images(pipe))
+    with Image.open(shipped_models()[name] / "samples.png") as file:
+        sheet = np.asarray(file.convert("RGB"))
     shown = pipe.class_names[:MAX_CLASSES]
-    height, width = pictures.shape[1:3]
-    for index, picture in enumerate(pictures):
+    height, width = images.shape[1:3]
+    for index, image in enumerate(images):
         row, column = divmod(index, PER_CLASS)
         top, left = row * (height + 2), names_width(shown) + column * (width + 2)
         tile = sheet[top : top + height, left : left + width].astype(int)
-        assert np.abs(tile - picture).max() <= 2  # other processors round otherwise
+        assert np.abs(tile - image).max() <= 2  # other processors round otherwise
 
 
 @pytest.mark.parametrize("name", INPAINTERS)
-def test_an_inpainter_completes_a_picture_and_leaves_what_is_known(name):
+def test_an_inpainter_completes_an_image_and_leaves_what_is_known(name):
     pipe = InpaintingPipeline.from_pretrained(name)
-    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    hole = np.zeros((64, 64), bool)
-    hole[20:40, 20:40] = True
-    first, again = (pipe.complete([picture], [hole])[0] for _ in range(2))
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    mask = np.zeros((64, 64), bool)
+    mask[20:40, 20:40] = True
+    first, again = (pipe.complete([image], [mask])[0] for _ in range(2))
     assert np.array_equal(first, again)
-    assert np.array_equal(first[~hole], picture[~hole])
+    assert np.array_equal(first[~mask], image[~mask])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -87,8 +86,3 @@ def test_its_card_says_what_a_user_has_to_know(name):
     for line in card.text.splitlines():
         if line.startswith("!["):
             assert (folder / line.partition("](")[2].rstrip(")")).is_file()
-
-
-def test_a_generator_is_no_inpainter():
-    with pytest.raises(UserError, match="class-conditional model"):
-        InpaintingPipeline.from_pretrained("an-gan-digits")

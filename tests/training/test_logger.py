@@ -4,13 +4,16 @@ import io
 import json
 import math
 import re
+import sys
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from attnorm.training import logger as logger_module
 from attnorm.training.logger import Logger, read_log
+from tests.runs import DIGITS, refused
 
 SHOWN = ("loss_d", "loss_g", "generator.*.sharpness")
 METRICS = {"loss_d": 1.23456, "loss_g": -0.0012345, "generator.blocks.2.norm2.sharpness": 0.5, "score_real": 3.0}
@@ -75,14 +78,42 @@ def test_a_resumed_run_drops_what_it_does_again_and_what_a_crash_cut_short(tmp_p
 
 def test_tensorboard_has_the_metrics_and_a_resume_keeps_those_up_to_its_start(tmp_path):
     event_accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    with logger_of(tmp_path, tensorboard=True) as logger:
+    with logger_of(tmp_path, log_to="tensorboard") as logger:
         for step in (50, 100, 150):  # the checkpoint is of step 100: 150 is done again
             logger.record(step, {"loss_g": float(step)})
-    with logger_of(tmp_path, start=100, tensorboard=True) as logger:
+    with logger_of(tmp_path, start=100, log_to="tensorboard") as logger:
         logger.record(150, {"loss_g": -1.0})
     board = event_accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
     board.Reload()
     assert [(e.step, e.value) for e in board.Scalars("loss_g")] == [(50, 50.0), (100, 100.0), (150, -1.0)]
+
+
+@pytest.mark.parametrize("name", ["wandb", "trackio"])
+def test_trackers_get_the_metrics_of_every_process_that_continues_a_run_as_one(name, tmp_path, monkeypatch):
+    """Against a stub: neither service was tried."""
+    calls = []
+    stub = SimpleNamespace(
+        init=lambda **given: calls.append(given),
+        log=lambda metrics, step: calls.append((step, metrics)),
+        finish=lambda: calls.append("finish"),
+    )
+    monkeypatch.setitem(sys.modules, name, stub)
+    (tmp_path / "config.yaml").write_text("seed: 3")
+    for start, step in ((0, 50), (50, 100)):
+        with logger_of(tmp_path, start=start, log_to=name) as logger:
+            logger.record(step, {"loss_g": 1.5})
+    begun = {"project": "attnorm", "name": tmp_path.name, "config": {"seed": 3}, "resume": "allow"}
+    assert calls[0] == calls[3] and calls[0].items() >= begun.items()
+    assert ("id" in calls[0]) == (name == "wandb")
+    assert [calls[1][0], calls[4][0]] == [50, 100] and calls[1][1]["loss_g"] == 1.5
+    assert calls[2] == calls[5] == "finish"
+
+
+def test_a_missing_tracker_is_refused_before_anything_is_written(tmp_path, tiny_arguments, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "wandb", None)  # as if it were not installed
+    message = refused(capsys, *DIGITS, tmp_path / "run", *tiny_arguments, "--log-to", "wandb")
+    assert "the package 'wandb' is missing: pip install '.[wandb]'" in message
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.promise

@@ -3,7 +3,6 @@
 import errno
 import gc
 import os
-import shutil
 import signal
 
 import pytest
@@ -15,11 +14,11 @@ from attnorm.config import derive, to_dict
 from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
 from attnorm.models.class_conditional import Generator
-from attnorm.training import checkpoint, logger, loop
+from attnorm.training import logger, loop
 from attnorm.training.class_conditional import ClassConditionalTask
 from attnorm.training.restore import load_raw_generator
 from attnorm.training.running_metrics import RunningMetrics
-from attnorm.training.stopping import STOP_SIGNALS
+from attnorm.training.runtime import STOP_SIGNALS
 from tests.runs import (
     ALONE,
     DIGITS,
@@ -155,30 +154,22 @@ def test_memory_does_not_grow_with_the_steps(tiny_config):
     assert tensors_after(range(2, 10)) == tensors_after(range(2))
 
 
-def test_another_end_is_refused_once_learning_rates_fall(tiny_arguments, tmp_path, capsys):
-    run, whole = tmp_path / "run", tmp_path / "whole"
-    schedule = ("--lr_schedule", "linear", "--lr_hold", "0.5", "--checkpoint_every", "1", "--keep_checkpoints", "4")
-    assert main([*DIGITS, str(run), *tiny_arguments, *schedule, "--steps", "4"]) == 0
-    before = contents(run)
-    message = refused(capsys, "resume", run, "--steps", "8")
-    assert "at step 4 its learning rates already fall towards another end" in message
-    assert contents(run) == before
-    for step in (3, 4):  # where they have not begun to fall, a longer run is the run that it would have been
-        shutil.rmtree(run / "checkpoints" / f"step-{step}")
-    assert checkpoint.latest_step(run / "checkpoints") == 2
-    assert main(["resume", str(run), "--steps", "6"]) == 0
-    assert main([*DIGITS, str(whole), *tiny_arguments, *schedule, "--steps", "6"]) == 0
-    assert (run / "model" / "model.safetensors").read_bytes() == (whole / "model" / "model.safetensors").read_bytes()
-
-
 @pytest.mark.promise
-def test_other_data_is_refused_at_resume(tiny_arguments, tmp_path, capsys):
+def test_data_may_move_and_other_data_is_refused_at_resume(tiny_arguments, tmp_path, monkeypatch, capsys):
     raw, run = tmp_path / "raw", tmp_path / "runs" / "pets"
     for index, name in enumerate(("cat/1", "cat/2", "dog/1", "dog/2")):
         (raw / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (40, 40), (60 * index, 9, 9)).save(raw / f"{name}.png")
-    command = ["train", "an-gan-digits", "--data", str(raw), "--out", str(run), *tiny_arguments]
+    monkeypatch.chdir(tmp_path)
+    command = ["train", "an-gan-digits", "--data", "raw", "--out", str(run), *tiny_arguments]
     assert main([*command, "--steps", "1"]) == 0
+    monkeypatch.chdir(tmp_path / "runs")
+    assert main(["resume", "pets", "--steps", "2"]) == 0
+    raw, old = raw.rename(tmp_path / "moved"), raw
+    message = refused(capsys, "resume", run, "--steps", "3")
+    assert f"there is nothing at {old} any more: say where it is now, with --data" in message
+    assert main(["resume", "pets", "--steps", "3", "--data", "../moved"]) == 0
+    assert loop.read_config(run).data == str(raw)
     before = contents(run)
     for change in (
         lambda: Image.new("RGB", (40, 40), (9, 200, 9)).save(raw / "dog" / "2.png"),
@@ -187,7 +178,7 @@ def test_other_data_is_refused_at_resume(tiny_arguments, tmp_path, capsys):
     ):
         change()
         message = refused(capsys, "resume", run, "--steps", "4")
-        assert str(raw) in message and "restore the data" in message
+        assert str(raw) in message and "restore the" in message
         assert contents(run) == before
 
 
@@ -215,7 +206,6 @@ NO_ROOM = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def half_a_model(task, folder):
-    folder.mkdir()
     (folder / "model.safetensors").write_bytes(b"half")
 
 

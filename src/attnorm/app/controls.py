@@ -1,9 +1,11 @@
-"""Controls that several tabs have."""
+"""Controls that several tabs have, and errors as sentences on the page."""
 
 from __future__ import annotations
 
+import functools
+import html
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
@@ -13,23 +15,18 @@ from attnorm.config import whole_number
 from attnorm.errors import UserError
 from attnorm.models.pretrained import Task
 
-KEPT = 4 * 3600  # seconds that a visitor's state is kept after it was last changed
 # Everything that uses a network waits in one queue: two at once would take twice the memory and no less time.
 MODEL_QUEUE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
 # What the page does inside itself and nobody else should call.
 INSIDE: dict[str, Any] = {"api_visibility": "private"}
 # Quick things: beside the queue, without a sign of progress, and of many in a row only the last.
 AT_ONCE: dict[str, Any] = {**INSIDE, "queue": False, "show_progress": "hidden", "trigger_mode": "always_last"}
+NO_FILE = gr.update(value=None, interactive=False)  # for a download button
 # Of each task, what its models are called and how a first one is trained.
 FIRST_MODELS: dict[Task, tuple[str, str]] = {
-    "class-conditional": (
-        "class-conditional generator",
-        "attnorm train demo-digits --data digits --out runs/digits",
-    ),
-    "inpainting": ("inpainting model", "attnorm train demo-inpaint --data photos --out runs/photos"),
+    "class-conditional": ("class-conditional generator", "demo-digits --data digits --out runs/digits"),
+    "inpainting": ("inpainting model", "demo-inpaint --data photos --out runs/photos"),
 }
-PROGRESS = gr.Progress()  # as a parameter's default: Gradio hands in the bar of the call
-RANDOM_SEED = "() => Math.floor(Math.random() * 1000000)"
 
 
 def whole(name: str, value: Any) -> int:
@@ -49,41 +46,36 @@ def number(name: str, value: Any) -> float:
     return float(value)
 
 
-def share_of(name: str, value: Any) -> float:
-    """As `number`, for percent, which become a share from 0 to 1."""
-    return min(max(number(name, value) / 100, 0.0), 1.0)
-
-
 def choice_of_model(models: Sequence[Model]) -> gr.Dropdown:
     choices = [(model.title, model.name) for model in models]
-    explained = KINDS_EXPLAINED[models[0].task]
-    return gr.Dropdown(choices, value=models[0].name, label="Model", info=explained, filterable=len(models) > 8)
-
-
-def image_upload() -> gr.File:
-    """The file as it is: Gradio's image components would convert it."""
-    return gr.File(label="Image", file_types=["image"], height=130, elem_classes="drop")
-
-
-def example_images(files: Sequence[str]) -> gr.Dataset:
-    """Thumbnails; its click event hands on the number of the one that was chosen."""
-    return gr.Dataset(
-        components=[gr.Image(visible=False, format="png")],
-        samples=[[file] for file in files],
-        label="Or a drawn example",
-        type="index",
-        samples_per_page=12,
-        elem_classes="examples",
+    return gr.Dropdown(
+        choices,
+        value=models[0].name,
+        label="Model",
+        info=KINDS_EXPLAINED[models[0].task],
+        filterable=len(models) > 8,
+        visible=True if len(models) > 1 else "hidden",  # and still an input
     )
 
 
 def seed_with_dice() -> gr.Number:
     """A seed, and a button that chooses another."""
     with gr.Row(elem_classes="together"):
-        seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=140)
+        seed = gr.Number(0, label="Seed", precision=0, min_width=140)
         dice = gr.Button("Another", size="sm", min_width=90, scale=0)
-    dice.click(None, None, seed, js=RANDOM_SEED, **INSIDE)
+    dice.click(None, None, seed, js="() => Math.floor(Math.random() * 1000000)", **INSIDE)
     return seed
+
+
+def open_finished(
+    tab: gr.Tab, function: Callable[..., tuple[Any, ...]], is_new: gr.State, inputs: list[Any], outputs: list[Any]
+) -> None:
+    """Calls the function when the tab is opened for the first time, so that it shows a finished example."""
+
+    def select(new: bool, *values: Any) -> Any:
+        return (False, *function(*values)) if new else gr.skip()
+
+    tab.select(with_errors(select), [is_new, *inputs], [is_new, *outputs], **INSIDE, **MODEL_QUEUE)
 
 
 def no_model(task: Task, which: str = "") -> None:
@@ -91,7 +83,29 @@ def no_model(task: Task, which: str = "") -> None:
     kind, command = FIRST_MODELS[task]
     gr.Markdown(
         f"### No {kind}{which} here yet\n"
-        f"Train one with `{command}` and start the page again: `attnorm app` finds what is in `runs/`, "
+        f"Train one with `attnorm train {command}` and start the page again: `attnorm app` finds what is in `runs/`, "
         "and `attnorm app PATH …` takes runs and saved models from anywhere.",
         elem_classes="empty",
     )
+
+
+def with_errors(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function with its UserErrors shown on the page; what is no visitor's mistake is printed where the page was
+    started, and the visitor sees only that something went wrong.
+    """
+
+    @functools.wraps(function)  # Gradio reads the parameters
+    def run(*args: Any, **named: Any) -> Any:
+        try:
+            return function(*args, **named)
+        except UserError as error:
+            # Gradio takes it for HTML, and it may hold a file's name.
+            raise gr.Error(html.escape(sentence(error), quote=False), print_exception=False) from error
+
+    return run
+
+
+def sentence(error: UserError) -> str:
+    """The message as a sentence."""
+    text = str(error)
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from attnorm.app.images import entity_key, figures, for_screen, shares_of
-from attnorm.app.painting import layout_of
+from attnorm.app.images import entity_key, figures, layout_of, shares_of
 from attnorm.errors import UserError
 from attnorm.metrics.layout import RegionStatistics, layout_usage, most_varying_entity, record_regions
 from attnorm.pipelines.class_conditional import ClassConditionalPipeline, Generated
-from attnorm.pipelines.inpainting import NATIVE_SIDE, InpaintingPipeline
+from attnorm.pipelines.inpainting import InpaintingPipeline
 from attnorm.plots import colour_layout, enlarge, entity_colours, interpolation_frames, label_grid
 from attnorm.plots.grids import GAP, framed, resize
 from attnorm.plots.layouts import grey_map, peak_of
@@ -24,24 +22,6 @@ TILE = 128  # pixels of the longer side that a small image is enlarged to in a s
 TILE_WIDTH, MAP_WIDTH = 84, 120  # pixels on the screen, at least
 FRAMES, FPS = 25, 15  # of an interpolation, both ends among them
 NO_TRUNCATION = 2.0  # this and more is the whole distribution
-
-
-class Film(NamedTuple):
-    """frames: (h, w, 3) uint8 of one size, from the first class to the second. entity: whose map is shown, if any."""
-
-    frames: list[np.ndarray]
-    entity: int | None
-
-
-class LayerView(NamedTuple):
-    """image: (h, w, 3) uint8 as the network saw it. layout: (n, h', w'). regions: the statistics of the features
-    inside each region. report: a sentence about the layout.
-    """
-
-    image: np.ndarray
-    layout: np.ndarray
-    regions: RegionStatistics
-    report: str
 
 
 def draw(
@@ -66,7 +46,10 @@ def draw(
 
 def shown(drawn: Generated, class_names: Sequence[str]) -> str:
     """HTML: each image, its layout below it if there are layouts, and its class."""
-    tiles = [(parts, html.escape(class_names[label])) for parts, label in zip(_parts(drawn), drawn.labels, strict=True)]
+    tiles = []
+    for parts, label in zip(_parts(drawn), drawn.labels, strict=True):
+        name = html.escape(class_names[label])
+        tiles.append((parts, name, [f"Image of the class {name}", f"Layout of the image of {name}"][: len(parts)]))
     return figures(tiles, TILE_WIDTH)
 
 
@@ -81,8 +64,12 @@ def sheet(drawn: Generated, class_names: Sequence[str], each: int) -> np.ndarray
     return framed(label_grid(np.stack(tiles), names, each))
 
 
-def film(pipe: ClassConditionalPipeline, first: str, second: str, rows: int, seed: int) -> Film:
-    """From one class to another with the noises held fixed, and the map below each of the entity that changes most."""
+def film(
+    pipe: ClassConditionalPipeline, first: str, second: str, rows: int, seed: int
+) -> tuple[list[np.ndarray], int | None]:
+    """Frames (h, w, 3) uint8 from one class to another with the noises held fixed, and below each image the map of the
+    entity that changes most, which is named too; None without a layout.
+    """
     drawn = pipe.interpolate(first, second, FRAMES, rows, seed, with_layouts=True)
     names = pipe.class_names[drawn.labels[0]], pipe.class_names[drawn.labels[1]]
     entity, maps = None, None
@@ -90,7 +77,7 @@ def film(pipe: ClassConditionalPipeline, first: str, second: str, rows: int, see
         [layout] = drawn.layouts.values()
         entity = most_varying_entity(layout)
         maps = layout[:, :, entity]
-    return Film(list(interpolation_frames(drawn.images, drawn.shares.tolist(), names, maps, entity)), entity)
+    return list(interpolation_frames(drawn.images, drawn.shares.tolist(), names, maps, entity)), entity
 
 
 def _parts(drawn: Generated) -> list[list[np.ndarray]]:
@@ -104,18 +91,21 @@ def _parts(drawn: Generated) -> list[list[np.ndarray]]:
     ]
 
 
-def view_layer(pipe: InpaintingPipeline, image: np.ndarray) -> LayerView:
-    """What the layer of an inpainting model sees in an image (h, w, 3) uint8 without a mask."""
+def view_layer(pipe: InpaintingPipeline, image: np.ndarray) -> tuple[np.ndarray, RegionStatistics, str]:
+    """What the layer sees in an image (h, w, 3) uint8 without a mask: its layout (n, h', w'), the statistics of the
+    features inside each region, and a report.
+    """
     with record_regions(pipe.generator) as regions:
         layout = layout_of(pipe, image)
     [moments] = regions.values()
-    usage = layout_usage(torch.from_numpy(layout)[None])
-    count = len(layout)
+    statistics, usage, count = moments.statistics(), layout_usage(torch.from_numpy(layout)[None]), len(layout)
     report = (
-        f"{count} entities; sharpness {usage.sharpness:.2f} (1 is hard, {1 / count:.2f} uniform); "
-        f"{usage.effective_entities:.1f} effective entities"
+        f"**Sharpness {usage.sharpness:.2f}**: the mean largest weight of a position, from {1 / count:.2f} (all "
+        f"{count} entities alike) to 1 (one entity has it all). "
+        f"**Effective entities {usage.effective_entities:.1f}**: how many would be in use if each had an equal share. "
+        f"Of the variance of the whole map, **{statistics.within:.0%}** is left inside the regions."
     )
-    return LayerView(for_screen(image, NATIVE_SIDE), layout, moments.statistics(), report)
+    return layout, statistics, report
 
 
 def maps(layout: np.ndarray) -> tuple[str, float]:
@@ -124,7 +114,19 @@ def maps(layout: np.ndarray) -> tuple[str, float]:
     """
     peak, shares, colours = peak_of(layout), shares_of(layout), entity_colours(len(layout))
     tiles = [
-        ([grey_map(weights, peak)], entity_key(entity, shares[entity], colours[entity]))
+        ([grey_map(weights, peak)], entity_key(entity, shares[entity], colours[entity]), [f"Map of entity {entity}"])
         for entity, weights in enumerate(layout)
     ]
     return figures(tiles, MAP_WIDTH), peak
+
+
+def table(regions: RegionStatistics) -> str:
+    """HTML: the share, mean and std of the features inside each region."""
+    head = "".join(f'<th scope="col">{name}</th>' for name in ("Region", "Share", "Mean", "Std"))
+    body = "".join(
+        f'<tr><th scope="row">{name}</th>'
+        + "".join(f"<td>{'' if value is None else f'{value:.3f}'}</td>" for value in values)
+        + "</tr>"
+        for name, *values in regions.rows()
+    )
+    return f'<table class="statistics"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 
-from attnorm.app import drawing, images
-from attnorm.app.controls import (
-    AT_ONCE,
-    MODEL_QUEUE,
-    PROGRESS,
-    choice_of_model,
-    no_model,
-    number,
-    seed_with_dice,
-    whole,
-)
-from attnorm.app.messages import with_errors
+from attnorm.app import controls, drawing, images
 from attnorm.app.model_list import Model, ModelList
 from attnorm.plots import save_image
 
@@ -35,14 +25,14 @@ class GenerateTab:
     def build(self) -> None:
         models = self._models.models("class-conditional")
         if not models:
-            no_model("class-conditional")
+            controls.no_model("class-conditional")
             return
         with gr.Row():
-            with gr.Column(min_width=300, scale=2):
-                model = choice_of_model(models)
+            with gr.Column(min_width=280, scale=2):
+                model = controls.choice_of_model(models)
                 labels = gr.Dropdown(**_classes(models[0]), label="Classes", multiselect=True, elem_id="classes")
                 each = gr.Slider(1, drawing.MOST_EACH, 4, step=1, label="Images of each class")
-                seed = seed_with_dice()
+                seed = controls.seed_with_dice()
                 truncation = gr.Slider(
                     0.1,
                     drawing.NO_TRUNCATION,
@@ -56,46 +46,37 @@ class GenerateTab:
                 )
                 run = gr.Button("Draw", variant="primary", elem_id="draw")
             with gr.Column(min_width=320, scale=5):
-                images_shown = gr.HTML(DRAW_FIRST, elem_id="drawn")
-                legend = gr.HTML()
+                drawn = gr.HTML(DRAW_FIRST, elem_id="drawn")
                 sheet = gr.DownloadButton("Download the sheet as PNG", interactive=False, elem_id="sheet")
-        model.change(self.choose, model, [labels, layouts], **AT_ONCE)
+        model.change(self.choose, model, [labels, layouts, drawn, sheet], **controls.AT_ONCE)
         run.click(
-            with_errors(self.draw),
+            controls.with_errors(self.draw),
             [model, labels, each, seed, truncation, layouts],
-            [images_shown, legend, sheet],
+            [drawn, sheet],
             api_name="generate",
-            api_description="Draw images of classes: as HTML, the legend of their layouts as HTML, and a PNG sheet.",
-            **MODEL_QUEUE,
+            api_description="Draw images of classes: as HTML with the legend of their layouts, and as a PNG sheet.",
+            **controls.MODEL_QUEUE,
         )
 
-    def choose(self, name: str) -> tuple[Any, Any]:
-        """The classes of a model, and whether it has layouts."""
+    def choose(self, name: str) -> tuple[Any, ...]:
+        """The classes of a model, whether it has layouts, and nothing of what another one drew."""
         model = self._models.model(name)
-        return gr.update(**_classes(model)), gr.update(visible=model.has_layout)
+        return gr.update(**_classes(model)), gr.update(visible=model.has_layout), DRAW_FIRST, controls.NO_FILE
 
     def draw(
-        self,
-        model: str,
-        labels: Sequence[str],
-        each: int,
-        seed: int,
-        truncation: float,
-        layouts: bool,
-        progress: gr.Progress = PROGRESS,
+        self, model: str, labels: Sequence[str], each: int, seed: int, truncation: float, layouts: bool
     ) -> tuple[Any, ...]:
-        """The images with their captions, the legend of their layouts, and the sheet's file."""
-        each, seed = whole("the number of images", each), whole("the seed", seed)
-        truncation = number("the truncation", truncation)
-        progress(0.1, desc="loading the model")
+        """The images with their captions and the legend of their layouts, and the sheet's file."""
+        each, seed = controls.whole("the number of images", each), controls.whole("the seed", seed)
+        truncation = controls.number("the truncation", truncation)
         with self._models.generator(model) as pipe:
-            progress(0.3, desc="drawing")
             drawn = drawing.draw(pipe, labels, each, seed, truncation, layouts)
             names = pipe.class_names
         file = images.file_named(f"{images.as_file_name(model)}-seed-{seed}.png")
         save_image(drawing.sheet(drawn, names, each), file)
-        legend = images.legend(next(iter(drawn.layouts.values()))) if drawn.layouts else ""
-        return drawing.shown(drawn, names), legend, gr.update(value=str(file), interactive=True)
+        parts = [f'<p class="hint">{html.escape(model)}, seed {seed}</p>', drawing.shown(drawn, names)]
+        parts += [images.legend(layout) for layout in drawn.layouts.values()]
+        return "".join(parts), gr.update(value=str(file), interactive=True)
 
 
 def _classes(model: Model) -> dict[str, Any]:

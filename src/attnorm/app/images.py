@@ -7,77 +7,126 @@ import io
 import re
 import tempfile
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from attnorm.data.builtin import example_images
-from attnorm.data.compositing import EditableImage
-from attnorm.data.decode import DecodeError, mask_from_image, open_upright
+from attnorm.app.model_list import WITH_LAYOUT
+from attnorm.data.decode import DecodeError, mask_from_image, open_upright, to_rgb
 from attnorm.errors import UserError
-from attnorm.pipelines.inpainting import SMALLEST_SIDE
-from attnorm.plots import colour_layout, enlarge, entity_colours
-from attnorm.plots.grids import resize
+from attnorm.pipelines.inpainting import NATIVE_SIDE, SMALLEST_SIDE, InpaintingPipeline
+from attnorm.plots import colour_layout, entity_colours
 
-EXAMPLES, EXAMPLE_SIZE = 4, 256
-SCREEN = 1024  # pixels of the longer side of what is shown and painted on
-LARGE = 640  # pixels of the longer side that a small image is enlarged to, by a whole factor
+WEB = Path(__file__).parent / "web"
+SCREEN = 2048  # pixels of the longer side of what is shown
+LOSSLESS = 1 << 20  # pixels of an image that is shown as PNG; larger ones as JPEG, which is a tenth of the time
+THUMBNAIL = 160  # of an example
+MOST_LAYOUT = 1 << 23  # pixels that go through the network for a layout
 
 
-def read_image(path: str | Path | None) -> EditableImage:
-    """An uploaded image as it was sent.
+def web_file(*names: str) -> str:
+    """The text of files that the browser gets, joined."""
+    return "\n".join((WEB / name).read_text("utf-8") for name in names)
+
+
+def read_image(source: bytes | str | Path | None) -> Image.Image:
+    """An uploaded image, upright: its bytes or its file.
 
     Raises:
         UserError: nothing was sent, or it is no image, damaged or too large.
     """
+    with usable("image"):
+        return open_upright(_sent(source, "image"))
+
+
+def read_rgb(source: bytes | str | Path | None) -> np.ndarray:
+    """As `read_image`: its pixels (h, w, 3) uint8, transparent parts over white."""
+    with usable("image"):
+        return np.asarray(to_rgb(read_image(source)))
+
+
+def read_mask(source: bytes | str | Path | None) -> np.ndarray:
+    """As `read_image`: the pixels that an uploaded mask marks, (h, w) bool, see `mask_from_image`."""
+    with usable("mask"):
+        return mask_from_image(open_upright(_sent(source, "mask")))
+
+
+@contextmanager
+def usable(what: str) -> Iterator[None]:
+    """Raises a UserError where an image cannot be decoded or used."""
     try:
-        return EditableImage(open_upright(_sent(path, "image")))
+        yield
     except DecodeError as error:
-        raise UserError(f"the image cannot be used: {error}") from error
-
-
-def read_mask(path: str | Path | None) -> np.ndarray:
-    """The pixels that an uploaded mask marks, (h, w) bool, see `attnorm.data.decode.mask_from_image`.
-
-    Raises:
-        UserError: as `read_image`.
-    """
-    try:
-        return mask_from_image(open_upright(_sent(path, "mask")))
-    except DecodeError as error:
-        raise UserError(f"the mask cannot be used: {error}") from error
+        raise UserError(f"the {what} cannot be used: {error}") from error
 
 
 def for_screen(rgb: np.ndarray, most: int = SCREEN) -> np.ndarray:
-    """An image (h, w, 3) uint8, scaled down if a side is longer than `most`, see `screen_size`."""
-    size = screen_size(rgb.shape[:2], most)
-    if size == rgb.shape[:2]:
+    """An image (h, w, 3) uint8, scaled down if a side is longer than `most`; its shorter side is not scaled below what
+    the networks can see.
+    """
+    height, width = rgb.shape[:2]
+    scale = max(most / max(height, width), SMALLEST_SIDE / min(height, width))
+    if scale >= 1:
         return rgb
-    return np.asarray(Image.fromarray(rgb).resize(size[::-1], Image.Resampling.LANCZOS))
+    size = round(width * scale), round(height * scale)
+    return np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.BICUBIC, reducing_gap=2))
 
 
-def screen_size(size: tuple[int, ...], most: int = SCREEN) -> tuple[int, int]:
-    """(height, width) of what is shown of an image of this size; its shorter side is not scaled below what the
-    networks can see.
+def layout_of(pipe: InpaintingPipeline, image: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    """The layout (n, h', w') that the network makes of an image (h, w, 3) uint8 with a mask (h, w) bool; it sees the
+    whole of it, scaled down if a side is longer than 512 pixels.
+
+    Raises:
+        UserError: the network has no attentive normalization, or the image is too small or far too long.
     """
-    scale = min(1.0, max(most / max(size), SMALLEST_SIDE / min(size)))
-    return round(size[0] * scale), round(size[1] * scale)
+    if pipe.generator.config.branch.kind != WITH_LAYOUT:
+        raise UserError("this model has no attentive normalization and so no layout: choose one that is marked AN")
+    small = for_screen(image, NATIVE_SIDE)
+    height, width = small.shape[:2]
+    missing = np.zeros((height, width), bool)
+    if mask is not None:  # a pixel is missing if half of its area is
+        area = Image.fromarray(mask.astype(np.uint8) * 255).resize((width, height), Image.Resampling.BOX)
+        missing = np.asarray(area) >= 128
+    if pipe.plan(missing, "native").pixels > MOST_LAYOUT:  # which says what else is wrong with the image's size
+        raise UserError("the image is too long and narrow for the network to see the whole of it: cut it")
+    [layout] = pipe.stages(small[None], missing[None]).layouts.values()  # the branch has one layer
+    return layout[0]
 
 
-def overlaid(image: np.ndarray, layout: np.ndarray, opacity: float) -> np.ndarray:
-    """A layout (n, h', w') in its entities' colours over an image (h, w, 3) uint8, which is enlarged if it is small;
-    opacity from 0 to 1.
+def overlay(image: np.ndarray, layout: np.ndarray) -> str:
+    """HTML: a layout (n, h', w') in its entities' colours over an image (h, w, 3) uint8, and a slider for its
+    opacity.
     """
-    image = enlarge(image[None], LARGE)[0]
-    colours = resize(colour_layout(layout), image.shape[:2])
-    return np.asarray(Image.blend(Image.fromarray(image), Image.fromarray(colours), float(np.clip(opacity, 0, 1))))
+    words = "The layout: at each position the colour of the entity with the largest weight"
+    over = f'<img src="{as_data_url(colour_layout(layout))}" alt="{words}">'
+    slider = '<label class="under">Opacity of the layout <input type="range" min="0" max="100" value="55"></label>'
+    return f'<div class="overlay"><img src="{view_of(image)}" alt="The image">{over}</div>{slider}'
 
 
-def overlay_file(image: np.ndarray, layout: np.ndarray, opacity: float) -> str:
-    """`overlaid` as a `image_file`."""
-    return image_file(overlaid(image, layout, opacity))
+def thumbnails(examples: Sequence[np.ndarray]) -> str:
+    """HTML: a button for each example."""
+    buttons = [
+        f'<button type="button" data-example="{index}"><img src="{view_of(for_screen(example, THUMBNAIL))}" '
+        f'alt="Example {index + 1}"></button>'
+        for index, example in enumerate(examples)
+    ]
+    return f'<div class="examples">{"".join(buttons)}</div>'
+
+
+def film(frames: Sequence[np.ndarray], first: str, second: str) -> str:
+    """HTML: the frames of an interpolation (h, w, 3) uint8 and a slider to go through them; the names of its ends are
+    HTML.
+    """
+    shown = "".join(
+        f'<img src="{as_data_url(frame)}" alt="Step {step} of {len(frames)}"{" hidden" if step > 1 else ""}>'
+        for step, frame in enumerate(frames, 1)
+    )
+    slider = f'<input type="range" min="0" max="{len(frames) - 1}" value="0" aria-label="From {first} to {second}">'
+    play = '<button type="button">Play or pause</button>'
+    return f'<div class="film">{shown}</div><div class="under">{first} {slider} {second} {play}</div>'
 
 
 def legend(layout: np.ndarray) -> str:
@@ -93,13 +142,14 @@ def legend(layout: np.ndarray) -> str:
     return f'<div class="entities">{"".join(keys)}{rest}</div>'
 
 
-def figures(tiles: Sequence[tuple[Sequence[np.ndarray], str]], smallest: int) -> str:
-    """HTML: a grid of images (h, w, 3) uint8, those of one tile below one another, with a caption; as many side by
-    side as have room at `smallest` pixels. Enlarged by repeating pixels, as everywhere in this project.
+def figures(tiles: Sequence[tuple[Sequence[np.ndarray], str, Sequence[str]]], smallest: int) -> str:
+    """HTML: a grid of tiles, as many side by side as have room at `smallest` pixels. A tile is images (h, w, 3) uint8
+    below one another, a caption as HTML, and each image in words. Enlarged by repeating pixels, as everywhere in this
+    project.
     """
     cells = []
-    for parts, caption in tiles:
-        tags = "".join(f'<img src="{_inline(part)}" alt="">' for part in parts)
+    for parts, caption, words in tiles:
+        tags = "".join(f'<img src="{as_data_url(part)}" alt="{alt}">' for part, alt in zip(parts, words, strict=True))
         cells.append(f"<figure>{tags}<figcaption>{caption}</figcaption></figure>")
     return f'<div class="figures" style="--smallest:{smallest}px">{"".join(cells)}</div>'
 
@@ -117,23 +167,35 @@ def shares_of(layout: np.ndarray) -> np.ndarray:
     return np.bincount(winners.ravel(), minlength=layout.shape[-3]) / winners.size
 
 
-def image_file(image: np.ndarray | Image.Image) -> str:
-    """A PNG to show, in a file of its own. Gradio, given the image itself, writes it under a name made from its
-    pixels, in place: the same image shown twice would be cut short for a browser that still reads the first.
-    """
-    file = file_named("image.png")
-    (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(file)
-    return str(file)
+def encoded(image: np.ndarray, lossless: bool = True) -> bytes:
+    """An image or a mask as PNG, compressed for speed, or as JPEG."""
+    file, picture = io.BytesIO(), Image.fromarray(image)
+    if lossless:
+        picture.save(file, "PNG", compress_level=1)
+    else:
+        picture.save(file, "JPEG", quality=92, subsampling=0)
+    return file.getvalue()
+
+
+def as_data_url(image: np.ndarray, lossless: bool = True) -> str:
+    """An image or a mask as an address that holds it."""
+    content = base64.b64encode(encoded(image, lossless)).decode()
+    return f"data:image/{'png' if lossless else 'jpeg'};base64,{content}"
+
+
+def view_of(rgb: np.ndarray) -> str:
+    """An image (h, w, 3) uint8 for the screen, as an address that holds it."""
+    shown = for_screen(rgb)
+    return as_data_url(shown, lossless=shown.shape[0] * shown.shape[1] <= LOSSLESS)
 
 
 def file_named(name: str) -> Path:
     """A file of this name in a new folder of its own, which Gradio may hand out."""
-    return Path(tempfile.mkdtemp(dir=_gradio_folder())) / name
+    from gradio.utils import get_upload_folder
 
-
-def stem_of(path: str) -> str:
-    """The name of an uploaded file without its ending, for the names of files made from it."""
-    return as_file_name(Path(path).stem)
+    folder = get_upload_folder()
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=folder)) / name
 
 
 def as_file_name(text: str) -> str:
@@ -142,34 +204,11 @@ def as_file_name(text: str) -> str:
     return re.sub(r"[^\w.]+", "-", plain).strip("-.")[:80] or "image"
 
 
-def example_files(folder: Path) -> list[str]:
-    """Crops of photographs to try the page with, as PNG files in `folder`."""
-    files = []
-    for index, example in enumerate(example_images(EXAMPLE_SIZE, EXAMPLES), 1):
-        file = folder / f"example-{index}.png"
-        Image.fromarray(example).save(file)
-        files.append(str(file))
-    return files
-
-
-def _inline(image: np.ndarray) -> str:
-    """An image as an address that holds it."""
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def _sent(path: str | Path | None, what: str) -> Path:
-    if not path:
+def _sent(source: bytes | str | Path | None, what: str) -> bytes | Path:
+    if isinstance(source, bytes):
+        return source
+    if not source:
         raise UserError(f"choose a {what} first")
-    if not Path(path).is_file():
+    if not Path(source).is_file():
         raise UserError(f"the {what} is no longer here: open it again")
-    return Path(path)
-
-
-def _gradio_folder() -> str:
-    from gradio.utils import get_upload_folder
-
-    folder = get_upload_folder()
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    return folder
+    return Path(source)

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
+import html
 from typing import Any
 
 import gradio as gr
-import numpy as np
 
-from attnorm.app import drawing, images
-from attnorm.app.controls import (
-    AT_ONCE,
-    KEPT,
-    MODEL_QUEUE,
-    PROGRESS,
-    choice_of_model,
-    no_model,
-    seed_with_dice,
-    share_of,
-    whole,
-)
-from attnorm.app.messages import with_errors
+from attnorm.app import controls, drawing, images
 from attnorm.app.model_list import Model, ModelList
 from attnorm.plots import save_animation
 
@@ -32,88 +20,54 @@ class InterpolateTab:
     def __init__(self, model_list: ModelList) -> None:
         self._models = model_list
 
-    def build(self) -> None:
+    def build(self, tab: gr.Tab) -> None:
         models = self._models.models("class-conditional")
         if not models:
-            no_model("class-conditional")
+            controls.no_model("class-conditional")
             return
-        frames = gr.State(None, time_to_live=KEPT)
+        is_new = gr.State(True)
         with gr.Row():
-            with gr.Column(min_width=300, scale=2):
-                model = choice_of_model(models)
+            with gr.Column(min_width=280, scale=2):
+                model = controls.choice_of_model(models)
                 with gr.Row():
                     first = gr.Dropdown(**_classes(models[0], 0), label="From", min_width=120, elem_id="from")
                     second = gr.Dropdown(**_classes(models[0], 1), label="To", min_width=120, elem_id="to")
                 rows = gr.Slider(1, MOST_ROWS, 3, step=1, label="Images side by side", info="each of its own noise")
-                seed = seed_with_dice()
+                seed = controls.seed_with_dice()
                 run = gr.Button("Interpolate", variant="primary", elem_id="interpolate")
             with gr.Column(min_width=320, scale=5):
-                share = gr.Slider(0, 100, 50, step=1, label="Share of the second class, %", elem_id="share")
-                with gr.Row():
-                    still = gr.Image(
-                        label="At this share",
-                        format="png",
-                        buttons=[],
-                        interactive=False,
-                        show_label=False,
-                        min_width=300,
-                    )
-                    film = gr.Image(
-                        label="Animation",
-                        format="gif",
-                        type="filepath",
-                        buttons=[],
-                        interactive=False,
-                        show_label=False,
-                        min_width=300,
-                    )
-                report = gr.Markdown(elem_classes="hint")
+                film = gr.HTML(js_on_load=images.web_file("film.js"), elem_id="frames")
                 file = gr.DownloadButton("Download the animation as GIF", interactive=False, elem_id="film")
-        model.change(self.choose, model, [first, second], **AT_ONCE)
+        inputs, outputs = [model, first, second, rows, seed], [film, file]
+        model.change(self.choose, model, [first, second, *outputs], **controls.AT_ONCE)
         run.click(
-            with_errors(self.interpolate),
-            [model, first, second, rows, seed, share],
-            [frames, still, film, file, report],
+            controls.with_errors(self.interpolate),
+            inputs,
+            outputs,
             api_name="interpolate",
-            api_description="Go from one class to another at fixed noise: a still, the GIF twice, a report.",
-            **MODEL_QUEUE,
+            api_description="Go from one class to another at fixed noise: the frames as HTML, and a GIF.",
+            **controls.MODEL_QUEUE,
         )
-        share.input(with_errors(self.at), [frames, share], still, **AT_ONCE)
+        controls.open_finished(tab, self.interpolate, is_new, inputs, outputs)
 
-    def choose(self, name: str) -> tuple[Any, Any]:
+    def choose(self, name: str) -> tuple[Any, ...]:
+        """The classes of a model, and nothing of what another one drew."""
         model = self._models.model(name)
-        return gr.update(**_classes(model, 0)), gr.update(**_classes(model, 1))
+        return gr.update(**_classes(model, 0)), gr.update(**_classes(model, 1)), "", controls.NO_FILE
 
-    def interpolate(
-        self,
-        model: str,
-        first: str,
-        second: str,
-        rows: int,
-        seed: int,
-        share: float,
-        progress: gr.Progress = PROGRESS,
-    ) -> tuple[Any, ...]:
-        """The frames, one of them, the film there and back, its file, and a sentence."""
-        rows, seed = whole("the number of images", rows), whole("the seed", seed)
-        progress(0.1, desc="loading the model")
+    def interpolate(self, model: str, first: str, second: str, rows: int, seed: int) -> tuple[Any, ...]:
+        """The frames, and the file of the animation, which goes there and back."""
+        rows, seed = controls.whole("the number of images", rows), controls.whole("the seed", seed)
         with self._models.generator(model) as pipe:
-            progress(0.3, desc="drawing")
-            found = drawing.film(pipe, first, second, rows, seed)
-        progress(0.8, desc="writing the animation")
+            frames, entity = drawing.film(pipe, first, second, rows, seed)
         file = images.file_named(images.as_file_name(f"{first}-to-{second}") + ".gif")
-        save_animation(found.frames + found.frames[-2:0:-1], file, drawing.FPS)
-        report = "The noise stays the same; the classes' gains and biases are mixed."
-        if found.entity is not None:
-            report += f" Below: the weight of entity {found.entity}, whose map changes most."
-        still = self.at(found.frames, share)
-        return found.frames, still, str(file), gr.update(value=str(file), interactive=True), report
-
-    def at(self, frames: list[np.ndarray] | None, share: float) -> Any:
-        """The frame nearest to a share of the second class in percent."""
-        if not frames:
-            return gr.skip()
-        return images.image_file(frames[round(share_of("the share", share) * (len(frames) - 1))])
+        save_animation(frames + frames[-2:0:-1], file, drawing.FPS)
+        report = f"{model}, seed {seed}: the noise stays the same, the classes' gains and biases are mixed."
+        if entity is not None:
+            report += f" Below: the weight of entity {entity}, whose map changes most."
+        ends = html.escape(first), html.escape(second)
+        film = images.film(frames, *ends) + f'<p class="hint">{html.escape(report)}</p>'
+        return film, gr.update(value=str(file), interactive=True)
 
 
 def _classes(model: Model, number: int) -> dict[str, Any]:

@@ -3,29 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import gradio as gr
 import numpy as np
 
-from attnorm.app import drawing, images
-from attnorm.app.controls import (
-    AT_ONCE,
-    INSIDE,
-    KEPT,
-    MODEL_QUEUE,
-    PROGRESS,
-    choice_of_model,
-    example_images,
-    image_upload,
-    no_model,
-    share_of,
-)
-from attnorm.app.messages import with_errors
+from attnorm.app import controls, drawing, images
 from attnorm.app.model_list import ModelList
-from attnorm.errors import UserError
-from attnorm.plots import save_region_chart
+from attnorm.pipelines.inpainting import NATIVE_SIDE
 
 EXPLAINED = (
     "The layer gives every position of its feature map to its entities by weights that sum to 1, and normalises each "
@@ -34,120 +19,64 @@ EXPLAINED = (
 )
 
 
-class Seen(NamedTuple):
-    """What a visitor looks at: the image (h, w, 3) uint8 and its layout (n, h', w')."""
-
-    image: np.ndarray
-    layout: np.ndarray
-
-
 class LayerTab:
     """Builds the tab inside a page that is being made; the methods are what its buttons do."""
 
-    def __init__(self, model_list: ModelList, examples: Sequence[str]) -> None:
-        self._models, self._examples = model_list, list(examples)
+    def __init__(self, model_list: ModelList, examples: Sequence[np.ndarray]) -> None:
+        self._models, self._examples = model_list, examples
 
-    def build(self) -> None:
+    def build(self, tab: gr.Tab) -> None:
         models = self._models.models("inpainting", with_layout=True)
         if not models:
-            no_model("inpainting", " with attentive normalization")
+            controls.no_model("inpainting", " with attentive normalization")
             return
-        seen = gr.State(None, time_to_live=KEPT)
+        is_new, script = gr.State(True), images.web_file("layer.js")
         with gr.Row():
-            with gr.Column(min_width=300, scale=2):
-                model = choice_of_model(models)
-                upload = image_upload()
-                examples = example_images(self._examples)
+            with gr.Column(min_width=280, scale=2):
+                model = controls.choice_of_model(models)
+                # The file as it is: Gradio's image component would convert it.
+                upload = gr.File(label="Image", file_types=["image"], height=130, elem_classes="drop")
+                examples = gr.HTML(
+                    images.thumbnails(self._examples), js_on_load=images.web_file("layer.js"), elem_id="layer-examples"
+                )
                 run = gr.Button("Look inside", variant="primary", elem_id="look")
             with gr.Column(min_width=320, scale=5):
-                overlay = gr.Image(
-                    label="Layout over the image",
-                    format="png",
-                    buttons=["download", "fullscreen"],
-                    interactive=False,
-                    show_label=False,
-                    elem_id="layer-overlay",
-                )
-                opacity = gr.Slider(0, 100, 55, step=1, label="Opacity of the layout, %")
-                legend = gr.HTML()
+                overlay = gr.HTML(js_on_load=script, elem_id="layer-overlay")
                 report = gr.Markdown(elem_classes="hint", elem_id="layer-report")
                 maps = gr.HTML(elem_id="maps")
-        with gr.Accordion("Statistics of the features in each region", open=True):
-            gr.Markdown(EXPLAINED, elem_classes="hint")
-            table = gr.Dataframe(interactive=False, wrap=False, max_height=760, elem_id="statistics", show_label=False)
-            chart = gr.Image(
-                label="Inside each region against the whole map",
-                show_label=False,
-                format="png",
-                buttons=["download", "fullscreen"],
-                interactive=False,
-            )
-        look, inputs = with_errors(self.look), [model, upload, opacity]
-        outputs = [seen, overlay, legend, report, maps, table, chart]
+                with gr.Accordion("Statistics of the features in each region", open=False):
+                    gr.Markdown(EXPLAINED, elem_classes="hint")
+                    table = gr.HTML(elem_id="statistics")
+        look, inputs = controls.with_errors(self.look), [model, upload]
+        outputs = [overlay, report, maps, table]
         run.click(
             look,
             inputs,
             outputs,
             api_name="layer",
-            api_description="What the layer of an inpainting model sees in an image: the layout over it, its legend "
-            "as HTML, a report, the entities' maps as HTML, the statistics of the regions, and a chart of them.",
-            **MODEL_QUEUE,
+            api_description="What the layer of an inpainting model sees in an image, as HTML: the layout over it with "
+            "its legend, a report, the entities' maps, and the statistics of the regions.",
+            **controls.MODEL_QUEUE,
         )
-        upload.upload(look, inputs, outputs, **INSIDE, **MODEL_QUEUE)
-        examples.click(self.pick, examples, upload, **INSIDE).then(look, inputs, outputs, **INSIDE, **MODEL_QUEUE)
-        opacity.input(with_errors(self.lay_over), [seen, opacity], overlay, **AT_ONCE)
+        again = {**controls.INSIDE, **controls.MODEL_QUEUE}
+        upload.upload(look, inputs, outputs, **again)
+        examples.click(self.pick, None, upload, **controls.INSIDE).then(look, inputs, outputs, **again)
+        controls.open_finished(tab, self.look, is_new, inputs, outputs)
 
-    def pick(self, index: int) -> str:
+    def pick(self, event: gr.EventData) -> str:
         """An example, as if it had been uploaded."""
-        return self._examples[index]
+        file = images.file_named("example.png")
+        file.write_bytes(images.encoded(self._examples[int(event.number)]))
+        return str(file)
 
-    def look(
-        self,
-        model: str,
-        path: str | None,
-        opacity: float,
-        progress: gr.Progress = PROGRESS,
-    ) -> tuple[Any, ...]:
-        """The layout over the image, its legend, a report, the entities' maps, and the statistics."""
-        rgb = images.read_image(path).rgb
-        progress(0.1, desc="loading the model")
+    def look(self, model: str, path: str | None) -> tuple[Any, ...]:
+        """The layout over the image with its legend, a report, the entities' maps, and the statistics; of the first
+        example if there is no image.
+        """
+        rgb = images.read_rgb(path) if path else self._examples[0]
         with self._models.inpainter(model) as pipe:
-            progress(0.3, desc="looking")
-            view = drawing.view_layer(pipe, rgb)
-        maps, peak = drawing.maps(view.layout)
-        report = (
-            f"{view.report}. Of the variance of the whole map, {view.regions.within:.0%} is left inside the regions. "
-            f"The maps go from 0 (black) to {peak:.2f} (white)."
-        )
-        over = images.overlay_file(view.image, view.layout, share_of("opacity", opacity))
-        return (
-            Seen(view.image, view.layout),
-            over,
-            images.legend(view.layout),
-            report,
-            maps,
-            _table(view),
-            _chart(view, model),
-        )
-
-    def lay_over(self, seen: Seen | None, opacity: float) -> Any:
-        return gr.skip() if seen is None else images.overlay_file(seen.image, seen.layout, share_of("opacity", opacity))
-
-
-def _table(view: drawing.LayerView) -> dict[str, Any]:
-    cells = [
-        [str(name), *("" if value is None else f"{value:.3f}" for value in values)]
-        for name, *values in view.regions.rows()
-    ]
-    return {"headers": ["region", "share", "mean", "std"], "data": cells}
-
-
-def _chart(view: drawing.LayerView, model: str) -> str | None:
-    """The same as a chart, or None where the extra that draws charts is missing."""
-    file: Path = images.file_named("regions.png")
-    try:
-        save_region_chart(view.regions, file, f"features that the layer of {model} normalises")
-    except UserError as error:
-        gr.Info(f"The chart is left out: {error}")
-        return None
-    return str(file)
+            layout, regions, report = drawing.view_layer(pipe, rgb)
+        maps, peak = drawing.maps(layout)
+        report = f"{model}. {report} The maps go from 0 (black) to {peak:.2f} (white)."
+        shown = images.overlay(images.for_screen(rgb, NATIVE_SIDE), layout) + images.legend(layout)
+        return shown, report, maps, drawing.table(regions)

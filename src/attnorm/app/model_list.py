@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from attnorm.models.pretrained import Task, find_model, name_of, saved_config, t
 from attnorm.pipelines import ClassConditionalPipeline
 from attnorm.pipelines.inpainting import InpaintingPipeline
 
+MOST_WAITING = 24  # visitors, of the 40 threads that Gradio has for everything
+LOOK_EVERY = 0.1  # seconds, whether a waiting visitor has given up
 WITH_LAYOUT = "attentive_norm"
 KINDS = {"attentive_norm": "AN", "contextual_attention": "CA", "self_attention": "SA", "none": "plain"}
 KINDS_EXPLAINED = {
@@ -95,16 +97,17 @@ def models_in(folder: Path) -> tuple[list[Model], list[str]]:
 
 
 class ModelList:
-    """The models by name. Each is loaded by its first user; who comes while it is used, waits.
+    """The models by name. Each is loaded by its first user; one visitor at a time uses any of them, the others wait.
 
-    The lock is needed for more than speed: layouts are recorded by hooks on the network, which would hear whatever
-    anybody else sends through it.
+    Two at once would take twice the memory and no less time. And layouts are recorded by hooks on the network, which
+    would hear whatever anybody else sends through it.
     """
 
     def __init__(self, models: Sequence[Model], device: str = "cpu") -> None:
         self._models = {model.name: model for model in models}
         self._device = device
-        self._locks = {name: threading.Lock() for name in self._models}
+        self._in_use = threading.Lock()
+        self._waiting = threading.BoundedSemaphore(MOST_WAITING)
         self._loaded: dict[str, InpaintingPipeline | ClassConditionalPipeline] = {}
 
     def models(self, task: Task, with_layout: bool = False) -> list[Model]:
@@ -117,30 +120,43 @@ class ModelList:
             raise UserError(f"there is no model {name!r} here: choose one of {', '.join(self._models) or 'none'}")
         return self._models[name]
 
-    @contextmanager
-    def inpainter(self, name: str | None) -> Iterator[InpaintingPipeline]:
+    def inpainter(
+        self, name: str | None, is_cancelled: Callable[[], bool] = lambda: False
+    ) -> AbstractContextManager[InpaintingPipeline]:
         """An inpainting model, for the time of the block for this caller alone.
 
         Raises:
-            UserError: there is no such model, or its weights are damaged.
+            UserError: there is no such model, its weights are damaged, too many wait, or this caller gave up.
         """
-        with self._held(name, "inpainting", InpaintingPipeline.from_pretrained) as pipe:
-            assert isinstance(pipe, InpaintingPipeline)
-            yield pipe
+        return self._held(name, "inpainting", InpaintingPipeline.from_pretrained, is_cancelled)
 
-    @contextmanager
-    def generator(self, name: str | None) -> Iterator[ClassConditionalPipeline]:
+    def generator(self, name: str | None) -> AbstractContextManager[ClassConditionalPipeline]:
         """As `inpainter`, for a class-conditional model."""
-        with self._held(name, "class-conditional", ClassConditionalPipeline.from_pretrained) as pipe:
-            assert isinstance(pipe, ClassConditionalPipeline)
-            yield pipe
+        return self._held(name, "class-conditional", ClassConditionalPipeline.from_pretrained, lambda: False)
 
     @contextmanager
-    def _held(self, name: str | None, task: Task, load: Callable[..., Any]) -> Iterator[Any]:
+    def _held(
+        self, name: str | None, task: Task, load: Callable[..., Any], is_cancelled: Callable[[], bool]
+    ) -> Iterator[Any]:
         model = self.model(name)
         if model.task != task:
             raise UserError(f"{model.name} is a model of the task {model.task}, not {task}: choose another")
-        with self._locks[model.name]:
+        with self._turn(is_cancelled):
             if model.name not in self._loaded:
                 self._loaded[model.name] = load(model.source, device=self._device)
             yield self._loaded[model.name]
+
+    @contextmanager
+    def _turn(self, is_cancelled: Callable[[], bool]) -> Iterator[None]:
+        if not self._waiting.acquire(blocking=False):
+            raise UserError(f"{MOST_WAITING} visitors are waiting already: try again later")
+        try:
+            while not self._in_use.acquire(timeout=LOOK_EVERY):
+                if is_cancelled():
+                    raise UserError("cancelled")
+        finally:
+            self._waiting.release()
+        try:
+            yield
+        finally:
+            self._in_use.release()

@@ -8,39 +8,32 @@ import socket
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import NamedTuple
 
 from attnorm.app.model_list import Model, ModelList
+from attnorm.data.builtin import example_images
 from attnorm.data.decode import pillow_quiet
 from attnorm.errors import UserError
 
 LARGEST_UPLOAD = 100 << 20  # bytes of a file; how many pixels it may hold is looked at when it is opened
+EXAMPLES, EXAMPLE_SIZE = 4, 256
 VISITORS = 200  # whose state is kept at once
-
-
-class Addresses(NamedTuple):
-    """local: on this machine. public: of the tunnel, if there is one."""
-
-    local: str
-    public: str | None
 
 
 @contextmanager
 def served(
     models: Sequence[Model], host: str = "127.0.0.1", port: int = 7860, device: str = "cpu", share: bool = False
-) -> Iterator[Addresses]:
-    """The page, for the time of the block; its visitors' files are removed with it.
+) -> Iterator[tuple[str, str | None]]:
+    """The page, for the time of the block; its visitors' files are removed with it. Yields its address on this machine,
+    and that of the tunnel, if there is one.
 
     Raises:
         UserError: the port is in use, or there is no such host.
     """
     check_free(host, port)
     with tempfile.TemporaryDirectory(prefix="attnorm-page-") as folder, _without_calling_home(folder), pillow_quiet():
-        from attnorm.app.images import example_files
         from attnorm.app.page import build_page, look  # takes seconds, and reads the environment
 
-        page = build_page(ModelList(models, device), example_files(Path(folder)))
+        page = build_page(ModelList(models, device), list(example_images(EXAMPLE_SIZE, EXAMPLES)))
         try:
             _, local, public = page.launch(
                 server_name=host,
@@ -60,7 +53,7 @@ def served(
                 pwa=False,
                 **look(),
             )
-            yield Addresses(local, public)
+            yield local, public
         finally:
             page.close(verbose=False)
 

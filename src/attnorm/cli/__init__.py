@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 
 from attnorm.errors import UserError, one_line
+
+# Which extra has a package that the extra `train` lacks.
+EXTRAS = {"gradio": "app", "onnx": "export", "onnxruntime": "export", "onnxscript": "export"}
+EXTRAS |= {"wandb": "wandb", "trackio": "trackio"}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -17,6 +22,8 @@ def main(argv: list[str] | None = None) -> int:
     debug = "--debug" in arguments
     # PyTorch's idle threads spin before they sleep, which costs other programs time. Read when torch is imported.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    # As any error does it, so that a command that is asked to end leaves no unfinished file behind.
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     for stream in (sys.stdout, sys.stderr):  # a letter that the terminal cannot show is escaped
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -40,6 +47,8 @@ def main(argv: list[str] | None = None) -> int:
         reason = one_line(f"{type(error).__name__}: {error}")
         print(f"attnorm: unexpected error: {reason}; --debug shows where", file=sys.stderr)
         return 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _run(arguments: list[str]) -> int:
@@ -50,6 +59,5 @@ def _run(arguments: list[str]) -> int:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("attnorm"):
             raise
-        from attnorm.cli.extras import installation_of
-
-        raise UserError(f"the package {error.name!r} is missing: {installation_of(error.name)}") from error
+        extra = EXTRAS.get(error.name.partition(".")[0], "train")
+        raise UserError(f"the package {error.name!r} is missing: pip install '.[{extra}]'") from error

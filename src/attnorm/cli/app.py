@@ -3,37 +3,39 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
-from attnorm.cli.arguments import Device, Model
+from attnorm.cli.arguments import Device, Flag, Model
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def app(*models: Model, host: str = "127.0.0.1", port: int = 7860, device: Device = "cpu", share: bool = False) -> None:
+def app(
+    *models: Model, host: str = "127.0.0.1", port: int = 7860, device: Device = "auto", share: Flag = False
+) -> None:
     """Serve the web page: inpaint with a brush, generate, interpolate, and look inside the layer.
 
-    Without models it takes the runs in ./runs and the trained models that come with attnorm. Only this machine can
-    reach it, and it sends no requests to other machines.
+    Without models it serves the runs in ./runs and the trained models that come with attnorm. Only this machine can
+    reach the page, and the page sends no requests to other machines.
 
     Args:
         host: Address to serve at.
         port: Port to serve at.
-        share: Also serve at a public address for three days, through a tunnel of Hugging Face that is downloaded for
-            it: whoever has the address may use this machine and your models.
+        share: Also serve at a public address for three days, through a tunnel program that Gradio downloads: anybody
+            with the address can use this machine and your models.
     """
     # Read when huggingface_hub is imported: a model of the Hub must be on this machine already.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from attnorm.app.model_list import model_at, models_given, models_in
     from attnorm.app.server import check_free, served
-    from attnorm.pipelines.base import check_device
+    from attnorm.pipelines.base import resolve_device
     from attnorm.shipped import shipped_models
 
     check_free(host, port)
-    check_device(device)
+    device = str(resolve_device(device))
     chosen, complaints = (models_given([str(model) for model in models]), []) if models else models_in(Path("runs"))
     if not models:
         taken = {model.name for model in chosen}
@@ -42,12 +44,8 @@ def app(*models: Model, host: str = "127.0.0.1", port: int = 7860, device: Devic
         print(f"left out: {complaint}", file=sys.stderr)
     if host not in LOOPBACK:
         print(f"served at {host}: everybody who can reach this machine may use the page", file=sys.stderr)
-    stop = Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     with served(chosen, host, port, device, share) as addresses:
         for address in filter(None, addresses):
             print(f"{address} with {len(chosen)} models; Ctrl-C stops it", flush=True)
-        try:
-            stop.wait()
-        except KeyboardInterrupt:
-            print("stopped", file=sys.stderr)
+        with suppress(KeyboardInterrupt):
+            Event().wait()

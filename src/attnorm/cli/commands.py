@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import pkgutil
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.exceptions import MissingArgumentError, UnusedCliTokensError
 
 import attnorm
-from attnorm.cli import (
-    app,
-    contact_sheet,
-    data,
-    evaluate,
-    generate,
-    inpaint,
-    interpolate,
-    listing,
-    machine,
-    publish,
-    reproduce,
-    train,
-    visualize,
-)
 from attnorm.errors import UserError
 
 ABOUT = """Attentive Normalization: train generators and inpainters, use them, and look inside.
@@ -31,33 +15,40 @@ ABOUT = """Attentive Normalization: train generators and inpainters, use them, a
 `attnorm COMMAND --help` explains a command. `--debug`, after any command, shows where an unexpected error came from.
 """
 COMPLETION = "Install completion of commands, options, models and class names for bash, zsh or fish."
-TRAIN_USAGE = "Usage: attnorm train PRESET --data DATA --out RUN [--FIELD VALUE ...]"
-COMMANDS: dict[str, list[Callable[..., Any]]] = {
-    "Train and measure": [train.resume, evaluate.evaluate, reproduce.reproduce, listing.presets],
-    "Use a model": [generate.generate, interpolate.interpolate, inpaint.inpaint, visualize.visualize, app.app],
-    "Models for others": [listing.models, publish.export, publish.package, publish.push, contact_sheet.contact_sheet],
-    "This machine": [machine.doctor],
-    "Options": [],
+USAGES = {
+    "train": "PRESET --data DATA --out RUN [--FIELD VALUE ...]",
+    "resume": "RUN [--FIELD VALUE ...]",
+    "reproduce": "TABLE --out FOLDER [OPTIONS] [--FIELD VALUE ...]",
+}
+COMMANDS = {  # MODULE:FUNCTION, or the name of what is added on its own
+    "Train and measure": "train:train train:resume evaluate:evaluate reproduce:reproduce listing:presets data",
+    "Use a model": "generate:generate interpolate:interpolate inpaint:inpaint visualize:visualize app:app",
+    "Models for others": "listing:models publish:export publish:package publish:push contact_sheet:contact_sheet",
+    "This machine": "machine:doctor bench",
+    "Options": "--help --version",
 }
 
-
-# Options with several values take all that follow, `--labels cat dog`; flags have no --no- form.
-common = Parameter(negative=(), consume_multiple=1)
+# Options with several values take all that follow, `--labels cat dog`; flags have no --no- form; of an option that is
+# given twice the last value counts.
+common = Parameter(negative=(), consume_multiple=1, allow_repeating=True)
 application = App("attnorm", help=ABOUT, version=attnorm.__version__, default_parameter=common)
 application.suppress_keyboard_interrupt = False  # `main` reports it
-training, *_, machines, options = groups = [Group(name, sort_key=place) for place, name in enumerate(COMMANDS)]
-application.command(train.train, group=training, usage=TRAIN_USAGE)
-for group, functions in zip(groups, COMMANDS.values(), strict=True):
-    for function in functions:
-        application.command(function, group=group)
-sets = App("data", help="Prepare image sets for training, and inspect them.", group=training)
-bench = App("bench", help="Measure speed and memory on this machine.", group=machines)
-for parent, child in ((sets, data.prepare), (sets, data.inspect), (bench, machine.layer)):
-    parent.command(child)
+sets = App("data", help="Prepare image sets for training, and inspect them.")
+bench = App("bench", help="Measure speed and memory on this machine.")
 application.command(sets)
 application.command(bench)
-application["--help"].group = application["--version"].group = options
-application.register_install_completion_command(add_to_startup=False, help=COMPLETION, group=options)
+for parent, name in ((sets, "data:prepare"), (sets, "data:inspect"), (bench, "machine:layer")):
+    parent.command(pkgutil.resolve_name(f"attnorm.cli.{name}"))
+for place, (title, names) in enumerate(COMMANDS.items()):
+    group = Group(title, sort_key=place)
+    for name in names.split():
+        if ":" in name:
+            application.command(pkgutil.resolve_name(f"attnorm.cli.{name}"), group=group)
+        else:
+            application[name].group = group
+for command, usage in USAGES.items():
+    application[command].usage = f"Usage: attnorm {command} {usage}"
+application.register_install_completion_command(add_to_startup=False, help=COMPLETION, group=group)
 
 
 def run(arguments: list[str]) -> int:

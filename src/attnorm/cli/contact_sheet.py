@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from attnorm.cli.arguments import Device, Force, ImageOut, Model, Seed
 
-INPAINTER = "an-inpaint-facades"
 CLASSES, COLUMNS = 10, 10  # of the grid
 FRAMES, ROWS = 8, 2  # of the interpolation
 LAYOUTS, ENTITIES = 8, 6  # rows, and how many of the entities with the largest weights
@@ -16,10 +15,10 @@ def contact_sheet(
     /,
     *,
     out: ImageOut,
-    inpainter: Model = INPAINTER,
+    inpainter: Model = "an-inpaint-facades",
     seed: Seed = 0,
     force: Force = False,
-    device: Device = "cpu",
+    device: Device = "auto",
 ) -> None:
     """Draw one sheet of a generator's images, interpolation and layouts, and an inpainting model's completion.
 
@@ -35,7 +34,7 @@ def contact_sheet(
     from attnorm.files import check_output
     from attnorm.metrics.inpainting import MASKS, composite
     from attnorm.pipelines import ClassConditionalPipeline, InpaintingPipeline
-    from attnorm.plots.grids import BACKGROUND, caption, framed, stack
+    from attnorm.plots.grids import caption, framed, stack
 
     def column(parts: dict[str, np.ndarray]) -> np.ndarray:
         return stack([stack([caption(title, part.shape[1]), part]) for title, part in parts.items()], gap=GAP)
@@ -51,11 +50,10 @@ def contact_sheet(
     ends = pipe.class_names[0], pipe.class_names[last]
     right = {"From one class to another": plots.interpolation_sheet(way.images, way.shares.tolist(), ends)}
 
-    names = pipe.class_names[:LAYOUTS]
-    drawn = pipe.draw(names, seed=seed, with_layouts=True)
+    drawn = pipe.draw(names[:LAYOUTS], seed=seed, with_layouts=True)
     for layouts in drawn.layouts.values():  # a generator has one long-range layer at most
         largest = (-layouts.mean((0, 2, 3))).argsort(kind="stable")[:ENTITIES].tolist()
-        sheet = plots.layout_sheet(drawn.images, layouts, names, largest)
+        sheet = plots.layout_sheet(drawn.images, layouts, names[:LAYOUTS], largest)
         right["The layouts that its attentive normalization made"] = sheet
 
     inpainting = InpaintingPipeline.from_pretrained(inpainter, device=device)
@@ -66,9 +64,6 @@ def contact_sheet(
     sheet = plots.inpainting_sheet(completed, [""], next(iter(stages.layouts.values()), None))
     left[f"A photograph, completed by {inpainter}"] = sheet
 
-    both = column(left), column(right)
-    height = max(each.shape[0] for each in both)
-    sides = [np.pad(each, ((0, height - len(each)), (0, 0), (0, 0)), constant_values=BACKGROUND) for each in both]
-    gap = np.full((height, GAP, 3), BACKGROUND, np.uint8)
-    plots.save_image(framed(np.concatenate([sides[0], gap, sides[1]], axis=1)), out)
+    beside = [column(each).swapaxes(0, 1) for each in (left, right)]  # `stack` puts its parts below one another
+    plots.save_image(framed(stack(beside, gap=GAP).swapaxes(0, 1)), out)
     print(out)

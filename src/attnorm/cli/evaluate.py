@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter, validators
@@ -33,7 +34,7 @@ class Options:
     out: Annotated[cli.OptionalOut, Parameter(validator=validators.Path(ext=("json",)))] = None
     force: cli.Force = False
     as_json: cli.Json = False
-    device: cli.Device = "cpu"
+    device: cli.Device = "auto"
 
 
 @Parameter(name="*", group=Group("Class-conditional models", sort_key=1))
@@ -44,6 +45,8 @@ class GeneratorOptions:
     Args:
         metrics: One or more of fd, intra, is, kid and pr (default fd).
         extractor: efficientnet-lite0 (default), inception, or the path of the Inception file; only with it is fd a FID.
+        reference: Statistics in the place of real images: an .npz file of pytorch-fid, clean-fid or --save-reference.
+        save_reference: Also write the statistics of the real images there, FILE.npz.
         num_real: Real images, 0 for all (default: as --num).
         frequencies: How often each class is generated: as in the real images (default), or all alike.
         per_class: For intra: images to generate of each class (default 5000).
@@ -51,6 +54,8 @@ class GeneratorOptions:
 
     metrics: Metrics = None
     extractor: str | None = None
+    reference: Path | None = None
+    save_reference: Annotated[Path | None, Parameter(validator=validators.Path(ext=("npz",)))] = None
     num_real: cli.AtLeast0 | None = None
     frequencies: Literal["data", "uniform"] | None = None
     per_class: cli.AtLeast1 | None = None
@@ -63,12 +68,10 @@ class InpainterOptions:
     """How an inpainting model is evaluated.
 
     Args:
-        window: Of SSIM: gaussian, 11 × 11 (default), or uniform, 7 × 7; the two do not compare.
         size: Side of the images and masks (default: as in training).
         masks: Kinds of them (default: all).
     """
 
-    window: Literal["gaussian", "uniform"] | None = None
     size: cli.AtLeast1 | None = None
     masks: list[MaskKind] | None = None
 
@@ -89,10 +92,10 @@ def evaluate(
     from attnorm.cli.evaluation import evaluate_generator, evaluate_inpainter
     from attnorm.metrics.distributed import joined
     from attnorm.models.pretrained import task_of
-    from attnorm.pipelines.base import check_device
+    from attnorm.pipelines.base import resolve_device
 
-    check_device(options.device)
-    with joined(options.device) as processes:  # before any error, or the other processes would wait
+    device = str(resolve_device(options.device))
+    with joined(device) as processes:  # before any error, or the other processes would wait
         if task_of(model) == "inpainting":
             cli.refuse_options(model, "inpainting", "class-conditional", **asdict(generator))
             evaluate_inpainter(str(model), options, inpainter, str(processes.device))

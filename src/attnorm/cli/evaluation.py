@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,34 +17,27 @@ from attnorm.cli.evaluate import GeneratorOptions, InpainterOptions, Options
 from attnorm.config import to_dict
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.loading import load, place_of
-from attnorm.data.masks import MaskConfig, Masks
+from attnorm.data.masks import Masks
 from attnorm.errors import UserError
 from attnorm.files import check_output
 from attnorm.metrics.base import MetricValue
 from attnorm.metrics.distributed import check_alike, main_first, rank_and_count
 from attnorm.metrics.evaluation import PER_CLASS, Evaluator, find_metrics
 from attnorm.metrics.features import EFFICIENTNET, load_extractor
-from attnorm.metrics.inpainting import (
-    MASKS,
-    ValidationSet,
-    composite,
-    has_opencv,
-    mean_colour,
-    measure_completions,
-    telea,
-)
+from attnorm.metrics.inpainting import MASKS, ValidationSet, composite, mean_colour, measure_completions, telea
 from attnorm.metrics.records import Protocol, make_records, table, write_records
+from attnorm.metrics.reference import open_reference, write_arrays
 from attnorm.models.inpainting import LARGEST_IMAGE
 from attnorm.models.pretrained import find_model, step_of
 from attnorm.pipelines import ClassConditionalPipeline, InpaintingPipeline
 from attnorm.pipelines.inpainting import SMALLEST_SIDE, Stages
-from attnorm.training.checkpoint import latest_step
+from attnorm.training import checkpoint
 from attnorm.training.loop import read_config
 from attnorm.training.restore import load_raw_generator, load_raw_inpainter
 from attnorm.training.run_folder import CHECKPOINTS, CONFIG, MODEL, PREPARED, RECORDS, SAVED
 
 NUM = 5000  # images to generate
-SHOWN, COLUMNS = 64, 8  # generated images on the sheet
+SHOWN_CLASSES, SHOWN_EACH = 16, 8  # on the sheet of a class-conditional model
 SHOWN_COMPLETED = 8  # for each kind of mask
 
 
@@ -76,12 +70,24 @@ class Weights(NamedTuple):
         """
         with main_first():
             dataset = load(data, size, cache=(self.run.resolve().parent if self.run else cache_folder()) / PREPARED)
-        checksum = 0
+        weights = 0
         for value in network.state_dict().values():
-            checksum = zlib.crc32(value.cpu().contiguous().numpy().tobytes(), checksum)
-        facts = {"the checksum of the weights": checksum, "the checksum of the images": dataset.checksum()}
+            weights = zlib.crc32(value.cpu().contiguous().numpy().tobytes(), weights)
+        facts = {"the checksum of the weights": weights, "the checksum of the images": dataset.checksum()}
         check_alike(facts, f"{self.source} and the images must be the same on every machine, and stay so meanwhile")
         return dataset
+
+    def warn_if_trained_on(self, data: str, dataset: ImageDataset) -> None:
+        """Says so if these are the images of the training, by their place or the checksum in the newest checkpoint."""
+        if self.run is None:
+            return
+        is_same = place_of(data) == place_of(self.config.data)
+        if not is_same:
+            with suppress(UserError):  # a damaged checkpoint is the concern of `attnorm resume`
+                state, _ = checkpoint.newest(self.run / CHECKPOINTS)
+                is_same = state is not None and state["checksum"] == dataset.checksum()
+        if is_same:
+            _warn(f"{self.source} was trained on these images: the metrics do not tell memory from skill")
 
     def record_path(self, options: Options, *parts: str) -> Path:
         """`--out`, or a name made of the step and the parts in the run's folder metrics/."""
@@ -115,7 +121,7 @@ def find_weights(source: str, choice: Literal["ema", "raw"] | None) -> Weights:
     if choice in (None, kind):
         name = path.name if is_part else MODEL
         return Weights(source, run, config, kind, step_of(run / name), "" if name == MODEL else name)
-    step = latest_step(run / CHECKPOINTS)
+    step = checkpoint.latest_step(run / CHECKPOINTS)
     if choice == "ema" or is_part or step is None:
         remedy = "raw ones are in the checkpoints of a run, averaged ones in a run with an ema_half_life"
         raise UserError(f"{source} has no {choice} weights: {remedy}")
@@ -128,8 +134,13 @@ def evaluate_generator(source: str, options: Options, own: GeneratorOptions, dev
     by_class = any(one.by_class for one in find_metrics(metrics))
     if not by_class and (own.per_class or own.classes):
         raise UserError("--per-class and --classes are for intra: add intra to --metrics, or leave them out")
+    if own.reference and (options.data or own.save_reference or own.num_real is not None or own.frequencies == "data"):
+        refused = "--data, --num-real, --save-reference and --frequencies data"
+        raise UserError(f"--reference stands for the real images: leave out {refused}")
+    if own.save_reference:
+        check_output(own.save_reference, options.force)
     weights = find_weights(source, options.weights)
-    data = weights.data(options.data)
+    data = str(own.reference) if own.reference else weights.data(options.data)
     network = own.extractor or EFFICIENTNET
     how = [f"per-class{per_class}", *(f"class-{label}" for label in own.classes or ())] if by_class else []
     out = weights.record_path(options, Path(data).stem, *metrics, Path(network).stem, f"n{num}", *how)
@@ -139,49 +150,65 @@ def evaluate_generator(source: str, options: Options, own: GeneratorOptions, dev
         pipe = ClassConditionalPipeline.from_pretrained(source, device=device)
     with main_first():
         extractor = load_extractor(network, device)
+    reference = open_reference(own.reference, extractor) if own.reference else None
+    if reference is None:
+        dataset = weights.load(data, pipe.generator.config.image_size, pipe.generator)
+    else:
+        dataset = ImageDataset(np.zeros((0, 1, 1, 3), np.uint8), np.zeros(0, np.int64), pipe.class_names)
+    is_first = rank_and_count()[0] == 0
     evaluator = Evaluator(
-        weights.load(data, pipe.generator.config.image_size, pipe.generator),
+        dataset,
         pipe.class_names,
         metrics=metrics,
         extractor=extractor,
         num=num,
         num_real=num if own.num_real is None else own.num_real or None,
-        frequencies=own.frequencies or "data",
+        frequencies=own.frequencies or ("uniform" if reference else "data"),
         seed=options.seed,
         per_class=per_class,
         classes=None if own.classes is None else pipe.indices(own.classes),
         cache=cache_folder() / "reference",
-        device=device,
+        reference=reference,
+        show_progress=is_first,
     )
-    is_first = rank_and_count()[0] == 0
 
     def draw(labels: list[int], seed: int) -> np.ndarray:
         return pipe.draw(labels, seed=seed).images
 
-    values = evaluator.measure(draw, show_progress=is_first)
-    if is_first:
-        settings = {
-            "num_real": evaluator.real.count,
-            "frequencies": evaluator.frequencies,
-            "extractor": extractor.name,
-            "extractor_fingerprint": extractor.fingerprint,
-            "resizer": extractor.resizer,
-        }
-        shown = evaluator.fake(draw).read(0, min(SHOWN, num)).permute(0, 2, 3, 1).numpy()
-        sheet = plots.grid(plots.enlarge(shown), COLUMNS)
-        _write(out, options, weights, values, sheet, data=data, split=Path(data).stem, num=num, settings=settings)
+    values = evaluator.measure(draw)
+    arrays = evaluator.real_statistics() if reference or own.save_reference else {}
+    if not is_first:
+        return
+    settings: dict[str, Any] = {"frequencies": evaluator.frequencies, "extractor": extractor.name}
+    settings |= {"extractor_fingerprint": extractor.fingerprint, "resizer": extractor.resizer}
+    if reference is None:
+        settings["num_real"] = evaluator.real.count
+        weights.warn_if_trained_on(data, dataset)
+    elif "count" in arrays:
+        settings["num_real"] = int(arrays["count"])
+    if reference and not reference.is_ours:
+        here = f"{extractor.name}, {extractor.resizer}"
+        _warn(f"{data} does not name its network and resizer: values compare only if they are those here, {here}")
+    if own.save_reference:
+        write_arrays(own.save_reference, arrays, extractor)
+    for name, value in values.items():
+        if value.warning:
+            _warn(f"{name}: {value.warning}")
+    shown = pipe.indices(own.classes)[:SHOWN_CLASSES]
+    images = pipe.draw([label for label in shown for _ in range(SHOWN_EACH)], seed=options.seed).images
+    sheet = plots.label_grid(images, [pipe.class_names[label] for label in shown], SHOWN_EACH)
+    _write(out, options, weights, values, sheet, data=data, split=Path(data).stem, num=num, settings=settings)
 
 
 def evaluate_inpainter(source: str, options: Options, own: InpainterOptions, device: str) -> None:
     """Measures an inpainting model; writes the record and the sheet, and prints a table."""
     kinds = {kind: MASKS[kind] for kind in own.masks or MASKS}
-    window = own.window or "gaussian"
     weights = find_weights(source, options.weights)
     config, data = weights.config, weights.data(options.data)
     is_held_out = config is not None and not config.val_data and place_of(data) == place_of(config.data)
     split = f"{Path(data).stem}{'-held-out' if is_held_out else ''}"
     size = [f"{own.size}px"] if own.size else []
-    out = weights.record_path(options, split, *size, *(own.masks or ()), f"n{options.num or 'all'}", window)
+    out = weights.record_path(options, split, *size, *(own.masks or ()), f"n{options.num or 'all'}")
     if weights.run and weights.name == "raw":
         pipe = InpaintingPipeline(load_raw_inpainter(weights.run, config, device))
     else:
@@ -193,50 +220,46 @@ def evaluate_inpainter(source: str, options: Options, own: InpainterOptions, dev
         raise UserError(f"--size must be a multiple of {network.stride} {bounds} for this model, got {side}")
     # A larger side shows more of the image at the scale of the training.
     dataset = weights.load(data, max(side, config.prepared_size) if config else side, pipe.generator)
-    items = config.held_out(len(dataset)) if is_held_out else np.arange(len(dataset))
-    validation = ValidationSet(dataset, items, side)
+    validation = ValidationSet(dataset, config.held_out(len(dataset)) if is_held_out else np.arange(len(dataset)), side)
     if options.num is not None:
         if options.num > validation.count:
             raise UserError(f"--num asks for {options.num} images, and there are {validation.count}")
         validation = validation.spread_over(options.num)
     is_first = rank_and_count()[0] == 0
-    if is_first and not has_opencv():
-        print("OpenCV is not installed, so Telea's method is left out: pip install '.[train]'", file=sys.stderr)
 
     def complete(images: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
         return _completions(pipe.stages(images, masks), images, masks)
 
     values: dict[str, MetricValue] = {}
     for kind, masks in kinds.items():
-        measured = measure_completions(
-            validation, masks, complete, seed=options.seed, window=window, show_progress=is_first
-        )
+        measured = measure_completions(validation, masks, complete, seed=options.seed, show_progress=is_first)
         values |= {f"{kind}/{way}": result.value(validation.items) for way, result in measured.items()}
-    if is_first:
-        settings = {"size": side, "window": window, "masks": {kind: to_dict(masks) for kind, masks in kinds.items()}}
-        sheet = _sheet(pipe, validation, kinds, options.seed)
-        _write(out, options, weights, values, sheet, data=data, split=split, num=validation.count, settings=settings)
+    if not is_first:
+        return
+    if not is_held_out:
+        weights.warn_if_trained_on(data, dataset)
+    # The first images with each kind of mask: input, original, completions and layout.
+    count = min(SHOWN_COMPLETED, validation.count)
+    original = np.concatenate([validation.read(slice(count))] * len(kinds))
+    missing = np.concatenate([Masks(kind, (side, side)).batch(options.seed, range(count)) for kind in kinds.values()])
+    stages = pipe.stages(original, missing)
+    columns = {"input": plots.masked_images(original, missing), "truth": original}
+    for name, images in _completions(stages, original, missing).items():
+        columns[name] = composite(original, images, missing)
+    titles = [f"{kind} {number}" for kind in kinds for number in range(count)]
+    sheet = plots.inpainting_sheet(columns, titles, next(iter(stages.layouts.values()), None))
+    settings = {"size": side, "masks": {kind: to_dict(masks) for kind, masks in kinds.items()}}
+    _write(out, options, weights, values, sheet, data=data, split=split, num=validation.count, settings=settings)
 
 
 def _completions(stages: Stages, images: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
     """The images as the network and as simple methods complete them."""
-    simple = {"mean colour": mean_colour(images, masks)}
-    if has_opencv():
-        simple["Telea"] = telea(images, masks)
+    simple = {"mean colour": mean_colour(images, masks), "Telea": telea(images, masks)}
     return {"refined": stages.refined, "coarse": stages.coarse, **simple}
 
 
-def _sheet(pipe: InpaintingPipeline, validation: ValidationSet, kinds: dict[str, MaskConfig], seed: int) -> np.ndarray:
-    """The first images with each kind of mask: input, completions, original and layout."""
-    count, shape = min(SHOWN_COMPLETED, validation.count), (validation.size, validation.size)
-    original = np.concatenate([validation.read(slice(count))] * len(kinds))
-    masks = np.concatenate([Masks(kind, shape).batch(seed, range(count)) for kind in kinds.values()])
-    stages = pipe.stages(original, masks)
-    completed = _completions(stages, original, masks)
-    columns = {"input": plots.masked_images(original, masks), "truth": original}
-    columns |= {name: composite(original, images, masks) for name, images in completed.items()}
-    titles = [f"{kind} {number}" for kind in kinds for number in range(count)]
-    return plots.inpainting_sheet(columns, titles, next(iter(stages.layouts.values()), None))
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def _write(
@@ -250,4 +273,4 @@ def _write(
     if options.as_json:
         print(out.read_text(encoding="utf-8"), end="")
     else:
-        print(f"{table(records)}\n\n{out} and {out.with_suffix('.png').name}, the first of the images")
+        print(f"{table(records)}\n\n{out} and {out.with_suffix('.png').name}, a sheet of images")

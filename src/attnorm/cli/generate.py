@@ -21,7 +21,7 @@ def generate(
     count: AtLeast1 | None = None,
     seed: Seed = 0,
     force: Force = False,
-    device: Device = "cpu",
+    device: Device = "auto",
 ) -> None:
     """Generate images of classes.
 

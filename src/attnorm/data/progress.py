@@ -1,9 +1,10 @@
-"""Progress bars with the time left on the terminal, and silence anywhere else."""
+"""Progress bars with the rate and the time left on the terminal, and silence anywhere else."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -13,18 +14,33 @@ Item = TypeVar("Item")
 
 
 def track(items: Iterable[Item], title: str, total: int, *, show: bool = True) -> Iterator[Item]:
-    """Passes `items` through and draws how many of `total` are done on stderr, if that is a terminal."""
+    """Passes `items` through and draws how many of `total` are done, as `progress` does."""
+    with progress(title, total, show=show) as advance:
+        for item in items:
+            yield item
+            advance(1)
+
+
+@contextmanager
+def progress(title: str, total: float, *, show: bool = True) -> Iterator[Callable[[float], object]]:
+    """Draws on stderr, if that is a terminal, how much of `total` is done: what the given function was called with."""
     if not (show and sys.stderr.isatty()):
-        yield from items
+        yield lambda done: None
         return
     with _bars() as bars:
-        yield from bars.track(items, total=total, description=title)
+        task = bars.add_task(title, total=total)
+        yield lambda done: bars.advance(task, done)
 
 
 def _bars() -> Progress:
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.text import Text
 
-    name = TextColumn("{task.description}", markup=False)
-    columns = (name, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    class Rate(rich.ProgressColumn):
+        def render(self, task: rich.Task) -> Text:
+            return Text(f"{task.speed:.3g}/s" if task.speed else "")
+
+    name = rich.TextColumn("{task.description}", markup=False)
+    columns = (name, rich.BarColumn(), rich.MofNCompleteColumn(), Rate(), rich.TimeRemainingColumn())
+    return rich.Progress(*columns, console=Console(stderr=True), transient=True)

@@ -12,10 +12,11 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from attnorm.config import Frozen, differences
+from attnorm.data.loading import place_of
 from attnorm.errors import UserError
 from attnorm.metrics.records import read_records, table
 from attnorm.models.pretrained import step_of
-from attnorm.presets import PRESETS
+from attnorm.presets import presets
 from attnorm.training.config import TrainingConfig
 from attnorm.training.loop import read_config
 
@@ -124,7 +125,7 @@ def training_command(config: TrainingConfig) -> str:
     Paths, which mean nothing on another machine, are written as capital words such as DATA or VAL_DATA.
     """
     changes: dict[str, dict[str, Any]] = {}
-    for name, preset in PRESETS.items():
+    for name, preset in presets().items():
         if preset.task == config.task:
             found = differences(config, preset)
             changes[name] = {field: value for field, value, _ in found if field not in INFERRED}
@@ -161,7 +162,7 @@ def _evaluation(path: Path, config: TrainingConfig, data_id: str) -> Evaluation:
             for number, (name, value) in enumerate(each.values.items())
         }
     metrics = {name: value for name, value in values.items() if math.isfinite(value)}  # the Hub takes no others
-    dataset = data_id if protocol.data == config.data else protocol.split
+    dataset = data_id if place_of(protocol.data) == place_of(config.data) else protocol.split
     how = protocol.model_dump(exclude={"model", "data", "settings"}) | protocol.settings  # without paths
     return Evaluation(text=text, metrics=metrics, dataset=dataset, protocol=how, sheet=path.with_suffix(".png"))
 

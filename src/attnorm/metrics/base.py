@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from attnorm.metrics.distributed import gather_rows
+Arrays = Mapping[str, Tensor]  # finished statistics, by their names in .npz files
 
 
 class Batch(NamedTuple):
@@ -22,40 +23,43 @@ class Batch(NamedTuple):
 
 
 class Statistics(ABC):
-    """What is kept of one set of images; made without arguments, its attributes are numbers and tensors."""
+    """What is kept of one set of images; made without arguments, its attributes are its state."""
+
+    needs: ClassVar[tuple[str, ...]] = ()  # arrays that a file needs in its place
 
     @abstractmethod
     def update(self, batch: Batch) -> None:
         """Adds some images."""
 
-    @abstractmethod
-    def synchronize(self) -> None:
-        """Merges the statistics of all processes, each of which has seen some images."""
+    def compute(self) -> dict[str, Tensor]:
+        """What metrics compare."""
+        return vars(self)
 
 
 class FeatureRows(Statistics):
-    """All features (n, d) float32, on the CPU, in the order of the images."""
+    """All features (n, d) float32, in the order of the images."""
+
+    needs = ("feats",)
 
     def __init__(self) -> None:
-        self.features = torch.zeros(0)
+        self.feats = torch.zeros(0)
 
     def update(self, batch: Batch) -> None:
-        self.features = torch.cat([self.features, batch.features.float().cpu()])
-
-    def synchronize(self) -> None:
-        self.features = gather_rows(self.features)
+        features = batch.features.float()
+        self.feats = torch.cat([self.feats.to(features), features])
 
 
 @dataclass(frozen=True)
 class MetricValue:
-    """values: the main one first. better: which way the main one should go. details: further facts for the record.
-    counts: real and generated images, where they are not those of the whole evaluation.
+    """values: the main one first. better: which way it should go. details: further facts for the record.
+    counts: real and generated images, where they are not those of the whole evaluation. warning: why not to trust it.
     """
 
     values: dict[str, float]
     better: Literal["lower", "higher", "each"] = "lower"
     details: dict[str, Any] = field(default_factory=dict)
     counts: tuple[int, int] | None = None
+    warning: str = ""
 
     @property
     def main(self) -> float:
@@ -76,11 +80,5 @@ class Metric(ABC):
     fewest: ClassVar[int] = 2  # images that it needs of each set, or of each class
 
     @abstractmethod
-    def compute(self, real: Any, fake: Any, seed: int, device: torch.device) -> MetricValue:
-        """The value from the statistics of both sets.
-
-        Args:
-            real: None for a metric that compares nothing.
-            seed: of random subsets.
-            device: where metrics that keep all features compute, in float64.
-        """
+    def compute(self, real: Arrays, fake: Arrays, seed: int) -> MetricValue:
+        """The value from the statistics of both sets, computed in float64; `seed` is that of random subsets."""

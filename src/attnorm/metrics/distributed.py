@@ -5,7 +5,6 @@ Without a process group every function describes one process alone.
 
 from __future__ import annotations
 
-import inspect
 import os
 import warnings
 from collections.abc import Iterator, Mapping
@@ -45,18 +44,14 @@ class Processes:
         return value
 
     def share_gradients(self, network: nn.Module) -> nn.Module:
-        """What a loss is backpropagated through: with several processes, wrapped to average gradients.
-
-        Buffers are each process's own: broadcasting them between forward and backward would change what backward reads.
-        """
+        """What a loss is backpropagated through: with several processes, wrapped to average gradients."""
         if self.count == 1:
             return network
-        arguments = inspect.signature(DistributedDataParallel).parameters  # PyTorch has renamed the option
-        name = "forward_sync_buffers" if "forward_sync_buffers" in arguments else "broadcast_buffers"
         # Where a weight has a side of 1, both orders of its memory are one, and DDP takes them for two.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         devices = None if self.device.type == "cpu" else [self.device]
-        return DistributedDataParallel(network, device_ids=devices, **{name: False})  # type: ignore[arg-type]
+        # False, by position because PyTorch has renamed it: broadcasting buffers would change what backward reads.
+        return DistributedDataParallel(network, devices, None, 0, False)
 
     def without_sharing(self, network: nn.Module) -> AbstractContextManager[Any]:
         """Inside, the backward pass of a shared network leaves gradients in their process."""
@@ -111,39 +106,27 @@ def rank_and_count() -> tuple[int, int]:
 def main_first() -> Iterator[None]:
     """The main process runs the body, then the others do: for files that one writes and all read."""
     rank, count = rank_and_count()
-    if count > 1 and rank > 0:
+    if rank > 0:
         distributed.barrier()
     yield
-    if count > 1 and rank == 0:
+    if rank == 0 and count > 1:
         distributed.barrier()
+
+
+def gather(value: Any) -> list[Any]:
+    """The values of all processes, in the order of their ranks."""
+    every = [value] * rank_and_count()[1]
+    if len(every) > 1:
+        distributed.all_gather_object(every, value)
+    return every
 
 
 def check_alike(facts: Mapping[str, Any], remedy: str) -> None:
     """Raises a UserError in all processes if a fact, by its readable name, differs between them."""
-    every = [dict(facts)] * rank_and_count()[1]
-    if len(every) > 1:
-        distributed.all_gather_object(every, every[0])
-    for rank, other in enumerate(every):
-        for name, first in every[0].items():
-            if first != other[name]:
+    first, *others = gather(dict(facts))
+    for rank, other in enumerate(others, 1):
+        for name, fact in first.items():
+            if fact != other[name]:
                 raise UserError(
-                    f"the processes differ: {name} is {first} in process 0 and {other[name]} in process {rank}: "
-                    f"{remedy}"
+                    f"the processes differ: {name} is {fact} in process 0 and {other[name]} in process {rank}: {remedy}"
                 )
-
-
-def add_up(value: Tensor) -> Tensor:
-    """The sum of all processes' values, on the device of this one's."""
-    if rank_and_count()[1] == 1:
-        return value
-    total = value.to("cuda" if distributed.get_backend() == "nccl" else "cpu", copy=True)
-    distributed.all_reduce(total)
-    return total.to(value.device)
-
-
-def gather_rows(rows: Tensor) -> Tensor:
-    """The rows (n, …) of all processes, each with its own n, in the order of their ranks; on the CPU."""
-    parts = [rows.cpu()] * rank_and_count()[1]
-    if len(parts) > 1:
-        distributed.all_gather_object(parts, parts[0])
-    return torch.cat(parts)

@@ -12,12 +12,12 @@ import numpy as np
 
 from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
-from attnorm.metrics.base import Metric, MetricValue
+from attnorm.metrics.base import Arrays, Metric, MetricValue
 from attnorm.metrics.features import INCEPTION, FeatureExtractor
-from attnorm.metrics.fid import FID, IntraFID, float64_device
+from attnorm.metrics.fid import FID, IntraFID
 from attnorm.metrics.inception_score import InceptionScore
-from attnorm.metrics.kid import KID
-from attnorm.metrics.precision_recall import PrecisionRecall
+from attnorm.metrics.neighbours import KID, PrecisionRecall
+from attnorm.metrics.reference import Reference
 from attnorm.metrics.streaming import (
     DRAW_BLOCK,
     Draw,
@@ -52,19 +52,18 @@ class Evaluator:
         dataset: the real images.
         class_names: of the generator.
         metrics: keys such as "fd" and "kid"; checkpoints are compared by the first one.
-        num: how many images to generate.
-        num_real: how many real images to take at random, None for all.
+        num, num_real: how many images to generate, and how many real ones to take at random, None for all.
         frequencies: "data" draws each class as often as it occurs among the real images taken, "uniform" equally often.
         seed: of the generated images, the choice of real ones and the subsets that metrics draw.
-        per_class: images to generate of each class for metrics that go class by class (intra), which compare them with
-            all real images of the class.
-        classes: indices of the classes for these metrics, None for all.
+        per_class: images to generate of each class for intra, which compares them with all real images of the class.
+        classes: indices of the classes for intra, None for all.
         cache: folder for statistics of the real images, None to keep none.
-        device: where metrics that keep all features compute.
+        reference: statistics to compare with in the place of those of the real images.
+        show_progress: whether to draw bars on a terminal.
 
     Raises:
-        UserError: an unknown metric, too few images of a set or of a class, or a generator whose classes are not those
-            of the data where that matters.
+        UserError: an unknown metric, too few images of a set or of a class, a reference without what a metric needs,
+            or a generator whose classes are not those of the data where that matters.
     """
 
     dataset: ImageDataset
@@ -78,22 +77,24 @@ class Evaluator:
     per_class: int = PER_CLASS
     classes: Sequence[int] | None = None
     cache: Path | None = None
-    device: str = "cpu"
+    reference: Reference | None = None
+    show_progress: bool = False
 
     def __post_init__(self) -> None:
-        metrics = find_metrics(self.metrics)
-        if tuple(self.class_names) != self.dataset.class_names and (
-            self.frequencies == "data" or any(one.by_class for one in metrics)
-        ):
+        metrics, names = find_metrics(self.metrics), self.dataset.class_names
+        if tuple(self.class_names) != names and (self.frequencies == "data" or any(one.by_class for one in metrics)):
             raise UserError(
-                f"the generator's {len(self.class_names)} classes are not the {self.dataset.num_classes} of the data:"
+                f"the generator's {len(self.class_names)} classes are not the {len(names)} of the data:"
                 " give data of the same classes, or leave intra out and draw all classes equally often (uniform)"
             )
-        counts = np.bincount(self.dataset.labels, minlength=len(self.class_names))
+        counts = np.bincount(self.dataset.labels, minlength=len(self.class_names)).tolist()
         for one in metrics:
             needed = {"generated images": self.per_class if one.by_class else self.num}
             if one.by_class:
                 needed |= {f"real images of {self.class_names[label]!r}": counts[label] for label in self._classes}
+            elif one.compares and self.reference is not None:
+                if lacks := ", ".join(set(one.statistics.needs) - set(self.reference.arrays)):
+                    raise UserError(f"{one.key} needs {lacks}, which {self.reference.name} lacks: leave {one.key} out")
             elif one.compares:
                 needed["real images"] = self.real.count
             for what, count in needed.items():
@@ -114,68 +115,66 @@ class Evaluator:
         classes = self.real.labels if self.frequencies == "data" else np.arange(len(self.class_names))
         return drawn_images(draw, classes, self.num, self.seed)
 
-    def measure(self, draw: Draw, show_progress: bool = False) -> dict[str, MetricValue]:
+    def real_statistics(self) -> Arrays:
+        """What metrics compare with that look at all images at once. All processes must call this together."""
+        if self.reference is not None:
+            return self.reference.arrays
+        kinds = {one.statistics for one in find_metrics(self.metrics) if one.compares and not one.by_class}
+        return real_statistics(kinds, self.extractor, self.real, self.cache, self.show_progress)
+
+    def measure(self, draw: Draw) -> dict[str, MetricValue]:
         """The values of a generator by the metrics' full names, in the order of the metrics.
 
         In a group of processes all must call this, with a `draw` that gives the same images in each (buffers such as
-        batch-norm moments included): each draws its share, and all return the same values.
+        batch-norm moments included): they take turns, and all return the same values.
 
         Args:
             draw: (labels, seed) -> images (b, h, w, 3) uint8, the same for the same arguments.
-            show_progress: whether to draw bars on a terminal.
 
         Raises:
             UserError: features that are not finite.
         """
         metrics = find_metrics(self.metrics)
         whole = [one for one in metrics if not one.by_class]
-        values = self._compare(whole, self.real, self.fake(draw), show_progress)
-        values |= {one.key: self._by_class(one, draw, show_progress) for one in metrics if one.by_class}
+        values = self._compare(whole, self.real_statistics(), self.fake(draw)) if whole else {}
+        values |= {one.key: self._by_class(one, draw) for one in metrics if one.by_class}
         return {self._name(one): values[one.key] for one in metrics}
 
     def _name(self, metric: Metric) -> str:
-        """The full name: fid-50k, fd-efficientnet-lite0-5k, intra-fid-5k-per-class-2-classes.
+        """The full name: fid-50k, fd-efficientnet-lite0-5k, intra-fid-5k-per-class-2-classes, fid-50k-vs-cifar10.
 
-        Only the Inception network makes a Fréchet distance a FID.
+        Only the Inception network makes a Fréchet distance a FID. Statistics of others are named by their file.
         """
         stem = metric.standard if self.extractor.name == INCEPTION else f"{metric.stem}-{self.extractor.name}"
         num = self.per_class if metric.by_class else self.num
         name = f"{stem}-{num // 1000}k" if num % 1000 == 0 else f"{stem}-{num}"
-        if not metric.by_class:
-            return name
-        chosen = f"-{len(self._classes)}-classes" if len(self._classes) < len(self.class_names) else ""
-        return f"{name}-per-class{chosen}"
+        if metric.by_class:
+            chosen = f"-{len(self._classes)}-classes" if len(self._classes) < len(self.class_names) else ""
+            return f"{name}-per-class{chosen}"
+        return f"{name}-vs-{self.reference.name}" if metric.compares and self.reference is not None else name
 
-    def _by_class(self, metric: Metric, draw: Draw, show_progress: bool) -> MetricValue:
+    def _by_class(self, metric: Metric, draw: Draw) -> MetricValue:
         """The mean over classes. One class goes after another, so that memory holds the statistics of one."""
-        by_class, num_real = {}, 0
+        by_class, warnings, num_real = dict[str, float](), list[str](), 0
         for label in self._classes:
-            real = real_images(self.dataset, label=label)
+            name, real = self.class_names[label], real_images(self.dataset, label=label)
             # The same images whichever other classes are measured.
             fake = drawn_images(draw, np.full(DRAW_BLOCK, label), self.per_class, seed_of(self.seed, label))
-            by_class[self.class_names[label]] = self._compare([metric], real, fake, show_progress)[metric.key].main
-            num_real += real.count
-        return MetricValue(
-            {"mean": sum(by_class.values()) / len(by_class)},
-            details={"per_class": self.per_class, "by_class": by_class},
-            counts=(num_real, self.per_class * len(by_class)),
-        )
+            arrays = real_statistics([metric.statistics], self.extractor, real, self.cache, self.show_progress)
+            value = self._compare([metric], arrays, fake)[metric.key]
+            by_class[name], num_real = value.main, num_real + real.count
+            warnings += [f"{name!r}: {value.warning}"] if value.warning else []
+        details = {"per_class": self.per_class, "by_class": by_class}
+        counts = num_real, self.per_class * len(by_class)
+        mean = sum(by_class.values()) / len(by_class)
+        return MetricValue({"mean": mean}, details=details, counts=counts, warning=next(iter(warnings), ""))
 
-    def _compare(
-        self, metrics: Sequence[Metric], real: ImageSet, fake: ImageSet, show_progress: bool
-    ) -> dict[str, MetricValue]:
-        """Compares one set of images with another; values by the metrics' keys. Each image is processed once."""
-        if not metrics:
-            return {}
-        kinds = {one.statistics for one in metrics if one.compares}
-        reals = real_statistics(kinds, self.extractor, real, self.cache, show_progress)
+    def _compare(self, metrics: Sequence[Metric], real: Arrays, fake: ImageSet) -> dict[str, MetricValue]:
+        """Compares the images of a generator with statistics; values by the metrics' keys. Each is processed once."""
         fakes = {one.statistics: one.statistics() for one in metrics}
-        options = {"probabilities": any(one.probabilities for one in metrics), "show_progress": show_progress}
+        options = {"probabilities": any(one.probabilities for one in metrics), "show_progress": self.show_progress}
         stream(fakes.values(), self.extractor, fake, "generated images", **options)
-        device = float64_device(self.device)
-        return {
-            one.key: one.compute(reals.get(one.statistics), fakes[one.statistics], self.seed, device) for one in metrics
-        }
+        return {one.key: one.compute(real, fakes[one.statistics].compute(), self.seed) for one in metrics}
 
 
 def flat_values(values: Mapping[str, MetricValue]) -> dict[str, float]:

@@ -1,7 +1,6 @@
 """Networks that turn images into features, which every metric of a generator compares.
 
-A score means something only together with its network, so the network's name is part of the name of every metric:
-`fid` belongs to `inception` alone, and anything else says what it is, as in `fd-efficientnet-lite0`.
+`fid` belongs to `inception` alone; with any other network its name is part of the metric's: `fd-efficientnet-lite0`.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import hashlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from http.client import HTTPException
 from pathlib import Path
 
@@ -27,7 +27,6 @@ INCEPTION_FILE = "inception-2015-12-05.pt"
 INCEPTION_URL = f"https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/{INCEPTION_FILE}"
 INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
 EFFICIENTNET = "efficientnet-lite0"
-EFFICIENTNET_SIZE = 224
 SHORT_DIGEST = 16  # hexadecimal digits of a fingerprint
 
 
@@ -40,7 +39,6 @@ class FeatureExtractor:
         resizer: how images are brought to the network's size, in words.
         fingerprint: differs if the weights differ.
         batch_size: images per call.
-        device: where the network is.
         network: images (b, 3, h, w) uint8 on the device, whether to give probabilities -> features (b, d) float32, and
             class probabilities (b, k) or None.
     """
@@ -51,6 +49,11 @@ class FeatureExtractor:
     batch_size: int
     device: torch.device
     network: Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
+
+    @cached_property
+    def dimension(self) -> int:
+        """How many features it gives."""
+        return self.extract(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))[0].shape[1]
 
     def extract(self, images: Tensor, *, probabilities: bool = False) -> tuple[Tensor, Tensor | None]:
         """What the network gives, in true float32: autocast or TF32 would move scores in the third digit."""
@@ -73,8 +76,8 @@ def inception(path: Path, device: str = "cpu", sha256: str = INCEPTION_SHA256) -
         raise UserError(f"there is no file {path}: get it from {INCEPTION_URL}")
     if (digest := _sha256(path)) != sha256:
         raise UserError(
-            f"{path} is not the standard Inception network (SHA-256 {digest[:SHORT_DIGEST]}…, not"
-            f" {sha256[:SHORT_DIGEST]}…): remove it and get it again from {INCEPTION_URL}"
+            f"{path} is not the standard Inception network: its SHA-256 is {digest[:SHORT_DIGEST]}…, not"
+            f" {sha256[:SHORT_DIGEST]}…: remove it and get it again from {INCEPTION_URL}"
         )
     with warnings.catch_warnings():  # TorchScript as such is deprecated, but this file exists in no other form
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -91,8 +94,7 @@ def inception(path: Path, device: str = "cpu", sha256: str = INCEPTION_SHA256) -
 def efficientnet_lite0(device: str = "cpu") -> FeatureExtractor:
     """EfficientNet-Lite0 with ImageNet weights from a Python package: no download, and quick on a CPU.
 
-    Its input is (x - 127) / 128 at 224 x 224; the features are the 1280 pooled ones before the last linear layer, the
-    probabilities the softmax over ImageNet's 1000 classes.
+    Its input is (x - 127) / 128 at 224 x 224, its features the 1280 pooled ones before the last linear layer.
 
     Raises:
         UserError: the two packages with the network and its weights are not installed.
@@ -110,7 +112,7 @@ def efficientnet_lite0(device: str = "cpu") -> FeatureExtractor:
     model.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
     _streamline(model.eval().requires_grad_(False))
     model.to(device=device, memory_format=torch.channels_last)
-    size = (EFFICIENTNET_SIZE, EFFICIENTNET_SIZE)
+    size = (224, 224)
 
     def network(images: Tensor, probabilities: bool) -> tuple[Tensor, Tensor | None]:
         x = images.float()
@@ -126,9 +128,7 @@ def efficientnet_lite0(device: str = "cpu") -> FeatureExtractor:
 
 
 def _streamline(network: nn.Module) -> None:
-    """The same function in fewer passes over memory, a third faster on a CPU: batch norms go into the convolutions
-    before them, symmetric padding into the convolution itself, and activations overwrite their input.
-    """
+    """The same function, a third faster on a CPU: batch norms and symmetric padding go into the convolutions."""
     pairs = (("_conv_stem", "_bn0"), ("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
     for module in list(network.modules()):
         for conv, norm in (*pairs, ("_conv_head", "_bn1")):
@@ -153,11 +153,9 @@ def load_extractor(source: str, device: str = "cpu") -> FeatureExtractor:
         return efficientnet_lite0(device)
     if source == INCEPTION:
         return inception(fetch_inception(), device)
-    if not source.endswith(".pt"):
-        raise UserError(
-            f"unknown extractor {source!r}: choose {EFFICIENTNET}, {INCEPTION} or the path of {INCEPTION_FILE}"
-        )
-    return inception(Path(source), device)
+    if source.endswith(".pt"):
+        return inception(Path(source), device)
+    raise UserError(f"unknown extractor {source!r}: choose {EFFICIENTNET}, {INCEPTION} or the path of {INCEPTION_FILE}")
 
 
 def fetch_inception() -> Path:

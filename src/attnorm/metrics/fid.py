@@ -8,8 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from attnorm.metrics.base import Batch, Metric, MetricValue, Statistics
-from attnorm.metrics.distributed import add_up
+from attnorm.metrics.base import Arrays, Batch, Metric, MetricValue, Statistics
 
 
 class GaussianStatistics(Statistics):
@@ -19,13 +18,15 @@ class GaussianStatistics(Statistics):
     mean.
     """
 
+    needs = ("mu", "sigma")
+
     def __init__(self) -> None:
         self.count = 0
         self.mean = torch.zeros(0, dtype=torch.float64)
         self.scatter = torch.zeros(0, 0, dtype=torch.float64)
 
     def update(self, batch: Batch) -> None:
-        features = batch.features.detach().to(float64_device(batch.features.device)).double()
+        features = batch.features.double()
         count, mean = len(features), features.mean(0)
         centred = features - mean
         scatter = centred.T @ centred
@@ -38,35 +39,21 @@ class GaussianStatistics(Statistics):
         self.mean = self.mean + shift * (count / total)
         self.count = total
 
-    @property
-    def covariance(self) -> Tensor:
-        """(d, d) float64, unbiased: it needs two images."""
-        return self.scatter / (self.count - 1)
-
-    def synchronize(self) -> None:
-        total = add_up(torch.tensor(self.count))
-        mean = add_up(self.mean * self.count) / total
-        shift = self.mean - mean
-        self.scatter = add_up(self.scatter + self.count * torch.outer(shift, shift))
-        self.count, self.mean = int(total.item()), mean
+    def compute(self) -> dict[str, Tensor]:
+        """Mean and unbiased covariance, which needs two images."""
+        return {"mu": self.mean, "sigma": self.scatter / (self.count - 1), "count": torch.tensor(self.count)}
 
 
-def float64_device(device: torch.device | str) -> torch.device:
-    """The device itself, or the CPU instead of one without float64 (Apple's)."""
-    device = torch.device(device)
-    return torch.device("cpu") if device.type == "mps" else device
-
-
-def frechet_distance(a: GaussianStatistics, b: GaussianStatistics) -> float:
+def frechet_distance(a: Arrays, b: Arrays) -> float:
     """|μa - μb|² + tr(Σa + Σb - 2 (Σa Σb)^(1/2)) of two Gaussians, at least 0; computed on the device of b.
 
     With roots R (r, d) of the covariances, RᵀR = Σ, the eigenvalues of (Σa Σb)^(1/2) are the singular values of Ra Rbᵀ.
     No square root of a product that is not symmetric is taken, so singular covariances (fewer images than features)
     cost no accuracy and give no complex numbers.
     """
-    device = b.mean.device
-    shift = a.mean.to(device) - b.mean
-    root_a, root_b = _root(a.covariance.to(device)), _root(b.covariance)
+    device = b["mu"].device
+    shift = a["mu"].to(device) - b["mu"]
+    root_a, root_b = _root(a["sigma"].to(device)), _root(b["sigma"])
     cross = torch.linalg.svdvals(root_a @ root_b.T).sum()
     distance = shift @ shift + root_a.square().sum() + root_b.square().sum() - 2 * cross
     return max(distance.item(), 0.0)
@@ -85,10 +72,14 @@ class FID(Metric):
     key, standard, stem = "fd", "fid", "fd"
     statistics = GaussianStatistics
 
-    def compute(
-        self, real: GaussianStatistics, fake: GaussianStatistics, seed: int, device: torch.device
-    ) -> MetricValue:
-        return MetricValue({"distance": frechet_distance(real, fake)})
+    def compute(self, real: Arrays, fake: Arrays, seed: int) -> MetricValue:
+        counts = {what: int(side["count"]) for what, side in (("real", real), ("generated", fake)) if "count" in side}
+        what, count = min(counts.items(), key=lambda item: item[1])
+        warning, dimension = "", len(fake["mu"])
+        if count <= dimension:
+            warning = f"{count} {what} images are too few for {dimension} features: the distance is too high, and falls"
+            warning += " with more images (that of kid does not)"
+        return MetricValue({"distance": frechet_distance(real, fake)}, warning=warning)
 
 
 class IntraFID(FID):

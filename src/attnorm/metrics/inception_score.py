@@ -5,12 +5,9 @@ The images are cut into 10 splits in their order; mean and standard deviation of
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
-from attnorm.metrics.base import Batch, Metric, MetricValue, Statistics
-from attnorm.metrics.distributed import add_up
+from attnorm.metrics.base import Arrays, Batch, Metric, MetricValue, Statistics
 
 SPLITS = 10
 SMALLEST = 1e-300
@@ -30,17 +27,13 @@ class SplitProbabilities(Statistics):
 
     def update(self, batch: Batch) -> None:
         assert batch.probabilities is not None  # the metric says that it needs them
-        p = batch.probabilities.detach().double().cpu()
-        splits = ((batch.positions.cpu() + 1) * SPLITS - 1) // batch.total
+        p = batch.probabilities.double().cpu()
+        splits = ((batch.positions + 1) * SPLITS - 1) // batch.total
         if not self.sums.shape[1]:
             self.sums = torch.zeros(SPLITS, p.shape[1], dtype=torch.float64)
         self.counts.index_add_(0, splits, torch.ones(len(p), dtype=torch.float64))
         self.sums.index_add_(0, splits, p)
         self.negative_entropies.index_add_(0, splits, torch.xlogy(p, p).sum(1))
-
-    def synchronize(self) -> None:
-        for name, value in vars(self).items():
-            setattr(self, name, add_up(value))
 
 
 class InceptionScore(Metric):
@@ -50,9 +43,10 @@ class InceptionScore(Metric):
     statistics = SplitProbabilities
     compares, probabilities, fewest = False, True, SPLITS
 
-    def compute(self, real: Any, fake: SplitProbabilities, seed: int, device: torch.device) -> MetricValue:
-        means = fake.sums / fake.counts[:, None]
-        divergences = fake.negative_entropies / fake.counts - (means * means.clamp_min(SMALLEST).log()).sum(1)
+    def compute(self, real: Arrays, fake: Arrays, seed: int) -> MetricValue:
+        means = fake["sums"] / fake["counts"][:, None]
+        divergences = fake["negative_entropies"] / fake["counts"]
+        divergences = divergences - (means * means.clamp_min(SMALLEST).log()).sum(1)
         scores = divergences.exp()  # each in [1, k]
         values = {"mean": scores.mean().item(), "deviation": scores.std(correction=0).item()}
         return MetricValue(values, "higher", {"splits": SPLITS})

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
-from typing import Literal, NamedTuple
+from itertools import zip_longest
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from attnorm.data.dataset import ImageDataset
 from attnorm.data.masks import MaskConfig, Masks
 from attnorm.data.progress import track
 from attnorm.metrics.base import MetricValue
-from attnorm.metrics.distributed import gather_rows, rank_and_count
+from attnorm.metrics.distributed import gather, rank_and_count
 
 # The paper measures at 256 x 256 with masks of 128 x 128, as CA does: a quarter of the image. Strokes are ours.
 QUARTER = 0.25
@@ -34,8 +34,7 @@ TELEA_RADIUS = 5  # pixels around one that its colour is estimated from
 
 PEAK = 255.0
 C1, C2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2  # of Wang et al. 2004
-Window = Literal["gaussian", "uniform"]
-GAUSSIAN_SIZE, GAUSSIAN_SIGMA, UNIFORM_SIZE = 11, 1.5, 7
+WINDOW, SIGMA = 11, 1.5  # of SSIM
 
 # Images (b, h, w, 3) uint8 and masks (b, h, w) bool -> by name, the completed images.
 Complete = Callable[[np.ndarray, np.ndarray], dict[str, np.ndarray]]
@@ -81,8 +80,7 @@ class ValidationSet:
 
     def spread_over(self, most: int) -> ValidationSet:
         """At most so many of them, evenly spread."""
-        if self.count <= most:
-            return self
+        most = min(most, self.count)
         return replace(self, items=self.items[np.arange(most) * self.count // most])
 
     def read(self, places: slice | np.ndarray) -> np.ndarray:
@@ -93,13 +91,7 @@ class ValidationSet:
 
 
 def measure_completions(
-    validation: ValidationSet,
-    mask_config: MaskConfig,
-    complete: Complete,
-    *,
-    seed: int = 0,
-    window: Window = "gaussian",
-    show_progress: bool = False,
+    validation: ValidationSet, mask_config: MaskConfig, complete: Complete, seed: int = 0, show_progress: bool = False
 ) -> dict[str, Reconstruction]:
     """Measures ways to complete images; processes of a group share the work and all get all results.
 
@@ -107,28 +99,20 @@ def measure_completions(
         seed: of the masks; mask k is that of image k, whatever the batch or the process.
         show_progress: whether to draw a bar on a terminal.
     """
-    rank, count = rank_and_count()
+    rank, processes = rank_and_count()
     masks = Masks(mask_config, (validation.size, validation.size))
-    # Fewer images than processes are measured by each: a process without any would keep the others waiting.
-    is_shared = 1 < count <= validation.count
-    share = np.array_split(np.arange(validation.count), count if is_shared else 1)[rank if is_shared else 0]
-    rows: dict[str, list[np.ndarray]] = {}
-    steps = range(0, len(share), BATCH)
+    rows: list[dict[str, np.ndarray]] = []
+    steps = range(rank * BATCH, validation.count, processes * BATCH)
     for first in track(steps, "completing", len(steps), show=show_progress):
-        places = share[first : first + BATCH]
-        truth = validation.read(places)
-        missing = masks.batch(seed, places.tolist())
-        for name, completed in complete(truth, missing).items():
-            rows.setdefault(name, []).append(np.stack(reconstruction(truth, completed, missing, window), axis=1))
-    parts = {name: np.concatenate(each) for name, each in rows.items()}
-    if is_shared:
-        parts = {name: gather_rows(torch.from_numpy(each)).numpy() for name, each in parts.items()}
-    return {name: Reconstruction(*each.T) for name, each in parts.items()}
+        places = range(first, min(first + BATCH, validation.count))
+        truth, missing = validation.read(np.array(places)), masks.batch(seed, places)
+        ways = complete(truth, missing).items()
+        rows.append({name: np.stack(reconstruction(truth, each, missing), axis=1) for name, each in ways})
+    in_order = [step for turn in zip_longest(*gather(rows)) for step in turn if step is not None]
+    return {name: Reconstruction(*np.concatenate([step[name] for step in in_order]).T) for name in in_order[0]}
 
 
-def reconstruction(
-    truth: np.ndarray, completed: np.ndarray, mask: np.ndarray, window: Window = "gaussian"
-) -> Reconstruction:
+def reconstruction(truth: np.ndarray, completed: np.ndarray, mask: np.ndarray) -> Reconstruction:
     """Compares completed images with the truth, both (b, h, w, 3) uint8, at masks (b, h, w) bool that are not empty."""
     composites = composite(truth, completed, mask)
     difference = composites.astype(np.float64) - truth
@@ -137,7 +121,7 @@ def reconstruction(
         psnr = 10 * np.log10(PEAK**2 / np.square(difference).mean((1, 2, 3)))
     return Reconstruction(
         psnr,
-        structural_similarity(truth, composites, window),
+        structural_similarity(truth, composites),
         error.mean((1, 2)),
         PEAK * np.where(mask, error, 0).sum((1, 2)) / mask.sum((1, 2)),
         np.abs(completed.astype(np.float64) - truth).mean((1, 2, 3)) / PEAK,
@@ -149,31 +133,23 @@ def composite(truth: np.ndarray, completed: np.ndarray, mask: np.ndarray) -> np.
     return np.where(mask[..., None], completed, truth)
 
 
-def structural_similarity(truth: np.ndarray, other: np.ndarray, window: Window = "gaussian") -> np.ndarray:
+def structural_similarity(truth: np.ndarray, other: np.ndarray) -> np.ndarray:
     """SSIM (Wang et al. 2004) of 8-bit images (b, h, w, c): (b,) float64, the mean over channels and window places.
 
-    Args:
-        window: "gaussian", the original: 11 x 11, sigma 1.5; or "uniform": 7 x 7 with sample covariances, which is what
-            scikit-image does unless told otherwise. Windows lie wholly inside the image.
+    The window is the original, Gaussian one of 11 x 11 pixels, wholly inside the image.
     """
-    if window == "gaussian":
-        offset = torch.arange(GAUSSIAN_SIZE, dtype=torch.float64) - GAUSSIAN_SIZE // 2
-        kernel, correction = torch.exp(-(offset**2) / (2 * GAUSSIAN_SIGMA**2)), 1.0
-        kernel = kernel / kernel.sum()
-    else:
-        kernel = torch.full((UNIFORM_SIZE,), 1 / UNIFORM_SIZE, dtype=torch.float64)
-        correction = UNIFORM_SIZE**2 / (UNIFORM_SIZE**2 - 1)
+    offset = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
+    kernel = torch.exp(-(offset**2) / (2 * SIGMA**2))
+    kernel = kernel / kernel.sum()
 
-    def filtered(planes: Tensor) -> Tensor:
-        """(b, c, h, w) averaged by the kernel along rows and columns, where it lies inside."""
+    def filtered(planes: Tensor) -> Tensor:  # (b, c, h, w), averaged along rows and columns
         rows = F.conv2d(planes.flatten(0, 1).unsqueeze(1), kernel.view(1, 1, -1, 1))
         return F.conv2d(rows, kernel.view(1, 1, 1, -1)).squeeze(1).unflatten(0, planes.shape[:2])
 
     x, y = (torch.from_numpy(np.ascontiguousarray(t)).permute(0, 3, 1, 2).double() for t in (truth, other))
     mean_x, mean_y = filtered(x), filtered(y)
-    var_x = correction * (filtered(x * x) - mean_x**2)
-    var_y = correction * (filtered(y * y) - mean_y**2)
-    covariance = correction * (filtered(x * y) - mean_x * mean_y)
+    var_x, var_y = filtered(x * x) - mean_x**2, filtered(y * y) - mean_y**2
+    covariance = filtered(x * y) - mean_x * mean_y
     similar = (2 * mean_x * mean_y + C1) * (2 * covariance + C2)
     values: np.ndarray = (similar / ((mean_x**2 + mean_y**2 + C1) * (var_x + var_y + C2))).mean((1, 2, 3)).numpy()
     return values
@@ -184,11 +160,6 @@ def mean_colour(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
     known = ~masks[..., None]
     mean = np.where(known, images, 0).sum((1, 2), dtype=np.float64) / known.sum((1, 2))
     return np.where(known, images, mean.round().astype(np.uint8)[:, None, None])
-
-
-def has_opencv() -> bool:
-    """Whether `telea` can run."""
-    return find_spec("cv2") is not None
 
 
 def telea(images: np.ndarray, masks: np.ndarray) -> np.ndarray:

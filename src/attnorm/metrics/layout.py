@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,8 +65,8 @@ class RegionStatistics(NamedTuple):
 
     def rows(self) -> list[list[Any]]:
         """Name, share, mean and std of the whole map and of each region; None where a region has no pixels."""
-        regions = torch.stack([self.share, self.mean, self.std], dim=1).tolist()
-        rows = [[entity, *(None if x != x else x for x in row)] for entity, row in enumerate(regions)]
+        regions = zip(self.share.tolist(), self.mean.tolist(), self.std.tolist(), strict=True)
+        rows = [[entity, *(None if math.isnan(x) else x for x in row)] for entity, row in enumerate(regions)]
         return [["whole map", 1.0, self.map_mean, self.map_std], *rows]
 
 
@@ -76,14 +77,21 @@ class RegionMoments:
     """
 
     def __init__(self) -> None:
-        self._sums = torch.zeros((), dtype=torch.float64)
+        self._sums = torch.zeros((), dtype=torch.float64)  # (3, n + 1): pixels, and their mean and variance times these
 
     def update(self, value: Tensor, layout: Tensor) -> None:
         """Features value (b, c, h, w), which the layer normalises, and layout (b, n, h, w)."""
         value, layout = (t.detach().cpu().double().flatten(2) for t in (value, layout))
-        winners = F.one_hot(layout.argmax(1), layout.shape[1]).transpose(1, 2).double()
-        parts = [_sums(value, weights) for weights in (winners, torch.ones_like(layout[:, :1]))]
-        self._sums = self._sums + torch.cat(parts, dim=1)
+        winners = F.one_hot(layout.argmax(1), layout.shape[1]).double()  # (b, p, n)
+        weights = torch.cat([winners, torch.ones_like(winners[:, :, :1])], dim=2)  # the last region is the whole map
+        mass = weights.sum(1)
+        divisor = mass.clamp_min(torch.finfo(mass.dtype).tiny)[:, None]
+        centre = value.mean(2, keepdim=True)  # subtracted, so that the variance survives a large mean
+        centred = value - centre
+        mean = centred @ weights / divisor  # (b, c, n + 1)
+        variance = (centred.square() @ weights / divisor - mean.square()).clamp_min(0)
+        per_image = torch.stack([torch.ones_like(mass), (mean + centre).mean(1), variance.mean(1)])
+        self._sums = self._sums + (mass * per_image).sum(1)
 
     def statistics(self) -> RegionStatistics:
         (mass, mean, variance), (pixels, map_mean, map_variance) = self._sums[:, :-1], self._sums[:, -1].tolist()
@@ -95,20 +103,6 @@ class RegionMoments:
             map_std=math.sqrt(map_variance / pixels),
             within=variance.sum().item() / map_variance if map_variance else math.nan,
         )
-
-
-def _sums(value: Tensor, weights: Tensor) -> Tensor:
-    """(3, n) of features (b, c, p) with weights (b, n, p): the mass of each region, and its mean and variance, averaged
-    over channels, times its mass.
-    """
-    mass = weights.sum(2)
-    divisor = mass.clamp_min(torch.finfo(mass.dtype).tiny)[:, None]
-    centre = value.mean(2, keepdim=True)  # subtracted, so that the variance survives a large mean
-    centred = value - centre
-    mean = centred @ weights.transpose(1, 2) / divisor  # (b, c, n)
-    variance = (centred.square() @ weights.transpose(1, 2) / divisor - mean.square()).clamp_min(0)
-    per_image = torch.stack([torch.ones_like(mass), (mean + centre).mean(1), variance.mean(1)])
-    return (mass * per_image).sum(1)
 
 
 def most_varying_entity(layouts: np.ndarray) -> int:
@@ -127,11 +121,7 @@ def record_layouts(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     Use it in eval mode, where the layout is a deterministic function of the features.
     """
     layouts: dict[str, Tensor] = {}
-
-    def record(name: str, layer: AttentiveNorm2d, x: Tensor) -> None:
-        layouts[name] = layer.layout(x)
-
-    with _observed(model, record):
+    with _observed(model, lambda name, layer, x: layouts.update({name: layer.layout(x)})):
         yield layouts
 
 
@@ -139,11 +129,7 @@ def record_layouts(model: nn.Module) -> Iterator[dict[str, Tensor]]:
 def record_regions(model: nn.Module) -> Iterator[dict[str, RegionMoments]]:
     """Inside this context every AttentiveNorm2d of `model` sums its regions' moments under its name; use eval mode."""
     moments: dict[str, RegionMoments] = defaultdict(RegionMoments)
-
-    def record(name: str, layer: AttentiveNorm2d, x: Tensor) -> None:
-        moments[name].update(layer.value(x), layer.layout(x))
-
-    with _observed(model, record):
+    with _observed(model, lambda name, layer, x: moments[name].update(layer.value(x), layer.layout(x))):
         yield moments
 
 
@@ -151,17 +137,12 @@ def record_regions(model: nn.Module) -> Iterator[dict[str, RegionMoments]]:
 def _observed(model: nn.Module, observe: Callable[[str, AttentiveNorm2d, Tensor], None]) -> Iterator[None]:
     """Inside this context every call of an AttentiveNorm2d calls `observe(name, layer, input)`, without gradients."""
 
-    def hook_of(name: str) -> Any:
-        def hook(layer: AttentiveNorm2d, args: tuple[Tensor, ...], kwargs: dict[str, Any], output: Tensor) -> None:
-            with torch.no_grad():
-                observe(name, layer, args[0] if args else kwargs["x"])
+    def hook(name: str, layer: Any, args: tuple[Tensor, ...], kwargs: dict[str, Any], output: Tensor) -> None:
+        with torch.no_grad():
+            observe(name, layer, args[0] if args else kwargs["x"])
 
-        return hook
-
-    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, AttentiveNorm2d)]
-    handles = [module.register_forward_hook(hook_of(name), with_kwargs=True) for name, module in layers]
-    try:
+    with ExitStack() as hooks:
+        for name, module in model.named_modules():
+            if isinstance(module, AttentiveNorm2d):
+                hooks.enter_context(module.register_forward_hook(partial(hook, name), with_kwargs=True))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from pydantic import Field, RootModel
 
 from attnorm.config import Frozen, read_json
@@ -31,12 +30,11 @@ Detail = int | list[int] | dict[str, float] | dict[str, list[float]]
 class Protocol(Frozen):
     """What was measured, and how: values compare only where this is the same.
 
-    model: the run, folder or repository. step: of training, None if not known.
-    weights: averaged over training, as the last step left them, or not known (a model from elsewhere).
-    data, split: where the real images came from. num: how many images were generated or completed.
-    seed: of the generated images, the choice of real ones and a metric's subsets; or of the masks.
-    settings: what only one task has: of a generator num_real, frequencies and the extractor; of an inpainter size,
-        masks and the window of SSIM.
+    model: the run, folder or repository. weights: averaged over training, as the last step left them, or not known.
+    step: of training, None if not known. data, split: where the real images came from.
+    num: how many images were generated or completed. seed: of these, of the real ones chosen, of subsets and masks.
+    settings: what only one task has: of a generator num_real, frequencies and the extractor; of an inpainter size and
+        masks.
     """
 
     model: str
@@ -53,9 +51,7 @@ class Record(Frozen, allow_inf_nan=True, ser_json_inf_nan="strings"):
     """One metric of a generator, or all of one way to complete images.
 
     metric: its full name, or MASKS/WAY such as "centre/refined".
-    values: the main one first; a deviation follows its mean.
-    better: which way the main value should go; "each" value of an inpainter has its own way, see HEADS.
-    details: further facts, such as the value of each class or image.
+    values, better, details: as in `MetricValue`; a deviation follows its mean, and HEADS has an inpainter's ways.
     """
 
     metric: str
@@ -65,11 +61,9 @@ class Record(Frozen, allow_inf_nan=True, ser_json_inf_nan="strings"):
     protocol: Protocol
     date: str = Field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
     versions: dict[str, str] = Field(
-        default_factory=lambda: {
-            "attnorm": version("attnorm"),
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        }
+        default_factory=lambda: (
+            {name: version(name) for name in ("attnorm", "torch")} | {"python": platform.python_version()}
+        )
     )
 
 
@@ -80,15 +74,12 @@ class _Records(RootModel[list[Record]], ser_json_inf_nan="strings"):
 def make_records(values: Mapping[str, MetricValue], protocol: Protocol) -> list[Record]:
     """The records of measured values by their names."""
     records = []
-    for name, value in values.items():
+    for name, one in values.items():
         own = protocol
-        if value.counts is not None:  # measured class by class, with as many generated images of each
-            real, fake = value.counts
-            settings = protocol.settings | {"num_real": real, "frequencies": "uniform"}
-            own = protocol.model_copy(update={"num": fake, "settings": settings})
-        records.append(
-            Record(metric=name, values=value.values, better=value.better, details=value.details, protocol=own)
-        )
+        if one.counts is not None:  # measured class by class, with as many generated images of each
+            settings = protocol.settings | {"num_real": one.counts[0], "frequencies": "uniform"}
+            own = protocol.model_copy(update={"num": one.counts[1], "settings": settings})
+        records.append(Record(metric=name, values=one.values, better=one.better, details=one.details, protocol=own))
     return records
 
 
@@ -110,10 +101,9 @@ def table(records: Sequence[Record]) -> str:
         row, mean = {"": one.metric + ARROWS[one.better]}, ""
         for name, value in one.values.items():
             if name.endswith("deviation"):
-                row[mean] = f"{row[mean]} ± {value:.4g}"
+                row[mean] += f" ± {value:.4g}"
             else:
-                mean = name
-                row[mean] = f"{value:.4g}"
+                row[mean := name] = f"{value:.4g}"
         settings = one.protocol.settings
         rows.append(row | {"images": str(one.protocol.num), "real images": str(settings.get("num_real", ""))})
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -124,8 +114,6 @@ def table(records: Sequence[Record]) -> str:
 def markdown(rows: Sequence[Sequence[str]]) -> str:
     """Rows, the first one the head, as a Markdown table with aligned columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
-    ]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines)
+    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    rule = "|".join("-" * (width + 2) for width in widths)
+    return "\n".join([f"| {lines[0]} |", f"|{rule}|", *(f"| {line} |" for line in lines[1:])])

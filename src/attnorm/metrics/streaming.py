@@ -5,28 +5,27 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.progress import track
 from attnorm.errors import UserError
-from attnorm.files import written_aside
 from attnorm.metrics.base import Batch, Statistics
-from attnorm.metrics.distributed import add_up, rank_and_count
+from attnorm.metrics.distributed import gather, rank_and_count
 from attnorm.metrics.features import FeatureExtractor
+from attnorm.metrics.reference import read_arrays, write_arrays
 
 UPDATE_SIZE = 256  # images per update of the statistics: updating a covariance with a few costs more than it should
 DRAW_BLOCK = 32  # always drawn whole, so that an image does not depend on how many are drawn
-CACHE_VERSION = 3  # raise it when features or statistics of the same images change
+CACHE_VERSION = 4  # raise it when features or statistics of the same images change
 
 Draw = Callable[[list[int], int], np.ndarray]  # (labels, seed) -> images (b, h, w, 3) uint8
 
@@ -95,41 +94,43 @@ def stream(
     extractor: FeatureExtractor,
     images: ImageSet,
     what: str,
-    *,
     probabilities: bool = False,
     show_progress: bool = False,
 ) -> None:
     """Updates the statistics with the features of all images; each image goes through the network once.
 
-    In a group of processes each takes its own stretch of the images, and then all hold the statistics of the whole.
-    Stretches end where batches end, so that an image's batch, and with it the last bit of its features, does not
-    depend on the number of processes. Where there are fewer batches than processes each takes all images.
+    In a group of processes they take turns, step by step, and all get the features of all: the statistics of each are,
+    bit for bit, those of one process.
 
     Raises:
         UserError: features that are not finite.
     """
     statistics, size = list(statistics), extractor.batch_size
     rank, processes = rank_and_count()
-    num_batches = -(-images.count // size)
-    is_shared = 1 < processes <= num_batches
-    if not is_shared:
-        rank, processes = 0, 1
-    start, stop = (min(num_batches * (rank + i) // processes * size, images.count) for i in (0, 1))
     step = size * max(1, UPDATE_SIZE // size)
-    steps = range(start, stop, step)
-    for first in track(steps, what, len(steps), show=show_progress):
-        last = min(first + step, stop)
-        batches = images.read(first, last).split(size)
-        rows, classes = zip(*(extractor.extract(batch, probabilities=probabilities) for batch in batches), strict=True)
-        features = torch.cat(rows)
-        if not bool(features.isfinite().all()):
-            raise UserError(f"{extractor.name} gave features of {what} that are not finite: choose another extractor")
-        batch = Batch(features, torch.cat(classes) if probabilities else None, torch.arange(first, last), images.count)
-        for each in statistics:
-            each.update(batch)
-    if is_shared:
-        for each in statistics:
-            each.synchronize()
+    steps = range(0, images.count, step)
+    turns = range(0, len(steps), processes)
+    for turn in track(turns, what, len(turns), show=show_progress):
+        own = []
+        for first in steps[turn : turn + processes][rank : rank + 1]:  # maybe none in the last turn
+            batches = images.read(first, min(first + step, images.count)).split(size)
+            given = [extractor.extract(batch, probabilities=probabilities) for batch in batches]
+            rows, classes = zip(*given, strict=True)
+            own.append((torch.cat(rows).cpu(), torch.cat(classes).cpu() if probabilities else None))
+        for first, (features, every_class) in zip(steps[turn:], chain(*gather(own)), strict=False):
+            if not bool(features.isfinite().all()):
+                raise UserError(
+                    f"{extractor.name} gave features of {what} that are not finite: choose another extractor"
+                )
+            positions = torch.arange(first, first + len(features))
+            batch = Batch(features.to(float64_device(extractor.device)), every_class, positions, images.count)
+            for each in statistics:
+                each.update(batch)
+
+
+def float64_device(device: torch.device) -> torch.device:
+    """The device itself, or the CPU instead of one without float64 (Apple's)."""
+    return torch.device("cpu") if device.type == "mps" else device
 
 
 def real_statistics(
@@ -138,42 +139,32 @@ def real_statistics(
     real: ImageSet,
     cache: Path | None,
     show_progress: bool = False,
-) -> dict[type[Statistics], Any]:
-    """Statistics of each kind of real images, from the folder `cache` where they are there, else from the images."""
-    found = {kind: kind() for kind in sorted(kinds, key=lambda kind: kind.__name__)}
-    paths = {} if cache is None else {kind: _cache_file(cache, kind, extractor, real) for kind in found}
-    loaded = [kind in paths and _load(statistics, paths[kind]) for kind, statistics in found.items()]
-    # All processes must do the same, also if only some of them can read the folder.
-    everywhere = add_up(torch.tensor(loaded, dtype=torch.int64)) == rank_and_count()[1]
-    missing = {kind: kind() for kind, is_there in zip(found, everywhere, strict=True) if not is_there}
+) -> dict[str, Tensor]:
+    """Statistics of each kind of real images, from files in `cache` where they are there, else from the images."""
+    merged, missing = dict[str, Tensor](), dict[Statistics, Path | None]()
+    for kind in sorted(kinds, key=lambda kind: kind.__name__):
+        file, arrays = None if cache is None else _cache_file(cache, kind, extractor, real), None
+        if file is not None:
+            with suppress(OSError, ValueError):  # missing or damaged: it is written again
+                arrays, _ = read_arrays(file)
+        # All processes must do the same, also if only some of them can read the folder.
+        if all(gather(arrays is not None)):
+            merged |= arrays or {}
+        else:
+            missing[kind()] = file
     if missing:
-        stream(missing.values(), extractor, real, "real images", show_progress=show_progress)
-    if cache is not None and rank_and_count()[0] == 0:
-        for kind, statistics in missing.items():
-            _save(statistics, paths[kind])
-    return found | missing
+        stream(missing, extractor, real, "real images", show_progress=show_progress)
+    for statistics, file in missing.items():
+        merged |= (arrays := statistics.compute())
+        if file is not None and rank_and_count()[0] == 0:
+            try:
+                write_arrays(file, arrays, extractor)
+            except UserError as error:
+                print(f"the statistics of the real images are not cached: {error}", file=sys.stderr)
+    return merged
 
 
 def _cache_file(cache: Path, kind: type[Statistics], extractor: FeatureExtractor, real: ImageSet) -> Path:
     """Its name depends on everything that the statistics depend on."""
     facts = (CACHE_VERSION, extractor.name, extractor.fingerprint, extractor.resizer, real.checksum)
-    return cache / f"{kind.__name__}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:32]}.safetensors"
-
-
-def _load(statistics: Statistics, path: Path) -> bool:
-    """Whether the statistics could be read; a damaged file is written again."""
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError):
-        return False
-    for name, value in tensors.items():
-        setattr(statistics, name, value if value.dim() else value.item())
-    return True
-
-
-def _save(statistics: Statistics, path: Path) -> None:
-    try:
-        with written_aside(path) as partial:
-            save_file({name: torch.as_tensor(value).contiguous() for name, value in vars(statistics).items()}, partial)
-    except (OSError, SafetensorError) as error:
-        print(f"the statistics of the real images are not cached: cannot write {path} ({error})", file=sys.stderr)
+    return cache / f"{kind.__name__}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:32]}.npz"

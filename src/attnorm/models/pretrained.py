@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from textwrap import shorten
+from threading import Thread
 from typing import Any, ClassVar, Literal
 
-from huggingface_hub import PyTorchModelHubMixin, snapshot_download
+from huggingface_hub import PyTorchModelHubMixin, constants, get_session, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_model
-from torch import nn
+from safetensors.torch import load_file
+from torch import Tensor, nn
 from typing_extensions import Self
 
 from attnorm.config import Frozen, nearest, parse, read_json, to_dict
@@ -24,6 +27,9 @@ WEIGHTS_FILE = "model.safetensors"
 MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE, TRAINING_FILE)
 # What the Hub's client raises: errors of its HTTP library, OSError, and ValueError for a bad name.
 HUB_ERRORS: tuple[type[BaseException], ...] = (*HfHubHTTPError.__bases__, OSError, ValueError)
+PATIENCE = 2.5  # seconds until the Hub must answer
+# What DataParallel and DDP, torch.compile, FSDP and activation checkpointing put into the names of weights.
+WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 
 # README.md beside weights that have no model card yet.
 NOTE = """\
@@ -76,7 +82,7 @@ class PretrainedNetwork(
         network = cls(parse(cls.config_class, saved_config(folder), str(folder / CONFIG_FILE)))
         path = folder / WEIGHTS_FILE
         try:
-            load_model(network, path)
+            network.load_state_dict(unwrapped(load_file(path)))
         except (OSError, SafetensorError) as error:
             raise UserError(f"{path} is missing or damaged, save or download the model again: {error}") from error
         except RuntimeError as error:  # names or shapes of weights
@@ -84,6 +90,11 @@ class PretrainedNetwork(
             what = f"{path} does not hold the weights that its {CONFIG_FILE} describes"
             raise UserError(f"{what}, save or download both again: {reason}") from error
         return network.to(map_location).eval()
+
+
+def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dictionary without the prefixes that wrappers of a network leave in it, as in `module.stem.weight`."""
+    return {".".join(part for part in name.split(".") if part not in WRAPPERS): value for name, value in state.items()}
 
 
 def find_model(source: str | Path) -> Path:
@@ -141,11 +152,28 @@ def _download(name: str) -> Path:
     if name.count("/") != 1 or local:
         known = [*shipped_models(), *(folder.as_posix() for folder in path.parent.glob("*/"))]
         raise UserError(f"there is no run or model at {name}{nearest(name, known)} (`attnorm models` lists models)")
+    offline = network_problem()  # then only an earlier download is left
     try:
-        folder = Path(snapshot_download(name, allow_patterns=[*MODEL_FILES, CARD_FILE]))
+        folder = Path(snapshot_download(name, allow_patterns=[*MODEL_FILES, CARD_FILE], local_files_only=bool(offline)))
     except HUB_ERRORS as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        reason = offline or next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"there is no run or model at {name}, and the Hub did not provide it: {reason}") from error
     if not (folder / CONFIG_FILE).is_file():
         raise UserError(f"{name} on the Hub is not a model of attnorm: {CONFIG_FILE} is missing")
     return folder
+
+
+def network_problem() -> str | None:
+    """Why the Hub cannot be reached, None if it answers; its own client would try for much longer."""
+    answers: list[object] = []
+
+    def ask() -> None:
+        with suppress(*HUB_ERRORS):
+            answers.append(get_session().head(constants.ENDPOINT, timeout=PATIENCE))
+
+    if constants.HF_HUB_OFFLINE:
+        return "no network, because HF_HUB_OFFLINE is set"
+    asking = Thread(target=ask, daemon=True)  # looking up a name has no timeout of its own
+    asking.start()
+    asking.join(PATIENCE)
+    return None if answers else f"no network: {constants.ENDPOINT} does not answer"

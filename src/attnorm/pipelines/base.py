@@ -1,10 +1,13 @@
-"""What both pipelines share: loading a trained generator for one task."""
+"""What both pipelines share: a trained generator on a device, as a pipeline of diffusers, and the images it gives."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
 
+import numpy as np
 import torch
 from typing_extensions import Self
 
@@ -12,11 +15,27 @@ from attnorm.errors import UserError
 from attnorm.models.pretrained import PretrainedNetwork, Task, find_model, task_of
 
 Network = TypeVar("Network", bound=PretrainedNetwork)
-
+Output = Literal["pil", "np", "pt"]
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 OTHER_TASK: dict[Task, str] = {
     "class-conditional": "a class-conditional model: draw from it with `attnorm generate`",
     "inpainting": "an inpainting model: complete images with `attnorm inpaint`",
 }
+
+
+class PipelineOutput(list[Any]):
+    """Images in a list; `images` is a list, too, or one array or tensor for "np" and "pt" if their sizes are equal.
+
+    Args:
+        images: PIL images, or arrays (h, w, c), which become tensors (c, h, w) for "pt".
+    """
+
+    def __init__(self, images: Sequence[Any] | np.ndarray, output_type: str) -> None:
+        if output_type == "pt":
+            images = [torch.from_numpy(np.moveaxis(np.atleast_3d(image), 2, 0).copy()) for image in images]
+        super().__init__(images)
+        stack: Any = {"np": np.stack, "pt": torch.stack}.get(output_type)
+        self.images = stack(self) if stack and len({image.shape for image in self}) == 1 else list(self)
 
 
 class Pipeline(Generic[Network]):
@@ -29,25 +48,79 @@ class Pipeline(Generic[Network]):
         self.generator = generator.eval()
         # On a CPU 1.15 to 2 times as fast as the other memory format.
         self.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.dtype = torch.float32
+        self._show_progress = True
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, device: str = "cpu") -> Self:
+    def from_pretrained(
+        cls, source: str | Path, device: str | torch.device = "auto", torch_dtype: torch.dtype = torch.float32
+    ) -> Self:
         """Loads a run, a saved model's folder, a shipped model by its name, or one of the Hub by ORGANISATION/NAME.
 
         Raises:
-            UserError: there is no model for this task at `source`, it is damaged, or PyTorch cannot use `device`.
+            UserError: there is no model for this task at `source`, it is damaged, or `to` refuses the device or type.
         """
-        check_device(device)
+        where = resolve_device(device)
         model = find_model(source)
         task = task_of(model)
         if task is not None and task != cls.task:
             raise UserError(f"{source} is {OTHER_TASK[task]}")
-        return cls(cls.network_class.from_pretrained(model, map_location=device))  # type: ignore[arg-type]
+        return cls(cls.network_class.from_pretrained(model)).to(where, torch_dtype)  # type: ignore[arg-type]
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Writes the model to a folder for `from_pretrained`."""
+        self.generator.save_pretrained(folder)
+
+    def to(self, *places: str | torch.device | torch.dtype) -> Self:
+        """Moves the generator to a device, and sets the type of its convolutions and products.
+
+        Weights and statistics stay in float32. Raises a UserError for a device or type that cannot be used.
+        """
+        for place in places:
+            if not isinstance(place, torch.dtype):
+                self.generator.to(resolve_device(place))
+            elif place in DTYPES:
+                self.dtype = place
+            else:
+                raise UserError(f"a pipeline computes in {', '.join(map(str, DTYPES))}, not in {place}")
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the generator is."""
+        return next(self.generator.parameters()).device
+
+    def set_progress_bar_config(self, *, disable: bool = False) -> None:
+        """Turns the progress bar off or on; it is drawn on a terminal only."""
+        self._show_progress = not disable
+
+    def __repr__(self) -> str:
+        parameters = sum(parameter.numel() for parameter in self.generator.parameters())
+        size = f"{self.generator.config.image_size}×{self.generator.config.image_size} pixels"
+        return f"{type(self).__name__}({size}, {parameters:,} parameters, {self.device}, {self.dtype})"
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        with torch.no_grad(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            yield
 
 
-def check_device(name: str) -> None:
-    """Raises a UserError if PyTorch cannot use a device of this name."""
+def check_output_type(name: str) -> None:
+    if name not in get_args(Output):
+        raise UserError(f"output_type must be one of {', '.join(get_args(Output))}, got {name!r}")
+
+
+def resolve_device(name: str | torch.device) -> torch.device:
+    """A device by its name, as "cpu", "cuda:1" or "mps"; "auto" is NVIDIA's or AMD's GPU where PyTorch sees one.
+
+    Raises:
+        UserError: PyTorch cannot use this device here.
+    """
+    if str(name) in ("auto", "cuda") and torch.cuda.is_available():
+        return torch.device("cuda")  # without touching it: the processes of torchrun have a GPU each
+    device = "cpu" if name == "auto" else str(name)
     try:
-        torch.empty(0, device=name).cpu()
+        torch.empty(0, device=device).cpu()
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"PyTorch cannot use the device {name!r} here: choose cpu") from error
+        raise UserError(f"PyTorch cannot use the device {device!r} here: choose cpu") from error
+    return torch.device(device)

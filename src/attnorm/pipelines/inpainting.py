@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple, TypeVar, get_args
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from attnorm.data.compositing import EditableImage, check_mask
-from attnorm.data.crops import Box, windows_of
-from attnorm.data.decode import DecodeError, mask_from_image, to_uint8
+from attnorm.data.compositing import Box, windows_of
+from attnorm.data.decode import to_uint8
+from attnorm.data.progress import progress
 from attnorm.errors import UserError
 from attnorm.metrics.layout import record_layouts
 from attnorm.models.inpainting import InpaintingGenerator
-from attnorm.pipelines.base import Pipeline
+from attnorm.pipelines.base import Output, Pipeline, PipelineOutput, check_output_type
+from attnorm.pipelines.inputs import read_inputs
 
 Mode = Literal["auto", "native", "crop", "resize"]
 MODES: tuple[str, ...] = get_args(Mode)
 Stage = Literal["coarse", "refined"]
 SMALLEST_SIDE = 32
 NATIVE_SIDE = 512  # "auto" looks at larger images through windows
-
-Images = TypeVar("Images", Image.Image, list[Image.Image], Tensor)
 
 
 class Plan(NamedTuple):
@@ -57,7 +56,7 @@ class _Job(NamedTuple):
 
     item: int
     window: Box
-    image: Tensor  # (3, h, w)
+    image: Tensor  # (3, h, w) in [-1, 1]
     mask: Tensor  # (1, h, w) bool
 
 
@@ -65,7 +64,7 @@ class InpaintingPipeline(Pipeline[InpaintingGenerator]):
     """Completes the missing parts of images::
 
         pipe = InpaintingPipeline.from_pretrained("runs/photos")
-        completed = pipe(image, mask)
+        completed = pipe(image, mask).images[0]
 
     A mode says how much of an image the network sees at once:
 
@@ -79,35 +78,32 @@ class InpaintingPipeline(Pipeline[InpaintingGenerator]):
     network_class = InpaintingGenerator
 
     def __call__(
-        self, image: Images, mask: Image.Image | Sequence[Image.Image] | Tensor, mode: Mode = "auto"
-    ) -> Images:
-        """Completes an image, several, or a batch, and returns the same kind of thing.
+        self, image: Any, mask: Any = None, mode: Mode = "auto", *, mask_image: Any = None, output_type: Output = "pil"
+    ) -> PipelineOutput:
+        """Completes an image or several. Every known pixel comes back exactly as it was given.
 
         Args:
-            image: an image, of any mode, or a sequence of images; or a tensor (3, h, w) or (b, 3, h, w), uint8, or
-                floating point in [-1, 1].
-            mask: for images, an image, or one for each: light pixels are missing. For tensors,
-                (h, w), (1, h, w) or (b, 1, h, w): True, 1, or on a scale to 255 at least 128 is missing.
+            image: a file or a PIL image of any mode; an array (h, w), (h, w, 3) or (h, w, 4) or a tensor (c, h, w),
+                uint8, or floating point in [0, 1] or, with a negative value, in [-1, 1]; a batch, or a list of these.
+            mask: one for all images, or one for each: a file or a PIL image, light where pixels are missing; an array
+                or tensor (h, w) or (1, h, w): True, 1, or 128 and more. None for the images' transparent pixels.
             mode: see the class.
-
-        Returns:
-            every known pixel exactly as it was given. A PIL image comes back upright, in its own mode if possible.
+            mask_image: the name of `mask` in diffusers.
+            output_type: "pil", upright, and in the image's own mode if possible; or "np", arrays (h, w, c), or "pt",
+                tensors (c, h, w), of the type and range of an array or tensor, else float32 in [0, 1].
 
         Raises:
             UserError: sizes that differ, a mask of nothing or everything, sides below 32 pixels, or too little memory.
         """
-        if isinstance(image, Tensor) and isinstance(mask, Tensor):
-            return self._complete_tensors(image, mask, mode)
-        if isinstance(image, Image.Image) and isinstance(mask, Image.Image):
-            return self._complete_images([image], [mask], mode)[0]
-        if isinstance(image, Sequence) and all(isinstance(one, Image.Image) for one in image):
-            masks = [mask] * len(image) if isinstance(mask, Image.Image) else mask
-            if not isinstance(masks, Sequence) or len(masks) != len(image):
-                raise UserError(f"{len(image)} images need one mask, or as many")
-            return self._complete_images(image, masks, mode)  # type: ignore[return-value]
-        kinds = f"{type(image).__name__} and {type(mask).__name__}"
-        raise UserError(f"the image and the mask must both be PIL images, or both tensors, got {kinds}")
+        check_output_type(output_type)
+        given = read_inputs(image, mask_image if mask is None else mask)
+        masks = [one.mask for one in given]
+        with self.progress(masks, mode):
+            found = self.complete([one.image.rgb for one in given], masks, mode)
+        images = [one.finish(rgb, output_type) for one, rgb in zip(given, found, strict=True)]
+        return PipelineOutput(images, output_type)
 
+    @torch.no_grad()
     def complete(
         self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], mode: Mode = "auto", stage: Stage = "refined"
     ) -> list[np.ndarray]:
@@ -115,17 +111,41 @@ class InpaintingPipeline(Pipeline[InpaintingGenerator]):
 
         Windows of one size go through the network together, up to as many at once as there are images.
         """
-        # Copies, because arrays that Pillow or a memory map lends cannot be written to.
-        given = [torch.tensor(image).permute(2, 0, 1) for image in images]
-        found = self._complete(given, [torch.tensor(mask) for mask in masks], mode, stage)
-        return [image.permute(1, 2, 0).contiguous().numpy() for image in found]
+        out = [image.copy() for image in images]
+        output = get_args(Stage).index(stage)
+        for _, same in itertools.groupby(self._jobs(images, masks, mode), key=lambda job: job.image.shape):
+            while group := list(itertools.islice(same, max(1, len(images)))):
+                x, mask = torch.stack([job.image for job in group]), torch.stack([job.mask for job in group])
+                found = torch.where(mask, self._run(x, mask)[output], x)
+                for job, completed in zip(group, found, strict=True):
+                    if completed.shape[1:] != job.window.size:
+                        completed = functional.interpolate(completed[None], job.window.size, mode="bicubic")[0]
+                    missing = masks[job.item][job.window.slices]
+                    out[job.item][job.window.slices][missing] = to_uint8(completed[None])[0][missing]
+        return out
+
+    @contextmanager
+    def progress(self, masks: Sequence[np.ndarray], mode: Mode = "auto") -> Iterator[None]:
+        """Inside, completing images with these masks draws a progress bar.
+
+        It counts convolutions, which take about the same time each: one pass of a large image can take minutes.
+        """
+        passes = sum(len(self.plan(mask, mode).windows) for mask in masks)
+        # The fused operator takes no hooks on the convolutions inside the layer.
+        named = self.generator.named_modules()
+        convolutions = [conv for name, conv in named if isinstance(conv, nn.Conv2d) and ".norm." not in name]
+        total = passes * len(convolutions)
+        with progress("completing", total, show=self._show_progress) as advance, ExitStack() as hooks:
+            for conv in convolutions:
+                hooks.callback(conv.register_forward_hook(lambda _, __, out: advance(len(out))).remove)
+            yield
 
     def stages(self, images: np.ndarray, masks: np.ndarray) -> Stages:
         """Both stages' images, and the layouts, of images (b, h, w, 3) uint8 with masks (b, h, w), whole."""
-        x = _in_unit_range(torch.tensor(images).permute(0, 3, 1, 2))
+        x = _in_unit_range(images)
         with record_layouts(self.generator) as layouts:
             out = self._run(x, torch.from_numpy(masks != 0)[:, None])
-        arrays = {name: layout.cpu().numpy() for name, layout in layouts.items()}
+        arrays = {name: layout.float().cpu().numpy() for name, layout in layouts.items()}
         return Stages(to_uint8(out[0]), to_uint8(out[1]), arrays)
 
     def plan(self, mask: np.ndarray, mode: Mode = "auto") -> Plan:
@@ -145,73 +165,27 @@ class InpaintingPipeline(Pipeline[InpaintingGenerator]):
         resized = (round(size[0] * scale), round(size[1] * scale)) if mode == "resize" and scale < 1 else size
         return Plan(mode, [Box(0, size[0], 0, size[1])], [resized])
 
-    def _complete_images(
-        self, images: Sequence[Image.Image], masks: Sequence[Image.Image], mode: Mode
-    ) -> list[Image.Image]:
-        try:
-            editable = [EditableImage(ImageOps.exif_transpose(image)) for image in images]
-            missing = [
-                check_mask(mask_from_image(ImageOps.exif_transpose(mask)), image.size)
-                for mask, image in zip(masks, editable, strict=True)
-            ]
-        except DecodeError as error:
-            raise UserError(str(error)) from error
-        completed = self.complete([image.rgb for image in editable], missing, mode)
-        return [image.composite(rgb, mask) for image, rgb, mask in zip(editable, completed, missing, strict=True)]
-
-    def _complete_tensors(self, images: Tensor, masks: Tensor, mode: Mode) -> Tensor:
-        batch = images if images.ndim == 4 else images[None]
-        if batch.ndim != 4 or batch.shape[1] != 3 or not (batch.is_floating_point() or batch.dtype == torch.uint8):
-            found = f"{tuple(images.shape)} {images.dtype}"
-            raise UserError(f"images must be (3, h, w) or (b, 3, h, w), uint8 or floating point, got {found}")
-        mask = _mask_of(masks, batch)
-        if batch.is_floating_point() and not batch.masked_fill(mask, 0).abs().max() <= 1:
-            raise UserError("a floating-point tensor of images must be in [-1, 1]: scale it, or give uint8")
-        out = torch.stack(self._complete(list(batch.cpu()), list(mask[:, 0].cpu()), mode)).to(batch.device)
-        return out if images.ndim == 4 else out[0]
-
-    @torch.no_grad()
-    def _complete(
-        self, images: Sequence[Tensor], masks: Sequence[Tensor], mode: Mode, stage: Stage = "refined"
-    ) -> list[Tensor]:
-        """Copies of images (3, h, w), uint8 or in [-1, 1], completed where the masks (h, w) bool are True."""
-        out = [image.clone() for image in images]
-        output = get_args(Stage).index(stage)
-        for _, same in itertools.groupby(self._jobs(images, masks, mode), key=lambda job: job.image.shape):
-            while group := list(itertools.islice(same, max(1, len(images)))):
-                x, mask = torch.stack([job.image for job in group]), torch.stack([job.mask for job in group])
-                found = torch.where(mask, self._run(x, mask)[output], x)
-                for job, completed in zip(group, found, strict=True):
-                    if completed.shape[1:] != job.window.size:
-                        larger = functional.interpolate(completed[None], job.window.size, mode="bicubic")
-                        completed = larger[0].clamp(-1, 1)
-                    rows, columns = job.window.slices
-                    here = out[job.item][:, rows, columns]
-                    here.copy_(torch.where(masks[job.item][rows, columns], _as(here.dtype, completed), here))
-        return out
-
-    def _jobs(self, images: Sequence[Tensor], masks: Sequence[Tensor], mode: Mode) -> Iterator[_Job]:
+    def _jobs(self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], mode: Mode) -> Iterator[_Job]:
         for item, (image, mask) in enumerate(zip(images, masks, strict=True)):
-            plan = self.plan(mask.numpy(), mode)
+            plan = self.plan(mask, mode)
             for window, size in zip(plan.windows, plan.sizes, strict=True):
-                rows, columns = window.slices
-                missing = mask[None, rows, columns]
-                x = _in_unit_range(image[:, rows, columns]).masked_fill(missing, 0)
+                missing = torch.tensor(mask[window.slices])[None]
+                x = _in_unit_range(image[window.slices][None])[0].masked_fill(missing, 0)
                 if size != window.size:
                     # Each new pixel is the mean of its cell, and missing if any pixel of the cell is.
                     missing = functional.adaptive_max_pool2d(missing.float(), size) > 0
                     x = functional.adaptive_avg_pool2d(x, size)
                 yield _Job(item, window, x, missing)
 
-    @torch.no_grad()
     def _run(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Both stages of the network on images (b, 3, h, w) of any size with masks (b, 1, h, w), on the CPU."""
         height, width = x.shape[2:]
-        stride, device = self.generator.config.stride, next(self.generator.parameters()).device
+        stride = self.generator.config.stride
         margin = (0, -width % stride, 0, -height % stride)
-        x, missing = (functional.pad(t.float(), margin, mode="reflect").to(device) for t in (x, mask))
+        x, missing = (functional.pad(t.float(), margin, mode="reflect").to(self.device) for t in (x, mask))
         try:
-            out = self.generator(x.contiguous(memory_format=torch.channels_last), missing)
+            with self._computing():
+                out = self.generator(x.contiguous(memory_format=torch.channels_last), missing)
         except RuntimeError as error:
             if not isinstance(error, torch.OutOfMemoryError) and "DefaultCPUAllocator" not in str(error):
                 raise
@@ -221,26 +195,6 @@ class InpaintingPipeline(Pipeline[InpaintingGenerator]):
         return out.coarse[..., :height, :width].cpu(), out.refined[..., :height, :width].cpu()
 
 
-def _in_unit_range(image: Tensor) -> Tensor:
-    """uint8 or floating-point values as float32 in [-1, 1]."""
-    return image.float() / 127.5 - 1 if image.dtype == torch.uint8 else image.float()
-
-
-def _as(dtype: torch.dtype, image: Tensor) -> Tensor:
-    """float32 values in [-1, 1] as uint8 or floating-point ones."""
-    return ((image + 1) * 127.5).round().to(dtype) if dtype == torch.uint8 else image.to(dtype)
-
-
-def _mask_of(mask: Tensor, images: Tensor) -> Tensor:
-    """A mask tensor as (b, 1, h, w) bool for images (b, 3, h, w)."""
-    mask = mask[None, None] if mask.ndim == 2 else mask[:, None] if mask.ndim == 3 else mask
-    wanted = (images.shape[0], 1, *images.shape[2:])
-    if mask.ndim != 4 or mask.shape not in (wanted, (1, *wanted[1:])):
-        raise UserError(f"a mask of {tuple(mask.shape)} does not fit images of {tuple(images.shape)}")
-    if mask.dtype != torch.bool:
-        mask = mask >= (128 if mask.max() > 1 else 0.5)
-    mask = mask.to(images.device).expand(wanted)
-    for number, one in enumerate(mask):
-        if one.any() == one.all():
-            raise UserError(f"the mask of image {number} marks {'every' if one.all() else 'no'} pixel")
-    return mask
+def _in_unit_range(images: np.ndarray) -> Tensor:
+    """Images (b, h, w, 3) uint8 as (b, 3, h, w) in [-1, 1]."""
+    return torch.tensor(images).permute(0, 3, 1, 2) / 127.5 - 1  # a copy: Pillow's arrays cannot be written to

@@ -22,9 +22,8 @@ from attnorm.presets import get_preset
 from attnorm.reproduction.paper import CLASSES, TABLES, PaperTable
 from attnorm.training.checkpoint import latest_step
 from attnorm.training.config import TrainingConfig
-from attnorm.training.loop import read_config
+from attnorm.training.loop import read_config, with_absolute_paths
 from attnorm.training.run_folder import CHECKPOINTS, CONFIG, RECORDS
-from attnorm.training.runtime import resolve_device
 
 # Fields that `attnorm train` sets from the data and the machine.
 SET_BY_TRAINING = ("precision", "generator.num_classes", "generator.class_names", "discriminator.num_classes")
@@ -92,7 +91,7 @@ class Reproduction:
         return ["train", self.preset(system), "--data", self.data, "--out", str(run), "--seed", str(seed), *fields]
 
     def evaluate_command(self, run: Path) -> list[str]:
-        command = ["evaluate", str(run), "--device", resolve_device(self.changes.get("device", "auto")).type]
+        command = ["evaluate", str(run), "--device", str(self.changes.get("device", "auto"))]
         if not self.paper.is_inpainting:
             command += ["--metrics", *self.paper.metrics]
         command += [word for name, value in self.options().items() for word in (f"--{name}", str(value))]
@@ -105,18 +104,17 @@ def make_runs(plan: Reproduction, say: Callable[[str], None], after_each: Callab
     """Trains and evaluates what is missing; returns 0, or the exit code of the command that stopped.
 
     Raises:
-        UserError: a run exists that was started with other settings.
+        UserError: a setting is invalid, or a run exists that was started with other settings.
     """
-    for system, seed, run in plan.runs():
+    for config, run in [(plan.config(system, seed), run) for system, seed, run in plan.runs()]:
         if (run / CONFIG).exists():
-            fields = (name for name, _, _ in differences(plan.config(system, seed), read_config(run)))
+            fields = (name for name, _, _ in differences(with_absolute_paths(config), read_config(run)))
             if differing := ", ".join(name for name in fields if name not in SET_BY_TRAINING):
                 raise UserError(f"{run} was started with another {differing}: give the same, or another --out")
     for system, seed, run in plan.runs():
         for command in _missing(plan, system, seed, run):
             say(f"$ attnorm {shlex.join(command)}")
-            code = _call([sys.executable, "-m", "attnorm", *command])
-            if code:
+            if code := _call([sys.executable, "-m", "attnorm", *command]):
                 say(f"stopped with exit code {code}; the same command continues from here")
                 return code
         after_each()

@@ -11,7 +11,7 @@ import torch
 
 from attnorm.config import Frozen, read_json
 from attnorm.errors import UserError
-from attnorm.files import crc32_of, swap_in
+from attnorm.files import crc32_of, explained, folder_aside
 
 STATE, MANIFEST = "state.pt", "manifest.json"
 
@@ -32,23 +32,12 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> None:
     Raises:
         UserError: the folder cannot be written; what was there before is intact.
     """
-    final, aside = path_of(folder, step), folder / f".step-{step}.partial"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
+    final, remedy = path_of(folder, step), "free some space or make the folder writable, then resume"
+    with explained(f"cannot write the checkpoint {final}", remedy, RuntimeError), folder_aside(final) as aside:
         with (aside / STATE).open("wb") as file:
             torch.save(state, file)
         manifest = Manifest(step=step, bytes=(aside / STATE).stat().st_size, crc32=crc32_of(aside / STATE))
         (aside / MANIFEST).write_text(manifest.model_dump_json())
-        swap_in(aside, final)
-    except (OSError, RuntimeError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
-        # For a full disk torch.save raises a RuntimeError about its own file format, with the reason behind it.
-        reason = error.__context__ if isinstance(error.__context__, OSError) else error
-        raise UserError(
-            f"cannot write the checkpoint {final}: {reason}; free some space or make the folder writable, then resume"
-        ) from error
     others = _by_age(folder)
     index = others.index(final)
     for other in [*others[index + 1 :], *others[: max(index + 1 - keep, 0)]]:
@@ -87,12 +76,11 @@ def _load(path: Path) -> dict[str, Any]:
     """The state in a checkpoint's folder. Raises UserError if it is not what was saved."""
     manifest, file = read_json(Manifest, path / MANIFEST), path / STATE
     try:
-        if file.stat().st_size != manifest.bytes or crc32_of(file) != manifest.crc32:
-            raise UserError(f"the checksum of {STATE} is wrong")
-        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        with explained(f"cannot read {STATE}"):
+            if file.stat().st_size != manifest.bytes or crc32_of(file) != manifest.crc32:
+                raise UserError(f"the checksum of {STATE} is wrong")
+            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         return state
-    except OSError as error:
-        raise UserError(f"cannot read {STATE}: {error.strerror or error}") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise UserError(f"{STATE} is not a training state: {type(error).__name__}") from error
 

@@ -14,11 +14,14 @@ from torch import Tensor, distributed
 from torch.nn import functional
 from typing_extensions import Self
 
-from attnorm.config import derive
+from attnorm.cache import cache_folder
+from attnorm.config import Frozen, derive
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.decode import to_uint8
 from attnorm.layers import orthogonal_loss
 from attnorm.metrics.distributed import Processes
+from attnorm.metrics.evaluation import Evaluator, flat_values
+from attnorm.metrics.features import EFFICIENTNET, load_extractor
 from attnorm.metrics.layout import record_layouts, usage
 from attnorm.models.class_conditional import (
     Discriminator,
@@ -27,16 +30,29 @@ from attnorm.models.class_conditional import (
     Generator,
     GeneratorConfig,
 )
+from attnorm.pipelines.class_conditional import ClassConditionalPipeline
 from attnorm.plots import label_grid, save_image
 from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Metrics, frozen
 from attnorm.training.augment import Augmentation, augmented
 from attnorm.training.averaging import measure_standing_statistics
 from attnorm.training.config import Evaluation, Rate, Weight
-from attnorm.training.evaluation import EvaluationConfig, GeneratorEvaluation
 from attnorm.training.losses import hinge_discriminator_loss, hinge_generator_loss
 from attnorm.training.runtime import autocast, generator_for, seed_for
 
 USAGE_IMAGES = 16  # images that the layouts' metrics are taken of
+
+
+class EvaluationConfig(Frozen):
+    """How a generator is measured every `evaluate_every` steps.
+
+    metrics: as `attnorm evaluate` takes them; the first one chooses the best model.
+    num, num_real: images to generate, and real ones to compare with; 0 for all real ones.
+    """
+
+    metrics: tuple[str, ...] = Field(("fd",), min_length=1)
+    extractor: str = EFFICIENTNET
+    num: int = Field(5000, ge=1, le=10_000_000)
+    num_real: int = Field(5000, ge=0)
 
 
 class ClassConditionalConfig(AdversarialConfig):
@@ -47,6 +63,8 @@ class ClassConditionalConfig(AdversarialConfig):
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     discriminator_lr: Rate = 4e-4
     discriminator_steps: int = Field(1, ge=1, le=1000)  # per generator step
+    # Weight decay, as AdamW's, of rho and beta in the discriminator's attentive normalization; ours, not the paper's.
+    gain_decay: Weight = 0.0
     auxiliary_weight: Weight = 1.0  # of the classification loss, where the discriminator predicts the class
     augment: tuple[Augmentation, ...] = ()  # DiffAugment: any of color, translation, cutout
     standing_batches: int = Field(16, ge=1, le=10_000)  # that measure the batch norms of the averaged generator
@@ -81,10 +99,12 @@ class ClassConditionalTask(AdversarialTask):
         super().__init__(config, processes)
         self.generator = self._trained("generator", Generator(config.generator), config.generator_lr)
         discriminator = Discriminator(config.discriminator)
-        self.discriminator = self._trained("discriminator", discriminator, config.discriminator_lr)
+        self.discriminator = self._trained(
+            "discriminator", discriminator, config.discriminator_lr, gain_decay=config.gain_decay
+        )
         self._share()
         self._shown_real: tuple[Tensor, Tensor] | None = None
-        self._evaluation: GeneratorEvaluation  # set by prepare_evaluation
+        self._evaluator: Evaluator  # set by prepare_evaluation
 
     def batches_before(self, step: int) -> int:
         return step * self.config.discriminator_steps
@@ -133,16 +153,28 @@ class ClassConditionalTask(AdversarialTask):
         self.sampling_generator().save_pretrained(folder)
 
     def prepare_evaluation(self, dataset: ImageDataset) -> None:
-        names = self.config.generator.class_names
-        self._evaluation = GeneratorEvaluation(self.config.evaluation, dataset, names, self.device.type)
+        config, names, device = self.config.evaluation, self.config.generator.class_names, str(self.device)
+        self._evaluator = Evaluator(
+            dataset,
+            names,
+            metrics=config.metrics,
+            extractor=load_extractor(config.extractor, device),
+            num=config.num,
+            num_real=config.num_real or None,
+            per_class=max(2, config.num // len(names)),
+            cache=cache_folder() / "reference",
+        )
 
     def evaluate(self, step: int) -> Evaluation:
-        """Measures the averaged generator against the images of `prepare_evaluation`."""
+        """Measures the averaged generator as `evaluate` would. The score is the first metric or its negative."""
         generator = self.sampling_generator()
         if self.processes.count > 1:  # each draws a share, of one and the same generator
             for value in generator.state_dict().values():
                 distributed.broadcast(value, 0)
-        return self._evaluation.measure(generator)
+        pipe = ClassConditionalPipeline(generator)
+        values = self._evaluator.measure(lambda labels, seed: pipe.draw(labels, seed=seed).images)
+        first = next(iter(values.values()))
+        return Evaluation(flat_values(values), first.main if first.better == "lower" else -first.main)
 
     def sampling_generator(self) -> Generator:
         """A copy of the averaged generator with standing statistics, in eval mode."""
@@ -168,7 +200,7 @@ class ClassConditionalTask(AdversarialTask):
                 adversarial = hinge_discriminator_loss(real_score, fake_score)
                 orthogonal = orthogonal_loss(self.discriminator)
                 auxiliary = self._auxiliary("d", output, labels, parts=2)
-                self._backward(adversarial, orthogonal, auxiliary)
+                self._backpropagate("discriminator", self._loss(adversarial, orthogonal, auxiliary))
             self._shown_real = (x[:USAGE_IMAGES], y[:USAGE_IMAGES])
             scores = {"score_real": real_score.mean(), "score_fake": fake_score.mean()}
             self._add(total, loss_d=adversarial, **scores, orthogonal_d=orthogonal, **auxiliary)
@@ -188,7 +220,7 @@ class ClassConditionalTask(AdversarialTask):
                 adversarial = hinge_generator_loss(output.score)
                 orthogonal = orthogonal_loss(self.generator)
                 auxiliary = self._auxiliary("g", output, labels)
-                self._backward(adversarial, orthogonal, auxiliary)
+                self._backpropagate("generator", self._loss(adversarial, orthogonal, auxiliary))
             self._add(total, loss_g=adversarial, orthogonal_g=orthogonal, **auxiliary)
         return total | {"gradient_g": self._apply("generator", total)}
 
@@ -232,11 +264,11 @@ class ClassConditionalTask(AdversarialTask):
         ]
         return {f"auxiliary_{network}": torch.stack(losses).sum()}
 
-    def _backward(self, adversarial: Tensor, orthogonal: Tensor, auxiliary: Metrics) -> None:
+    def _loss(self, adversarial: Tensor, orthogonal: Tensor, auxiliary: Metrics) -> Tensor:
         loss = adversarial + self.config.orthogonal_weight * orthogonal
         for value in auxiliary.values():
             loss = loss + self.config.auxiliary_weight * value
-        (loss / self.config.accumulation).backward()
+        return loss
 
 
 def prepare_for_sampling(generator: Generator, config: ClassConditionalConfig, processes: int = 1) -> None:

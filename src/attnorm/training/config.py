@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -12,7 +12,7 @@ from typing_extensions import Self
 from attnorm.config import Frozen, derive
 from attnorm.data.dataset import ImageDataset
 
-Precision = Literal["auto", "float32", "bf16"]
+Precision = Literal["auto", "float32", "bf16", "fp16"]
 Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
@@ -39,13 +39,16 @@ class TrainingConfig(Frozen):
 
     task: str = ""  # which task's configuration this is
     data: str = ""  # a folder, parquet file(s), a prepared set, or the name of a built-in set
+    init_from: str = ""  # a run or model whose weights the training starts from; empty: new ones
     steps: int = Field(10_000, ge=1, le=10**12)
     batch_size: int = Field(64, ge=1, le=1 << 20)
     accumulation: Count = 1
     seed: Seed = 0
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    # "auto": bf16 autocast where the processor multiplies bf16 natively, else float32.
+    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
+    # "auto": bf16 autocast where the processor multiplies bf16 natively, else float32. "fp16", for GPUs without bf16,
+    # scales the losses.
     precision: Precision = "auto"
+    deterministic: bool = False  # slower algorithms that give the same bits on every run, on a GPU too
     channels_last: bool = True
     compile: bool = False  # torch.compile of the networks: minutes before the first step; needs a C++ compiler
     log_every: Count = 50
@@ -55,7 +58,9 @@ class TrainingConfig(Frozen):
     lr_schedule: Literal["constant", "linear", "cosine"] = "constant"  # falls to 0 at the end of each phase
     lr_hold: float = Field(0, ge=0, lt=1)  # the share of a phase before learning rates begin to fall
     evaluate_every: int = Field(0, ge=0)  # 0: never; the model that evaluates best is kept in RUN/best
-    tensorboard: bool = True
+    log_to: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"  # beside RUN/log.jsonl
+
+    paths: ClassVar[tuple[str, ...]] = ("data", "init_from")  # fields that name a place on the disk, or a thing
 
     @property
     def image_size(self) -> int:

@@ -1,24 +1,25 @@
-"""What a run reports: a progress bar or plain lines, log.jsonl, metrics.jsonl and TensorBoard."""
+"""What a run reports: a progress bar or plain lines, log.jsonl, metrics.jsonl, and TensorBoard or another tracker."""
 
 from __future__ import annotations
 
 import fnmatch
+import importlib
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import zlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from attnorm.errors import UserError
-from attnorm.files import sync_file, written_aside
-from attnorm.training.run_folder import EVALUATIONS, LOG, resume_command
+from attnorm.config import read_yaml
+from attnorm.files import explained, sync_file, written_aside
+from attnorm.training.run_folder import CONFIG, EVALUATIONS, LOG, resume_command
 
 SMALLEST_BAR = 8  # columns of the terminal
 
@@ -42,6 +43,7 @@ class Logger:
         start, steps: the first step of this process and the last of the run.
         batch_size: images per step, for the rate.
         shown: metrics for the progress bar, the most important first; the first match of a pattern is shown.
+        log_to: "tensorboard", "wandb", "trackio" or "none": where metrics go besides.
         enabled: whether to record and print anything: in the main process alone.
 
     Raises:
@@ -56,7 +58,7 @@ class Logger:
         steps: int,
         batch_size: int,
         shown: Sequence[str] = (),
-        tensorboard: bool = False,
+        log_to: str = "none",
         enabled: bool = True,
     ) -> None:
         self._run, self._steps, self._batch_size = run, steps, batch_size
@@ -74,15 +76,12 @@ class Logger:
         self._bar = self._progress.add_task("", total=steps, completed=start, status="starting")
         self._metrics: dict[str, float] = {}
         self._clock, self._last_step = time.perf_counter(), start
-        self._board: Any = None
+        self._track, self._finish = _tracker("none", run, start)
         if enabled:
             with self._writing():
                 for name in (LOG, EVALUATIONS):
                     _drop_steps_after(run / name, start)
-                if tensorboard:
-                    from torch.utils.tensorboard import SummaryWriter
-
-                    self._board = SummaryWriter(run / "tensorboard", purge_step=start + 1)
+                self._track, self._finish = _tracker(log_to, run, start)
 
     def __enter__(self) -> Logger:
         self._progress.start()
@@ -90,9 +89,8 @@ class Logger:
 
     def __exit__(self, *error: object) -> None:
         self._progress.stop()
-        if self._board is not None:
-            with self._writing():
-                self._board.close()
+        with self._writing():
+            self._finish()
 
     def advance(self, step: int) -> None:
         """Moves the bar; `step` steps are done."""
@@ -146,19 +144,32 @@ class Logger:
         with self._writing():
             with (self._run / name).open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"step": step, "time": time.time(), **finite}) + "\n")
-            if self._board is not None:
-                for key, value in metrics.items():
-                    self._board.add_scalar(key, value, step)
+            self._track(metrics, step)
 
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise UserError(
-                f"cannot write the log in {self._run} ({error.strerror or error}): free some space or make the folder "
-                f"writable, then continue with: {resume_command(self._run)}"
-            ) from error
+    def _writing(self) -> AbstractContextManager[None]:
+        remedy = f"free some space or make the folder writable, then continue with: {resume_command(self._run)}"
+        return explained(f"cannot write the log in {self._run}", remedy)
+
+
+def _tracker(name: str, run: Path, start: int) -> tuple[Callable[[dict[str, float], int], None], Callable[[], None]]:
+    """What records metrics at a step, and what ends that. The package is imported here, if it is used."""
+    if name == "none":
+        return lambda metrics, step: None, lambda: None
+    if name == "tensorboard":
+        from torch.utils.tensorboard import SummaryWriter
+
+        board = SummaryWriter(run / "tensorboard", purge_step=start + 1)
+
+        def add_scalars(metrics: dict[str, float], step: int) -> None:
+            for key, value in metrics.items():
+                board.add_scalar(key, value, step)
+
+        return add_scalars, board.close
+    tracker = importlib.import_module(name)
+    # One run of the tracker for all processes that continue this one.
+    named = {"id": f"{zlib.crc32(str(run.resolve()).encode()):08x}", "dir": str(run)} if name == "wandb" else {}
+    tracker.init(project="attnorm", name=run.name, config=read_yaml(run / CONFIG), resume="allow", **named)
+    return lambda metrics, step: tracker.log(metrics, step=step), tracker.finish
 
 
 def _drop_steps_after(path: Path, start: int) -> None:

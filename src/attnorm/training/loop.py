@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import importlib
 import os
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from attnorm.config import derive, field_of, parse, read_yaml, to_yaml
 from attnorm.data.batches import Prefetcher, batch_indices
+from attnorm.data.builtin import BUILTIN
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.loading import load
 from attnorm.errors import UserError
-from attnorm.files import output_file, swap_in
+from attnorm.files import explained, folder_aside, output_file
 from attnorm.metrics.distributed import Processes, check_alike, joined, main_first
 from attnorm.models.pretrained import write_step
+from attnorm.pipelines.base import resolve_device
 from attnorm.training import checkpoint
+from attnorm.training.averaging import EMA
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
 from attnorm.training.config import Evaluation, TrainingConfig
-from attnorm.training.divergence import Divergence
+from attnorm.training.fine_tuning import start_from
 from attnorm.training.inpainting import InpaintingConfig, InpaintingTask
 from attnorm.training.logger import Logger
 from attnorm.training.run_folder import (
@@ -41,9 +45,8 @@ from attnorm.training.run_folder import (
     resume_command,
     run_lock,
 )
-from attnorm.training.running_metrics import RunningMetrics
-from attnorm.training.runtime import resolve_device, resolve_precision, seed_for
-from attnorm.training.stopping import stop_signals
+from attnorm.training.running_metrics import RunningMetrics, stop_if_diverged
+from attnorm.training.runtime import resolve_precision, seed_for, set_numerics, stop_signals
 
 FIRST_SAMPLES = (1, 100)  # steps with samples beside every `sample_every`, to see early that training works
 
@@ -55,6 +58,8 @@ class Task(Protocol):
     """
 
     shown: Sequence[str]  # names of metrics, for the progress bar
+    networks: dict[str, nn.Module]
+    ema: EMA[Any]
 
     def batches_before(self, step: int) -> int: ...  # how many batches the first `step` steps take
     def step(self, step: int, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Tensor]: ...
@@ -84,28 +89,35 @@ def begin(config: TrainingConfig, run: Path, fixed: Sequence[str] = ()) -> int:
     Raises:
         UserError: the folder is not empty, the data and the settings do not fit together, or training diverged.
     """
-    with joined(resolve_device(config.device).type) as processes:
+    with joined(str(resolve_device(config.device))) as processes:
         if processes.is_main:
             check_new(run)
         config = derive(config, {"precision": resolve_precision(config.precision, processes.device)})
         dataset = _load_data(config, config.data, run)
-        config = _fitted(config, dataset, fixed)
+        config = with_absolute_paths(_fitted(config, dataset, fixed))
         return _train(config, run, dataset, processes, resuming=False)
 
 
-def resume(run: Path, steps: int | None = None) -> int:
+def resume(run: Path, changes: Mapping[str, Any] = MappingProxyType({})) -> int:
     """Continues a run from its newest intact checkpoint; returns the exit code.
 
     Args:
-        steps: a new total number of steps, to train longer than planned.
+        changes: `steps`, to train longer than planned, `device`, `log_to`, or where moved files are now (`data`, …).
 
     Raises:
-        UserError: the folder is not a run, or none of its checkpoints is intact.
+        UserError: the folder is not a run, its images are not there, or none of its checkpoints is intact.
     """
     config = read_config(run)
-    if steps is not None:
-        config = config.with_steps(steps)
-    with joined(resolve_device(config.device).type) as processes:
+    if others := changes.keys() - {"steps", "device", "log_to", *config.paths}:
+        raise UserError(f"--{min(others)} cannot change in a resumed run: start a new one, with --init-from {run}")
+    if "steps" in changes:
+        config = config.with_steps(changes["steps"])
+    config = with_absolute_paths(derive(config, dict(changes), "command line"))
+    for name in config.paths:
+        place = Path(field_of(config, name))
+        if place.is_absolute() and not place.exists() and name != "init_from":
+            raise UserError(f"there is nothing at {place} any more: say where it is now, with --{name}")
+    with joined(str(resolve_device(config.device))) as processes:
         dataset = _load_data(config, config.data, run)
         if config.fitted_to(dataset) != config:
             raise UserError(f"the classes of {config.data} are no longer those of {run}: restore the data")
@@ -123,29 +135,44 @@ def read_config(run: Path) -> TrainingConfig:
     return parse(TASKS[task][0], data, str(run / CONFIG))
 
 
+def with_absolute_paths(config: TrainingConfig) -> TrainingConfig:
+    """The configuration of a run that can be resumed from any folder."""
+    named = {name: field_of(config, name) for name in config.paths}
+    places = {name: Path(value).resolve() for name, value in named.items() if value and value not in BUILTIN}
+    return derive(config, {name: str(place) for name, place in places.items() if place.exists()})
+
+
 def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: Processes, *, resuming: bool) -> int:
     """Takes the steps from the newest checkpoint, or the first step, to the end or a stop; returns the exit code."""
-    # Networks and data.
+    # Data and networks.
+    set_numerics(config.precision, deterministic=config.deterministic)
     _check_batch_size(config, processes)
+    if config.log_to in ("wandb", "trackio"):
+        importlib.import_module(config.log_to)  # a missing package is found out before anything is written
     checksum = dataset.checksum()
     check_alike({"the checksum of the images": checksum}, f"{config.data} must be the same on every machine")
     task: Task = TASKS[config.task][1](config, processes)
     if config.evaluate_every:
         other = config.evaluation_data
         task.prepare_evaluation(_load_data(config, other, run) if other else dataset)
+    source = config.init_from
+    notes = [] if resuming else start_from(source, config.task, task.networks, task.ema)
 
     with run_lock(run) if processes.is_main else nullcontext():
         # State.
-        step, best, damaged = 0, dict[int, float](), list[str]()  # the best score of each phase
-        running, divergence = RunningMetrics(processes), Divergence(run)
+        step, best = 0, dict[int, float]()  # the best score of each phase
+        running, good = RunningMetrics(processes), None  # the newest checkpoint
         if resuming:
             # A run that was killed before its first checkpoint starts again: it would do the same steps anyway.
             state, damaged = checkpoint.newest(run / CHECKPOINTS)
-            if state is not None:
+            if state is None:
+                notes = start_from(source, config.task, task.networks, task.ema)
+            else:
                 step, best = state["step"], state["best"]
                 _restore(state, task, config, checksum, run)
                 running.load_state(state["metrics"])
-                divergence.last_good = step
+                good = checkpoint.path_of(run / CHECKPOINTS, step)
+                notes = [f"{problem}; continuing from step {step}" for problem in damaged]
             check_alike({"the newest checkpoint": step}, f"all processes must see the same folder {run}")
         if processes.is_main:
             remove_partial_files(run)
@@ -160,14 +187,13 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
             steps=config.steps,
             batch_size=config.batch_size,
             shown=task.shown,
-            tensorboard=config.tensorboard,
+            log_to=config.log_to,
             enabled=processes.is_main,
         )
 
         with logger, batches, stop_signals(processes.count) as stop:
-            for problem in damaged:
-                logger.print(f"{problem}; continuing from step {step}")
-            logger.print(_describe(config, dataset, processes, run))
+            for note in (*notes, _describe(config, dataset, processes, run)):
+                logger.print(note)
             while step < config.steps:
                 # One step.
                 share = _read(batches, task.batches_before(step + 1) - task.batches_before(step), run)
@@ -182,12 +208,10 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
                     line = running.line()
                     line = line._replace(means=line.means | task.usage())
                     logger.record(step, line.means)
-                    divergence.stop_if_diverged(line)
-                    for message in divergence.warnings(line):
-                        logger.print(message)
+                    stop_if_diverged(line, good)
                     running.clear()
                 elif saving:  # a run that has diverged must not replace a good checkpoint
-                    divergence.stop_if_diverged(running.line())
+                    stop_if_diverged(running.line(), good)
 
                 # Samples and evaluation, before the checkpoint: what a crash cuts short is then done again.
                 if processes.is_main and (step in FIRST_SAMPLES or step % config.sample_every == 0 or last):
@@ -211,7 +235,7 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
                         state = {"step": step, "best": best, "checksum": checksum, "metrics": metrics}
                         state |= {"task": task.state(), "lr_factor": task.lr_factor(step)}
                         checkpoint.save(run / CHECKPOINTS, step, state, config.keep_checkpoints)
-                    divergence.last_good = step
+                    good = checkpoint.path_of(run / CHECKPOINTS, step)
                 if stopping:
                     break
         processes.wait()
@@ -228,7 +252,7 @@ def _restore(state: dict[str, Any], task: Task, config: TrainingConfig, checksum
     if config.steps < step:
         raise UserError(f"{run} is at step {step} already: it cannot end at {config.steps} steps")
     if state["checksum"] != checksum:
-        raise UserError(f"{config.data} has other images than {run} was trained on: restore the data")
+        raise UserError(f"{config.data} has other images than {run} was trained on: restore them, or give their --data")
     try:
         task.load_state(state["task"])
     except (RuntimeError, ValueError, KeyError) as error:
@@ -266,6 +290,8 @@ def _fitted(config: TrainingConfig, dataset: ImageDataset, fixed: Sequence[str])
     for name in fixed:
         if field_of(config, name) != field_of(fitted, name):
             raise UserError(f"--{name} does not fit {config.data}, which has {field_of(fitted, name)}: leave it out")
+    if config.batch_size > (count := len(config.trained_on(len(dataset)))):
+        raise UserError(f"batch_size {config.batch_size} is more than the {count} images to train on: lower it")
     return fitted
 
 
@@ -281,15 +307,10 @@ def _check_batch_size(config: TrainingConfig, processes: Processes) -> None:
 def _save_model(task: Task, folder: Path, step: int) -> None:
     """Writes the model of a step aside and swaps it in, so that a reader never sees half a model."""
     place = folder.resolve()  # the target of a link, so that all is on one disk
-    aside = place.with_name(f".{place.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)
-    try:
+    problem = f"cannot write the model to {folder}"
+    with explained(problem, "free some space, then resume", SafetensorError), folder_aside(place) as aside:
         task.save_model(aside)
         write_step(aside, step)
-        swap_in(aside, place)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise UserError(f"cannot write the model to {folder}: {error}; free some space, then resume") from error
 
 
 def _describe(config: TrainingConfig, dataset: ImageDataset, processes: Processes, run: Path) -> str:
@@ -298,4 +319,4 @@ def _describe(config: TrainingConfig, dataset: ImageDataset, processes: Processe
     images = f"{count} images{f' of {dataset.num_classes} classes' if dataset.num_classes > 1 else ''}"
     images += f" at {dataset.size}x{dataset.size}{f', {held_out} of them held out' if held_out else ''}"
     several = f"{processes.count} process{'es' if processes.count > 1 else ''}"
-    return f"{images}; {several} on {processes.device.type}, {config.precision}, {threads} threads; run {run}"
+    return f"{images}; {several} on {processes.device}, {config.precision}, {threads} threads; run {run}"

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, distributed
 
+from attnorm.errors import UserError
 from attnorm.metrics.distributed import Processes
 
 _NEVER = float("inf")
@@ -52,7 +54,7 @@ class RunningMetrics:
         """The metrics so far. All processes must call it together, and all get the same."""
         total, not_finite = dict[str, tuple[float, int]](), dict[str, int]()
         for names, group in self._groups.items():
-            sums = self._processes.all_reduce(group.sums.double()).tolist()
+            sums = self._processes.all_reduce(group.sums.clone()).tolist()
             firsts = self._processes.all_reduce(group.firsts.clone(), distributed.ReduceOp.MIN).tolist()
             for name, value, step in zip(names, sums, firsts, strict=True):
                 before, count = total.get(name, (0.0, 0))
@@ -82,3 +84,13 @@ class RunningMetrics:
             zeros = torch.zeros(len(names), device=self._processes.device)
             self._groups[names] = _Group(zeros, zeros + _NEVER)
         return self._groups[names]
+
+
+def stop_if_diverged(line: Line, good: Path | None) -> None:
+    """Raises UserError, naming the step, if a metric was not finite; `good` is the newest checkpoint."""
+    if line.not_finite:
+        step = min(line.not_finite.values())
+        names = ", ".join(name for name, first in line.not_finite.items() if first == step)
+        before = f"the last good checkpoint is {good}" if good else "there is no checkpoint from before"
+        what = f"training has diverged: {names} not finite in step {step + 1}"
+        raise UserError(f"{what}; {before}; start again with lower learning rates")

@@ -1,4 +1,4 @@
-"""Device, number format, compilation and random numbers of a run.
+"""Number format, compilation and random numbers of a run, and the signals that stop it.
 
 Randomness is a pure function of (seed, step, …): a resumed run draws what the undisturbed run would have drawn.
 """
@@ -6,39 +6,50 @@ Randomness is a pure function of (seed, step, …): a resumed run draws what the
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import distributed, nn
 
-from attnorm.errors import UserError
 from attnorm.training.config import Precision
 
 
-def resolve_device(name: str) -> torch.device:
-    """ "auto" is the GPU where PyTorch sees one.
-
-    Raises:
-        UserError: "cuda" where PyTorch sees no GPU.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("device 'cuda' was asked for, but this PyTorch sees no GPU: use --device cpu")
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
-
-
 def resolve_precision(name: Precision, device: torch.device) -> Precision:
-    """ "float32" or "bf16"; "auto" is bf16 where the processor has instructions for it: elsewhere it is slower."""
+    """ "auto" is bf16 where the processor has instructions for it: elsewhere it is slower."""
     if name != "auto":
         return name
+    if device.type == "mps":
+        return "float32"
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # an older PyTorch cannot tell
     return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "float32"
 
 
+def set_numerics(precision: Precision, *, deterministic: bool = False) -> None:
+    """Sets what PyTorch computes convolutions and products with on a GPU, in this process.
+
+    "float32" means float32: elsewhere convolutions of float32 may round to TF32. Products never do, as moments are
+    made of them. Deterministic results come from slower algorithms, which are then not chosen by their speed;
+    PyTorch warns of an operation that has none.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = precision != "float32"
+    torch.backends.cudnn.benchmark = not deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+
+
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """The context that networks run in; losses, moments and spectral norms stay in float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype, enabled=precision in ("bf16", "fp16"))
 
 
 def compile_network(network: nn.Module) -> None:
@@ -56,3 +67,47 @@ def seed_for(seed: int, *purpose: int | str) -> int:
 def generator_for(device: torch.device, seed: int, *purpose: int | str) -> torch.Generator:
     """A fresh generator on `device` for one purpose."""
     return torch.Generator(device).manual_seed(seed_for(seed, *purpose))
+
+
+# A scheduler sends SIGTERM or, with Slurm's --signal=USR1@120, SIGUSR1. Windows has no SIGUSR1.
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+
+
+class StopSignals:
+    """Which signal asked the run to stop, if any.
+
+    number: the signal that all processes know of, 0 without one.
+    """
+
+    def __init__(self, num_processes: int) -> None:
+        self.number = 0
+        self._received = 0  # by this process: a signal to another one must not make a first Ctrl-C here the second
+        # A group of its own on the CPU: the exchange does not wait for the device.
+        self._group = distributed.new_group(backend="gloo") if num_processes > 1 else None
+
+    def receive(self, number: int, frame: object) -> None:
+        """The signal handler; raises KeyboardInterrupt for a second SIGINT."""
+        if self._received == signal.SIGINT == number:
+            raise KeyboardInterrupt
+        self._received = number
+
+    def asked(self) -> bool:
+        """Whether any process was asked to stop. All must call it after each step; all get the same answer."""
+        number = torch.tensor(self._received)
+        if self._group is not None:
+            distributed.all_reduce(number, distributed.ReduceOp.MAX, group=self._group)
+        self.number = int(number.item())
+        return self.number != 0
+
+
+@contextmanager
+def stop_signals(num_processes: int) -> Iterator[StopSignals]:
+    """Inside, the signals ask for a checkpoint and an orderly end; a second SIGINT ends at once."""
+    stop = StopSignals(num_processes)
+    in_main = threading.current_thread() is threading.main_thread()  # no other thread may set handlers
+    before = {number: signal.signal(number, stop.receive) for number in STOP_SIGNALS} if in_main else {}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

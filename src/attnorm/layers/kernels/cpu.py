@@ -29,6 +29,10 @@ def refusal(device: torch.device, dtypes: Collection[torch.dtype], regions: int)
     return _library_refusal()
 
 
+def doubt(x: Tensor, dtype: torch.dtype, regions: int) -> None:
+    """A library that was built and loaded is taken without a check."""
+
+
 def _library_refusal() -> str | None:
     reason = library.refusal()
     return None if reason is None else f"its library is missing: {reason}"

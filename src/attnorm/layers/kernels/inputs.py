@@ -48,15 +48,12 @@ def refusal(layer: Any, x: Tensor, *, sampling: bool) -> str | None:
         plain = plain and _is_plain(layer.key, bias=True) and _is_plain(layer.query, bias=True)
     if not plain:
         return "a convolution of the layer is wrapped, hooked or replaced"
-    kernel = registry.AUTOMATIC.get(x.device.type)
-    if kernel is None:
-        return f"it has no kernel for {x.device.type} yet"
     product, dtype = autocast_dtype(x), layer.sampling_gain.dtype
     if product is None and x.dtype != dtype:
         return f"{x.dtype} features do not go with {dtype} weights"
-    if product not in (None, torch.bfloat16):
-        return f"it has no products in {product}"
-    return registry.refusal(kernel, (x, *layer.parameters()), layer.num_entities)
+    if product == torch.float16 and x.device.type == "cpu":
+        return "it has no products in float16 on a CPU"
+    return registry.automatic_refusal(x, product or x.dtype, [*layer.parameters()], layer.num_entities)
 
 
 def _is_plain(conv: nn.Module, *, bias: bool) -> bool:

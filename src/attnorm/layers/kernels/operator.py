@@ -181,7 +181,7 @@ def _attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
     return like(inputs, [found.get(name) for name in NAMES], needed)
 
 
-def _plain_attentive_norm(*arguments: Any) -> Tensor:
+def plain_attentive_norm(*arguments: Any) -> Tensor:
     from attnorm.layers.attentive_norm import semantic_layout  # which imports this module
     from attnorm.layers.regional_norm import normalize
 
@@ -205,7 +205,7 @@ register(
     forward=_attentive_norm,
     fake=_fake_attentive_norm,
     backward=_attentive_norm_backward,
-    plain=_plain_attentive_norm,
+    plain=plain_attentive_norm,
 )
 
 

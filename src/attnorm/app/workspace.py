@@ -1,0 +1,199 @@
+"""What the canvas of the page asks for: images opened, completed and saved. It sends an image's id with the mask at the
+click and gets a new image, under an id of its own: no answer can belong to another image.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast, get_args
+
+import numpy as np
+from PIL import Image
+from torch import nn
+
+from attnorm.app.controls import sentence
+from attnorm.app.images import as_data_url, encoded, for_screen, layout_of, legend, read_mask, usable, view_of
+from attnorm.app.model_list import ModelList
+from attnorm.app.store import Store, StoredImage
+from attnorm.data.compositing import EditableImage, check_mask
+from attnorm.data.decode import DecodeError
+from attnorm.data.masks import MaskConfig, Masks
+from attnorm.errors import UserError
+from attnorm.pipelines.inpainting import Mode, Stage
+from attnorm.plots import colour_layout
+
+MOST_PIXELS = 1 << 23  # of one image that go through the network at once
+MOST_CANCELLED = 1000  # runs that are remembered
+EXAMPLE_MASKS = MaskConfig(kind="strokes", fraction=(0.02, 0.05), brush=(0.04, 0.07))
+STAGES: tuple[str, ...] = get_args(Stage)
+SEEN = {"native": "the whole image", "crop": "windows around the mask", "resize": "the whole image, scaled down"}
+Answer = dict[str, Any]
+
+
+class Workspace:
+    """The functions that the page calls; each takes and returns what JSON can hold, or {"error": a sentence}."""
+
+    def __init__(self, models: ModelList, examples: Sequence[np.ndarray]) -> None:
+        self._models, self._examples = models, examples
+        self.store = Store()
+        self._cancelled: deque[str] = deque(maxlen=MOST_CANCELLED)
+
+    def functions(self) -> list[Callable[..., Answer]]:
+        """As Gradio takes them."""
+        calls = (self.open_image, self.open_example, self.read_mask, self.complete, self.cancel, self.save, self.layout)
+        return [_answering(call) for call in calls]
+
+    def open_image(self, request: Any) -> Answer:
+        """An uploaded file; its transparent pixels are the mask at first."""
+        [(name, content)] = request.files
+        stored, image = self.store.open(content, name)
+        mask = _transparent(image)
+        return {"image": _shown(stored, image.rgb), "mask": None if mask is None else as_data_url(mask)}
+
+    def open_example(self, request: Answer) -> Answer:
+        """An example, with a small mask."""
+        number = int(request["number"])
+        stored, image = self.store.open(encoded(self._examples[number]), f"example-{number + 1}.png")
+        mask = Masks(EXAMPLE_MASKS, image.size)(0, number)
+        return {"image": _shown(stored, image.rgb), "mask": as_data_url(mask)}
+
+    def read_mask(self, request: Any) -> Answer:
+        """An uploaded mask at the image's size."""
+        stored = self.store[request.data["image"]]
+        [(_, content)] = request.files
+        return {"mask": as_data_url(fitted(read_mask(content), stored.size))}
+
+    def complete(self, request: Answer) -> Answer:
+        """The completed image, which is a new one, and what was done."""
+        stored, run = self.store[request["image"]], request["run"]
+        mask = _sent_mask(request["mask"], stored.size)
+        completed, rgb, report = self.run(
+            stored, mask, request["model"], request["stage"], request["mode"], lambda: run in self._cancelled
+        )
+        return {"image": _shown(completed, rgb), "report": report}
+
+    def cancel(self, request: Answer) -> Answer:
+        """Gives a run up, wherever it is: a queued one never starts, a started one ends before its next convolution."""
+        self._cancelled.append(request["run"])
+        return {}
+
+    def save(self, request: Answer) -> Answer:
+        """A file to download."""
+        path = self.store[request["image"]].save(request["format"])
+        return {"path": str(path), "name": path.name}
+
+    def layout(self, request: Answer) -> Answer:
+        """The layout of a completed image, as the network sees it with the mask."""
+        stored = self.store[request["image"]]
+        rgb, mask = stored.load().rgb, _sent_mask(request["mask"], stored.size)
+        with self._models.inpainter(request["model"]) as pipe:
+            layout = layout_of(pipe, for_screen(rgb), mask)
+        return {"layout": as_data_url(colour_layout(layout)), "legend": legend(layout)}
+
+    def run(
+        self,
+        stored: StoredImage,
+        mask: np.ndarray,
+        model: str,
+        stage: str = "refined",
+        mode: str = "auto",
+        is_cancelled: Callable[[], bool] = lambda: False,
+    ) -> tuple[StoredImage, np.ndarray, str]:
+        """A stored image completed where the mask (h, w) bool is True; see `InpaintingPipeline` for stage and mode.
+
+        Returns:
+            the completed image, kept; its RGB pixels (h, w, 3) uint8; what was done.
+
+        Raises:
+            UserError: nothing or everything is marked, an unknown stage or mode, or more pixels at once than are
+                allowed; or the run was cancelled.
+        """
+        if stage not in STAGES:
+            raise UserError(f"stage must be one of {', '.join(STAGES)}, got {stage!r}")
+        if not mask.any():
+            raise UserError("nothing is marked: paint over what should be replaced")
+        if mask.all():
+            raise UserError("everything is marked, so there is nothing known to go by: erase some of the mask")
+        with self._models.inpainter(model, is_cancelled) as pipe, _stopping(pipe.generator, is_cancelled):
+            plan = pipe.plan(mask, cast(Mode, mode))
+            if plan.pixels > MOST_PIXELS:
+                raise UserError(
+                    f"{plan.pixels / 1e6:.0f} megapixels at once exceed the {MOST_PIXELS / 1e6:.0f} that the page "
+                    "allows: choose “whole image, scaled down”, or mark less"
+                )
+            image = stored.load()
+            start = time.perf_counter()
+            [rgb] = pipe.complete([image.rgb], [mask], cast(Mode, mode), cast(Stage, stage))
+            seconds = time.perf_counter() - start
+        completed = self.store.add(image.composite(rgb, mask), stored)
+        report = f"network {seconds:.1f} s, {mask.mean():.1%} replaced, seen: {SEEN[plan.mode]}"
+        return completed, rgb, report
+
+
+def fitted(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask (h, w) bool at the image's (height, width); UserError if its proportions are others."""
+    (height, width), (rows, columns) = size, mask.shape
+    if abs(height * columns - width * rows) > max(height, width):  # one pixel of rounding
+        raise UserError(
+            f"the mask is {columns}×{rows} and the image {width}×{height}: give a mask of the image's proportions"
+        )
+    with usable("mask"):
+        return check_mask(mask, size, resize=True)
+
+
+def _sent_mask(sent: Answer, size: tuple[int, int]) -> np.ndarray:
+    """The mask at the image's size from its box, a PNG, and where that lies in a mask of `width` and `height`."""
+    part = read_mask(base64.b64decode(sent["png"].partition(",")[2]))
+    mask = np.zeros((sent["height"], sent["width"]), bool)
+    mask[sent["top"] : sent["top"] + part.shape[0], sent["left"] : sent["left"] + part.shape[1]] = part
+    if mask.shape == size:
+        return mask
+    return np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
+
+
+def _shown(stored: StoredImage, rgb: np.ndarray) -> Answer:
+    height, width = stored.size
+    shown = {"id": stored.id, "name": stored.name, "format": stored.format, "width": width, "height": height}
+    return {**shown, "view": view_of(rgb)}
+
+
+def _transparent(image: EditableImage) -> np.ndarray | None:
+    """The image's own transparent pixels, if it has some and others."""
+    try:
+        mask = image.transparent()
+    except DecodeError:
+        return None
+    return mask if mask.any() and not mask.all() else None
+
+
+@contextmanager
+def _stopping(network: nn.Module, is_cancelled: Callable[[], bool]) -> Iterator[None]:
+    """Raises a UserError in a network, for the time of the block, before the next of its parts runs."""
+
+    def check(*_: Any) -> None:
+        if is_cancelled():
+            raise UserError("cancelled")
+
+    parts = [part for child in network.children() for part in child.children()]
+    hooks = [part.register_forward_pre_hook(check) for part in parts]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _answering(call: Callable[[Any], Answer]) -> Callable[[Any], Answer]:
+    @functools.wraps(call)
+    def answer(request: Any) -> Answer:
+        try:
+            return call(request)
+        except UserError as error:
+            return {"error": sentence(error)}
+
+    return answer
