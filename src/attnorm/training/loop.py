@@ -316,4 +316,4 @@ def _describe(config: TrainingConfig, dataset: ImageDataset, processes: Processe
     images = f"{count} images{f' of {dataset.num_classes} classes' if dataset.num_classes > 1 else ''}"
     images += f" at {dataset.size}x{dataset.size}{f', {held_out} of them held out' if held_out else ''}"
     several = f"{processes.count} process{'es' if processes.count > 1 else ''}"
-    return f"{images}; {several} on {processes.device}, {config.precision}, {threads} threads; run {run}"
+    return f"{images}; {several} on {processes.device}, {config.precision}, {threads} thread{'' if str(threads) == '1' else 's'}; run {run}"
