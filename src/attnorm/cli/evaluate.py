@@ -68,7 +68,7 @@ class InpainterOptions:
 
     Args:
         size: Side of the images and masks (default: as in training).
-        masks: Kinds of them (default: all).
+        masks: Kinds of masks (default: all).
     """
 
     size: cli.AtLeast1 | None = None

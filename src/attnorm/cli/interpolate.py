@@ -37,9 +37,9 @@ def interpolate(
         out: The sheet, such as sheet.png.
         frames: Images from the first class to the second.
         rows: Noise vectors, a row each.
-        entity: Whose map is shown (default: the one that varies most).
+        entity: The entity whose map is shown, by number (default: the one that varies most).
         animation: Also write a video there, FILE.gif or FILE.mp4.
-        seconds: From the first class to the second in the video; then it goes back.
+        seconds: Time from the first class to the second in the video, which then goes back.
     """
     from attnorm import plots
     from attnorm.files import check_output

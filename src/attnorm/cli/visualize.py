@@ -33,8 +33,8 @@ def visualize(
         out: The sheet, such as layouts.png.
         regions: A chart of the features' mean and deviation in each region, such as regions.png.
         count: Images in all (default 8).
-        entities: Whose maps the sheet shows, by number (default: all; none of an inpainting model).
-        seed: Of the images (default 0).
+        entities: The entities whose maps are shown, by number (default: all; none of an inpainting model).
+        seed: Seed of the images (default 0).
     """
     import torch
 
