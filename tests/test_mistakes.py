@@ -60,6 +60,10 @@ CASES = [
     (f"{TRAIN} --evaluate_every 5 --evaluation.metrics fdi", "unknown metric 'fdi'"),
     (f"{PAINT} --generator.width 3", "generator.width must be a multiple of 2, got 3"),
     (f"{PAINT} --masks.kind folder --masks.folder nowhere", "nowhere", "give a folder"),
+    (
+        f"{PAINT.replace('digits', 'images')} --masks.kind folder --masks.folder images/",
+        "masks.folder must not be the images' own, images/, without masks named NAME_mask.png",
+    ),
     (f"{PAINT} --masks.fraction 0.5 0.2", "masks.fraction must be a range, got 0.5 to 0.2"),
     (f"{PAINT} --crop_from 10", "crop_from must be at least the image size 64, got 10"),
     (f"{PAINT} --val_data nowhere", "there is nothing at nowhere"),

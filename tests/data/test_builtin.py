@@ -47,13 +47,6 @@ def _is_at_the_top(photos, index, photograph):
     return row in photograph[0].tobytes()
 
 
-def test_the_order_of_photos_does_not_depend_on_the_size(photos):
-    small = load_builtin("photos", 16)
-    np.testing.assert_array_equal(small.labels, photos.labels)
-    expected = Image.fromarray(photos.images[-1]).resize((16, 16), Image.Resampling.LANCZOS)
-    np.testing.assert_array_equal(small.images[-1], np.asarray(expected))
-
-
 def test_examples_are_crops_of_the_photographs():
     china = photographs()["china"]
     np.testing.assert_array_equal(example_images(256, 1)[0], china[90:346, 75:331])

@@ -28,14 +28,6 @@ def test_a_raw_folder_is_prepared_once_into_the_cache(folder, tmp_path, monkeypa
     assert prepared.name.startswith("set-4-")
 
 
-def test_a_changed_source_or_size_is_prepared_anew(folder, tmp_path):
-    load(str(folder), 4, cache=tmp_path / "cache")
-    Image.new("RGB", (9, 9), (77, 0, 0)).save(folder / "b" / "9.png")
-    assert load(str(folder), 4, cache=tmp_path / "cache").images[-1, 0, 0, 0] == 77
-    assert load(str(folder), 5, cache=tmp_path / "cache").size == 5
-    assert len(list((tmp_path / "cache").iterdir())) == 3
-
-
 def test_skipped_images_are_reported_when_they_are_skipped(folder, tmp_path, capsys):
     (folder / "a" / "bad.png").write_bytes(b"x")
     load(str(folder), 4, cache=tmp_path / "cache")

@@ -84,6 +84,12 @@ def test_the_preferred_label_column_wins_and_another_may_be_chosen(tmp_path):
     assert (chosen.class_names, chosen.labels.tolist()) == (("a", "b"), [1, 0])
 
 
+def test_two_classes_of_one_name_are_refused(tmp_path):
+    pq.write_table(hugging_face_table([0, 1], ["cat", "cat"]), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="several classes with one name: 'cat'"):
+        open_source(tmp_path / "a.parquet")
+
+
 @pytest.mark.parametrize(
     "columns, options, problem",
     [

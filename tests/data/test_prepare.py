@@ -4,8 +4,6 @@ import json
 import os
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -44,16 +42,6 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(raw, tmp_path):
     prepare(raw, tmp_path / "one", 16, workers=1)
     prepare(raw, tmp_path / "four", 16, workers=4)
     assert files_of(tmp_path / "one") == files_of(tmp_path / "four")
-
-
-def test_parquet_gives_the_same_images_as_files(raw, tmp_path):
-    files = sorted(raw.glob("*/[0-9]*.png"))
-    rows = {"image": [file.read_bytes() for file in files], "label": [file.parent.name for file in files]}
-    pq.write_table(pa.table(rows), tmp_path / "a.parquet")
-    prepare(tmp_path / "a.parquet", tmp_path / "rows", 16)
-    prepare(raw, tmp_path / "files", 16)
-    for name in ("images.u8", "labels.npy"):
-        assert (tmp_path / "rows" / name).read_bytes() == (tmp_path / "files" / name).read_bytes()
 
 
 def test_a_built_in_set_is_prepared_too(tmp_path):

@@ -28,8 +28,9 @@ COMMANDS = {  # MODULE:FUNCTION, or the name of what is added on its own
     "Options": "--help --version",
 }
 
-# Options with several values take all that follow, `--labels cat dog`; flags have no --no- form.
-common = Parameter(negative=(), consume_multiple=1)
+# Options with several values take all that follow, `--labels cat dog`; flags have no --no- form; of an option that is
+# given twice the last value counts.
+common = Parameter(negative=(), consume_multiple=1, allow_repeating=True)
 application = App("attnorm", help=ABOUT, version=attnorm.__version__, default_parameter=common)
 application.suppress_keyboard_interrupt = False  # `main` reports it
 sets = App("data", help="Prepare image sets for training, and inspect them.")

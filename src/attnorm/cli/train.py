@@ -14,7 +14,7 @@ from attnorm.cli.arguments import Data, Fields, Out, PresetName
 Value = Annotated[str | None, Parameter(metavar="VALUE", show_default=lambda _: "from the preset")]
 
 
-@Parameter(name="*", allow_repeating=True)  # the last value counts, as for other fields
+@Parameter(name="*")
 @dataclass(frozen=True)
 class Common:
     """The fields of a preset that are changed most."""

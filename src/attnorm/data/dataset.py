@@ -7,7 +7,6 @@ A prepared folder holds `images.u8` (count * size * size * 3 raw bytes, row-majo
 from __future__ import annotations
 
 import zlib
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -17,7 +16,7 @@ from pydantic import Field
 
 from attnorm.config import Frozen, read_json
 from attnorm.errors import UserError
-from attnorm.files import crc32_of
+from attnorm.files import crc32_of, explained
 
 VERSION: Final = 2
 IMAGES_FILE, LABELS_FILE, INFO_FILE = "images.u8", "labels.npy", "dataset.json"
@@ -63,12 +62,9 @@ class ImageDataset:
         shape = self.images.shape
         if self.labels.dtype != np.int64 or self.labels.shape != shape[:1]:
             raise UserError(f"{shape[0]} images need as many int64 labels, not {self.labels.shape} {self.labels.dtype}")
-        check_class_names(self.class_names)
-        if len(self) and not 0 <= self.labels.min() <= self.labels.max() < self.num_classes:
-            raise UserError(
-                f"labels run from {self.labels.min()} to {self.labels.max()} but there are {self.num_classes}"
-                " classes, numbered from 0"
-            )
+        low, high = (self.labels.min(), self.labels.max()) if len(self) else (0, 0)
+        if not 0 <= low <= high < self.num_classes:
+            raise UserError(f"labels run from {low} to {high} for {self.num_classes} classes, numbered from 0")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -98,15 +94,6 @@ class ImageDataset:
         return self.images[indices], self.labels[indices]
 
 
-def check_class_names(names: tuple[str, ...]) -> None:
-    """Raises UserError if there is no class or two classes share a name."""
-    if not names:
-        raise UserError("a data set needs at least one class")
-    name, count = Counter(names).most_common(1)[0]
-    if count > 1:
-        raise UserError(f"class names must differ, but {name!r} is used {count} times")
-
-
 def is_prepared(path: Path) -> bool:
     """Whether `path` is a prepared folder, perhaps a damaged one."""
     return (path / IMAGES_FILE).exists() or (path / LABELS_FILE).exists()
@@ -125,7 +112,9 @@ def open_prepared(folder: Path) -> ImageDataset:
     info = read_info(folder)
     file = folder / IMAGES_FILE
     try:
-        labels = _read_labels(folder / LABELS_FILE)
+        with explained(f"{folder / LABELS_FILE} cannot be read", "", ValueError, EOFError):
+            labels = np.load(folder / LABELS_FILE, allow_pickle=False)
+        labels.setflags(write=False)
         _check_length(file, info.count * info.size**2 * 3)
         # A plain view: indexing a np.memmap would make every batch a np.memmap too, at a cost per batch.
         images = np.asarray(np.memmap(file, dtype=np.uint8, mode="r", shape=(info.count, info.size, info.size, 3)))
@@ -140,15 +129,6 @@ def verify(path: Path) -> None:
     for name, expected in ((IMAGES_FILE, info.images_crc32), (LABELS_FILE, info.labels_crc32)):
         if crc32_of(path / name) != expected:
             raise UserError(f"{path / name} has another checksum than when it was written: prepare the set again")
-
-
-def _read_labels(file: Path) -> np.ndarray:
-    try:
-        labels: np.ndarray = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
-    labels.setflags(write=False)
-    return labels
 
 
 def _check_length(file: Path, expected: int) -> None:

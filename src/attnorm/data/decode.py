@@ -136,7 +136,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise DecodeError("floating-point pixels have no defined range")
     if _is_sixteen_bit(image):
-        return _sixteen_bit_to_rgb(image)
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > _SIXTEEN_BIT_MAX:
+            raise DecodeError("32-bit pixels have no defined range")
+        image = Image.fromarray(((values * 255 + 32767) // _SIXTEEN_BIT_MAX).astype(np.uint8))
     if image.has_transparency_data:
         over = image.convert("RGBA")
         white = Image.new("RGBA", over.size, "white")
@@ -178,13 +181,6 @@ def _kinds() -> list[str]:
 
 def _is_sixteen_bit(image: Image.Image) -> bool:
     return image.mode == "I" or image.mode.startswith("I;16")
-
-
-def _sixteen_bit_to_rgb(image: Image.Image) -> Image.Image:
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > _SIXTEEN_BIT_MAX:
-        raise DecodeError("32-bit pixels have no defined range")
-    return Image.fromarray(((values * 255 + 32767) // _SIXTEEN_BIT_MAX).astype(np.uint8)).convert("RGB")
 
 
 def _has_sixteen_bit_colour(image: Image.Image) -> bool:

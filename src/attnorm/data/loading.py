@@ -12,7 +12,7 @@ from attnorm.data.choice import DEFAULT, Choice
 from attnorm.data.dataset import ImageDataset, is_prepared, open_prepared, read_info
 from attnorm.data.prepare import prepare
 from attnorm.data.raw import RawSource
-from attnorm.data.sources import HUB, fingerprint, is_on_hub, open_source
+from attnorm.data.sources import HUB, fingerprint, open_source
 from attnorm.errors import UserError
 
 _KEY_LENGTH = 16
@@ -62,12 +62,12 @@ def summarize(source: str, choice: Choice = DEFAULT) -> tuple[RawSource, int | N
 
 def place_of(source: str) -> str | Path:
     """What `source` names, however it is spelled: a built-in set or one on the Hub by its name, or an absolute path."""
-    return source if source in BUILTIN or is_on_hub(source) else Path(source).resolve()
+    return source if source in BUILTIN or str(source).startswith(HUB) else Path(source).resolve()
 
 
 def check_exists(source: str | Path) -> None:
     """Raises UserError, with the built-in set that may have been meant, if there is nothing at `source`."""
-    if is_on_hub(source):
+    if str(source).startswith(HUB):
         return
     with suppress(OSError, ValueError):  # a name that no file can have
         if Path(source).exists():

@@ -78,8 +78,6 @@ class Masks:
     """
 
     def __init__(self, config: MaskConfig, size: tuple[int, int]) -> None:
-        if min(size) < 2:
-            raise UserError(f"masks need at least 2 x 2 pixels, not {size[0]} x {size[1]}")
         if config.kind == "centre" and round(math.sqrt(config.fraction[1] * size[0] * size[1])) > min(size):
             raise UserError(
                 f"a centred square cannot be {config.fraction[1]:.0%} of {size[0]} x {size[1]} pixels: "

@@ -51,13 +51,7 @@ class PrepareReport:
 
 
 def prepare(
-    source: str | Path,
-    out: str | Path,
-    size: int,
-    choice: Choice = DEFAULT,
-    *,
-    workers: int | None = None,
-    progress: bool = True,
+    source: str | Path, out: str | Path, size: int, choice: Choice = DEFAULT, *, workers: int = 0, progress: bool = True
 ) -> PrepareReport:
     """Prepares a raw or built-in set as (N, size, size, 3) uint8 in the new folder `out`.
 
@@ -66,7 +60,7 @@ def prepare(
 
     Args:
         choice: what to read of the source.
-        workers: threads, by default one per processor, at most 16; the bytes written do not depend on it.
+        workers: threads, 0 for one per processor, at most 16; the bytes written do not depend on it.
 
     Raises:
         UserError: `out` is something else, `source` is not usable, or a class has no usable image.
@@ -87,7 +81,6 @@ def prepare(
         raw = RawSource("", builtin.class_names, builtin.labels, lambda: named(str(source), builtin.images))
     else:
         raw = open_source(source, choice)
-    dataset.check_class_names(raw.class_names)
     with _new_folder(out) as partial:
         if report := _find_same(out, key):  # of another process, while this one waited
             return report

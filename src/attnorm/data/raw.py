@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,8 @@ def number_classes(
         remedy = "number them from 0, or choose another --label-column"
         raise UserError(f"{where} has labels from {low} to {high} for {most} classes: {remedy}")
     every = names or list(map(str, range(high + 1)))
+    if twice := [name for name, count in Counter(every).items() if count > 1]:
+        raise UserError(f"{where} has several classes with one name: {listed(twice)}: name them differently")
     empty = [every[number] for number in sorted(set(range(len(every))) - set(found.tolist()))]
     notice = f"{len(empty)} of {len(every)} classes have no image and are left out: {listed(empty)}"
     return tuple(every[number] for number in found), labels.astype(np.int64), [notice] if empty else []

@@ -1,46 +1,52 @@
-"""Opens a raw set: a folder, an archive, parquet files, arrays, or a data set on the Hugging Face Hub."""
+"""Opens a raw set: image files in folders or archives, parquet, arrays, or a data set on the Hugging Face Hub."""
 
 from __future__ import annotations
 
 import hashlib
+import io
+import json
+import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from attnorm.data.arrays import find_batches, open_cifar, open_npz
-from attnorm.data.choice import DEFAULT, Choice, listed, split_in
+from attnorm.data.choice import DEFAULT, SPLITS, Choice, listed, split_in
 from attnorm.data.dataset import VERSION
-from attnorm.data.folders import open_images
-from attnorm.data.listing import list_source
-from attnorm.data.raw import RawSource
+from attnorm.data.listing import Listing, describe, list_source
+from attnorm.data.parquet import columns_of, open_parquet
+from attnorm.data.raw import RawSource, number_classes
 from attnorm.errors import UserError
+from attnorm.files import explained
 
 HUB = "hf:"  # hf:ORGANISATION/NAME, or hf:ORGANISATION/NAME:CONFIGURATION
 _PATIENCE = 3  # seconds
 _CONVERTED = "refs/convert/parquet"  # the branch to which the Hub converts every data set
 
+TABLES = ("dataset.json", "metadata.csv", "metadata.jsonl")  # of StyleGAN and EDM, and of Hugging Face's imagefolder
+_FILE = "file_name"
+_WRONG = ValueError, KeyError, TypeError  # pyarrow's errors are among them
+_DEEPEST_SPLIT = 3  # folders: download/cats/train
+
+Folders = tuple[str, ...]
+
 
 def open_source(source: str | Path, choice: Choice = DEFAULT) -> RawSource:
     """Looks at images and their classes without decoding an image; UserError if there is nothing usable."""
-    path, notices = _download(str(source), choice) if is_on_hub(source) else (Path(source), [])
+    path, notices = _download(str(source), choice) if str(source).startswith(HUB) else (Path(source), [])
     if path.suffix.lower() == ".npz":
         return open_npz(path, choice)
     listing = list_source(path)
     if batches := find_batches(listing):
         return open_cifar(listing, batches, choice)
     if not (parquet := listing.parquet()):
-        return open_images(listing, choice)
+        return _open_images(listing, choice)
     images, _, skipped = listing.images()
     if images:
         raise UserError(f"{path} holds both images and parquet files ({parquet[0]}): keep them apart")
-    from attnorm.data.parquet import open_parquet
-
     raw = open_parquet(listing, parquet, choice)
     left = [(name, reason) for name, reason in skipped if name not in parquet]
     return replace(raw, notices=[*notices, *raw.notices], skipped=left, listing=listing)
-
-
-def is_on_hub(source: str | Path) -> bool:
-    return str(source).startswith(HUB)
 
 
 def fingerprint(source: str | Path, *options: object) -> str:
@@ -50,9 +56,9 @@ def fingerprint(source: str | Path, *options: object) -> str:
     known by its name.
     """
     path = Path(source)
-    where = source if is_on_hub(source) else path.resolve()
+    where = source if str(source).startswith(HUB) else path.resolve()
     digest = hashlib.sha256(repr((VERSION, str(where), options)).encode("utf-8", "backslashreplace"))
-    names = sorted(list_source(path).files) if path.is_dir() else [] if is_on_hub(source) else [""]
+    names = sorted(list_source(path).files) if path.is_dir() else [] if str(source).startswith(HUB) else [""]
     for name in names:
         status = (path / name).stat()
         digest.update(repr((name, status.st_size, status.st_mtime_ns)).encode("utf-8", "backslashreplace"))
@@ -81,3 +87,118 @@ def _download(source: str, choice: Choice) -> tuple[Path, list[str]]:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"no network, or no such set on the Hub: {source} ({reason})") from error
     return Path(folder, found[0]), notices
+
+
+def _open_images(listing: Listing, choice: Choice) -> RawSource:
+    """A raw set from image files; a UserError names all that is wrong with them."""
+    path = listing.path
+    names, masks, skipped = listing.images()
+    skipped += [(mask, f"the mask of {image}") for mask, image in masks.items()]
+    depth = _depth_of_splits(names)
+    kept, notices = choice.pick_split(path, [_split(name, depth) for name in names])
+    names = [names[index] for index in kept]
+    values, used, more = _labels_beside(listing, names, choice)
+    skipped = [(name, reason) for name, reason in skipped if name not in used]
+    notices += more
+    if values:
+        skipped += [(name, f"{used[0]} has no class for it") for name in names if values.get(name) is None]
+        names = [name for name in names if values.get(name) is not None]
+        classes, labels, more = number_classes(path, [values[name] for name in names])
+    elif choice.label_column:
+        raise UserError(f"{path} is a folder of images and has no columns: leave --label-column out")
+    else:
+        splits = {_split(name, depth) for name in names}
+        inside = [f"{folder}/" for folder in listing.folders if _split(f"{folder}/", depth) in splits]
+        tops, problems = _by_folder(path, names, inside, depth)
+        if problems:
+            raise UserError(f"{path} needs each image in a class folder: {'; '.join([*problems, *describe(skipped)])}")
+        classes, labels, more = number_classes(path, tops)
+    if len(classes) == 1:
+        more = [*more, f"one class, {classes[0]!r}: for several, make a folder for each"]
+
+    kind = "folder of images" if path.is_dir() else "archive of images"
+    files = [(name, listing.root / name) for name in names]
+    return RawSource(kind, classes, labels, lambda: iter(files), [*notices, *more], skipped, listing)
+
+
+def _folders(name: str) -> Folders:
+    return tuple(name.split("/")[:-1])
+
+
+def _split(name: str, depth: int | None) -> str:
+    parts = _folders(name)
+    return "" if depth is None or len(parts) <= depth else SPLITS.get(parts[depth].lower(), parts[depth])
+
+
+def _depth_of_splits(names: list[str]) -> int | None:
+    """How deep the folders train, val and test lie; None if there are not two of them, or one and nothing else."""
+    for depth in range(_DEEPEST_SPLIT):
+        found = {_split(name, depth) for name in names}
+        known = found & set(SPLITS.values())
+        if len(known) > 1 or known == found:
+            return depth
+    return None
+
+
+def _by_folder(path: Path, names: list[str], folders: list[str], depth: int | None) -> tuple[list[str], list[str]]:
+    """The class of each image, the uppermost of its folders that not all share; and what is wrong with them."""
+
+    def without_split(name: str) -> Folders:
+        parts = _folders(name)
+        return parts if depth is None else parts[:depth] + parts[depth + 1 :]
+
+    images = [without_split(name) for name in names]
+    level = 0  # the folders that all images share
+    while len({parts[: level + 1] for parts in images}) == 1 and min(map(len, images)) > level + 1:
+        level += 1
+    if not any(images):
+        return [path.resolve().name] * len(names), []
+    tops = [parts[level] if len(parts) > level else "" for parts in images]
+    loose = [name for name, top in zip(names, tops, strict=True) if not top]
+    beside = {parts[level] for parts in map(without_split, folders) if parts[:level] == images[0][:level] != parts}
+    empty = sorted(beside - set(tops))
+    problems = [f"{len(loose)} of {len(names)} images lie beside class folders: {listed(loose)}"] if loose else []
+    return tops, problems + ([f"class folders without an image: {listed(empty)}"] if empty else [])
+
+
+def _labels_beside(listing: Listing, names: list[str], choice: Choice) -> tuple[dict[str, Any], list[str], list[str]]:
+    """What files of labels say of each image, by its name; the files that do; and notices."""
+    values: dict[str, Any] = {}
+    used, notices = [], []
+    for table in listing.files:
+        folder, _, name = table.rpartition("/")
+        if name not in TABLES:
+            continue
+        with explained(f"{listing.path / table} cannot be read as labels", "fix or remove it", *_WRONG):
+            text = (listing.root / table).read_bytes()
+            rows, doubt = _style_gan(text) if name == "dataset.json" else _metadata(table, text, choice)
+        rows = {os.path.normpath(f"{folder}/{name}" if folder else name): value for name, value in rows.items()}
+        if rows and not rows.keys().isdisjoint(names):
+            values |= rows
+            used.append(table)
+            doubt.append(f"classes are those in {table}")
+            if absent := sorted(rows.keys() - set(listing.files)):
+                doubt.append(f"named in {table} but not there: {listed(absent)}")
+        notices += doubt
+    return values, used, notices
+
+
+def _style_gan(text: bytes) -> tuple[dict[str, Any], list[str]]:
+    table = json.loads(text)
+    labels = table.get("labels") or [] if isinstance(table, dict) else []
+    if not all(isinstance(number, int) for _, number in labels):
+        raise ValueError("labels must be class numbers, not vectors")
+    return dict(labels), []
+
+
+def _metadata(table: str, text: bytes, choice: Choice) -> tuple[dict[str, Any], list[str]]:
+    """The labels of Hugging Face's imagefolder; none if there is no column of classes."""
+    from pyarrow import csv, json
+
+    rows = (csv.read_csv if table.endswith(".csv") else json.read_json)(io.BytesIO(text))
+    _, integers, strings = columns_of(rows.schema)
+    label, notices = choice.pick_label(table, integers, [name for name in strings if name != _FILE], False)
+    if label is None or _FILE not in rows.column_names:
+        columns = listed(rows.column_names)
+        return {}, [f"{table} is not read, it needs {_FILE!r} and a label column (--label-column): {columns}"]
+    return dict(zip(rows[_FILE].to_pylist(), rows[label].to_pylist(), strict=True)), notices

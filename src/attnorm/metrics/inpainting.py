@@ -91,12 +91,7 @@ class ValidationSet:
 
 
 def measure_completions(
-    validation: ValidationSet,
-    mask_config: MaskConfig,
-    complete: Complete,
-    *,
-    seed: int = 0,
-    show_progress: bool = False,
+    validation: ValidationSet, mask_config: MaskConfig, complete: Complete, seed: int = 0, show_progress: bool = False
 ) -> dict[str, Reconstruction]:
     """Measures ways to complete images; processes of a group share the work and all get all results.
 

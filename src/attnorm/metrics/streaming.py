@@ -94,7 +94,6 @@ def stream(
     extractor: FeatureExtractor,
     images: ImageSet,
     what: str,
-    *,
     probabilities: bool = False,
     show_progress: bool = False,
 ) -> None:

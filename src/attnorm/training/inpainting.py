@@ -17,6 +17,7 @@ from typing_extensions import Self
 from attnorm.config import Frozen, derive
 from attnorm.data.builtin import validation_part
 from attnorm.data.dataset import ImageDataset
+from attnorm.data.listing import list_images
 from attnorm.data.masks import MaskConfig, Masks
 from attnorm.errors import UserError
 from attnorm.layers import orthogonal_loss
@@ -85,6 +86,9 @@ class InpaintingConfig(AdversarialConfig):
             raise ValueError("generator.branch.statistics must be 'instance' in inpainting")
         if self.prepared_size < self.image_size:
             raise ValueError(f"crop_from must be at least the image size {self.image_size}, got {self.crop_from}")
+        folder = self.masks.folder
+        if folder and Path(folder).resolve() == Path(self.data).resolve() and not list_images(Path(folder))[1]:
+            raise ValueError(f"masks.folder must not be the images' own, {folder}, without masks named NAME_mask.png")
         return self
 
     @property

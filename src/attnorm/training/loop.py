@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -93,7 +94,7 @@ def begin(config: TrainingConfig, run: Path, fixed: Sequence[str] = ()) -> int:
             check_new(run)
         config = derive(config, {"precision": resolve_precision(config.precision, processes.device)})
         dataset = _load_data(config, config.data, run)
-        config = _with_absolute_paths(_fitted(config, dataset, fixed))
+        config = with_absolute_paths(_fitted(config, dataset, fixed))
         return _train(config, run, dataset, processes, resuming=False)
 
 
@@ -111,7 +112,7 @@ def resume(run: Path, changes: Mapping[str, Any] = MappingProxyType({})) -> int:
         raise UserError(f"--{min(others)} cannot change in a resumed run: start a new one, with --init-from {run}")
     if "steps" in changes:
         config = config.with_steps(changes["steps"])
-    config = _with_absolute_paths(derive(config, dict(changes), "command line"))
+    config = with_absolute_paths(derive(config, dict(changes), "command line"))
     for name in config.paths:
         place = Path(field_of(config, name))
         if place.is_absolute() and not place.exists() and name != "init_from":
@@ -134,7 +135,7 @@ def read_config(run: Path) -> TrainingConfig:
     return parse(TASKS[task][0], data, str(run / CONFIG))
 
 
-def _with_absolute_paths(config: TrainingConfig) -> TrainingConfig:
+def with_absolute_paths(config: TrainingConfig) -> TrainingConfig:
     """The configuration of a run that can be resumed from any folder."""
     named = {name: field_of(config, name) for name in config.paths}
     places = {name: Path(value).resolve() for name, value in named.items() if value and value not in BUILTIN}
@@ -146,6 +147,8 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
     # Data and networks.
     set_numerics(config.precision, deterministic=config.deterministic)
     _check_batch_size(config, processes)
+    if config.log_to in ("wandb", "trackio"):
+        importlib.import_module(config.log_to)  # a missing package is found out before anything is written
     checksum = dataset.checksum()
     check_alike({"the checksum of the images": checksum}, f"{config.data} must be the same on every machine")
     task: Task = TASKS[config.task][1](config, processes)

@@ -115,7 +115,8 @@ def _attentive_norm(*arguments: Any) -> Any:
         elif _is_joint(x, value.dtype):
             products = _multiply(flat, _stacked(value, small.matrix, value.dtype)), x.new_empty(0)
         else:
-            products = _multiply(flat.to(value.dtype), value), kernel.float32_logits(flat, small.matrix)
+            exact = flat.to(small.matrix.dtype)
+            products = _multiply(flat.to(value.dtype), value), _multiply(exact, small.matrix)
         features, logits = _features_and_logits(flat, *products)
         if logits is not None and small.offset is not None and not kernel.ADDS_OFFSETS:
             logits += small.offset.unsqueeze(2)
