@@ -9,7 +9,7 @@ from attnorm.config import differences
 from attnorm.metrics.layout import layout_usage, record_layouts
 from attnorm.models.class_conditional import Discriminator, Generator
 from attnorm.models.inpainting import InpaintingCritic, InpaintingGenerator
-from attnorm.presets import DATA, NAMES, get_preset
+from attnorm.presets import DATA, INPAINTING_SIZES, NAMES, get_preset
 
 
 def differing(first, second):
@@ -70,10 +70,9 @@ def test_the_layout_of_a_processors_generator_has_regions_from_the_start():
         ("ac-gan", {"discriminator.conditioning"}),
     ],
 )
-@pytest.mark.parametrize("data", DATA)
-def test_an_ablation_changes_one_thing(system, fields, data):
+def test_an_ablation_changes_one_thing(system, fields):
     parent = "sn-gan" if system == "ac-gan" else "an-gan"
-    assert differing(f"{system}-{data}", f"{parent}-{data}") == fields
+    assert all(differing(f"{system}-{data}", f"{parent}-{data}") == fields for data in DATA)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("inpaint")])
@@ -88,12 +87,11 @@ def test_every_inpainting_preset_completes_images_of_its_size_and_judges_them(na
     assert config.prepared_size > size
 
 
-@pytest.mark.parametrize("size", ["256", "128", "128-cpu", "64-cpu"])
-def test_the_inpainting_systems_differ_in_their_branch_only(size):
-    for system, kind in (("an", "attentive_norm"), ("ca", "contextual_attention"), ("plain", "none")):
-        assert get_preset(f"inpaint-{system}-{size}").generator.branch.kind == kind
-        assert differing(f"inpaint-{system}-{size}", f"inpaint-plain-{size}") <= {"generator.branch.kind"}
-        assert get_preset(f"inpaint-{system}-{size}").generator.dense_bottleneck == size.endswith("cpu")
+def test_the_inpainting_systems_differ_in_their_branch_only():
+    for size in INPAINTING_SIZES:
+        for system in ("an", "ca"):
+            assert differing(f"inpaint-{system}-{size}", f"inpaint-plain-{size}") == {"generator.branch.kind"}
+        assert get_preset(f"inpaint-an-{size}").generator.dense_bottleneck == size.endswith("cpu")
 
 
 @pytest.mark.promise

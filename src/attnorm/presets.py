@@ -59,21 +59,23 @@ def _every(steps: int, *more: str) -> Changes:
 SYSTEMS = {
     "sn-gan-star": System("spectral norm in both networks, no long-range layer", None, {}),
     "sn-gan": System(
-        "spectral norm in the discriminator only, with its paper's five updates of it and learning rates",
+        "spectral norm in the discriminator only, five updates of it, SN-GAN's rates",
         "sn-gan-star",
         {"generator.spectral_norm": False, "generator_lr": 2e-4, "discriminator_lr": 2e-4}
         | {"betas": (0.0, 0.9), "discriminator_steps": 5},
     ),
     # The paper quotes its row from Miyato & Koyama (2018), who train it in SN-GAN's networks, as here.
     "ac-gan": System(
-        "an auxiliary classifier in place of a label that enters", "sn-gan", {"discriminator.conditioning": "auxiliary"}
+        "sn-gan with an auxiliary classifier instead of a label input",
+        "sn-gan",
+        {"discriminator.conditioning": "auxiliary"},
     ),
     "sa-gan": System("self-attention", "sn-gan-star", _layers(kind="self_attention")),
     "an-gan": System("attentive normalization", "sn-gan-star", _layers(kind="attentive_norm")),
     # Table 4 of the paper.
     "an-gan-bn": System("batch statistics in the regions", "an-gan", _layers(statistics="batch")),
-    "an-gan-no-orth": System("no orthogonal regularisation", "an-gan", {"orthogonal_weight": 0.0}),
-    "an-gan-no-ssr": System("no self-sampling regularisation", "an-gan", _layers(self_sampling=False)),
+    "an-gan-no-orth": System("no orthogonal regularization", "an-gan", {"orthogonal_weight": 0.0}),
+    "an-gan-no-ssr": System("no self-sampling", "an-gan", _layers(self_sampling=False)),
     "an-gan-n8": System("8 entities", "an-gan", _layers(num_entities=8)),
     "an-gan-n32": System("32 entities", "an-gan", _layers(num_entities=32)),
     # Where the paper's text and its Algorithm 1 differ.

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -27,13 +28,13 @@ PREPARE = ["data", "prepare", "raw", "out set", "--size", "8"]
 def test_prepare_names_what_it_skips_and_the_next_command(output):
     out, err = output(*PREPARE)
     assert out.splitlines() == [
-        "skipped 1 of 5 images:",
+        "skipped 1 of 5 files:",
         "  dog/bad.png: not an image in a known format",
         "out set holds 4 images at 8×8",
         "next: attnorm train PRESET --data 'out set' --out RUN",
     ]
     assert err == ""
-    assert open_prepared("out set").labels.tolist() == [0, 0, 1, 1]
+    assert open_prepared(Path("out set")).labels.tolist() == [0, 0, 1, 1]
     assert "out set already holds 4 images at 8×8" in output(*PREPARE).out
     assert "digits8 holds 1797 images at 8×8" in output("data", "prepare", "digits", "digits8", "--size", "8").out
 
@@ -47,7 +48,8 @@ def test_inspect_raw_prepared_and_built_in_sets(output):
     lines = output("data", "inspect", "out set", "--verify").out.splitlines()
     assert lines[0] == "out set: prepared folder, 4 images at 8×8, classes: 2"
     assert lines[3:] == [
-        "skipped when it was prepared: dog/bad.png: not an image in a known format",
+        "skipped 1 of 5 files when it was prepared:",
+        "  dog/bad.png: not an image in a known format",
         "every checksum is right",
         "next: attnorm train PRESET --data 'out set' --out RUN",
     ]
@@ -74,7 +76,7 @@ def test_mistakes_are_one_line(arguments, problem, refused):
 
 @pytest.mark.promise
 def test_a_terminated_prepare_leaves_nothing(tmp_path, monkeypatch):
-    def decode(image, size):
+    def decode(name, content, size):
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("the signal should have ended this")
 

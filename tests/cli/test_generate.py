@@ -38,17 +38,12 @@ def test_what_is_no_model_is_refused(command, refused, finished_run, tmp_path):
     assert "model" in refused(command, "model", "-o", "out.png")
 
 
-@pytest.mark.parametrize("command", ["generate", "visualize"])
-def test_an_existing_image_is_overwritten_with_force_only(command, finished_run, refused, tmp_path, output):
-    (tmp_path / "out.png").write_text("mine")
-    assert "give --force to overwrite it" in refused(command, finished_run, "-o", "out.png")
-    output(command, finished_run, "-o", tmp_path / "out.png", "--count", "1", "--force")
-    Image.open(tmp_path / "out.png").verify()
-
-
-def test_a_grid_has_a_class_a_row(finished_run, tmp_path, output):
+def test_a_grid_has_a_class_a_row_and_is_overwritten_with_force_only(finished_run, tmp_path, output, refused):
     path = tmp_path / "new" / "grid.png"
-    assert output("generate", finished_run, "--labels", "3", "7", "--per-class", "5", "-o", path).out == f"{path}\n"
+    arguments = ["generate", finished_run, "--labels", "3", "7", "--per-class", "5", "-o", path]
+    assert output(*arguments).out == f"{path}\n"
+    assert "give --force to overwrite it" in refused(*arguments)
+    assert output(*arguments, "--force").out == f"{path}\n"
     grid = Image.open(path)
     assert grid.height == 2 * 64 + 2
     assert grid.width > 5 * 64 + 4 * 2  # and the margin with the names
@@ -86,5 +81,3 @@ def test_force_replaces_the_images_of_an_earlier_call_and_nothing_else(finished_
     assert "exists already" in refused("generate", finished_run, "-o", out)
     output("generate", finished_run, "--labels", "7", "--count", "1", "--force", "-o", out)
     assert sorted(path.name for path in out.iterdir()) == ["00000-3.jpg", "00000-7.png", "7-3.png", "mine.txt"]
-    (tmp_path / "file").write_text("x")
-    assert "cannot write" in refused("generate", finished_run, "-o", "file", "--force")

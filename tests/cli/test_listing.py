@@ -1,7 +1,6 @@
-"""`attnorm models` and `attnorm presets`, and commands that take a shipped model by its name."""
+"""`attnorm models` and `attnorm presets`."""
 
 import yaml
-from PIL import Image
 
 from attnorm.config import to_dict
 from attnorm.presets import NAMES, get_preset
@@ -44,13 +43,3 @@ def test_presets_are_listed_with_size_and_device(output):
     assert found["an-gan-imagenet128"] == ["128×128", "GPU"]
     assert found["inpaint-an-64-cpu"] == ["64×64", "CPU"]
     assert max(map(len, lines[: len(NAMES)])) <= 80
-
-
-def test_commands_take_the_name_of_a_shipped_model(output, tmp_path):
-    grid, sheet, way = tmp_path / "grid.png", tmp_path / "layouts.png", tmp_path / "way.png"
-    output("generate", "an-gan-digits", "--labels", "3", "--count", "2", "-o", grid)
-    output("visualize", "an-gan-digits", "--count", "1", "-o", sheet)
-    output("interpolate", "an-gan-digits", "--labels", "1", "7", "--rows", "1", "--frames", "2", "-o", way)
-    for path in (grid, sheet, way):
-        with Image.open(path) as image:
-            assert image.convert("L").getextrema() != (255, 255)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from attnorm.data.crops import Box, windows_of
+from attnorm.data.compositing import Box, windows_of
 
 
 def mask_of(height, width, *boxes):

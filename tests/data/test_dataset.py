@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from attnorm.data.dataset import ImageDataset, is_prepared, open_prepared, verify
-from attnorm.data.writer import PreparedWriter
+from attnorm.data.prepare import prepare
 from attnorm.errors import UserError
 
 NAMES = ("cat", "dog")
@@ -16,11 +16,8 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (4, 3, 3, 3), dtype=np.uint8)
 
 @pytest.fixture
 def prepared(tmp_path):
-    with PreparedWriter(tmp_path / "set", 3, NAMES) as writer:
-        for image, label in zip(IMAGES, [0, 1, 1, 0], strict=True):
-            writer.append(image, label)
-        writer.commit(source="here", fingerprint="x")
-    return tmp_path / "set"
+    np.savez(tmp_path / "set.npz", images=IMAGES, labels=["cat", "dog", "dog", "cat"])
+    return prepare(tmp_path / "set.npz", tmp_path / "set", 3).path
 
 
 def change_info(folder, **changes):
@@ -57,12 +54,8 @@ def test_the_checksum_is_that_of_the_content_wherever_it_is_kept(prepared):
 @pytest.mark.parametrize(
     "images, labels, names, problem",
     [
-        (IMAGES.astype(np.float32), [0, 0, 0, 0], NAMES, "uint8"),
-        (IMAGES[:, :2], [0, 0, 0, 0], NAMES, r"\(N, S, S, 3\)"),
         (IMAGES, [0, 0, 0], NAMES, "as many"),
-        (IMAGES, [0, 0, 0, 2], NAMES, "0 to 2 but there are 2"),
-        (IMAGES, [0, 0, 0, 0], ("cat", "cat"), "'cat' is used 2 times"),
-        (IMAGES, [0, 0, 0, 0], (), "at least one class"),
+        (IMAGES, [0, 0, 0, 2], NAMES, "0 to 2 for 2 classes"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(images, labels, names, problem):
@@ -120,8 +113,6 @@ def test_verify_finds_a_changed_byte(prepared):
 def test_other_places_are_not_prepared_folders(tmp_path):
     (tmp_path / "dataset.json").write_text("{}")  # another program's
     assert not is_prepared(tmp_path) and not is_prepared(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="not a prepared folder"):
-        open_prepared(tmp_path / "nowhere")
 
 
 @pytest.mark.promise

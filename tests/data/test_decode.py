@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from attnorm.data.decode import DecodeError, decode_mask, open_upright, read_square
+from attnorm.data.decode import DecodeError, decode_mask, open_upright, read_square, to_uint8
 
 
 @pytest.mark.parametrize("width, height, box", [(50, 31, (9, 0, 40, 31)), (31, 50, (0, 9, 31, 40))])
@@ -69,6 +70,27 @@ def test_a_mask_on_a_layer_of_its_own_marks_what_is_painted_whatever_the_colour(
     assert not decode_mask(encode(Image.new("RGBA", (2, 2), (255, 255, 255, 0))), (2, 2)).any()
 
 
+@pytest.mark.promise
+def test_a_mask_whose_values_mark_nothing_says_what_they_are(encode):
+    two = np.array([[0, 1]], dtype=np.uint8)
+    palette = Image.fromarray(two)
+    palette.putpalette([0, 0, 0, 200, 0, 0, 0, 200, 0])
+    for mask, problem in (
+        (Image.fromarray(two), r"128 or more of 255\): its values are 0 to 1"),
+        (Image.fromarray(two.astype(np.uint16) * 255), r"32896 or more of 65535\): its values are 0 to 255"),
+        (Image.fromarray(np.stack([two * 255, two, two], axis=2)), "its values are 0 to 77"),
+        (palette, "its values are 0 to 60"),
+    ):
+        with pytest.raises(DecodeError, match=f"it marks no pixel, since none is light .*{problem}"):
+            decode_mask(encode(mask), (1, 2))
+    three = Image.fromarray(np.array([[0, 1, 2]], dtype=np.uint8))
+    three.putpalette([0, 0, 0, 200, 0, 0, 0, 255, 0])  # the last one is light
+    with pytest.raises(DecodeError, match="a palette of 3 colours and may be a map of classes"):
+        decode_mask(encode(three), (1, 3))
+    three.putpalette([0, 0, 0, 128, 128, 128, 255, 255, 255])
+    np.testing.assert_array_equal(decode_mask(encode(three), (1, 3)), [[False, True, True]])
+
+
 def test_a_mask_is_cropped_and_scaled_without_mixing(encode):
     mask = np.zeros((8, 12), dtype=np.uint8)
     mask[2:6, 4:8] = 255
@@ -93,3 +115,11 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch, encod
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5_000)
     with pytest.raises(DecodeError, match="decompression bomb"):
         open_upright(encoded)
+
+
+@pytest.mark.parametrize("shift", [-0.49, 0, 0.49])  # grey levels
+def test_to_uint8_rounds_to_nearest_and_clamps(shift):
+    levels = torch.arange(-9, 265).double()
+    images = ((levels + shift) / 127.5 - 1).float().view(1, 1, 2, 137).expand(1, 3, 2, 137)
+    assert to_uint8(images)[0, ..., 0].ravel().tolist() == levels.clamp(0, 255).int().tolist()
+    assert to_uint8(images.bfloat16()).shape == (1, 2, 137, 3)

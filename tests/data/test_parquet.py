@@ -2,12 +2,14 @@
 
 import io
 import json
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from attnorm.data.choice import Choice
 from attnorm.data.sources import open_source
 from attnorm.errors import UserError
 
@@ -27,17 +29,18 @@ def hugging_face_table(labels, names=None, **more):
 
 
 def read(source):
-    return [(image.name, image.label) for image in source.read()]
+    return [(name, label) for (name, _), label in zip(source.read(), source.labels.tolist(), strict=True)]
 
 
 def test_parquet_with_hugging_face_names(tmp_path):
-    pq.write_table(hugging_face_table([1, 0, 1], ["cat", "dog", "owl"]), tmp_path / "a.parquet")
+    pq.write_table(hugging_face_table([1, 0, 1], ["cat", "dog"]), tmp_path / "a.parquet")
     source = open_source(tmp_path / "a.parquet")
-    assert source.class_names == ("cat", "dog", "owl")
-    assert [(p.name, p.encoded, p.label) for p in source.read()] == [
-        ("a.parquet row 0", png(0), 1),
-        ("a.parquet row 1", png(1), 0),
-        ("a.parquet row 2", png(2), 1),
+    assert source.class_names == ("cat", "dog")
+    assert source.labels.tolist() == [1, 0, 1]
+    assert list(source.read()) == [
+        ("a.parquet row 0", png(0)),
+        ("a.parquet row 1", png(1)),
+        ("a.parquet row 2", png(2)),
     ]
 
 
@@ -60,7 +63,8 @@ def test_a_binary_column_and_string_labels_also_stored_as_a_dictionary(tmp_path,
     pq.write_table(table, tmp_path / "a.parquet")
     source = open_source(tmp_path / "a.parquet")
     assert source.class_names == ("ant", "zebra")
-    assert [(image.encoded, image.label) for image in source.read()] == [(png(0), 1), (png(1), 0), (png(0), 1)]
+    assert [content for _, content in source.read()] == [png(0), png(1), png(0)]
+    assert source.labels.tolist() == [1, 0, 1]
 
 
 def test_a_struct_without_bytes_falls_back_to_its_path(tmp_path):
@@ -69,15 +73,21 @@ def test_a_struct_without_bytes_falls_back_to_its_path(tmp_path):
         pa.table({"image": pa.array(cells, pa.struct({"bytes": pa.binary(), "path": pa.string()}))}),
         tmp_path / "a.parquet",
     )
-    assert [p.encoded for p in open_source(tmp_path / "a.parquet").read()] == [tmp_path / "a.png", b""]
+    assert [content for _, content in open_source(tmp_path / "a.parquet").read()] == [tmp_path / "a.png", b""]
 
 
 def test_the_preferred_label_column_wins_and_another_may_be_chosen(tmp_path):
     table = hugging_face_table([0, 1], width=[7, 8], kind=["b", "a"])
     pq.write_table(table, tmp_path / "a.parquet")
     assert open_source(tmp_path / "a.parquet").labels.tolist() == [0, 1]
-    chosen = open_source(tmp_path / "a.parquet", label_column="kind")
+    chosen = open_source(tmp_path / "a.parquet", Choice(label_column="kind"))
     assert (chosen.class_names, chosen.labels.tolist()) == (("a", "b"), [1, 0])
+
+
+def test_two_classes_of_one_name_are_refused(tmp_path):
+    pq.write_table(hugging_face_table([0, 1], ["cat", "cat"]), tmp_path / "a.parquet")
+    with pytest.raises(UserError, match="several classes with one name: 'cat'"):
+        open_source(tmp_path / "a.parquet")
 
 
 @pytest.mark.parametrize(
@@ -85,19 +95,65 @@ def test_the_preferred_label_column_wins_and_another_may_be_chosen(tmp_path):
     [
         ({"image": [png()], "other": [png()], "label": [0]}, {}, "2 image columns.*--image-column"),
         ({"text": ["x"], "label": [0]}, {}, "0 image columns"),
-        ({"image": [png()], "label": [0]}, {"image_column": "img"}, "no image column 'img': it has 'image'"),
-        ({"image": [png()], "label": [0]}, {"label_column": "kind"}, "no label column 'kind': it has 'label'"),
-        ({"image": [png()], "x": [0], "y": [0]}, {}, "no obvious label column: choose one of 'x', 'y'"),
+        (
+            {"image": [png()], "label": [0]},
+            {"image_column": "img"},
+            "no image column 'img'.* from 'image'",
+        ),
+        (
+            {"image": [png()], "label": [0]},
+            {"label_column": "kind"},
+            "no label column 'kind'.* from 'label'",
+        ),
+        ({"image": [png()], "x": [0], "y": [0]}, {}, "no obvious label column: choose --label-column from 'x', 'y'"),
         ({"image": [png()], "label": [-1]}, {}, "labels from -1 to -1"),
         ({"image": [png()] * 2, "label": [0, 10**12]}, {}, "labels from 0 to 1000000000000.*number them from 0"),
-        ({"image": [png()], "label": pa.array([None], pa.int64())}, {}, "rows without a 'label'"),
+        ({"image": [png()], "label": pa.array([None], pa.int64())}, {}, "rows without a class"),
         ({"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}, {}, "no rows"),
     ],
 )
 def test_unusable_columns_are_explained(tmp_path, columns, options, problem):
     pq.write_table(pa.table(columns), tmp_path / "a.parquet")
     with pytest.raises(UserError, match=problem):
-        open_source(tmp_path / "a.parquet", **options)
+        open_source(tmp_path / "a.parquet", Choice(**options))
+
+
+def test_the_splits_of_file_names_are_not_mixed(tmp_path):
+    for name, labels in (("data/train-00000-of-00002", [0]), ("data/train-00001-of-00002", [1]), ("data/test-0", [1])):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        pq.write_table(hugging_face_table(labels, ["cat", "dog"]), tmp_path / f"{name}.parquet")
+    source = open_source(tmp_path)
+    assert source.labels.tolist() == [0, 1]
+    assert source.notices == ["reading the split train; not read (--split): 1 of test"]
+    test = open_source(tmp_path, Choice(split="test"))
+    assert (test.class_names, test.labels.tolist()) == (("dog",), [0])
+    assert test.notices[-1] == "1 of 2 classes have no image and are left out: 'cat'"
+    assert len(open_source(tmp_path / "data/test-0.parquet").labels) == 1
+
+
+def test_a_set_on_the_hub_is_read_from_its_parquet_branch(tmp_path, monkeypatch):
+    """With a stub: nothing here has a network."""
+    files = [f"{name}/0000.parquet" for name in ("default/train", "default/test", "tiny/train")]
+    for number, file in enumerate(files):
+        (tmp_path / file).parent.mkdir(parents=True)
+        pq.write_table(hugging_face_table([number]), tmp_path / file)
+
+    def download(name, *, repo_type, revision, allow_patterns):
+        assert (name, repo_type, revision) == ("some/set", "dataset", "refs/convert/parquet")
+        if name == "some/set" and allow_patterns != ["default/train/0000.parquet"]:
+            raise OSError("cut off\ntry later")
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.get_session", lambda: SimpleNamespace(head=lambda *_, **options: None))
+    monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", lambda *_, **options: ["README.md", *files])
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    with pytest.raises(UserError, match="has 2 configurations, add :NAME of one: 'default', 'tiny'"):
+        open_source("hf:some/set")
+    source = open_source("hf:some/set:default")
+    assert source.class_names == ("0",)
+    assert source.notices[0] == "reading the split train; not read (--split): 1 of test"
+    with pytest.raises(UserError, match=r"no network, or no such set on the Hub: hf:some/set:tiny \(cut off\)$"):
+        open_source("hf:some/set:tiny")
 
 
 @pytest.mark.promise

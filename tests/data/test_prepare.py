@@ -4,8 +4,6 @@ import json
 import os
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -13,7 +11,6 @@ from attnorm.data import prepare as preparing
 from attnorm.data.dataset import open_prepared
 from attnorm.data.decode import read_square
 from attnorm.data.prepare import prepare
-from attnorm.data.sources import RawImage
 from attnorm.errors import UserError
 from tests.runs import FORKS
 
@@ -28,17 +25,17 @@ def test_the_prepared_set_holds_every_good_image_in_order(raw, tmp_path):
     good = sorted((raw / "cat").glob("[0-9]*.png")) + sorted((raw / "dog").glob("[0-9]*.png"))
     np.testing.assert_array_equal(dataset.images, np.stack([read_square(file, 16) for file in good]))
     np.testing.assert_array_equal(dataset.labels, [0] * 12 + [1] * 12)
-    assert dataset.class_names == ("cat", "dog") and report.count == 24 and not report.reused
+    assert dataset.class_names == ("cat", "dog") and report.info.count == 24 and not report.reused
 
 
 @pytest.mark.promise
 def test_corrupt_files_are_reported_by_name_and_counted(raw, tmp_path):
     report = prepare(raw, tmp_path / "out", 16)
-    assert [name for name, _ in report.skipped] == ["cat/corrupt.png", "dog/cut.png", "dog/empty.jpg"]
-    lines = report.notices()
-    assert lines[0] == "skipped 3 of 27 images:" and lines[3] == "  dog/empty.jpg: empty file"
+    assert [name for name, _ in report.info.skipped] == ["cat/corrupt.png", "dog/cut.png", "dog/empty.jpg"]
+    assert report.notices[0] == "skipped 3 of 27 files:"
+    assert report.notices[3] == "  dog/empty.jpg: empty file"
     info = json.loads((tmp_path / "out/dataset.json").read_text())
-    assert [name for name, _ in info["skipped"]] == [name for name, _ in report.skipped]
+    assert [name for name, _ in info["skipped"]] == [name for name, _ in report.info.skipped]
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_workers(raw, tmp_path):
@@ -47,18 +44,8 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(raw, tmp_path):
     assert files_of(tmp_path / "one") == files_of(tmp_path / "four")
 
 
-def test_parquet_gives_the_same_images_as_files(raw, tmp_path):
-    files = sorted(raw.glob("*/[0-9]*.png"))
-    rows = {"image": [file.read_bytes() for file in files], "label": [file.parent.name for file in files]}
-    pq.write_table(pa.table(rows), tmp_path / "a.parquet")
-    prepare(tmp_path / "a.parquet", tmp_path / "rows", 16)
-    prepare(raw, tmp_path / "files", 16)
-    for name in ("images.u8", "labels.npy"):
-        assert (tmp_path / "rows" / name).read_bytes() == (tmp_path / "files" / name).read_bytes()
-
-
 def test_a_built_in_set_is_prepared_too(tmp_path):
-    assert prepare("digits", tmp_path / "out", 8).count == 1797
+    assert prepare("digits", tmp_path / "out", 8).info.count == 1797
     assert prepare("digits", tmp_path / "out", 8).reused
     with pytest.raises(UserError, match="something else"):
         prepare("photos", tmp_path / "out", 8)
@@ -75,15 +62,25 @@ def test_names_that_are_not_utf8_are_escaped(tmp_path):
         pytest.skip("this file system has names in UTF-8 alone")
     (folder / os.fsdecode("Säger/ü.png".encode("latin-1"))).write_bytes(b"x")
     report = prepare(folder, tmp_path / "out", 4)
-    assert [name for name, _ in report.skipped] == [r"S\xe4ger/\xfc.png"]
+    assert [name for name, _ in report.info.skipped] == [r"S\xe4ger/\xfc.png"]
     assert open_prepared(tmp_path / "out").class_names == (r"S\xe4ger", "duck")
     assert prepare(folder, tmp_path / "out", 4).reused
+
+
+@pytest.mark.promise
+def test_images_that_use_a_fraction_of_their_range_are_reported(tmp_path):
+    (tmp_path / "cat").mkdir()
+    Image.fromarray(np.full((4, 4), 4095, np.uint16)).save(tmp_path / "cat/12bit.png")
+    Image.fromarray(np.ones((4, 4), np.uint8)).save(tmp_path / "cat/ones.png")
+    Image.new("RGB", (4, 4), (0, 0, 64)).save(tmp_path / "cat/night.png")
+    notice = prepare(tmp_path / "cat", tmp_path / "out", 4).notices[-1]
+    assert notice.startswith("2 of 3 images have no value above 63 of 255: '12bit.png', 'ones.png': scale them")
 
 
 def test_no_image_left_or_a_class_without_any_is_refused(raw, tmp_path):
     for file in (raw / "dog").glob("*.png"):
         file.write_bytes(b"x")
-    with pytest.raises(UserError, match=r"class 'dog' has no usable image, the first being dog/00\.png \(not an"):
+    with pytest.raises(UserError, match=r"no usable image in class 'dog', the first being dog/00\.png \(not an"):
         prepare(raw, tmp_path / "out", 16)
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
@@ -93,12 +90,12 @@ def test_no_image_left_or_a_class_without_any_is_refused(raw, tmp_path):
 def test_an_interrupted_prepare_leaves_nothing(raw, tmp_path, monkeypatch, interruption):
     seen = []
 
-    def decode(image, size):
-        seen.append(image)
+    def decode(name, content, size):
+        seen.append(name)
         if len(seen) > 12:
             assert (tmp_path / "out.partial").exists()  # so there is something to clean
             raise interruption
-        return np.zeros((size, size, 3), np.uint8)
+        return name, np.zeros((size, size, 3), np.uint8)
 
     monkeypatch.setattr(preparing, "_decode", decode)
     with pytest.raises(interruption):
@@ -124,7 +121,7 @@ def test_a_second_prepare_of_the_same_is_left_untouched(raw, tmp_path):
     first = prepare(raw, tmp_path / "out", 16)
     before = {file.name: file.stat().st_mtime_ns for file in first.path.iterdir()}
     second = prepare(raw, tmp_path / "out", 16, workers=1)
-    assert second.reused and (second.count, second.skipped) == (first.count, first.skipped)
+    assert second.reused and second.info == first.info
     assert {file.name: file.stat().st_mtime_ns for file in first.path.iterdir()} == before
 
 
@@ -137,7 +134,7 @@ def test_a_disk_that_refuses_is_a_sentence_and_leaves_nothing(raw, tmp_path, mon
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("attnorm.data.writer.np.save", full)
+    monkeypatch.setattr("attnorm.data.prepare.np.save", full)
     with pytest.raises(UserError, match=r"cannot write .*out \(No space left on device\): make room"):
         prepare(raw, tmp_path / "out", 16)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "raw"]
@@ -150,7 +147,7 @@ def test_the_source_is_read_a_bounded_number_of_images_ahead():
     def images():
         for index in range(1000):
             taken.append(index)
-            yield RawImage(str(index), b"", 0)
+            yield str(index), b""
 
     decoded = preparing._decode_in_order(images(), 4, 2)
     next(decoded)

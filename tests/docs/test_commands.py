@@ -17,7 +17,7 @@ from attnorm.errors import UserError
 from attnorm.presets import get_preset, presets
 from tests.docs.pages import PAGES, ROOT, blocks, inline_commands, shell_commands
 
-WITH_FIELDS = (train.train, reproduce.reproduce, machine.layer)
+WITH_FIELDS = (train.train, train.resume, reproduce.reproduce, machine.layer)
 REFUSED = (CycloptsError, UserError)
 every_page = pytest.mark.parametrize(
     "text", [pytest.param(page.read_text(encoding="utf-8"), id=str(page.relative_to(ROOT))) for page in PAGES]
@@ -34,8 +34,8 @@ def parse(words):
             return
         raise
     if function in WITH_FIELDS:
-        name = {"table1": "an-gan-cifar10-cpu", "table3": "inpaint-an-128-cpu", "table4": "an-gan-cifar10-cpu"}
-        first = bound.args[0] if bound.args else None
+        name = {"table1": "an-gan-digits", "table3": "inpaint-an-128-cpu", "table4": "an-gan-digits"}
+        first = "inpaint-an-128-cpu" if function is train.resume else next(iter(bound.args), None)
         config = LayerSettings() if function is machine.layer else get_preset(name.get(first, first))
         derive(config, parse_overrides(list(bound.arguments.get("fields", ())), config), "command line")
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attnorm import AttentiveNorm2d, SelfAttention2d
+from attnorm import SelfAttention2d
 from attnorm.layers import ConditionalBatchNorm2d, spectral_norm
 from attnorm.layers.residual import DiscriminatorBlock, GeneratorBlock
 from attnorm.layers.spectral import held_spectral_norm
@@ -117,17 +117,8 @@ def test_self_attention_is_the_written_out_one(shape: tuple[int, ...]) -> None:
     torch.testing.assert_close(out, expected)
     found, wanted = (torch.autograd.grad(t.square().sum(), x)[0] for t in (out, expected))
     torch.testing.assert_close(found, wanted)
-
-
-def test_self_attention_channels_and_errors() -> None:
-    layer = SelfAttention2d(64)
-    assert (layer.query.out_channels, layer.key.out_channels, layer.value.out_channels) == (8, 8, 32)
-    assert all(m.bias is None for m in (layer.query, layer.key, layer.value, layer.out))
-    assert layer.residual_gain.shape == (1,)  # FSDP takes no scalars
     with pytest.raises(ValueError, match="h >= 2"):
-        layer(torch.ones(1, 64, 1, 8))
-    with pytest.raises(ValueError, match="64"):
-        layer(torch.ones(1, 32, 8, 8))
+        layer(x[:, :, :1])
 
 
 def test_conditional_batch_norm_by_label_and_by_mixture() -> None:
@@ -163,18 +154,6 @@ def test_generator_block_is_the_drawn_one() -> None:
     h = reference.conv2(torch.relu(reference.norm2(h, labels)))
     torch.testing.assert_close(block(x, labels), h + reference.shortcut(up(x)))
     assert torch.equal(x, given)  # no ReLU in place before the shortcut
-
-
-def test_generator_block_puts_attentive_norm_between_convolution_and_activation() -> None:
-    torch.manual_seed(0)
-    norm = AttentiveNorm2d(6, 4, self_sampling=False)
-    nn.init.constant_(norm.residual_gain, 1.0)
-    block = GeneratorBlock(4, 6, 3, spectral_norm=False, norm=norm).double()
-    x, labels = torch.randn(2, 4, 5, 5, dtype=torch.float64), torch.tensor([0, 2])
-    reference = copy.deepcopy(block)
-    h = functional.interpolate(torch.relu(reference.norm1(x, labels)), scale_factor=2)
-    h = reference.conv2(torch.relu(reference.norm2(reference.conv1(h))))
-    torch.testing.assert_close(block(x, labels), h + reference.shortcut(functional.interpolate(x, scale_factor=2)))
 
 
 @pytest.mark.parametrize("first", [True, False])

@@ -100,26 +100,6 @@ def test_it_is_the_literal_one_for_every_picture_of_a_batch(size, options):
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
-def test_its_gradient_is_the_literal_ones():
-    x, mask = inputs(2, 2, 6, 8)
-    x.requires_grad_()
-    weights = torch.randn_like(x)
-    found = torch.autograd.grad((ContextualAttention2d(softmax_scale=2.0)(x, mask) * weights).sum(), x)[0]
-    expected = torch.stack([literal(x[i], mask[i, 0], scale=2.0) for i in range(2)])
-    expected = torch.autograd.grad((expected * weights).sum(), x)[0]
-    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-11)
-
-
-def test_a_batch_is_its_pictures_one_by_one():
-    x, mask = inputs(4, 8, 16, 16)
-    layer = ContextualAttention2d()
-    one_by_one = torch.cat([layer(x[i : i + 1], mask[i : i + 1]) for i in range(4)])
-    torch.testing.assert_close(layer(x, mask), one_by_one, rtol=1e-12, atol=1e-14)
-    assert not torch.allclose(one_by_one[:1], layer(x[:1], mask[1:2]))  # and the mask matters
-    shared = layer(x, mask[:1])
-    torch.testing.assert_close(shared, layer(x, mask[:1].expand(4, -1, -1, -1)))
-
-
 def test_the_content_of_the_hole_is_never_pasted():
     x, mask = inputs(1, 4, 16, 16)
     mask[:] = 0

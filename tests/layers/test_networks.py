@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from attnorm import AttentiveNorm2d
 from attnorm.layers.kernels.inputs import refusal
-from attnorm.layers.pooling import halved
+from attnorm.layers.residual import halved
 from tests.layers.conftest import ORDERS, features, make_layer
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -338,7 +338,11 @@ def test_meta_device_then_to_empty_then_reset(options: dict, dtype: torch.dtype)
 def test_fully_sharded_data_parallel_takes_the_layer(tmp_path: Any) -> None:
     """One process with gloo: parameters are DTensors outside of forward and backward."""
     from torch import distributed
-    from torch.distributed.fsdp import fully_shard
+
+    try:
+        from torch.distributed.fsdp import fully_shard
+    except ImportError:  # before PyTorch 2.6
+        from torch.distributed._composable.fsdp import fully_shard
 
     distributed.init_process_group(
         "gloo", store=distributed.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1

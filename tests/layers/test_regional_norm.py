@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -125,12 +124,6 @@ def test_regions_far_apart_lose_what_the_documentation_says(backend: str, mean: 
     assert (found - 1).abs().max() < 8 * (mean / deviation) ** 2 * 2**-24 + 2e-5 + eps
 
 
-def test_one_region_is_instance_norm() -> None:
-    v = operands()[0]
-    expected = torch.nn.functional.instance_norm(v, eps=0)
-    torch.testing.assert_close(regional_norm(v, torch.ones_like(v[:, :1]), eps=1e-12), expected)
-
-
 @pytest.mark.parametrize("backend", ON_CPU)
 @pytest.mark.parametrize("value", [0.0, 3.0, 1e4])
 def test_constant_features_have_finite_gradients(backend: str, value: float) -> None:
@@ -188,12 +181,17 @@ def test_which_backend_runs_and_why_not_another(monkeypatch: pytest.MonkeyPatch)
     torch.func.grad(lambda t: [backend_refusals(t, s)["cpp"].index("torch.func"), t.sum()][1])(v)
     monkeypatch.setenv("ATTNORM_KERNEL", "off")
     assert backend_for(v, s) == "reference"
-    with pytest.raises(ValueError, match="ATTNORM_KERNEL switches it off"):
-        regional_norm(v, s, backend="cpp")
+    for backend, message in (
+        ("cpp", "'cpp' cannot run this call: ATTNORM_KERNEL switches it off"),
+        ("cuda-magic", "'cuda-magic'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            regional_norm(v, s, backend=backend)
 
 
 @pytest.mark.promise
 @pytest.mark.usefixtures("cpp_library")
+@pytest.mark.skipif(not hasattr(torch.compiler, "is_exporting"), reason="before 2.7 a compilation looks like an export")
 def test_torch_compile_calls_the_operator_and_looks_not_inside() -> None:
     graphs: list[torch.fx.GraphModule] = []
     inputs = operands()
@@ -215,28 +213,6 @@ def test_the_operators_keep_pytorchs_rules(order: torch.memory_format) -> None:
     out, *statistics = torch.ops.attnorm.regional_norm(*given, 1e-5)
     needed = [True, True, True, False]
     torch.library.opcheck(torch.ops.attnorm.regional_norm_backward.default, (out, *given, 1e-5, statistics, needed))
-
-
-@pytest.mark.parametrize(("backend", "variance"), CASES)
-def test_a_graph_of_gradients_counts_what_the_inputs_share_once(backend: str, variance: str) -> None:
-    """v is computed from the weight, and the weight is an input too: no path from one to the result counts twice."""
-    _, s, weight, bias = operands()
-    leaves = [t.clone().requires_grad_() for t in (weight, bias, s)]
-    given = operands()[0].flatten(2)
-
-    def function(shared_weight: Tensor, shared_bias: Tensor, layout: Tensor, norm: Callable[..., Tensor]) -> Tensor:
-        v = (given * shared_weight.mean(0).view(1, -1, 1)).unflatten(2, s.shape[2:])
-        once = norm(v, layout, shared_weight, shared_bias) + v
-        return norm(once, layout * once.mean(1, keepdim=True).sigmoid(), shared_weight, shared_bias)
-
-    found = function(*leaves, lambda *args: regional_norm(*args, variance=variance, backend=backend))
-    wanted = function(*leaves, lambda *args: literal.regional_norm(*args, variance))
-    upstream = torch.linspace(-1, 1, found.numel(), dtype=torch.float64).view(found.shape)
-    expected = torch.autograd.grad(wanted, leaves, upstream)
-    for create_graph in (False, True):
-        first = torch.autograd.grad(found, leaves, upstream, retain_graph=True, create_graph=create_graph)
-        for one, truth in zip(first, expected, strict=True):
-            torch.testing.assert_close(one, truth, rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.usefixtures("cpp_library")
@@ -266,14 +242,6 @@ def test_mixed_dtypes_and_slices(dtypes: tuple[torch.dtype, torch.dtype]) -> Non
     torch.testing.assert_close(found, wanted, rtol=1e-2 if rough else 1e-5, atol=1e-3)
     ours, theirs = (torch.autograd.grad(out.square().sum(), v)[0] for out in (found, wanted))
     torch.testing.assert_close(ours, theirs, rtol=3e-2 if rough else 1e-4, atol=3e-2 if rough else 1e-4)
-
-
-def test_a_backend_that_is_asked_for_and_cannot_run_raises() -> None:
-    v, s, _, _ = operands()
-    with pytest.raises(ValueError, match="'cuda-magic'"):
-        regional_norm(v, s, backend="cuda-magic")
-    with pytest.raises(ValueError, match="'cpp' cannot run this call: it has no variance='algorithm1'"):
-        regional_norm(v, s, variance="algorithm1", backend="cpp")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from attnorm.errors import UserError
-from attnorm.metrics.base import MetricValue
 from attnorm.metrics.evaluation import flat_values
 from attnorm.metrics.fid import GaussianStatistics
 from attnorm.metrics.streaming import DRAW_BLOCK, drawn_images, seed_of
@@ -103,9 +102,7 @@ def test_the_same_seed_gives_the_same_values_and_another_one_others():
 
 def test_generated_classes_are_as_frequent_as_the_real_ones_or_equally_frequent():
     as_data = evaluator(num=60)
-    fake = np.bincount(as_data.fake(draw).labels)
-    assert fake.tolist() == np.bincount(as_data.real.labels).tolist()
-    assert fake[0] > 2 * fake[2]
+    assert np.bincount(as_data.fake(draw).labels).tolist() == np.bincount(as_data.real.labels).tolist()
     assert np.bincount(evaluator(num=60, frequencies="uniform").fake(draw).labels).tolist() == [20, 20, 20]
 
 
@@ -120,12 +117,6 @@ def test_two_processes_measure_what_one_does(tmp_path, monkeypatch):
         measured = json.loads(process.stdout)
         assert [one["values"] for one in measured] == [expected, expected]
         assert [one["seen"] for one in measured] == seen
-
-
-def test_values_for_a_log_are_flat_and_unambiguous():
-    values = {"fid-5k": MetricValue({"distance": 3.0}), "is-5k": MetricValue({"mean": 2.0, "deviation": 0.5}, "higher")}
-    assert flat_values(values) == {"fid-5k": 3.0, "is-5k.mean": 2.0, "is-5k.deviation": 0.5}
-    assert values["is-5k"].main == 2
 
 
 @pytest.mark.parametrize(
@@ -147,7 +138,6 @@ def test_only_the_inception_network_gives_a_metric_its_usual_name(network, num, 
         ({"metrics": ["is"], "num": 9}, "is needs at least 10 generated images, got 9"),
         ({"metrics": ["pr"], "num_real": 3}, "pr needs at least 4 real images, got 3"),
         ({"metrics": ["intra"], "per_class": 1}, "intra needs at least 2 generated images, got 1"),
-        ({"names": ("a", "b"), "metrics": ["fd"]}, "the generator's 2 classes are not the 3 of the data"),
         ({"names": ("a", "b", "x"), "metrics": ["fd"]}, "the generator's 3 classes are not the 3 of the data"),
         ({"names": ("a",), "frequencies": "uniform"}, "leave intra out"),
     ],

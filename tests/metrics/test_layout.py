@@ -2,12 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from attnorm.layers import AttentiveNorm2d
-from attnorm.metrics.layout import RegionMoments, layout_usage, record_layouts, record_regions
+from attnorm.metrics.layout import RegionMoments, layout_usage, most_varying_entity, record_layouts, record_regions
 
 
 def one_hot(entities, n=8):
@@ -116,9 +117,16 @@ def test_layouts_and_regions_are_recorded_by_module_name_and_nothing_else_change
     assert not layouts["tail"].requires_grad
     by_hand = statistics((layer.value(features), layer.layout(features)))
     torch.testing.assert_close(regions["body.1"].statistics().std, by_hand.std, equal_nan=True)
-
-
-def test_the_hooks_are_removed_even_after_an_error(model):
     with pytest.raises(ValueError, match="x must be"), record_layouts(model):
         model["tail"](torch.randn(1, 3, 6, 6))  # three channels instead of eight
     assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_one_lively_row_does_not_choose_the_entity_that_all_rows_show():
+    chance = np.random.default_rng(0)
+    # Columns are entities: black but for one row; lively everywhere; nearly as lively, but black in one row.
+    scales = np.array([[1.0, 0.2, 0.3], [0.0, 0.2, 0.3], [0.0, 0.2, 0.0]])
+    layouts = scales[:, None, :, None, None] * chance.random((3, 3, 3, 5, 5))
+    assert most_varying_entity(layouts) == 1
+    layouts[:, :, 1] = 0.5
+    assert most_varying_entity(layouts[:1]) == 0  # of a single row, the one that varies most

@@ -78,19 +78,7 @@ def test_the_table_is_aligned_markdown(records):
     )
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"metric": None},
-        {"details": {"by_class": {"cat": "good"}}},
-        {"values": {"distance": "high"}},
-        {"values": {}},
-        {"better": "sideways"},
-        {"more": 1},
-        {"protocol": {}},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("change", [{"metric": None}, {"values": {}}, {"better": "sideways"}, {"more": 1}], ids=str)
 def test_an_invalid_record_is_refused_with_the_field(change, records, tmp_path):
     path = tmp_path / "record.json"
     write_records(records, path)

@@ -33,13 +33,11 @@ def everything(images):
     return images.read(0, images.count)
 
 
-@pytest.mark.parametrize("count", [None, 300, 1000])
-def test_all_images_are_read_in_order(count):
+def test_all_images_are_read_in_order():
     data = numbered(300)
-    images = real_images(data, count)
+    images = real_images(data, 1000)
     assert np.array_equal(everything(images).permute(0, 2, 3, 1), data.images)
     assert np.array_equal(images.labels, data.labels)
-    assert torch.equal(images.read(250, 270), everything(images)[250:270])
 
 
 def test_a_random_part_has_each_image_once_with_its_label_and_a_class_is_all_of_it():
@@ -93,13 +91,9 @@ def test_every_statistic_sees_every_image_and_the_network_sees_it_once():
     torch.testing.assert_close(probabilities, extractor.network(pixels).softmax(1))
     assert torch.equal(torch.cat([batch.positions for batch in recorder.batches]), torch.arange(count))
     assert {batch.total for batch in recorder.batches} == {count}
-
-
-def test_features_that_are_not_finite_are_refused():
-    broken = Extractor("broken")
-    broken.network = lambda images: torch.full((len(images), 2), torch.nan)
-    with pytest.raises(UserError, match="broken gave features of some that are not finite"):
-        stream([], broken, noise(10)[0], "some")
+    extractor.network = lambda images: torch.full((len(images), 2), torch.nan)
+    with pytest.raises(UserError, match="toy gave features of some that are not finite"):
+        stream([], extractor, images, "some")
 
 
 def seen(cache, extractor=None, images=None, kinds=KINDS):
@@ -129,9 +123,8 @@ def test_a_hit_gives_the_same_statistics_without_a_look_at_the_images(tmp_path):
         {"extractor": Extractor(resizer="another way")},
         {"images": real_images(dataset(seed=1), 50)},
         {"images": real_images(dataset(), 49)},
-        {"images": real_images(dataset(), 50, seed=1)},
     ],
-    ids=["network", "weights", "resizer", "images", "count", "seed"],
+    ids=str,
 )
 def test_any_change_is_a_miss(changed, tmp_path, monkeypatch):
     before = real_images(dataset(), 50)
@@ -144,16 +137,11 @@ def test_any_change_is_a_miss(changed, tmp_path, monkeypatch):
     assert seen(tmp_path, images=before) == 50
 
 
-def test_a_damaged_file_is_computed_again(tmp_path):
-    seen(tmp_path)
-    for path in tmp_path.iterdir():
+def test_a_damaged_file_is_computed_again_and_one_that_cannot_be_written_loses_nothing(tmp_path, capsys):
+    seen(tmp_path / "cache")
+    for path in (tmp_path / "cache").iterdir():
         path.write_bytes(path.read_bytes()[:-9])
-    assert [seen(tmp_path), seen(tmp_path)] == [90, 0]
-    assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_a_folder_that_cannot_be_written_loses_nothing(tmp_path, capsys):
+    assert [seen(tmp_path / "cache"), seen(tmp_path / "cache")] == [90, 0]
     (tmp_path / "file").write_text("in the way")
-    found = real_statistics(KINDS, Extractor(), real_images(dataset()), tmp_path / "file")
-    assert len(found["feats"]) == 90
+    assert seen(tmp_path / "file") == 90
     assert capsys.readouterr().err.count("the statistics of the real images are not cached") == 2

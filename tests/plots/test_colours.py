@@ -34,27 +34,16 @@ def oklab(colours, vision):
     return (np.asarray(to_lab) @ cones).T
 
 
-def smallest_distance(colours, vision):
-    lab = oklab(colours, vision)
-    distances = np.linalg.norm(lab[:, None] - lab[None], axis=-1)
-    return distances[~np.eye(len(lab), dtype=bool)].min()
-
-
 @pytest.mark.parametrize(("vision", "least"), [("normal", 0.17), *((v, 0.10) for v in list(VISIONS)[1:])])
 def test_sixteen_colours_differ_from_each_other_and_from_white_in_every_vision(vision, least):
-    colours = plots.entity_colours(16)
-    assert smallest_distance(colours, vision) > least
-    assert smallest_distance(np.vstack([colours, [[255, 255, 255]]]), vision) > 0.10
+    lab = oklab(np.vstack([plots.entity_colours(16), [[255, 255, 255]]]), vision)
+    distances = np.linalg.norm(lab[:, None] - lab[None], axis=-1) + np.eye(17)
+    assert distances[:16, :16].min() > least and distances[16].min() > 0.10
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 16, 64, 300])
+@pytest.mark.parametrize("count", [0, 16, 64])
 def test_an_entity_keeps_its_colour_however_many_there_are(count):
     colours = plots.entity_colours(count)
     assert (colours.shape, colours.dtype) == ((count, 3), np.uint8)
     assert np.array_equal(colours, plots.entity_colours(300)[:count])
     assert len({tuple(colour) for colour in colours.tolist()}) == count
-
-
-def test_colour_layout_takes_the_largest_weight():
-    layout = np.array([[[0.2, 0.5]], [[0.7, 0.4]], [[0.1, 0.1]]])
-    assert np.array_equal(plots.colour_layout(layout), plots.entity_colours(3)[[[1, 0]]])

@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-import torch
 
 from attnorm import plots
-from attnorm.data.decode import to_uint8
 from attnorm.plots import grids
 from attnorm.plots.grids import Key
+from attnorm.plots.text import LINE
 
 
 def flat(colours, size=64):
@@ -17,25 +16,6 @@ def flat(colours, size=64):
 
 def has_ink(part):
     return (part.min(-1) < 128).sum() > 10
-
-
-def test_to_uint8_rounds_to_nearest_and_clamps():
-    levels = torch.arange(256).double()
-    exact = levels / 127.5 - 1
-    for shift in (-0.49, 0, 0.49):  # grey levels
-        values = (exact + shift / 127.5).float().view(1, 1, 16, 16).expand(1, 3, 16, 16)
-        assert to_uint8(values)[0, ..., 0].ravel().tolist() == list(range(256))
-    wild = torch.tensor([-5.0, -1.0, 1.0, 7.0]).view(1, 1, 2, 2).expand(1, 3, 2, 2)
-    assert to_uint8(wild)[0, ..., 2].ravel().tolist() == [0, 0, 255, 255]
-
-
-def test_to_uint8_puts_channels_last_and_takes_gradients_and_bf16():
-    images = torch.zeros(1, 3, 2, 4, dtype=torch.bfloat16, requires_grad=True).clone()
-    with torch.no_grad():
-        images[0, 0, 1, 3] = 1
-    array = to_uint8(images)
-    assert (array.shape, array.dtype) == ((1, 2, 4, 3), np.uint8)
-    assert array[0, 1, 3].tolist() == [255, 128, 128]
 
 
 def test_a_grid_pixel_by_pixel():
@@ -59,13 +39,10 @@ def test_a_label_grid_is_the_grid_after_a_margin_with_the_names():
     assert not np.array_equal(sheet[:64, :margin], sheet[66:, :margin])
 
 
-@pytest.mark.parametrize(("size", "factor"), [(8, 8), (32, 2), (48, 1), (64, 1), (128, 1)])
+@pytest.mark.parametrize(("size", "factor"), [(8, 8), (48, 1), (128, 1)])
 def test_small_images_are_enlarged_by_whole_factors(size, factor):
     images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
-    large = plots.enlarge(images)
-    assert large.shape == (2, size * factor, size * factor, 3)
-    for row in range(factor):
-        assert np.array_equal(large[:, row::factor, row::factor], images)
+    assert np.array_equal(plots.enlarge(images), np.kron(images, np.ones((1, factor, factor, 1), np.uint8)))
 
 
 def test_heads_are_written_above_their_columns_with_their_colour_below():
@@ -73,9 +50,7 @@ def test_heads_are_written_above_their_columns_with_their_colour_below():
     sheet, bare = (plots.label_grid(flat([50, 60]), ["x"], 2, heads=h) for h in (heads, ()))
     top, left = sheet.shape[0] - bare.shape[0], bare.shape[1] - 130
     assert np.array_equal(sheet[top:], bare)
-    first, second = sheet[:top, left : left + 64], sheet[:top, left + 66 :]
-    assert has_ink(first)
-    assert has_ink(second)
+    assert has_ink(sheet[:top, left : left + 64]) and has_ink(sheet[:top, left + 66 :])
     coloured = (sheet[:top] == (10, 200, 30)).all(-1)
     assert coloured[:, left + 66 :].sum() == coloured.sum() == 64 * grids.BAR
 
@@ -94,15 +69,9 @@ def test_a_legend_has_a_patch_and_a_name_for_each_key_within_the_width():
 def test_a_caption_is_broken_into_lines_of_the_width():
     text = "many words that do not fit into one line of this width, but do into a few " * 2
     wide, narrow = grids.caption(text, 2000), grids.caption(text, 400)
-    assert wide.shape[0] == grids.LINE
+    assert wide.shape[0] == LINE
     assert narrow.shape[1] == 400
-    assert narrow.shape[0] >= 2 * grids.LINE
+    assert narrow.shape[0] >= 2 * LINE
     assert (narrow[:, -1] == 255).all()  # nothing is cut off
     ink = [(part.min(-1) < 128).sum() for part in (wide, narrow)]
     assert ink[0] == pytest.approx(ink[1], rel=0.05)  # all words are there
-
-
-def test_letters_that_the_font_lacks_lose_their_accents():
-    assert grids.legible("café Ångström") == "cafe Angstrom"
-    plain, accented = (grids.caption(text, 100) for text in ("cafe", "café"))
-    assert np.array_equal(plain, accented)

@@ -1,6 +1,5 @@
 """DiffAugment against its definitions, image by image."""
 
-import pytest
 import torch
 
 from attnorm.training.augment import augmented
@@ -56,13 +55,3 @@ def test_cutout_zeroes_one_square_of_half_the_side():
     assert max(heights) == 8
     assert max(widths) == 12
     assert min(heights) < 8  # some of it may be outside
-
-
-@pytest.mark.parametrize("kind", ["color", "translation", "cutout"])
-def test_every_change_lets_gradients_through_and_keeps_shape_and_type(kind):
-    x = images(4).float().requires_grad_(True)
-    out = augmented(x, [kind], generator())
-    assert (out.shape, out.dtype) == (x.shape, x.dtype)
-    out.square().sum().backward()
-    assert x.grad.isfinite().all()
-    assert x.grad.abs().sum() > 0

@@ -191,19 +191,6 @@ def test_pieces_have_the_crops_flips_and_masks_of_the_whole_batch(make):
     assert not torch.equal(other, x) and not torch.equal(other_mask, mask)
 
 
-def test_every_crop_is_a_square_of_its_image_and_all_corners_occur(make):
-    task = make(horizontal_flip=False, batch_size=64)
-    images = np.zeros((64, 36, 36, 3), np.uint8)
-    images[..., 0], images[..., 1] = np.arange(36)[:, None], np.arange(36)
-    x, _, _ = next(task._pieces(0, images))
-    values = ((x + 1) * 127.5).round().long()
-    tops, lefts = values[:, 0, 0, 0], values[:, 1, 0, 0]
-    assert set(tops.tolist()) == set(lefts.tolist()) == {0, 1, 2, 3, 4}
-    steps = torch.arange(32)
-    assert torch.equal(values[:, 0], (tops[:, None] + steps)[:, :, None].expand(-1, -1, 32))
-    assert torch.equal(values[:, 1], (lefts[:, None] + steps)[:, None].expand(-1, 32, -1))
-
-
 @pytest.mark.promise
 def test_eq_9_with_all_its_weights(make):
     plain, weighted = make(phases__at_step=0), make(phases__at_step=0, reconstruction_weight=2.0, coarse_weight=0.5)
@@ -215,16 +202,6 @@ def test_eq_9_with_all_its_weights(make):
             config.coarse_weight * metrics["l1_coarse"] + metrics["l1_refined"]
         ) + (1e-3 * metrics["loss_adversarial"] + 1e-3 * metrics["orthogonal_g"])
         torch.testing.assert_close(metrics["loss_g"], expected)
-
-
-def test_held_out_images_are_never_trained_on_and_do_not_depend_on_the_seed(tiny_inpainting_config):
-    config = derive(tiny_inpainting_config, {"val_fraction": 0.25})
-    held_out, trained_on = config.held_out(40), config.trained_on(40)
-    assert len(held_out) == 10
-    assert sorted([*held_out, *trained_on]) == list(range(40))
-    assert np.array_equal(held_out, derive(config, {"seed": 5}).held_out(40))
-    assert not np.array_equal(held_out, derive(config, {"val_seed": 5}).held_out(40))
-    assert len(derive(config, {"val_data": "elsewhere"}).trained_on(40)) == 40
 
 
 @pytest.fixture

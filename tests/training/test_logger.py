@@ -13,6 +13,7 @@ from rich.console import Console
 
 from attnorm.training import logger as logger_module
 from attnorm.training.logger import Logger, read_log
+from tests.runs import DIGITS, refused
 
 SHOWN = ("loss_d", "loss_g", "generator.*.sharpness")
 METRICS = {"loss_d": 1.23456, "loss_g": -0.0012345, "generator.blocks.2.norm2.sharpness": 0.5, "score_real": 3.0}
@@ -106,6 +107,13 @@ def test_trackers_get_the_metrics_of_every_process_that_continues_a_run_as_one(n
     assert ("id" in calls[0]) == (name == "wandb")
     assert [calls[1][0], calls[4][0]] == [50, 100] and calls[1][1]["loss_g"] == 1.5
     assert calls[2] == calls[5] == "finish"
+
+
+def test_a_missing_tracker_is_refused_before_anything_is_written(tmp_path, tiny_arguments, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "wandb", None)  # as if it were not installed
+    message = refused(capsys, *DIGITS, tmp_path / "run", *tiny_arguments, "--log-to", "wandb")
+    assert "the package 'wandb' is missing: pip install '.[wandb]'" in message
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.promise

@@ -3,7 +3,6 @@
 import errno
 import gc
 import os
-import shutil
 import signal
 
 import pytest
@@ -14,7 +13,8 @@ from PIL import Image
 from attnorm.config import derive, to_dict
 from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
-from attnorm.training import checkpoint, logger, loop
+from attnorm.models.class_conditional import Generator
+from attnorm.training import logger, loop
 from attnorm.training.class_conditional import ClassConditionalTask
 from attnorm.training.restore import load_raw_generator
 from attnorm.training.running_metrics import RunningMetrics
@@ -30,6 +30,7 @@ from tests.runs import (
     interrupt,
     log_of,
     main,
+    moved,
     refused,
     run_killed,
     run_two,
@@ -153,22 +154,6 @@ def test_memory_does_not_grow_with_the_steps(tiny_config):
     assert tensors_after(range(2, 10)) == tensors_after(range(2))
 
 
-def test_another_end_is_refused_once_learning_rates_fall(tiny_arguments, tmp_path, capsys):
-    run, whole = tmp_path / "run", tmp_path / "whole"
-    schedule = ("--lr_schedule", "linear", "--lr_hold", "0.5", "--checkpoint_every", "1", "--keep_checkpoints", "4")
-    assert main([*DIGITS, str(run), *tiny_arguments, *schedule, "--steps", "4"]) == 0
-    before = contents(run)
-    message = refused(capsys, "resume", run, "--steps", "8")
-    assert "at step 4 its learning rates already fall towards another end" in message
-    assert contents(run) == before
-    for step in (3, 4):  # where they have not begun to fall, a longer run is the run that it would have been
-        shutil.rmtree(run / "checkpoints" / f"step-{step}")
-    assert checkpoint.latest_step(run / "checkpoints") == 2
-    assert main(["resume", str(run), "--steps", "6"]) == 0
-    assert main([*DIGITS, str(whole), *tiny_arguments, *schedule, "--steps", "6"]) == 0
-    assert (run / "model" / "model.safetensors").read_bytes() == (whole / "model" / "model.safetensors").read_bytes()
-
-
 @pytest.mark.promise
 def test_data_may_move_and_other_data_is_refused_at_resume(tiny_arguments, tmp_path, monkeypatch, capsys):
     raw, run = tmp_path / "raw", tmp_path / "runs" / "pets"
@@ -221,7 +206,6 @@ NO_ROOM = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def half_a_model(task, folder):
-    folder.mkdir()
     (folder / "model.safetensors").write_bytes(b"half")
 
 
@@ -259,3 +243,17 @@ def test_a_broken_disk_is_one_sentence_and_the_run_continues_later(
     assert not [path for path in run.rglob("*") if "partial" in path.name]
     assert main(["resume", str(run)]) == 0
     assert_same_run(run, finished_run)
+
+
+def test_the_raw_generator_is_the_checkpoints_and_without_averaging_the_saved_one(
+    finished_run, tiny_arguments, tmp_path
+):
+    run, plain = tmp_path / "run", [*tiny_arguments, "--ema_half_life", "0", "--steps", "2"]
+    assert main([*DIGITS, str(run), *plain]) == 0
+    raw = load_raw_generator(run, loop.read_config(run))
+    saved = Generator.from_pretrained(run / "model")
+    torch.testing.assert_close(dict(raw.state_dict()), dict(saved.state_dict()))  # standing statistics too
+    raw = load_raw_generator(finished_run, loop.read_config(finished_run))
+    state = final_state(finished_run)["task"]
+    assert moved(state["generator"], raw) == set()
+    assert moved(state["ema"], raw)

@@ -14,7 +14,6 @@ from attnorm.training.losses import (
     hinge_discriminator_loss,
     hinge_generator_loss,
     reconstruction_loss,
-    saturated_fraction,
 )
 
 pytestmark = pytest.mark.promise
@@ -134,7 +133,3 @@ def test_the_critic_runs_in_float32_whatever_surrounds_it(critic):
         found = critic_loss(critic, real, fake, mask, mixing)
         assert torch.equal(adversarial_loss(critic, fake, mask), adversarial)
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
-
-
-def test_saturation_counts_what_the_clip_cuts():
-    assert saturated_fraction(torch.tensor([-1.5, -1.0, 0.0, 1.0, 1.01])).item() == pytest.approx(0.4)

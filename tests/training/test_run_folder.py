@@ -2,7 +2,6 @@
 
 import pytest
 
-from attnorm.errors import UserError
 from attnorm.training.run_folder import check_new, run_lock
 from tests.runs import DIGITS, FORKS, contents, hold, main, refused
 
@@ -36,14 +35,6 @@ def test_a_start_that_was_killed_does_not_stop_the_next(tmp_path):
     check_new(tmp_path)
 
 
-def test_an_error_inside_a_training_is_not_taken_for_one_of_its_lock(tmp_path):
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(UserError, match="cannot write"), run_lock(tmp_path / "file" / "run"):
-        pass
-    with pytest.raises(PermissionError), run_lock(tmp_path):
-        raise PermissionError("of the data")
-
-
 @pytest.mark.promise
 def test_a_run_that_is_being_trained_is_refused_and_a_killed_training_blocks_nobody(run_copy, capsys):
     mine, other = FORKS.Pipe()
@@ -59,13 +50,3 @@ def test_a_run_that_is_being_trained_is_refused_and_a_killed_training_blocks_nob
         process.kill()
         process.join()
     assert main(["resume", str(run_copy)]) == 0
-
-
-def test_what_a_killed_process_was_writing_is_removed_and_the_model_that_it_had_moved_away_restored(run_copy):
-    before = contents(run_copy)
-    for name in (".best.partial/model.safetensors", "checkpoints/.step-5.partial/state.pt", "config.yaml.partial-7"):
-        (run_copy / name).parent.mkdir(exist_ok=True)
-        (run_copy / name).write_bytes(b"half")
-    (run_copy / "model").rename(run_copy / ".model.old.partial")
-    assert main(["resume", str(run_copy)]) == 0
-    assert contents(run_copy) == before

@@ -1,20 +1,21 @@
-"""The metrics between two lines of a log."""
+"""Metrics between two lines of a log, and what is not finite: its update is not made, and the run stops."""
 
 import math
 
 import pytest
 import torch
-from torch import distributed
 
-from attnorm.metrics.distributed import Processes
+from attnorm.config import derive
+from attnorm.training import class_conditional
+from attnorm.training.class_conditional import ClassConditionalTask
 from attnorm.training.running_metrics import RunningMetrics
-from tests.runs import ALONE
+from tests.runs import ALONE, DIGITS, batch_of, final_state, moved, refused, weights
 
 NAN, INF = math.nan, math.inf
 
 
-def running(*steps, first=0, processes=ALONE, state=()):
-    found = RunningMetrics(processes)
+def running(*steps, first=0, state=()):
+    found = RunningMetrics(ALONE)
     found.load_state(state)
     for step, metrics in enumerate(steps, first):
         found.add(step, {name: torch.tensor(value) for name, value in metrics.items()})
@@ -45,15 +46,48 @@ def test_sums_go_on_from_a_copied_state_bit_for_bit():
     assert resumed.line() == running(*steps).line()
 
 
-def test_lines_are_over_all_processes(monkeypatch):
-    """The other process has had 3 in each of the two steps, and NaN in step 1."""
+@pytest.fixture
+def poison(monkeypatch):
+    """Makes the discriminator's loss, or only its gradient, NaN at some of its calls."""
 
-    def all_reduce(mine, operation):
-        if operation == distributed.ReduceOp.SUM:
-            mine += 6
-        else:
-            mine.clamp_(max=1)
+    def poison(calls, *, gradient_only=False):
+        loss, seen = class_conditional.hinge_discriminator_loss, []
 
-    monkeypatch.setattr(distributed, "all_reduce", all_reduce)
-    both = Processes(torch.device("cpu"), 0, 2)
-    assert running({"a": 1.0}, {"a": 1.0}, processes=both).line() == ({"a": 2.0}, {"a": 1})
+        def spoilt(real, fake):
+            seen.append(None)
+            if len(seen) - 1 not in calls:
+                return loss(real, fake)
+            # The derivative of a square root is infinite at 0, and 0 times that is NaN.
+            return loss(real, fake) + ((real * 0).sqrt().sum() if gradient_only else NAN)
+
+        monkeypatch.setattr(class_conditional, "hinge_discriminator_loss", spoilt)
+
+    return poison
+
+
+@pytest.mark.promise
+@pytest.mark.parametrize(("gradient_only", "pieces"), [(False, 1), (True, 2)])  # one piece of two is enough
+def test_an_update_that_is_not_finite_is_not_made(gradient_only, pieces, poison, tiny_config):
+    poison([pieces], gradient_only=gradient_only)
+    task = ClassConditionalTask(derive(tiny_config, {"accumulation": pieces}), ALONE)
+    task.step(0, [batch_of()])
+    before = weights(task.discriminator)
+    metrics = task.step(1, [batch_of()])
+    assert moved(before, task.discriminator) == set()
+    assert metrics["gradient_d"].isnan()
+    assert metrics["loss_d"].isnan() != gradient_only
+    assert metrics["gradient_g"].isfinite()
+
+
+@pytest.mark.promise
+@pytest.mark.parametrize(("log_every", "gradient_only"), [(1, True), (5, False)])  # 5: seen before the checkpoint
+def test_a_diverged_run_stops_with_its_step_and_keeps_the_last_good_checkpoint(
+    log_every, gradient_only, poison, tiny_arguments, tmp_path, capsys
+):
+    poison([2], gradient_only=gradient_only)
+    run = tmp_path / "run"
+    message = refused(capsys, *DIGITS, run, *tiny_arguments, "--log_every", log_every)
+    assert "not finite in step 3; " in message
+    assert "gradient_d" in message
+    assert f"the last good checkpoint is {run / 'checkpoints' / 'step-2'}; start again with lower" in message
+    assert final_state(run)["step"] == 2

@@ -11,6 +11,7 @@ from attnorm.errors import UserError, one_line
 
 # Which extra has a package that the extra `train` lacks.
 EXTRAS = {"gradio": "app", "onnx": "export", "onnxruntime": "export", "onnxscript": "export"}
+EXTRAS |= {"wandb": "wandb", "trackio": "trackio"}
 
 
 def main(argv: list[str] | None = None) -> int:

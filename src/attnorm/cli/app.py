@@ -8,24 +8,24 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
-from attnorm.cli.arguments import Device, Model
+from attnorm.cli.arguments import Device, Flag, Model
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def app(
-    *models: Model, host: str = "127.0.0.1", port: int = 7860, device: Device = "auto", share: bool = False
+    *models: Model, host: str = "127.0.0.1", port: int = 7860, device: Device = "auto", share: Flag = False
 ) -> None:
     """Serve the web page: inpaint with a brush, generate, interpolate, and look inside the layer.
 
-    Without models it takes the runs in ./runs and the trained models that come with attnorm. Only this machine can
-    reach it, and it sends no requests to other machines.
+    Without models it serves the runs in ./runs and the trained models that come with attnorm. Only this machine can
+    reach the page, and the page sends no requests to other machines.
 
     Args:
         host: Address to serve at.
         port: Port to serve at.
-        share: Also serve at a public address for three days, through a tunnel of Hugging Face that is downloaded for
-            it: whoever has the address may use this machine and your models.
+        share: Also serve at a public address for three days, through a tunnel program that Gradio downloads: anybody
+            with the address can use this machine and your models.
     """
     # Read when huggingface_hub is imported: a model of the Hub must be on this machine already.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")

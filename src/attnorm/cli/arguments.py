@@ -63,7 +63,7 @@ def _class_names(context: Any) -> Iterable[str]:
 # `str | Path` gives a str, and lets zsh and fish offer files.
 Name = Annotated[str | Path, Parameter(validator=_require_text)]
 _MODEL = "A run, a saved model's folder, a name from `attnorm models`, or ORGANISATION/NAME on the Hub."
-Model = Annotated[Name, completed_by(_models), Parameter(help=_MODEL)]
+Model = Annotated[Name, completed_by(_models), Parameter(help=_MODEL, metavar="MODEL")]
 ModelName = Annotated[str, completed_by(lambda context: list(shipped_models()))]
 PresetName = Annotated[str, completed_by(_preset_names)]
 Data = Annotated[Name, Parameter(metavar="DATA")]
@@ -77,12 +77,13 @@ OptionalOut = Annotated[Path | None, _OUT]
 ImageOut = Annotated[Path, _OUT, Parameter(validator=_require_image_name)]
 OptionalImageOut = Annotated[Path | None, _OUT, Parameter(validator=_require_image_name)]
 Force = Annotated[bool, Parameter(help="Overwrite existing files.", show_default=False)]
+Flag = Annotated[bool, Parameter(show_default=False)]
 Json = Annotated[bool, Parameter(name="--json", help="Print JSON, for a script.", show_default=False)]
 _DEVICE = "auto, cpu, cuda, cuda:1 or mps; auto is the GPU where PyTorch sees one."
 Device = Annotated[str, completed_by(lambda context: ("auto", "cpu", "cuda", "mps")), Parameter(help=_DEVICE)]
 AtLeast0 = Annotated[int, Parameter(validator=Number(gte=0))]
 AtLeast1 = Annotated[int, Parameter(validator=Number(gte=1))]
-Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=1 << 63), help="Of the random numbers.")]
+Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=1 << 63), help="Seed of the random numbers.")]
 
 
 def refuse_options(model: str | Path, task: str, others: str, **options: Any) -> None:

@@ -15,7 +15,11 @@ ABOUT = """Attentive Normalization: train generators and inpainters, use them, a
 `attnorm COMMAND --help` explains a command. `--debug`, after any command, shows where an unexpected error came from.
 """
 COMPLETION = "Install completion of commands, options, models and class names for bash, zsh or fish."
-TRAIN_USAGE = "Usage: attnorm train PRESET --data DATA --out RUN [--FIELD VALUE ...]"
+USAGES = {
+    "train": "PRESET --data DATA --out RUN [--FIELD VALUE ...]",
+    "resume": "RUN [--FIELD VALUE ...]",
+    "reproduce": "TABLE --out FOLDER [OPTIONS] [--FIELD VALUE ...]",
+}
 COMMANDS = {  # MODULE:FUNCTION, or the name of what is added on its own
     "Train and measure": "train:train train:resume evaluate:evaluate reproduce:reproduce listing:presets data",
     "Use a model": "generate:generate interpolate:interpolate inpaint:inpaint visualize:visualize app:app",
@@ -24,8 +28,9 @@ COMMANDS = {  # MODULE:FUNCTION, or the name of what is added on its own
     "Options": "--help --version",
 }
 
-# Options with several values take all that follow, `--labels cat dog`; flags have no --no- form.
-common = Parameter(negative=(), consume_multiple=1)
+# Options with several values take all that follow, `--labels cat dog`; flags have no --no- form; of an option that is
+# given twice the last value counts.
+common = Parameter(negative=(), consume_multiple=1, allow_repeating=True)
 application = App("attnorm", help=ABOUT, version=attnorm.__version__, default_parameter=common)
 application.suppress_keyboard_interrupt = False  # `main` reports it
 sets = App("data", help="Prepare image sets for training, and inspect them.")
@@ -41,7 +46,8 @@ for place, (title, names) in enumerate(COMMANDS.items()):
             application.command(pkgutil.resolve_name(f"attnorm.cli.{name}"), group=group)
         else:
             application[name].group = group
-application["train"].usage = TRAIN_USAGE
+for command, usage in USAGES.items():
+    application[command].usage = f"Usage: attnorm {command} {usage}"
 application.register_install_completion_command(add_to_startup=False, help=COMPLETION, group=group)
 
 

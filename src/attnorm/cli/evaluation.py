@@ -155,6 +155,7 @@ def evaluate_generator(source: str, options: Options, own: GeneratorOptions, dev
         dataset = weights.load(data, pipe.generator.config.image_size, pipe.generator)
     else:
         dataset = ImageDataset(np.zeros((0, 1, 1, 3), np.uint8), np.zeros(0, np.int64), pipe.class_names)
+    is_first = rank_and_count()[0] == 0
     evaluator = Evaluator(
         dataset,
         pipe.class_names,
@@ -168,13 +169,13 @@ def evaluate_generator(source: str, options: Options, own: GeneratorOptions, dev
         classes=None if own.classes is None else pipe.indices(own.classes),
         cache=cache_folder() / "reference",
         reference=reference,
+        show_progress=is_first,
     )
-    is_first = rank_and_count()[0] == 0
 
     def draw(labels: list[int], seed: int) -> np.ndarray:
         return pipe.draw(labels, seed=seed).images
 
-    values = evaluator.measure(draw, show_progress=is_first)
+    values = evaluator.measure(draw)
     arrays = evaluator.real_statistics() if reference or own.save_reference else {}
     if not is_first:
         return

@@ -45,11 +45,11 @@ def interpolate(
     from attnorm.files import check_output
     from attnorm.metrics.layout import most_varying_entity
     from attnorm.pipelines import ClassConditionalPipeline
-    from attnorm.plots.saving import check_animation_name
+    from attnorm.plots.saving import ANIMATIONS, check_ending
 
     check_output(out, force)
     if animation is not None:
-        check_animation_name(animation)
+        check_ending(animation, "an animation", ANIMATIONS)
         check_output(animation, force)
     pipe = ClassConditionalPipeline.from_pretrained(model, device=device)
 
@@ -57,13 +57,12 @@ def interpolate(
         """The arguments of the sheet and of the video; the last one is the entity that is shown."""
         drawn = pipe.interpolate(*labels, count, rows, seed, with_layouts=True)
         names = pipe.class_names[drawn.labels[0]], pipe.class_names[drawn.labels[1]]
-        shares = drawn.shares.tolist()
-        for layout in drawn.layouts.values():  # a generator has one long-range layer at most
-            check_entities([] if entity is None else [entity], layout.shape[2])
-            chosen = most_varying_entity(layout) if entity is None else entity
-            return drawn.images, shares, names, layout[:, :, chosen], chosen
-        check_entities([] if entity is None else [entity], 0)
-        return drawn.images, shares, names, None, None
+        layout = next(iter(drawn.layouts.values()), None)  # a generator has one long-range layer at most
+        check_entities([] if entity is None else [entity], 0 if layout is None else layout.shape[2])
+        if layout is None:
+            return drawn.images, drawn.shares.tolist(), names, None, None
+        chosen = most_varying_entity(layout) if entity is None else entity
+        return drawn.images, drawn.shares.tolist(), names, layout[:, :, chosen], chosen
 
     sheet = draw(frames, entity)
     plots.save_image(plots.interpolation_sheet(*sheet), out)

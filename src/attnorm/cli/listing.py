@@ -6,12 +6,16 @@ from attnorm.cli.arguments import ModelName, PresetName, print_table
 from attnorm.errors import UserError
 from attnorm.shipped import CARD_FILE, shipped_models
 
-TIMES = {"demo-digits": "4 min", "an-gan-digits": "4 min"}  # measured on two CPU cores
+TIMES = {"demo-digits": "4 min", "an-gan-digits": "4 min", "an-gan-cifar10-cpu": "50 min"}  # measured on two CPU cores
 FOR_CPU = ("-cpu", "-digits")  # endings of presets' names
 
 
 def models(name: ModelName | None = None, /) -> None:
-    """List the trained models that come with attnorm, or print the card of one."""
+    """List the trained models that come with attnorm, or print the card of one.
+
+    Args:
+        name: Whose card to print.
+    """
     from huggingface_hub import ModelCard
 
     from attnorm.config import nearest
@@ -36,6 +40,9 @@ def presets(name: PresetName | None = None, /) -> None:
     """List the presets, or print one as YAML.
 
     A preset is a system of the paper with the networks and the settings for an image size; any images will do.
+
+    Args:
+        name: Which one to print.
     """
     from attnorm.config import to_yaml
     from attnorm.presets import DEMOS, INPAINTERS, SYSTEMS, get_preset, presets

@@ -14,7 +14,7 @@ def reproduce(
     /,
     *fields: Fields,
     out: Path,
-    scale: Literal["cpu", "cifar10", "paper"] = "cpu",
+    scale: Literal["cpu", "cifar10-cpu", "cifar10", "paper"] = "cpu",
     data: Data | None = None,
     seeds: list[AtLeast0] | None = None,
     extractor: str | None = None,

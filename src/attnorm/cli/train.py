@@ -14,16 +14,16 @@ from attnorm.cli.arguments import Data, Fields, Out, PresetName
 Value = Annotated[str | None, Parameter(metavar="VALUE", show_default=lambda _: "from the preset")]
 
 
-@Parameter(name="*", allow_repeating=True)  # the last value counts, as for other fields
+@Parameter(name="*")
 @dataclass(frozen=True)
 class Common:
     """The fields of a preset that are changed most."""
 
     steps: Annotated[Value, Parameter(help="Steps to train.")] = None
     batch_size: Annotated[Value, Parameter(help="Images per step.")] = None
-    seed: Annotated[Value, Parameter(help="Of the weights, the noise and the order of the images.")] = None
+    seed: Annotated[Value, Parameter(help="Seed of the weights, the noise and the order of the images.")] = None
     device: Annotated[Value, Parameter(help="auto, cpu, cuda, cuda:1 or mps.")] = None
-    precision: Annotated[Value, Parameter(help="auto, float32 or bf16.")] = None
+    precision: Annotated[Value, Parameter(help="auto, float32, bf16 or fp16.")] = None
     generator_lr: Annotated[Value, Parameter(help="Learning rate; also --discriminator-lr or --critic-lr.")] = None
     evaluate_every: Annotated[Value, Parameter(help="Steps between evaluations; the best model is kept.")] = None
     sample_every: Annotated[Value, Parameter(help="Steps between sample images.")] = None
@@ -32,14 +32,7 @@ class Common:
     log_to: Annotated[Value, Parameter(help="tensorboard, wandb, trackio or none, beside log.jsonl.")] = None
 
 
-def train(
-    preset: PresetName,
-    /,
-    *fields: Fields,
-    data: Data,
-    out: Out,
-    common: Common = Common(),
-) -> int:
+def train(preset: PresetName, /, *fields: Fields, data: Data, out: Out, common: Common = Common()) -> int:
     """Train a preset on a folder of images, parquet files, a prepared set or a built-in set.
 
     Ctrl-C saves a checkpoint and prints how to resume.
@@ -62,30 +55,19 @@ def train(
     return begin(derive(config, {**changes, "data": str(data)}, "command line"), out, fixed=list(changes))
 
 
-def resume(
-    run: Path,
-    /,
-    *fields: Fields,
-    steps: int | None = None,
-    data: Data | None = None,
-    device: str | None = None,
-) -> int:
+def resume(run: Path, /, *fields: Fields) -> int:
     """Continue an interrupted run from its newest intact checkpoint, with the configuration saved in it.
 
     Args:
         run: The run's directory.
-        fields: Other files that have moved, as --val_data or --masks.folder, or another --log-to.
-        steps: Train to this step instead of the one in the run's config.yaml.
-        data: Where the images are now, if they have moved; they must be the same.
-        device: auto, cpu, cuda, cuda:1 or mps.
+        fields: What may change: --steps (train to this step), --device, --log_to, and files that have moved but are
+            the same: --data, --val_data, --masks.folder.
     """
     _announce(f"resuming {run}")
     from attnorm.config import parse_overrides
     from attnorm.training import loop
 
-    given = {"steps": steps, "data": data, "device": device}
-    words = [f"--{name}={value}" for name, value in given.items() if value is not None]
-    return loop.resume(run, parse_overrides([*words, *fields], loop.read_config(run)))
+    return loop.resume(run, parse_overrides(list(fields), loop.read_config(run)))
 
 
 def _announce(line: str) -> None:

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from attnorm.cli import arguments as cli
 from attnorm.errors import UserError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 COUNT = 8
 
@@ -37,83 +33,61 @@ def visualize(
         out: The sheet, such as layouts.png.
         regions: A chart of the features' mean and deviation in each region, such as regions.png.
         count: Images in all (default 8).
-        entities: Whose maps the sheet shows, by number (default: all).
+        entities: Whose maps the sheet shows, by number (default: all; none of an inpainting model).
         seed: Of the images (default 0).
     """
+    import torch
+
     from attnorm import plots
+    from attnorm.cli.inpaint import errors_named, read_image
+    from attnorm.data.compositing import check_mask
     from attnorm.files import check_output
-    from attnorm.metrics.layout import record_regions
+    from attnorm.metrics.inpainting import composite
+    from attnorm.metrics.layout import layout_usage, record_regions
     from attnorm.models.pretrained import task_of
-    from attnorm.pipelines import ClassConditionalPipeline
-    from attnorm.plots.saving import check_chart_name
+    from attnorm.pipelines import ClassConditionalPipeline, InpaintingPipeline
+    from attnorm.plots.saving import CHARTS, check_ending
 
     if out is None and regions is None:
         raise UserError("give --out for the sheet, --regions for the regions' statistics, or both")
     if regions is not None:
-        check_chart_name(regions)
+        check_ending(regions, "a chart", CHARTS)
     for path in filter(None, (out, regions)):
         check_output(path, force)
-    if task_of(model) == "inpainting":
+    is_inpainting = task_of(model) == "inpainting"
+    if is_inpainting:
         options = {"labels": labels, "count": count, "seed": seed, "regions": regions}
         cli.refuse_options(model, "inpainting", "class-conditional", **options)
-        if image is None or out is None:
+        if image is None:
             raise UserError(f"{model} completes images: attnorm visualize MODEL IMAGE MASK -o SHEET.png")
-        _completed(model, image, mask, out, entities, device)
-        return
-    if image is not None:
-        raise UserError(f"{model} completes no images: leave {image} out")
-    pipe = ClassConditionalPipeline.from_pretrained(model, device=device)
-    with record_regions(pipe.generator) as moments:
-        drawn = pipe.draw(labels, count or COUNT, seed or 0, with_layouts=True)
-    layouts = _checked(drawn.layouts, entities, model)
+        with errors_named(image):
+            loaded, missing = read_image(image, mask)
+            missing = check_mask(missing, loaded.size)[None]
+        original = loaded.rgb[None]
+        stages = InpaintingPipeline.from_pretrained(model, device=device).stages(original, missing)
+        images, by_layer, titles = composite(original, stages.refined, missing), stages.layouts, [""]
+        entities, inputs = entities or [], plots.masked_images(original, missing)
+    else:
+        if image is not None:
+            raise UserError(f"{model} completes no images: leave {image} out")
+        pipe, inputs = ClassConditionalPipeline.from_pretrained(model, device=device), None
+        with record_regions(pipe.generator) as moments:
+            drawn = pipe.draw(labels, count or COUNT, seed or 0, with_layouts=True)
+        images, by_layer, titles = drawn.images, drawn.layouts, [pipe.class_names[label] for label in drawn.labels]
+    if not by_layer:
+        raise UserError(f"{model} has no attentive normalization, so there is no layout to draw")
+    [layouts] = by_layer.values()  # a model has one long-range layer
+    entity_count = layouts.shape[1]
+    cli.check_entities(entities or (), entity_count)
     if out is not None:
-        titles = [pipe.class_names[label] for label in drawn.labels]
-        plots.save_image(plots.layout_sheet(drawn.images, layouts, titles, entities), out)
-        _print_usage(out, layouts)
+        plots.save_image(plots.layout_sheet(images, layouts, titles, entities, inputs), out)
+        usage = layout_usage(torch.from_numpy(layouts))
+        print(
+            f"{out}: {entity_count} entities, sharpness {usage.sharpness:.3f} (1 is hard, {1 / entity_count:.3f} "
+            f"uniform), {usage.effective_entities:.1f} effective entities"
+        )
     if regions is not None:
         [(layer, regional)] = moments.items()
         statistics = regional.statistics()
-        plots.save_region_chart(statistics, regions, f"features that {layer} normalises, {len(drawn.labels)} images")
+        plots.save_region_chart(statistics, regions, f"features that {layer} normalises, {len(titles)} images")
         print(f"{regions}: inside the regions, {statistics.within:.1%} of the map's variance is left")
-
-
-def _completed(
-    model: str | Path, image: Path, mask: Path | None, out: Path, entities: list[int] | None, device: str
-) -> None:
-    """Draws the layout of an image that an inpainting model completes."""
-    from attnorm import plots
-    from attnorm.cli.inpaint import errors_named, read_image
-    from attnorm.data.compositing import check_mask
-    from attnorm.metrics.inpainting import composite
-    from attnorm.pipelines import InpaintingPipeline
-
-    with errors_named(image):
-        loaded, missing = read_image(image, mask)
-        missing = check_mask(missing, loaded.size)
-    stages = InpaintingPipeline.from_pretrained(model, device=device).stages(loaded.rgb[None], missing[None])
-    layouts = _checked(stages.layouts, entities, model)
-    completed = composite(loaded.rgb[None], stages.refined, missing[None])[0]
-    plots.save_image(plots.inpainting_layout_sheet(loaded.rgb, missing, completed, layouts[0], entities or ()), out)
-    _print_usage(out, layouts)
-
-
-def _checked(layouts: dict[str, np.ndarray], entities: list[int] | None, model: str | Path) -> np.ndarray:
-    """The layouts of the model's one long-range layer."""
-    if not layouts:
-        raise UserError(f"{model} has no attentive normalization, so there is no layout to draw")
-    [found] = layouts.values()
-    cli.check_entities(entities or (), found.shape[1])
-    return found
-
-
-def _print_usage(sheet: Path, layouts: np.ndarray) -> None:
-    """How layouts (b, n, h, w) use their entities."""
-    import torch
-
-    from attnorm.metrics.layout import layout_usage
-
-    usage, count = layout_usage(torch.from_numpy(layouts)), layouts.shape[1]
-    print(
-        f"{sheet}: {count} entities, sharpness {usage.sharpness:.3f} (1 is hard, {1 / count:.3f} uniform), "
-        f"{usage.effective_entities:.1f} effective entities"
-    )

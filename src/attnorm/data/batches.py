@@ -9,20 +9,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from functools import lru_cache
-from typing import Protocol
 
 import numpy as np
 
+from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
 
 Batch = tuple[np.ndarray, np.ndarray]
-
-
-class BatchSource(Protocol):
-    """What a Prefetcher reads from: an ImageDataset or anything with its `batch`."""
-
-    def batch(self, indices: np.ndarray) -> Batch: ...
 
 
 @lru_cache(maxsize=4)  # steps within an epoch share its order; a batch may straddle two or more epochs
@@ -52,7 +47,7 @@ def batch_indices(num_items: int, step: int, batch_size: int, seed: int) -> np.n
     return np.concatenate(pieces)
 
 
-class Prefetcher:
+class Prefetcher(AbstractContextManager["Prefetcher"]):
     """Reads the batches of steps `start`, `start + 1`, … ahead in one thread.
 
     Close it, or use it as a context manager, to end the thread.
@@ -64,10 +59,9 @@ class Prefetcher:
     """
 
     def __init__(
-        self, dataset: BatchSource, indices: Callable[[int], np.ndarray], start: int = 0, depth: int = 2
+        self, dataset: ImageDataset, indices: Callable[[int], np.ndarray], start: int = 0, depth: int = 2
     ) -> None:
-        self._dataset = dataset
-        self._indices = indices
+        self._read = lambda step: dataset.batch(indices(step))
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
         self._waiting: deque[tuple[int, Future[Batch]]] = deque()
         for step in range(start, start + depth):
@@ -93,14 +87,8 @@ class Prefetcher:
         """Ends the thread after the batch that it is reading. Closing twice is harmless."""
         self._pool.shutdown(cancel_futures=True)
 
-    def __enter__(self) -> Prefetcher:
-        return self
-
     def __exit__(self, *exception: object) -> None:
         self.close()
 
     def _submit(self, step: int) -> None:
         self._waiting.append((step, self._pool.submit(self._read, step)))
-
-    def _read(self, step: int) -> Batch:
-        return self._dataset.batch(self._indices(step))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -23,35 +22,15 @@ _EXAMPLE_SIDE = 256
 _EXAMPLES: list[Crop] = [(0, 90, 75), (1, 95, 180), (0, 160, 330), (1, 171, 230)]
 
 
-@dataclass(frozen=True)
-class Builtin:
-    """A built-in set.
-
-    class_names: one name per class.
-    labels: returns the class of each image, (N,) int64.
-    images: returns the images (N, size, size, 3) uint8 at a size.
-    num_validation: how many images, the last ones, are a validation part of their own.
-    """
-
-    class_names: tuple[str, ...]
-    labels: Callable[[], np.ndarray]
-    images: Callable[[int], np.ndarray]
-    num_validation: int = 0
-
-
 def load_builtin(name: str, size: int) -> ImageDataset:
     """A built-in set in memory, images (N, size, size, 3) uint8."""
-    builtin = BUILTIN[name]
-    return ImageDataset(builtin.images(size), builtin.labels(), builtin.class_names)
+    return BUILTIN[name](size)
 
 
 def validation_part(name: str) -> np.ndarray | None:
     """The indices of a built-in set's own validation images; None if `name` is no such set or has no such part."""
-    builtin = BUILTIN.get(name)
-    if builtin is None or not builtin.num_validation:
-        return None
-    count = len(builtin.labels())
-    return np.arange(count - builtin.num_validation, count)
+    training, validation = map(len, _tiles())
+    return np.arange(training, training + validation) if name == "photos" else None
 
 
 def photographs() -> dict[str, np.ndarray]:
@@ -67,28 +46,20 @@ def example_images(size: int, count: int) -> np.ndarray:
     return _cut(_EXAMPLES[:count], _EXAMPLE_SIDE, size)
 
 
-def _digit_labels() -> np.ndarray:
+def _digits(size: int) -> ImageDataset:
     from sklearn.datasets import load_digits
 
-    return load_digits().target.astype(np.int64)
-
-
-def _digit_images(size: int) -> np.ndarray:
-    from sklearn.datasets import load_digits
-
-    grey = np.rint(load_digits().images * (255 / _DARKEST_DIGIT)).astype(np.uint8)
+    digits = load_digits()
+    grey = np.rint(digits.images * (255 / _DARKEST_DIGIT)).astype(np.uint8)
     resized = [Image.fromarray(digit).resize((size, size), Image.Resampling.BICUBIC) for digit in grey]
-    return np.repeat(np.stack(list(map(np.asarray, resized)))[..., None], 3, axis=3)
+    images = np.repeat(np.stack(list(map(np.asarray, resized)))[..., None], 3, axis=3)
+    return ImageDataset(images, digits.target.astype(np.int64), tuple("0123456789"))
 
 
-def _photo_labels() -> np.ndarray:
+def _photos(size: int) -> ImageDataset:
     training, validation = _tiles()
-    return np.array([label for label, _, _ in training + validation], dtype=np.int64)
-
-
-def _photo_images(size: int) -> np.ndarray:
-    training, validation = _tiles()
-    return _cut(training + validation, TILE, size)
+    labels = np.array([photograph for photograph, _, _ in training + validation], dtype=np.int64)
+    return ImageDataset(_cut(training + validation, TILE, size), labels, ("china", "flower"))
 
 
 @lru_cache(maxsize=1)
@@ -122,7 +93,4 @@ def _cut(crops: list[Crop], side: int, size: int) -> np.ndarray:
     return found
 
 
-BUILTIN = {
-    "digits": Builtin(tuple("0123456789"), _digit_labels, _digit_images),
-    "photos": Builtin(("china", "flower"), _photo_labels, _photo_images, num_validation=len(_tiles()[1])),
-}
+BUILTIN: dict[str, Callable[[int], ImageDataset]] = {"digits": _digits, "photos": _photos}

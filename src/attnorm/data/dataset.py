@@ -1,14 +1,12 @@
 """A labelled set of square images in memory or in a memory map, and opening the prepared folder that is mapped.
 
 A prepared folder holds `images.u8` (count * size * size * 3 raw bytes, row-major RGB), `labels.npy` (count int64) and
-`dataset.json` (a PreparedInfo). `attnorm.data.writer` writes it; this module reads it.
+`dataset.json` (a PreparedInfo). `attnorm.data.prepare` writes it; this module reads it.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -18,7 +16,7 @@ from pydantic import Field
 
 from attnorm.config import Frozen, read_json
 from attnorm.errors import UserError
-from attnorm.files import crc32_of
+from attnorm.files import crc32_of, explained
 
 VERSION: Final = 2
 IMAGES_FILE, LABELS_FILE, INFO_FILE = "images.u8", "labels.npy", "dataset.json"
@@ -53,9 +51,6 @@ class ImageDataset:
     labels: (N,) int64, 0..num_classes-1.
     class_names: one distinct name per class.
     file: what `images` maps, if it is a map.
-
-    Raises:
-        UserError: they do not fit together.
     """
 
     images: np.ndarray
@@ -65,16 +60,11 @@ class ImageDataset:
 
     def __post_init__(self) -> None:
         shape = self.images.shape
-        if self.images.dtype != np.uint8 or len(shape) != 4 or shape[1] != shape[2] or shape[3] != 3:
-            raise UserError(f"images must be (N, S, S, 3) uint8, not {shape} {self.images.dtype}")
         if self.labels.dtype != np.int64 or self.labels.shape != shape[:1]:
             raise UserError(f"{shape[0]} images need as many int64 labels, not {self.labels.shape} {self.labels.dtype}")
-        check_class_names(self.class_names)
-        if len(self) and not 0 <= self.labels.min() <= self.labels.max() < self.num_classes:
-            raise UserError(
-                f"labels run from {self.labels.min()} to {self.labels.max()} but there are {self.num_classes}"
-                " classes, numbered from 0"
-            )
+        low, high = (self.labels.min(), self.labels.max()) if len(self) else (0, 0)
+        if not 0 <= low <= high < self.num_classes:
+            raise UserError(f"labels run from {low} to {high} for {self.num_classes} classes, numbered from 0")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -89,11 +79,7 @@ class ImageDataset:
         return len(self.class_names)
 
     def checksum(self) -> int:
-        """CRC-32 of all labels and of 64 images spread over the set.
-
-        Raises:
-            UserError: as `batch`.
-        """
+        """CRC-32 of all labels and of 64 images spread over the set; UserError as `batch`."""
         images, _ = self.batch(np.unique(np.linspace(0, len(self) - 1, 64).astype(np.int64)))
         return zlib.crc32(images.tobytes(), zlib.crc32(self.labels.tobytes()))
 
@@ -103,19 +89,9 @@ class ImageDataset:
         Raises:
             UserError: the mapped file has been cut short since: reading on would end the process (SIGBUS).
         """
-        if self.file is not None:
-            with suppress(FileNotFoundError):  # the map of a removed file stays whole
-                _check_length(self.file, self.images.nbytes)
+        if self.file is not None and self.file.exists():  # the map of a removed file stays whole
+            _check_length(self.file, self.images.nbytes)
         return self.images[indices], self.labels[indices]
-
-
-def check_class_names(names: tuple[str, ...]) -> None:
-    """Raises UserError if there is no class or two classes share a name."""
-    if not names:
-        raise UserError("a data set needs at least one class")
-    name, count = Counter(names).most_common(1)[0]
-    if count > 1:
-        raise UserError(f"class names must differ, but {name!r} is used {count} times")
 
 
 def is_prepared(path: Path) -> bool:
@@ -124,30 +100,21 @@ def is_prepared(path: Path) -> bool:
 
 
 def read_info(folder: Path) -> PreparedInfo:
-    """The `dataset.json` of a prepared folder.
-
-    Raises:
-        UserError: it is missing or invalid.
-    """
+    """The `dataset.json` of a prepared folder; UserError if it is missing or invalid."""
     try:
         return read_json(PreparedInfo, folder / INFO_FILE)
     except UserError as error:
         raise UserError(f"{error}: remove the folder and prepare the set again") from error
 
 
-def open_prepared(path: str | Path) -> ImageDataset:
-    """Opens a prepared folder as a read-only memory map.
-
-    Raises:
-        UserError: a file is missing, has the wrong length or contradicts the others.
-    """
-    folder = Path(path)
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a prepared folder: make one with attnorm data prepare")
+def open_prepared(folder: Path) -> ImageDataset:
+    """Opens a prepared folder as a read-only memory map; UserError if files are missing or contradict each other."""
     info = read_info(folder)
     file = folder / IMAGES_FILE
     try:
-        labels = _read_labels(folder / LABELS_FILE)
+        with explained(f"{folder / LABELS_FILE} cannot be read", "", ValueError, EOFError):
+            labels = np.load(folder / LABELS_FILE, allow_pickle=False)
+        labels.setflags(write=False)
         _check_length(file, info.count * info.size**2 * 3)
         # A plain view: indexing a np.memmap would make every batch a np.memmap too, at a cost per batch.
         images = np.asarray(np.memmap(file, dtype=np.uint8, mode="r", shape=(info.count, info.size, info.size, 3)))
@@ -157,25 +124,11 @@ def open_prepared(path: str | Path) -> ImageDataset:
 
 
 def verify(path: Path) -> None:
-    """Compares the checksums of a prepared folder's files; opening it compares lengths alone.
-
-    Raises:
-        UserError: a file is not what was written.
-    """
+    """Raises UserError if a prepared folder's files have other checksums than when they were written."""
     info = read_info(path)
     for name, expected in ((IMAGES_FILE, info.images_crc32), (LABELS_FILE, info.labels_crc32)):
         if crc32_of(path / name) != expected:
             raise UserError(f"{path / name} has another checksum than when it was written: prepare the set again")
-
-
-def _read_labels(file: Path) -> np.ndarray:
-    try:
-        with file.open("rb") as stream:
-            labels: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from error
-    labels.setflags(write=False)
-    return labels
 
 
 def _check_length(file: Path, expected: int) -> None:

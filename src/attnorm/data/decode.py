@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,12 @@ if TYPE_CHECKING:
 _SIXTEEN_BIT_MAX = 65535
 OPAQUE, HALF = 255, 128
 REDUCED = "attnorm: 8 of 16 bits"  # a name in Pillow's free-form `info`, of no format's own
+# Kinds that Pillow cannot draw by itself or that are no images; EPS runs Ghostscript.
+_NOT_READ = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"})
+# By the ending of a file: what to install so that Pillow opens it.
+PACKAGES = {".jxl": "pillow-jxl-plugin", ".avif": "'pillow>=11.3'"}
+PACKAGES |= dict.fromkeys((".heic", ".heif", ".hif"), "pillow-heif")
+_RECOGNISED = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "AVIF", "JPEG2000")  # by their first bytes
 
 
 class DecodeError(Exception):
@@ -30,30 +38,48 @@ def to_uint8(images: Tensor) -> np.ndarray:
     return scaled.round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
-def read_square(source: bytes | Path, size: int) -> np.ndarray:
+def image_endings() -> set[str]:
+    """The endings of the files that Pillow opens here, with the plugins that are installed, in small letters."""
+    kinds = _kinds()  # first, for it may add to Pillow's endings
+    return {ending for ending, kind in Image.registered_extensions().items() if kind in kinds}
+
+
+def is_image(file: Path) -> bool:
+    """Whether a file begins like an image in a common format, whatever its name."""
+    try:
+        with Image.open(file, formats=[kind for kind in _RECOGNISED if kind in _kinds()]):
+            return True
+    except Exception:  # whatever it is, it is no such image
+        return False
+
+
+def read_square(source: bytes | Path | np.ndarray, size: int) -> np.ndarray:
     """Decodes an image, crops its centre to a square and scales that with Lanczos: (size, size, 3) uint8.
 
     EXIF orientation is applied, transparency is laid over white, 16-bit grey is scaled to 8 bits and an animation gives
     its first frame.
 
     Args:
-        source: the encoded image, or the file that holds it.
+        source: the encoded image, the file that holds it, or its pixels (h, w), (h, w, 1) or (h, w, 3) uint8.
 
     Raises:
         DecodeError: it is empty, damaged, too large or of a kind with no defined 8-bit form.
     """
-    image = open_upright(source)
     with _as_decode_error():
-        return np.asarray(centre_square(to_rgb(image)).resize((size, size), Image.Resampling.LANCZOS))
+        if isinstance(source, np.ndarray):
+            image = Image.fromarray(source[..., 0] if source.shape[2:] == (1,) else source)
+        else:
+            image = open_upright(source)
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2  # an odd pixel goes right or below
+        square = to_rgb(image).crop((left, top, left + side, top + side))
+        return np.asarray(square.resize((size, size), Image.Resampling.LANCZOS))
 
 
 def decode_mask(source: bytes | Path, size: tuple[int, int]) -> np.ndarray:
     """The mask in an image file, at (height, width) = `size`: (height, width) bool, see `mask_from_image`.
 
     A mask of other proportions is cropped around its centre; it is scaled without mixing pixels.
-
-    Raises:
-        DecodeError: as `read_square`.
     """
     image = open_upright(source)
     with _as_decode_error():
@@ -65,15 +91,12 @@ def open_upright(source: bytes | Path) -> Image.Image:
     """A decoded image in its own mode, turned as its EXIF orientation says; the first frame of an animation.
 
     `info[REDUCED]` says whether Pillow has left out the lower 8 of 16 bits of each colour.
-
-    Raises:
-        DecodeError: it is empty, damaged or too large.
     """
     with _as_decode_error():
         encoded = source if isinstance(source, bytes) else source.read_bytes()
         if not encoded:
             raise DecodeError("empty file")
-        with Image.open(io.BytesIO(encoded)) as image:
+        with Image.open(io.BytesIO(encoded), formats=_kinds()) as image:
             is_reduced = _has_sixteen_bit_colour(image)
             image.load()
             image.info[REDUCED] = is_reduced
@@ -86,20 +109,24 @@ def mask_from_image(mask: Image.Image) -> np.ndarray:
 
     If the image has transparent parts, its opaque pixels are the missing ones, whatever their colour: strokes on a
     layer of their own.
+
+    Raises:
+        DecodeError: it has several values and none is light, or several colours of a palette.
     """
     if mask.has_transparency_data:
         opacity = np.asarray(mask.convert("RGBA").getchannel("A"))
         if opacity.min() < OPAQUE:
             return opacity >= HALF
-    return np.asarray(to_rgb(mask).convert("L")) >= HALF
-
-
-def centre_square(image: Image.Image) -> Image.Image:
-    """The largest centred square; an odd pixel to spare is cut from the right or the bottom."""
-    width, height = image.size
-    side = min(width, height)
-    left, top = (width - side) // 2, (height - side) // 2
-    return image.crop((left, top, left + side, top + side))
+    grey = to_rgb(mask).convert("L")
+    colours = (mask.convert("RGB").getcolors() or []) if mask.mode == "P" else []
+    if len(colours) > 2 and any(len(set(colour)) > 1 for _, colour in colours):  # type: ignore[arg-type]
+        raise DecodeError(f"it has a palette of {len(colours)} colours and may be a map of classes")
+    marked = np.asarray(grey) >= HALF
+    low, high = (mask if _is_sixteen_bit(mask) else grey).getextrema()
+    if low != high and not marked.any():
+        light = "32896 or more of 65535" if _is_sixteen_bit(mask) else "128 or more of 255"
+        raise DecodeError(f"it marks no pixel, since none is light ({light}): its values are {low} to {high}")
+    return marked
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -108,8 +135,11 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return image
     if image.mode == "F":
         raise DecodeError("floating-point pixels have no defined range")
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return _sixteen_bit_to_rgb(image)
+    if _is_sixteen_bit(image):
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > _SIXTEEN_BIT_MAX:
+            raise DecodeError("32-bit pixels have no defined range")
+        image = Image.fromarray(((values * 255 + 32767) // _SIXTEEN_BIT_MAX).astype(np.uint8))
     if image.has_transparency_data:
         over = image.convert("RGBA")
         white = Image.new("RGBA", over.size, "white")
@@ -133,20 +163,24 @@ def _as_decode_error() -> Iterator[None]:
 
 @contextmanager
 def pillow_quiet() -> Iterator[None]:
-    """Silences Pillow's warnings; what makes an image unusable is reported as a DecodeError instead.
-
-    The filters belong to the process, so this is entered once around all decoding and not per image.
-    """
+    """Silences Pillow's warnings, of the whole process: it is entered once around all decoding and not per image."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
 
 
-def _sixteen_bit_to_rgb(image: Image.Image) -> Image.Image:
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > _SIXTEEN_BIT_MAX:
-        raise DecodeError("32-bit pixels have no defined range")
-    return Image.fromarray(((values * 255 + 32767) // _SIXTEEN_BIT_MAX).astype(np.uint8)).convert("RGB")
+@lru_cache(maxsize=1)
+def _kinds() -> list[str]:
+    """The formats that Pillow reads here."""
+    for plugin in ("pillow_heif", "pillow_jxl"):
+        with suppress(ImportError):
+            getattr(import_module(plugin), "register_heif_opener", lambda: None)()  # the other registers itself
+    Image.init()
+    return [kind for kind in Image.OPEN if kind not in _NOT_READ]
+
+
+def _is_sixteen_bit(image: Image.Image) -> bool:
+    return image.mode == "I" or image.mode.startswith("I;16")
 
 
 def _has_sixteen_bit_colour(image: Image.Image) -> bool:

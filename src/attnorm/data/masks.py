@@ -17,8 +17,8 @@ from typing_extensions import Self
 
 from attnorm.config import Frozen
 from attnorm.data.decode import DecodeError, decode_mask, pillow_quiet
+from attnorm.data.listing import list_images
 from attnorm.data.progress import track
-from attnorm.data.sources import PARQUET_EXTENSION, list_files
 from attnorm.errors import UserError
 
 _STROKE_SEGMENTS = (3, 10)  # straight pieces of a stroke before the pen is lifted
@@ -64,9 +64,6 @@ class MaskConfig(Frozen):
         return self
 
 
-Draw = Callable[[np.random.Generator], np.ndarray]
-
-
 class Masks:
     """The masks of one configuration at one size.
 
@@ -81,40 +78,27 @@ class Masks:
     """
 
     def __init__(self, config: MaskConfig, size: tuple[int, int]) -> None:
-        if min(size) < 2:
-            raise UserError(f"masks need at least 2 x 2 pixels, not {size[0]} x {size[1]}")
+        if config.kind == "centre" and round(math.sqrt(config.fraction[1] * size[0] * size[1])) > min(size):
+            raise UserError(
+                f"a centred square cannot be {config.fraction[1]:.0%} of {size[0]} x {size[1]} pixels: "
+                "lower the mask fraction or choose rectangles"
+            )
         self.config, self.size = config, size
         self.left_out: list[tuple[str, str]] = []  # (name, reason) of each file of a folder that is not used
-        self._draw = self._drawing()
+        if config.kind == "folder":
+            self._packed, self.left_out = _read_folder(Path(config.folder), config.fraction, size)
 
     def __call__(self, seed: int, index: int) -> np.ndarray:
         """Mask `index` of `seed`, both 0 or more: (h, w) bool, with at least one pixel missing and one known."""
-        return self._draw(np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, index]))))
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, index])))
+        if self.config.kind == "folder":
+            packed = self._packed[whole(rng, (0, len(self._packed) - 1))]
+            return np.unpackbits(packed, count=self.size[0] * self.size[1]).view(bool).reshape(self.size)
+        return _KINDS[self.config.kind](rng, self.config, *self.size)
 
     def batch(self, seed: int, indices: Sequence[int]) -> np.ndarray:
         """(b, h, w) bool."""
         return np.stack([self(seed, int(index)) for index in indices])
-
-    def _drawing(self) -> Draw:
-        config, (height, width) = self.config, self.size
-        kinds: dict[str, Callable[[np.random.Generator, MaskConfig, int, int], np.ndarray]] = {
-            "centre": _centre,
-            "rectangle": _rectangle,
-            "rectangles": _rectangles,
-            "strokes": _strokes,
-            "mixed": _mixed,
-            "lines": _lines,
-        }
-        if config.kind == "folder":
-            stored, self.left_out = _read_folder(Path(config.folder), config.fraction, self.size)
-            return lambda rng: _unpack(stored[whole(rng, (0, len(stored) - 1))], height, width)
-        if config.kind == "centre" and round(math.sqrt(config.fraction[1] * height * width)) > min(height, width):
-            raise UserError(
-                f"a centred square cannot be {config.fraction[1]:.0%} of {height} x {width} pixels: "
-                "lower the mask fraction or choose rectangles"
-            )
-        draw = kinds[config.kind]
-        return lambda rng: draw(rng, config, height, width)
 
 
 def _centre(rng: np.random.Generator, config: MaskConfig, height: int, width: int) -> np.ndarray:
@@ -233,11 +217,9 @@ def _read_folder(
     folder: Path, fraction: tuple[float, float], size: tuple[int, int]
 ) -> tuple[np.ndarray, list[tuple[str, str]]]:
     """The folder's masks at one size, eight pixels a byte (m, bytes), and (name, reason) of the others."""
-    files = list_files(folder)
-    if files[0].suffix.lower() == PARQUET_EXTENSION:
-        raise UserError(f"{folder} holds parquet files: masks are read from image files")
+    images, masks, left_out = list_images(folder)
+    files = list(masks) or images  # where both are in one folder, the masks
     kept: list[np.ndarray] = []
-    left_out: list[tuple[str, str]] = []
     with pillow_quiet():
         for file in track(files, "reading masks", len(files)):
             name = file.relative_to(folder).as_posix()
@@ -259,10 +241,6 @@ def _read_folder(
     return np.stack(kept), left_out
 
 
-def _unpack(packed: np.ndarray, height: int, width: int) -> np.ndarray:
-    return np.unpackbits(packed, count=height * width).view(bool).reshape(height, width)
-
-
 def between(rng: np.random.Generator, bounds: tuple[float, float]) -> float:
     """A number from the interval `bounds`; ten times as fast as the generator's own scalar draws."""
     low, high = bounds
@@ -273,3 +251,13 @@ def whole(rng: np.random.Generator, bounds: tuple[int, int]) -> int:
     """An integer from `bounds`, both ends included."""
     low, high = bounds
     return low + int(rng.random() * (high - low + 1))
+
+
+_KINDS: dict[str, Callable[[np.random.Generator, MaskConfig, int, int], np.ndarray]] = {
+    "centre": _centre,
+    "rectangle": _rectangle,
+    "rectangles": _rectangles,
+    "strokes": _strokes,
+    "mixed": _mixed,
+    "lines": _lines,
+}

@@ -1,148 +1,179 @@
-"""Turns a raw or built-in set into a prepared folder: decode in parallel, keep the order, write once."""
+"""Turns a raw or built-in set into a prepared folder: decode in parallel, keep the order, write all or nothing."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+import zlib
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 
+from attnorm.data import dataset
 from attnorm.data.builtin import BUILTIN, load_builtin
-from attnorm.data.dataset import INFO_FILE, LARGEST_SIZE, is_prepared, open_prepared, read_info
+from attnorm.data.choice import DEFAULT, Choice, listed
 from attnorm.data.decode import DecodeError, pillow_quiet, read_square
+from attnorm.data.listing import describe
 from attnorm.data.progress import track
-from attnorm.data.sources import RawImage, fingerprint, open_source
-from attnorm.data.writer import PreparedWriter
+from attnorm.data.raw import Content, RawImage, RawSource, named
+from attnorm.data.sources import fingerprint, open_source
 from attnorm.errors import UserError, one_line
-from attnorm.files import check_folder
+from attnorm.files import check_folder, explained, make_folder, swap_in
 
 _CHUNK = 8  # images per task: a task per small image would cost more than decoding it
-_MOST_DEFAULT_WORKERS, _MOST_WORKERS = 16, 256
-_NAMED_SKIPS = 10
+_MOST_WORKERS = 16
+_DARK = 64  # of 255: below it, an image uses a quarter of its range at most
 
-Decoded = tuple[RawImage, "np.ndarray | str"]  # an image with its pixels, or with why it has none
+Decoded = tuple[str, "np.ndarray | str"]  # the name of an image, and its pixels or why it has none
 
 
 @dataclass(frozen=True)
 class PrepareReport:
     """What a preparation did.
 
-    count: images written.
-    skipped: (name, reason) of each image that could not be decoded.
+    path, info: the prepared folder and its `dataset.json`.
+    notices: what a person should know, one line each.
     reused: the same set was there already and was left untouched.
     """
 
-    count: int
-    skipped: list[tuple[str, str]] = field(repr=False)
     path: Path
+    info: dataset.PreparedInfo
+    notices: list[str]
     reused: bool = False
-
-    def notices(self) -> list[str]:
-        """How many images were skipped, and the first few by name; empty if none was."""
-        if not self.skipped:
-            return []
-        lines = [f"skipped {len(self.skipped)} of {self.count + len(self.skipped)} images:"]
-        lines += [one_line(f"  {name}: {reason}") for name, reason in self.skipped[:_NAMED_SKIPS]]
-        if len(self.skipped) > _NAMED_SKIPS:
-            lines.append(f"  and {len(self.skipped) - _NAMED_SKIPS} more, all in {self.path / INFO_FILE}")
-        return lines
 
 
 def prepare(
-    source: str | Path,
-    out: str | Path,
-    size: int,
-    *,
-    image_column: str | None = None,
-    label_column: str | None = None,
-    workers: int | None = None,
-    progress: bool = True,
+    source: str | Path, out: str | Path, size: int, choice: Choice = DEFAULT, *, workers: int = 0, progress: bool = True
 ) -> PrepareReport:
-    """Prepares a folder, parquet file(s) or a built-in set as (N, size, size, 3) uint8 in the new folder `out`.
+    """Prepares a raw or built-in set as (N, size, size, 3) uint8 in the new folder `out`.
 
     Images that cannot be decoded are skipped and reported. An `out` prepared from the same files in the same way is
     left untouched.
 
     Args:
-        image_column, label_column: for parquet, where the schema does not tell.
-        workers: threads, by default one per processor; the bytes written do not depend on it.
+        choice: what to read of the source.
+        workers: threads, 0 for one per processor, at most 16; the bytes written do not depend on it.
 
     Raises:
         UserError: `out` is something else, `source` is not usable, or a class has no usable image.
     """
-    check_size(size)
-    workers = default_workers() if workers is None else workers
-    if not 1 <= workers <= _MOST_WORKERS:
-        raise UserError(f"workers must be from 1 to {_MOST_WORKERS}, not {workers}")
+    if not 1 <= size <= dataset.LARGEST_SIZE:
+        raise UserError(f"the size of the images must be from 1 to {dataset.LARGEST_SIZE}, not {size}")
     path, out = Path(source), Path(out)
-    if str(source) in BUILTIN:
-        return _prepare_builtin(str(source), out, size)
-    if is_prepared(path):
+    is_builtin = str(source) in BUILTIN
+    if dataset.is_prepared(path):
         raise UserError(f"{path} is prepared already: train on it, or prepare what it was made from again")
-    if out.resolve().is_relative_to(path.resolve()):
+    if not is_builtin and out.resolve().is_relative_to(path.resolve()):
         raise UserError(f"{out} lies inside {path}: choose an OUT outside of the images")
-    key = fingerprint(path, size, image_column, label_column)
+    key = f"built-in {source} {size}" if is_builtin else fingerprint(source, size, choice)
     if report := _find_same(out, key):
         return report
-    raw = open_source(path, image_column=image_column, label_column=label_column)
-    with PreparedWriter(out, size, raw.class_names) as writer:
+    if is_builtin:
+        builtin = load_builtin(str(source), size)
+        raw = RawSource("", builtin.class_names, builtin.labels, lambda: named(str(source), builtin.images))
+    else:
+        raw = open_source(source, choice)
+    with _new_folder(out) as partial:
         if report := _find_same(out, key):  # of another process, while this one waited
             return report
-        decoded = _decode_in_order(raw.read(), size, workers)
-        with pillow_quiet(), closing(decoded):
-            for image, result in track(decoded, f"preparing {path.name}", len(raw), show=progress):
-                if isinstance(result, str):
-                    writer.skip(image.name, result, image.label)
-                else:
-                    writer.append(result, image.label)
-        writer.commit(source=str(path), fingerprint=key)
-    return PrepareReport(writer.count, writer.skipped, out)
+        info, notices = _write(
+            partial, raw, size, workers or min(os.cpu_count() or 1, _MOST_WORKERS), path, key, progress
+        )
+        if os.path.lexists(out):
+            raise FileExistsError(0, "it has appeared meanwhile")
+        swap_in(partial, out)
+    return PrepareReport(out, info, [*raw.notices, *notices])
 
 
-def check_size(size: int) -> None:
-    """Raises UserError if images cannot have this side."""
-    if not 1 <= size <= LARGEST_SIZE:
-        raise UserError(f"the size of the images must be from 1 to {LARGEST_SIZE}, not {size}")
+def _write(
+    folder: Path, raw: RawSource, size: int, workers: int, source: Path, key: str, progress: bool
+) -> tuple[dataset.PreparedInfo, list[str]]:
+    """Writes the files of a prepared set; returns its description and notices."""
+    labels: list[int] = []
+    skipped, dark = list(raw.skipped), []
+    failed: dict[int, str] = {}  # by class, the first image
+    crc32 = 0
+    decoded = _decode_in_order(raw.read(), size, workers)
+    with pillow_quiet(), closing(decoded), (folder / dataset.IMAGES_FILE).open("wb") as file:
+        images = track(decoded, f"preparing {source.name}", len(raw.labels), show=progress)
+        for (name, pixels), label in zip(images, raw.labels.tolist(), strict=True):
+            if isinstance(pixels, str):
+                skipped.append((name, pixels))
+                failed.setdefault(label, f"{name} ({pixels})")
+                continue
+            file.write(pixels.data)
+            crc32 = zlib.crc32(pixels.data, crc32)
+            labels.append(label)
+            if pixels.max() < _DARK:
+                dark.append(name)
+    if lost := [raw.class_names[label] for label in failed.keys() - set(labels)]:
+        first = failed[raw.class_names.index(lost[0])]
+        raise UserError(f"no usable image in class {listed(lost)}, the first being {first}: replace or remove them")
+    np.save(folder / dataset.LABELS_FILE, np.array(labels, dtype=np.int64))
+    info = dataset.PreparedInfo(
+        version=dataset.VERSION,
+        size=size,
+        count=len(labels),
+        class_names=tuple(map(_as_utf8, raw.class_names)),
+        source=_as_utf8(str(source)),
+        fingerprint=key,
+        images_crc32=crc32,
+        labels_crc32=zlib.crc32((folder / dataset.LABELS_FILE).read_bytes()),
+        skipped=tuple((_as_utf8(name), reason) for name, reason in skipped),
+    )
+    (folder / dataset.INFO_FILE).write_text(info.model_dump_json(indent=1), encoding="utf-8")
+    notices = [f"skipped {len(skipped)} of {len(labels) + len(skipped)} files:"] if skipped else []
+    notices += [one_line(f"  {line}") for line in describe(list(info.skipped))]
+    if dark:
+        notices.append(
+            f"{len(dark)} of {len(labels)} images have no value above {_DARK - 1} of 255: {listed(dark)}: scale them"
+            " if they hold values from 0 to 1, or 12 of 16 bits"
+        )
+    return info, notices
 
 
-def default_workers() -> int:
-    """The processors this process may use, at most 16."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(usable, _MOST_DEFAULT_WORKERS)
-
-
-def _prepare_builtin(name: str, out: Path, size: int) -> PrepareReport:
-    key = f"built-in {name} {size}"
-    if report := _find_same(out, key):
-        return report
-    dataset = load_builtin(name, size)
-    with PreparedWriter(out, size, dataset.class_names) as writer:
-        for image, label in zip(dataset.images, dataset.labels.tolist(), strict=True):
-            writer.append(image, label)
-        writer.commit(source=name, fingerprint=key)
-    return PrepareReport(writer.count, [], out)
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """A folder beside `out` to write to, and nothing left of it in the end. Other processes wait."""
+    partial, lock = out.with_name(f"{out.name}.partial"), FileLock(out.with_name(f".{out.name}.lock"))
+    made = [folder for folder in out.parents if not folder.exists()]  # the innermost first
+    with explained(f"cannot write {out}", "make room or choose another OUT"):
+        make_folder(out.parent)
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            print(f"waiting for another process that prepares {out}", file=sys.stderr)
+            lock.acquire()
+        try:
+            shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+            partial.mkdir()
+            yield partial
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+            with suppress(OSError):
+                Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
+            for folder in made:
+                with suppress(OSError):  # not empty: the set is in it
+                    folder.rmdir()
 
 
 def _find_same(out: Path, key: str) -> PrepareReport | None:
-    """A report if `out` is the set with this fingerprint, None if it does not exist.
-
-    Raises:
-        UserError: it is something else or damaged, or it cannot be made.
-    """
+    """A report if `out` is the set with this fingerprint, None if it can be made; else a UserError."""
     if not os.path.lexists(out):
         check_folder(out.parent, out)
         return None
-    if is_prepared(out):
-        info = read_info(out)
-        if info.fingerprint == key:
-            open_prepared(out)
-            return PrepareReport(info.count, list(info.skipped), out, reused=True)
+    if dataset.is_prepared(out) and (info := dataset.read_info(out)).fingerprint == key:
+        dataset.open_prepared(out)
+        return PrepareReport(out, info, [], reused=True)
     raise UserError(f"{out} exists and holds something else: remove it or choose another OUT")
 
 
@@ -154,7 +185,7 @@ def _decode_in_order(images: Iterable[RawImage], size: int, workers: int) -> Gen
     try:
         while True:
             while len(waiting) < 2 * workers and (chunk := list(islice(stream, _CHUNK))):
-                waiting.append(pool.submit(_decode_chunk, chunk, size))
+                waiting.append(pool.submit(lambda chunk: [_decode(*image, size) for image in chunk], chunk))
             if not waiting:
                 return
             yield from waiting.popleft().result()
@@ -162,12 +193,13 @@ def _decode_in_order(images: Iterable[RawImage], size: int, workers: int) -> Gen
         pool.shutdown(cancel_futures=True)
 
 
-def _decode_chunk(chunk: list[RawImage], size: int) -> list[Decoded]:
-    return [(image, _decode(image, size)) for image in chunk]
-
-
-def _decode(image: RawImage, size: int) -> np.ndarray | str:
+def _decode(name: str, content: Content, size: int) -> Decoded:
     try:
-        return read_square(image.encoded, size)
+        return name, read_square(content, size)
     except DecodeError as error:
-        return str(error)
+        return name, str(error)
+
+
+def _as_utf8(name: str) -> str:
+    """A file name with the bytes that are not UTF-8 escaped, so that JSON can hold it."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

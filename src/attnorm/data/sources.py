@@ -1,153 +1,204 @@
-"""Raw sets: what is in a folder or in parquet files, as a stream of undecoded images.
-
-Another kind of source is a module like `parquet.py`, which returns a RawSource, and a branch in `open_source`.
-"""
+"""Opens a raw set: image files in folders or archives, parquet, arrays, or a data set on the Hugging Face Hub."""
 
 from __future__ import annotations
 
 import hashlib
+import io
+import json
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Any
 
-import numpy as np
-
+from attnorm.data.arrays import find_batches, open_cifar, open_npz
+from attnorm.data.choice import DEFAULT, SPLITS, Choice, listed, split_in
 from attnorm.data.dataset import VERSION
+from attnorm.data.listing import Listing, describe, list_source
+from attnorm.data.parquet import columns_of, open_parquet
+from attnorm.data.raw import RawSource, number_classes
 from attnorm.errors import UserError
+from attnorm.files import explained
 
-IMAGE_EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
-PARQUET_EXTENSION = ".parquet"
+HUB = "hf:"  # hf:ORGANISATION/NAME, or hf:ORGANISATION/NAME:CONFIGURATION
+_PATIENCE = 3  # seconds
+_CONVERTED = "refs/convert/parquet"  # the branch to which the Hub converts every data set
 
+TABLES = ("dataset.json", "metadata.csv", "metadata.jsonl")  # of StyleGAN and EDM, and of Hugging Face's imagefolder
+_FILE = "file_name"
+_WRONG = ValueError, KeyError, TypeError  # pyarrow's errors are among them
+_DEEPEST_SPLIT = 3  # folders: download/cats/train
 
-class RawImage(NamedTuple):
-    """An undecoded image: a name to report it by, its bytes or its file, and its class."""
-
-    name: str
-    encoded: bytes | Path
-    label: int
-
-
-@dataclass(frozen=True)
-class RawSource:
-    """A raw set.
-
-    kind: what it is, in words.
-    class_names: one name per class.
-    labels: (N,) int64, the class of each image, known before any image is read.
-    read: streams the images in the order of `labels`.
-    """
-
-    kind: str
-    class_names: tuple[str, ...]
-    labels: np.ndarray
-    read: Callable[[], Iterator[RawImage]]
-
-    def __len__(self) -> int:
-        return len(self.labels)
+Folders = tuple[str, ...]
 
 
-def open_source(path: Path, *, image_column: str | None = None, label_column: str | None = None) -> RawSource:
-    """Looks at a folder per class, a plain folder of images, or parquet file(s).
-
-    Args:
-        image_column, label_column: for parquet, where the schema does not tell.
-
-    Raises:
-        UserError: there is nothing usable at `path`.
-    """
-    files = list_files(path)
-    if files[0].suffix.lower() == PARQUET_EXTENSION:
-        from attnorm.data.parquet import open_parquet
-
-        return open_parquet(files, image_column=image_column, label_column=label_column)
-    if image_column or label_column:
-        raise UserError(f"{path} is a folder of images and has no columns: leave the column options out")
-    return _open_folder(path, files)
-
-
-def list_files(path: Path) -> list[Path]:
-    """The files of the raw set at `path`, sorted: all images or all parquet, never none.
-
-    Raises:
-        UserError: there are none, or both.
-    """
-    if path.is_file() and path.suffix.lower() == PARQUET_EXTENSION:
-        return [path]
-    if not path.is_dir():
-        problem = "is neither a folder nor a .parquet file" if path.exists() else "does not exist"
-        raise UserError(f"{path} {problem}: give a folder of images or parquet files")
-    visible = list(_walk(path))
-    images = [file for file in visible if file.suffix.lower() in IMAGE_EXTENSIONS]
-    parquet = [file for file in visible if file.suffix.lower() == PARQUET_EXTENSION]
-    if images and parquet:
-        raise UserError(f"{path} holds both images and parquet files ({parquet[0].name}): keep them apart")
-    if not images and not parquet:
-        kinds = " ".join(sorted(kind[1:] for kind in IMAGE_EXTENSIONS))
-        raise UserError(f"{path} holds no image ({kinds}) and no parquet file: give another folder")
-    return images or parquet
+def open_source(source: str | Path, choice: Choice = DEFAULT) -> RawSource:
+    """Looks at images and their classes without decoding an image; UserError if there is nothing usable."""
+    path, notices = _download(str(source), choice) if str(source).startswith(HUB) else (Path(source), [])
+    if path.suffix.lower() == ".npz":
+        return open_npz(path, choice)
+    listing = list_source(path)
+    if batches := find_batches(listing):
+        return open_cifar(listing, batches, choice)
+    if not (parquet := listing.parquet()):
+        return _open_images(listing, choice)
+    images, _, skipped = listing.images()
+    if images:
+        raise UserError(f"{path} holds both images and parquet files ({parquet[0]}): keep them apart")
+    raw = open_parquet(listing, parquet, choice)
+    left = [(name, reason) for name, reason in skipped if name not in parquet]
+    return replace(raw, notices=[*notices, *raw.notices], skipped=left, listing=listing)
 
 
-def fingerprint(path: Path, *options: object) -> str:
+def fingerprint(source: str | Path, *options: object) -> str:
     """A hexadecimal digest of the source's path, its files' names, sizes and times, and how it is prepared.
 
-    The images are not read: a file replaced by one of the same size and time goes unnoticed.
+    The images are not read: a file replaced by one of the same size and time goes unnoticed. A data set on the Hub is
+    known by its name.
     """
-    digest = hashlib.sha256(repr((VERSION, str(path.resolve()), options)).encode("utf-8", "backslashreplace"))
-    for file in list_files(path):
-        try:
-            status = file.stat()
-        except OSError as error:
-            _raise(error)
-        entry = repr((str(file.relative_to(path)), status.st_size, status.st_mtime_ns))
-        digest.update(entry.encode("utf-8", "backslashreplace"))
+    path = Path(source)
+    where = source if str(source).startswith(HUB) else path.resolve()
+    digest = hashlib.sha256(repr((VERSION, str(where), options)).encode("utf-8", "backslashreplace"))
+    names = sorted(list_source(path).files) if path.is_dir() else [] if str(source).startswith(HUB) else [""]
+    for name in names:
+        status = (path / name).stat()
+        digest.update(repr((name, status.st_size, status.st_mtime_ns)).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()
 
 
-def _open_folder(path: Path, files: list[Path]) -> RawSource:
-    folders = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not _is_hidden(entry.name))
-    if not folders:
-        return _labelled(path, files, [path.resolve().name], [0] * len(files))
-    numbers = {name: number for number, name in enumerate(folders)}
-    tops = [file.relative_to(path).parts[0] for file in files]
-    loose = [file for file, top in zip(files, tops, strict=True) if top not in numbers]
-    if loose:
-        raise UserError(f"{loose[0]} lies beside class folders: move it into one of them")
-    empty = sorted(set(folders) - set(tops))
-    if empty:
-        raise UserError(f"class folder {path / empty[0]} holds no image: fill it or remove it")
-    return _labelled(path, files, folders, [numbers[top] for top in tops])
+def _download(source: str, choice: Choice) -> tuple[Path, list[str]]:
+    """The folder of a split's parquet files in the Hub's cache, and a notice of other splits."""
+    from huggingface_hub import HfApi, constants, get_session, snapshot_download
+
+    name, _, configuration = source.removeprefix(HUB).partition(":")
+    prefix = f"{configuration}/" if configuration else ""
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_PATIENCE)  # without a network, the client retries for long
+        every = HfApi().list_repo_files(name, repo_type="dataset", revision=_CONVERTED)
+        files = [file for file in every if file.endswith(".parquet") and file.startswith(prefix)]
+        found = sorted({file.split("/")[0] for file in files})
+        if len(found) != 1:
+            raise UserError(f"{source} has {len(found)} configurations, add :NAME of one: {listed(found)}")
+        kept, notices = choice.pick_split(source, [split_in(file) for file in files])
+        wanted = [files[index] for index in kept]
+        folder = snapshot_download(name, repo_type="dataset", revision=_CONVERTED, allow_patterns=wanted)
+    except Exception as error:  # of the Hub's client, its HTTP library, or for a bad name
+        if isinstance(error, UserError):
+            raise
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise UserError(f"no network, or no such set on the Hub: {source} ({reason})") from error
+    return Path(folder, found[0]), notices
 
 
-def _labelled(path: Path, files: list[Path], class_names: list[str], labels: list[int]) -> RawSource:
-    def read() -> Iterator[RawImage]:
-        for file, label in zip(files, labels, strict=True):
-            yield RawImage(file.relative_to(path).as_posix(), file, label)
+def _open_images(listing: Listing, choice: Choice) -> RawSource:
+    """A raw set from image files; a UserError names all that is wrong with them."""
+    path = listing.path
+    names, masks, skipped = listing.images()
+    skipped += [(mask, f"the mask of {image}") for mask, image in masks.items()]
+    depth = _depth_of_splits(names)
+    kept, notices = choice.pick_split(path, [_split(name, depth) for name in names])
+    names = [names[index] for index in kept]
+    values, used, more = _labels_beside(listing, names, choice)
+    skipped = [(name, reason) for name, reason in skipped if name not in used]
+    notices += more
+    if values:
+        skipped += [(name, f"{used[0]} has no class for it") for name in names if values.get(name) is None]
+        names = [name for name in names if values.get(name) is not None]
+        classes, labels, more = number_classes(path, [values[name] for name in names])
+    elif choice.label_column:
+        raise UserError(f"{path} is a folder of images and has no columns: leave --label-column out")
+    else:
+        splits = {_split(name, depth) for name in names}
+        inside = [f"{folder}/" for folder in listing.folders if _split(f"{folder}/", depth) in splits]
+        tops, problems = _by_folder(path, names, inside, depth)
+        if problems:
+            raise UserError(f"{path} needs each image in a class folder: {'; '.join([*problems, *describe(skipped)])}")
+        classes, labels, more = number_classes(path, tops)
+    if len(classes) == 1:
+        more = [*more, f"one class, {classes[0]!r}: for several, make a folder for each"]
 
-    return RawSource("folder of images", tuple(class_names), np.array(labels, dtype=np.int64), read)
+    kind = "folder of images" if path.is_dir() else "archive of images"
+    files = [(name, listing.root / name) for name in names]
+    return RawSource(kind, classes, labels, lambda: iter(files), [*notices, *more], skipped, listing)
 
 
-def _walk(path: Path) -> Iterator[Path]:
-    """All visible files below `path`, sorted within each folder. Links to folders count at the top only."""
-    top_folders = []
-    for entry in sorted(path.iterdir()):
-        if _is_hidden(entry.name):
+def _folders(name: str) -> Folders:
+    return tuple(name.split("/")[:-1])
+
+
+def _split(name: str, depth: int | None) -> str:
+    parts = _folders(name)
+    return "" if depth is None or len(parts) <= depth else SPLITS.get(parts[depth].lower(), parts[depth])
+
+
+def _depth_of_splits(names: list[str]) -> int | None:
+    """How deep the folders train, val and test lie; None if there are not two of them, or one and nothing else."""
+    for depth in range(_DEEPEST_SPLIT):
+        found = {_split(name, depth) for name in names}
+        known = found & set(SPLITS.values())
+        if len(known) > 1 or known == found:
+            return depth
+    return None
+
+
+def _by_folder(path: Path, names: list[str], folders: list[str], depth: int | None) -> tuple[list[str], list[str]]:
+    """The class of each image, the uppermost of its folders that not all share; and what is wrong with them."""
+
+    def without_split(name: str) -> Folders:
+        parts = _folders(name)
+        return parts if depth is None else parts[:depth] + parts[depth + 1 :]
+
+    images = [without_split(name) for name in names]
+    level = 0  # the folders that all images share
+    while len({parts[: level + 1] for parts in images}) == 1 and min(map(len, images)) > level + 1:
+        level += 1
+    if not any(images):
+        return [path.resolve().name] * len(names), []
+    tops = [parts[level] if len(parts) > level else "" for parts in images]
+    loose = [name for name, top in zip(names, tops, strict=True) if not top]
+    beside = {parts[level] for parts in map(without_split, folders) if parts[:level] == images[0][:level] != parts}
+    empty = sorted(beside - set(tops))
+    problems = [f"{len(loose)} of {len(names)} images lie beside class folders: {listed(loose)}"] if loose else []
+    return tops, problems + ([f"class folders without an image: {listed(empty)}"] if empty else [])
+
+
+def _labels_beside(listing: Listing, names: list[str], choice: Choice) -> tuple[dict[str, Any], list[str], list[str]]:
+    """What files of labels say of each image, by its name; the files that do; and notices."""
+    values: dict[str, Any] = {}
+    used, notices = [], []
+    for table in listing.files:
+        folder, _, name = table.rpartition("/")
+        if name not in TABLES:
             continue
-        if entry.is_dir():
-            top_folders.append(entry)
-        elif entry.is_file():
-            yield entry
-    for folder in top_folders:
-        for parent, subfolders, names in os.walk(folder, onerror=_raise):
-            subfolders[:] = sorted(name for name in subfolders if not _is_hidden(name))
-            yield from (Path(parent, name) for name in sorted(names) if not _is_hidden(name))
+        with explained(f"{listing.path / table} cannot be read as labels", "fix or remove it", *_WRONG):
+            text = (listing.root / table).read_bytes()
+            rows, doubt = _style_gan(text) if name == "dataset.json" else _metadata(table, text, choice)
+        rows = {os.path.normpath(f"{folder}/{name}" if folder else name): value for name, value in rows.items()}
+        if rows and not rows.keys().isdisjoint(names):
+            values |= rows
+            used.append(table)
+            doubt.append(f"classes are those in {table}")
+            if absent := sorted(rows.keys() - set(listing.files)):
+                doubt.append(f"named in {table} but not there: {listed(absent)}")
+        notices += doubt
+    return values, used, notices
 
 
-def _raise(error: OSError) -> NoReturn:
-    """Refuses what cannot be read: skipping it would lose images without a count."""
-    raise UserError(f"cannot read {error.filename} ({error.strerror}): allow reading it") from error
+def _style_gan(text: bytes) -> tuple[dict[str, Any], list[str]]:
+    table = json.loads(text)
+    labels = table.get("labels") or [] if isinstance(table, dict) else []
+    if not all(isinstance(number, int) for _, number in labels):
+        raise ValueError("labels must be class numbers, not vectors")
+    return dict(labels), []
 
 
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".")
+def _metadata(table: str, text: bytes, choice: Choice) -> tuple[dict[str, Any], list[str]]:
+    """The labels of Hugging Face's imagefolder; none if there is no column of classes."""
+    from pyarrow import csv, json
+
+    rows = (csv.read_csv if table.endswith(".csv") else json.read_json)(io.BytesIO(text))
+    _, integers, strings = columns_of(rows.schema)
+    label, notices = choice.pick_label(table, integers, [name for name in strings if name != _FILE], False)
+    if label is None or _FILE not in rows.column_names:
+        columns = listed(rows.column_names)
+        return {}, [f"{table} is not read, it needs {_FILE!r} and a label column (--label-column): {columns}"]
+    return dict(zip(rows[_FILE].to_pylist(), rows[label].to_pylist(), strict=True)), notices

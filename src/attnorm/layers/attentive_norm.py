@@ -235,9 +235,10 @@ class AttentiveNorm2d(nn.Module):
         if not (self.training and self.self_sampling):
             return None, self.pool_size
         (batch, _, height, width), n = x.shape, self.num_entities
-        sizes = range(self.pool_size, 0, -1)
-        pool = next((size for size in sizes if (height // size) * (width // size) >= n), None)
-        if pool is None:
+        pool = self.pool_size
+        while pool > 1 and (height // pool) * (width // pool) < n:
+            pool -= 1
+        if height * width < n:
             raise ValueError(
                 f"self-sampling draws {n} positions, but the map has {height} x {width} pixels: "
                 "use fewer entities, a larger map, or self_sampling=False"

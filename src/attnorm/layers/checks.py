@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import operator
+import numbers
 from collections.abc import Sequence
 
 import torch
@@ -15,11 +15,7 @@ from attnorm.layers.context import is_tracing, is_transformed
 def require_whole(**values: object) -> None:
     """Each must be a whole number of at least 1."""
     for name, value in values.items():
-        try:
-            number = 0 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
-        except TypeError:
-            number = 0
-        if number < 1:
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
             raise ValueError(f"{name} must be positive and whole, got {value!r}")
 
 

@@ -95,18 +95,19 @@ class ContextualAttention2d(nn.Module):
 
     def _raw_patches(self, x: Tensor) -> Tensor:
         """The patches of side 2 rate around every position, zero outside the map: (b, c (2 rate)^2, patches)."""
-        return functional.unfold(functional.pad(x, self._margins()), 2 * self.rate, stride=self.rate)
+        before, after = self._margins
+        return functional.unfold(functional.pad(x, (before, after) * 2), 2 * self.rate, stride=self.rate)
 
     def _paste(self, patches: Tensor, size: tuple[int, ...]) -> Tensor:
         """The inverse of `_raw_patches`, averaging where they overlap: a transposed convolution."""
-        before, after = self.rate // 2, self.rate - self.rate // 2
+        before, after = self._margins
         padded = (size[0] + self.rate, size[1] + self.rate)
         canvas = functional.fold(patches, padded, 2 * self.rate, stride=self.rate)
         return canvas[..., before : padded[0] - after, before : padded[1] - after] / COVERAGE
 
-    def _margins(self) -> tuple[int, int, int, int]:
-        before, after = self.rate // 2, self.rate - self.rate // 2
-        return before, after, before, after
+    @property
+    def _margins(self) -> tuple[int, int]:
+        return self.rate // 2, self.rate - self.rate // 2
 
     def _check(self, x: Tensor, mask: Tensor) -> None:
         if x.ndim != 4 or 0 in x.shape[2:] or x.shape[2] % self.rate or x.shape[3] % self.rate:

@@ -64,16 +64,18 @@ def regional_norm(
 def backend_for(v: Tensor, s: Tensor, *, variance: str = "weighted", backend: str = "auto") -> str:
     """The name of the backend that `regional_norm(v, s, …, variance=variance, backend=backend)` uses here and now.
 
-    "auto" is "cpp" on a CPU where it can run, else "reference", PyTorch's own operations; so are exports, tracers,
-    transforms of torch.func and forward-mode differentiation. ATTNORM_KERNEL=off turns the compiled ones off. Asking
-    builds the library of "cpp" where there is none yet, as the call itself would.
+    "auto" is "cpp" on a CPU where it can run, "triton" on a GPU where it can and has passed its self-check, else
+    "reference", PyTorch's own operations; so are exports, tracers, transforms of torch.func and forward-mode
+    differentiation. ATTNORM_KERNEL=off turns the compiled ones off. Asking builds the library of "cpp" where there is
+    none yet, and checks "triton" the first time, as the call itself would.
 
     Raises:
         ValueError: an unknown backend, or one that cannot run this call; the message says why.
     """
     if backend == "auto":
-        kernel = registry.AUTOMATIC.get(v.device.type)
-        return "reference" if kernel is None or _refusal(kernel, v, s, variance) else kernel
+        if variance != "weighted" or registry.automatic_refusal(v, v.dtype, (s,), s.shape[1]):
+            return "reference"
+        return registry.AUTOMATIC[v.device.type]
     if backend not in BACKENDS:
         raise ValueError(f"backend must be 'auto' or one of {sorted(BACKENDS)}, got {backend!r}")
     if reason := _refusal(backend, v, s, variance):

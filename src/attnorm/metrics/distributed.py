@@ -50,8 +50,7 @@ class Processes:
         # Where a weight has a side of 1, both orders of its memory are one, and DDP takes them for two.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         devices = None if self.device.type == "cpu" else [self.device]
-        # False: buffers are each process's own; broadcasting them before a forward would change what backward reads.
-        # By position, because PyTorch has renamed the option.
+        # False, by position because PyTorch has renamed it: broadcasting buffers would change what backward reads.
         return DistributedDataParallel(network, devices, None, 0, False)
 
     def without_sharing(self, network: nn.Module) -> AbstractContextManager[Any]:

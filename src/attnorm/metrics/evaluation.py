@@ -52,15 +52,14 @@ class Evaluator:
         dataset: the real images.
         class_names: of the generator.
         metrics: keys such as "fd" and "kid"; checkpoints are compared by the first one.
-        num: how many images to generate.
-        num_real: how many real images to take at random, None for all.
+        num, num_real: how many images to generate, and how many real ones to take at random, None for all.
         frequencies: "data" draws each class as often as it occurs among the real images taken, "uniform" equally often.
         seed: of the generated images, the choice of real ones and the subsets that metrics draw.
-        per_class: images to generate of each class for metrics that go class by class (intra), which compare them with
-            all real images of the class.
-        classes: indices of the classes for these metrics, None for all.
+        per_class: images to generate of each class for intra, which compares them with all real images of the class.
+        classes: indices of the classes for intra, None for all.
         cache: folder for statistics of the real images, None to keep none.
         reference: statistics to compare with in the place of those of the real images.
+        show_progress: whether to draw bars on a terminal.
 
     Raises:
         UserError: an unknown metric, too few images of a set or of a class, a reference without what a metric needs,
@@ -79,6 +78,7 @@ class Evaluator:
     classes: Sequence[int] | None = None
     cache: Path | None = None
     reference: Reference | None = None
+    show_progress: bool = False
 
     def __post_init__(self) -> None:
         metrics, names = find_metrics(self.metrics), self.dataset.class_names
@@ -93,7 +93,7 @@ class Evaluator:
             if one.by_class:
                 needed |= {f"real images of {self.class_names[label]!r}": counts[label] for label in self._classes}
             elif one.compares and self.reference is not None:
-                if lacks := ", ".join(sorted(set(one.statistics.needs) - set(self.reference.arrays))):
+                if lacks := ", ".join(set(one.statistics.needs) - set(self.reference.arrays)):
                     raise UserError(f"{one.key} needs {lacks}, which {self.reference.name} lacks: leave {one.key} out")
             elif one.compares:
                 needed["real images"] = self.real.count
@@ -115,32 +115,29 @@ class Evaluator:
         classes = self.real.labels if self.frequencies == "data" else np.arange(len(self.class_names))
         return drawn_images(draw, classes, self.num, self.seed)
 
-    def real_statistics(self, show_progress: bool = False) -> Arrays:
+    def real_statistics(self) -> Arrays:
         """What metrics compare with that look at all images at once. All processes must call this together."""
         if self.reference is not None:
             return self.reference.arrays
         kinds = {one.statistics for one in find_metrics(self.metrics) if one.compares and not one.by_class}
-        return real_statistics(kinds, self.extractor, self.real, self.cache, show_progress)
+        return real_statistics(kinds, self.extractor, self.real, self.cache, self.show_progress)
 
-    def measure(self, draw: Draw, show_progress: bool = False) -> dict[str, MetricValue]:
+    def measure(self, draw: Draw) -> dict[str, MetricValue]:
         """The values of a generator by the metrics' full names, in the order of the metrics.
 
         In a group of processes all must call this, with a `draw` that gives the same images in each (buffers such as
-        batch-norm moments included): each draws its share, and all return the same values.
+        batch-norm moments included): they take turns, and all return the same values.
 
         Args:
             draw: (labels, seed) -> images (b, h, w, 3) uint8, the same for the same arguments.
-            show_progress: whether to draw bars on a terminal.
 
         Raises:
             UserError: features that are not finite.
         """
         metrics = find_metrics(self.metrics)
         whole = [one for one in metrics if not one.by_class]
-        values = {}
-        if whole:
-            values = self._compare(whole, self.real_statistics(show_progress), self.fake(draw), show_progress)
-        values |= {one.key: self._by_class(one, draw, show_progress) for one in metrics if one.by_class}
+        values = self._compare(whole, self.real_statistics(), self.fake(draw)) if whole else {}
+        values |= {one.key: self._by_class(one, draw) for one in metrics if one.by_class}
         return {self._name(one): values[one.key] for one in metrics}
 
     def _name(self, metric: Metric) -> str:
@@ -152,38 +149,31 @@ class Evaluator:
         num = self.per_class if metric.by_class else self.num
         name = f"{stem}-{num // 1000}k" if num % 1000 == 0 else f"{stem}-{num}"
         if metric.by_class:
-            name += "-per-class"
-            if len(self._classes) < len(self.class_names):
-                name += f"-{len(self._classes)}-classes"
-        elif metric.compares and self.reference is not None:
-            name += f"-vs-{self.reference.name}"
-        return name
+            chosen = f"-{len(self._classes)}-classes" if len(self._classes) < len(self.class_names) else ""
+            return f"{name}-per-class{chosen}"
+        return f"{name}-vs-{self.reference.name}" if metric.compares and self.reference is not None else name
 
-    def _by_class(self, metric: Metric, draw: Draw, show_progress: bool) -> MetricValue:
+    def _by_class(self, metric: Metric, draw: Draw) -> MetricValue:
         """The mean over classes. One class goes after another, so that memory holds the statistics of one."""
-        found, num_real = {}, 0
+        by_class, warnings, num_real = dict[str, float](), list[str](), 0
         for label in self._classes:
-            real = real_images(self.dataset, label=label)
+            name, real = self.class_names[label], real_images(self.dataset, label=label)
             # The same images whichever other classes are measured.
             fake = drawn_images(draw, np.full(DRAW_BLOCK, label), self.per_class, seed_of(self.seed, label))
-            arrays = real_statistics([metric.statistics], self.extractor, real, self.cache, show_progress)
-            found[self.class_names[label]] = self._compare([metric], arrays, fake, show_progress)[metric.key]
-            num_real += real.count
-        by_class = {name: value.main for name, value in found.items()}
-        return MetricValue(
-            {"mean": sum(by_class.values()) / len(by_class)},
-            details={"per_class": self.per_class, "by_class": by_class},
-            counts=(num_real, self.per_class * len(by_class)),
-            warning=next((f"{name!r}: {value.warning}" for name, value in found.items() if value.warning), ""),
-        )
+            arrays = real_statistics([metric.statistics], self.extractor, real, self.cache, self.show_progress)
+            value = self._compare([metric], arrays, fake)[metric.key]
+            by_class[name], num_real = value.main, num_real + real.count
+            warnings += [f"{name!r}: {value.warning}"] if value.warning else []
+        details = {"per_class": self.per_class, "by_class": by_class}
+        counts = num_real, self.per_class * len(by_class)
+        mean = sum(by_class.values()) / len(by_class)
+        return MetricValue({"mean": mean}, details=details, counts=counts, warning=next(iter(warnings), ""))
 
-    def _compare(self, metrics: Sequence[Metric], real: Arrays, fake: ImageSet, show: bool) -> dict[str, MetricValue]:
+    def _compare(self, metrics: Sequence[Metric], real: Arrays, fake: ImageSet) -> dict[str, MetricValue]:
         """Compares the images of a generator with statistics; values by the metrics' keys. Each is processed once."""
         fakes = {one.statistics: one.statistics() for one in metrics}
-        probabilities = any(one.probabilities for one in metrics)
-        stream(
-            fakes.values(), self.extractor, fake, "generated images", probabilities=probabilities, show_progress=show
-        )
+        options = {"probabilities": any(one.probabilities for one in metrics), "show_progress": self.show_progress}
+        stream(fakes.values(), self.extractor, fake, "generated images", **options)
         return {one.key: one.compute(real, fakes[one.statistics].compute(), self.seed) for one in metrics}
 
 

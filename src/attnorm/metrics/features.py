@@ -39,7 +39,6 @@ class FeatureExtractor:
         resizer: how images are brought to the network's size, in words.
         fingerprint: differs if the weights differ.
         batch_size: images per call.
-        device: where the network is.
         network: images (b, 3, h, w) uint8 on the device, whether to give probabilities -> features (b, d) float32, and
             class probabilities (b, k) or None.
     """

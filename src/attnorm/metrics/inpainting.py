@@ -80,8 +80,7 @@ class ValidationSet:
 
     def spread_over(self, most: int) -> ValidationSet:
         """At most so many of them, evenly spread."""
-        if self.count <= most:
-            return self
+        most = min(most, self.count)
         return replace(self, items=self.items[np.arange(most) * self.count // most])
 
     def read(self, places: slice | np.ndarray) -> np.ndarray:
@@ -92,12 +91,7 @@ class ValidationSet:
 
 
 def measure_completions(
-    validation: ValidationSet,
-    mask_config: MaskConfig,
-    complete: Complete,
-    *,
-    seed: int = 0,
-    show_progress: bool = False,
+    validation: ValidationSet, mask_config: MaskConfig, complete: Complete, seed: int = 0, show_progress: bool = False
 ) -> dict[str, Reconstruction]:
     """Measures ways to complete images; processes of a group share the work and all get all results.
 

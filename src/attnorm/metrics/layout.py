@@ -121,11 +121,7 @@ def record_layouts(model: nn.Module) -> Iterator[dict[str, Tensor]]:
     Use it in eval mode, where the layout is a deterministic function of the features.
     """
     layouts: dict[str, Tensor] = {}
-
-    def record(name: str, layer: AttentiveNorm2d, x: Tensor) -> None:
-        layouts[name] = layer.layout(x)
-
-    with _observed(model, record):
+    with _observed(model, lambda name, layer, x: layouts.update({name: layer.layout(x)})):
         yield layouts
 
 
@@ -133,11 +129,7 @@ def record_layouts(model: nn.Module) -> Iterator[dict[str, Tensor]]:
 def record_regions(model: nn.Module) -> Iterator[dict[str, RegionMoments]]:
     """Inside this context every AttentiveNorm2d of `model` sums its regions' moments under its name; use eval mode."""
     moments: dict[str, RegionMoments] = defaultdict(RegionMoments)
-
-    def record(name: str, layer: AttentiveNorm2d, x: Tensor) -> None:
-        moments[name].update(layer.value(x), layer.layout(x))
-
-    with _observed(model, record):
+    with _observed(model, lambda name, layer, x: moments[name].update(layer.value(x), layer.layout(x))):
         yield moments
 
 
@@ -145,8 +137,7 @@ def record_regions(model: nn.Module) -> Iterator[dict[str, RegionMoments]]:
 def _observed(model: nn.Module, observe: Callable[[str, AttentiveNorm2d, Tensor], None]) -> Iterator[None]:
     """Inside this context every call of an AttentiveNorm2d calls `observe(name, layer, input)`, without gradients."""
 
-    def hook(name: str, layer: nn.Module, args: tuple[Tensor, ...], kwargs: dict[str, Any], output: Tensor) -> None:
-        assert isinstance(layer, AttentiveNorm2d)
+    def hook(name: str, layer: Any, args: tuple[Tensor, ...], kwargs: dict[str, Any], output: Tensor) -> None:
         with torch.no_grad():
             observe(name, layer, args[0] if args else kwargs["x"])
 

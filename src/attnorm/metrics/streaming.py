@@ -18,7 +18,7 @@ from torch import Tensor
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.progress import track
 from attnorm.errors import UserError
-from attnorm.metrics.base import Arrays, Batch, Statistics
+from attnorm.metrics.base import Batch, Statistics
 from attnorm.metrics.distributed import gather, rank_and_count
 from attnorm.metrics.features import FeatureExtractor
 from attnorm.metrics.reference import read_arrays, write_arrays
@@ -94,7 +94,6 @@ def stream(
     extractor: FeatureExtractor,
     images: ImageSet,
     what: str,
-    *,
     probabilities: bool = False,
     show_progress: bool = False,
 ) -> None:
@@ -144,8 +143,10 @@ def real_statistics(
     """Statistics of each kind of real images, from files in `cache` where they are there, else from the images."""
     merged, missing = dict[str, Tensor](), dict[Statistics, Path | None]()
     for kind in sorted(kinds, key=lambda kind: kind.__name__):
-        file = None if cache is None else _cache_file(cache, kind, extractor, real)
-        arrays = _load(file) if file else None
+        file, arrays = None if cache is None else _cache_file(cache, kind, extractor, real), None
+        if file is not None:
+            with suppress(OSError, ValueError):  # missing or damaged: it is written again
+                arrays, _ = read_arrays(file)
         # All processes must do the same, also if only some of them can read the folder.
         if all(gather(arrays is not None)):
             merged |= arrays or {}
@@ -156,7 +157,10 @@ def real_statistics(
     for statistics, file in missing.items():
         merged |= (arrays := statistics.compute())
         if file is not None and rank_and_count()[0] == 0:
-            _save(arrays, file, extractor)
+            try:
+                write_arrays(file, arrays, extractor)
+            except UserError as error:
+                print(f"the statistics of the real images are not cached: {error}", file=sys.stderr)
     return merged
 
 
@@ -164,17 +168,3 @@ def _cache_file(cache: Path, kind: type[Statistics], extractor: FeatureExtractor
     """Its name depends on everything that the statistics depend on."""
     facts = (CACHE_VERSION, extractor.name, extractor.fingerprint, extractor.resizer, real.checksum)
     return cache / f"{kind.__name__}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:32]}.npz"
-
-
-def _load(file: Path) -> dict[str, Tensor] | None:
-    """The statistics in a file, None if it is missing or damaged: it is then written again."""
-    with suppress(OSError, ValueError):
-        return read_arrays(file)[0]
-    return None
-
-
-def _save(arrays: Arrays, file: Path, extractor: FeatureExtractor) -> None:
-    try:
-        write_arrays(file, arrays, extractor)
-    except UserError as error:
-        print(f"the statistics of the real images are not cached: {error}", file=sys.stderr)

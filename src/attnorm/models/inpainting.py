@@ -110,15 +110,10 @@ class InpaintingCriticConfig(Frozen):
 
 
 class Inpainted(NamedTuple):
-    """The images of both stages (b, 3, h, w) float32, clipped to [-1, 1] and before the clip.
-
-    The clip has no gradient where it cuts: training logs how much it does.
-    """
+    """The images of both stages, (b, 3, h, w) float32 in [-1, 1]."""
 
     coarse: Tensor
     refined: Tensor
-    coarse_unclipped: Tensor
-    refined_unclipped: Tensor
 
 
 class InpaintingGenerator(PretrainedNetwork, pipeline_tag="image-to-image"):
@@ -130,10 +125,7 @@ class InpaintingGenerator(PretrainedNetwork, pipeline_tag="image-to-image"):
     - The second stage reads concat(coarse, X), as the supplementary prints. (The code instead pastes the coarse
       completion into X; that is a function of what is read here.)
     - Its two branches have encoders of their own, as in the code; the supplementary's formulas leave that open.
-    - The attentive branch is Conv, AN, Conv, ELU, Conv, ELU, as the supplementary prints; the code has an ELU after AN.
-      With contextual attention it is Conv, ReLU, attention, Conv, ELU, Conv, ELU, as in CA's code.
-    - The encoders have five convolutions, as the supplementary prints. The code has a sixth (conv6) in the coarse stage
-      and the convolutional branch, and two more behind the dilations (`dense_bottleneck`).
+    - docs/decisions.md has what the code has besides, such as a sixth convolution in the encoders.
 
     Shapes:
         images (b, 3, h, w) in [-1, 1], whose content inside the mask is not used; mask (b, 1, h, w), or (1, 1, h, w)
@@ -157,12 +149,10 @@ class InpaintingGenerator(PretrainedNetwork, pipeline_tag="image-to-image"):
         mask = (mask != 0).expand(images.shape[0], -1, -1, -1)  # len() would fix the batch of an export
         known = images.masked_fill(mask, 0)
         x = torch.cat([known, torch.ones_like(known[:, :1]), mask.to(known.dtype)], dim=1)
-        coarse_unclipped = _in_full(self.coarse(x))
-        coarse = coarse_unclipped.clamp(-1, 1)
+        coarse = _in_full(self.coarse(x)).clamp(-1, 1)
         x = torch.cat([coarse.to(x.dtype), x], dim=1)
         branches = [self.attentive(x, mask), self.convolutional(x)]
-        refined_unclipped = _in_full(self.refine(torch.cat(branches, dim=1)))
-        return Inpainted(coarse, refined_unclipped.clamp(-1, 1), coarse_unclipped, refined_unclipped)
+        return Inpainted(coarse, _in_full(self.refine(torch.cat(branches, dim=1))).clamp(-1, 1))
 
     def _check(self, images: Tensor, mask: Tensor) -> None:
         stride = self.config.stride
@@ -229,7 +219,8 @@ class ConstantSlopes(nn.LeakyReLU):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * torch.full_like(x, self.negative_slope).masked_fill_(x > 0, 1)
+        slope = self.negative_slope
+        return x * (x > 0).to(x.dtype).mul_(1 - slope).add_(slope)  # half the time of masked_fill_
 
 
 def local_corners(mask: Tensor, size: int) -> Tensor:

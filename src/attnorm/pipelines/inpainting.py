@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attnorm.data.crops import Box, windows_of
+from attnorm.data.compositing import Box, windows_of
 from attnorm.data.decode import to_uint8
 from attnorm.data.progress import progress
 from attnorm.errors import UserError

@@ -1,7 +1,4 @@
-"""Sheets of images as uint8 arrays (h, w, 3); image, animation and chart files.
-
-Sheets need Pillow alone. Charts need matplotlib, and MP4 files PyAV.
-"""
+"""Sheets of images as uint8 arrays (h, w, 3); image, animation and chart files."""
 
 from attnorm.plots.grids import enlarge as enlarge
 from attnorm.plots.grids import grid as grid
@@ -10,7 +7,6 @@ from attnorm.plots.interpolation import interpolation_frames as interpolation_fr
 from attnorm.plots.interpolation import interpolation_sheet as interpolation_sheet
 from attnorm.plots.layouts import colour_layout as colour_layout
 from attnorm.plots.layouts import entity_colours as entity_colours
-from attnorm.plots.layouts import inpainting_layout_sheet as inpainting_layout_sheet
 from attnorm.plots.layouts import inpainting_sheet as inpainting_sheet
 from attnorm.plots.layouts import layout_sheet as layout_sheet
 from attnorm.plots.layouts import masked_images as masked_images

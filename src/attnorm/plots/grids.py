@@ -1,20 +1,18 @@
-"""Grids of images with row names, column heads, legends and captions, in Pillow's built-in font."""
+"""Grids of images with row names, column heads, legends and captions."""
 
 from __future__ import annotations
 
-import functools
-import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from attnorm.plots.text import INK, LINE, TEXT_SIZE, text_width, write
 
 GAP = 2
 BACKGROUND = 255
-INK = (40, 40, 40)
 SMALLEST_TILE = 64  # smaller images are enlarged by a whole factor
-TEXT_SIZE, LINE = 14, 20  # pixels of a letter and of a line of text
 LEAST_TEXT = 320  # shortest line of a caption, in pixels
 PADDING = 8
 BAR = 5  # height of the strip in an entity's colour below a column head
@@ -72,11 +70,9 @@ def column_grid(columns: Sequence[tuple[Key, np.ndarray]], row_names: Sequence[s
     All columns are resized to the first, which is enlarged to at least about `smallest`.
     """
     first = enlarge(columns[0][1], smallest)
-    size = first.shape[1:3]
-    tiles = [first, *(np.stack([resize(image, size) for image in images]) for _, images in columns[1:])]
-    return label_grid(
-        np.stack(tiles, axis=1).reshape(-1, *first.shape[1:]), row_names, len(tiles), [head for head, _ in columns]
-    )
+    others = [np.stack([resize(image, first.shape[1:3]) for image in images]) for _, images in columns[1:]]
+    tiles = np.stack([first, *others], axis=1).reshape(-1, *first.shape[1:])
+    return label_grid(tiles, row_names, len(columns), [head for head, _ in columns])
 
 
 def legend(keys: Sequence[Key], width: int) -> np.ndarray:
@@ -111,11 +107,10 @@ def caption(text: str, width: int) -> np.ndarray:
 
 def stack(parts: Sequence[np.ndarray], gap: int = PADDING, indent: int = 0) -> np.ndarray:
     """Sheets below one another on white; all but the first start at column `indent`."""
-    placed = [(part, indent if number else 0) for number, part in enumerate(parts)]
-    width = max(part.shape[1] + left for part, left in placed)
-    sheet = _blank(sum(part.shape[0] + gap for part in parts) - gap, width)
-    top = 0
-    for part, left in placed:
+    lefts = [0, *[indent] * (len(parts) - 1)]
+    width = max(part.shape[1] + left for part, left in zip(parts, lefts, strict=True))
+    sheet, top = _blank(sum(part.shape[0] + gap for part in parts) - gap, width), 0
+    for part, left in zip(parts, lefts, strict=True):
         sheet[top : top + part.shape[0], left : left + part.shape[1]] = part
         top += part.shape[0] + gap
     return sheet
@@ -130,26 +125,6 @@ def names_width(names: Sequence[str]) -> int:
     """The width of a column of row names with its padding; 0 if all are empty."""
     longest = max(map(text_width, names), default=0)
     return longest + PADDING + PADDING // 2 if longest else 0
-
-
-def text_width(text: str) -> int:
-    """The width of a line of text in pixels."""
-    return int(np.ceil(font().getlength(legible(text))))
-
-
-def write(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, anchor: str) -> None:
-    """Draws a line of text at (x, y); the anchor is one of Pillow's."""
-    draw.text(at, legible(text), fill=INK, font=font(), anchor=anchor)
-
-
-def legible(text: str) -> str:
-    """Drops accents: Pillow's font has few letters beyond ASCII."""
-    return "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
-
-
-@functools.cache
-def font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=TEXT_SIZE)
 
 
 def _blank(height: int, width: int) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from attnorm.errors import UserError
 from attnorm.files import output_file
 from attnorm.plots.layouts import entity_colours
 
+ANIMATIONS, CHARTS = (".gif", ".mp4"), (".png", ".svg", ".pdf")
 H264_QUALITY = "18"  # constant rate factor: visually lossless
 PANEL = (4.2, 2.7)  # inches, of a chart
 STYLE = {
@@ -27,18 +27,18 @@ STYLE = {
 Curve = tuple[np.ndarray, np.ndarray]  # steps (k,), values (k,)
 
 
-def require_package(package: str, what: str) -> None:
-    """Raises a UserError if the package is not installed; `what` needs it."""
-    if find_spec(package) is None:
-        raise UserError(f"{what} needs the package {package!r}: pip install '.[train]'")
-
-
 def check_image_name(path: Path) -> str:
     """Returns the image format of a file name; raises a UserError if Pillow cannot write it."""
     kind = Image.registered_extensions().get(path.suffix.lower())
     if kind not in Image.SAVE:
         raise UserError(f"{path}: the name must end in an image format such as .png")
     return kind
+
+
+def check_ending(path: Path, what: str, endings: Sequence[str]) -> None:
+    """Raises a UserError if a file of this kind cannot have this name."""
+    if path.suffix.lower() not in endings:
+        raise UserError(f"{path}: the name of {what} must end in {', '.join(endings[:-1])} or {endings[-1]}")
 
 
 def save_image(image: np.ndarray, path: Path) -> None:
@@ -48,37 +48,18 @@ def save_image(image: np.ndarray, path: Path) -> None:
         Image.fromarray(image).save(partial, format=kind)
 
 
-def check_animation_name(path: Path) -> None:
-    """Raises a UserError if an animation of this name cannot be written."""
-    if path.suffix.lower() not in (".gif", ".mp4"):
-        raise UserError(f"{path}: the name of an animation must end in .gif or .mp4")
-    if path.suffix.lower() == ".mp4":
-        require_package("av", "an MP4 file")
-
-
 def save_animation(frames: Sequence[np.ndarray], path: Path, fps: int = 20) -> None:
-    """Writes frames (h, w, 3) uint8 of one size as an endless GIF or as MP4 (H.264), in `fps` frames per second.
-
-    Raises:
-        UserError: the name ends in neither .gif nor .mp4, PyAV is missing, or the file cannot be written.
-    """
-    check_animation_name(path)
+    """Writes frames (h, w, 3) uint8 of one size as an endless GIF or as MP4 (H.264), in `fps` frames per second."""
+    check_ending(path, "an animation", ANIMATIONS)
     write = _write_gif if path.suffix.lower() == ".gif" else _write_mp4
     with output_file(path) as partial:
         write(frames, partial, fps)
 
 
-def check_chart_name(path: Path) -> None:
-    """Raises a UserError if a chart of this name cannot be written."""
-    require_package("matplotlib", "a chart")
-    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise UserError(f"{path}: the name of a chart must end in .png, .svg or .pdf")
-
-
 @contextmanager
 def chart(path: Path, width: float, height: float) -> Iterator[Any]:
     """A figure of this size in inches that is written to `path` when the block ends without an error."""
-    check_chart_name(path)
+    check_ending(path, "a chart", CHARTS)
     from matplotlib import style
     from matplotlib.figure import Figure  # not pyplot: no shared state, no display
 
@@ -94,8 +75,8 @@ def save_curves(panels: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
     with chart(path, PANEL[0] * len(panels), PANEL[1]) as figure:
         row = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (metric, curves) in zip(row, panels.items(), strict=True):
-            for name, (steps, values) in curves.items():
-                axes.plot(steps, values, label=name)
+            for name, curve in curves.items():
+                axes.plot(*curve, label=name)
             axes.set(title=metric, xlabel="step")
             axes.legend()
 
@@ -103,14 +84,13 @@ def save_curves(panels: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
 def save_region_chart(regions: Any, path: Path, title: str) -> None:
     """Draws the standard deviation of the features inside each region; `regions` are `RegionStatistics`."""
     colours = entity_colours(len(regions.share)) / 255
+    names = [f"{entity}\n{share:.0%}" for entity, share in enumerate(regions.share.tolist())]
     with chart(path, max(6.0, 0.42 * len(colours) + 1.5), 3.6) as figure:
         axes = figure.subplots()
         axes.bar(range(len(colours)), regions.std.numpy(), color=colours, edgecolor="0.2", label="inside the region")
         axes.axhline(regions.map_std, color="0.3", linestyle="--", label="whole map")
         axes.set(title=title, ylabel="standard deviation", xlabel="entity, with its share of all pixels")
-        axes.set_xticks(
-            range(len(colours)), [f"{entity}\n{share:.0%}" for entity, share in enumerate(regions.share.tolist())]
-        )
+        axes.set_xticks(range(len(colours)), names)
         figure.legend(loc="outside upper center", ncols=2)
 
 

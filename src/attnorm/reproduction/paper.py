@@ -26,10 +26,12 @@ class PaperTable(NamedTuple):
 
 # At the paper's scale, the usual protocol of these tables: all training images, classes equally often.
 FULL = {"extractor": "inception", "num": 50_000, "per-class": PER_CLASS}
+SMALL = {"extractor": "efficientnet-lite0", "num": 5_000, "per-class": 500}
 SCALES = {
     "paper": Scale("imagenet128", None, {**FULL, "num-real": 0, "frequencies": "uniform"}),
     "cifar10": Scale("cifar10", None, FULL),
-    "cpu": Scale("cifar10-cpu", "digits", {"extractor": "efficientnet-lite0", "num": 5_000, "per-class": 500}),
+    "cifar10-cpu": Scale("cifar10-cpu", None, SMALL),
+    "cpu": Scale("digits", "digits", SMALL),
 }
 INPAINTING_SCALES = {"paper": Scale("256", None, {}), "cpu": Scale("128-cpu", "photos", {})}
 

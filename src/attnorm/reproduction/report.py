@@ -23,7 +23,6 @@ from attnorm.training.run_folder import EVALUATIONS, LOG
 # Fields that, like those that end in _every, say where a run is and how it is watched, not what is trained.
 IMMATERIAL = ("data", "val_data", "seed", "device", "keep_checkpoints")
 MISSING = "–"
-MOST_PANELS = 4
 
 
 def save_report(plan: Reproduction) -> Path:
@@ -100,7 +99,7 @@ def save_run_curves(runs: Sequence[Path], path: Path) -> None:
                 steps, values = zip(*((step, log[step][metric]) for step in log if metric in log[step]), strict=True)
                 panels.setdefault(metric, {})[run.name] = np.array(steps), np.array(values)
     if panels and find_spec("matplotlib") is not None:
-        save_curves(dict(list(panels.items())[:MOST_PANELS]), path)
+        save_curves(dict(list(panels.items())[:4]), path)  # more would be too small to read
 
 
 def _printed(numbers: Sequence[Any]) -> list[str]:

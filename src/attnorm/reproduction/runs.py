@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from attnorm.config import derive, differences
-from attnorm.data.loading import place_of
 from attnorm.errors import UserError
 from attnorm.metrics.records import read_records
 from attnorm.presets import get_preset
 from attnorm.reproduction.paper import CLASSES, TABLES, PaperTable
 from attnorm.training.checkpoint import latest_step
 from attnorm.training.config import TrainingConfig
-from attnorm.training.loop import read_config
+from attnorm.training.loop import read_config, with_absolute_paths
 from attnorm.training.run_folder import CHECKPOINTS, CONFIG, RECORDS
 
 # Fields that `attnorm train` sets from the data and the machine.
@@ -51,8 +50,8 @@ class Reproduction:
 
     def config(self, system: str, seed: int) -> TrainingConfig:
         """What a system is trained with, before the classes of its data are known."""
-        name, data = self.preset(system), str(place_of(self.data))
-        return derive(get_preset(name), {"data": data, "seed": seed, **self.changes}, f"preset {name}")
+        name = self.preset(system)
+        return derive(get_preset(name), {"data": self.data, "seed": seed, **self.changes}, f"preset {name}")
 
     def options(self, scale: str | None = None) -> dict[str, Any]:
         """The options of `attnorm evaluate` for the table: ours, or those of a scale as it stands."""
@@ -107,17 +106,15 @@ def make_runs(plan: Reproduction, say: Callable[[str], None], after_each: Callab
     Raises:
         UserError: a setting is invalid, or a run exists that was started with other settings.
     """
-    for system, seed, run in plan.runs():
-        config = plan.config(system, seed)
+    for config, run in [(plan.config(system, seed), run) for system, seed, run in plan.runs()]:
         if (run / CONFIG).exists():
-            fields = (name for name, _, _ in differences(config, read_config(run)))
+            fields = (name for name, _, _ in differences(with_absolute_paths(config), read_config(run)))
             if differing := ", ".join(name for name in fields if name not in SET_BY_TRAINING):
                 raise UserError(f"{run} was started with another {differing}: give the same, or another --out")
     for system, seed, run in plan.runs():
         for command in _missing(plan, system, seed, run):
             say(f"$ attnorm {shlex.join(command)}")
-            code = _call([sys.executable, "-m", "attnorm", *command])
-            if code:
+            if code := _call([sys.executable, "-m", "attnorm", *command]):
                 say(f"stopped with exit code {code}; the same command continues from here")
                 return code
         after_each()

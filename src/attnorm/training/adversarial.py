@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -15,12 +15,11 @@ from torch import Tensor, nn
 from attnorm.layers import AttentiveNorm2d
 from attnorm.layers.spectral import held_spectral_norm
 from attnorm.metrics.distributed import Processes
-from attnorm.training.averaging import EMA
+from attnorm.training.averaging import EMA, Network
 from attnorm.training.config import Rate, TrainingConfig, Weight
 from attnorm.training.runtime import autocast, compile_network, seed_for
 
 Metrics = dict[str, Tensor]
-Network = TypeVar("Network", bound=nn.Module)
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -70,6 +69,7 @@ class AdversarialTask:
         self._memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         self.networks: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
+        self.scalers: dict[str, torch.amp.GradScaler] = {}  # of losses, under fp16; they scale by 1 otherwise
         self._learning_rates: dict[str, float] = {}
         self._parallel: dict[str, nn.Module] = {}  # what losses are backpropagated through
         torch.manual_seed(seed_for(config.seed, "weights"))
@@ -80,6 +80,7 @@ class AdversarialTask:
             **{name: network.state_dict() for name, network in self.networks.items()},
             "ema": self.ema.module.state_dict(),
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "scalers": {name: scaler.state_dict() for name, scaler in self.scalers.items() if scaler.is_enabled()},
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -88,6 +89,9 @@ class AdversarialTask:
         self.ema.module.load_state_dict(state["ema"])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
+        for name, scaler in self.scalers.items():
+            if scaler.is_enabled():
+                scaler.load_state_dict(state["scalers"][name])
 
     def lr_factor(self, step: int) -> float:
         return self.config.lr_factor(step, self.config.steps)
@@ -111,6 +115,7 @@ class AdversarialTask:
         # Without weight decay this is Adam.
         optimizer = torch.optim.AdamW(groups, lr=lr, betas=self.config.betas, weight_decay=0.0, fused=True)
         self.optimizers[name] = optimizer
+        self.scalers[name] = torch.amp.GradScaler(self.device.type, enabled=self.config.precision == "fp16")
         self._learning_rates[name] = lr
         return network
 
@@ -127,18 +132,30 @@ class AdversarialTask:
     def _average(self, step: int) -> None:
         self.ema.update(self.networks["generator"], step * self.config.batch_size, self.config.batch_size)
 
+    def _backpropagate(self, name: str, loss: Tensor) -> None:
+        """Adds a piece's share of the gradient of network `name`."""
+        self.scalers[name].scale(loss / self.config.accumulation).backward()
+
     def _apply(self, name: str, losses: Metrics) -> Tensor:
         """Takes the optimiser's step and returns the norm of its gradient.
 
         Where the gradient or one of the `losses` is not finite, the weights stay as they are and the norm is NaN, so
-        that the loop stops the run before it saves them. All this happens on the device: nothing waits.
+        that the loop stops the run before it saves them. Under fp16 a scaled gradient may overflow: then the step is
+        skipped, the norm is 0 and the scale halves. All this happens on the device: nothing waits.
         """
-        optimizer = self.optimizers[name]
+        optimizer, scaler = self.optimizers[name], self.scalers[name]
+        scale = scaler.scale(torch.ones((), device=self.device))
         gradients = [p.grad for p in self.networks[name].parameters() if p.grad is not None]
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        bad = ~(norm.isfinite() & torch.stack([*losses.values()]).isfinite().all())
-        optimizer.found_inf = bad.float()  # type: ignore[attr-defined]  # the fused kernel then does nothing
-        optimizer.step()
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))) / scale
+        bad = ~torch.stack([*losses.values()]).isfinite().all()
+        if scaler.is_enabled():
+            scaler.step(optimizer)
+            scaler.update()
+            norm = torch.where(norm.isfinite() | (scale < 1), norm, 0.0)
+        else:
+            bad = bad | ~norm.isfinite()
+            optimizer.found_inf = bad.float()  # type: ignore[attr-defined]  # the fused kernel then does nothing
+            optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return torch.where(bad, math.nan, norm)
 

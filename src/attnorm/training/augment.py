@@ -16,6 +16,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from attnorm.layers.context import is_channels_last
+
 Augmentation = Literal["color", "translation", "cutout"]
 SHIFT, CUT = 1 / 8, 1 / 2  # shares of the side
 
@@ -47,10 +49,10 @@ def _translation(x: Tensor, generator: torch.Generator) -> Tensor:
         inside.append((position >= 0) & (position < side))
         taken.append(position.clamp(0, side - 1))
     rows, columns = taken
-    image = torch.arange(len(x), device=x.device)[:, None, None]
-    # Indexing around the channel axis puts it last; put it back. The memory format follows the input's.
-    moved = x.permute(0, 2, 3, 1)[image, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-    return moved * (inside[0][:, None, :, None] & inside[1][:, None, None, :])
+    # Two gathers: the gradient of indexing with tensors sorts the indices.
+    moved = x.gather(2, rows[:, None, :, None].expand_as(x)).gather(3, columns[:, None, None, :].expand_as(x))
+    order = torch.channels_last if is_channels_last(x) else torch.contiguous_format
+    return moved.contiguous(memory_format=order) * (inside[0][:, None, :, None] & inside[1][:, None, None, :])
 
 
 def _cutout(x: Tensor, generator: torch.Generator) -> Tensor:

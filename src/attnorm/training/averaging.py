@@ -60,14 +60,14 @@ def measure_standing_statistics(network: nn.Module, forward: Callable[[int], obj
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # a cumulative average
         norm.train()
     kept = [(layer.momentum, layer.self_sampling) for layer in regional]
     for layer in regional:
         layer.training, layer.self_sampling = True, False  # not `train()`, which would reach spectral norm inside
     for index in range(batches):
-        for layer in regional:
-            layer.momentum = 1 / (index + 1)  # a cumulative average
+        for averaged in (*norms, *regional):
+            # A cumulative average. With None a batch norm would read its counter, for which the host waits.
+            averaged.momentum = 1 / (index + 1)  # type: ignore[assignment]
         forward(index)
     for layer, (momentum_before, sampling) in zip(regional, kept, strict=True):
         layer.training, layer.momentum, layer.self_sampling = False, momentum_before, sampling

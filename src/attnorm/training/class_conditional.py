@@ -200,7 +200,7 @@ class ClassConditionalTask(AdversarialTask):
                 adversarial = hinge_discriminator_loss(real_score, fake_score)
                 orthogonal = orthogonal_loss(self.discriminator)
                 auxiliary = self._auxiliary("d", output, labels, parts=2)
-                self._backward(adversarial, orthogonal, auxiliary)
+                self._backpropagate("discriminator", self._loss(adversarial, orthogonal, auxiliary))
             self._shown_real = (x[:USAGE_IMAGES], y[:USAGE_IMAGES])
             scores = {"score_real": real_score.mean(), "score_fake": fake_score.mean()}
             self._add(total, loss_d=adversarial, **scores, orthogonal_d=orthogonal, **auxiliary)
@@ -220,7 +220,7 @@ class ClassConditionalTask(AdversarialTask):
                 adversarial = hinge_generator_loss(output.score)
                 orthogonal = orthogonal_loss(self.generator)
                 auxiliary = self._auxiliary("g", output, labels)
-                self._backward(adversarial, orthogonal, auxiliary)
+                self._backpropagate("generator", self._loss(adversarial, orthogonal, auxiliary))
             self._add(total, loss_g=adversarial, orthogonal_g=orthogonal, **auxiliary)
         return total | {"gradient_g": self._apply("generator", total)}
 
@@ -264,11 +264,11 @@ class ClassConditionalTask(AdversarialTask):
         ]
         return {f"auxiliary_{network}": torch.stack(losses).sum()}
 
-    def _backward(self, adversarial: Tensor, orthogonal: Tensor, auxiliary: Metrics) -> None:
+    def _loss(self, adversarial: Tensor, orthogonal: Tensor, auxiliary: Metrics) -> Tensor:
         loss = adversarial + self.config.orthogonal_weight * orthogonal
         for value in auxiliary.values():
             loss = loss + self.config.auxiliary_weight * value
-        (loss / self.config.accumulation).backward()
+        return loss
 
 
 def prepare_for_sampling(generator: Generator, config: ClassConditionalConfig, processes: int = 1) -> None:

@@ -12,7 +12,7 @@ from typing_extensions import Self
 from attnorm.config import Frozen, derive
 from attnorm.data.dataset import ImageDataset
 
-Precision = Literal["auto", "float32", "bf16"]
+Precision = Literal["auto", "float32", "bf16", "fp16"]
 Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
@@ -45,7 +45,8 @@ class TrainingConfig(Frozen):
     accumulation: Count = 1
     seed: Seed = 0
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps
-    # "auto": bf16 autocast where the processor multiplies bf16 natively, else float32.
+    # "auto": bf16 autocast where the processor multiplies bf16 natively, else float32. "fp16", for GPUs without bf16,
+    # scales the losses.
     precision: Precision = "auto"
     deterministic: bool = False  # slower algorithms that give the same bits on every run, on a GPU too
     channels_last: bool = True

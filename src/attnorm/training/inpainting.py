@@ -17,6 +17,7 @@ from typing_extensions import Self
 from attnorm.config import Frozen, derive
 from attnorm.data.builtin import validation_part
 from attnorm.data.dataset import ImageDataset
+from attnorm.data.listing import list_images
 from attnorm.data.masks import MaskConfig, Masks
 from attnorm.errors import UserError
 from attnorm.layers import orthogonal_loss
@@ -85,6 +86,9 @@ class InpaintingConfig(AdversarialConfig):
             raise ValueError("generator.branch.statistics must be 'instance' in inpainting")
         if self.prepared_size < self.image_size:
             raise ValueError(f"crop_from must be at least the image size {self.image_size}, got {self.crop_from}")
+        folder = self.masks.folder
+        if folder and Path(folder).resolve() == Path(self.data).resolve() and not list_images(Path(folder))[1]:
+            raise ValueError(f"masks.folder must not be the images' own, {folder}, without masks named NAME_mask.png")
         return self
 
     @property
@@ -267,7 +271,7 @@ class InpaintingTask(AdversarialTask):
             mixing = self._drawn(number, "mixing", rows)
             with self._piece(index, "critic"):
                 found = losses.critic_loss(critic, real, fake, mask, mixing, weight)
-                (found.loss / self.config.accumulation).backward()
+                self._backpropagate("critic", found.loss)
             self._add(total, loss_c=found.loss, wasserstein=found.wasserstein, gradient_penalty=found.penalty)
         return total | {"gradient_c": self._apply("critic", total)}
 
@@ -288,16 +292,8 @@ class InpaintingTask(AdversarialTask):
                     against = losses.adversarial_loss(self.critic, losses.composite(out.refined, x, mask), mask)
                     loss = loss + config.adversarial_weight * against
                     self._add(total, loss_adversarial=against)
-                (loss / config.accumulation).backward()
-            self._add(
-                total,
-                loss_g=loss,
-                l1_coarse=coarse,
-                l1_refined=refined,
-                orthogonal_g=orthogonal,
-                saturated_coarse=losses.saturated_fraction(out.coarse_unclipped),
-                saturated_refined=losses.saturated_fraction(out.refined_unclipped),
-            )
+                self._backpropagate("generator", loss)
+            self._add(total, loss_g=loss, l1_coarse=coarse, l1_refined=refined, orthogonal_g=orthogonal)
         return total | {"gradient_g": self._apply("generator", total)}
 
     def _pieces(self, number: int, images: np.ndarray) -> Iterator[Piece]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -28,9 +29,9 @@ from attnorm.training import checkpoint
 from attnorm.training.averaging import EMA
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
 from attnorm.training.config import Evaluation, TrainingConfig
+from attnorm.training.fine_tuning import start_from
 from attnorm.training.inpainting import InpaintingConfig, InpaintingTask
 from attnorm.training.logger import Logger
-from attnorm.training.restore import start_from
 from attnorm.training.run_folder import (
     BEST,
     BEST_OF_PHASE_1,
@@ -44,7 +45,7 @@ from attnorm.training.run_folder import (
     resume_command,
     run_lock,
 )
-from attnorm.training.running_metrics import Divergence, RunningMetrics
+from attnorm.training.running_metrics import RunningMetrics, stop_if_diverged
 from attnorm.training.runtime import resolve_precision, seed_for, set_numerics, stop_signals
 
 FIRST_SAMPLES = (1, 100)  # steps with samples beside every `sample_every`, to see early that training works
@@ -93,7 +94,7 @@ def begin(config: TrainingConfig, run: Path, fixed: Sequence[str] = ()) -> int:
             check_new(run)
         config = derive(config, {"precision": resolve_precision(config.precision, processes.device)})
         dataset = _load_data(config, config.data, run)
-        config = _with_absolute_paths(_fitted(config, dataset, fixed))
+        config = with_absolute_paths(_fitted(config, dataset, fixed))
         return _train(config, run, dataset, processes, resuming=False)
 
 
@@ -111,7 +112,7 @@ def resume(run: Path, changes: Mapping[str, Any] = MappingProxyType({})) -> int:
         raise UserError(f"--{min(others)} cannot change in a resumed run: start a new one, with --init-from {run}")
     if "steps" in changes:
         config = config.with_steps(changes["steps"])
-    config = _with_absolute_paths(derive(config, dict(changes), "command line"))
+    config = with_absolute_paths(derive(config, dict(changes), "command line"))
     for name in config.paths:
         place = Path(field_of(config, name))
         if place.is_absolute() and not place.exists() and name != "init_from":
@@ -134,7 +135,7 @@ def read_config(run: Path) -> TrainingConfig:
     return parse(TASKS[task][0], data, str(run / CONFIG))
 
 
-def _with_absolute_paths(config: TrainingConfig) -> TrainingConfig:
+def with_absolute_paths(config: TrainingConfig) -> TrainingConfig:
     """The configuration of a run that can be resumed from any folder."""
     named = {name: field_of(config, name) for name in config.paths}
     places = {name: Path(value).resolve() for name, value in named.items() if value and value not in BUILTIN}
@@ -146,28 +147,31 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
     # Data and networks.
     set_numerics(config.precision, deterministic=config.deterministic)
     _check_batch_size(config, processes)
+    if config.log_to in ("wandb", "trackio"):
+        importlib.import_module(config.log_to)  # a missing package is found out before anything is written
     checksum = dataset.checksum()
     check_alike({"the checksum of the images": checksum}, f"{config.data} must be the same on every machine")
     task: Task = TASKS[config.task][1](config, processes)
     if config.evaluate_every:
         other = config.evaluation_data
         task.prepare_evaluation(_load_data(config, other, run) if other else dataset)
-    notes = [] if resuming else _start(config, task)
+    source = config.init_from
+    notes = [] if resuming else start_from(source, config.task, task.networks, task.ema)
 
     with run_lock(run) if processes.is_main else nullcontext():
         # State.
         step, best = 0, dict[int, float]()  # the best score of each phase
-        running, divergence = RunningMetrics(processes), Divergence(run)
+        running, good = RunningMetrics(processes), None  # the newest checkpoint
         if resuming:
             # A run that was killed before its first checkpoint starts again: it would do the same steps anyway.
             state, damaged = checkpoint.newest(run / CHECKPOINTS)
             if state is None:
-                notes = _start(config, task)
+                notes = start_from(source, config.task, task.networks, task.ema)
             else:
                 step, best = state["step"], state["best"]
                 _restore(state, task, config, checksum, run)
                 running.load_state(state["metrics"])
-                divergence.last_good = step
+                good = checkpoint.path_of(run / CHECKPOINTS, step)
                 notes = [f"{problem}; continuing from step {step}" for problem in damaged]
             check_alike({"the newest checkpoint": step}, f"all processes must see the same folder {run}")
         if processes.is_main:
@@ -204,12 +208,10 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
                     line = running.line()
                     line = line._replace(means=line.means | task.usage())
                     logger.record(step, line.means)
-                    divergence.stop_if_diverged(line)
-                    for message in divergence.warnings(line):
-                        logger.print(message)
+                    stop_if_diverged(line, good)
                     running.clear()
                 elif saving:  # a run that has diverged must not replace a good checkpoint
-                    divergence.stop_if_diverged(running.line())
+                    stop_if_diverged(running.line(), good)
 
                 # Samples and evaluation, before the checkpoint: what a crash cuts short is then done again.
                 if processes.is_main and (step in FIRST_SAMPLES or step % config.sample_every == 0 or last):
@@ -233,7 +235,7 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
                         state = {"step": step, "best": best, "checksum": checksum, "metrics": metrics}
                         state |= {"task": task.state(), "lr_factor": task.lr_factor(step)}
                         checkpoint.save(run / CHECKPOINTS, step, state, config.keep_checkpoints)
-                    divergence.last_good = step
+                    good = checkpoint.path_of(run / CHECKPOINTS, step)
                 if stopping:
                     break
         processes.wait()
@@ -242,15 +244,6 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
         elif processes.is_main:
             print(f"done: {step} steps; samples in {run / SAMPLES}, the model in {run / MODEL}")
         return 128 + stop.number if step < config.steps else 0
-
-
-def _start(config: TrainingConfig, task: Task) -> list[str]:
-    """Copies the weights that a new training starts from, if any; says what was taken."""
-    if not config.init_from:
-        return []
-    note = start_from(config.init_from, config.task, task.networks, task.ema)
-    check_alike({"what the training starts from": note}, f"{config.init_from} must be the same on every machine")
-    return [note]
 
 
 def _restore(state: dict[str, Any], task: Task, config: TrainingConfig, checksum: int, run: Path) -> None:

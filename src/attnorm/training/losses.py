@@ -92,8 +92,3 @@ def adversarial_loss(critic: Critic, fake: Tensor, mask: Tensor) -> Tensor:
     with without_autocast(fake):
         scores = critic(fake.to(torch.promote_types(fake.dtype, torch.float32)), mask)
         return -torch.stack([of_one_critic.mean() for of_one_critic in scores]).sum()
-
-
-def saturated_fraction(unclipped: Tensor) -> Tensor:
-    """The share of values that the clip to [-1, 1] cuts: they have no gradient."""
-    return (unclipped.detach().abs() > 1).float().mean()

@@ -20,7 +20,7 @@ from attnorm.training.config import Precision
 
 
 def resolve_precision(name: Precision, device: torch.device) -> Precision:
-    """ "float32" or "bf16"; "auto" is bf16 where the processor has instructions for it: elsewhere it is slower."""
+    """ "auto" is bf16 where the processor has instructions for it: elsewhere it is slower."""
     if name != "auto":
         return name
     if device.type == "mps":
@@ -48,7 +48,8 @@ def set_numerics(precision: Precision, *, deterministic: bool = False) -> None:
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """The context that networks run in; losses, moments and spectral norms stay in float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype, enabled=precision in ("bf16", "fp16"))
 
 
 def compile_network(network: nn.Module) -> None:

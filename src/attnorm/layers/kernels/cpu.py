@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from attnorm.layers.kernels import library
-from attnorm.layers.kernels.problem import Problem, empty_map
+from attnorm.layers.kernels.problem import Problem
 
 STORAGE = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}
 PROJECTED_CHANNELS = 64  # a problem of at most so many channels may have a projection
@@ -27,6 +27,10 @@ def refusal(device: torch.device, dtypes: Collection[torch.dtype], regions: int)
     if unknown := next((dtype for dtype in dtypes if dtype not in STORAGE), None):
         return f"{unknown} is none of its dtypes (float32, bfloat16, float64)"
     return _library_refusal()
+
+
+def doubt(x: Tensor, dtype: torch.dtype, regions: int) -> None:
+    """A library that was built and loaded is taken without a check."""
 
 
 def _library_refusal() -> str | None:
@@ -43,25 +47,6 @@ def forward(problem: Problem) -> None:
 
 def backward(problem: Problem) -> None:
     _solve(library.library().attnorm_regional_norm_backward, _problem(problem))
-
-
-def float32_logits(x: Tensor, matrix: Tensor) -> Tensor:
-    """matrix (n, c) or (b, n, c) times x (b, c, p): (b, n, p) from float32 products, whatever x is stored as."""
-    (b, c, p), n = x.shape, matrix.shape[-2]
-    matrix, out = matrix.contiguous(), empty_map(x, torch.float32, n)
-    call = _Projection(
-        images=b,
-        channels=c,
-        regions=n,
-        pixels=p,
-        threads=torch.get_num_threads(),
-        features=_map(x),
-        out=_map(out),
-        matrix=_address(matrix),
-        matrix_image_stride=0 if matrix.ndim == 2 else n * c,
-    )
-    _solve(library.library().attnorm_projection, call)
-    return out
 
 
 # ---- calling the library: structures as in cpu/interface.h ----
@@ -92,15 +77,6 @@ class _Problem(ctypes.Structure):
     )
 
 
-class _Projection(ctypes.Structure):
-    _fields_ = (
-        *((name, ctypes.c_int64) for name in ("images", "channels", "regions", "pixels", "threads")),
-        *((name, _Map) for name in ("features", "out")),
-        ("matrix", ctypes.c_void_p),
-        ("matrix_image_stride", ctypes.c_int64),
-    )
-
-
 def _problem(p: Problem) -> _Problem:
     """It holds addresses: the tensors must outlive it."""
     (b, c, pixels), statistics, projection = p.features.shape, p.statistics, p.projection
@@ -128,6 +104,6 @@ def _map(t: Tensor | None) -> _Map:
     return _Map() if t is None else _Map(t.data_ptr(), STORAGE[t.dtype], *t.stride())
 
 
-def _solve(function: Any, call: _Problem | _Projection) -> None:
+def _solve(function: Any, call: _Problem) -> None:
     if call.images and function(ctypes.byref(call)):
         raise MemoryError("no memory for the scratch space of attentive normalisation")

@@ -48,15 +48,12 @@ def refusal(layer: Any, x: Tensor, *, sampling: bool) -> str | None:
         plain = plain and _is_plain(layer.key, bias=True) and _is_plain(layer.query, bias=True)
     if not plain:
         return "a convolution of the layer is wrapped, hooked or replaced"
-    kernel = registry.AUTOMATIC.get(x.device.type)
-    if kernel is None:
-        return f"it has no kernel for {x.device.type} yet"
     product, dtype = autocast_dtype(x), layer.sampling_gain.dtype
     if product is None and x.dtype != dtype:
         return f"{x.dtype} features do not go with {dtype} weights"
-    if product not in (None, torch.bfloat16):
-        return f"it has no products in {product}"
-    return registry.refusal(kernel, (x, *layer.parameters()), layer.num_entities)
+    if product == torch.float16 and x.device.type == "cpu":
+        return "it has no products in float16 on a CPU"
+    return registry.automatic_refusal(x, product or x.dtype, [*layer.parameters()], layer.num_entities)
 
 
 def _is_plain(conv: nn.Module, *, bias: bool) -> bool:
@@ -65,7 +62,7 @@ def _is_plain(conv: nn.Module, *, bias: bool) -> bool:
         isinstance(conv, nn.Conv2d)
         and type(conv).forward is nn.Conv2d.forward
         and type(conv)._conv_forward is nn.Conv2d._conv_forward
-        and "forward" not in vars(conv)
+        and "forward" not in conv.__dict__
         and not (conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks or conv._backward_pre_hooks)
         and (conv.kernel_size, conv.stride, conv.padding, conv.groups) == ((1, 1), (1, 1), (0, 0), 1)
         and (conv.bias is not None) == bias

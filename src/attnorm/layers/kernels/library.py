@@ -51,10 +51,6 @@ _log = logging.getLogger("attnorm")
 _lock = threading.Lock()
 
 
-class _CannotBuildError(Exception):
-    """One sentence: why there is no library."""
-
-
 def refusal() -> str | None:
     """None where the library is at hand, after building it if that was needed; else a sentence that says why not."""
     with _lock:
@@ -77,7 +73,7 @@ def forget() -> None:
 def _load_once() -> tuple[ctypes.CDLL | None, str | None]:
     try:
         return _load_or_build(), None
-    except (_CannotBuildError, OSError, RuntimeError) as error:  # a full disk, no home: nothing that may end the work
+    except (OSError, RuntimeError) as error:  # no compiler, a full disk, no home: nothing that may end the work
         _log.warning(
             "attnorm: no CPU kernel, so layers run on PyTorch's own operations, several times slower: %s "
             "(ATTNORM_KERNEL=off silences this)",
@@ -88,11 +84,11 @@ def _load_once() -> tuple[ctypes.CDLL | None, str | None]:
 
 def _load_or_build() -> ctypes.CDLL:
     if os.name != "posix":
-        raise _CannotBuildError(f"it is not built on {platform.system()}")
+        raise RuntimeError(f"it is not built on {platform.system()}")
     runtime = _openmp_runtime()
     name, cache = f"regional_norm-{_key(runtime)}.so", cache_folder()
     if cache.is_dir() and cache.stat().st_mode & stat.S_IWOTH:
-        raise _CannotBuildError(f"everybody may write to the cache {cache}, and what lies there would be run")
+        raise RuntimeError(f"everybody may write to the cache {cache}, and what lies there would be run")
     if (cache / name).is_file():
         try:
             return ctypes.CDLL(str(cache / name))
@@ -100,11 +96,7 @@ def _load_or_build() -> ctypes.CDLL:
             _log.info("%s cannot be loaded and is built again: %s", cache / name, error)
     _log.info("compiling attnorm's CPU kernel, once for this machine")
     with _writable(cache) as folder:
-        built = _build(folder, name, runtime)
-        try:
-            return ctypes.CDLL(str(built))
-        except OSError as error:
-            raise _CannotBuildError(f"the library that was built cannot be loaded ({error})") from error
+        return ctypes.CDLL(str(_build(folder, name, runtime)))
 
 
 def _key(runtime: Path) -> str:
@@ -137,10 +129,10 @@ def _writable(folder: Path) -> Iterator[Path]:
 def _openmp_runtime() -> Path:
     """The file of the OpenMP runtime that PyTorch has loaded."""
     if not torch.backends.openmp.is_available():
-        raise _CannotBuildError("this PyTorch was built without OpenMP")
+        raise RuntimeError("this PyTorch was built without OpenMP")
     files = [file for file in _loaded_files() if file.name.startswith(("libgomp", "libomp", "libiomp5"))]
     if not files:
-        raise _CannotBuildError("PyTorch's OpenMP runtime was not found")
+        raise RuntimeError("PyTorch's OpenMP runtime was not found")
     # Another package may have brought one of its own: PyTorch's lies nearest to it.
     torch_folder = Path(torch.__file__).parent
     return max(files, key=lambda file: len(os.path.commonpath([file, torch_folder])))
@@ -165,17 +157,17 @@ def _build(folder: Path, name: str, runtime: Path) -> Path:
     """Compiles aside and renames: another process sees a whole library or none."""
     compilers = _compilers()
     if not compilers:
-        raise _CannotBuildError("there is no C++ compiler (g++, c++ or clang++)")
+        raise RuntimeError("there is no C++ compiler (g++, c++ or clang++)")
     reasons = []
     with tempfile.TemporaryDirectory(prefix="building-", dir=folder) as aside:
         for compiler in compilers:
             try:
                 built = _compile(shlex.split(compiler), Path(aside), runtime)
-            except _CannotBuildError as error:
+            except (OSError, RuntimeError, subprocess.TimeoutExpired) as error:
                 reasons.append(f"{compiler}: {error}")
                 continue
             return built.replace(folder / name)
-    raise _CannotBuildError("; ".join(reasons))
+    raise RuntimeError("; ".join(reasons))
 
 
 def _compile(compiler: list[str], aside: Path, runtime: Path) -> Path:
@@ -189,10 +181,7 @@ def _compile(compiler: list[str], aside: Path, runtime: Path) -> Path:
 
 
 def _call(command: list[str]) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_SECONDS, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise _CannotBuildError(str(error)) from error
+    done = subprocess.run(command, capture_output=True, text=True, timeout=COMPILE_SECONDS, check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line.lower()] or done.stderr.splitlines()
-        raise _CannotBuildError(lines[0] if lines else f"exit code {done.returncode}")
+        raise RuntimeError(lines[0] if lines else f"exit code {done.returncode}")

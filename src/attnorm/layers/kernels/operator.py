@@ -115,7 +115,8 @@ def _attentive_norm(*arguments: Any) -> Any:
         elif _is_joint(x, value.dtype):
             products = _multiply(flat, _stacked(value, small.matrix, value.dtype)), x.new_empty(0)
         else:
-            products = _multiply(flat.to(value.dtype), value), kernel.float32_logits(flat, small.matrix)
+            exact = flat.to(small.matrix.dtype)
+            products = _multiply(flat.to(value.dtype), value), _multiply(exact, small.matrix)
         features, logits = _features_and_logits(flat, *products)
         if logits is not None and small.offset is not None and not kernel.ADDS_OFFSETS:
             logits += small.offset.unsqueeze(2)
@@ -180,7 +181,7 @@ def _attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
     return like(inputs, [found.get(name) for name in NAMES], needed)
 
 
-def _plain_attentive_norm(*arguments: Any) -> Tensor:
+def plain_attentive_norm(*arguments: Any) -> Tensor:
     from attnorm.layers.attentive_norm import semantic_layout  # which imports this module
     from attnorm.layers.regional_norm import normalize
 
@@ -204,7 +205,7 @@ register(
     forward=_attentive_norm,
     fake=_fake_attentive_norm,
     backward=_attentive_norm_backward,
-    plain=_plain_attentive_norm,
+    plain=plain_attentive_norm,
 )
 
 

@@ -15,8 +15,7 @@ from attnorm.layers.kernels import cpu, gpu
 
 KERNELS: dict[str, ModuleType] = {"cpu": cpu, "cuda": gpu}  # by device
 BY_NAME: dict[str, ModuleType] = {"cpp": cpu, "triton": gpu}
-# The kernel that a device uses unless told otherwise. "cuda": "triton" joins once a GPU has measured it.
-AUTOMATIC = {"cpu": "cpp"}
+AUTOMATIC = {"cpu": "cpp", "cuda": "triton"}  # the kernel that a device uses unless told otherwise
 
 
 def refusal(kernel: str, tensors: Sequence[Tensor | None], regions: int) -> str | None:
@@ -34,6 +33,21 @@ def refusal(kernel: str, tensors: Sequence[Tensor | None], regions: int) -> str 
         return f"some tensors are on {present[0].device} and some on {other}"
     reason: str | None = BY_NAME[kernel].refusal(present[0].device, {t.dtype for t in present}, regions)
     return reason
+
+
+def automatic_refusal(
+    features: Tensor, dtype: torch.dtype, others: Sequence[Tensor | None], regions: int
+) -> str | None:
+    """Why no kernel takes a call unasked, or None: the one of the device cannot, or has not passed its self-check here.
+
+    Args:
+        dtype: that of the values, autocast's under autocast.
+    """
+    kernel = AUTOMATIC.get(features.device.type)
+    if kernel is None:
+        return f"there is no kernel for {features.device.type}"
+    reason = refusal(kernel, (features, *others), regions)
+    return reason or BY_NAME[kernel].doubt(features, dtype, regions)
 
 
 def _is_off() -> bool:

@@ -1,4 +1,4 @@
-// The C interface: `_Map`, `_Problem` and `_Projection` of cpu.py have the same fields.
+// The C interface: `_Map` and `_Problem` of cpu.py have the same fields.
 #pragma once
 
 #include <cstdint>
@@ -32,14 +32,5 @@ struct attnorm_problem {
     void *mass, *mean, *variance, *shift;
     void *d_weight, *d_bias;  // (regions, channels), or null where not needed
     void *d_projection, *d_logit_offset;  // (images, channels + regions, channels), (images, regions); or both null
-};
-
-// out = matrix features, pixel by pixel.
-struct attnorm_projection_problem {
-    int64_t images, channels, regions, pixels, threads;
-    attnorm_map features;  // float32 or bfloat16
-    attnorm_map out;  // (images, regions, pixels), float32
-    const float* matrix;  // (regions, channels), contiguous
-    int64_t matrix_image_stride;  // 0: one for all images
 };
 }

@@ -62,10 +62,10 @@ template <class T>
 void apply(T* x, const T* s, int64_t stride, int64_t channels, int64_t regions, int64_t pixels, const T* gain,
            const T* offset, int64_t padded_regions, Ahead& ahead) {
     constexpr int lanes = Lanes<T>::count;
-    for (int64_t c = 0; c < channels; c += mix_channels) {
-        const T *gains = gain + c * padded_regions, *offsets = offset + c * padded_regions;
-        for (int64_t p = 0; p < pixels; p += mix_pixels * lanes) {
+    for (int64_t p = 0; p < pixels; p += mix_pixels * lanes) {  // few pixels of s stay in the first-level cache
+        for (int64_t c = 0; c < channels; c += mix_channels) {
             ahead.step();
+            const T *gains = gain + c * padded_regions, *offsets = offset + c * padded_regions;
             Vector<T> scale[mix_channels][mix_pixels] = {}, constant[mix_channels][mix_pixels] = {};
             for (int64_t i = 0; i < regions; ++i) {
                 Vector<T> weight[mix_pixels];
@@ -150,11 +150,11 @@ template <class T>
 void feature_gradient(const T* x, const T* g, T* out, const T* s, int64_t stride, int64_t channels, int64_t regions,
                       int64_t pixels, const Factors<T>& factors, int64_t padded_regions, Ahead& ahead) {
     constexpr int lanes = Lanes<T>::count;
-    for (int64_t c = 0; c < channels; c += mix_channels) {
-        const T *gain = factors.gain + c * padded_regions, *linear = factors.linear + c * padded_regions;
-        const T* quadratic = factors.quadratic + c * padded_regions;
-        for (int64_t p = 0; p < pixels; p += mix_pixels * lanes) {
+    for (int64_t p = 0; p < pixels; p += mix_pixels * lanes) {
+        for (int64_t c = 0; c < channels; c += mix_channels) {
             ahead.step();
+            const T *gain = factors.gain + c * padded_regions, *linear = factors.linear + c * padded_regions;
+            const T* quadratic = factors.quadratic + c * padded_regions;
             Vector<T> a[mix_channels][mix_pixels] = {}, b[mix_channels][mix_pixels] = {};
             Vector<T> d[mix_channels][mix_pixels] = {};
             for (int64_t i = 0; i < regions; ++i) {
@@ -182,8 +182,8 @@ template <class T>
 void layout_gradient(const T* x, const T* g, T* out, int64_t stride, int64_t channels, int64_t regions, int64_t pixels,
                      const Factors<T>& factors, int64_t padded_regions, const T* constant) {
     constexpr int lanes = Lanes<T>::count;
-    for (int64_t i = 0; i < regions; i += gather_regions) {
-        for (int64_t p = 0; p < pixels; p += gather_pixels * lanes) {
+    for (int64_t p = 0; p < pixels; p += gather_pixels * lanes) {
+        for (int64_t i = 0; i < regions; i += gather_regions) {
             Vector<T> sum[gather_regions][gather_pixels];
             for (int j = 0; j < gather_regions; ++j)
                 for (int k = 0; k < gather_pixels; ++k) sum[j][k] = Vector<T>{} + constant[i + j];

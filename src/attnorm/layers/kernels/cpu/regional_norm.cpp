@@ -20,7 +20,6 @@
 #include "interface.h"
 #include "maps.h"
 #include "products.h"
-#include "projection.h"
 #include "scratch.h"
 #include "vectors.h"
 
@@ -41,6 +40,7 @@ constexpr double smallest_mass = 1e-30;  // as in regional_norm.py
 constexpr int64_t shift_samples = 64;  // pixels that estimate the shift: it need only be near the mean
 constexpr int64_t most_chunks = 64;  // an image is split into at most so many units of work
 constexpr int64_t resident_bytes = 768 << 10;  // an image of so much scratch stays in the cache between two passes
+constexpr int64_t kept_bytes = 16 << 20;  // so many values and layouts are worth keeping for the second pass
 
 template <class T>
 class Run {
@@ -63,10 +63,13 @@ class Run {
         partial_size_ = 2 * per_region_ + padded_regions_;
         const int64_t whole = round_up(p_.pixels, step);
         threads_ = std::max<int64_t>(1, p_.threads);
+        stride_ = std::min(whole, tile_) + Lanes<T>::count;  // not a power of two: it would alias
+        const int64_t row_bytes = tiles_ * stride_ * int64_t(sizeof(T));
         by_image_ = chunks_ == 1 || p_.images % threads_ == 0 || p_.images >= 4 * threads_;
-        resident_ = by_image_ && rows_ * whole * int64_t(sizeof(T)) <= resident_bytes;
+        resident_ = by_image_ && rows_ * row_bytes <= resident_bytes;
+        kept_ = p_.projection && !resident_ && chunks_ > 1 && p_.images * outputs_ * row_bytes <= kept_bytes;
+        if (kept_) by_image_ = false;
         images_at_once_ = std::max<int64_t>(1, p_.images / (8 * threads_));
-        stride_ = (resident_ ? whole : std::min(whole, tile_)) + Lanes<T>::count;  // not a power of two: it would alias
         factor_size_ = 4 * per_region_ + padded_regions_;
         if (p_.projection) factor_size_ += outputs_ * padded_channels_ * (backward ? 2 : 1) + outputs_;
         outer_size_ = p_.d_projection ? outputs_ * padded_channels_ + padded_regions_ : 0;
@@ -75,11 +78,12 @@ class Run {
 
     bool run() {
         static thread_local Scratch<double> all_partials;
-        static thread_local Scratch<T> all_factors;
+        static thread_local Scratch<T> all_factors, all_kept;
         partials_ = all_partials.take(by_image_ ? 1 : p_.images * chunks_ * room_);
         const int64_t factor_count = p_.images * factor_size_, sum_count = 2 * p_.images * per_region_;
         factors_ = all_factors.take(factor_count + 2 * per_region_ + (backward_ ? sum_count : 0));
-        if (!partials_ || !factors_) return false;
+        kept_rows_ = all_kept.take(kept_ ? p_.images * tiles_ * outputs_ * stride_ : 1);
+        if (!partials_ || !factors_ || !kept_rows_) return false;
         weights_ = factors_ + factor_count;
         biases_ = weights_ + per_region_;
         parameter_sums_ = biases_ + per_region_;
@@ -90,7 +94,7 @@ class Run {
         {
             static thread_local Scratch<T> own_rows;
             static thread_local Scratch<double> own_sums;
-            T* rows = own_rows.take(rows_ * stride_);
+            T* rows = own_rows.take(rows_ * stride_ * (resident_ ? tiles_ : 1));
             double* partial = own_sums.take(room_ * 2);
             enough = rows && partial;
             Ahead ahead;
@@ -232,16 +236,17 @@ class Run {
         T *x, *s, *g, *d, *input;
     };
 
-    Tile tile(int64_t index, T* rows) const {
+    Tile tile(int64_t image, int64_t index, T* rows) const {
         Tile t;
         t.start = index * tile_;
         t.pixels = std::min(tile_, p_.pixels - t.start);
         t.padded = round_up(t.pixels, most_pixels * Lanes<T>::count);
-        t.x = rows + (resident_ ? t.start : 0);
+        if (resident_) rows += index * rows_ * stride_;
+        t.x = kept_ ? kept_rows_ + (image * tiles_ + index) * outputs_ * stride_ : rows;
         t.s = t.x + padded_channels_ * stride_;
-        t.g = t.s + padded_regions_ * stride_;
+        t.g = rows + outputs_ * stride_;
         t.d = t.g + padded_channels_ * stride_;
-        t.input = t.x + (rows_ - padded_channels_) * stride_;
+        t.input = rows + (rows_ - padded_channels_) * stride_;
         return t;
     }
 
@@ -261,7 +266,10 @@ class Run {
     // While a tile is worked on, the next one of the chunk comes closer.
     void fetch_next(int64_t image, const Tile& t, int64_t last, Ahead& ahead) const {
         const int64_t start = t.start + tile_;
-        if (start < last * tile_) fetch_inputs(image, start, std::min(tile_, p_.pixels - start), ahead);
+        if (start >= last * tile_) return;
+        fetch_inputs(image, start, std::min(tile_, p_.pixels - start), ahead);
+        const int64_t size = outputs_ * stride_;
+        if (kept_) ahead.add({t.x + size, sizeof(T) == 4 ? 0 : 2, 0, 0, 1}, 0, 1, 0, size);
     }
 
     int64_t sum_steps() const { return (padded_channels_ / sum_channels) * (padded_regions_ / sum_regions); }
@@ -270,11 +278,19 @@ class Run {
         return (padded_channels_ / mix_channels) * (t.padded / (mix_pixels * Lanes<T>::count));
     }
 
-    void fill(int64_t image, const Tile& t) {
+    // The rows of a tile; where values and layout have been kept from the first pass, only the others.
+    void fill(int64_t image, const Tile& t, bool kept) {
         const T *none = nullptr, *offset = nullptr;
+        if (backward_) {
+            read(p_.grad, image, p_.channels, t.start, t.pixels, none, t.g, stride_);
+            clear_padding(t.g, p_.channels, padded_channels_, t);
+        } else if (kept) {
+            return;
+        }
         T* features = p_.projection ? t.input : t.x;
         read(p_.features, image, p_.channels, t.start, t.pixels, shift(image), features, stride_);
         clear_padding(features, p_.channels, padded_channels_, t);
+        if (kept) return;
         if (p_.projection) {
             convolve(t.input, p_.channels, projection(image), projection_offset(image), t.x, outputs_, stride_, t.padded);
         } else {
@@ -286,10 +302,6 @@ class Run {
             softmax(t.s, stride_, p_.regions, t.padded, T(p_.temperature), offset ? offset + image * p_.regions : offset);
         }
         clear_padding(t.s, p_.regions, padded_regions_, t);
-        if (backward_) {
-            read(p_.grad, image, p_.channels, t.start, t.pixels, none, t.g, stride_);
-            clear_padding(t.g, p_.channels, padded_channels_, t);
-        }
     }
 
     // Zeros after the last pixel of each row, and in the rows after the last.
@@ -306,8 +318,8 @@ class Run {
         std::fill(partial, partial + partial_size_, 0.0);
         const int64_t last = std::min(tiles_, (chunk + 1) * tiles_per_chunk_);
         for (int64_t index = chunk * tiles_per_chunk_; index < last; ++index) {
-            const Tile t = tile(index, rows);
-            fill(image, t);
+            const Tile t = tile(image, index, rows);
+            fill(image, t, false);
             if (!resident_) {
                 ahead.clear();
                 fetch_next(image, t, last, ahead);
@@ -440,9 +452,9 @@ class Run {
         const Factors<T> f = factors(image);
         const attnorm_map nothing = {};
         for (int64_t index = chunk * tiles_per_chunk_; index < last; ++index) {
-            const Tile t = tile(index, rows);
+            const Tile t = tile(image, index, rows);
             if (!resident_) {
-                fill(image, t);
+                fill(image, t, kept_);
                 ahead.clear();
                 fetch_results(image, t.start, t.pixels, ahead);
                 fetch_next(image, t, last, ahead);
@@ -514,9 +526,9 @@ class Run {
     int64_t padded_channels_, padded_regions_, outputs_, rows_, tile_, tiles_, tiles_per_chunk_, chunks_;
     int64_t per_region_, partial_size_, outer_size_, room_, factor_size_, stride_, threads_, images_at_once_;
     bool by_image_;  // each thread does whole images; else the units of all images are shared out
-    bool resident_;  // an image's scratch lives from the first pass to the second
+    bool resident_, kept_;  // all scratch of an image, or its values and layout, live from the first pass to the second
     double* partials_ = nullptr;
-    T *factors_ = nullptr, *weights_ = nullptr, *biases_ = nullptr, *parameter_sums_ = nullptr;
+    T *kept_rows_ = nullptr, *factors_ = nullptr, *weights_ = nullptr, *biases_ = nullptr, *parameter_sums_ = nullptr;
 };
 
 // Asks for huge pages under a large result that nothing was written to yet. Clearing it 4 KB at a time, a page fault each,
@@ -546,7 +558,6 @@ int solve(const attnorm_problem* problem, bool backward) {
 }  // namespace
 }  // namespace attnorm
 
-// All return 0, or 1 where memory ran out.
+// 0, or 1 where memory ran out.
 extern "C" int attnorm_regional_norm_forward(const attnorm_problem* problem) { return attnorm::solve(problem, false); }
 extern "C" int attnorm_regional_norm_backward(const attnorm_problem* problem) { return attnorm::solve(problem, true); }
-extern "C" int attnorm_projection(const attnorm_projection_problem* problem) { return attnorm::project(*problem) ? 0 : 1; }

@@ -4,7 +4,8 @@ The softmax of the logits and the sum with a residual are part of the same passe
 half-precision map, and nothing depends on the order in which programs run: the same input gives the same bits.
 
 Tested against float64 in Triton's interpreter, and compiled for compute capabilities 8.0 and 9.0 without spills; it has
-not run on a GPU yet, and its speed there is unmeasured. `import attnorm` does not import triton: the first call does.
+not run on a GPU yet, and its speed there is unmeasured: before a machine's GPU takes it unasked, `self_check` compares
+it with PyTorch. `import attnorm` does not import triton: the first call does.
 """
 
 from __future__ import annotations
@@ -12,21 +13,22 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from attnorm.layers.kernels.gpu import launches
+from attnorm.layers.kernels.gpu import launches, self_check
 from attnorm.layers.kernels.gpu.launches import Launch
-from attnorm.layers.kernels.problem import Problem
+from attnorm.layers.kernels.problem import Problem, is_side_by_side
 
 STORAGE = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 PROJECTED_CHANNELS = 0  # no problem may have a projection
 ADDS_OFFSETS = False  # to the logits: the caller does
 SHIFT_SAMPLES = 1024  # at least half as many pixels estimate the shift
 MAX_REGIONS = 64  # a block holds all regions of a pixel in registers
-SMALLEST_TRITON = (3, 7)  # of those tested
+SMALLEST_TRITON = (3, 4)  # of those tested; PyTorch 2.8 brings it along
 SMALLEST_CAPABILITY = (8, 0)  # TF32 and bfloat16 on the tensor cores
 
 
@@ -38,24 +40,35 @@ def refusal(device: torch.device, dtypes: Collection[torch.dtype], regions: int)
         return f"{unknown} is none of its dtypes (float32, bfloat16, float16, float64)"
     if regions > MAX_REGIONS:
         return f"it takes at most {MAX_REGIONS} regions, not {regions}"
-    return _machine_refusal(device)
+    return _is_refused(device)
 
 
+@lru_cache  # asked by every call of a layer
 def _machine_refusal(device: torch.device) -> str | None:
+    if device.type == "cuda" and torch.version.hip is not None:
+        return "it is written for NVIDIA's GPUs, and this PyTorch is built for AMD's"
     if importlib.util.find_spec("triton") is None:
         return "the package triton is not installed"
-    version = importlib.metadata.version("triton")
+    version = _triton_version()
     if tuple(int(part) for part in version.split(".")[:2]) < SMALLEST_TRITON:
         return f"it needs triton {'.'.join(map(str, SMALLEST_TRITON))} or newer, not {version}"
-    if device.type != "cuda":
-        return None
-    if torch.version.hip is not None:
-        return "it is written for NVIDIA's GPUs, and this PyTorch is built for AMD's"
-    capability = torch.cuda.get_device_capability(device)
-    if capability < SMALLEST_CAPABILITY:
+    if device.type == "cuda" and (capability := torch.cuda.get_device_capability(device)) < SMALLEST_CAPABILITY:
         wanted, found = (".".join(map(str, c)) for c in (SMALLEST_CAPABILITY, capability))
         return f"it needs compute capability {wanted}, and this GPU has {found}"
     return None
+
+
+def doubt(x: Tensor, dtype: torch.dtype, regions: int) -> str | None:
+    """Why this kernel is not taken unasked for features like x in `dtype`, or None."""
+    last, recording = is_side_by_side(x.flatten(2)), torch.compiler.is_compiling()
+    return self_check.doubt(x.device, dtype, last, launches.block(regions), recording)
+
+
+def _triton_version() -> str:
+    try:
+        return importlib.metadata.version("triton")
+    except importlib.metadata.PackageNotFoundError:  # pytorch-triton and triton-windows are wheels of the same module
+        return str(importlib.import_module("triton").__version__)
 
 
 def _interprets() -> bool:
@@ -63,16 +76,19 @@ def _interprets() -> bool:
     return os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes", "y")
 
 
-for _question in (_machine_refusal, _interprets):  # see registry.py
+def _is_refused(device: torch.device) -> str | None:
+    return _machine_refusal(device)
+
+
+for _question in (_is_refused, _interprets):  # see registry.py
     vars(_question)["_dynamo_marked_constant"] = True
 
 
 def forward(problem: Problem) -> None:
     if problem.features.shape[0]:
-        pixels = problem.features.shape[2]
+        pixels, shift = problem.features.shape[2], problem.statistics.shift
         step = 2 * (pixels // (2 * SHIFT_SAMPLES)) + 1  # odd, as in `regional_norm.estimate_shift`
-        shift = problem.statistics.shift
-        torch.mean(problem.features[..., ::step].to(shift.dtype), 2, out=shift)
+        torch.mean(problem.features[..., ::step], 2, dtype=shift.dtype, out=shift)
         _run(launches.forward(problem), problem.features)
 
 
@@ -87,11 +103,13 @@ def backward(problem: Problem) -> None:
 
 
 def float32_logits(x: Tensor, matrix: Tensor) -> Tensor:
-    """matrix (n, c) or (b, n, c) times x (b, c, p): (b, n, p) from float32 products."""
-    return torch.bmm(matrix.expand(x.shape[0], -1, -1), x.to(matrix.dtype))
+    """matrix (n, c) or (b, n, c) times x (b, c, p): (b, n, p) from float32 products, without a float32 copy of x."""
+    out, launch = launches.project(x, matrix)
+    _run([launch] if len(x) else [], x)
+    return out
 
 
-def _run(calls: list[Launch], on: Tensor) -> None:
+def _run(calls: Iterable[Launch], on: Tensor) -> None:
     from attnorm.layers.kernels.gpu import programs
 
     with torch.cuda.device_of(on):

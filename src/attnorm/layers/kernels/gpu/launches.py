@@ -1,4 +1,4 @@
-"""Which programs a call launches, on which blocks; nothing here runs anything.
+"""Which programs a call launches, on which blocks; nothing here runs them.
 
 The sizes of blocks are those that the compiler reports free of spills for up to 32 regions, and nearly so above.
 Nothing here was timed.
@@ -6,18 +6,21 @@ Nothing here was timed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from attnorm.layers.kernels.problem import Problem
+from attnorm.layers.kernels.problem import Problem, empty_map
 
 SMALLEST_BLOCK = 16  # a side of tl.dot
-BLOCK_SPLITS = 32  # rows that the programs which add up splits read at a time
 # A map is cut until about this many programs run: a few for each multiprocessor of the largest GPU. It does not depend
 # on the GPU, so neither do the results.
 PROGRAMS = 1024
+# How products run on the tensor cores, by the storage of the features. One pass in TF32 rounds to 11 bits: no loss for
+# bfloat16's 8, but twice the error of float16's 11.
+PRECISIONS = {torch.float64: "ieee", torch.float32: "tf32x3", torch.bfloat16: "tf32", torch.float16: "tf32x3"}
 
 
 class Blocks(NamedTuple):
@@ -31,10 +34,13 @@ class Blocks(NamedTuple):
 
 # By program, for at most 32 regions and for more.
 BLOCKS = {
-    "apply": (Blocks(32, 64, 4, 3), Blocks(16, 32, 4, 3)),
+    "project": (Blocks(32, 64, 4, 2), Blocks(16, 32, 4, 2)),
     "partial_sums": (Blocks(32, 32, 4, 2), Blocks(16, 32, 4, 2)),
-    "apply_gradients": (Blocks(16, 64, 8, 1), Blocks(16, 16, 8, 1)),
+    "apply": (Blocks(32, 64, 4, 3), Blocks(16, 32, 4, 3)),
+    "finish_gradients": (Blocks(16, 0, 4, 1), Blocks(16, 0, 4, 1)),
+    "apply_gradients": (Blocks(16, 64, 8, 2), Blocks(16, 16, 8, 1)),
 }
+ALL_CHANNELS = ("project", "apply_gradients")  # programs whose results sum over the channels
 
 
 class Launch(NamedTuple):
@@ -46,91 +52,89 @@ class Launch(NamedTuple):
     settings: dict[str, Any]
 
 
-def forward(p: Problem) -> list[Launch]:
+# Each launch must have run before the next one is asked for: between two, sums of splits are added up.
+
+
+def project(x: Tensor, matrix: Tensor) -> tuple[Tensor, Launch]:
+    """What matrix (n, c) or (b, n, c) times x (b, c, p) fills, (b, n, p) float32, and the launch."""
+    out = empty_map(x, torch.float32, matrix.shape[-2])
+    grid = _Grid("project", x, matrix.shape[-2])
+    arguments = (_map(x), _map(matrix.expand(x.shape[0], -1, -1)), _map(out), grid.sizes)
+    return out, grid.launch(arguments, precision=PRECISIONS[torch.float32])
+
+
+def forward(p: Problem) -> Iterator[Launch]:
     """Fills `out` and the statistics but for the shift."""
-    v, s, found, plan = p.features, p.layout, p.statistics, _Plan(p)
-    sums, apply = plan.grid("partial_sums"), plan.grid("apply")
-    batch, channels, regions, _ = plan.sizes
-    partial = found.mean.new_empty(batch, sums.splits, 2, channels, regions)
-    masses = found.mean.new_empty(batch, sums.splits, regions)
-    gain, offset = torch.empty_like(found.mean), torch.empty_like(found.mean)
-    sizes, maps = plan.sizes[1:], (*_strides(v), *_strides(s))
-    inputs = (v, s, None, found.shift, partial, masses, plan.temperature, *sizes, sums.span, *maps, *_strides(None))
-    finish = (partial, masses, p.weight, p.bias, *found[:-1], gain, offset, p.eps, channels, regions, sums.splits)
-    results = (v, s, p.residual, found.shift, gain, offset, p.out, plan.temperature, *sizes, apply.span)
-    return [
-        sums.launch("partial_sums", inputs),
-        Launch("finish_moments", (batch * channels,), finish, plan.finish_settings),
-        apply.launch("apply", (*results, *maps, *_strides(p.residual), *_strides(p.out))),
-    ]
+    *found, shift = p.statistics
+    yield from _sums(p, partial := _partial(p))
+    grid, affine = _grid("apply", p), (p.weight, p.bias)
+    results = (_map(p.residual), shift, partial.sum(1), affine, tuple(found), _map(p.out))
+    arguments = (_map(p.features), _map(p.layout), *results, grid.sizes, p.temperature or 0.0, p.eps)
+    yield grid.launch(arguments, **_constants(p))
 
 
-def backward(p: Problem, terms: Tensor) -> list[Launch]:
+def backward(p: Problem, terms: Tensor) -> Iterator[Launch]:
     """Fills `d_features`, `d_layout` and terms (b, 2, n, c): what images add to the gradients of weight and bias."""
-    v, s, found, plan = p.features, p.layout, p.statistics, _Plan(p)
-    sums, apply = plan.grid("partial_sums"), plan.grid("apply_gradients")
-    batch, channels, regions, _ = plan.sizes
-    partial = found.mean.new_empty(batch, sums.splits, 2, channels, regions)
-    coefficients = found.mean.new_empty(batch, 5, channels, regions)
-    sizes, maps = plan.sizes[1:], (*_strides(v), *_strides(s), *_strides(p.grad))
-    finish = (partial, p.weight, p.bias, *found[:-1], coefficients, terms, p.eps, channels, regions, sums.splits)
-    maps_in = (v, s, p.grad, found.shift)
-    launches = [
-        sums.launch("partial_sums", (*maps_in, partial, None, plan.temperature, *sizes, sums.span, *maps)),
-        Launch("finish_gradients", (batch * channels,), finish, plan.finish_settings),
-    ]
+    *found, shift = p.statistics
+    yield from _sums(p, partial := _partial(p))
+    grid, (_, c, n) = _grid("finish_gradients", p), found[1].shape
+    coefficients = shift.new_empty(shift.shape[0], 5, c, n)
+    finish = (partial.sum(1), (p.weight, p.bias), tuple(found), coefficients, terms, c, n, p.eps)
+    yield grid.launch(finish)
     if p.d_features is not None or p.d_layout is not None:
-        results = (*maps_in, coefficients, p.d_features, p.d_layout, plan.temperature, *sizes, apply.span)
-        strides = (*maps, *_strides(p.d_features), *_strides(p.d_layout))
-        launches.append(apply.launch("apply_gradients", (*results, *strides)))
-    return launches
+        grid, results = _grid("apply_gradients", p), (coefficients, _map(p.d_features), _map(p.d_layout))
+        maps = (_map(p.features), _map(p.layout), _map(p.grad), shift)
+        yield grid.launch((*maps, *results, grid.sizes, p.temperature or 0.0), **_constants(p))
 
 
-class _Grid(NamedTuple):
-    """Rows (of images and blocks of channels) times splits; a split has `span` pixels, the last one fewer."""
-
-    rows: int
-    splits: int
-    span: int
-    settings: dict[str, Any]
-
-    def launch(self, program: str, arguments: tuple[Any, ...]) -> Launch:
-        return Launch(program, (self.rows, self.splits), arguments, self.settings)
+def _partial(p: Problem) -> Tensor:
+    """Sums of each split, for `partial_sums`."""
+    b, c, n = p.statistics.mean.shape
+    return p.statistics.mean.new_empty(b, _grid("partial_sums", p).splits, 2 * c + 1, n)
 
 
-class _Plan:
-    """How a call is cut into programs, and what they are compiled for."""
-
-    def __init__(self, p: Problem) -> None:
-        import triton.language as tl
-
-        (batch, channels, pixels), regions = p.features.shape, p.statistics.mass.shape[1]
-        self.sizes = (batch, channels, regions, pixels)
-        self.temperature = p.temperature or 0.0
-        double = p.statistics.mass.dtype == torch.float64
-        common = {"compute": tl.float64 if double else tl.float32, "block_n": _block(regions)}
-        self._settings = common | {
-            "softmax": p.temperature is not None,
-            "precision": "ieee" if double else "tf32x3",
-        }
-        self.finish_settings = common | {"block_s": BLOCK_SPLITS}
-
-    def grid(self, program: str) -> _Grid:
-        batch, channels, regions, pixels = self.sizes
-        blocks = BLOCKS[program][regions > 32]
-        blocks = blocks._replace(block_c=min(blocks.block_c, _block(channels)))
-        # The gradient of the layout sums over channels: there a program takes them all.
-        rows = batch if program == "apply_gradients" else batch * -(-channels // blocks.block_c)
-        tiles = -(-pixels // blocks.block_p)
-        per_split = -(-tiles // max(1, PROGRAMS // rows))
-        settings = self._settings | blocks._asdict()
-        return _Grid(rows, -(-tiles // per_split), per_split * blocks.block_p, settings)
+def _sums(p: Problem, partial: Tensor) -> Iterator[Launch]:
+    grid, maps = _grid("partial_sums", p), (_map(p.features), _map(p.layout), _map(p.grad))
+    arguments = (*maps, p.statistics.shift, partial, grid.sizes, p.temperature or 0.0)
+    yield grid.launch(arguments, **_constants(p))
 
 
-def _block(size: int) -> int:
+class _Grid:
+    """How a call is cut into programs: rows (of images and blocks of channels) times splits.
+
+    A split has as many pixels as the last of `sizes` says, the last one fewer.
+    """
+
+    def __init__(self, program: str, features: Tensor, regions: int) -> None:
+        (batch, channels, pixels), blocks = features.shape, BLOCKS[program][regions > 32]
+        block_c = min(blocks.block_c, block(channels))
+        self.program = program
+        self.rows = batch if program in ALL_CHANNELS else batch * -(-channels // block_c)
+        tiles = -(-pixels // (blocks.block_p or pixels))
+        per_split = -(-tiles // max(1, PROGRAMS // self.rows))
+        self.splits = -(-tiles // per_split)
+        self.sizes = (channels, regions, pixels, per_split * blocks.block_p)
+        self.settings = {**blocks._asdict(), "block_c": block_c, "block_n": block(regions)}
+
+    def launch(self, arguments: tuple[Any, ...], **constants: Any) -> Launch:
+        settings = self.settings | constants
+        if not constants:  # a program that reads no maps
+            del settings["block_p"]
+        return Launch(self.program, (self.rows, self.splits), arguments, settings)
+
+
+def _grid(program: str, p: Problem) -> _Grid:
+    return _Grid(program, p.features, p.statistics.mass.shape[1])
+
+
+def _constants(p: Problem) -> dict[str, Any]:
+    return {"softmax": p.temperature is not None, "precision": PRECISIONS[p.features.dtype]}
+
+
+def block(size: int) -> int:
     """The power of two that holds a size, as tl.dot wants it."""
     return max(SMALLEST_BLOCK, 1 << (size - 1).bit_length())
 
 
-def _strides(flat: Tensor | None) -> tuple[int, ...]:
-    return (0, 0, 0) if flat is None else flat.stride()
+def _map(flat: Tensor | None) -> tuple[Any, ...] | None:
+    return None if flat is None else (flat, *flat.stride())

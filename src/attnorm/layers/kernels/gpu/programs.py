@@ -1,122 +1,87 @@
 """The programs that run on the GPU. Nothing else imports triton, and this file is imported by the first launch.
 
-Maps are addressed by strides alone, so NCHW and channels_last take the same code. A program owns a run of pixels (a
-split) of one image; what it sums is written out and added up by a second program in a fixed order: the same input gives
-the same bits on every run. Arithmetic is in `compute`, float32 or float64, whatever the storage; float32 products run
-on the tensor cores in three TF32 passes, which keeps float32's accuracy.
+A map is a tuple of its address and strides, so NCHW and channels_last take the same code. A program owns a run of
+pixels (a split) of one image; sums of splits are written out and added up in a fixed order: the same input gives the
+same bits on every run. Arithmetic is in the dtype of the statistics, float32 or float64, whatever the storage;
+products run on the tensor cores, for float32 maps in three TF32 passes, which keep float32's accuracy.
 
 Notation and formulas as in cpu/regional_norm.cpp: X = v less a shift near its mean, S the layout (0 outside the map,
 whatever the padding of the blocks), G the upstream gradient. Shapes of blocks: (block_c, block_p) for X and G,
 (block_n, block_p) for S, (block_c, block_n) for what is per channel and region. Sides of tl.dot are at least 16, so
-blocks are padded.
+blocks are padded. `sizes` are the channels, regions and pixels of an image, and the pixels of a split.
 """
 
 import triton
 import triton.language as tl
+from triton.language import constexpr
 
-SMALLEST_MASS = tl.constexpr(1e-30)  # as in regional_norm.py
+SMALLEST_MASS = constexpr(1e-30)  # as in regional_norm.py
+
+
+@triton.jit
+def project(x, matrix, out, sizes, precision: constexpr, block_c: constexpr, block_n: constexpr, block_p: constexpr):
+    """out (b, n, p) = matrix (n, c) or (b, n, c) times x (b, c, p). Grid: (b, splits)."""
+    channels, regions, _, _ = sizes
+    image, _, start, end = _place(sizes, 1)
+    region = tl.arange(0, block_n)
+    for begin in range(start, end, block_p):
+        pixel = begin + tl.arange(0, block_p)
+        total = tl.zeros((block_n, block_p), tl.float32)
+        for first in range(0, channels, block_c):
+            channel = first + tl.arange(0, block_c)
+            weights = _load(matrix, image, region, channel, regions, channels, tl.float32)
+            columns = _load(x, image, channel, pixel, channels, end, tl.float32)
+            total = _add_product(total, weights, columns, precision)
+        _store(out, image, region, pixel, regions, end, total)
 
 
 @triton.jit
 def partial_sums(
     v,
     s,
-    grad,  # None in the forward pass, whose sums are those of X
-    shift,  # (b, c)
-    sums,  # (b, splits, 2, c, n): of G S and G X S
-    masses,  # (b, splits, n): of S, in the forward pass alone
+    grad,
+    shift,
+    sums,
+    sizes,
     temperature: tl.float64,
-    channels,
-    regions,
-    pixels,
-    span,
-    stride_vb,
-    stride_vc,
-    stride_vp,
-    stride_sb,
-    stride_sn,
-    stride_sp,
-    stride_gb,
-    stride_gc,
-    stride_gp,
-    softmax: tl.constexpr,
-    compute: tl.constexpr,
-    precision: tl.constexpr,
-    block_c: tl.constexpr,
-    block_n: tl.constexpr,
-    block_p: tl.constexpr,
+    softmax: constexpr,
+    precision: constexpr,
+    block_c: constexpr,
+    block_n: constexpr,
+    block_p: constexpr,
 ):
-    """Sums over one split. Grid: (b * channel blocks, splits)."""
-    image, channel, split, start, end = _place(channels, pixels, span, block_c)
+    """Sums over one split into `sums` (b, splits, 2 c + 1, n): of Y S, of X Y S, and without `grad` of S.
+
+    Y is G, or without `grad` X. Grid: (b * channel blocks, splits).
+    """
+    compute: constexpr = shift.dtype.element_ty
+    channels, regions, _, _ = sizes
+    blocks = tl.cdiv(channels, block_c)
+    image, channel, start, end = _place(sizes, blocks)
+    channel = channel * block_c + tl.arange(0, block_c)
     region = tl.arange(0, block_n)
-    v += image * stride_vb
-    s += image * stride_sb
-    if grad is not None:
-        grad += image * stride_gb
     k = tl.load(shift + image * channels + channel, mask=channel < channels, other=0)
     first = tl.zeros((block_c, block_n), compute)
     second = tl.zeros((block_c, block_n), compute)
     mass = tl.zeros((block_n,), compute)
     for begin in range(start, end, block_p):
         pixel = begin + tl.arange(0, block_p)
-        layout = _load_layout(s, region, pixel, stride_sn, stride_sp, regions, end, temperature, softmax, compute)
-        x = _load_map(v, channel, pixel, stride_vc, stride_vp, channels, end, compute) - k[:, None]
+        layout = _load_layout(s, image, region, pixel, regions, end, temperature, softmax, compute)
+        x = _load(v, image, channel, pixel, channels, end, compute) - k[:, None]
         if grad is None:
             y = x
             mass += tl.sum(layout, 1)
         else:
-            y = _load_map(grad, channel, pixel, stride_gc, stride_gp, channels, end, compute)
+            y = _load(grad, image, channel, pixel, channels, end, compute)
         first = _add_product(first, y, tl.trans(layout), precision)
         second = _add_product(second, y * x, tl.trans(layout), precision)
-    split += image * tl.num_programs(1)
-    _store_tile(sums, split * 2, channel, region, channels, regions, first)
-    _store_tile(sums, split * 2 + 1, channel, region, channels, regions, second)
+    sums += (image * tl.num_programs(1) + tl.program_id(1)) * (2 * channels + 1) * regions
+    at, inside = _tile(channel, region, channels, regions)
+    tl.store(sums + at, first, mask=inside)
+    tl.store(sums + channels * regions + at, second, mask=inside)
     if grad is None:
-        first_block = region < tl.where(tl.program_id(0) % tl.cdiv(channels, block_c) == 0, regions, 0)
-        tl.store(masses + split * regions + region, mass, mask=first_block)
-
-
-@triton.jit
-def finish_moments(
-    sums,
-    masses,
-    weight,
-    bias,
-    mass_out,  # (b, n)
-    mean_out,  # (b, c, n), less the shift
-    variance_out,  # (b, c, n)
-    gain_out,  # (b, c, n)
-    offset_out,  # (b, c, n)
-    eps: tl.float64,
-    channels,
-    regions,
-    splits,
-    compute: tl.constexpr,
-    block_n: tl.constexpr,
-    block_s: tl.constexpr,
-):
-    """Adds up the splits; A and B with out = X (A S) + B S. Grid: (b * c,)."""
-    image = (tl.program_id(0) // channels).to(tl.int64)
-    channel = tl.program_id(0) % channels
-    region = tl.arange(0, block_n)
-    eps = tl.full((), eps, compute)
-    masses += image * splits * regions
-    mass = tl.zeros((block_n,), compute)
-    for begin in range(0, splits, block_s):
-        mass += tl.sum(_load_rows(masses, begin + tl.arange(0, block_s), region, regions, splits), 0)
-    first, second = _add_splits(sums, image, channel, region, channels, regions, splits, compute, block_n, block_s)
-    mass = tl.maximum(mass, SMALLEST_MASS)
-    mean = first / mass
-    variance = tl.maximum(second / mass - mean * mean, 0)
-    gain = _gain(variance, weight, region, channel, channels, regions, eps, compute)
-    offset = _load_parameter(bias, region, channel, channels, regions, 0, compute) - mean * gain
-    inside = region < regions
-    tile = tl.program_id(0).to(tl.int64) * regions + region
-    tl.store(mean_out + tile, mean, mask=inside)
-    tl.store(variance_out + tile, variance, mask=inside)
-    tl.store(gain_out + tile, gain, mask=inside)
-    tl.store(offset_out + tile, offset, mask=inside)
-    tl.store(mass_out + image * regions + region, mass, mask=region < tl.where(channel == 0, regions, 0))
+        first_block = region < tl.where(tl.program_id(0) % blocks == 0, regions, 0)
+        tl.store(sums + 2 * channels * regions + region, mass, mask=first_block)
 
 
 @triton.jit
@@ -125,101 +90,94 @@ def apply(
     s,
     residual,
     shift,  # (b, c)
-    gain,  # (b, c, n)
-    offset,
+    sums,  # (b, 2 c + 1, n), over all splits
+    affine,  # weight and bias, (n, c) or None
+    found,  # mass (b, n), mean less the shift and variance (b, c, n), which this program fills
     out,
+    sizes,
     temperature: tl.float64,
-    channels,
-    regions,
-    pixels,
-    span,
-    stride_vb,
-    stride_vc,
-    stride_vp,
-    stride_sb,
-    stride_sn,
-    stride_sp,
-    stride_rb,
-    stride_rc,
-    stride_rp,
-    stride_ob,
-    stride_oc,
-    stride_op,
-    softmax: tl.constexpr,
-    compute: tl.constexpr,
-    precision: tl.constexpr,
-    block_c: tl.constexpr,
-    block_n: tl.constexpr,
-    block_p: tl.constexpr,
+    eps: tl.float64,
+    softmax: constexpr,
+    precision: constexpr,
+    block_c: constexpr,
+    block_n: constexpr,
+    block_p: constexpr,
 ):
     """out = X (A S) + B S, plus the residual where there is one. Grid: (b * channel blocks, splits)."""
-    image, channel, _, start, end = _place(channels, pixels, span, block_c)
+    compute: constexpr = shift.dtype.element_ty
+    channels, regions, _, _ = sizes
+    blocks = tl.cdiv(channels, block_c)
+    image, channel, start, end = _place(sizes, blocks)
+    channel = channel * block_c + tl.arange(0, block_c)
     region = tl.arange(0, block_n)
-    v += image * stride_vb
-    s += image * stride_sb
-    out += image * stride_ob
-    if residual is not None:
-        residual += image * stride_rb
-    a = _load_tile(gain, image, channel, region, channels, regions)
-    b = _load_tile(offset, image, channel, region, channels, regions)
+    at, inside = _tile(channel, region, channels, regions)
+
+    sums += image * (2 * channels + 1) * regions
+    mass = tl.load(sums + 2 * channels * regions + region, mask=region < regions, other=1)
+    mass = tl.maximum(mass, SMALLEST_MASS)
+    mean = tl.load(sums + at, mask=inside, other=0) / mass[None, :]
+    variance = tl.load(sums + channels * regions + at, mask=inside, other=0) / mass[None, :] - mean * mean
+    variance = tl.maximum(variance, 0)
+    mass_out, mean_out, variance_out = found
+    first_split = inside & (channel < tl.where(tl.program_id(1) == 0, channels, 0))[:, None]
+    tl.store(mean_out + image * channels * regions + at, mean, mask=first_split)
+    tl.store(variance_out + image * channels * regions + at, variance, mask=first_split)
+    first_program = region < tl.where(tl.program_id(0) % blocks + tl.program_id(1) == 0, regions, 0)
+    tl.store(mass_out + image * regions + region, mass, mask=first_program)
+    a, b = _gain_and_offset(mean, variance, affine, channel, region, channels, regions, eps)
+
     k = tl.load(shift + image * channels + channel, mask=channel < channels, other=0)
     for begin in range(start, end, block_p):
         pixel = begin + tl.arange(0, block_p)
-        layout = _load_layout(s, region, pixel, stride_sn, stride_sp, regions, end, temperature, softmax, compute)
-        x = _load_map(v, channel, pixel, stride_vc, stride_vp, channels, end, compute) - k[:, None]
+        layout = _load_layout(s, image, region, pixel, regions, end, temperature, softmax, compute)
+        x = _load(v, image, channel, pixel, channels, end, compute) - k[:, None]
         result = x * _product(a, layout, precision) + _product(b, layout, precision)
         if residual is not None:
-            result += _load_map(residual, channel, pixel, stride_rc, stride_rp, channels, end, compute)
-        _store_map(out, channel, pixel, stride_oc, stride_op, channels, end, result)
+            result += _load(residual, image, channel, pixel, channels, end, compute)
+        _store(out, image, channel, pixel, channels, end, result)
 
 
 @triton.jit
 def finish_gradients(
-    sums,
-    weight,
-    bias,
-    mass,
-    mean,
-    variance,
+    sums,  # (b, 2 c + 1, n), over all splits
+    affine,  # weight and bias, (n, c) or None
+    found,  # mass (b, n), mean less the shift and variance (b, c, n)
     coefficients,  # (b, 5, c, n): gain, offset, linear, quadratic and the constant's part from this channel
     parameter_terms,  # (b, 2, n, c): what this image adds to the gradients of weight and bias
-    eps: tl.float64,
     channels,
     regions,
-    splits,
-    compute: tl.constexpr,
-    block_n: tl.constexpr,
-    block_s: tl.constexpr,
+    eps: tl.float64,
+    block_c: constexpr,
+    block_n: constexpr,
 ):
-    """Adds up the splits; the coefficients of `apply_gradients`. Grid: (b * c,)."""
-    image = (tl.program_id(0) // channels).to(tl.int64)
-    channel = tl.program_id(0) % channels
+    """The coefficients of `apply_gradients`. Grid: (b * channel blocks,)."""
+    blocks = tl.cdiv(channels, block_c)
+    image = (tl.program_id(0) // blocks).to(tl.int64)
+    channel = (tl.program_id(0) % blocks) * block_c + tl.arange(0, block_c)
     region = tl.arange(0, block_n)
-    inside = region < regions
-    eps = tl.full((), eps, compute)
-    grad_sum, grad_dot = _add_splits(sums, image, channel, region, channels, regions, splits, compute, block_n, block_s)
-    tile = tl.program_id(0).to(tl.int64) * regions + region
-    q = tl.load(mass + image * regions + region, mask=inside, other=1)
-    mu = tl.load(mean + tile, mask=inside, other=0)
-    var = tl.load(variance + tile, mask=inside, other=1)
-    gain = _gain(var, weight, region, channel, channels, regions, eps, compute)
+    at, inside = _tile(channel, region, channels, regions)
+    size = channels * regions
+    mass, mean, variance = found
+    sums += image * (2 * channels + 1) * regions
+    q = tl.load(mass + image * regions + region, mask=region < regions, other=1)[None, :]
+    mu = tl.load(mean + image * size + at, mask=inside, other=0)
+    var = tl.load(variance + image * size + at, mask=inside, other=1)
+    grad_sum = tl.load(sums + at, mask=inside, other=0)
+    grad_dot = tl.load(sums + size + at, mask=inside, other=0)
+    gain, offset = _gain_and_offset(mu, var, affine, channel, region, channels, regions, eps)
     sigma = _sqrt(var)
-    normed = (grad_dot - mu * grad_sum) / (sigma + eps)
+    normed = (grad_dot - mu * grad_sum) / (sigma + tl.full((), eps, mu.dtype))
 
     # d var = d sigma / (2 sigma); where sigma is 0 the features do not vary and the derivative is taken as 0.
     d_var = tl.where(sigma > 0, -normed * gain / (2 * tl.where(sigma > 0, sigma, 1)), 0)
     d_mean = -gain * grad_sum
-    constant = d_var / q * (mu * mu - var) - mu * d_mean / q
-    offset = _load_parameter(bias, region, channel, channels, regions, 0, compute) - mu * gain
-
-    size = channels * regions
-    coefficients += (image * 5 * channels + channel) * regions + region
+    coefficients += image * 5 * size + at
     tl.store(coefficients, gain, mask=inside)
     tl.store(coefficients + size, offset, mask=inside)
     tl.store(coefficients + 2 * size, (d_mean - 2 * mu * d_var) / q, mask=inside)
     tl.store(coefficients + 3 * size, d_var / q, mask=inside)
-    tl.store(coefficients + 4 * size, constant, mask=inside)
-    parameter_terms += image * 2 * size + region * channels + channel
+    tl.store(coefficients + 4 * size, d_var / q * (mu * mu - var) - mu * d_mean / q, mask=inside)
+    parameter_terms += image * 2 * size + region[None, :] * channels + channel[:, None]
     tl.store(parameter_terms, normed, mask=inside)
     tl.store(parameter_terms + size, grad_sum, mask=inside)
 
@@ -233,68 +191,45 @@ def apply_gradients(
     coefficients,
     v_grad,
     s_grad,
+    sizes,
     temperature: tl.float64,
-    channels,
-    regions,
-    pixels,
-    span,
-    stride_vb,
-    stride_vc,
-    stride_vp,
-    stride_sb,
-    stride_sn,
-    stride_sp,
-    stride_gb,
-    stride_gc,
-    stride_gp,
-    stride_dvb,
-    stride_dvc,
-    stride_dvp,
-    stride_dsb,
-    stride_dsn,
-    stride_dsp,
-    softmax: tl.constexpr,
-    compute: tl.constexpr,
-    precision: tl.constexpr,
-    block_c: tl.constexpr,
-    block_n: tl.constexpr,
-    block_p: tl.constexpr,
+    softmax: constexpr,
+    precision: constexpr,
+    block_c: constexpr,
+    block_n: constexpr,
+    block_p: constexpr,
 ):
     """The gradients of v and of the layout or its logits, None where not needed. Grid: (b, splits).
 
     The layout's gradient sums over the channels, so one program takes them all, a block at a time.
     """
-    image = tl.program_id(0).to(tl.int64)
-    start = tl.program_id(1) * span
-    end = tl.minimum(start + span, pixels)
+    compute: constexpr = shift.dtype.element_ty
+    channels, regions, _, _ = sizes
+    image, _, start, end = _place(sizes, 1)
     region = tl.arange(0, block_n)
-    v += image * stride_vb
-    s += image * stride_sb
-    grad += image * stride_gb
-    if v_grad is not None:
-        v_grad += image * stride_dvb
-    if s_grad is not None:
-        s_grad += image * stride_dsb
+    size = channels * regions
+    coefficients += image * 5 * size
     for begin in range(start, end, block_p):
         pixel = begin + tl.arange(0, block_p)
-        layout = _load_layout(s, region, pixel, stride_sn, stride_sp, regions, end, temperature, softmax, compute)
+        layout = _load_layout(s, image, region, pixel, regions, end, temperature, softmax, compute)
         s_result = tl.zeros((block_n, block_p), compute)
         constant = tl.zeros((block_n,), compute)
         for first in range(0, channels, block_c):
             channel = first + tl.arange(0, block_c)
-            x = _load_map(v, channel, pixel, stride_vc, stride_vp, channels, end, compute)
+            at, inside = _tile(channel, region, channels, regions)
+            x = _load(v, image, channel, pixel, channels, end, compute)
             x -= tl.load(shift + image * channels + channel, mask=channel < channels, other=0)[:, None]
-            g = _load_map(grad, channel, pixel, stride_gc, stride_gp, channels, end, compute)
-            gain = _load_tile(coefficients, image * 5, channel, region, channels, regions)
-            linear = _load_tile(coefficients, image * 5 + 2, channel, region, channels, regions)
-            quadratic = _load_tile(coefficients, image * 5 + 3, channel, region, channels, regions)
+            g = _load(grad, image, channel, pixel, channels, end, compute)
+            gain = tl.load(coefficients + at, mask=inside, other=0)
+            linear = tl.load(coefficients + 2 * size + at, mask=inside, other=0)
+            quadratic = tl.load(coefficients + 3 * size + at, mask=inside, other=0)
             if v_grad is not None:
                 v_result = g * _product(gain, layout, precision) + _product(linear, layout, precision)
                 v_result += 2 * x * _product(quadratic, layout, precision)
-                _store_map(v_grad, channel, pixel, stride_dvc, stride_dvp, channels, end, v_result)
+                _store(v_grad, image, channel, pixel, channels, end, v_result)
             if s_grad is not None:
-                offset = _load_tile(coefficients, image * 5 + 1, channel, region, channels, regions)
-                constant += tl.sum(_load_tile(coefficients, image * 5 + 4, channel, region, channels, regions), 0)
+                offset = tl.load(coefficients + size + at, mask=inside, other=0)
+                constant += tl.sum(tl.load(coefficients + 4 * size + at, mask=inside, other=0), 0)
                 s_result = _add_product(s_result, tl.trans(gain), g * x, precision)
                 s_result = _add_product(s_result, tl.trans(offset), g, precision)
                 s_result = _add_product(s_result, tl.trans(linear), x, precision)
@@ -304,118 +239,71 @@ def apply_gradients(
             if softmax:
                 s_result = layout * (s_result - tl.sum(layout * s_result, 0)[None, :])
                 s_result *= tl.full((), temperature, compute)
-            _store_map(s_grad, region, pixel, stride_dsn, stride_dsp, regions, end, s_result)
+            _store(s_grad, image, region, pixel, regions, end, s_result)
 
 
 @triton.jit
-def _add_splits(
-    sums,
-    image,
-    channel,
-    region,
-    channels,
-    regions,
-    splits,
-    compute: tl.constexpr,
-    block_n: tl.constexpr,
-    block_s: tl.constexpr,
-):
-    """What `partial_sums` left for one channel, in a fixed order."""
-    sums += (image * splits * 2 * channels + channel) * regions
-    first = tl.zeros((block_n,), compute)
-    second = tl.zeros((block_n,), compute)
-    for begin in range(0, splits, block_s):
-        row = (begin + tl.arange(0, block_s)) * 2 * channels
-        first += tl.sum(_load_rows(sums, row, region, regions, splits * 2 * channels), 0)
-        second += tl.sum(_load_rows(sums, row + channels, region, regions, splits * 2 * channels), 0)
-    return first, second
-
-
-@triton.jit
-def _place(channels, pixels, span, block_c: tl.constexpr):
-    """Image, channels, split and first and last pixel of a program of the grid (b * channel blocks, splits)."""
-    blocks = tl.cdiv(channels, block_c)
+def _place(sizes, blocks):
+    """Image, block of channels, and first and last pixel of a program of the grid (b * blocks, splits)."""
+    _, _, pixels, span = sizes
+    start = tl.program_id(1) * span
     image = (tl.program_id(0) // blocks).to(tl.int64)
-    channel = (tl.program_id(0) % blocks) * block_c + tl.arange(0, block_c)
-    split = tl.program_id(1)
-    start = split * span
-    return image, channel, split, start, tl.minimum(start + span, pixels)
+    return image, tl.program_id(0) % blocks, start, tl.minimum(start + span, pixels)
 
 
 @triton.jit
-def _load_map(pointer, channel, pixel, stride_c, stride_p, channels, end, compute: tl.constexpr):
-    """Rows `channel` and columns `pixel` of one image's map, 0 outside of it."""
-    inside = (channel < channels)[:, None] & (pixel < end)[None, :]
-    offsets = channel.to(tl.int64)[:, None] * stride_c + pixel.to(tl.int64)[None, :] * stride_p
-    return tl.load(pointer + offsets, mask=inside, other=0).to(compute)
+def _addresses(map, image, row, column, rows, columns):
+    """Of these rows and columns of one image's map, and which of them are inside it."""
+    pointer, image_stride, row_stride, column_stride = map
+    offsets = row.to(tl.int64)[:, None] * row_stride + column.to(tl.int64)[None, :] * column_stride
+    return pointer + image * image_stride + offsets, (row < rows)[:, None] & (column < columns)[None, :]
 
 
 @triton.jit
-def _store_map(pointer, channel, pixel, stride_c, stride_p, channels, end, value):
-    inside = (channel < channels)[:, None] & (pixel < end)[None, :]
-    offsets = channel.to(tl.int64)[:, None] * stride_c + pixel.to(tl.int64)[None, :] * stride_p
-    tl.store(pointer + offsets, value.to(pointer.dtype.element_ty), mask=inside)
+def _load(map, image, row, column, rows, columns, compute: constexpr):
+    """These rows and columns of one image's map, 0 outside."""
+    addresses, inside = _addresses(map, image, row, column, rows, columns)
+    return tl.load(addresses, mask=inside, other=0).to(compute)
 
 
 @triton.jit
-def _load_layout(
-    pointer,
-    region,
-    pixel,
-    stride_n,
-    stride_p,
-    regions,
-    end,
-    temperature,
-    softmax: tl.constexpr,
-    compute: tl.constexpr,
-):
+def _store(map, image, row, column, rows, columns, value):
+    addresses, inside = _addresses(map, image, row, column, rows, columns)
+    tl.store(addresses, value.to(map[0].dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _load_layout(s, image, region, pixel, regions, end, temperature, softmax: constexpr, compute: constexpr):
     """The layout, from itself or as the softmax of its logits; 0 outside of the map."""
-    s = _load_map(pointer, region, pixel, stride_n, stride_p, regions, end, compute)
+    layout = _load(s, image, region, pixel, regions, end, compute)
     if softmax:
-        s = tl.where((region < regions)[:, None], s * tl.full((), temperature, compute), float("-inf"))
-        s = tl.exp(s - tl.max(s, 0)[None, :])
-        s = s / tl.sum(s, 0)[None, :]
-        s = tl.where((pixel < end)[None, :], s, 0)
-    return s
+        layout = tl.where((region < regions)[:, None], layout * tl.full((), temperature, compute), float("-inf"))
+        layout = tl.exp(layout - tl.max(layout, 0)[None, :])
+        layout = layout / tl.sum(layout, 0)[None, :]
+        layout = tl.where((pixel < end)[None, :], layout, 0)
+    return layout
 
 
 @triton.jit
-def _load_tile(pointer, index, channel, region, channels, regions):
-    """Number `index` of contiguous matrices (c, n), 0 outside."""
+def _tile(channel, region, channels, regions):
+    """Offsets in a contiguous matrix (c, n), and which of them are inside it."""
     inside = (channel < channels)[:, None] & (region < regions)[None, :]
-    offsets = (index * channels + channel)[:, None] * regions + region[None, :]
-    return tl.load(pointer + offsets, mask=inside, other=0)
+    return channel[:, None] * regions + region[None, :], inside
 
 
 @triton.jit
-def _store_tile(pointer, index, channel, region, channels, regions, value):
-    inside = (channel < channels)[:, None] & (region < regions)[None, :]
-    offsets = (index * channels + channel)[:, None] * regions + region[None, :]
-    tl.store(pointer + offsets, value, mask=inside)
-
-
-@triton.jit
-def _load_rows(pointer, row, region, regions, rows):
-    """Rows of n contiguous numbers, 0 outside."""
-    inside = (row < rows)[:, None] & (region < regions)[None, :]
-    return tl.load(pointer + row.to(tl.int64)[:, None] * regions + region[None, :], mask=inside, other=0)
-
-
-@triton.jit
-def _load_parameter(pointer, region, channel, channels, regions, absent: tl.constexpr, compute: tl.constexpr):
-    """One channel of a contiguous (n, c) parameter, or `absent` where there is none."""
-    if pointer is None:
-        return tl.full(region.shape, absent, compute)
-    else:  # noqa: RET505 - the compiler of Triton drops one branch whole
-        values = tl.load(pointer + region * channels + channel, mask=region < regions, other=0)
-        return values.to(compute)
-
-
-@triton.jit
-def _gain(variance, weight, region, channel, channels, regions, eps, compute: tl.constexpr):
-    """weight / (sigma + eps) of one channel."""
-    return _load_parameter(weight, region, channel, channels, regions, 1, compute) / (_sqrt(variance) + eps)
+def _gain_and_offset(mean, variance, affine, channel, region, channels, regions, eps):
+    """A = weight / (sigma + eps) and B = bias - mean A, 0 outside."""
+    weight, bias = affine
+    at, inside = _tile(region, channel, regions, channels)  # (n, c), as the parameters are
+    gain = 1 / (_sqrt(variance) + tl.full((), eps, mean.dtype))
+    if weight is not None:
+        gain *= tl.trans(tl.load(weight + at, mask=inside, other=0))
+    gain = tl.where(tl.trans(inside), gain, 0)
+    offset = -mean * gain
+    if bias is not None:
+        offset += tl.trans(tl.load(bias + at, mask=inside, other=0))
+    return gain, offset
 
 
 @triton.jit
@@ -425,10 +313,10 @@ def _sqrt(x):
 
 
 @triton.jit
-def _product(a, b, precision: tl.constexpr):
+def _product(a, b, precision: constexpr):
     return tl.dot(a, b, input_precision=precision, out_dtype=a.dtype)
 
 
 @triton.jit
-def _add_product(total, a, b, precision: tl.constexpr):
+def _add_product(total, a, b, precision: constexpr):
     return tl.dot(a, b, total, input_precision=precision, out_dtype=total.dtype)

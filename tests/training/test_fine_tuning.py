@@ -7,8 +7,8 @@ from attnorm.errors import UserError
 from attnorm.models.class_conditional import Generator
 from attnorm.training import loop
 from attnorm.training.class_conditional import ClassConditionalTask
+from attnorm.training.fine_tuning import start_from
 from attnorm.training.inpainting import InpaintingTask
-from attnorm.training.restore import load_raw_generator, start_from
 from tests.runs import ALONE, DIGITS, INPAINT, assert_same_run, differences, final_state, interrupt, main, moved
 
 
@@ -19,7 +19,8 @@ def task(tiny_config):
 
 
 def start(task, source):
-    return start_from(str(source), task.config.task, task.networks, task.ema)
+    (said,) = start_from(str(source), task.config.task, task.networks, task.ema)
+    return said
 
 
 def test_weights_are_taken_and_rows_go_to_the_class_of_the_same_name(task, finished_run):
@@ -91,17 +92,3 @@ def test_a_resume_is_exact(kind, request, tiny_arguments, tiny_inpainting_argume
         assert_same_run(run, tmp_path / "whole")
         assert loop.read_config(run).init_from == str(source)
         monkeypatch.chdir(source.parent)
-
-
-def test_the_raw_generator_is_the_checkpoints_and_without_averaging_the_saved_one(
-    finished_run, tiny_arguments, tmp_path
-):
-    run, plain = tmp_path / "run", [*tiny_arguments, "--ema_half_life", "0", "--steps", "2"]
-    assert main([*DIGITS, str(run), *plain]) == 0
-    raw = load_raw_generator(run, loop.read_config(run))
-    saved = Generator.from_pretrained(run / "model")
-    torch.testing.assert_close(dict(raw.state_dict()), dict(saved.state_dict()))  # standing statistics too
-    raw = load_raw_generator(finished_run, loop.read_config(finished_run))
-    state = final_state(finished_run)["task"]
-    assert moved(state["generator"], raw) == set()
-    assert moved(state["ema"], raw)

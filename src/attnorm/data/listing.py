@@ -1,0 +1,134 @@
+"""The files of a folder or archive: each visible one is listed, or named with the reason why it is not."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+import weakref
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from attnorm.data.decode import PACKAGES, image_endings, is_image
+from attnorm.errors import UserError
+from attnorm.files import explained
+
+# What Synology, macOS, Windows and Linux leave in folders; hidden files are passed over too.
+_JUNK = frozenset({"@eadir", "#recycle", "__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "lost+found"})
+_ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".npz"})
+_MASK = re.compile(r"(.+)_mask\d*")
+NOT_IMAGE = "not an image"
+_SHOWN = 10
+
+_BROKEN = zipfile.BadZipFile, tarfile.TarError, shutil.ReadError, EOFError, RuntimeError, zlib.error
+
+Skipped = tuple[str, str]  # the name of a file, and why it is not read
+
+
+@dataclass(eq=False)
+class Listing:
+    """What is at a path, an archive unpacked; names are relative to `root`, with "/" between folders.
+
+    path: what the user named.
+    root: the folder that the names are in; of an archive, a temporary one that goes with this object.
+    files, folders: sorted names of what is visible.
+    skipped: what is neither, such as links that lead nowhere.
+    """
+
+    path: Path
+    root: Path
+    files: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+
+    def parquet(self) -> list[str]:
+        return [name for name in self.files if name.lower().endswith(".parquet")]
+
+    def images(self) -> tuple[list[str], dict[str, str], list[Skipped]]:
+        """The files that Pillow opens, by their ending or else their content; the masks among them; all other files.
+
+        A mask is NAME_mask001.png beside NAME.png: it is in the second value alone, with the image that it is of.
+        A UserError says what is there if it is neither images nor parquet files.
+        """
+        known = image_endings()
+        images, skipped = [], list(self.skipped)
+        for name in self.files:
+            ending = Path(name).suffix.lower()
+            if ending in known or (ending not in PACKAGES and is_image(self.root / name)):
+                images.append(name)
+            elif ending in PACKAGES:
+                skipped.append((name, f"needs a package: pip install {PACKAGES[ending]}"))
+            else:
+                skipped.append((name, "an archive: give it by itself" if ending in _ARCHIVES else NOT_IMAGE))
+        if not images and not self.parquet():
+            if self.path.is_file() and self.root == self.path.parent:
+                raise UserError(f"{self.path} is neither a folder, an archive nor a parquet or .npz file: give one")
+            reasons = "; ".join(["", *describe(skipped)])
+            raise UserError(f"{self.path} holds no image and no parquet file{reasons}: give another folder")
+        masks = {}
+        if any("_mask" in name for name in images):
+            stems = {str(Path(name).with_suffix("")): name for name in images}
+            marks = {stem: _MASK.fullmatch(stem) for stem in stems}
+            masks = {stems[stem]: stems[mark[1]] for stem, mark in marks.items() if mark and mark[1] in stems}
+        return [name for name in images if name not in masks], masks, skipped
+
+
+def list_source(path: Path) -> Listing:
+    """Lists a folder, a zip or tar, or one file; UserError if it cannot be read."""
+    if path.is_file() and not (zipfile.is_zipfile(path) or tarfile.is_tarfile(path)):
+        return Listing(path, path.parent, [path.name])
+    listing = Listing(path, path)
+    if path.is_file():
+        listing.root = Path(tempfile.mkdtemp(prefix="attnorm-"))
+        weakref.finalize(listing, shutil.rmtree, listing.root, ignore_errors=True)
+        with explained(f"{path} cannot be unpacked", "fetch it again, or unpack it yourself", *_BROKEN):
+            if zipfile.is_zipfile(path):
+                shutil.unpack_archive(path, listing.root, "zip")
+            else:
+                with tarfile.open(path) as archive:
+                    archive.extractall(listing.root, filter="data")  # nothing outside of the folder
+    _walk(listing, listing.root, "", ())
+    return listing
+
+
+def list_images(folder: Path) -> tuple[list[Path], dict[Path, Path], list[Skipped]]:
+    """The images of a folder; masks that lie beside them, with the image of each; and what is not read."""
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder: give a folder of images")
+    images, masks, skipped = list_source(folder).images()
+    return [folder / name for name in images], {folder / m: folder / name for m, name in masks.items()}, skipped
+
+
+def describe(skipped: Sequence[Skipped]) -> list[str]:
+    """The first of the files that are not read, each with the reason, and how many more there are."""
+    lines = [f"{name}: {reason}" for name, reason in skipped[:_SHOWN]]
+    return [*lines, f"and {len(skipped) - _SHOWN} more"] if len(skipped) > _SHOWN else lines
+
+
+def _walk(listing: Listing, folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> None:
+    """Adds what is in a folder, and in those that it links to unless the link closes a circle."""
+    status = folder.stat()
+    here = status.st_dev, status.st_ino
+    if here in above:
+        listing.skipped.append((prefix[:-1], "a link to a folder that it lies in"))
+        return
+    with explained(f"cannot read {folder}", "allow reading it"):  # or its images would be lost without a count
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    for entry in entries:
+        name = prefix + entry.name
+        if entry.name.startswith(".") or entry.name.lower() in _JUNK:
+            continue
+        path = folder / entry.name
+        if path.is_dir():
+            listing.folders.append(name)
+            _walk(listing, path, f"{name}/", (*above, here))
+        elif path.is_file():
+            listing.files.append(name)
+        else:
+            reason = "a link that leads nowhere" if entry.is_symlink() else "not a regular file"
+            listing.skipped.append((name, reason))

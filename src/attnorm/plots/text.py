@@ -1,0 +1,88 @@
+"""Lines of text in any script: in Pillow's font where that has the letters, else in an installed one, else escaped."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import unicodedata
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from PIL import ImageDraw, ImageFont, features
+
+INK = (40, 40, 40)
+TEXT_SIZE, LINE = 14, 20  # pixels of a letter and of a line of text
+STYLES = ("bold", "italic", "oblique", "light", "thin", "mono", "serif", "condensed")  # in the names of files
+RIGHT_TO_LEFT = ("R", "AL")  # needs a layout engine
+EMOJI_STYLE = "\ufe0f"
+Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+def text_width(text: str) -> int:
+    """The width of a line of text in pixels."""
+    shown, font = drawable(text)
+    return int(np.ceil(font.getlength(shown)))
+
+
+def write(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, anchor: str) -> None:
+    """Draws a line of text at (x, y); the anchor is one of Pillow's."""
+    shown, font = drawable(text)
+    draw.text(at, shown, fill=INK, font=font, anchor=anchor)
+
+
+@functools.cache
+def drawable(text: str) -> tuple[str, Font]:
+    """A text and a font for it. Latin letters lose their accents; what no font has is escaped, and a notice says so."""
+    plain = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
+    if plain.isascii():
+        return plain, ImageFont.load_default(TEXT_SIZE)
+    text = unicodedata.normalize("NFC", text).replace(EMOJI_STYLE, "")
+    best, lacking = "", {letter for letter in text if not letter.isascii()}
+    for font in _fonts():
+        lacks = {letter for letter in text if not _has(font, letter)}
+        if len(lacks) < len(lacking):
+            best, lacking = font, lacks
+        if not lacks:
+            break
+    shown = "".join(_escaped(letter) if letter in lacking else letter for letter in text)
+    return shown, ImageFont.truetype(best, TEXT_SIZE) if best else ImageFont.load_default(TEXT_SIZE)
+
+
+def _has(font: str, letter: str) -> bool:
+    if unicodedata.bidirectional(letter) in RIGHT_TO_LEFT and not features.check("raqm"):
+        return False
+    return ord(letter) in _letters(font) or unicodedata.category(letter) == "Cf"  # an invisible joiner
+
+
+def _escaped(letter: str) -> str:
+    """A symbol's name, such as :cat face:, or else the letter's number, as in Python."""
+    name, is_symbol = unicodedata.name(letter, "unknown"), unicodedata.category(letter) == "So"
+    _notice(name if is_symbol else f"letters of {name.split()[0]}")
+    return f":{name.lower()}:" if is_symbol else letter.encode("unicode_escape").decode()
+
+
+@functools.cache
+def _notice(what: str) -> None:
+    print(f"no installed font has {what}: images have codes instead; install a font such as Noto Sans", file=sys.stderr)
+
+
+@functools.cache
+def _fonts() -> tuple[str, ...]:
+    """Files of matplotlib's own font, which has many scripts, and of the upright ones on this machine."""
+    from matplotlib import font_manager, get_data_path
+
+    found = [path for path in font_manager.findSystemFonts() if not any(s in Path(path).stem.lower() for s in STYLES)]
+    return (f"{get_data_path()}/fonts/ttf/DejaVuSans.ttf", *sorted(found))
+
+
+@functools.cache
+def _letters(font: str) -> frozenset[int]:
+    """The code points that a font has; none if it cannot be drawn at any size."""
+    from matplotlib.ft2font import FT2Font
+
+    try:
+        face = FT2Font(font)
+    except RuntimeError:  # no font, or a damaged one
+        return frozenset()
+    return frozenset(face.get_charmap()) if face.scalable else frozenset()

@@ -1,0 +1,89 @@
+"""What a training starts from if not from new weights: those of another run or model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from attnorm.errors import UserError
+from attnorm.layers.spectral import SpectralNorm
+from attnorm.layers.weights import raw_weight
+from attnorm.metrics.distributed import check_alike
+from attnorm.models.pretrained import find_model, step_of, task_of
+from attnorm.training import checkpoint
+from attnorm.training.averaging import EMA
+from attnorm.training.run_folder import CHECKPOINTS
+
+SHOWN = 3  # names in a message
+
+
+def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: EMA[Any]) -> list[str]:
+    """Copies the weights of a run or model, if `source` names one, into the networks of a new run; says what was taken.
+
+    A run gives the networks of its newest checkpoint, a model the generator alone. A row that belongs to a class goes
+    to the class of the same name.
+
+    Raises:
+        UserError: the model is for another task, or its weights do not fit; the message names them.
+    """
+    if not source:
+        return []
+    if task_of(source) != task:
+        raise UserError(f"{source} is not a model for {task}: choose a preset of its task")
+    generator: Any = networks["generator"]
+    model = generator.from_pretrained(source)
+    given, step = {"generator": model.state_dict()}, step_of(find_model(source))
+    state, _ = checkpoint.newest(Path(source) / CHECKPOINTS)
+    if state is not None:
+        given, step = {name: state["task"][name] for name in networks}, state["step"]
+    old, new = (getattr(each.config, "class_names", ()) for each in (model, generator))
+    for name, weights in given.items():
+        if misfits := list(_copy(weights, networks[name], old, new)):
+            raise UserError(
+                f"the {name} of {source} does not fit: {_some(misfits)}; give the preset and fields of its training"
+            )
+    ema.module.load_state_dict(generator.state_dict())
+    fresh = [f"the {name}" for name in networks if name not in given]
+    if unknown := [name for name in new if name not in old]:
+        fresh.append(f"{len(unknown)} of {len(new)} classes ({_some(unknown)})")
+    taken = f"{' and '.join(given)}{'' if step is None else f' of step {step}'}"
+    note = f"starts with the {taken} of {source}; new: {', '.join(fresh) or 'nothing'}"
+    check_alike({"what the training starts from": note}, f"{source} must be the same on every machine")
+    return [note]
+
+
+@torch.no_grad()
+def _copy(given: Mapping[str, Tensor], network: nn.Module, old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
+    """Copies weights of a network for the classes `old` into one for `new`; yields what does not fit."""
+    same = [name for name in new if name in old]
+    rows, found_rows = [new.index(name) for name in same], [old.index(name) for name in same]
+    modules = {} if old == new else dict(network.named_modules())
+    # With a row per class.
+    tables = [(f"{name}.", m) for name, m in modules.items() if isinstance(m, nn.Embedding) or name == "classify"]
+    by_class = {prefix + name for prefix, table in tables for name, _ in table.named_parameters()}
+    vectors = {prefix + name for prefix, table in tables for name, _ in table.named_buffers()}  # singular ones
+    own = network.state_dict()
+    for name in {**own, **given}:
+        if name in vectors:
+            continue
+        value, found = own.get(name), given.get(name)
+        if value is None or found is None:
+            yield f"{name} is {'here' if found is None else 'there'} alone"
+        elif name in by_class and value.shape[1:] == found.shape[1:]:
+            value[rows] = found[found_rows].to(value.device)
+        elif value.shape == found.shape:
+            value.copy_(found)
+        else:
+            yield f"{name} is {tuple(found.shape)} there and {tuple(value.shape)} here"
+    for _, table in tables:
+        for norm in table.modules():
+            if isinstance(norm, SpectralNorm):
+                norm.reset(raw_weight(table))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
