@@ -1,18 +1,15 @@
 """What Triton's compiler makes of the programs, on a machine without a GPU: registers, spills, shared memory."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from attnorm.layers.kernels.gpu import launches
-from attnorm.layers.kernels.gpu.launches import Launch
 from attnorm.layers.kernels.problem import Problem, empty_statistics
 
 
@@ -26,11 +23,11 @@ class Resources(NamedTuple):
     ptx: str
 
 
-def launches_of(dtype: torch.dtype, n: int, channels_last: bool) -> list[Launch]:
+def launches_of(dtype, n, channels_last):
     """Everything that a forward and a backward call launch on maps of 32 channels, on tensors without memory."""
     form = torch.channels_last if channels_last else torch.contiguous_format
 
-    def empty_map(channels: int, dtype: torch.dtype) -> Tensor:
+    def empty_map(channels, dtype):
         return torch.empty(2, channels, 256, 256, dtype=dtype, device="meta").to(memory_format=form).flatten(2)
 
     v, s = empty_map(32, dtype), empty_map(n, torch.float32)
@@ -43,7 +40,7 @@ def launches_of(dtype: torch.dtype, n: int, channels_last: bool) -> list[Launch]
     return [projection, *launches.forward(problem), *launches.backward(problem, terms)]
 
 
-def compile_launch(launch: Launch, capability: int) -> Resources:
+def compile_launch(launch, capability):
     """Compiles what the launch would run on a GPU of this compute capability (80 for 8.0)."""
     import triton
     import triton.runtime.jit as jit
@@ -57,7 +54,7 @@ def compile_launch(launch: Launch, capability: int) -> Resources:
     options = {name: settings.pop(name) for name in ("num_warps", "num_stages")}
     constants, attributes = {}, {}
 
-    def type_of(value: Any, *place: int) -> Any:
+    def type_of(value, *place):
         """As a launch would type it; None and 1 become constants, so that a stride of 1 is known to the compiler."""
         if isinstance(value, tuple):
             return tuple(type_of(each, *place, index) for index, each in enumerate(value))
@@ -77,7 +74,7 @@ def compile_launch(launch: Launch, capability: int) -> Resources:
     return Resources(launch.program, *_usage(compiled.asm["cubin"]), compiled.metadata.shared, compiled.asm["ptx"])
 
 
-def _usage(cubin: bytes) -> tuple[int, int]:
+def _usage(cubin):
     """Registers and stack bytes a thread; what the programs keep on the stack is what the registers could not hold."""
     import triton
 
