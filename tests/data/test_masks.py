@@ -25,13 +25,9 @@ def is_solid(mask):
 
 def opened(mask, side):
     """What is left of a mask if only squares of `side` that lie inside it are kept."""
-    height, width = mask.shape
-    kept = np.zeros_like(mask)
-    for top in range(height - side + 1):
-        for left in range(width - side + 1):
-            square = (slice(top, top + side), slice(left, left + side))
-            if mask[square].all():
-                kept[square] = True
+    eroded, kept = np.lib.stride_tricks.sliding_window_view(mask, (side, side)).all((2, 3)), np.zeros_like(mask)
+    for top, left in np.argwhere(eroded):
+        kept[top : top + side, left : left + side] = True
     return kept
 
 
@@ -76,19 +72,13 @@ def test_rectangles_are_solid_and_keep_to_their_aspect():
     masks = Masks(MaskConfig(kind="rectangle", fraction=(0.1, 0.2), aspect=2.0), (100, 100))
     ratios, corners = [], set()
     for index in range(200):
-        mask = masks(0, index)
-        top, bottom, left, right = boxes_of(mask)
-        assert mask[top:bottom, left:right].all()
+        assert is_solid(masks(0, index))
+        top, bottom, left, right = boxes_of(masks(0, index))
         ratios.append((bottom - top) / (right - left))
         corners.add((top, left))
     assert 0.47 < min(ratios) < 0.6
     assert 1.7 < max(ratios) < 2.1
     assert len(corners) > 150
-
-
-def test_several_rectangles_are_several():
-    masks = Masks(MaskConfig(kind="rectangles", fraction=(0.1, 0.1), aspect=1.0, count=(3, 3)), (64, 64))
-    assert not any(is_solid(masks(0, index)) for index in range(50))
 
 
 def test_strokes_are_as_wide_as_their_brush():
@@ -136,19 +126,11 @@ def test_a_folders_masks_are_drawn_evenly_and_those_out_of_range_are_named(folde
         ("sub/none.png", "0.0% of its pixels are missing"),
         ("text.png", "not an image in a known format"),
     ]
-    expected = np.zeros((20, 20), bool)
-    expected[:, :5] = True
-    assert any(np.array_equal(masks(0, index), expected) for index in range(10))
+    assert any(np.array_equal(masks(0, index), np.arange(20) < np.full((20, 1), 5)) for index in range(10))
 
 
 def test_a_folder_without_a_mask_in_range_or_without_masks_is_refused(folder):
-    (folder / "parquet").mkdir()
-    (folder / "parquet" / "a.parquet").write_bytes(b"")
-    for place, part in (
-        ("sub", r"no mask with 90.0% to 95.0%"),
-        ("nothing", "is not a folder"),
-        ("parquet", "a.parquet: not an image"),
-    ):
+    for place, part in (("sub", r"no mask with 90.0% to 95.0%"), ("nothing", "is not a folder")):
         with pytest.raises(UserError, match=part):
             Masks(MaskConfig(kind="folder", fraction=(0.9, 0.95), folder=str(folder / place)), (20, 20))
 
