@@ -83,13 +83,6 @@ def test_cifar10_as_pickles_in_a_folder_or_tar(tmp_path, protocol):
     np.testing.assert_array_equal(pixels, IMAGES[3])
 
 
-def test_two_sets_of_cifar_are_not_mixed(tmp_path):
-    cifar10(tmp_path / "a")
-    cifar10(tmp_path / "b")
-    with pytest.raises(UserError, match="several folders, give one of them: 'a/cifar-10-batches-py', 'b/"):
-        open_source(tmp_path)
-
-
 def test_cifar_binaries(tmp_path):
     (tmp_path / "10").mkdir()
     (tmp_path / "10/data_batch_1.bin").write_bytes(np.insert(ROWS, 0, [1, 0, 1, 1], axis=1).tobytes())

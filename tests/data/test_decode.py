@@ -25,19 +25,6 @@ def test_transparency_is_laid_over_white():
     assert flat[0, 0].tolist() == [255, 255, 255] and flat[0, 1].tolist() == [10, 20, 30]
 
 
-def test_sixteen_bit_grey_is_scaled():
-    image = Image.fromarray(np.array([[0, 257 * 100], [257 * 200, 65535]], dtype=np.uint16))
-    np.testing.assert_array_equal(read_square(encoded(image), 2)[..., 1], [[0, 100], [200, 255]])
-
-
-@pytest.mark.parametrize("kind", ["gif", "webp", "png"])
-def test_an_animation_gives_its_first_frame(kind):
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
-    options = {"lossless": True} if kind == "webp" else {}
-    first = read_square(encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options), 8)
-    assert first[3, 3].tolist() == [255, 0, 0]
-
-
 @pytest.mark.promise
 def test_unusable_images_have_a_reason(tmp_path):
     without_range = Image.fromarray(np.full((4, 4), 70000, dtype=np.int32))

@@ -67,11 +67,9 @@ def test_a_struct_without_bytes_falls_back_to_its_path(tmp_path):
 @pytest.mark.parametrize(
     "columns, options, problem",
     [
-        ({"image": [png()], "other": [png()], "label": [0]}, {}, "2 image columns.*--image-column"),
         ({"text": ["x"], "label": [0]}, {}, "0 image columns"),
         ({"image": [png()]}, {"image_column": "img"}, "no image column 'img'.* from 'image'"),
         ({"image": [png()], "label": [0]}, {"label_column": "kind"}, "no label column 'kind'.* from 'label'"),
-        ({"image": [png()], "x": [0], "y": [0]}, {}, "no obvious label column: choose --label-column from 'x', 'y'"),
         ({"image": [png()] * 2, "label": [0, 10**12]}, {}, "labels from 0 to 1000000000000.*number them from 0"),
         ({"image": [png()], "label": pa.array([None], pa.int64())}, {}, "rows without a class"),
         ({"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}, {}, "no rows"),

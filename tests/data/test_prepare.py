@@ -40,18 +40,16 @@ def test_the_bytes_do_not_depend_on_the_number_of_workers(raw, tmp_path):
 
 
 def test_names_that_are_not_utf8_are_escaped(tmp_path):
-    folder = tmp_path / os.fsdecode("Möwen".encode("latin-1"))
+    folder = tmp_path / os.fsdecode("Säger".encode("latin-1"))
     try:
-        for name in ("Säger/é.png", "Säger/ü.png", "duck/1.png"):
-            file = folder / os.fsdecode(name.encode("latin-1"))
-            file.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (4, 4)).save(file)
+        folder.mkdir()
     except OSError:
         pytest.skip("this file system has names in UTF-8 alone")
-    (folder / os.fsdecode("Säger/ü.png".encode("latin-1"))).write_bytes(b"x")
+    Image.new("RGB", (4, 4)).save(folder / "a.png")
+    (folder / os.fsdecode("ü.png".encode("latin-1"))).write_bytes(b"x")
     report = prepare(folder, tmp_path / "out", 4)
-    assert [name for name, _ in report.info.skipped] == [r"S\xe4ger/\xfc.png"]
-    assert open_prepared(tmp_path / "out").class_names == (r"S\xe4ger", "duck")
+    assert [name for name, _ in report.info.skipped] == [r"\xfc.png"]
+    assert open_prepared(tmp_path / "out").class_names == (r"S\xe4ger",)
     assert prepare(folder, tmp_path / "out", 4).reused
 
 

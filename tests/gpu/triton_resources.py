@@ -1,4 +1,4 @@
-"""What Triton's compiler makes of the programs, on a machine without a GPU: registers, spills, shared memory."""
+"""What Triton's compiler makes of the programs, on a machine without a GPU: spills, shared memory."""
 
 import re
 import subprocess
@@ -14,10 +14,9 @@ from attnorm.layers.kernels.problem import Problem, empty_statistics
 
 
 class Resources(NamedTuple):
-    """Of one compiled program: registers a thread, bytes a thread spills, bytes of shared memory, and its PTX."""
+    """Of one compiled program: bytes that a thread spills, bytes of shared memory, and its PTX."""
 
     program: str
-    registers: int
     spilled: int
     shared: int
     ptx: str
@@ -71,11 +70,11 @@ def compile_launch(launch, capability):
     signature = {name: type_of(values[name], index) for index, name in enumerate(names)}
     source = ASTSource(function, signature, constants, attributes)
     compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
-    return Resources(launch.program, *_usage(compiled.asm["cubin"]), compiled.metadata.shared, compiled.asm["ptx"])
+    return Resources(launch.program, _spilled(compiled.asm["cubin"]), compiled.metadata.shared, compiled.asm["ptx"])
 
 
-def _usage(cubin):
-    """Registers and stack bytes a thread; what the programs keep on the stack is what the registers could not hold."""
+def _spilled(cubin):
+    """Stack bytes a thread: what the programs keep there is what the registers could not hold."""
     import triton
 
     with tempfile.TemporaryDirectory() as folder:
@@ -83,6 +82,4 @@ def _usage(cubin):
         file.write_bytes(cubin)
         command = [triton.knobs.nvidia.cuobjdump.path, "-res-usage", file]
         text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    found = re.search(r"REG:(\d+) STACK:(\d+)", text)
-    assert found is not None, text
-    return int(found[1]), int(found[2])
+    return int(re.search(r"STACK:(\d+)", text)[1])

@@ -47,8 +47,7 @@ def test_training_output_adds_the_sampled_correlation(order, side, pool, backend
     inputs = [x, *layer.parameters()]
     upstream = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape)
     pairs = (torch.autograd.grad(t, inputs, upstream, materialize_grads=True) for t in (out, wanted))
-    for one, truth in zip(*pairs, strict=True):
-        torch.testing.assert_close(one, truth, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(*pairs, rtol=1e-6, atol=1e-9)
 
 
 def test_positions_are_uniform_without_replacement_and_differ_between_images(backend):
@@ -146,8 +145,7 @@ def test_a_layer_that_is_called_twice(create_graph, backend):
     inputs = [x, *layer.parameters()]
     twice, expected = layer(layer(x, generator(1)), generator(2)), literally(literally(x, 1), 2)
     found = torch.autograd.grad(twice.sin().sum(), inputs, create_graph=create_graph)
-    for one, truth in zip(found, torch.autograd.grad(expected.sin().sum(), inputs), strict=True):
-        torch.testing.assert_close(one, truth, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(found, torch.autograd.grad(expected.sin().sum(), inputs), rtol=1e-6, atol=1e-8)
 
 
 def test_spectral_norm_covers_key_query_and_value_and_iterates_once_a_call(backend):

@@ -36,15 +36,18 @@ def require_grad(inputs):
 
 @pytest.mark.promise
 @pytest.mark.parametrize(("backend", "variance"), CASES)
-@pytest.mark.parametrize("affine", AFFINES)
-def test_values_and_gradients_are_those_of_the_formulas(backend, variance, affine):
-    ours = require_grad(operands(affine=affine))
-    theirs = require_grad(operands(affine=affine))
-    out = regional_norm(*ours, variance=variance, backend=backend)
-    expected = literal.regional_norm(*theirs, variance)
-    torch.testing.assert_close(out, expected, rtol=1e-12, atol=1e-12)
-    for found, wanted in zip(gradients(out, ours), gradients(expected, theirs), strict=True):
-        torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 32, 33])
+def test_values_and_gradients_are_those_of_the_formulas(n, order, backend, variance):
+    for b, c, h, w in ((1, 1, 1, 1), (2, 3, 3, 5), (1, 4, 37, 41)):
+        given = operands(b, c, n, h, w, affine=AFFINES[n % 3])
+        exact = require_grad(given)
+        ours = require_grad([*(t.contiguous(memory_format=order) for t in given[:2]), *given[2:]])
+        out = regional_norm(*ours, variance=variance, backend=backend)
+        expected = literal.regional_norm(*exact, variance)
+        torch.testing.assert_close(out, expected, rtol=1e-9, atol=1e-9)
+        if h * w > 1:  # the literal form has no gradient where nothing varies
+            torch.testing.assert_close(gradients(out, ours), gradients(expected, exact), rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.promise
@@ -58,22 +61,6 @@ def test_gradcheck_and_gradgradcheck(backend, variance, affine):
 
     assert torch.autograd.gradcheck(function, inputs)
     assert torch.autograd.gradgradcheck(function, inputs)
-
-
-@pytest.mark.parametrize(("backend", "variance"), CASES)
-@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 32, 33])
-def test_every_number_of_regions(n, order, backend, variance):
-    for size in ((1, 1, 1, 1), (2, 3, 3, 5), (1, 4, 37, 41)):
-        given = operands(size[0], size[1], n, *size[2:])
-        exact = require_grad(given)
-        ours = require_grad([*(t.contiguous(memory_format=order) for t in given[:2]), *given[2:]])
-        out = regional_norm(*ours, variance=variance, backend=backend)
-        expected = literal.regional_norm(*exact, variance)
-        torch.testing.assert_close(out, expected, rtol=1e-9, atol=1e-9)
-        if size != (1, 1, 1, 1):  # the literal form has no gradient where nothing varies
-            for found, wanted in zip(gradients(out, ours), gradients(expected, exact), strict=True):
-                torch.testing.assert_close(found, wanted, rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize(("backend", "variance"), CASES)
@@ -104,19 +91,6 @@ def test_the_deviation_itself_survives_a_large_mean(backend, mean, side):
     inside[..., 0] = 0
     found = normalized_variance(v, torch.cat([inside, 1 - inside], 1), backend)
     torch.testing.assert_close(found, torch.ones_like(found), rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.parametrize("backend", ON_CPU)
-@pytest.mark.parametrize(("mean", "deviation"), [(1.0, 0.1), (10.0, 0.1), (30.0, 0.1), (10.0, 0.01)])
-def test_regions_far_apart_lose_what_the_documentation_says(backend, mean, deviation):
-    """Hard regions at -mean and mean: the channel's shift lies between them, so that sigma^2 is a difference of squares
-    of ratio (mean / deviation)^2. docs/layer.md has the bound."""
-    torch.manual_seed(0)
-    half = torch.arange(64 * 64).view(1, 1, 64, 64) < 32 * 64
-    v = deviation * torch.randn(1, 3, 64, 64) + torch.where(half, -mean, mean)
-    found = normalized_variance(v, torch.cat([half, ~half], dim=1).float(), backend)
-    eps = 2 * 1e-5 / deviation
-    assert (found - 1).abs().max() < 8 * (mean / deviation) ** 2 * 2**-24 + 2e-5 + eps
 
 
 @pytest.mark.parametrize("backend", ON_CPU)
@@ -221,11 +195,9 @@ def test_only_the_gradients_that_are_needed(needed):
     leaves = [t.requires_grad_(need) for t, need in zip(ours, (*needed, needed[-1]), strict=True)]
     out, expected = regional_norm(*leaves, backend="cpp"), literal.regional_norm(*exact, "weighted")
     out.sum().backward()  # expands one number: strides of 0
-    for leaf, wanted in zip(leaves, torch.autograd.grad(expected.sum(), exact), strict=True):
-        if leaf.requires_grad:
-            torch.testing.assert_close(leaf.grad, wanted, rtol=1e-9, atol=1e-9)
-        else:
-            assert leaf.grad is None
+    wanted = torch.autograd.grad(expected.sum(), exact)
+    wanted = [grad if leaf.requires_grad else None for leaf, grad in zip(leaves, wanted, strict=True)]
+    torch.testing.assert_close([leaf.grad for leaf in leaves], wanted, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.usefixtures("cpp_library")

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from attnorm import regional_norm
-from attnorm.config import derive
+from attnorm import AttentiveNorm2d, regional_norm
 from attnorm.models.class_conditional import (
     Discriminator,
     DiscriminatorConfig,
@@ -81,31 +80,17 @@ def test_images_and_scores_of_every_long_range_layer(kind):
         assert all(gain.grad.abs() > 0 for gain in gains)
 
 
-def maps_seen(network, kind, *inputs):
-    seen = []
-    for module in network.modules():
-        if type(module).__name__ == kind:
-            module.register_forward_hook(lambda m, args, out: seen.append(tuple(out.shape[1:])))
-    network(*inputs)
-    return seen
-
-
 def test_the_long_range_layer_stands_where_the_paper_puts_it():
     """Generator: on 256 channels of 32x32; discriminator: in the block that makes 128 channels, before its pooling."""
-    config = get_preset("an-gan-imagenet128")
-    narrow = derive(
-        config,
-        {
-            "generator.channels": tuple(c // 16 for c in config.generator.channels),
-            "discriminator.channels": tuple(c // 16 for c in config.discriminator.channels),
-            "generator.num_classes": 2,
-            "discriminator.num_classes": 2,
-        },
-    )
-    labels = torch.tensor([0, 1])
-    generator, discriminator = Generator(narrow.generator), Discriminator(narrow.discriminator)
-    assert maps_seen(generator, "AttentiveNorm2d", torch.randn(2, 128), labels) == [(256 // 16, 32, 32)]
-    assert maps_seen(discriminator, "AttentiveNorm2d", torch.randn(2, 3, 128, 128), labels) == [(128 // 16, 64, 64)]
+    config, seen = get_preset("an-gan-imagenet128"), []
+    with torch.device("meta"):
+        networks = Generator(config.generator), Discriminator(config.discriminator)
+        inputs, labels = (torch.empty(2, 128), torch.empty(2, 3, 128, 128)), torch.zeros(2, dtype=torch.long)
+    for network, x in zip(networks, inputs, strict=True):
+        for layer in (module for module in network.modules() if isinstance(module, AttentiveNorm2d)):
+            layer.register_forward_hook(lambda module, args, out: seen.append(tuple(out.shape[1:])))
+        network(x, labels)
+    assert seen == [(256, 32, 32), (128, 64, 64)]
 
 
 @pytest.mark.parametrize(("limit", "value_convolution"), [(0.5, True), (100.0, True), (None, False)])
@@ -175,33 +160,3 @@ def test_the_label_changes_the_score_of_concatenation():
     out = network(torch.randn(1, 3, 32, 32).expand(3, -1, -1, -1), torch.tensor([0, 1, 2]))
     assert len(set(out.score.tolist())) == 3
     assert out.class_logits is None
-
-
-def test_a_one_hot_mixture_is_the_label_and_a_mixture_lies_between():
-    torch.manual_seed(0)
-    generator = Generator(SMALL_G).eval()
-    for name, parameter in generator.named_parameters():
-        if ".gain." in name:
-            nn.init.normal_(parameter, mean=1.0)
-    z = torch.randn(1, 6)
-    zero, one = (generator(z, torch.tensor([i])) for i in (0, 1))
-    torch.testing.assert_close(generator(z, torch.tensor([[1.0, 0, 0]])), zero)
-    near = generator(z, torch.tensor([[0.99, 0.01, 0]]))
-    assert 0 < (near - zero).abs().mean() < 0.2 * (one - zero).abs().mean()
-
-
-def test_saved_and_loaded_networks_are_the_same(tmp_path):
-    torch.manual_seed(0)
-    config = SMALL_G.model_copy(
-        update={"long_range": LongRangeConfig(kind="attentive_norm", block=2), "class_names": ("a", "b", "c")}
-    )
-    generator = Generator(config).eval()
-    generator.save_pretrained(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "config.json", "model.safetensors"]
-    loaded = Generator.from_pretrained(tmp_path)
-    assert loaded.config == config
-    assert not loaded.training
-    z, labels = torch.randn(2, 6), torch.tensor([0, 2])
-    assert torch.equal(loaded(z, labels), generator(z, labels))
-    Discriminator(SMALL_D).save_pretrained(tmp_path / "d")
-    assert Discriminator.from_pretrained(tmp_path / "d").config == SMALL_D
