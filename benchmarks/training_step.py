@@ -50,7 +50,8 @@ class Step:
         images = random.integers(0, 256, (NUM_IMAGES, size, size, 3), dtype=np.uint8)
         classes = tuple(str(i) for i in range(NUM_CLASSES))
         dataset = ImageDataset(images, random.integers(0, NUM_CLASSES, NUM_IMAGES), classes)
-        self.batches = Prefetcher(dataset, partial(batch_indices, NUM_IMAGES, batch_size=config.batch_size, seed=0))
+        indices = partial(batch_indices, NUM_IMAGES, batch_size=config.batch_size, seed=0)
+        self.batches = Prefetcher(dataset, indices, prepare=self.task.prepare)
         self.number = 0
         for _ in range(WARM_UP):
             self()

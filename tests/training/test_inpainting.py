@@ -129,9 +129,9 @@ def test_rates_that_fall_in_each_phase_go_on_bit_for_bit(tiny_inpainting_argumen
         rates.append(self.optimizers["generator"].param_groups[0]["lr"] / self.config.generator_lr)
         return metrics
 
-    def reading(dataset, order, *more):
+    def reading(dataset, order, *more, **options):
         orders.append(order)
-        return prefetcher(dataset, order, *more)
+        return prefetcher(dataset, order, *more, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(InpaintingTask, "step", watched)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -56,19 +57,25 @@ class Prefetcher(AbstractContextManager["Prefetcher"]):
         dataset: its `batch(indices)` is called in the thread, never by two threads at once.
         indices: maps a step to the items of its batch, for instance a partial of `batch_indices`.
         depth: how many batches are read ahead, at least 1.
+        prepare: what becomes of batch `step` in the thread, as `prepare(step, batch)`.
     """
 
     def __init__(
-        self, dataset: ImageDataset, indices: Callable[[int], np.ndarray], start: int = 0, depth: int = 2
+        self,
+        dataset: ImageDataset,
+        indices: Callable[[int], np.ndarray],
+        start: int = 0,
+        depth: int = 2,
+        prepare: Callable[[int, Batch], Any] = lambda step, batch: batch,
     ) -> None:
-        self._read = lambda step: dataset.batch(indices(step))
+        self._read = lambda step: prepare(step, dataset.batch(indices(step)))
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
-        self._waiting: deque[tuple[int, Future[Batch]]] = deque()
+        self._waiting: deque[tuple[int, Future[Any]]] = deque()
         for step in range(start, start + depth):
             self._submit(step)
 
-    def next(self) -> Batch:
-        """The next batch: images (B, S, S, 3) uint8 and labels (B,) int64.
+    def next(self) -> Any:
+        """The next batch: images (B, S, S, 3) uint8 and labels (B,) int64, or what `prepare` made of them.
 
         Raises:
             RuntimeError: reading it failed (the original exception is its cause), or the prefetcher is closed.

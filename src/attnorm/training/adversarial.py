@@ -20,6 +20,7 @@ from attnorm.training.config import Rate, TrainingConfig, Weight
 from attnorm.training.runtime import autocast, compile_network, seed_for
 
 Metrics = dict[str, Tensor]
+Batch = tuple[Any, Any]  # images (m, s, s, 3) uint8 and labels (m,) as read, or both as `prepare` returns them
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -72,7 +73,21 @@ class AdversarialTask:
         self.scalers: dict[str, torch.amp.GradScaler] = {}  # of losses, under fp16; they scale by 1 otherwise
         self._learning_rates: dict[str, float] = {}
         self._parallel: dict[str, nn.Module] = {}  # what losses are backpropagated through
+        if self.device.type == "cuda":
+            self._copies = torch.cuda.Stream(self.device)
         torch.manual_seed(seed_for(config.seed, "weights"))
+
+    def prepare(self, number: int, batch: tuple[np.ndarray, np.ndarray]) -> tuple[Tensor, Tensor]:
+        """Batch `number` on the device; the reading thread does this ahead of time."""
+        images, labels = map(torch.from_numpy, batch)
+        if self.device.type != "cuda":
+            return images.to(self.device), labels.to(self.device)
+        with torch.cuda.stream(self._copies):
+            copies = [t.pin_memory().to(self.device, non_blocking=True) for t in (images, labels)]
+        self._copies.synchronize()  # this thread waits, and the training thread never does
+        for copy in copies:
+            copy.record_stream(torch.cuda.default_stream(self.device))  # which reads it
+        return copies[0], copies[1]
 
     def state(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
@@ -164,9 +179,14 @@ class AdversarialTask:
         """The number of this process's first piece in the whole batch."""
         return self.processes.rank * self.config.accumulation
 
-    def _in_unit_range(self, images: np.ndarray) -> Tensor:
-        """Images (m, h, w, 3) uint8 as (m, 3, h, w) in [-1, 1] on the device."""
-        x = torch.from_numpy(images).to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+    def _split(self, number: int, batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
+        """The pieces of batch `number`: images (m, 3, h, w) in [-1, 1], and what is beside them."""
+        images, others = batch if isinstance(batch[0], Tensor) else self.prepare(number, batch)
+        for part, other in zip(*(t.chunk(self.config.accumulation) for t in (images, others)), strict=True):
+            yield self._in_unit_range(part), other
+
+    def _in_unit_range(self, images: Tensor) -> Tensor:
+        x = images.permute(0, 3, 1, 2)
         return (x.float() / 127.5 - 1).contiguous(memory_format=self._memory_format)
 
     def _add(self, total: Metrics, **metrics: Tensor) -> None:

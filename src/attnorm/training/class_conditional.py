@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, distributed
@@ -32,7 +31,7 @@ from attnorm.models.class_conditional import (
 )
 from attnorm.pipelines.class_conditional import ClassConditionalPipeline
 from attnorm.plots import label_grid, save_image
-from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Metrics, frozen
+from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Batch, Metrics, frozen
 from attnorm.training.augment import Augmentation, augmented
 from attnorm.training.averaging import measure_standing_statistics
 from attnorm.training.config import Evaluation, Rate, Weight
@@ -109,7 +108,7 @@ class ClassConditionalTask(AdversarialTask):
     def batches_before(self, step: int) -> int:
         return step * self.config.discriminator_steps
 
-    def step(self, step: int, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> Metrics:
+    def step(self, step: int, batches: Sequence[Batch]) -> Metrics:
         """One generator update after `discriminator_steps` discriminator updates, one per batch.
 
         All randomness is a function of `step`, counted from 0. Returns means over the pieces of the batch.
@@ -182,9 +181,9 @@ class ClassConditionalTask(AdversarialTask):
         prepare_for_sampling(generator, self.config, self.processes.count)
         return generator
 
-    def _update_discriminator(self, step: int, update: int, batch: tuple[np.ndarray, np.ndarray]) -> Metrics:
+    def _update_discriminator(self, step: int, update: int, batch: Batch) -> Metrics:
         total: Metrics = {}
-        for index, (x, y) in enumerate(self._pieces(batch)):
+        for index, (x, y) in enumerate(self._split(0, batch)):
             purpose = (step, "discriminator", update, self._first_piece + index)
             x = self._flipped(x, *purpose)
             z, fake_y = draw_inputs(self.config, self.device, len(y), *purpose)
@@ -223,12 +222,6 @@ class ClassConditionalTask(AdversarialTask):
                 self._backpropagate("generator", self._loss(adversarial, orthogonal, auxiliary))
             self._add(total, loss_g=adversarial, orthogonal_g=orthogonal, **auxiliary)
         return total | {"gradient_g": self._apply("generator", total)}
-
-    def _pieces(self, batch: tuple[np.ndarray, np.ndarray]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images in [-1, 1] and labels of each piece of this process's share of a batch."""
-        pieces = self.config.accumulation
-        for images, labels in zip(np.array_split(batch[0], pieces), np.array_split(batch[1], pieces), strict=True):
-            yield self._in_unit_range(images), torch.from_numpy(labels).to(self.device)
 
     def _flipped(self, x: Tensor, *purpose: int | str) -> Tensor:
         if not self.config.horizontal_flip:

@@ -36,7 +36,7 @@ from attnorm.pipelines.inpainting import InpaintingPipeline, Stages
 from attnorm.plots import save_image
 from attnorm.plots.layouts import inpainting_sheet, masked_images
 from attnorm.training import losses
-from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Beta, Metrics, frozen
+from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Batch, Beta, Metrics, frozen
 from attnorm.training.config import Count, Evaluation, Rate, Seed, Weight
 from attnorm.training.runtime import generator_for, seed_for
 
@@ -169,7 +169,7 @@ class InpaintingTask(AdversarialTask):
         phase_1 = min(step, self.config.phase_1_steps)
         return phase_1 + (step - phase_1) * (self.config.critic_steps + 1)
 
-    def step(self, step: int, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> Metrics:
+    def step(self, step: int, batches: Sequence[Batch]) -> Metrics:
         """One generator update, in phase 2 after `critic_steps` updates of the critics; a batch for each.
 
         All randomness is a function of the batches' numbers. Returns means over the pieces of a batch.
@@ -179,16 +179,16 @@ class InpaintingTask(AdversarialTask):
         self._learning_rates["generator"] = scale * self.config.generator_lr
         self._begin_step(step)
         first, metrics = self.batches_before(step), Metrics()
-        *for_critics, (images, _) = batches
+        *for_critics, last = batches
         self.generator.train()
         self.critic.train()
-        completed = self._completed(first, [batch for batch, _ in for_critics])
+        completed = self._completed(first, for_critics)
         updates = [self._update_critic(number, pieces) for number, pieces in enumerate(completed, first)]
         if updates:
             metrics = updates[-1] | {"gradient_c": torch.stack([found["gradient_c"] for found in updates]).mean()}
         # The generator's step needs no gradient of the critics' weights.
         with frozen(self.critic):
-            metrics |= self._update_generator(first + len(for_critics), images, adversarial)
+            metrics |= self._update_generator(first + len(for_critics), last, adversarial)
         self._average(step)
         return metrics
 
@@ -247,13 +247,13 @@ class InpaintingTask(AdversarialTask):
         return Evaluation(metrics, -psnr, phase=1 + (step > self.config.phase_1_steps))
 
     @torch.no_grad()
-    def _completed(self, first: int, batches: Sequence[np.ndarray]) -> list[list[tuple[Piece, Tensor]]]:
+    def _completed(self, first: int, batches: Sequence[Batch]) -> list[list[tuple[Piece, Tensor]]]:
         """The pieces of each batch from number `first` on, with their completions.
 
         The generator does not change between the critics' updates, so that one call serves them all.
         """
         completed: list[list[tuple[Piece, Tensor]]] = [[] for _ in batches]
-        pieces = [self._pieces(number, images) for number, images in enumerate(batches, first)]
+        pieces = [self._pieces(number, batch) for number, batch in enumerate(batches, first)]
         for index, same in enumerate(zip(*pieces, strict=True)):
             x, mask = torch.cat([piece.x for piece in same]), torch.cat([piece.mask for piece in same])
             self._seed_layers(first, index)
@@ -275,10 +275,10 @@ class InpaintingTask(AdversarialTask):
             self._add(total, loss_c=found.loss, wasserstein=found.wasserstein, gradient_penalty=found.penalty)
         return total | {"gradient_c": self._apply("critic", total)}
 
-    def _update_generator(self, number: int, images: np.ndarray, adversarial: bool) -> Metrics:
+    def _update_generator(self, number: int, batch: Batch, adversarial: bool) -> Metrics:
         """One update of the generator on batch `number`."""
         config, total = self.config, Metrics()
-        for index, (x, mask, _) in enumerate(self._pieces(number, images)):
+        for index, (x, mask, _) in enumerate(self._pieces(number, batch)):
             self._seed_layers(number, index)
             with self._piece(index, "generator"):
                 with self._autocast():
@@ -296,17 +296,19 @@ class InpaintingTask(AdversarialTask):
             self._add(total, loss_g=loss, l1_coarse=coarse, l1_refined=refined, orthogonal_g=orthogonal)
         return total | {"gradient_g": self._apply("generator", total)}
 
-    def _pieces(self, number: int, images: np.ndarray) -> Iterator[Piece]:
+    def prepare(self, number: int, batch: tuple[np.ndarray, np.ndarray]) -> tuple[Tensor, Tensor]:
+        """The images, and a mask for each in place of the labels."""
+        images, count = batch[0], len(batch[0])
+        first = number * self.config.batch_size + self.processes.rank * count
+        masks = self._masks.batch(seed_for(self.config.seed, "holes"), range(first, first + count))
+        return super().prepare(number, (images, masks))
+
+    def _pieces(self, number: int, batch: Batch) -> Iterator[Piece]:
         """The pieces of this process's share of batch `number`."""
-        size = len(images) // self.config.accumulation
-        for index in range(self.config.accumulation):
-            first = (self._first_piece + index) * size
-            rows = slice(first, first + size)
-            x = self._in_unit_range(images[index * size : (index + 1) * size])
-            x = self._flipped(self._cropped(x, number, rows), number, rows)
-            places = number * self.config.batch_size + np.arange(rows.start, rows.stop)
-            masks = self._masks.batch(seed_for(self.config.seed, "holes"), places.tolist())
-            yield Piece(x, torch.from_numpy(masks)[:, None].to(self.device), rows)
+        for index, (x, masks) in enumerate(self._split(number, batch)):
+            first = (self._first_piece + index) * len(x)
+            rows = slice(first, first + len(x))
+            yield Piece(self._flipped(self._cropped(x, number, rows), number, rows), masks[:, None], rows)
 
     def _cropped(self, x: Tensor, number: int, rows: slice) -> Tensor:
         size, room = self.config.image_size, x.shape[2] - self.config.image_size

@@ -54,13 +54,15 @@ FIRST_SAMPLES = (1, 100)  # steps with samples beside every `sample_every`, to s
 class Task(Protocol):
     """What the loop asks of a task.
 
-    batches: this process's shares: images (m, s, s, 3) uint8 and labels (m,). `step` returns scalars on the device.
+    batches: this process's shares: images (m, s, s, 3) uint8 and labels (m,), which the reading thread hands to
+    `prepare`. `step` returns scalars on the device.
     """
 
     shown: Sequence[str]  # names of metrics, for the progress bar
     networks: dict[str, nn.Module]
     ema: EMA[Any]
 
+    def prepare(self, number: int, batch: tuple[np.ndarray, np.ndarray]) -> tuple[Tensor, Tensor]: ...  # for `step`
     def batches_before(self, step: int) -> int: ...  # how many batches the first `step` steps take
     def step(self, step: int, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Tensor]: ...
     def lr_factor(self, step: int) -> float: ...
@@ -180,7 +182,8 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
                 with output_file(run / CONFIG) as aside:
                     aside.write_text(to_yaml(config), encoding="utf-8")
         processes.wait()
-        batches = Prefetcher(dataset, _order(config, len(dataset), processes), task.batches_before(step))
+        order, first = _order(config, len(dataset), processes), task.batches_before(step)
+        batches = Prefetcher(dataset, order, first, prepare=task.prepare)
         logger = Logger(
             run,
             start=step,
@@ -314,9 +317,9 @@ def _save_model(task: Task, folder: Path, step: int) -> None:
 
 
 def _describe(config: TrainingConfig, dataset: ImageDataset, processes: Processes, run: Path) -> str:
-    count, threads = len(dataset), os.environ.get("OMP_NUM_THREADS") or torch.get_num_threads()
+    count, threads = len(dataset), f"threads: {os.environ.get('OMP_NUM_THREADS') or torch.get_num_threads()}"
     held_out = count - len(config.trained_on(count))
     images = f"{count} images{f' of {dataset.num_classes} classes' if dataset.num_classes > 1 else ''}"
     images += f" at {dataset.size}x{dataset.size}{f', {held_out} of them held out' if held_out else ''}"
     several = f"{processes.count} process{'es' if processes.count > 1 else ''}"
-    return f"{images}; {several} on {processes.device}, {config.precision}, {threads} threads; run {run}"
+    return f"{images}; {several} on {processes.device}, {config.precision}, {threads}; run {run}"
