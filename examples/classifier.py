@@ -58,6 +58,8 @@ def main(argv: list[str] | None = None) -> None:
     digits = load_builtin("digits", size=16)
     images = torch.from_numpy(digits.images[..., :1]).permute(0, 3, 1, 2) / 127.5 - 1
     labels = torch.from_numpy(digits.labels)
+    if not 0 < args.images < len(images) or args.steps < 1:
+        parser.error(f"--images must be from 1 to {len(images) - 1}, and --steps at least 1")
     for seed in args.seeds:
         known, unseen = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tensor_split(
             [args.images]

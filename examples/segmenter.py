@@ -73,6 +73,8 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
 
     images, classes = digits()
+    if not 0 < args.images < len(images) or args.steps < 1:
+        parser.error(f"--images must be from 1 to {len(images) - 1}, and --steps at least 1")
     unseen, truth = images[args.images :], classes[args.images :]
     images, classes = images[: args.images], classes[: args.images]
     for seed in args.seeds:

@@ -35,10 +35,6 @@ def save_generator(folder, kind):
     network = Generator(
         GeneratorConfig(num_classes=3, channels=(8, 8, 8, 8), latent_dim=16, long_range=spot, class_names=NAMES)
     )
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, torch.nn.Embedding):
-                module.weight.add_(torch.randn_like(module.weight) / 2)  # classes look different
     network.save_pretrained(folder / "model")
 
 
@@ -67,7 +63,6 @@ def sentence_of():
     def run(call, *arguments, **named):
         with pytest.raises(UserError) as caught:
             call(*arguments, **named)
-        assert "\n" not in str(caught.value)
         return str(caught.value)
 
     return run
@@ -75,22 +70,14 @@ def sentence_of():
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # No network of its own: what the browser would look for at Google is nothing that the page asks for.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+QUIET = ["quic", "background-networking", "component-update", "sync", "gpu"]
+ARGUMENTS = ["--no-sandbox", "--no-first-run", *(f"--disable-{part}" for part in QUIET)]
 PATIENCE = 60_000  # milliseconds, on a busy machine
 DESKTOP, PHONE = (1400, 900), (390, 844)
 
 
 @pytest.fixture(scope="session")
 def address(runs):
-    """Of the page with all models of `runs`."""
     pytest.importorskip("gradio", reason="the page needs the extra `app`")
     from attnorm.app.model_list import models_in
     from attnorm.app.server import served
@@ -116,9 +103,7 @@ def browser():
 
 @pytest.fixture
 def visit(browser, address):
-    """Opens the page as a new visitor; at the end no error and no warning may be in a console, and no other host may
-    have been asked for anything.
-    """
+    """Opens the page for a new visitor; no console may have an error, and nobody else may have been asked."""
     wrong, elsewhere, contexts = [], [], []
 
     def heard(message):
@@ -149,8 +134,6 @@ def visit(browser, address):
 
 
 class Visit:
-    """What a visitor does on the first tab, and what it shows."""
-
     def __init__(self, page):
         self.page = page
         self.canvas = page.locator(".workspace canvas")
@@ -159,13 +142,11 @@ class Visit:
         self.page.locator(f"[data-do={action}]").click()
 
     def says(self, start):
-        """Waits for a message that begins so."""
         self.page.wait_for_function(
             "start => document.querySelector('.workspace .status').innerText.startsWith(start)", arg=start
         )
 
     def shows(self, name):
-        """Waits for an image of this name."""
         self.page.wait_for_function(
             "name => document.querySelector('.workspace canvas').ariaLabel.startsWith(name + ',')", arg=name
         )
@@ -175,7 +156,6 @@ class Visit:
         self.shows(Path(file).stem)
 
     def point(self, x, y):
-        """Of the canvas, as shares of it, on the screen."""
         box = self.canvas.bounding_box()
         return box["x"] + x * box["width"], box["y"] + y * box["height"]
 
@@ -192,7 +172,6 @@ class Visit:
         self.says("Done")
 
     def download(self, click):
-        """The name and the image."""
         with self.page.expect_download() as waiting:
             click()
         found = waiting.value
@@ -202,7 +181,6 @@ class Visit:
         return self.download(self.page.locator(f"[data-do=save][data-format={format}]").first.click)
 
     def mask(self):
-        """(h, w) bool."""
         self.page.locator("details.mask").evaluate("details => details.open = true")
         return np.asarray(self.download(lambda: self.press("mask-save"))[1].convert("L")) == 255
 

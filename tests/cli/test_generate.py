@@ -81,3 +81,35 @@ def test_force_replaces_the_images_of_an_earlier_call_and_nothing_else(finished_
     assert "exists already" in refused("generate", finished_run, "-o", out)
     output("generate", finished_run, "--labels", "7", "--count", "1", "--force", "-o", out)
     assert sorted(path.name for path in out.iterdir()) == ["00000-3.jpg", "00000-7.png", "7-3.png", "mine.txt"]
+
+
+def test_weights_of_a_checkpoint_and_without_averaging(finished_run, tmp_path, output, refused):
+    def drawn(model, *options):
+        output("generate", model, "--per-class", 1, *options, "-o", tmp_path / "grid.png", "--force")
+        return (tmp_path / "grid.png").read_bytes()
+
+    first, last = (finished_run / "checkpoints" / f"step-{step}" for step in (4, 6))
+    assert drawn(last) == drawn(finished_run) == drawn(finished_run, "--weights", "ema")
+    assert drawn(last, "--weights", "raw") == drawn(finished_run, "--weights", "raw")
+    assert len({drawn(model, "--weights", kind) for model in (first, last) for kind in ("ema", "raw")}) == 4
+    message = refused("generate", finished_run / "checkpoints" / "step-5", "-o", "g.png")
+    assert message.endswith("step-5: the newest one is step-6")
+    assert "has no raw weights" in refused("generate", finished_run / "model", "--weights", "raw", "-o", "g.png")
+    assert "and an-gan-digits is none" in refused("generate", "an-gan-digits", "--weights", "raw", "-o", "g.png")
+
+
+@pytest.mark.parametrize("weights", [(), ("--weights", "raw")])
+def test_every_command_takes_a_checkpoint(weights, finished_run, tmp_path, output):
+    model = finished_run / "checkpoints" / "step-4"
+    output("interpolate", model, *weights, "--labels", "3", 7, "-o", tmp_path / "sheet.png", "--device", "cpu")
+    output("visualize", model, *weights, "-o", tmp_path / "layouts.png", "--count", 1)
+    output("export", model, *weights, "-o", tmp_path / "model.pt2")
+    output("evaluate", model, *weights, "--metrics", "kid", "--num", 8, "-o", tmp_path / "record.json")
+    assert '"step": 4' in (tmp_path / "record.json").read_text()
+
+
+def test_truncation_gives_less_varied_images(finished_run, tmp_path, output):
+    for name, limit in (("whole", ()), ("cut", ("--truncation", "0.01"))):
+        output("generate", finished_run, "--labels", "3", "--count", 4, *limit, "-o", tmp_path / name)
+    whole, cut = (np.stack(read(tmp_path / name)).astype(float).std(0).mean() for name in ("whole", "cut"))
+    assert cut < whole / 4

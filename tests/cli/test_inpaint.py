@@ -131,6 +131,47 @@ def test_a_folder_of_masks_and_what_is_skipped_is_named(model, output, tmp_path)
     assert np.array_equal(found[MASK], given[MASK])  # its mask is the other way round
 
 
+EXIF = {0x010E: "a photo", 0x0112: 6, 0x9003: "2026:01:02 03:04:05"}  # description, stored lying down, when
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "webp", "jpg"])
+def test_the_ending_says_the_format_and_metadata_are_kept(model, ending, output):
+    pixels, exif = noise(3), Image.Exif()
+    exif.update(EXIF)
+    upright = np.rot90(pixels, -1)
+    save("mask.png", np.rot90(MASK, -1).astype(np.uint8) * 255)
+    save("in/image.png", pixels, exif=exif, dpi=(300, 300), icc_profile=b"a profile")
+    output("inpaint", model, "in/image.png", "mask.png", "-o", f"out.{ending}")
+    output("inpaint", model, "in", "mask.png", "-o", "out", "--format", ending)
+    assert Path(f"out.{ending}").read_bytes() == Path(f"out/image.{ending}").read_bytes()
+    with Image.open(f"out.{ending}") as found:
+        tags, known = found.getexif(), ~np.rot90(MASK, -1)
+        assert 0x0112 not in tags and (tags[0x010E], tags[0x9003]) == (EXIF[0x010E], EXIF[0x9003])
+        assert found.info["icc_profile"] == b"a profile"
+        assert ending == "webp" or np.allclose([float(value) for value in found.info["dpi"]], 300, atol=0.01)
+        difference = np.abs(np.asarray(found).astype(int) - upright)[known]
+    assert difference.max() == 0 if ending != "jpg" else 0 < difference.mean() < 6
+
+
+def test_what_a_format_cannot_store_is_refused(model, refused):
+    save("deep.png", noise(high=65536, dtype=np.uint16))
+    save("clear.png", noise(4))
+    for name, out, part in (
+        ("deep.png", "o.jpg", "deep.png: JPEG cannot store its 16 bits per pixel: write .png or .tif, not o.jpg"),
+        ("deep.png", "o.webp", "WEBP cannot store its 16 bits"),
+        ("clear.png", "o.jpg", "clear.png: JPEG cannot store its transparency"),
+    ):
+        assert part in refused("inpaint", model, name, "mask.png", "-o", out)
+
+
+def test_one_pass_draws_its_progress_with_rate_and_time_left(model, output, monkeypatch):
+    save("image.png", noise(3))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+    drawn = output("inpaint", model, "image.png", "mask.png", "-o", "out.png", "--mode", "native").err
+    assert "completing" in drawn and "/s" in drawn and ":" in drawn
+
+
 def test_existing_images_are_overwritten_with_force_only(model, output, refused):
     save("image.png", noise(3))
     for name in ("in/a.png", "out/a.png"):
@@ -180,7 +221,7 @@ def test_what_cannot_be_done_is_refused(model, tmp_path, refused, finished_run):
     ):
         assert part in refused("inpaint", model, *arguments, "-o", "new"), arguments
     both = ["image.png", "mask.png", "-o"]
-    assert "written as .png or .tif" in refused("inpaint", model, *both, "out.jpg")
+    assert "written as .png, .tif, " in refused("inpaint", model, *both, "out.gif")
     assert "so --out must be a folder" in refused("inpaint", model, "twice", "mask.png", "-o", "out.png")
     assert "there is no run or model at nowhere" in refused("inpaint", "nowhere", *both, "new")
     assert "is a class-conditional model" in refused("inpaint", finished_run, *both, "new")

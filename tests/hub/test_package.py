@@ -2,7 +2,6 @@
 
 import json
 import math
-import shlex
 import shutil
 
 import numpy as np
@@ -12,47 +11,45 @@ from huggingface_hub import ModelCard
 from attnorm.cli import main
 from attnorm.config import derive, to_yaml
 from attnorm.errors import UserError
-from attnorm.hub import PackageOptions, package
+from attnorm.hub import PackageOptions
+from attnorm.hub.package import package
+from attnorm.metrics.records import Protocol, Record, write_records
 from attnorm.models.pretrained import write_step
 from attnorm.pipelines import ClassConditionalPipeline
 from attnorm.pipelines.inpainting import InpaintingPipeline
 from attnorm.training.loop import read_config
 
+FD = "fd-efficientnet-lite0-90"
 FILES = {"README.md", "config.json", "model.safetensors", "training.json", "samples.png", "layouts.png"}
 OWN = PackageOptions(
     data_id="me/cats", data_about="My cats.", data_licence="CC0", data_url="https://example.org/cats", licence="cc0-1.0"
 )
 
 
-def test_a_packaged_generator_loads_and_generates_the_runs_images(run_copy, tmp_path):
+def write_record(path, values, step=6, weights="ema", data="digits", split="digits"):
+    """The record of an evaluation: values by metric, of a step of a run."""
+    about = {"step": step, "weights": weights, "data": data, "split": split}
+    protocol = Protocol(model="run", num=90, seed=7, settings={"num_real": 100}, **about)
+    common = {"better": "lower", "details": {}, "protocol": protocol}
+    write_records([Record(metric=name, values={"value": value}, **common) for name, value in values.items()], path)
+
+
+def test_a_packaged_generator_loads_and_generates_the_runs_images(run_copy, tmp_path, capsys):
     (run_copy / "model" / "notes.txt").write_text("private")
-    package(run_copy, tmp_path / "mine")
+    assert main(["package", str(run_copy), str(tmp_path / "mine")]) == 0
+    assert f"not evaluated: run attnorm evaluate {run_copy}" in capsys.readouterr().out
+    assert "## Metrics\n\nNot measured." in ModelCard.load(tmp_path / "mine" / "README.md").text
     from_run, from_folder = (ClassConditionalPipeline.from_pretrained(p) for p in (run_copy, tmp_path / "mine"))
     assert np.array_equal(from_run.draw(num_images=4).images, from_folder.draw(num_images=4).images)
     readable = {path.name for path in (tmp_path / "mine").iterdir() if path.stat().st_mode & 0o044 == 0o044}
     assert readable == FILES == {path.name for path in (tmp_path / "mine").iterdir()}
 
 
-def test_the_advice_for_a_run_that_was_not_measured_can_be_followed(run_copy, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    packaging = ["package", str(run_copy), "mine"]
-    assert main(packaging) == 0
-    assert "## Metrics\n\nNot measured." in ModelCard.load("mine/README.md").text
-    advice = capsys.readouterr().out.splitlines()[-1]
-    evaluating = shlex.split(advice.partition("run attnorm ")[2].partition(", remove mine, then package again")[0])
-    assert main([*evaluating, "--num", "12", "--metrics", "kid"]) == 0
-    shutil.rmtree("mine")
-    capsys.readouterr()
-    assert main(packaging) == 0
-    assert "not measured" not in capsys.readouterr().out
-    assert ModelCard.load("mine/README.md").data.eval_results
-
-
-def test_the_card_has_the_runs_records(run_copy, tmp_path, write_record):
-    fd, metrics = "fd-efficientnet-lite0-90", run_copy / "metrics"
-    write_record(metrics / "a.json", {fd: 12.5, "intra-fd-x-90": math.nan})
-    write_record(metrics / "b.json", {fd: 99.5}, step=4)  # of other weights
-    write_record(metrics / "c.json", {fd: 88.5}, weights="raw")
+def test_the_card_has_the_runs_records(run_copy, tmp_path):
+    metrics = run_copy / "metrics"
+    write_record(metrics / "a.json", {FD: 12.5, "intra-fd-x-90": math.nan})
+    write_record(metrics / "b.json", {FD: 99.5}, step=4)  # of other weights
+    write_record(metrics / "c.json", {FD: 88.5}, weights="raw")
     rates = [(2, 0.001), (6, 0.002), (8, 1e-9)]  # the last is after these weights
     lines = [json.dumps({"step": step, "steps_per_second": rate}) + "\n" for step, rate in rates]
     (run_copy / "log.jsonl").write_text("".join(lines))
@@ -60,7 +57,7 @@ def test_the_card_has_the_runs_records(run_copy, tmp_path, write_record):
     card = ModelCard.load(tmp_path / "mine" / "README.md")
     assert (card.data.license, card.data.datasets, card.data.model_name) == ("mit", ["digits"], "me/mine")
     [result] = card.data.eval_results  # the Hub takes no metric that is not finite
-    assert (result.metric_type, result.metric_name, result.metric_value) == ("fd", fd, 12.5)
+    assert (result.metric_type, result.metric_name, result.metric_value) == ("fd", FD, 12.5)
     assert result.metric_args["num_real"] == 100 and result.metric_args["seed"] == 7
     assert "99.5" not in card.content and "88.5" not in card.content
     for part in (
@@ -88,11 +85,13 @@ def test_the_best_model_is_preferred_and_another_can_be_named(run_copy, tmp_path
     assert "best" not in (tmp_path / "last" / "README.md").read_text()
 
 
-def test_an_inpainters_card_shows_its_evaluation(measured_inpainting_run, tmp_path):
-    package(measured_inpainting_run, tmp_path / "inpaint")
+def test_an_inpainters_card_shows_its_evaluation(finished_inpainting_run, tmp_path):
+    run = shutil.copytree(finished_inpainting_run, tmp_path / "run")
+    assert main(["evaluate", str(run / "best"), "--num", "3"]) == 0
+    package(run, tmp_path / "inpaint")
     assert {path.name for path in (tmp_path / "inpaint").iterdir()} == FILES - {"layouts.png"}
     InpaintingPipeline.from_pretrained(tmp_path / "inpaint")
-    [sheet] = (measured_inpainting_run / "metrics").glob("*.png")
+    [sheet] = (run / "metrics").glob("*.png")
     assert (tmp_path / "inpaint" / "samples.png").read_bytes() == sheet.read_bytes()
     card = ModelCard.load(tmp_path / "inpaint" / "README.md")
     assert card.data.pipeline_tag == "image-to-image"
@@ -107,7 +106,7 @@ def test_an_inpainters_card_shows_its_evaluation(measured_inpainting_run, tmp_pa
         assert part in card.text
 
 
-def test_your_own_data_must_be_described(run_copy, tmp_path, write_record):
+def test_your_own_data_must_be_described(run_copy, tmp_path):
     (run_copy / "config.yaml").write_text(to_yaml(derive(read_config(run_copy), {"data": "/home/me/cats"})))
     with pytest.raises(UserError, match="give --data-id, --data-about and --data-licence"):
         package(run_copy, tmp_path / "mine")

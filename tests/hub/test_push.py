@@ -9,8 +9,8 @@ import pytest
 from huggingface_hub import ModelCard
 from huggingface_hub.errors import HfHubHTTPError
 
-from attnorm import hub
 from attnorm.cli import main
+from attnorm.hub import package as hub
 from attnorm.shipped import shipped_models
 
 http = sys.modules[HfHubHTTPError.__bases__[0].__module__.partition(".")[0]]  # the client's HTTP library
@@ -42,6 +42,7 @@ def api(monkeypatch):
     api = Api()
     monkeypatch.setattr(hub, "HfApi", lambda: api)
     monkeypatch.setattr(hub, "get_token", lambda: "hf_token")
+    monkeypatch.setattr(hub, "network_problem", lambda: None)
     return api
 
 
@@ -68,43 +69,36 @@ def test_a_run_is_packaged_under_its_name_on_the_hub(finished_run, api, capsys):
     assert api.uploaded["model.safetensors"] == (finished_run / "model" / "model.safetensors").read_bytes()
 
 
-def test_a_packaged_folder_goes_as_it_is_and_nothing_else(packaged, api, capsys):
+def test_a_packaged_folder_goes_as_it_is_and_a_public_repository_is_refused_as_private(packaged, api, capsys):
     (packaged / "notes.txt").write_text("private")
-    assert pushed(capsys, packaged, "me/digits")[0] == 0
-    assert set(api.uploaded) == {path.name for path in packaged.iterdir()} - {"notes.txt"}
-    assert all((packaged / name).read_bytes() == content for name, content in api.uploaded.items())
-
-
-def test_a_private_repository_is_requested_and_a_public_one_refused(packaged, api, capsys):
     api.private = True
     assert pushed(capsys, packaged, "me/digits", "--private")[0] == 0
     assert api.created == ("me/digits", True)
+    assert set(api.uploaded) == {path.name for path in packaged.iterdir()} - {"notes.txt"}
+    assert all((packaged / name).read_bytes() == content for name, content in api.uploaded.items())
     api.private, api.uploaded = False, None
     assert "is public already" in pushed(capsys, packaged, "me/digits", "--private")[2]
     assert not api.uploaded
 
 
-def test_without_a_token_it_says_how_to_log_in(packaged, api, capsys, monkeypatch):
+def test_without_a_network_or_a_token_it_says_so(packaged, api, capsys, monkeypatch):
+    monkeypatch.setattr(hub, "network_problem", lambda: "no network: it is silent")
+    assert pushed(capsys, packaged, "me/digits")[2].endswith("cannot push to me/digits: no network: it is silent\n")
     monkeypatch.setattr(hub, "get_token", lambda: None)
     err = pushed(capsys, packaged, "me/digits")[2]
     assert "hf auth login" in err and "HF_TOKEN" in err
     assert not api.created
 
 
-@pytest.mark.parametrize(
-    ("failure", "part"),
-    [
+def test_an_error_of_the_hub_is_one_sentence(packaged, api, capsys):
+    for failure, part in (
         (OSError("Network is unreachable"), "Network is unreachable"),
-        (http.ConnectError("[Errno -2] Name or service not known"), "Name or service not known"),
         (ValueError("Repo id must be in the form 'repo_name' or 'namespace/repo_name'"), "Repo id must be"),
         (HfHubHTTPError("403: you may not write here.\n\nMore", response=RESPONSE), "you may not write here"),
-    ],
-    ids=["no network", "no such host", "bad name", "refused"],
-)
-def test_an_error_of_the_hub_is_one_sentence(failure, part, packaged, api, capsys):
-    api.fails = failure
-    err = pushed(capsys, packaged, "me/digits")[2]
-    assert "cannot push to me/digits: " in err and part in err
+    ):
+        api.fails = failure
+        err = pushed(capsys, packaged, "me/digits")[2]
+        assert "cannot push to me/digits: " in err and part in err
 
 
 def test_what_others_could_not_use_is_refused(finished_run, packaged, api, capsys, tmp_path):

@@ -34,10 +34,3 @@ def test_the_command_trains_the_same(preset, changes):
     assert words[:7] == ["attnorm", "train", preset, "--data", "digits", "--out", "RUN"]
     again = derive(get_preset(preset), {**parse_overrides(words[7:], get_preset(preset)), "data": "digits"})
     assert (again.for_classes(tuple("0123456789")) if hasattr(again, "for_classes") else again) == config
-
-
-def test_paths_are_left_out():
-    changes = {"data": "/home/me/images", "val_data": "/home/me/more"}
-    command = training_command(derive(presets()["inpaint-an-64-cpu"], changes))
-    assert "/home" not in command
-    assert "--data DATA " in command and "--val_data VAL_DATA" in command

@@ -108,29 +108,3 @@ def test_the_layout_that_normalises(way: str, case: str, order: str) -> None:
     assert layout_error(layer, x, out) < ROUNDED
     if layer.statistics == "instance":
         assert out.is_contiguous(memory_format=ORDERS[order])
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("case", ["train", "self-sampling"])
-@pytest.mark.parametrize("way", WAYS)
-def test_gradients_of_the_layout(way: str, case: str, order: str, dtype: torch.dtype) -> None:
-    """To the rounding of gradients to bf16: with rounded logits their error was that of another layout's."""
-    layer = layout_layer(**CASES[case])
-    x = features(order, dtype).requires_grad_()
-    with autocast():
-        layer(x, generator())[:, :ENTITIES].float().sin().sum(1).square().sum().backward()
-    names = [
-        name for name, p in layer.named_parameters() if p.grad is not None and name.startswith(("entities", "key"))
-    ]
-    twin, exact_x = copy.deepcopy(layer).double(), x.detach().double().requires_grad_()
-    out = twin(exact_x, generator())
-    wanted = torch.autograd.grad(
-        out[:, :ENTITIES].sin().sum(1).square().sum(), [exact_x, *(twin.get_parameter(name) for name in names)]
-    )
-    assert torch.isfinite(x.grad).all()
-    for name, found, exact in zip(
-        ["x", *names], [x.grad, *(layer.get_parameter(name).grad for name in names)], wanted, strict=True
-    ):
-        assert (found.double() - exact).norm() < 2e-2 * exact.norm(), name
-    assert x.grad.is_contiguous(memory_format=ORDERS[order])

@@ -174,11 +174,6 @@ def test_calls_that_take_the_reference() -> None:
         assert "alone" in refusal(make_layer(**options), x.double(), sampling=False)
 
 
-def test_the_environment_switches_kernels_off(reference_only: None) -> None:
-    layer, x = make_layer(), features(2, 16, 8, 8)
-    assert refusal(layer, x, sampling=False) == "ATTNORM_KERNEL switches it off"
-
-
 def test_upstream_gradients_of_another_order_expanded_ones_and_an_empty_batch() -> None:
     layer, x = make_layer().train(), features(2, 16, 8, 8).requires_grad_()
     upstream = torch.ones(2, 16, 8, 8, dtype=x.dtype)

@@ -5,7 +5,7 @@ import pytest
 from huggingface_hub import ModelCard
 from PIL import Image
 
-from attnorm.hub import MAX_CLASSES, PER_CLASS, sample_images
+from attnorm.hub.package import MAX_CLASSES, PER_CLASS, sample_images
 from attnorm.models.pretrained import task_of
 from attnorm.pipelines import ClassConditionalPipeline
 from attnorm.pipelines.inpainting import InpaintingPipeline

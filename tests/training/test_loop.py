@@ -16,9 +16,9 @@ from attnorm.errors import UserError
 from attnorm.models.class_conditional import Generator
 from attnorm.training import logger, loop
 from attnorm.training.class_conditional import ClassConditionalTask
-from attnorm.training.restore import load_raw_generator
 from attnorm.training.running_metrics import RunningMetrics
 from attnorm.training.runtime import STOP_SIGNALS
+from attnorm.training.trained import find_trained
 from tests.runs import (
     ALONE,
     DIGITS,
@@ -159,7 +159,7 @@ def test_data_may_move_and_other_data_is_refused_at_resume(tiny_arguments, tmp_p
     raw, run = tmp_path / "raw", tmp_path / "runs" / "pets"
     for index, name in enumerate(("cat/1", "cat/2", "dog/1", "dog/2")):
         (raw / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (40, 40), (60 * index, 9, 9)).save(raw / f"{name}.png")
+        Image.new("RGB", (40, 40), (60 * index, 200, 99)).save(raw / f"{name}.png")
     monkeypatch.chdir(tmp_path)
     command = ["train", "an-gan-digits", "--data", "raw", "--out", str(run), *tiny_arguments]
     assert main([*command, "--steps", "1"]) == 0
@@ -189,7 +189,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(intact, run_co
         path = run_copy / "checkpoints" / f"step-{step}" / "state.pt"
         path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(UserError, match=r"step-6 is damaged"):  # not older weights in their place
-        load_raw_generator(run_copy, loop.read_config(run_copy))
+        find_trained(run_copy, "raw").pipeline()
     if intact:
         assert main(["resume", str(run_copy)]) == 0
         lines = capsys.readouterr().out.splitlines()
@@ -250,10 +250,10 @@ def test_the_raw_generator_is_the_checkpoints_and_without_averaging_the_saved_on
 ):
     run, plain = tmp_path / "run", [*tiny_arguments, "--ema_half_life", "0", "--steps", "2"]
     assert main([*DIGITS, str(run), *plain]) == 0
-    raw = load_raw_generator(run, loop.read_config(run))
+    raw = find_trained(run / "checkpoints" / "step-2").pipeline().generator
     saved = Generator.from_pretrained(run / "model")
     torch.testing.assert_close(dict(raw.state_dict()), dict(saved.state_dict()))  # standing statistics too
-    raw = load_raw_generator(finished_run, loop.read_config(finished_run))
+    raw = find_trained(finished_run, "raw").pipeline().generator
     state = final_state(finished_run)["task"]
     assert moved(state["generator"], raw) == set()
     assert moved(state["ema"], raw)

@@ -26,7 +26,6 @@ def build_inpaint_tab(model_list: ModelList, examples: Sequence[np.ndarray]) -> 
         js_on_load=web_file("mask.js", "editor.js", "workspace.js"),
         server_functions=workspace.functions(),
         apply_default_css=False,
-        padding=False,
         models=[{"name": each.name, "title": each.title, "layout": each.has_layout} for each in models],
     )
 

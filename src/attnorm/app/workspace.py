@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 from attnorm.app.controls import sentence
-from attnorm.app.images import as_data_url, encoded, for_screen, layout_of, legend, read_mask, usable, view_of
+from attnorm.app.images import as_data_url, encoded, layout_of, legend, read_mask, usable, view_of
 from attnorm.app.model_list import ModelList
 from attnorm.app.store import Store, StoredImage
 from attnorm.data.compositing import EditableImage, check_mask
@@ -29,7 +29,7 @@ from attnorm.plots import colour_layout
 
 MOST_PIXELS = 1 << 23  # of one image that go through the network at once
 MOST_CANCELLED = 1000  # runs that are remembered
-EXAMPLE_MASKS = MaskConfig(kind="strokes", fraction=(0.02, 0.05), brush=(0.04, 0.07))
+EXAMPLE_MASKS = MaskConfig(kind="strokes", fraction=(0.01, 0.02), brush=(0.02, 0.03))
 STAGES: tuple[str, ...] = get_args(Stage)
 SEEN = {"native": "the whole image", "crop": "windows around the mask", "resize": "the whole image, scaled down"}
 Answer = dict[str, Any]
@@ -92,7 +92,7 @@ class Workspace:
         stored = self.store[request["image"]]
         rgb, mask = stored.load().rgb, _sent_mask(request["mask"], stored.size)
         with self._models.inpainter(request["model"]) as pipe:
-            layout = layout_of(pipe, for_screen(rgb), mask)
+            layout = layout_of(pipe, rgb, mask)
         return {"layout": as_data_url(colour_layout(layout)), "legend": legend(layout)}
 
     def run(

@@ -8,13 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
-from attnorm.cli.arguments import Device, Flag, Model
+from attnorm.cli.arguments import Device, Flag, SavedModel
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def app(
-    *models: Model, host: str = "127.0.0.1", port: int = 7860, device: Device = "auto", share: Flag = False
+    *models: SavedModel, host: str = "127.0.0.1", port: int = 7860, device: Device = "auto", share: Flag = False
 ) -> None:
     """Serve the web page: inpaint with a brush, generate, interpolate, and look inside the layer.
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from glob import escape, glob
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -63,7 +64,8 @@ def _class_names(context: Any) -> Iterable[str]:
 # `str | Path` gives a str, and lets zsh and fish offer files.
 Name = Annotated[str | Path, Parameter(validator=_require_text)]
 _MODEL = "A run, a saved model's folder, a name from `attnorm models`, or ORGANISATION/NAME on the Hub."
-Model = Annotated[Name, completed_by(_models), Parameter(help=_MODEL, metavar="MODEL")]
+SavedModel = Annotated[Name, completed_by(_models), Parameter(help=_MODEL, metavar="MODEL")]
+Model = Annotated[SavedModel, Parameter(help=f"{_MODEL[:-1]}; or a run's checkpoint, RUN/checkpoints/step-N.")]
 ModelName = Annotated[str, completed_by(lambda context: list(shipped_models()))]
 PresetName = Annotated[str, completed_by(_preset_names)]
 Data = Annotated[Name, Parameter(metavar="DATA")]
@@ -81,9 +83,30 @@ Flag = Annotated[bool, Parameter(show_default=False)]
 Json = Annotated[bool, Parameter(name="--json", help="Print JSON, for a script.", show_default=False)]
 _DEVICE = "auto, cpu, cuda, cuda:1 or mps; auto is the GPU where PyTorch sees one."
 Device = Annotated[str, completed_by(lambda context: ("auto", "cpu", "cuda", "mps")), Parameter(help=_DEVICE)]
+_WEIGHTS = Parameter(help="Of a run or checkpoint: averaged (default, if the run kept an average), or raw.")
+Weights = Annotated[Literal["ema", "raw"] | None, _WEIGHTS]
 AtLeast0 = Annotated[int, Parameter(validator=Number(gte=0))]
 AtLeast1 = Annotated[int, Parameter(validator=Number(gte=1))]
+Positive = Annotated[float, Parameter(validator=Number(gt=0))]
 Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=1 << 63), help="Seed of the random numbers.")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Source:
+    """Which weights of a model are used, and where."""
+
+    weights: Weights = None
+    device: Device = "auto"
+
+    def pipeline(self, model: str | Path, task: str | None = None) -> Any:
+        """The pipeline of a model, which must be for this task."""
+        from attnorm.training.trained import find_trained
+
+        return find_trained(model, self.weights).pipeline(self.device, task)  # type: ignore[arg-type]
+
+
+USUAL = Source()
 
 
 def refuse_options(model: str | Path, task: str, others: str, **options: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attnorm.cli.arguments import Device, Force, ImageOut, Model, Seed
+from attnorm.cli.arguments import Device, Force, ImageOut, SavedModel, Seed
 
 CLASSES, COLUMNS = 10, 10  # of the grid
 FRAMES, ROWS = 8, 2  # of the interpolation
@@ -11,11 +11,11 @@ GAP = 16
 
 
 def contact_sheet(
-    model: Model,
+    model: SavedModel,
     /,
     *,
     out: ImageOut,
-    inpainter: Model = "an-inpaint-facades",
+    inpainter: SavedModel = "an-inpaint-facades",
     seed: Seed = 0,
     force: Force = False,
     device: Device = "auto",

@@ -21,13 +21,12 @@ class Options:
     """How any model is evaluated.
 
     Args:
-        weights: Of a run: averaged (default, if the run kept an average), or raw, as in its newest checkpoint.
         data: The real images, as for `attnorm train` (default: the run's own).
         num: Images to generate (default 5000), or to complete (default: all).
         out: FILE.json (default: a file in the run's folder metrics/).
     """
 
-    weights: Literal["ema", "raw"] | None = None
+    weights: cli.Weights = None
     data: cli.Data | None = None
     num: cli.AtLeast1 | None = None
     seed: cli.Seed = 0
@@ -69,7 +68,7 @@ class InpainterOptions:
 
     Args:
         size: Side of the images and masks (default: as in training).
-        masks: Kinds of them (default: all).
+        masks: Kinds of masks (default: all).
     """
 
     size: cli.AtLeast1 | None = None
@@ -91,14 +90,15 @@ def evaluate(
     """
     from attnorm.cli.evaluation import evaluate_generator, evaluate_inpainter
     from attnorm.metrics.distributed import joined
-    from attnorm.models.pretrained import task_of
     from attnorm.pipelines.base import resolve_device
+    from attnorm.training.trained import find_trained
 
     device = str(resolve_device(options.device))
     with joined(device) as processes:  # before any error, or the other processes would wait
-        if task_of(model) == "inpainting":
+        found = find_trained(model, options.weights)
+        if found.task == "inpainting":
             cli.refuse_options(model, "inpainting", "class-conditional", **asdict(generator))
-            evaluate_inpainter(str(model), options, inpainter, str(processes.device))
+            evaluate_inpainter(found, options, inpainter, str(processes.device))
         else:  # a damaged model is reported when it is loaded
             cli.refuse_options(model, "class-conditional", "inpainting", **asdict(inpainter))
-            evaluate_generator(str(model), options, generator, str(processes.device))
+            evaluate_generator(found, options, generator, str(processes.device))

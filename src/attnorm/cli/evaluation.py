@@ -6,7 +6,7 @@ import sys
 import zlib
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 from torch import nn
@@ -28,33 +28,26 @@ from attnorm.metrics.inpainting import MASKS, ValidationSet, composite, mean_col
 from attnorm.metrics.records import Protocol, make_records, table, write_records
 from attnorm.metrics.reference import open_reference, write_arrays
 from attnorm.models.inpainting import LARGEST_IMAGE
-from attnorm.models.pretrained import find_model, step_of
-from attnorm.pipelines import ClassConditionalPipeline, InpaintingPipeline
 from attnorm.pipelines.inpainting import SMALLEST_SIDE, Stages
 from attnorm.training import checkpoint
-from attnorm.training.loop import read_config
-from attnorm.training.restore import load_raw_generator, load_raw_inpainter
-from attnorm.training.run_folder import CHECKPOINTS, CONFIG, MODEL, PREPARED, RECORDS, SAVED
+from attnorm.training.run_folder import CHECKPOINTS, MODEL, PREPARED, RECORDS, SAVED
+from attnorm.training.trained import Trained
 
 NUM = 5000  # images to generate
 SHOWN_CLASSES, SHOWN_EACH = 16, 8  # on the sheet of a class-conditional model
 SHOWN_COMPLETED = 8  # for each kind of mask
 
 
-class Weights(NamedTuple):
-    """The weights to measure.
+class Weights(Trained):
+    """The weights to measure."""
 
-    run, config: which they are a part of; None for a model from elsewhere, whose weights may be averaged or not.
-    step: of training, None if unknown.
-    name: "raw" for weights that are in the newest checkpoint only, else the folder's name unless it is the usual one.
-    """
-
-    source: str
-    run: Path | None
-    config: Any
-    kind: Literal["ema", "raw", "unknown"]
-    step: int | None
-    name: str = ""
+    @property
+    def name(self) -> str:
+        """Where they are if that is not the usual place: "raw", or the name of a folder such as best."""
+        saved = Path(self.source).name
+        if self.kind == "raw" and self.config.ema_half_life > 0:
+            return "raw"
+        return saved if self.run and self.checkpoint is None and saved in SAVED and saved != MODEL else ""
 
     def data(self, given: str | Path | None) -> str:
         """The data that was given, or the run's own."""
@@ -103,32 +96,7 @@ class Weights(NamedTuple):
         return out
 
 
-def find_weights(source: str, choice: Literal["ema", "raw"] | None) -> Weights:
-    """What is known about a run, one of its folders with a saved model, or a model from elsewhere.
-
-    Raises:
-        UserError: the chosen weights are not there.
-    """
-    path = Path(source)
-    is_part = path.name in SAVED and (path.parent / CONFIG).is_file()
-    run = path.parent if is_part else path
-    if not (run / CONFIG).is_file():
-        if choice is not None:
-            raise UserError(f"--weights chooses among those of a run, and {source} is none: leave it out")
-        return Weights(source, None, None, "unknown", step_of(find_model(source)))
-    config: Any = read_config(run)
-    kind: Literal["ema", "raw"] = "ema" if config.ema_half_life > 0 else "raw"
-    if choice in (None, kind):
-        name = path.name if is_part else MODEL
-        return Weights(source, run, config, kind, step_of(run / name), "" if name == MODEL else name)
-    step = checkpoint.latest_step(run / CHECKPOINTS)
-    if choice == "ema" or is_part or step is None:
-        remedy = "raw ones are in the checkpoints of a run, averaged ones in a run with an ema_half_life"
-        raise UserError(f"{source} has no {choice} weights: {remedy}")
-    return Weights(source, run, config, "raw", step, "raw")
-
-
-def evaluate_generator(source: str, options: Options, own: GeneratorOptions, device: str) -> None:
+def evaluate_generator(found: Trained, options: Options, own: GeneratorOptions, device: str) -> None:
     """Measures a class-conditional model; writes the record and the sheet, and prints a table."""
     metrics, num, per_class = own.metrics or ["fd"], options.num or NUM, own.per_class or PER_CLASS
     by_class = any(one.by_class for one in find_metrics(metrics))
@@ -139,15 +107,12 @@ def evaluate_generator(source: str, options: Options, own: GeneratorOptions, dev
         raise UserError(f"--reference stands for the real images: leave out {refused}")
     if own.save_reference:
         check_output(own.save_reference, options.force)
-    weights = find_weights(source, options.weights)
+    weights = Weights(*found)
     data = str(own.reference) if own.reference else weights.data(options.data)
     network = own.extractor or EFFICIENTNET
     how = [f"per-class{per_class}", *(f"class-{label}" for label in own.classes or ())] if by_class else []
     out = weights.record_path(options, Path(data).stem, *metrics, Path(network).stem, f"n{num}", *how)
-    if weights.run and weights.name == "raw":
-        pipe = ClassConditionalPipeline(load_raw_generator(weights.run, weights.config, device))
-    else:
-        pipe = ClassConditionalPipeline.from_pretrained(source, device=device)
+    pipe = weights.pipeline(device)
     with main_first():
         extractor = load_extractor(network, device)
     reference = open_reference(own.reference, extractor) if own.reference else None
@@ -200,19 +165,16 @@ def evaluate_generator(source: str, options: Options, own: GeneratorOptions, dev
     _write(out, options, weights, values, sheet, data=data, split=Path(data).stem, num=num, settings=settings)
 
 
-def evaluate_inpainter(source: str, options: Options, own: InpainterOptions, device: str) -> None:
+def evaluate_inpainter(found: Trained, options: Options, own: InpainterOptions, device: str) -> None:
     """Measures an inpainting model; writes the record and the sheet, and prints a table."""
     kinds = {kind: MASKS[kind] for kind in own.masks or MASKS}
-    weights = find_weights(source, options.weights)
+    weights = Weights(*found)
     config, data = weights.config, weights.data(options.data)
     is_held_out = config is not None and not config.val_data and place_of(data) == place_of(config.data)
     split = f"{Path(data).stem}{'-held-out' if is_held_out else ''}"
     size = [f"{own.size}px"] if own.size else []
     out = weights.record_path(options, split, *size, *(own.masks or ()), f"n{options.num or 'all'}")
-    if weights.run and weights.name == "raw":
-        pipe = InpaintingPipeline(load_raw_inpainter(weights.run, config, device))
-    else:
-        pipe = InpaintingPipeline.from_pretrained(source, device=device)
+    pipe = weights.pipeline(device)
     network = pipe.generator.config
     side = own.size or network.image_size
     if not SMALLEST_SIDE <= side <= LARGEST_IMAGE or side % network.stride:

@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from attnorm.cli.arguments import Device, Force, Model, Out
+from attnorm.cli.arguments import USUAL, Force, Model, Out, Source
 from attnorm.errors import UserError, one_line
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from attnorm.data.compositing import EditableImage
 
-FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}  # which keep every pixel as it is
+FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
+HOW: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95, "subsampling": 0}}
 SOME_SKIPPED = 1  # exit code
 MASK_ENDING = re.compile(r"_mask\d*$")  # of LaMa's masks: NAME_mask001.png for NAME.png
 
@@ -32,38 +33,47 @@ def inpaint(
     out: Out,
     mode: Literal["auto", "native", "crop", "resize"] = "auto",
     resize_mask: bool = False,
+    format: Literal["png", "tif", "webp", "jpg"] = "png",
     force: Force = False,
-    device: Device = "auto",
+    source: Source = USUAL,
 ) -> int:
-    """Complete the masked pixels of images; all other pixels come back bit for bit.
+    """Complete the masked pixels of images; all other pixels come back bit for bit, except in JPEG files.
+
+    EXIF data, resolution and colour profile are kept.
 
     Args:
         image: An image, or a folder of images.
         mask: Light where pixels are missing: one for all images, or a folder of masks with the images' names (default:
             NAME_mask*.png beside NAME.png, or the images' own transparent pixels).
-        out: A .png or .tif file, or a folder.
+        out: A .png, .tif, .webp or .jpg file, or a folder.
         mode: What the network sees: native, the image at its own size; crop, a window around each masked region, which
             bounds the memory; resize, the image scaled to the training size; auto, native up to 512 pixels a side and
             crop above.
         resize_mask: Scale a mask of another size to its image.
+        format: Of the files in a folder.
     """
     from attnorm.data.compositing import check_mask
     from attnorm.data.progress import track
     from attnorm.files import check_output, output_file
-    from attnorm.pipelines import InpaintingPipeline
 
     many = image.is_dir()
-    works, skipped = _folder(image, mask, out) if many else ([(image, mask, _file(image, mask, out))], 0)
+    works, skipped = (
+        _folder(image, mask, out, format) if many else ([(image, mask, _file(image, mask, out, format))], 0)
+    )
     for *_, path in works:
         check_output(path, force)
-    pipe = InpaintingPipeline.from_pretrained(model, device=device)
+    pipe = source.pipeline(model, "inpainting")
+    pipe.set_progress_bar_config(disable=many)
     failed = 0
-    for source, its_mask, path in track(works, "inpainting", len(works), show=many):
+    for file, its_mask, path in track(works, "inpainting", len(works), show=many):
         try:
-            with errors_named(source):
-                loaded, missing = read_image(source, its_mask)
+            with errors_named(file):
+                loaded, missing = read_image(file, its_mask)
                 missing = check_mask(missing, loaded.size, resize_mask, "give one of its size or --resize-mask")
-                [completed] = pipe.complete([loaded.rgb], [missing], mode)
+                with pipe.progress([missing], mode):
+                    [completed] = pipe.complete([loaded.rgb], [missing], mode)
+                result = loaded.composite(completed, missing)
+                kind = _check_format(result.mode, path)
         except UserError as error:
             if not many:
                 raise
@@ -73,8 +83,8 @@ def inpaint(
         if loaded.is_reduced:
             print(f"{path}: written with 8 bits per colour, of the 16 that the image has", file=sys.stderr)
         with output_file(path) as partial:
-            result = loaded.composite(completed, missing)
-            result.save(partial, format=FORMATS[path.suffix.lower()], icc_profile=loaded.profile)
+            kept: dict[str, Any] = {str(name): value for name, value in result.info.items()}
+            result.save(partial, format=kind, **kept, **HOW.get(kind, {}))
     print(f"{len(works) - failed} images in {out}" if many else works[0][-1])
     return SOME_SKIPPED if failed or skipped else 0
 
@@ -105,18 +115,29 @@ def read_image(image: Path, mask: Path | None) -> tuple[EditableImage, np.ndarra
         raise UserError(f"the mask {mask}: {error}: give another file") from error
 
 
-def _file(image: Path, mask: Path | None, out: Path) -> Path:
+def _check_format(mode: str, path: Path) -> str:
+    """The format of a file; UserError if it cannot hold an image of this mode of Pillow."""
+    kind = FORMATS[path.suffix.lower()]
+    if (mode.startswith("I") and kind in HOW) or (mode in ("LA", "RGBA") and kind == "JPEG"):
+        what = "16 bits per pixel" if mode.startswith("I") else "transparency"
+        raise UserError(f"{kind} cannot store its {what}: write .png or .tif, not {path.name}")
+    return kind
+
+
+def _file(image: Path, mask: Path | None, out: Path, format: str) -> Path:
     """The file to write."""
     if mask is not None and mask.is_dir():
         raise UserError(f"{mask} is a folder, but {image} is one image: give its mask")
     if out.is_dir() or not out.suffix:
-        out = out / f"{image.stem}.png"
+        out = out / f"{image.stem}.{format}"
     if out.suffix.lower() not in FORMATS:
-        raise UserError(f"{out}: completed images are written as {' or '.join(FORMATS)}, which keep every known pixel")
+        raise UserError(f"{out}: completed images are written as {', '.join(FORMATS)}")
     return out
 
 
-def _folder(folder: Path, mask: Path | None, out: Path) -> tuple[list[tuple[Path, Path | None, Path]], int]:
+def _folder(
+    folder: Path, mask: Path | None, out: Path, format: str
+) -> tuple[list[tuple[Path, Path | None, Path]], int]:
     """Each image with its mask and the file to write; and how many images there are that cannot be read.
 
     A mask that is not there is reported when it is read.
@@ -145,7 +166,7 @@ def _folder(folder: Path, mask: Path | None, out: Path) -> tuple[list[tuple[Path
         default = None if own or mask is None else mask / name if mask.is_dir() else mask
         for its_mask in masks.get(name, [default]):
             stem = _name(its_mask, mask or folder) if its_mask and len(masks.get(name, [])) > 1 else name
-            works.append((image, its_mask, out / f"{stem}{image.suffix if counts[name] > 1 else ''}.png"))
+            works.append((image, its_mask, out / f"{stem}{image.suffix if counts[name] > 1 else ''}.{format}"))
     for name, reason in skipped:
         print(one_line(f"skipped {folder / name}: {reason}"), file=sys.stderr)
     return works, sum(reason != NOT_IMAGE for _, reason in skipped)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from attnorm.cli.arguments import AtLeast1, Device, Force, ImageOut, LabelPair, Model, Seed, check_entities
+from attnorm.cli.arguments import USUAL, AtLeast1, Force, ImageOut, LabelPair, Model, Seed, Source, check_entities
 
 FPS = 20
 
@@ -26,7 +26,7 @@ def interpolate(
     seconds: Annotated[float, Parameter(validator=Number(gte=0.1, lte=60))] = 2.0,
     seed: Seed = 0,
     force: Force = False,
-    device: Device = "auto",
+    source: Source = USUAL,
 ) -> None:
     """Interpolate between two classes at fixed noise, as a sheet and a video.
 
@@ -37,21 +37,20 @@ def interpolate(
         out: The sheet, such as sheet.png.
         frames: Images from the first class to the second.
         rows: Noise vectors, a row each.
-        entity: Whose map is shown (default: the one that varies most).
+        entity: The entity whose map is shown, by number (default: the one that varies most).
         animation: Also write a video there, FILE.gif or FILE.mp4.
-        seconds: From the first class to the second in the video; then it goes back.
+        seconds: Time from the first class to the second in the video, which then goes back.
     """
     from attnorm import plots
     from attnorm.files import check_output
     from attnorm.metrics.layout import most_varying_entity
-    from attnorm.pipelines import ClassConditionalPipeline
     from attnorm.plots.saving import ANIMATIONS, check_ending
 
     check_output(out, force)
     if animation is not None:
         check_ending(animation, "an animation", ANIMATIONS)
         check_output(animation, force)
-    pipe = ClassConditionalPipeline.from_pretrained(model, device=device)
+    pipe = source.pipeline(model, "class-conditional")
 
     def draw(count: int, entity: int | None) -> tuple[Any, ...]:
         """The arguments of the sheet and of the video; the last one is the entity that is shown."""

@@ -14,7 +14,7 @@ def models(name: ModelName | None = None, /) -> None:
     """List the trained models that come with attnorm, or print the card of one.
 
     Args:
-        name: Whose card to print.
+        name: Print the card of this model.
     """
     from huggingface_hub import ModelCard
 
@@ -42,7 +42,7 @@ def presets(name: PresetName | None = None, /) -> None:
     A preset is a system of the paper with the networks and the settings for an image size; any images will do.
 
     Args:
-        name: Which one to print.
+        name: Print this preset.
     """
     from attnorm.config import to_yaml
     from attnorm.presets import DEMOS, INPAINTERS, SYSTEMS, get_preset, presets

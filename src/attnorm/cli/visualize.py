@@ -23,7 +23,7 @@ def visualize(
     entities: list[int] | None = None,
     seed: cli.AtLeast0 | None = None,
     force: cli.Force = False,
-    device: cli.Device = "auto",
+    source: cli.Source = cli.USUAL,
 ) -> None:
     """Draw the layouts that a model learned: each image, its layout in colour, and the maps of its entities.
 
@@ -33,8 +33,8 @@ def visualize(
         out: The sheet, such as layouts.png.
         regions: A chart of the features' mean and deviation in each region, such as regions.png.
         count: Images in all (default 8).
-        entities: Whose maps the sheet shows, by number (default: all; none of an inpainting model).
-        seed: Of the images (default 0).
+        entities: The entities whose maps are shown, by number (default: all; none of an inpainting model).
+        seed: Seed of the images (default 0).
     """
     import torch
 
@@ -44,8 +44,6 @@ def visualize(
     from attnorm.files import check_output
     from attnorm.metrics.inpainting import composite
     from attnorm.metrics.layout import layout_usage, record_regions
-    from attnorm.models.pretrained import task_of
-    from attnorm.pipelines import ClassConditionalPipeline, InpaintingPipeline
     from attnorm.plots.saving import CHARTS, check_ending
 
     if out is None and regions is None:
@@ -54,8 +52,8 @@ def visualize(
         check_ending(regions, "a chart", CHARTS)
     for path in filter(None, (out, regions)):
         check_output(path, force)
-    is_inpainting = task_of(model) == "inpainting"
-    if is_inpainting:
+    pipe = source.pipeline(model)
+    if pipe.task == "inpainting":
         options = {"labels": labels, "count": count, "seed": seed, "regions": regions}
         cli.refuse_options(model, "inpainting", "class-conditional", **options)
         if image is None:
@@ -64,13 +62,13 @@ def visualize(
             loaded, missing = read_image(image, mask)
             missing = check_mask(missing, loaded.size)[None]
         original = loaded.rgb[None]
-        stages = InpaintingPipeline.from_pretrained(model, device=device).stages(original, missing)
+        stages = pipe.stages(original, missing)
         images, by_layer, titles = composite(original, stages.refined, missing), stages.layouts, [""]
         entities, inputs = entities or [], plots.masked_images(original, missing)
     else:
         if image is not None:
             raise UserError(f"{model} completes no images: leave {image} out")
-        pipe, inputs = ClassConditionalPipeline.from_pretrained(model, device=device), None
+        inputs = None
         with record_regions(pipe.generator) as moments:
             drawn = pipe.draw(labels, count or COUNT, seed or 0, with_layouts=True)
         images, by_layer, titles = drawn.images, drawn.layouts, [pipe.class_names[label] for label in drawn.labels]

@@ -5,7 +5,7 @@ nothing outside the mask.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -35,6 +35,9 @@ class EditableImage:
         self._sixteen_bit = image.mode == "I" or image.mode.startswith("I;16")
         self.rgb = np.asarray(to_rgb(image))  # (h, w, 3) uint8, transparent parts over white
         self.profile: bytes | None = image.info.get("icc_profile")
+        self._info: dict[str | tuple[int, int], Any] = {"dpi": image.info["dpi"]} if "dpi" in image.info else {}
+        if image.info.get("exif"):
+            self._info["exif"] = image.getexif().tobytes()  # without the preview, which shows what was erased
         if self._sixteen_bit:
             self._own = np.asarray(image).astype(np.uint16)
             return
@@ -66,7 +69,7 @@ class EditableImage:
     def composite(self, rgb: np.ndarray, mask: np.ndarray) -> Image.Image:
         """The image with the pixels of `mask` (h, w) bool from rgb (h, w, 3) uint8, opaque; all others stay.
 
-        Its colour profile is in `info["icc_profile"]`, from where Pillow writes it into PNG files.
+        Its colour profile, EXIF data and resolution are in `info`, by the names of the options of Pillow's `save`.
         """
         if self._own.ndim == 2 or self._own.shape[2] == 2:  # grey
             colour = np.asarray(Image.fromarray(rgb).convert("L"))[..., None]
@@ -78,8 +81,7 @@ class EditableImage:
             colour = colour.astype(np.uint16) * _SIXTEEN_FROM_EIGHT
         out = np.where(mask[..., None], colour, self._own.reshape(*mask.shape, -1))
         image = Image.fromarray(out.reshape(self._own.shape))
-        if self.profile is not None:
-            image.info["icc_profile"] = self.profile
+        image.info |= self._info | ({"icc_profile": self.profile} if self.profile is not None else {})
         return image
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from attnorm.config import Frozen, differences
 from attnorm.data.loading import place_of
 from attnorm.errors import UserError
+from attnorm.hub import PackageOptions
 from attnorm.metrics.records import read_records, table
 from attnorm.models.pretrained import step_of
 from attnorm.presets import presets
@@ -25,24 +27,6 @@ HERE = Path(__file__).parent
 BUILTIN_DATA = json.loads((HERE / "builtin_data.json").read_text(encoding="utf-8"))  # by name, fields of PackageOptions
 # Fields that `attnorm train` takes from the data and the machine.
 INFERRED = ("data", "device", "generator.class_names", "generator.num_classes", "discriminator.num_classes")
-
-
-class PackageOptions(Frozen):
-    """What a card says and a run does not record.
-
-    Args:
-        name: of the model, as others load it; None for the name of the folder or repository.
-        licence: of the weights, as the Hub spells it.
-        data_id, data_about, data_licence, data_url: of the training data: name on the Hub or a short name, a sentence,
-            licence of the images, source. Not needed for built-in data.
-    """
-
-    name: str | None = None
-    licence: str = "mit"
-    data_id: str = ""
-    data_about: str = ""
-    data_licence: str = ""
-    data_url: str = ""
 
 
 class Evaluation(Frozen):
@@ -72,7 +56,7 @@ def read_facts(folder: Path, options: PackageOptions) -> Facts:
     config: Any = read_config(run)
     if step is None:
         raise UserError(f"{folder} does not say which step of training it is of: resume the run to save it again")
-    options = options.model_copy(update=BUILTIN_DATA.get(config.data, {}))
+    options = replace(options, **BUILTIN_DATA.get(config.data, {}))
     if not (options.data_id and options.data_about and options.data_licence):
         raise UserError("the card must describe the training data: give --data-id, --data-about and --data-licence")
     evaluations = [_evaluation(path, config, options.data_id) for path in sorted((run / "metrics").glob("*.json"))]

@@ -19,13 +19,7 @@ from attnorm.layers.context import without_autocast
 from attnorm.layers.kernels.inputs import inputs_of, refusal
 from attnorm.layers.kernels.operator import attentive_norm
 from attnorm.layers.kernels.problem import arithmetic_dtype
-from attnorm.layers.regional_norm import (
-    VARIANCES,
-    apply_moments,
-    estimate_shift,
-    normalize,
-    region_moments,
-)
+from attnorm.layers.regional_norm import VARIANCES, apply_moments, estimate_shift, normalize, region_moments
 from attnorm.layers.weights import make_conv, raw_weight, reset_conv
 
 STATISTICS = ("instance", "batch")

@@ -31,17 +31,6 @@ PATIENCE = 2.5  # seconds until the Hub must answer
 # What DataParallel and DDP, torch.compile, FSDP and activation checkpointing put into the names of weights.
 WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 
-# README.md beside weights that have no model card yet.
-NOTE = """\
----
-{{ card_data }}
----
-
-Weights and configuration of a network of `attnorm`, after
-[Attentive Normalization for Conditional Image Generation]({{ paper_url }}) (CVPR 2020). The commands and pipelines of
-`attnorm` load this folder by its path. `attnorm package RUN FOLDER` writes a model card from the run's records.
-"""
-
 
 class TrainingRecord(Frozen):
     """training.json: after how many steps of training the weights were saved."""
@@ -55,7 +44,6 @@ class PretrainedNetwork(
     library_name="attnorm",
     paper_url="https://arxiv.org/abs/2004.03828",
     tags=["attentive-normalization"],
-    model_card_template=NOTE,
 ):
     """A network built from one configuration, which is saved and loaded with its weights.
 
@@ -72,8 +60,8 @@ class PretrainedNetwork(
         (save_directory / CONFIG_FILE).write_text(text, encoding="utf-8")
 
     @classmethod
-    def from_pretrained(cls, source: str | Path, *, map_location: str = "cpu") -> Self:  # type: ignore[override]
-        """Loads a network in eval mode. `source` is as in `find_model`.
+    def from_pretrained(cls, source: str | Path) -> Self:  # type: ignore[override]
+        """Loads a network in eval mode, on the CPU. `source` is as in `find_model`.
 
         Raises:
             UserError: there is no such model, or its configuration or weights are damaged.
@@ -89,7 +77,7 @@ class PretrainedNetwork(
             reason = shorten(" ".join(str(error).splitlines()[1:]), 200, placeholder=" …")
             what = f"{path} does not hold the weights that its {CONFIG_FILE} describes"
             raise UserError(f"{what}, save or download both again: {reason}") from error
-        return network.to(map_location).eval()
+        return network.eval()
 
 
 def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -24,11 +24,7 @@ OTHER_TASK: dict[Task, str] = {
 
 
 class PipelineOutput(list[Any]):
-    """Images in a list; `images` is a list, too, or one array or tensor for "np" and "pt" if their sizes are equal.
-
-    Args:
-        images: PIL images, or arrays (h, w, c), which become tensors (c, h, w) for "pt".
-    """
+    """PIL images, arrays (h, w, c) or tensors (c, h, w); in `images`, arrays or tensors of one size are one."""
 
     def __init__(self, images: Sequence[Any] | np.ndarray, output_type: str) -> None:
         if output_type == "pt":

@@ -110,7 +110,8 @@ class ClassConditionalPipeline(Pipeline[Generator]):
     ) -> Iterator[tuple[np.ndarray, int]]:
         """The images of `draw` one after the other, (h, w, 3) uint8 with its label, in the memory of one batch."""
         indices = self._label_of_each(labels, num_images)
-        batches = self._batches(self._noise(len(indices), seed, truncation), torch.tensor(indices))
+        z = self._noise(len(indices), seed, truncation)
+        batches = self._batches(z, torch.tensor(indices), show_progress=True)
         return zip((image for batch, _ in batches for image in batch), indices, strict=True)
 
     def interpolate(

@@ -51,15 +51,6 @@ class Stages(NamedTuple):
     layouts: dict[str, np.ndarray]
 
 
-class _Job(NamedTuple):
-    """A window of an item, and the network's input for it."""
-
-    item: int
-    window: Box
-    image: Tensor  # (3, h, w) in [-1, 1]
-    mask: Tensor  # (1, h, w) bool
-
-
 class InpaintingPipeline(Pipeline[InpaintingGenerator]):
     """Completes the missing parts of images::
 
@@ -113,15 +104,15 @@ class InpaintingPipeline(Pipeline[InpaintingGenerator]):
         """
         out = [image.copy() for image in images]
         output = get_args(Stage).index(stage)
-        for _, same in itertools.groupby(self._jobs(images, masks, mode), key=lambda job: job.image.shape):
+        for _, same in itertools.groupby(self._windows(images, masks, mode), key=lambda each: each[2].shape):
             while group := list(itertools.islice(same, max(1, len(images)))):
-                x, mask = torch.stack([job.image for job in group]), torch.stack([job.mask for job in group])
+                x, mask = torch.stack([each[2] for each in group]), torch.stack([each[3] for each in group])
                 found = torch.where(mask, self._run(x, mask)[output], x)
-                for job, completed in zip(group, found, strict=True):
-                    if completed.shape[1:] != job.window.size:
-                        completed = functional.interpolate(completed[None], job.window.size, mode="bicubic")[0]
-                    missing = masks[job.item][job.window.slices]
-                    out[job.item][job.window.slices][missing] = to_uint8(completed[None])[0][missing]
+                for (item, window, *_), completed in zip(group, found[:, None], strict=True):
+                    if completed.shape[2:] != window.size:
+                        completed = functional.interpolate(completed, window.size, mode="bicubic")
+                    missing = masks[item][window.slices]
+                    out[item][window.slices][missing] = to_uint8(completed)[0][missing]
         return out
 
     @contextmanager
@@ -165,7 +156,10 @@ class InpaintingPipeline(Pipeline[InpaintingGenerator]):
         resized = (round(size[0] * scale), round(size[1] * scale)) if mode == "resize" and scale < 1 else size
         return Plan(mode, [Box(0, size[0], 0, size[1])], [resized])
 
-    def _jobs(self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], mode: Mode) -> Iterator[_Job]:
+    def _windows(
+        self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], mode: Mode
+    ) -> Iterator[tuple[int, Box, Tensor, Tensor]]:
+        """The number of an image, a window of it, and the network's input: (3, h, w) in [-1, 1], and (1, h, w) bool."""
         for item, (image, mask) in enumerate(zip(images, masks, strict=True)):
             plan = self.plan(mask, mode)
             for window, size in zip(plan.windows, plan.sizes, strict=True):
@@ -175,7 +169,7 @@ class InpaintingPipeline(Pipeline[InpaintingGenerator]):
                     # Each new pixel is the mean of its cell, and missing if any pixel of the cell is.
                     missing = functional.adaptive_max_pool2d(missing.float(), size) > 0
                     x = functional.adaptive_avg_pool2d(x, size)
-                yield _Job(item, window, x, missing)
+                yield item, window, x, missing
 
     def _run(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Both stages of the network on images (b, 3, h, w) of any size with masks (b, 1, h, w), on the CPU."""

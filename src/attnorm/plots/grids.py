@@ -38,13 +38,11 @@ def resize(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 
 def grid(images: np.ndarray, columns: int) -> np.ndarray:
     """Images (b, h, w, 3) in rows of `columns`, with a white gap."""
-    count, height, width, _ = images.shape
-    rows = -(-count // columns)
-    sheet = _blank(rows * (height + GAP) - GAP, columns * (width + GAP) - GAP)
-    for index, image in enumerate(images):
-        top, left = index // columns * (height + GAP), index % columns * (width + GAP)
-        sheet[top : top + height, left : left + width] = image
-    return sheet
+    rows = -(-len(images) // columns)
+    around = ((0, rows * columns - len(images)), (0, GAP), (0, GAP), (0, 0))
+    tiles = np.pad(images, around, constant_values=BACKGROUND)
+    sheet = np.concatenate([np.concatenate([*row], axis=1) for row in tiles.reshape(rows, columns, *tiles.shape[1:])])
+    return sheet[:-GAP, :-GAP]
 
 
 def label_grid(images: np.ndarray, row_names: Sequence[str], columns: int, heads: Sequence[Key] = ()) -> np.ndarray:

@@ -10,7 +10,6 @@ import numpy as np
 from attnorm.plots.grids import SMALLEST_TILE, Key, caption, column_grid, framed, legend, names_width, stack
 
 LARGE_TILE = 128
-MASK_GREY = 128
 
 # Found by simulated annealing on the smallest OKLab distance between any two colours, and of each from white, in normal
 # vision and in the three dichromacies (Machado et al. 2009); ordered so that the first k are far apart for every k.
@@ -37,11 +36,6 @@ def colour_layout(layout: np.ndarray) -> np.ndarray:
     return entity_colours(layout.shape[0])[layout.argmax(0)]
 
 
-def colour_layouts(layouts: np.ndarray) -> np.ndarray:
-    """`colour_layout` of layouts (b, n, h, w)."""
-    return np.stack([colour_layout(layout) for layout in layouts])
-
-
 def layout_sheet(
     images: np.ndarray,
     layouts: np.ndarray,
@@ -64,7 +58,7 @@ def layout_sheet(
     shown = range(count) if entities is None else entities
     numbers = [Key(str(entity), tuple(colour)) for entity, colour in enumerate(entity_colours(count).tolist())]
     columns = [(Key("image"), images)] if inputs is None else [(Key("input"), inputs), (Key("completed"), images)]
-    columns.append((Key("layout"), colour_layouts(layouts)))
+    columns.append((Key("layout"), np.stack([colour_layout(each) for each in layouts])))
     text = "Layout: the entity with the largest weight, and its share of all pixels."
     if shown:
         peak = peak_of(layouts[:, list(shown)])
@@ -79,7 +73,7 @@ def layout_sheet(
 
 def masked_images(images: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Images (b, h, w, 3) uint8 with grey where the masks (b, h, w) bool are True."""
-    return np.where(masks[..., None], np.uint8(MASK_GREY), images)
+    return np.where(masks[..., None], np.uint8(128), images)
 
 
 def inpainting_sheet(
@@ -88,7 +82,7 @@ def inpainting_sheet(
     """One row per image: the columns (b, h, w, 3) uint8 by name, and the argmax of layouts (b, n, h', w') if any."""
     parts = [(Key(name), images) for name, images in columns.items()]
     if layouts is not None:
-        parts.append((Key("layout"), colour_layouts(layouts)))
+        parts.append((Key("layout"), np.stack([colour_layout(each) for each in layouts])))
     return framed(column_grid(parts, titles, LARGE_TILE))
 
 

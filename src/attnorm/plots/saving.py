@@ -16,7 +16,6 @@ from attnorm.plots.layouts import entity_colours
 
 ANIMATIONS, CHARTS = (".gif", ".mp4"), (".png", ".svg", ".pdf")
 H264_QUALITY = "18"  # constant rate factor: visually lossless
-PANEL = (4.2, 2.7)  # inches, of a chart
 STYLE = {
     "axes.axisbelow": True,
     "axes.grid": True,
@@ -72,7 +71,7 @@ def chart(path: Path, width: float, height: float) -> Iterator[Any]:
 
 def save_curves(panels: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
     """Draws one panel per metric with one curve per run; `panels` has the curves by run, by metric."""
-    with chart(path, PANEL[0] * len(panels), PANEL[1]) as figure:
+    with chart(path, 4.2 * len(panels), 2.7) as figure:
         row = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (metric, curves) in zip(row, panels.items(), strict=True):
             for name, curve in curves.items():

@@ -14,7 +14,6 @@ from PIL import ImageDraw, ImageFont, features
 INK = (40, 40, 40)
 TEXT_SIZE, LINE = 14, 20  # pixels of a letter and of a line of text
 STYLES = ("bold", "italic", "oblique", "light", "thin", "mono", "serif", "condensed")  # in the names of files
-RIGHT_TO_LEFT = ("R", "AL")  # needs a layout engine
 EMOJI_STYLE = "\ufe0f"
 Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -50,8 +49,8 @@ def drawable(text: str) -> tuple[str, Font]:
 
 
 def _has(font: str, letter: str) -> bool:
-    if unicodedata.bidirectional(letter) in RIGHT_TO_LEFT and not features.check("raqm"):
-        return False
+    if unicodedata.bidirectional(letter) in ("R", "AL") and not features.check("raqm"):
+        return False  # from right to left without a layout engine
     return ord(letter) in _letters(font) or unicodedata.category(letter) == "Cf"  # an invisible joiner
 
 

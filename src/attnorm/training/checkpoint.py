@@ -58,7 +58,7 @@ def newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
     problems: list[str] = []
     for path in reversed(_by_age(folder)):
         try:
-            return _load(path), problems
+            return load(path), problems
         except UserError as error:
             problems.append(f"{path} is damaged ({error})")
     if problems:
@@ -72,7 +72,7 @@ def latest_step(folder: Path) -> int | None:
     return int(names[-1]) if names else None
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load(path: Path) -> dict[str, Any]:
     """The state in a checkpoint's folder. Raises UserError if it is not what was saved."""
     manifest, file = read_json(Manifest, path / MANIFEST), path / STATE
     try:

@@ -317,9 +317,9 @@ def _save_model(task: Task, folder: Path, step: int) -> None:
 
 
 def _describe(config: TrainingConfig, dataset: ImageDataset, processes: Processes, run: Path) -> str:
-    count, threads = len(dataset), os.environ.get("OMP_NUM_THREADS") or torch.get_num_threads()
+    count, threads = len(dataset), f"threads: {os.environ.get('OMP_NUM_THREADS') or torch.get_num_threads()}"
     held_out = count - len(config.trained_on(count))
     images = f"{count} images{f' of {dataset.num_classes} classes' if dataset.num_classes > 1 else ''}"
     images += f" at {dataset.size}x{dataset.size}{f', {held_out} of them held out' if held_out else ''}"
     several = f"{processes.count} process{'es' if processes.count > 1 else ''}"
-    return f"{images}; {several} on {processes.device}, {config.precision}, {threads} threads; run {run}"
+    return f"{images}; {several} on {processes.device}, {config.precision}, {threads}; run {run}"

@@ -5,7 +5,7 @@ const root = element.querySelector('.workspace'), $ = query => root.querySelecto
 const field = name => $(`[data-field="${name}"]`), button = name => $(`[data-do="${name}"]`);
 const canvas = $('canvas'), status = $('.status'), MOST_STEPS = 100, LARGE = 512;
 const KEYS = {'B, R, L': 'brush, rectangle, lasso', 'E': 'erase, or paint again', '[ ] or Alt+wheel': 'size of the brush',
-    'Wheel, + −': 'zoom', '0': 'fit the view', 'Space or H': 'move the view', 'Arrows': 'move the view, on the image',
+    'Wheel, + −': 'zoom', '0 (zero)': 'fit the view', 'Space or H': 'move the view', 'Arrows': 'move the view, on the image',
     'Enter': 'complete', 'Esc': 'cancel', 'C, held': 'see what was before', 'Ctrl+Z': 'undo',
     'Ctrl+Shift+Z, Ctrl+Y': 'redo', '?': 'these keys'};
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from attnorm.layers.kernels import library
-from attnorm.layers.kernels.problem import Problem
+from attnorm.layers.kernels.problem import Problem, multiply
 
 STORAGE = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}
 PROJECTED_CHANNELS = 64  # a problem of at most so many channels may have a projection
@@ -47,6 +47,11 @@ def forward(problem: Problem) -> None:
 
 def backward(problem: Problem) -> None:
     _solve(library.library().attnorm_regional_norm_backward, _problem(problem))
+
+
+def float32_logits(x: Tensor, matrix: Tensor) -> Tensor:
+    """matrix (n, c) or (b, n, c) times x (b, c, p): (b, n, p) from float32 products."""
+    return multiply(x.to(matrix.dtype), matrix)
 
 
 # ---- calling the library: structures as in cpu/interface.h ----

@@ -19,6 +19,7 @@ import contextlib
 import ctypes
 import functools
 import hashlib
+import itertools
 import logging
 import os
 import platform
@@ -42,8 +43,10 @@ FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fno-math-errno", "-ffp-contract=fast", 
 # What each of PyTorch's names for this processor's vector instructions allows the compiler; anything else, such as
 # ARM's, is the compiler's default. A library is built for one of them and kept under its name, so that machines that
 # share a home do not load each other's.
+_AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma")
 VECTOR_FLAGS = {
-    "AVX512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma"),
+    "AVX512_BF16": (*_AVX512, "-mavx512bf16"),
+    "AVX512": _AVX512,
     "AVX2": ("-mavx2", "-mfma"),
 }
 
@@ -104,14 +107,21 @@ def _key(runtime: Path) -> str:
     digest = hashlib.sha256()
     for source in sorted([*SOURCES.glob("*.h"), *SOURCES.glob("*.cpp")]):
         digest.update(source.name.encode() + source.read_bytes())
-    digest.update(
-        repr((FLAGS, VECTOR_FLAGS.get(_capability()), torch.__version__, runtime.name, platform.libc_ver())).encode()
-    )
+    digest.update(repr((FLAGS, _vector_flags(), torch.__version__, runtime.name, platform.libc_ver())).encode())
     return f"{platform.machine()}-{_capability().lower()}-{digest.hexdigest()[:16]}"
 
 
 def _capability() -> str:
-    return torch.backends.cpu.get_cpu_capability().replace(" ", "_")
+    name = torch.backends.cpu.get_cpu_capability().replace(" ", "_")
+    processor = Path("/proc/cpuinfo")  # PyTorch does not tell these two apart
+    has_pairs = name == "AVX512" and processor.exists() and "avx512_bf16" in processor.read_text()
+    return "AVX512_BF16" if has_pairs else name
+
+
+def _vector_flags() -> list[tuple[str, ...]]:
+    """The flags for this processor; compilers before GCC 10 and Clang 9 know none for bfloat16."""
+    flags = VECTOR_FLAGS.get(_capability(), ())
+    return [flags, _AVX512] if "-mavx512bf16" in flags else [flags]
 
 
 @contextlib.contextmanager
@@ -160,9 +170,9 @@ def _build(folder: Path, name: str, runtime: Path) -> Path:
         raise RuntimeError("there is no C++ compiler (g++, c++ or clang++)")
     reasons = []
     with tempfile.TemporaryDirectory(prefix="building-", dir=folder) as aside:
-        for compiler in compilers:
+        for compiler, flags in itertools.product(compilers, _vector_flags()):
             try:
-                built = _compile(shlex.split(compiler), Path(aside), runtime)
+                built = _compile([*shlex.split(compiler), *FLAGS, *flags], Path(aside), runtime)
             except (OSError, RuntimeError, subprocess.TimeoutExpired) as error:
                 reasons.append(f"{compiler}: {error}")
                 continue
@@ -174,7 +184,7 @@ def _compile(compiler: list[str], aside: Path, runtime: Path) -> Path:
     openmp = ["-Xclang", "-fopenmp"] if sys.platform == "darwin" else ["-fopenmp"]
     made, library_file = aside / "regional_norm.o", aside / "regional_norm.so"
     source = str(SOURCES / "regional_norm.cpp")
-    _call([*compiler, *FLAGS, *VECTOR_FLAGS.get(_capability(), ()), *openmp, "-c", source, "-o", str(made)])
+    _call([*compiler, *openmp, "-c", source, "-o", str(made)])
     # Linked without -fopenmp, which would name the compiler's own runtime.
     _call([*compiler, "-shared", str(made), str(runtime), "-o", str(library_file)])
     return library_file

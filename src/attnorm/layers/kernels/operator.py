@@ -25,7 +25,7 @@ from attnorm.layers.kernels.problem import (
     empty_map,
     empty_statistics,
     flattened,
-    is_side_by_side,
+    multiply,
 )
 from attnorm.layers.kernels.registry import kernel_of, like, per_region, register, storable
 
@@ -113,10 +113,9 @@ def _attentive_norm(*arguments: Any) -> Any:
         if _is_projected(x):
             projection = _stacked(value, small.matrix, small.matrix.dtype)
         elif _is_joint(x, value.dtype):
-            products = _multiply(flat, _stacked(value, small.matrix, value.dtype)), x.new_empty(0)
+            products = multiply(flat, _stacked(value, small.matrix, value.dtype)), x.new_empty(0)
         else:
-            exact = flat.to(small.matrix.dtype)
-            products = _multiply(flat.to(value.dtype), value), _multiply(exact, small.matrix)
+            products = multiply(flat.to(value.dtype), value), kernel.float32_logits(flat, small.matrix)
         features, logits = _features_and_logits(flat, *products)
         if logits is not None and small.offset is not None and not kernel.ADDS_OFFSETS:
             logits += small.offset.unsqueeze(2)
@@ -163,7 +162,7 @@ def _attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
             problem.d_features, problem.d_layout = d_joint[:, :c], d_joint[:, c:]
             kernel.backward(problem)
             if need["x"]:
-                product = _multiply(d_joint, _stacked(value, small.matrix, value.dtype).transpose(-2, -1))
+                product = multiply(d_joint, _stacked(value, small.matrix, value.dtype).transpose(-2, -1))
                 d_x = product.to(grad.dtype).add_(upstream).unflatten(2, x.shape[2:])
             d_projection = torch.bmm(d_joint, flat.to(value.dtype).transpose(1, 2))
             d_offset = d_joint[:, c:].sum(2, dtype=dtype)
@@ -256,10 +255,3 @@ def _features_and_logits(flat: Tensor, first: Tensor, second: Tensor) -> tuple[T
 def _stacked(value: Tensor, matrix: Tensor, dtype: torch.dtype) -> Tensor:
     """The matrix of both products, (c + n, c), or (b, c + n, c) where each image has its own logits."""
     return torch.cat([value.to(dtype).expand(*matrix.shape[:-2], -1, -1), matrix.to(dtype)], dim=-2)
-
-
-def _multiply(flat: Tensor, matrix: Tensor) -> Tensor:
-    """matrix (m, c) or (b, m, c) times the features flat (b, c, p) of every pixel; (b, m, p) in the order of flat."""
-    if is_side_by_side(flat):
-        return torch.matmul(flat.transpose(1, 2), matrix.transpose(-2, -1)).transpose(1, 2)
-    return torch.bmm(matrix.expand(flat.shape[0], -1, -1), flat)

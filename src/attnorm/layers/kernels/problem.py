@@ -80,3 +80,10 @@ def flattened(t: Tensor, like: Tensor | None = None) -> Tensor:
 def arithmetic_dtype(*tensors: Tensor) -> torch.dtype:
     """float64 where an input is float64, else float32."""
     return torch.float64 if torch.float64 in [t.dtype for t in tensors] else torch.float32
+
+
+def multiply(flat: Tensor, matrix: Tensor) -> Tensor:
+    """matrix (m, c) or (b, m, c) times the features flat (b, c, p) of every pixel; (b, m, p) in the order of flat."""
+    if is_side_by_side(flat):
+        return torch.matmul(flat.transpose(1, 2), matrix.transpose(-2, -1)).transpose(1, 2)
+    return torch.bmm(matrix.expand(flat.shape[0], -1, -1), flat)

@@ -165,13 +165,12 @@ void write(const attnorm_map& map, const attnorm_map& residual, int64_t image, i
         copy_out<T, float>(map, residual, image, channels, start, pixels, rows, stride);
 }
 
-ATTNORM_INLINE double value_of(double value) { return value; }
-ATTNORM_INLINE float value_of(float value) { return value; }
-ATTNORM_INLINE float value_of(bfloat16 value) {
-    const uint32_t bits = uint32_t(value.bits) << 16;
-    float wide;
-    std::memcpy(&wide, &bits, sizeof wide);
-    return wide;
+// One number of a map.
+inline double value_at(const attnorm_map& map, int64_t image, int64_t channel, int64_t pixel) {
+    const int64_t at = image * map.image_stride + channel * map.channel_stride + pixel * map.pixel_stride;
+    if (map.type != 1) return map.type == 0 ? static_cast<const float*>(map.data)[at] : static_cast<const double*>(map.data)[at];
+    const uint32_t bits = uint32_t(static_cast<const bfloat16*>(map.data)[at].bits) << 16;
+    return load_bytes<float>(&bits);
 }
 
 }  // namespace

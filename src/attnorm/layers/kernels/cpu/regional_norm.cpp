@@ -19,6 +19,7 @@
 #include "ahead.h"
 #include "interface.h"
 #include "maps.h"
+#include "pairs.h"
 #include "products.h"
 #include "scratch.h"
 #include "vectors.h"
@@ -51,7 +52,9 @@ class Run {
         padded_regions_ = round_up(n, 4);
         outputs_ = padded_channels_ + padded_regions_;
         // Values, layout, in the backward pass their gradients, and the input of a projection.
-        rows_ = outputs_ * (backward ? 2 : 1) + (p_.projection ? padded_channels_ : 0);
+        in_pairs_ = has_pairs && !backward && !p_.projection && p_.features.type == 1 && p_.layout.type == 1 &&
+                    p_.temperature == 0 && padded_regions_ <= 2 * most_pairs;
+        rows_ = outputs_ * (backward || in_pairs_ ? 2 : 1) + (p_.projection ? padded_channels_ : 0);
         const int64_t step = most_pixels * Lanes<T>::count;
         tile_ = std::clamp(tile_bytes / (rows_ * int64_t(sizeof(T))) / step * step, step, int64_t(512));
         tiles_ = (p_.pixels + tile_ - 1) / tile_;
@@ -202,32 +205,15 @@ class Run {
     // A constant near the mean of each channel: moments around it do not cancel where the mean is large.
     void find_shift(int64_t image) {
         if (backward_) return;  // it is known
-        if constexpr (sizeof(T) == 8)
-            sample_shift<double>(image);
-        else if (p_.features.type == 1)
-            sample_shift<bfloat16>(image);
-        else
-            sample_shift<float>(image);
-    }
-
-    template <class From>
-    void sample_shift(int64_t image) {
-        const auto& map = p_.features;
-        const From* from = static_cast<const From*>(map.data) + image * map.image_stride;
-        T* to = shift(image);
         // Odd, as in regional_norm.py: an even step would meet the first column of most maps only, which padding makes unlike
         // the others.
         const int64_t step = std::max<int64_t>(1, p_.pixels / shift_samples) | 1;
         const int64_t count = (p_.pixels + step - 1) / step;
-        std::fill(to, to + p_.channels, T(0));
-        for (int64_t k = 0; k < count; ++k) {
-            const From* pixel = from + k * step * map.pixel_stride;
-            if (map.channel_stride == 1)
-                for (int64_t c = 0; c < p_.channels; ++c) to[c] += value_of(pixel[c]);
-            else
-                for (int64_t c = 0; c < p_.channels; ++c) to[c] += value_of(pixel[c * map.channel_stride]);
+        for (int64_t c = 0; c < p_.channels; ++c) {
+            T sum = 0;
+            for (int64_t k = 0; k < count; ++k) sum += T(value_at(p_.features, image, c, k * step));
+            shift(image)[c] = sum / T(count);
         }
-        for (int64_t c = 0; c < p_.channels; ++c) to[c] /= T(count);
     }
 
     // Where the rows of a tile lie in scratch: values, layout, the gradients of both, and the input of a projection.
@@ -325,8 +311,15 @@ class Run {
                 fetch_next(image, t, last, ahead);
                 ahead.spread(sum_steps());
             }
-            add_sums(t.x, backward_ ? t.g : t.x, t.s, stride_, padded_channels_, padded_regions_, t.padded, partial,
-                     ahead);
+            if constexpr (has_pairs)
+                if (in_pairs_) {
+                    round_to_pairs(t.x, padded_channels_, stride_, t.padded, true, t.g);
+                    round_to_pairs(t.s, padded_regions_, stride_, t.padded, false, t.d);
+                    add_sums(t.g, t.d, stride_, padded_channels_, padded_regions_, t.padded, partial, ahead);
+                }
+            if (!in_pairs_)
+                add_sums(t.x, backward_ ? t.g : t.x, t.s, stride_, padded_channels_, padded_regions_, t.padded, partial,
+                         ahead);
             if (backward_) continue;
             for (int64_t i = 0; i < p_.regions; ++i) {
                 Vector<T> sum = {};
@@ -370,6 +363,9 @@ class Run {
             finish_forward_row(first + row, second + row, mass, weights_ + row, biases_ + row,
                                static_cast<T*>(p_.mean) + row_out, static_cast<T*>(p_.variance) + row_out,
                                f.gain + row, f.offset + row);
+        }
+        if constexpr (has_pairs) {
+            if (in_pairs_) round_factors(f.gain, per_region_, f.linear), round_factors(f.offset, per_region_, f.quadratic);
         }
     }
 
@@ -461,8 +457,12 @@ class Run {
                 ahead.spread(mix_steps(t));
             }
             if (!backward_) {
-                apply(t.x, t.s, stride_, padded_channels_, p_.regions, t.padded, f.gain, f.offset, padded_regions_,
-                      ahead);
+                if constexpr (has_pairs)
+                    if (in_pairs_)
+                        apply(t.x, t.s, stride_, padded_channels_, padded_regions_, t.padded, f.linear, f.quadratic, ahead);
+                if (!in_pairs_)
+                    apply(t.x, t.s, stride_, padded_channels_, p_.regions, t.padded, f.gain, f.offset, padded_regions_,
+                          ahead);
                 write(p_.out, p_.residual, image, p_.channels, t.start, t.pixels, t.x, stride_);
                 continue;
             }
@@ -526,6 +526,8 @@ class Run {
     int64_t padded_channels_, padded_regions_, outputs_, rows_, tile_, tiles_, tiles_per_chunk_, chunks_;
     int64_t per_region_, partial_size_, outer_size_, room_, factor_size_, stride_, threads_, images_at_once_;
     bool by_image_;  // each thread does whole images; else the units of all images are shared out
+    static constexpr bool has_pairs = ATTNORM_PAIRS && sizeof(T) == 4;
+    bool in_pairs_;  // sums and results by the products of pairs.h
     bool resident_, kept_;  // all scratch of an image, or its values and layout, live from the first pass to the second
     double* partials_ = nullptr;
     T *kept_rows_ = nullptr, *factors_ = nullptr, *weights_ = nullptr, *biases_ = nullptr, *parameter_sums_ = nullptr;

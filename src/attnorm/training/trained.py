@@ -1,0 +1,94 @@
+"""A trained model by name, with the weights that are wanted: also those that a run keeps in its checkpoints alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from attnorm.errors import UserError
+from attnorm.models.class_conditional import Generator
+from attnorm.models.pretrained import Task, find_model, step_of, task_of, unwrapped
+from attnorm.pipelines import ClassConditionalPipeline, InpaintingPipeline
+from attnorm.pipelines.base import OTHER_TASK
+from attnorm.training import checkpoint
+from attnorm.training.class_conditional import prepare_for_sampling
+from attnorm.training.loop import read_config
+from attnorm.training.run_folder import CHECKPOINTS, CONFIG, MODEL, SAVED, resume_command
+
+Weights = Literal["ema", "raw"]
+
+
+class Trained(NamedTuple):
+    """A model, by its `source`, with the weights of one step (None if unknown).
+
+    run, config: which it is a part of; None for a model from elsewhere, whose weights may be averaged or not.
+    checkpoint: that has the weights; None for a saved model.
+    """
+
+    source: str
+    run: Path | None
+    config: Any
+    kind: Literal["ema", "raw", "unknown"]
+    step: int | None
+    checkpoint: Path | None = None
+
+    @property
+    def task(self) -> Task | None:
+        return self.config.task if self.config else task_of(self.source)
+
+    def pipeline(self, device: str = "auto", task: Task | None = None) -> Any:
+        """The pipeline. A generator from a checkpoint gets standing statistics, as the model that a run saves.
+
+        Raises:
+            UserError: the model is not for `task`, if that is given, or is damaged, or PyTorch cannot use the device.
+        """
+        kind: Any = InpaintingPipeline if self.task == "inpainting" else ClassConditionalPipeline
+        if task is not None and self.task not in (task, None):
+            raise UserError(f"{self.source} is {OTHER_TASK[kind.task]}")
+        if self.checkpoint is None:
+            return kind.from_pretrained(self.source, device)
+        network = kind.network_class(self.config.generator)
+        try:
+            state = checkpoint.load(self.checkpoint)["task"]
+            network.load_state_dict(unwrapped(state["ema" if self.kind == "ema" else "generator"]))
+        except UserError as error:
+            remedy = f"choose another, or write it again with `{resume_command(self.checkpoint.parents[1])}`"
+            raise UserError(f"{self.checkpoint} is damaged ({error}): {remedy}") from error
+        except (RuntimeError, KeyError) as error:
+            raise UserError(f"{self.checkpoint} does not fit the {CONFIG} of its run: undo its changes") from error
+        pipe = kind(network).to(device)
+        if isinstance(network, Generator):
+            prepare_for_sampling(network, self.config)
+        return pipe
+
+
+def find_trained(source: str | Path, weights: Weights | None = None) -> Trained:
+    """A run, RUN/checkpoints/step-N, a saved model of a run, or a model as in `find_model`.
+
+    Args:
+        weights: of a run or checkpoint; None for averaged ones if the run has them. Those that a run does not save as
+            a model are in its newest checkpoint.
+
+    Raises:
+        UserError: the model or the chosen weights are not there.
+    """
+    path = Path(source)
+    in_run = path.parent.name == CHECKPOINTS
+    run = path.parents[1] if in_run else path.parent if path.name in SAVED else path
+    if not (run / CONFIG).is_file():
+        if weights is not None:
+            raise UserError(f"--weights chooses among those of a run, and {source} is none: leave it out")
+        return Trained(str(source), None, None, "unknown", step_of(find_model(source)))
+    config: Any = read_config(run)
+    saved: Weights = "ema" if config.ema_half_life > 0 else "raw"
+    kind = weights or saved
+    if not in_run and kind == saved:
+        return Trained(str(source), run, config, kind, step_of(run / MODEL if path == run else path))
+    newest = checkpoint.latest_step(run / CHECKPOINTS)
+    if newest is None or (kind == "ema" != saved) or not (in_run or path == run):
+        remedy = "raw ones are in the checkpoints of a run, averaged ones in a run with an ema_half_life"
+        raise UserError(f"{source} has no {kind} weights: {remedy}")
+    where = path if in_run else checkpoint.path_of(run / CHECKPOINTS, newest)
+    if not (where / checkpoint.MANIFEST).is_file():
+        raise UserError(f"there is no checkpoint {where}: the newest one is step-{newest}")
+    return Trained(str(source), run, config, kind, int(where.name.removeprefix("step-")), where)
