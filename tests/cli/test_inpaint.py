@@ -124,7 +124,8 @@ def test_a_folder_of_masks_and_what_is_skipped_is_named(model, output, tmp_path)
     assert err.splitlines() == [
         "skipped in/b.jpg: mask masks/b: No such file or directory",
         "skipped in/d.png: not an image in a known format",
-        "skipped in/e.png: mask masks/e.png: the mask marks no pixel: light pixels (128 or more of 255) are the missing ones",
+        "skipped in/e.png: mask masks/e.png: the mask marks no pixel: light pixels (128 or more of 255) are"
+        " the missing ones",
     ]
     assert files("out") == ["a.png", "sub/c.png"]
     found, given = read("out/sub/c.png")[1], read("in/sub/c.png")[1]
@@ -164,12 +165,12 @@ def test_what_a_format_cannot_store_is_refused(model, refused):
         assert part in refused("inpaint", model, name, "mask.png", "-o", out)
 
 
-def test_one_pass_draws_its_progress_with_rate_and_time_left(model, output, monkeypatch):
+def test_one_pass_draws_its_progress_with_the_time_left(model, output, monkeypatch):
     save("image.png", noise(3))
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "100")
     drawn = output("inpaint", model, "image.png", "mask.png", "-o", "out.png", "--mode", "native").err
-    assert "completing" in drawn and "/s" in drawn and ":" in drawn
+    assert "completing" in drawn and ":" in drawn
 
 
 def test_existing_images_are_overwritten_with_force_only(model, output, refused):
