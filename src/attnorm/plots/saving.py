@@ -16,13 +16,8 @@ from attnorm.plots.layouts import entity_colours
 
 ANIMATIONS, CHARTS = (".gif", ".mp4"), (".png", ".svg", ".pdf")
 H264_QUALITY = "18"  # constant rate factor: visually lossless
-STYLE = {
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "0.9",
-    "legend.frameon": False,
-    "text.parse_math": False,  # names may contain dollar signs
-}
+# Names may contain dollar signs.
+STYLE = {"axes.axisbelow": True, "axes.grid": True, "grid.color": "0.9", "text.parse_math": False}
 Curve = tuple[np.ndarray, np.ndarray]  # steps (k,), values (k,)
 
 
