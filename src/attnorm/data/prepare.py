@@ -37,12 +37,7 @@ Decoded = tuple[str, "np.ndarray | str"]  # the name of an image, and its pixels
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What a preparation did.
-
-    path, info: the prepared folder and its `dataset.json`.
-    notices: what a person should know, one line each.
-    reused: the same set was there already and was left untouched.
-    """
+    """What a preparation did: the folder and its `dataset.json`, notices of a line each, and whether it was there."""
 
     path: Path
     info: dataset.PreparedInfo
@@ -53,17 +48,10 @@ class PrepareReport:
 def prepare(
     source: str | Path, out: str | Path, size: int, choice: Choice = DEFAULT, *, workers: int = 0, progress: bool = True
 ) -> PrepareReport:
-    """Prepares a raw or built-in set as (N, size, size, 3) uint8 in the new folder `out`.
+    """Prepares a raw or built-in set as (N, size, size, 3) uint8 in the new folder `out`; UserError if that fails.
 
     Images that cannot be decoded are skipped and reported. An `out` prepared from the same files in the same way is
-    left untouched.
-
-    Args:
-        choice: what to read of the source.
-        workers: threads, 0 for one per processor, at most 16; the bytes written do not depend on it.
-
-    Raises:
-        UserError: `out` is something else, `source` is not usable, or a class has no usable image.
+    left untouched. The bytes written do not depend on the `workers`: threads, 0 for one per processor, at most 16.
     """
     if not 1 <= size <= dataset.LARGEST_SIZE:
         raise UserError(f"the size of the images must be from 1 to {dataset.LARGEST_SIZE}, not {size}")
@@ -144,7 +132,6 @@ def _write(
 def _new_folder(out: Path) -> Iterator[Path]:
     """A folder beside `out` to write to, and nothing left of it in the end. Other processes wait."""
     partial, lock = out.with_name(f"{out.name}.partial"), FileLock(out.with_name(f".{out.name}.lock"))
-    made = [folder for folder in out.parents if not folder.exists()]  # the innermost first
     with explained(f"cannot write {out}", "make room or choose another OUT"):
         make_folder(out.parent)
         try:
@@ -161,9 +148,6 @@ def _new_folder(out: Path) -> Iterator[Path]:
             with suppress(OSError):
                 Path(lock.lock_file).unlink(missing_ok=True)
             lock.release()
-            for folder in made:
-                with suppress(OSError):  # not empty: the set is in it
-                    folder.rmdir()
 
 
 def _find_same(out: Path, key: str) -> PrepareReport | None:
