@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import zlib
 from collections import deque
@@ -26,7 +25,7 @@ from attnorm.data.progress import track
 from attnorm.data.raw import Content, RawImage, RawSource, named
 from attnorm.data.sources import fingerprint, open_source
 from attnorm.errors import UserError, one_line
-from attnorm.files import check_folder, explained, make_folder, swap_in
+from attnorm.files import check_folder, explained, folder_aside, make_folder
 
 _CHUNK = 8  # images per task: a task per small image would cost more than decoding it
 _MOST_WORKERS = 16
@@ -69,15 +68,14 @@ def prepare(
         raw = RawSource("", builtin.class_names, builtin.labels, lambda: named(str(source), builtin.images))
     else:
         raw = open_source(source, choice)
-    with _new_folder(out) as partial:
+    workers = workers or min(os.cpu_count() or 1, _MOST_WORKERS)
+    with explained(f"cannot write {out}", "make room or choose another OUT"), _one_at_a_time(out):
         if report := _find_same(out, key):  # of another process, while this one waited
             return report
-        info, notices = _write(
-            partial, raw, size, workers or min(os.cpu_count() or 1, _MOST_WORKERS), path, key, progress
-        )
-        if os.path.lexists(out):
-            raise FileExistsError(0, "it has appeared meanwhile")
-        swap_in(partial, out)
+        with folder_aside(out) as partial:
+            info, notices = _write(partial, raw, size, workers, path, key, progress)
+            if os.path.lexists(out):
+                raise FileExistsError(0, "it has appeared meanwhile")
     return PrepareReport(out, info, [*raw.notices, *notices])
 
 
@@ -129,25 +127,21 @@ def _write(
 
 
 @contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """A folder beside `out` to write to, and nothing left of it in the end. Other processes wait."""
-    partial, lock = out.with_name(f"{out.name}.partial"), FileLock(out.with_name(f".{out.name}.lock"))
-    with explained(f"cannot write {out}", "make room or choose another OUT"):
-        make_folder(out.parent)
-        try:
-            lock.acquire(timeout=1)
-        except Timeout:
-            print(f"waiting for another process that prepares {out}", file=sys.stderr)
-            lock.acquire()
-        try:
-            shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
-            partial.mkdir()
-            yield partial
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-            with suppress(OSError):
-                Path(lock.lock_file).unlink(missing_ok=True)
-            lock.release()
+def _one_at_a_time(out: Path) -> Iterator[None]:
+    """Waits while another process prepares `out`."""
+    make_folder(out.parent)
+    lock = FileLock(out.with_name(f".{out.name}.lock"))
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        print(f"waiting for another process that prepares {out}", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def _find_same(out: Path, key: str) -> PrepareReport | None:

@@ -136,8 +136,10 @@ def real_statistics(
     """Statistics of each kind of real images, from files in `cache` where they are there, else from the images."""
     merged, missing = dict[str, Tensor](), dict[Statistics, Path | None]()
     for kind in sorted(kinds, key=lambda kind: kind.__name__):
-        file, arrays = None if cache is None else _cache_file(cache, kind, extractor, real), None
-        if file is not None:
+        file, arrays = None, None
+        if cache is not None:  # the name depends on everything that the statistics depend on
+            facts = (CACHE_VERSION, extractor.name, extractor.fingerprint, extractor.resizer, real.checksum)
+            file = cache / f"{kind.__name__}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:32]}.npz"
             with suppress(OSError, ValueError):  # missing or damaged: it is written again
                 arrays, _ = read_arrays(file)
         # All processes must do the same, also if only some of them can read the folder.
@@ -155,9 +157,3 @@ def real_statistics(
             except UserError as error:
                 print(f"the statistics of the real images are not cached: {error}", file=sys.stderr)
     return merged
-
-
-def _cache_file(cache: Path, kind: type[Statistics], extractor: FeatureExtractor, real: ImageSet) -> Path:
-    """Its name depends on everything that the statistics depend on."""
-    facts = (CACHE_VERSION, extractor.name, extractor.fingerprint, extractor.resizer, real.checksum)
-    return cache / f"{kind.__name__}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:32]}.npz"
