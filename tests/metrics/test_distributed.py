@@ -25,12 +25,6 @@ def test_one_process_joins_no_group(monkeypatch):
         check_alike({"seed": 0}, "do better")
 
 
-def test_a_group_on_cuda_needs_cuda(launched, monkeypatch):
-    monkeypatch.setattr(distributed.torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match="cannot use the device 'cuda' here: choose cpu"), joined("cuda"):
-        pass
-
-
 def test_processes_that_cannot_connect_say_where_and_why(launched, monkeypatch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -114,7 +114,7 @@ class Logger:
     def record_evaluation(self, step: int, metrics: dict[str, float]) -> None:
         """Writes the metrics of an evaluation; its duration does not count as training."""
         self._write(EVALUATIONS, step, metrics)
-        values = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        values = "  ".join(f"{name} {value:.4g}" for name, value in list(metrics.items())[:4])
         self.print(f"evaluated at step {step}: {values}")
         self._clock, self._last_step = time.perf_counter(), step
 
