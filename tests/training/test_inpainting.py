@@ -30,32 +30,26 @@ from tests.runs import (
     weights,
 )
 
-
-@pytest.mark.promise
-@pytest.mark.parametrize("step", [1, 2, 4])  # in phase 1, in its last step, in phase 2
-def test_a_run_interrupted_in_either_phase_goes_on_bit_for_bit(
-    step, finished_inpainting_run, tiny_inpainting_arguments, tmp_path, monkeypatch
-):
-    run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        interrupt(patch, InpaintingTask, step)
-        assert main([*INPAINT, str(run), *tiny_inpainting_arguments]) == 130
-    assert final_state(run)["step"] == step + 1
-    assert main(["resume", str(run)]) == 0
-    assert_same_run(run, finished_inpainting_run, "best/model.safetensors", "best-phase-1/model.safetensors")
-    assert log_of(run, "metrics.jsonl") == log_of(finished_inpainting_run, "metrics.jsonl")
+STOPS = {"interrupted": [(1, 2), (2, 3), (4, 5)], "killed": [(2, 2), ("checkpoint", 2), (5, 4)]}  # moment, steps left
 
 
 @pytest.mark.promise
-@pytest.mark.parametrize(("moment", "left"), [(2, 2), ("checkpoint", 2), (5, 4)])  # in phase 1, between, in phase 2
-def test_a_run_killed_in_either_phase_goes_on_bit_for_bit(
-    moment, left, finished_inpainting_run, tiny_inpainting_arguments, tmp_path
+@pytest.mark.parametrize(("how", "moment", "left"), [(how, *stop) for how, stops in STOPS.items() for stop in stops])
+def test_a_run_stopped_in_either_phase_goes_on_bit_for_bit(
+    how, moment, left, finished_inpainting_run, tiny_inpainting_arguments, tmp_path, monkeypatch
 ):
-    run = tmp_path / "run"
-    run_killed(InpaintingTask, moment, *INPAINT, str(run), *tiny_inpainting_arguments)
+    run, best = tmp_path / "run", ("best/model.safetensors", "best-phase-1/model.safetensors")
+    command = [*INPAINT, str(run), *tiny_inpainting_arguments]
+    if how == "killed":
+        run_killed(InpaintingTask, moment, *command)
+    else:
+        with monkeypatch.context() as patch:
+            interrupt(patch, InpaintingTask, moment)
+            assert main(command) == 130
     assert final_state(run)["step"] == left
     assert main(["resume", str(run)]) == 0
-    assert_same_run(run, finished_inpainting_run)
+    assert_same_run(run, finished_inpainting_run, *best)
+    assert log_of(run, "metrics.jsonl") == log_of(finished_inpainting_run, "metrics.jsonl")
 
 
 @pytest.mark.promise
@@ -204,21 +198,13 @@ def test_eq_9_with_all_its_weights(make):
         torch.testing.assert_close(metrics["loss_g"], expected)
 
 
-@pytest.fixture
-def folders(tmp_path):
-    """A flat folder of images of several sizes to train on, and one to validate on."""
-    chance = np.random.default_rng(0)
+def test_a_flat_folder_and_validation_images_of_another(tiny_inpainting_arguments, tmp_path, capsys):
     for folder, count in (("train", 6), ("val", 3)):
         (tmp_path / folder).mkdir()
-        for i in range(count):
-            noise = chance.integers(0, 256, (40 + i, 50, 3), np.uint8)
-            Image.fromarray(noise).save(tmp_path / folder / f"{i}.png")
-    return tmp_path
-
-
-def test_a_flat_folder_and_validation_images_of_another(folders, tiny_inpainting_arguments, capsys):
-    command = ["train", "inpaint-an-64-cpu", "--data", str(folders / "train"), "--val_data", str(folders / "val")]
-    run = folders / "runs" / "mine"
+        for index, image in enumerate(batch_of(count=count, size=50)[0]):
+            Image.fromarray(image[: 40 + index]).save(tmp_path / folder / f"{index}.png")
+    command = ["train", "inpaint-an-64-cpu", "--data", str(tmp_path / "train"), "--val_data", str(tmp_path / "val")]
+    run = tmp_path / "runs" / "mine"
     assert main([*command, "--out", str(run), *tiny_inpainting_arguments, "--steps", "2"]) == 0
     assert "6 images at 36x36" in capsys.readouterr().out
     assert main(["resume", str(run), "--steps", "4"]) == 0
