@@ -5,43 +5,21 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from attnorm.layers import AttentiveNorm2d
 from attnorm.layers.spectral import held_spectral_norm
 from attnorm.metrics.distributed import Processes
 from attnorm.training.averaging import EMA, Network
-from attnorm.training.config import Rate, TrainingConfig, Weight
+from attnorm.training.config import TrainingConfig
 from attnorm.training.runtime import autocast, compile_network, seed_for
 
 Metrics = dict[str, Tensor]
 Batch = tuple[Any, Any]  # images (m, s, s, 3) uint8 and labels (m,) as read, or both as `prepare` returns them
-
-Beta = Annotated[float, Field(ge=0, lt=1)]
-
-
-class AdversarialConfig(TrainingConfig):
-    """The loop's settings, and those of a generator and its opponent, a discriminator or critic."""
-
-    generator_lr: Rate = 1e-4
-    betas: tuple[Beta, Beta] = (0.0, 0.999)
-    orthogonal_weight: Weight = 1e-3  # lambda_o of eq. 1
-    horizontal_flip: bool = True
-    ema_half_life: Weight = 10_000  # in images
-    ema_ramp_up: Weight = 0.05  # half-life as a share of the images seen, at most
-    sample_rows: int = Field(10, ge=1, le=100)
-
-    def _check_opponent(self, name: str, size: int) -> None:
-        if size != self.image_size:
-            raise ValueError(
-                f"the generator makes {self.image_size} pixels a side and the {name} takes {size}: "
-                "set both image sizes alike"
-            )
 
 
 @contextlib.contextmanager
@@ -62,10 +40,10 @@ class AdversarialTask:
     A subclass makes its networks with `_trained`, one after another, and then calls `_share`.
     """
 
-    config: AdversarialConfig
+    config: TrainingConfig
     ema: EMA[Any]
 
-    def __init__(self, config: AdversarialConfig, processes: Processes) -> None:
+    def __init__(self, config: TrainingConfig, processes: Processes) -> None:
         self.config, self.processes, self.device = config, processes, processes.device
         self._memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         self.networks: dict[str, nn.Module] = {}

@@ -31,10 +31,10 @@ from attnorm.models.class_conditional import (
 )
 from attnorm.pipelines.class_conditional import ClassConditionalPipeline
 from attnorm.plots import label_grid, save_image
-from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Batch, Metrics, frozen
+from attnorm.training.adversarial import AdversarialTask, Batch, Metrics, frozen
 from attnorm.training.augment import Augmentation, augmented
 from attnorm.training.averaging import measure_standing_statistics
-from attnorm.training.config import Evaluation, Rate, Weight
+from attnorm.training.config import Evaluation, Rate, TrainingConfig, Weight
 from attnorm.training.losses import hinge_discriminator_loss, hinge_generator_loss
 from attnorm.training.runtime import autocast, generator_for, seed_for
 
@@ -54,7 +54,7 @@ class EvaluationConfig(Frozen):
     num_real: int = Field(5000, ge=0)
 
 
-class ClassConditionalConfig(AdversarialConfig):
+class ClassConditionalConfig(TrainingConfig):
     """The loop's settings, the two networks and how they are trained against each other (paper, §4)."""
 
     task: Literal["class-conditional"] = "class-conditional"

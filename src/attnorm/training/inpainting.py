@@ -36,8 +36,8 @@ from attnorm.pipelines.inpainting import InpaintingPipeline, Stages
 from attnorm.plots import save_image
 from attnorm.plots.layouts import inpainting_sheet, masked_images
 from attnorm.training import losses
-from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Batch, Beta, Metrics, frozen
-from attnorm.training.config import Count, Evaluation, Rate, Seed, Weight
+from attnorm.training.adversarial import AdversarialTask, Batch, Metrics, frozen
+from attnorm.training.config import Beta, Count, Evaluation, Rate, Seed, TrainingConfig, Weight
 from attnorm.training.runtime import generator_for, seed_for
 
 
@@ -52,7 +52,7 @@ class PhaseConfig(Frozen):
     lr_scale: float = Field(1.0, ge=0)
 
 
-class InpaintingConfig(AdversarialConfig):
+class InpaintingConfig(TrainingConfig):
     """The loop's settings, the two networks, the masks, and how they are trained: eq. 9 and 10 in two phases."""
 
     task: Literal["inpainting"] = "inpainting"
@@ -76,7 +76,7 @@ class InpaintingConfig(AdversarialConfig):
     val_num: Count = 100  # validation images to measure, at most
     sample_rows: int = Field(8, ge=1, le=100)
 
-    paths: ClassVar[tuple[str, ...]] = (*AdversarialConfig.paths, "val_data", "masks.folder")
+    paths: ClassVar[tuple[str, ...]] = (*TrainingConfig.paths, "val_data", "masks.folder")
 
     @model_validator(mode="after")
     def _check_networks(self) -> Self:

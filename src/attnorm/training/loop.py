@@ -8,12 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
 
 from attnorm.config import derive, field_of, parse, read_yaml, to_yaml
 from attnorm.data.batches import Prefetcher, batch_indices
@@ -26,9 +25,8 @@ from attnorm.metrics.distributed import Processes, check_alike, joined, main_fir
 from attnorm.models.pretrained import write_step
 from attnorm.pipelines.base import resolve_device
 from attnorm.training import checkpoint
-from attnorm.training.averaging import EMA
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
-from attnorm.training.config import Evaluation, TrainingConfig
+from attnorm.training.config import TrainingConfig
 from attnorm.training.fine_tuning import start_from
 from attnorm.training.inpainting import InpaintingConfig, InpaintingTask
 from attnorm.training.logger import Logger
@@ -51,30 +49,7 @@ from attnorm.training.runtime import resolve_precision, seed_for, set_numerics, 
 FIRST_SAMPLES = (1, 100)  # steps with samples beside every `sample_every`, to see early that training works
 
 
-class Task(Protocol):
-    """What the loop asks of a task.
-
-    batches: this process's shares: images (m, s, s, 3) uint8 and labels (m,), which the reading thread hands to
-    `prepare`. `step` returns scalars on the device.
-    """
-
-    shown: Sequence[str]  # names of metrics, for the progress bar
-    networks: dict[str, nn.Module]
-    ema: EMA[Any]
-
-    def prepare(self, number: int, batch: tuple[np.ndarray, np.ndarray]) -> tuple[Tensor, Tensor]: ...  # for `step`
-    def batches_before(self, step: int) -> int: ...  # how many batches the first `step` steps take
-    def step(self, step: int, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Tensor]: ...
-    def lr_factor(self, step: int) -> float: ...
-    def usage(self) -> dict[str, float]: ...
-    def state(self) -> dict[str, Any]: ...
-    def load_state(self, state: dict[str, Any]) -> None: ...
-    def write_samples(self, path: Path) -> None: ...
-    def save_model(self, folder: Path) -> None: ...
-    def prepare_evaluation(self, dataset: ImageDataset) -> None: ...
-    def evaluate(self, step: int) -> Evaluation: ...
-
-
+Task = ClassConditionalTask | InpaintingTask
 # The classes of every task by its name.
 TASKS: dict[str, tuple[type[TrainingConfig], Callable[[Any, Processes], Task]]] = {
     "class-conditional": (ClassConditionalConfig, ClassConditionalTask),
@@ -184,15 +159,7 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
         processes.wait()
         order, first = _order(config, len(dataset), processes), task.batches_before(step)
         batches = Prefetcher(dataset, order, first, prepare=task.prepare)
-        logger = Logger(
-            run,
-            start=step,
-            steps=config.steps,
-            batch_size=config.batch_size,
-            shown=task.shown,
-            log_to=config.log_to,
-            enabled=processes.is_main,
-        )
+        logger = Logger(run, config, step, task.shown, enabled=processes.is_main)
 
         with logger, batches, stop_signals(processes.count) as stop:
             for note in (*notes, _describe(config, dataset, processes, run)):
