@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -114,8 +113,6 @@ class ClassConditionalTask(AdversarialTask):
         All randomness is a function of `step`, counted from 0. Returns means over the pieces of the batch.
         """
         self._begin_step(step)
-        self.generator.train()
-        self.discriminator.train()
         updates = [self._update_discriminator(step, update, batch) for update, batch in enumerate(batches)]
         metrics = updates[-1] | {"gradient_d": torch.stack([found["gradient_d"] for found in updates]).mean()}
         # The generator's step needs no gradient of the discriminator's weights: a third of its backward pass.
@@ -147,10 +144,6 @@ class ClassConditionalTask(AdversarialTask):
         columns = self.config.sample_columns
         save_image(label_grid(to_uint8(images), [names[i] for i in labels[::columns].tolist()], columns), path)
 
-    def save_model(self, folder: Path) -> None:
-        """Writes the averaged generator in the form that `from_pretrained` reads."""
-        self.sampling_generator().save_pretrained(folder)
-
     def prepare_evaluation(self, dataset: ImageDataset) -> None:
         config, names, device = self.config.evaluation, self.config.generator.class_names, str(self.device)
         self._evaluator = Evaluator(
@@ -177,7 +170,7 @@ class ClassConditionalTask(AdversarialTask):
 
     def sampling_generator(self) -> Generator:
         """A copy of the averaged generator with standing statistics, in eval mode."""
-        generator = copy.deepcopy(self.ema.module)
+        generator: Generator = super().sampling_generator()
         prepare_for_sampling(generator, self.config, self.processes.count)
         return generator
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -180,8 +179,6 @@ class InpaintingTask(AdversarialTask):
         self._begin_step(step)
         first, metrics = self.batches_before(step), Metrics()
         *for_critics, last = batches
-        self.generator.train()
-        self.critic.train()
         completed = self._completed(first, for_critics)
         updates = [self._update_critic(number, pieces) for number, pieces in enumerate(completed, first)]
         if updates:
@@ -219,16 +216,12 @@ class InpaintingTask(AdversarialTask):
         layout = next(iter(stages.layouts.values()), None)
         save_image(inpainting_sheet(columns, [str(row) for row in range(len(truth))], layout), path)
 
-    def save_model(self, folder: Path) -> None:
-        """Writes the averaged generator in the form that `InpaintingPipeline.from_pretrained` reads."""
-        self.ema.module.save_pretrained(folder)
-
     def evaluate(self, step: int) -> Evaluation:
         """Measures both stages of the averaged generator on validation images, with masks of each kind.
 
         The score is the negative mean PSNR of the refined images; `l1` is what phase 1 minimises.
         """
-        pipe = InpaintingPipeline(copy.deepcopy(self.ema.module))
+        pipe = InpaintingPipeline(self.sampling_generator())
 
         def complete(images: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
             stages = pipe.stages(images, masks)
@@ -338,4 +331,4 @@ class InpaintingTask(AdversarialTask):
         truth = validation.read(slice(self.config.sample_rows))
         kinds = [Masks(masks, (validation.size, validation.size)) for masks in MASKS.values()]
         masks = np.stack([kinds[index % len(kinds)](self.config.val_seed, index) for index in range(len(truth))])
-        return truth, masks, InpaintingPipeline(copy.deepcopy(self.ema.module)).stages(truth, masks)
+        return truth, masks, InpaintingPipeline(self.sampling_generator()).stages(truth, masks)

@@ -67,12 +67,10 @@ class Logger:
         self._bar = self._progress.add_task("", total=config.steps, completed=start, status="starting")
         self._metrics: dict[str, float] = {}
         self._clock, self._last_step = time.perf_counter(), start
-        self._track, self._finish = _tracker("none", run, start)
-        if enabled:
-            with self._writing():
-                for name in (LOG, EVALUATIONS):
-                    _drop_steps_after(run / name, start)
-                self._track, self._finish = _tracker(config.log_to, run, start)
+        with self._writing():
+            for name in (LOG, EVALUATIONS) if enabled else ():
+                _drop_steps_after(run / name, start)
+            self._track, self._finish = _tracker(config.log_to if enabled else "none", run, start)
 
     def __enter__(self) -> Logger:
         self._progress.start()

@@ -44,7 +44,7 @@ from attnorm.training.run_folder import (
     run_lock,
 )
 from attnorm.training.running_metrics import RunningMetrics, stop_if_diverged
-from attnorm.training.runtime import resolve_precision, seed_for, set_numerics, stop_signals
+from attnorm.training.runtime import StopSignals, resolve_precision, seed_for, set_numerics
 
 FIRST_SAMPLES = (1, 100)  # steps with samples beside every `sample_every`, to see early that training works
 
@@ -60,11 +60,7 @@ TASKS: dict[str, tuple[type[TrainingConfig], Callable[[Any, Processes], Task]]] 
 def begin(config: TrainingConfig, run: Path, fixed: Sequence[str] = ()) -> int:
     """Starts a run in a new or empty folder and trains it; returns the exit code.
 
-    Args:
-        fixed: dotted names of fields that the user chose and the data may not change.
-
-    Raises:
-        UserError: the folder is not empty, the data and the settings do not fit together, or training diverged.
+    `fixed` are dotted names of fields that the user chose and the data may not change.
     """
     with joined(str(resolve_device(config.device))) as processes:
         if processes.is_main:
@@ -78,11 +74,7 @@ def begin(config: TrainingConfig, run: Path, fixed: Sequence[str] = ()) -> int:
 def resume(run: Path, changes: Mapping[str, Any] = MappingProxyType({})) -> int:
     """Continues a run from its newest intact checkpoint; returns the exit code.
 
-    Args:
-        changes: `steps`, to train longer than planned, `device`, `log_to`, or where moved files are now (`data`, …).
-
-    Raises:
-        UserError: the folder is not a run, its images are not there, or none of its checkpoints is intact.
+    `changes` are `steps`, to train longer than planned, `device`, `log_to`, or where moved files are now (`data`, …).
     """
     config = read_config(run)
     if others := changes.keys() - {"steps", "device", "log_to", *config.paths}:
@@ -161,7 +153,7 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
         batches = Prefetcher(dataset, order, first, prepare=task.prepare)
         logger = Logger(run, config, step, task.shown, enabled=processes.is_main)
 
-        with logger, batches, stop_signals(processes.count) as stop:
+        with logger, batches, StopSignals(processes.count) as stop:
             for note in (*notes, _describe(config, dataset, processes, run)):
                 logger.print(note)
             while step < config.steps:
