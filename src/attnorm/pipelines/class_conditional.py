@@ -27,19 +27,13 @@ Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
 class Generated(NamedTuple):
-    """images (b, h, w, 3) uint8; labels, one index an image; layouts by layer name, each (b, n, h', w') float32."""
+    """images (b, h, w, 3) uint8; labels, one index an image; layouts by layer name, each (b, n, h', w') float32.
+
+    An interpolation has (rows, frames) for b, and the indices of its two labels.
+    """
 
     images: np.ndarray
     labels: list[int]
-    layouts: dict[str, np.ndarray]
-
-
-class Interpolated(NamedTuple):
-    """As `Generated`, with (rows, frames) for b; shares (frames,) of the second label, from 0 to 1."""
-
-    images: np.ndarray
-    shares: np.ndarray
-    labels: tuple[int, int]
     layouts: dict[str, np.ndarray]
 
 
@@ -122,7 +116,7 @@ class ClassConditionalPipeline(Pipeline[Generator]):
         rows: int = 4,
         seed: int = 0,
         with_layouts: bool = False,
-    ) -> Interpolated:
+    ) -> Generated:
         """Goes from one class to another with the noise held fixed (paper, Fig. 8).
 
         Gains and biases of the conditional batch norms are mixed linearly; both ends are the images of `draw`.
@@ -138,15 +132,14 @@ class ClassConditionalPipeline(Pipeline[Generator]):
         frames, rows = whole_number("frames", frames), whole_number("rows", rows)
         if frames < 2 or rows < 1:
             raise UserError(f"an interpolation needs at least 2 frames and 1 row, got {frames} and {rows}")
-        labels = self._index(first), self._index(second)
-        shares = np.linspace(0, 1, frames)
-        share = torch.from_numpy(shares).float()[:, None]
+        labels = [self._index(first), self._index(second)]
+        share = torch.from_numpy(np.linspace(0, 1, frames)).float()[:, None]  # of the second label
         start, end = functional.one_hot(torch.tensor(labels), len(self.class_names)).float()
         mixtures = (1 - share) * start + share * end  # (frames, classes)
         z = self._noise(rows, seed).repeat_interleave(frames, dim=0)
         images, layouts = self._generate(z, mixtures.repeat(rows, 1), with_layouts)
         by_row = {name: layout.reshape(rows, frames, *layout.shape[1:]) for name, layout in layouts.items()}
-        return Interpolated(images.reshape(rows, frames, *images.shape[1:]), shares, labels, by_row)
+        return Generated(images.reshape(rows, frames, *images.shape[1:]), labels, by_row)
 
     def indices(self, labels: Labels) -> list[int]:
         """Class indices of names or indices; a name that is also an index means the class of that name."""
