@@ -62,12 +62,8 @@ def export(model: str | Path, out: Path, *, weights: Weights | None = None, half
         model, weights: as in `find_trained`.
         half: compute in float16, in a file of half the size; inputs and output stay in float32.
 
-    Returns:
-        the largest difference of the outputs, for images in [-1, 1].
-
-    Raises:
-        UserError: there is no such model, a package is missing, the file cannot be written, or its output differs from
-            the network's; it is then not kept.
+    Returns the largest difference of the outputs, for images in [-1, 1]. Raises a UserError if a package is missing,
+    the file cannot be written, or its output differs too much: it is then not kept.
     """
     if out.suffix not in WRITERS:
         raise UserError(f"{out}: the name must end in {' or '.join(WRITERS)}")

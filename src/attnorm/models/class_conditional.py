@@ -195,8 +195,6 @@ class Generator(PretrainedNetwork, pipeline_tag="unconditional-image-generation"
         self.to_picture = make_conv(channels[-1], 3, 3, spectral_norm=sn, gain=1.0)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
-        if z.ndim != 2 or z.shape[1] != self.config.latent_dim:
-            raise ValueError(f"z must be (b, {self.config.latent_dim}), got {tuple(z.shape)}")
         require_classes(labels, self.config.num_classes)
         h = self.stem(z).unflatten(1, (-1, FIRST_MAP, FIRST_MAP))
         for index, block in enumerate(self.blocks):
@@ -247,9 +245,7 @@ class Discriminator(PretrainedNetwork):
             self.embedding = make_embedding(config.num_classes, width, spectral_norm=sn)
 
     def forward(self, x: Tensor, labels: Tensor) -> DiscriminatorOutput:
-        size, conditioning = self.config.image_size, self.config.conditioning
-        if x.shape[1:] != (3, size, size):
-            raise ValueError(f"x must be (b, 3, {size}, {size}), got {tuple(x.shape)}")
+        conditioning = self.config.conditioning
         require_labels(labels, x.shape[0], self.config.num_classes)
         require_classes(labels, self.config.num_classes)
         h = x

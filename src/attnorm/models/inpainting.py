@@ -203,10 +203,6 @@ class InpaintingCritic(PretrainedNetwork):
         self.local = _critic(LOCAL_CRITIC, config.width, config.local_size)
 
     def forward(self, images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        size = self.config.image_size
-        if images.shape[1:] != (3, size, size) or mask.shape != (len(images), 1, size, size):
-            shapes = f"{tuple(images.shape)} and {tuple(mask.shape)}"
-            raise ValueError(f"images and mask must be (b, 3, {size}, {size}) and (b, 1, {size}, {size}), got {shapes}")
         around = crop(images, local_corners(mask, self.config.local_size), self.config.local_size)
         return _in_full(self.whole(images).squeeze(1)), _in_full(self.local(around).squeeze(1))
 

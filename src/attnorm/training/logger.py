@@ -44,9 +44,6 @@ class Logger:
         start: the first step of this process.
         shown: metrics for the progress bar, the most important first; the first match of a pattern is shown.
         enabled: whether to record and print anything: in the main process alone.
-
-    Raises:
-        UserError: from any method, if the run's folder cannot be written.
     """
 
     def __init__(
