@@ -78,8 +78,7 @@ class ClassConditionalPipeline(Pipeline[Generator]):
             UserError: an unknown label, or a number out of range.
         """
         check_output_type(output_type)
-        indices = self._label_of_each(labels, num_images)
-        z = self._noise(len(indices), seed, truncation, generator)
+        indices, z = self._inputs(labels, num_images, seed, truncation, generator)
         images, _ = self._generate(z, torch.tensor(indices), show_progress=True)
         if output_type == "pil":
             return PipelineOutput(list(map(Image.fromarray, images)), output_type)
@@ -94,8 +93,7 @@ class ClassConditionalPipeline(Pipeline[Generator]):
         truncation: float | None = None,
     ) -> Generated:
         """As calling, but returns uint8 arrays, and the layouts on request."""
-        indices = self._label_of_each(labels, num_images)
-        z = self._noise(len(indices), seed, truncation)
+        indices, z = self._inputs(labels, num_images, seed, truncation)
         images, layouts = self._generate(z, torch.tensor(indices), with_layouts)
         return Generated(images, indices, layouts)
 
@@ -103,8 +101,7 @@ class ClassConditionalPipeline(Pipeline[Generator]):
         self, labels: Labels = None, num_images: int | None = None, seed: int = 0, truncation: float | None = None
     ) -> Iterator[tuple[np.ndarray, int]]:
         """The images of `draw` one after the other, (h, w, 3) uint8 with its label, in the memory of one batch."""
-        indices = self._label_of_each(labels, num_images)
-        z = self._noise(len(indices), seed, truncation)
+        indices, z = self._inputs(labels, num_images, seed, truncation)
         batches = self._batches(z, torch.tensor(indices), show_progress=True)
         return zip((image for batch, _ in batches for image in batch), indices, strict=True)
 
@@ -151,12 +148,15 @@ class ClassConditionalPipeline(Pipeline[Generator]):
             raise UserError("labels must name at least one class, got none")
         return [self._index(label) for label in wanted]
 
-    def _label_of_each(self, labels: Labels, num_images: int | None) -> list[int]:
+    def _inputs(
+        self, labels: Labels, num_images: int | None, seed: int, truncation: float | None, generator: Generators = None
+    ) -> tuple[list[int], Tensor]:
+        """The label of each image, and its noise."""
         indices = self.indices(labels)
         count = len(indices) if num_images is None else whole_number("num_images", num_images)
         if count < 1:
             raise UserError(f"num_images must be at least 1, got {count}")
-        return [indices[i % len(indices)] for i in range(count)]
+        return [indices[i % len(indices)] for i in range(count)], self._noise(count, seed, truncation, generator)
 
     def _index(self, label: str | int) -> int:
         if label in self.class_names:

@@ -21,7 +21,6 @@ class EMA(Generic[Network]):
     moments are averages already.
 
     Args:
-        module: the trained network; the average starts as its copy.
         half_life: images after which an old weight counts half; 0 keeps a plain copy.
         ramp_up: the half-life is at most this share of the images seen before the batch, so that early weights are
             soon forgotten, as in StyleGAN2-ADA: the first update copies. 0 for the full half-life from the start.
