@@ -57,6 +57,12 @@ class AttentiveNormConfig(Frozen):
     affine: Literal["entity", "shared", "none"] = "entity"
     entity_std: float | None = Field(None, gt=0)
 
+    def check_entities(self, name: str, side: int) -> None:
+        """Checks that maps of `side` pixels a side have enough of them for self-sampling."""
+        if self.self_sampling and self.num_entities > side * side:
+            where = f"{name}.num_entities must be at most {side * side} on {side} x {side} maps"
+            raise ValueError(f"{where}, got {self.num_entities}")
+
     def attentive_norm(self, channels: int, spectral_norm: bool) -> AttentiveNorm2d:
         fields = {name: getattr(self, name) for name in AttentiveNormConfig.model_fields}
         return AttentiveNorm2d(channels, spectral_norm=spectral_norm, **fields)
@@ -179,15 +185,13 @@ class Generator(PretrainedNetwork, pipeline_tag="unconditional-image-generation"
         super().__init__()
         self.config = config
         sn, channels, spot = config.spectral_norm, config.channels, config.long_range
-        classes, keep = config.num_classes, config.keep_batch_norm
+        classes, options = config.num_classes, {"spectral_norm": sn, "keep_batch_norm": config.keep_batch_norm}
         self.stem = make_linear(config.latent_dim, FIRST_MAP**2 * channels[0], spectral_norm=sn)
         self.blocks, self.attention = nn.ModuleList(), nn.ModuleDict()
         for index, (before, after) in enumerate(itertools.pairwise(channels)):
             here = index == spot.block
             norm = spot.attentive_norm(after, sn) if here and spot.kind == "attentive_norm" else None
-            self.blocks.append(
-                GeneratorBlock(before, after, classes, spectral_norm=sn, norm=norm, keep_batch_norm=keep)
-            )
+            self.blocks.append(GeneratorBlock(before, after, classes, norm=norm, **options))
             if here and spot.kind == "self_attention":
                 self.attention[str(index)] = SelfAttention2d(after, spectral_norm=sn)
         self.norm = nn.BatchNorm2d(channels[-1])
@@ -228,12 +232,11 @@ class Discriminator(PretrainedNetwork):
         self.blocks, self.attention = nn.ModuleList(), nn.ModuleDict()
         before, concat = 3, config.conditioning == "concat"
         for index, after in enumerate(config.channels):
-            here, first, halves = index == spot.block, index == 0, index < config.downsamples
+            here, halves = index == spot.block, index < config.downsamples
             before += config.embedding_dim if concat and index == config.concat_after else 0
             norm = spot.attentive_norm(after, sn) if here and spot.kind == "attentive_norm" else None
-            self.blocks.append(
-                DiscriminatorBlock(before, after, downsample=halves, spectral_norm=sn, first=first, norm=norm)
-            )
+            block = DiscriminatorBlock(before, after, downsample=halves, spectral_norm=sn, first=index == 0, norm=norm)
+            self.blocks.append(block)
             if here and spot.kind == "self_attention":
                 self.attention[str(index)] = SelfAttention2d(after, spectral_norm=sn)
             before = after
@@ -266,13 +269,7 @@ class Discriminator(PretrainedNetwork):
 
 def _check_place(network: str, spot: LongRangeConfig, sides: list[int]) -> None:
     """Checks that the layer's block exists and that its maps, sides[block] pixels a side, have enough pixels."""
-    if spot.kind == "none":
-        return
-    if spot.block >= len(sides):
+    if spot.kind != "none" and spot.block >= len(sides):
         raise ValueError(f"{network}.long_range.block must be from 0 to {len(sides) - 1}, got {spot.block}")
-    side = sides[spot.block]
-    if spot.kind == "attentive_norm" and spot.self_sampling and spot.num_entities > side * side:
-        raise ValueError(
-            f"{network}.long_range.num_entities must be at most {side * side} on {side} x {side} maps, "
-            f"got {spot.num_entities}"
-        )
+    if spot.kind == "attentive_norm":
+        spot.check_entities(f"{network}.long_range", sides[spot.block])

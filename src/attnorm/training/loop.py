@@ -115,7 +115,10 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
     """Takes the steps from the newest checkpoint, or the first step, to the end or a stop; returns the exit code."""
     # Data and networks.
     set_numerics(config.precision, deterministic=config.deterministic)
-    _check_batch_size(config, processes)
+    pieces = processes.count * config.accumulation
+    if config.batch_size % pieces:
+        how = f"{processes.count} processes and {config.accumulation} accumulation steps: choose a multiple of {pieces}"
+        raise UserError(f"batch_size {config.batch_size} cannot be divided among {how}")
     if config.log_to in ("wandb", "trackio"):
         importlib.import_module(config.log_to)  # a missing package is found out before anything is written
     checksum = dataset.checksum()
@@ -255,15 +258,6 @@ def _fitted(config: TrainingConfig, dataset: ImageDataset, fixed: Sequence[str])
     if config.batch_size > (count := len(config.trained_on(len(dataset)))):
         raise UserError(f"batch_size {config.batch_size} is more than the {count} images to train on: lower it")
     return fitted
-
-
-def _check_batch_size(config: TrainingConfig, processes: Processes) -> None:
-    pieces = processes.count * config.accumulation
-    if config.batch_size % pieces:
-        raise UserError(
-            f"batch_size {config.batch_size} cannot be divided among {processes.count} processes and "
-            f"{config.accumulation} accumulation steps: choose a multiple of {pieces}"
-        )
 
 
 def _save_model(task: Task, folder: Path, step: int) -> None:
