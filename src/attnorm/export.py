@@ -58,9 +58,8 @@ class Program:
 def export(model: str | Path, out: Path, *, weights: Weights | None = None, half: bool = False) -> float:
     """Writes a model to FILE.onnx or FILE.pt2 (PyTorch's exported program) and compares it with the network.
 
-    Args:
-        model, weights: as in `find_trained`.
-        half: compute in float16, in a file of half the size; inputs and output stay in float32.
+    `model` and `weights` are as in `find_trained`. `half` computes in float16, in a file of half the size; inputs and
+    output stay in float32.
 
     Returns the largest difference of the outputs, for images in [-1, 1]. Raises a UserError if a package is missing,
     the file cannot be written, or its output differs too much: it is then not kept.

@@ -28,7 +28,6 @@ def package(run: Path, out: Path, options: PackageOptions = DEFAULTS) -> Facts:
     """Writes the folder `out`: configuration, weights, sample images and README.md, the card. Returns its facts.
 
     `run` is a run, whose best model is taken if there is one, else its last; or one of its models, such as RUN/model.
-    Raises a UserError if it has no model, its data is not described, or `out` exists or cannot be written.
     """
     folder = run / BEST if (run / BEST / CONFIG_FILE).is_file() else find_model(run)
     facts = read_facts(folder, replace(options, name=options.name or out.name))

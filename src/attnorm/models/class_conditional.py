@@ -127,10 +127,8 @@ class GeneratorConfig(Frozen):
     def _check(self) -> Self:
         made = FIRST_MAP * 2 ** (len(self.channels) - 1)
         if self.image_size != made:
-            raise ValueError(
-                f"a generator with {len(self.channels)} numbers of channels makes {made} x {made} images, "
-                f"not image_size {self.image_size}"
-            )
+            what = f"a generator with {len(self.channels)} numbers of channels makes {made} x {made} images"
+            raise ValueError(f"{what}, not image_size {self.image_size}")
         _check_place("generator", self.long_range, [FIRST_MAP << block for block in range(1, len(self.channels))])
         if self.class_names and len(set(self.class_names)) != self.num_classes:
             raise ValueError(f"class_names must be {self.num_classes} different names, one for each class")

@@ -96,10 +96,8 @@ class ClassConditionalTask(AdversarialTask):
     def __init__(self, config: ClassConditionalConfig, processes: Processes) -> None:
         super().__init__(config, processes)
         self.generator = self._trained("generator", Generator(config.generator), config.generator_lr)
-        discriminator = Discriminator(config.discriminator)
-        self.discriminator = self._trained(
-            "discriminator", discriminator, config.discriminator_lr, gain_decay=config.gain_decay
-        )
+        network, lr = Discriminator(config.discriminator), config.discriminator_lr
+        self.discriminator = self._trained("discriminator", network, lr, gain_decay=config.gain_decay)
         self._share()
         self._shown_real: tuple[Tensor, Tensor] | None = None
         self._evaluator: Evaluator  # set by prepare_evaluation
@@ -245,10 +243,8 @@ class ClassConditionalTask(AdversarialTask):
         logits = output.class_logits
         if logits is None:
             return {}
-        losses = [
-            functional.cross_entropy(*part) for part in zip(logits.chunk(parts), labels.chunk(parts), strict=True)
-        ]
-        return {f"auxiliary_{network}": torch.stack(losses).sum()}
+        pairs = zip(logits.chunk(parts), labels.chunk(parts), strict=True)
+        return {f"auxiliary_{network}": torch.stack([functional.cross_entropy(*pair) for pair in pairs]).sum()}
 
     def _loss(self, adversarial: Tensor, orthogonal: Tensor, auxiliary: Metrics) -> Tensor:
         loss = adversarial + self.config.orthogonal_weight * orthogonal

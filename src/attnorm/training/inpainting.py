@@ -158,10 +158,11 @@ class InpaintingTask(AdversarialTask):
         self.critic = self._trained("critic", InpaintingCritic(config.critic), config.critic_lr, compilable=False)
         self._share()
         self._masks = Masks(config.masks, (config.image_size, config.image_size))
-        if self._masks.left_out and processes.is_main:
-            name, reason = self._masks.left_out[0]
-            count = len(self._masks.left_out)
-            print(f"{count} masks of {config.masks.folder} are not used, such as {name}: {reason}", file=sys.stderr)
+        if (others := self._masks.left_out) and processes.is_main:
+            name, reason = others[0]
+            print(
+                f"{len(others)} masks of {config.masks.folder} are not used, such as {name}: {reason}", file=sys.stderr
+            )
         self._validation: ValidationSet  # set by prepare_evaluation
 
     def batches_before(self, step: int) -> int:

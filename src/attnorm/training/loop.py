@@ -223,10 +223,8 @@ def _restore(state: dict[str, Any], task: Task, config: TrainingConfig, checksum
     except (RuntimeError, ValueError, KeyError) as error:
         raise UserError(f"the checkpoint of step {step} does not fit {run / CONFIG}: undo its changes") from error
     if task.lr_factor(step) != state["lr_factor"]:
-        raise UserError(
-            f"--steps {config.steps} does not fit {run}: at step {step} its learning rates already fall towards "
-            "another end and would jump: start a new run"
-        )
+        what = f"at step {step} its learning rates already fall towards another end"
+        raise UserError(f"--steps {config.steps} does not fit {run}: {what}: start a new run")
 
 
 def _order(config: TrainingConfig, count: int, processes: Processes) -> Callable[[int], np.ndarray]:

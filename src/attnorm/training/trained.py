@@ -21,8 +21,7 @@ Weights = Literal["ema", "raw"]
 class Trained(NamedTuple):
     """A model, by its `source`, with the weights of one step (None if unknown).
 
-    run, config: which it is a part of; None for a model from elsewhere, whose weights may be averaged or not.
-    checkpoint: that has the weights; None for a saved model.
+    run, config: None for a model from elsewhere. checkpoint: that has the weights; None for a saved model.
     """
 
     source: str
