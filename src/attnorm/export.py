@@ -66,7 +66,14 @@ def export(model: str | Path, out: Path, *, weights: Weights | None = None, half
     """
     if out.suffix not in WRITERS:
         raise UserError(f"{out}: the name must end in {' or '.join(WRITERS)}")
-    program, tolerance = program_of(model, weights, half), HALF_TOLERANCE if half else TOLERANCE
+    trained, tolerance = find_trained(model, weights), HALF_TOLERANCE if half else TOLERANCE
+    card = None if trained.checkpoint else find_model(model) / CARD_FILE
+    licence = ModelCard.load(card).data.license if card and card.is_file() else None
+    metadata = {"made_with": f"attnorm {__version__}", "licence": str(licence or "not stated")}
+    network = _without_parametrizations(trained.pipeline("cpu").generator)
+    program = _inpainter(network, metadata) if trained.task == "inpainting" else _generator(network, metadata)
+    if half:
+        program = replace(program, module=copy.deepcopy(program.module).half())
     with output_file(out) as partial, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporters warn of their own deprecations
         run = WRITERS[out.suffix](program, partial)
@@ -78,17 +85,6 @@ def export(model: str | Path, out: Path, *, weights: Weights | None = None, half
                 f"{tolerance:.0e}; try another version of PyTorch or of the runtime"
             )
     return difference
-
-
-def program_of(source: str | Path, weights: Weights | None = None, half: bool = False) -> Program:
-    """The program of a model; arguments and errors are as in `export`."""
-    trained = find_trained(source, weights)
-    card = None if trained.checkpoint else find_model(source) / CARD_FILE
-    licence = ModelCard.load(card).data.license if card and card.is_file() else None
-    metadata = {"made_with": f"attnorm {__version__}", "licence": str(licence or "not stated")}
-    network = _without_parametrizations(trained.pipeline("cpu").generator)
-    made = _inpainter(network, metadata) if trained.task == "inpainting" else _generator(network, metadata)
-    return replace(made, module=copy.deepcopy(made.module).half()) if half else made
 
 
 def _generator(network: Generator, metadata: dict[str, str]) -> Program:

@@ -67,8 +67,13 @@ def begin(config: TrainingConfig, run: Path, fixed: Sequence[str] = ()) -> int:
             check_new(run)
         config = derive(config, {"precision": resolve_precision(config.precision, processes.device)})
         dataset = _load_data(config, config.data, run)
-        config = with_absolute_paths(_fitted(config, dataset, fixed))
-        return _train(config, run, dataset, processes, resuming=False)
+        fitted = config.fitted_to(dataset)
+        for name in fixed:
+            if field_of(config, name) != (found := field_of(fitted, name)):
+                raise UserError(f"--{name} does not fit {config.data}, which has {found}: leave it out")
+        if config.batch_size > (count := len(config.trained_on(len(dataset)))):
+            raise UserError(f"batch_size {config.batch_size} is more than the {count} images to train on: lower it")
+        return _train(with_absolute_paths(fitted), run, dataset, processes, resuming=False)
 
 
 def resume(run: Path, changes: Mapping[str, Any] = MappingProxyType({})) -> int:
@@ -245,17 +250,6 @@ def _read(batches: Prefetcher, count: int, run: Path) -> list[tuple[np.ndarray, 
 def _load_data(config: TrainingConfig, source: str, run: Path) -> ImageDataset:
     with main_first():  # one process prepares what the others then open
         return load(source, config.prepared_size, cache=run.parent / PREPARED)
-
-
-def _fitted(config: TrainingConfig, dataset: ImageDataset, fixed: Sequence[str]) -> TrainingConfig:
-    """The configuration for this data set, without a change to what the user chose."""
-    fitted = config.fitted_to(dataset)
-    for name in fixed:
-        if field_of(config, name) != field_of(fitted, name):
-            raise UserError(f"--{name} does not fit {config.data}, which has {field_of(fitted, name)}: leave it out")
-    if config.batch_size > (count := len(config.trained_on(len(dataset)))):
-        raise UserError(f"batch_size {config.batch_size} is more than the {count} images to train on: lower it")
-    return fitted
 
 
 def _save_model(task: Task, folder: Path, step: int) -> None:
