@@ -77,7 +77,7 @@ def test_an_interrupted_prepare_leaves_nothing(raw, tmp_path, monkeypatch, inter
     def decode(name, content, size):
         seen.append(name)
         if len(seen) > 12:
-            assert (tmp_path / "out.partial").exists()  # so there is something to clean
+            assert (tmp_path / ".out.partial").exists()  # so there is something to clean
             raise interruption
         return name, np.zeros((size, size, 3), np.uint8)
 
@@ -89,8 +89,8 @@ def test_an_interrupted_prepare_leaves_nothing(raw, tmp_path, monkeypatch, inter
 
 @pytest.mark.promise
 def test_two_processes_that_prepare_the_same_set_both_have_it(raw, tmp_path):
-    (tmp_path / "out.partial").mkdir()  # left by a killed one
-    (tmp_path / "out.partial/images.u8").write_bytes(b"half")
+    (tmp_path / ".out.partial").mkdir()  # left by a killed one
+    (tmp_path / ".out.partial/images.u8").write_bytes(b"half")
     processes = [FORKS.Process(target=prepare, args=(raw, tmp_path / "out", 16)) for _ in range(2)]
     for process in processes:
         process.start()

@@ -157,9 +157,10 @@ def test_all_that_is_wrong_with_a_folder_is_one_message(tmp_path):
         open_source(tmp_path)
     for part in ("2 of 3 images lie beside", "'x.png', 'y.png'", "'dog', 'owl', 'void'", "b.heic: needs a package"):
         assert part in str(caught.value)
-    shutil.rmtree(tmp_path / "cat")
     for name in "xy":
         (tmp_path / f"{name}.png").unlink()
+    assert open_source(tmp_path).notices[0] == "class folders without an image are left out: 'dog', 'owl', 'void'"
+    shutil.rmtree(tmp_path / "cat")
     with pytest.raises(UserError, match=r"holds no image .*dog/b.heic: needs a package.*owl/c.txt: not an image"):
         open_source(tmp_path)
 

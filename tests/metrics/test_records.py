@@ -55,11 +55,11 @@ def test_a_metric_by_class_has_counts_of_its_own():
 
 def test_the_table_is_aligned_markdown(records):
     assert table(records) == (
-        "|             | distance | images | real images | mean          | precision | recall |\n"
-        "|-------------|----------|--------|-------------|---------------|-----------|--------|\n"
-        "| fd-toy-4k ↓ | 12.35    | 4000   | 5000        |               |           |        |\n"
-        "| is-toy-4k ↑ |          | 4000   | 5000        | 3.25 ± 0.0625 |           |        |\n"
-        "| pr-toy-4k ↑ |          | 4000   | 5000        |               | 0.5       | 0.25   |"
+        "|             | distance | images | real images | mean         | precision | recall |\n"
+        "|-------------|----------|--------|-------------|--------------|-----------|--------|\n"
+        "| fd-toy-4k ↓ | 12.35    | 4000   | 5000        |              |           |        |\n"
+        "| is-toy-4k ↑ |          | 4000   | 5000        | 3.25 ± 0.062 |           |        |\n"
+        "| pr-toy-4k ↑ |          | 4000   | 5000        |              | 0.5       | 0.25   |"
     )
 
 

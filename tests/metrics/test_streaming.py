@@ -95,7 +95,7 @@ def test_a_hit_gives_the_same_statistics_without_a_look_at_the_images(tmp_path):
         {"images": real_images(dataset(seed=1), 50)},
         {"images": real_images(dataset(), 49)},
     ],
-    ids=str,
+    ids=["name", "fingerprint", "resizer", "images", "count"],
 )
 def test_any_change_is_a_miss(changed, tmp_path, monkeypatch):
     before = real_images(dataset(), 50)

@@ -11,7 +11,7 @@ from attnorm.config import derive
 from attnorm.layers import orthogonal_loss
 from attnorm.layers.spectral import SpectralNorm
 from attnorm.models.class_conditional import Generator
-from attnorm.training import adversarial, class_conditional
+from attnorm.training import class_conditional
 from attnorm.training.class_conditional import ClassConditionalTask
 from attnorm.training.losses import hinge_discriminator_loss
 from attnorm.training.runtime import seed_for
@@ -238,7 +238,8 @@ def test_compiled_networks_train_as_others_do(tiny_config, monkeypatch):
     """Graphs are traced and differentiated as for any backend, and run by PyTorch's own operations."""
     torch._dynamo.reset()
     traced = {"dynamic": False, "backend": "aot_eager"}
-    monkeypatch.setattr(adversarial, "compile_network", lambda network: network.compile(**traced))
+    compiled_with = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda network, **_: compiled_with(network, **traced))
     # 8 x 8 images: every block is traced in every mode, so there are as few as there can be.
     changes = {"channels": (8, 8), "image_size": 8, "long_range.block": 0, "long_range.gain_limit": 0.5}
     config = derive(

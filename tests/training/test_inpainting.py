@@ -174,14 +174,14 @@ def test_phase_1_trains_the_generator_alone_and_phase_2_both(make):
 @pytest.mark.promise
 def test_pieces_have_the_crops_flips_and_masks_of_the_whole_batch(make):
     whole, parts = make(), make(accumulation=2)
-    images, _ = batch_of(size=36)
-    ((x, mask, rows),) = whole._pieces(7, images)
+    batch = batch_of(size=36)
+    ((x, mask, rows),) = whole._pieces(7, batch)
     assert (x.shape, mask.shape, rows) == ((4, 3, 32, 32), (4, 1, 32, 32), slice(0, 4))
-    pieces = list(parts._pieces(7, images))
+    pieces = list(parts._pieces(7, batch))
     assert [piece[2] for piece in pieces] == [slice(0, 2), slice(2, 4)]
     assert torch.equal(torch.cat([piece[0] for piece in pieces]), x)
     assert torch.equal(torch.cat([piece[1] for piece in pieces]), mask)
-    other, other_mask, _ = next(whole._pieces(8, images))
+    other, other_mask, _ = next(whole._pieces(8, batch))
     assert not torch.equal(other, x) and not torch.equal(other_mask, mask)
 
 
@@ -190,7 +190,7 @@ def test_eq_9_with_all_its_weights(make):
     plain, weighted = make(phases__at_step=0), make(phases__at_step=0, reconstruction_weight=2.0, coarse_weight=0.5)
     for task in (plain, weighted):
         task.critic.requires_grad_(False)
-        metrics = task._update_generator(0, batch_of(size=36)[0], True)
+        metrics = task._update_generator(0, batch_of(size=36), True)
         config = task.config
         expected = config.reconstruction_weight * (
             config.coarse_weight * metrics["l1_coarse"] + metrics["l1_refined"]

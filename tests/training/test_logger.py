@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from attnorm.training import logger as logger_module
+from attnorm.training.config import TrainingConfig
 from attnorm.training.logger import Logger, read_log
 from tests.runs import DIGITS, refused
 
@@ -27,8 +28,9 @@ def clock(monkeypatch):
     return now
 
 
-def logger_of(run, **options):
-    return Logger(run, **{"start": 0, "steps": 500, "batch_size": 8, "shown": SHOWN} | options)
+def logger_of(run, start=0, enabled=True, **fields):
+    config = TrainingConfig(**{"steps": 500, "batch_size": 8, "log_to": "none"} | fields)
+    return Logger(run, config, start, SHOWN, enabled=enabled)
 
 
 def lines(run):

@@ -159,7 +159,7 @@ def test_data_may_move_and_other_data_is_refused_at_resume(tiny_arguments, tmp_p
     raw, run = tmp_path / "raw", tmp_path / "runs" / "pets"
     for index, name in enumerate(("cat/1", "cat/2", "dog/1", "dog/2")):
         (raw / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (40, 40), (60 * index, 9, 9)).save(raw / f"{name}.png")
+        Image.new("RGB", (40, 40), (60 * index, 200, 99)).save(raw / f"{name}.png")
     monkeypatch.chdir(tmp_path)
     command = ["train", "an-gan-digits", "--data", "raw", "--out", str(run), *tiny_arguments]
     assert main([*command, "--steps", "1"]) == 0
