@@ -168,6 +168,6 @@ def test_an_invalid_configuration_is_refused(fields, part):
         parse(MaskConfig, fields, "here")
 
 
-def test_what_does_not_fit_the_size_is_refused():
-    with pytest.raises(UserError, match="a centred square cannot be 50% of 20 x 100 pixels"):
-        Masks(MaskConfig(kind="centre", fraction=(0.1, 0.5)), (20, 100))
+def test_a_centred_square_is_cut_off_at_the_edges():
+    mask = Masks(MaskConfig(kind="centre", fraction=(0.5, 0.5)), (20, 100))(0, 0)
+    assert mask[:, 34:66].all() and mask.sum() == 20 * 32
