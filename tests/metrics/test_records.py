@@ -9,15 +9,9 @@ from attnorm.errors import UserError
 from attnorm.metrics.base import MetricValue
 from attnorm.metrics.records import Protocol, make_records, read_records, table, write_records
 
+SETTINGS = {"num_real": 5000, "frequencies": "data", "extractor": "toy"}
 PROTOCOL = Protocol(
-    model="runs/mine",
-    weights="ema",
-    step=2000,
-    data="digits",
-    split="train",
-    num=4000,
-    seed=7,
-    settings={"num_real": 5000, "frequencies": "data", "extractor": "toy"},
+    model="runs/mine", weights="ema", step=2000, data="digits", split="train", num=4000, seed=7, settings=SETTINGS
 )
 VALUES = {
     "fd-toy-4k": MetricValue({"distance": 12.3456789}),
@@ -50,16 +44,12 @@ def test_the_record_has_everything_that_a_number_depends_on_and_is_read_back(rec
 
 def test_values_that_are_not_finite_are_read_back(tmp_path):
     details = {"per_image": {"psnr": [math.inf, 20.0]}, "by_class": {"cat": math.nan}, "items": [3, 1]}
-    written = make_records(
-        {"x": MetricValue({"psnr": math.inf, "psnr_deviation": math.nan}, "each", details)}, PROTOCOL
-    )
-    write_records(written, tmp_path / "r.json")
+    value = MetricValue({"psnr": math.inf, "psnr_deviation": math.nan}, "each", details)
+    write_records(make_records({"x": value}, PROTOCOL), tmp_path / "r.json")
     text = (tmp_path / "r.json").read_text()
     assert json.loads(text)[0]["values"] == {"psnr": "Infinity", "psnr_deviation": "NaN"}  # JSON has no such numbers
     [found] = read_records(tmp_path / "r.json")
-    assert found.values["psnr"] == math.inf and math.isnan(found.values["psnr_deviation"])
-    assert math.isnan(found.details.pop("by_class")["cat"])
-    assert found.details == {"per_image": {"psnr": [math.inf, 20.0]}, "items": [3, 1]}
+    assert (str(found.values), str(found.details)) == (str(value.values), str(details))
 
 
 def test_a_metric_by_class_has_counts_of_its_own():

@@ -1,5 +1,7 @@
 """What a training starts from: weights of a run or model, rows by the names of their classes, and its exact resume."""
 
+import copy
+
 import pytest
 import torch
 
@@ -24,8 +26,7 @@ def start(task, source):
 
 
 def test_weights_are_taken_and_rows_go_to_the_class_of_the_same_name(task, finished_run):
-    fresh = {name: network.state_dict() for name, network in task.networks.items()}
-    fresh = {name: {key: value.clone() for key, value in state.items()} for name, state in fresh.items()}
+    fresh = {name: copy.deepcopy(network.state_dict()) for name, network in task.networks.items()}
     said = start(task, finished_run)
     assert said == (
         f"starts with the generator and discriminator of step 6 of {finished_run}; new: 1 of 3 classes (wolf)"
