@@ -56,7 +56,7 @@ def test_prefetcher_reads_no_further_ahead_than_its_depth(dataset):
 
     with Prefetcher(dataset, indices, depth=3) as prefetcher:
         prefetcher.next()
-        prefetcher._waiting[-1][1].result()
+        prefetcher._waiting[-1].result()
         assert asked == [0, 1, 2, 3]  # one taken, three waiting
 
 

@@ -128,9 +128,19 @@ def test_a_folder_without_a_mask_in_range_or_without_masks_is_refused(folder):
             Masks(MaskConfig(kind="folder", fraction=(0.9, 0.95), folder=str(folder / place)), (20, 20))
 
 
-@pytest.mark.parametrize("fields", [{"kind": "folder"}, {"folder": "somewhere"}])
-def test_what_contradicts_itself_or_the_size_is_refused(fields):
-    with pytest.raises(UserError, match="need a folder"):
+@pytest.mark.parametrize(
+    ("fields", "part"),
+    [
+        ({"fraction": [0.3, 0.2]}, "masks.fraction must be a range"),
+        ({"kind": "folder"}, "need a folder"),
+        ({"folder": "somewhere"}, "need a folder"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(fields, part):
+    with pytest.raises(UserError, match=part):
         parse(MaskConfig, fields, "here")
-    with pytest.raises(UserError, match="a centred square cannot be 50% of 20 x 100 pixels"):
-        Masks(MaskConfig(kind="centre", fraction=(0.1, 0.5)), (20, 100))
+
+
+def test_a_centred_square_is_cut_off_at_the_edges():
+    mask = Masks(MaskConfig(kind="centre", fraction=(0.5, 0.5)), (20, 100))(0, 0)
+    assert mask[:, 34:66].all() and mask.sum() == 20 * 32

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
@@ -65,20 +65,19 @@ class Prefetcher(AbstractContextManager["Prefetcher"]):
     ) -> None:
         self._read = lambda step: prepare(step, dataset.batch(indices(step)))
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
-        self._waiting: deque[tuple[int, Future[Any]]] = deque()
-        for step in range(start, start + depth):
-            self._submit(step)
+        self._step = start
+        self._waiting = deque(self._pool.submit(self._read, step) for step in range(start, start + depth))
 
     def next(self) -> Any:
         """The next batch, or what `prepare` made of it; RuntimeError, with its cause, if reading it failed."""
-        step, future = self._waiting[0]
         try:
-            batch = future.result()
+            batch = self._waiting[0].result()
         except Exception as error:  # stays first in the queue: asking again says the same
             reason = error if isinstance(error, UserError) else repr(error)
-            raise RuntimeError(f"reading the batch of step {step} failed: {reason}") from error
-        self._submit(self._waiting[-1][0] + 1)
+            raise RuntimeError(f"reading the batch of step {self._step} failed: {reason}") from error
+        self._waiting.append(self._pool.submit(self._read, self._step + len(self._waiting)))
         self._waiting.popleft()
+        self._step += 1
         return batch
 
     def close(self) -> None:
@@ -87,6 +86,3 @@ class Prefetcher(AbstractContextManager["Prefetcher"]):
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-    def _submit(self, step: int) -> None:
-        self._waiting.append((step, self._pool.submit(self._read, step)))

@@ -33,9 +33,9 @@ Count = Annotated[int, Field(ge=1, le=1000)]
 class MaskConfig(Frozen):
     """The kind of mask and its share of the image.
 
-    kind: "centre", a centred square; "rectangle", one anywhere; "rectangles", several; "strokes", a brush moved by
-        hand (Yu et al. 2019); "mixed", one of the last three, each as likely; "lines", straight strokes between random
-        points; or "folder", masks from files.
+    kind: "centre", a centred square as far as it fits; "rectangle", one anywhere; "rectangles", several; "strokes", a
+        brush moved by hand (Yu et al. 2019); "mixed", one of the last three, each as likely; "lines", straight strokes
+        between random points; or "folder", masks from files.
     fraction: the share of missing pixels, drawn uniformly from this range. Rectangles keep to it within half a row or
         column; masks of a folder outside the range are left out; lines ignore it.
     aspect: the longer side of a rectangle is at most this many times the shorter; 1 makes squares.
@@ -72,11 +72,6 @@ class Masks:
     """
 
     def __init__(self, config: MaskConfig, size: tuple[int, int]) -> None:
-        if config.kind == "centre" and round(math.sqrt(config.fraction[1] * size[0] * size[1])) > min(size):
-            raise UserError(
-                f"a centred square cannot be {config.fraction[1]:.0%} of {size[0]} x {size[1]} pixels: "
-                "lower the mask fraction or choose rectangles"
-            )
         self.config, self.size = config, size
         self.left_out: list[tuple[str, str]] = []  # (name, reason) of each file of a folder that is not used
         if config.kind == "folder":
@@ -97,7 +92,7 @@ class Masks:
 
 def _centre(rng: np.random.Generator, config: MaskConfig, height: int, width: int) -> np.ndarray:
     side = max(1, round(math.sqrt(between(rng, config.fraction) * height * width)))
-    rows, columns = _smaller_than_all(side, side, height, width)
+    rows, columns = _smaller_than_all(min(side, height), min(side, width), height, width)
     mask = np.zeros((height, width), bool)
     _cut(mask, (height - rows) // 2, (width - columns) // 2, rows, columns)
     return mask
