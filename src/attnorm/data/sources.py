@@ -109,10 +109,13 @@ def _open_images(listing: Listing, choice: Choice) -> RawSource:
     else:
         splits = {_split(name, depth) for name in names}
         inside = [f"{folder}/" for folder in listing.folders if _split(f"{folder}/", depth) in splits]
-        tops, problems = _by_folder(path, names, inside, depth)
-        if problems:
-            raise UserError(f"{path} needs each image in a class folder: {'; '.join([*problems, *describe(skipped)])}")
+        tops, loose, empty = _by_folder(path, names, inside, depth)
+        without = [f"class folders without an image are left out: {listed(empty)}"] if empty else []
+        if loose:
+            beside = f"{len(loose)} of {len(names)} images lie beside class folders, move each into one"
+            raise UserError("; ".join([f"{path}: {beside}: {listed(loose)}", *without, *describe(skipped)]))
         classes, labels, more = number_classes(path, tops)
+        more += without
     if len(classes) == 1:
         more = [*more, f"one class, {classes[0]!r}: for several, make a folder for each"]
 
@@ -140,8 +143,8 @@ def _depth_of_splits(names: list[str]) -> int | None:
     return None
 
 
-def _by_folder(path: Path, names: list[str], folders: list[str], depth: int | None) -> tuple[list[str], list[str]]:
-    """The class of each image, the uppermost of its folders that not all share; and what is wrong with them."""
+def _by_folder(path: Path, names: list[str], folders: list[str], depth: int | None) -> tuple[list[str], ...]:
+    """The class of each image, the uppermost of its folders that not all share; images without; classes without."""
 
     def without_split(name: str) -> Folders:
         parts = _folders(name)
@@ -152,13 +155,11 @@ def _by_folder(path: Path, names: list[str], folders: list[str], depth: int | No
     while len({parts[: level + 1] for parts in images}) == 1 and min(map(len, images)) > level + 1:
         level += 1
     if not any(images):
-        return [path.resolve().name] * len(names), []
+        return [path.resolve().name] * len(names), [], []
     tops = [parts[level] if len(parts) > level else "" for parts in images]
     loose = [name for name, top in zip(names, tops, strict=True) if not top]
     beside = {parts[level] for parts in map(without_split, folders) if parts[:level] == images[0][:level] != parts}
-    empty = sorted(beside - set(tops))
-    problems = [f"{len(loose)} of {len(names)} images lie beside class folders: {listed(loose)}"] if loose else []
-    return tops, problems + ([f"class folders without an image: {listed(empty)}"] if empty else [])
+    return tops, loose, sorted(beside - set(tops))
 
 
 def _labels_beside(listing: Listing, names: list[str], choice: Choice) -> tuple[dict[str, Any], list[str], list[str]]:
