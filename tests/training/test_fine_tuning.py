@@ -60,9 +60,11 @@ def test_other_networks_are_refused_with_the_names_of_their_tensors(task, finish
     task.generator.to_picture = torch.nn.Conv2d(8, 4, 3)
     with pytest.raises(UserError) as caught:
         start(task, finished_run / "model")
-    misfits = "to_picture.weight is here alone, to_picture.bias is (3,) there and (4,) here"
+    misfits = "to_picture.weight is missing, to_picture.bias is (3,) there and (4,) here"
     assert f"does not fit: {misfits}, " in str(caught.value)
-    assert " and 2 more; give the preset and fields of its training" in str(caught.value)
+    assert f" and 2 more; give the preset and fields of its training, see {finished_run / 'model/README.md'}" in str(
+        caught.value
+    )
     with pytest.raises(UserError, match="is not a model for class-conditional: choose a preset of its task"):
         start(task, finished_inpainting_run)
 
