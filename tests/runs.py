@@ -13,7 +13,9 @@ import pytest
 import torch
 
 from attnorm.cli import main
+from attnorm.errors import UserError
 from attnorm.metrics.distributed import Processes
+from attnorm.metrics.records import Protocol, Record, write_records
 from attnorm.training import checkpoint
 from attnorm.training.run_folder import run_lock
 
@@ -96,6 +98,22 @@ def refused(capsys, *arguments):
     assert err.startswith("attnorm: error: ")
     assert err.count("\n") == 1
     return err
+
+
+def write_record(path, values, *, step=6, weights="ema", data="digits", split="digits", details=None):
+    """The record of an evaluation: values by metric, of a step of a run."""
+    about = {"step": step, "weights": weights, "data": data, "split": split}
+    protocol = Protocol(model="run", num=40, seed=7, settings={"num_real": 40}, **about)
+    common = {"better": "lower", "details": details or {}, "protocol": protocol}
+    write_records([Record(metric=name, values={"mean": value}, **common) for name, value in values.items()], path)
+
+
+def refusal(call, *arguments, **named):
+    """The one sentence of a call that refuses."""
+    with pytest.raises(UserError) as caught:
+        call(*arguments, **named)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 def python(*arguments, environments=({},)):

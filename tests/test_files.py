@@ -1,13 +1,12 @@
 """A file that is written aside: whole, or not there."""
 
-import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from attnorm.errors import UserError
-from attnorm.files import check_output, explained, folder_aside, output_file, written_aside
+from attnorm.files import folder_aside, output_file, written_aside
 
 
 @pytest.mark.promise
@@ -47,16 +46,6 @@ def test_a_file_that_the_user_named_is_refused_in_a_sentence(tmp_path):
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("file", "old")]
 
 
-def test_an_output_is_checked_before_the_work(tmp_path):
-    (tmp_path / "file").write_text("old")
-    check_output(tmp_path / "new" / "file")
-    check_output(tmp_path / "file", force=True)
-    with pytest.raises(UserError, match="exists already: give --force to overwrite it, or another name"):
-        check_output(tmp_path / "file")
-    with pytest.raises(UserError, match="choose another name"):
-        check_output(tmp_path, force=True)
-
-
 @pytest.mark.promise
 def test_a_folder_is_swapped_in_whole_or_not_at_all(tmp_path, monkeypatch):
     folder, rename, calls = tmp_path / "model", Path.rename, []
@@ -79,12 +68,3 @@ def test_a_folder_is_swapped_in_whole_or_not_at_all(tmp_path, monkeypatch):
     write("new")
     assert (folder / "weights").read_text() == "new"
     assert list(tmp_path.iterdir()) == [folder]
-
-
-def test_the_reason_of_an_error_is_the_systems():
-    sentence = r"^cannot write it \(No space left on device\): make room$"
-    with pytest.raises(UserError, match=sentence), explained("cannot write it", "make room", RuntimeError):
-        try:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        finally:
-            raise RuntimeError("unexpected pos 64 vs 0")  # as torch.save says it

@@ -58,20 +58,22 @@ class Program:
 def export(model: str | Path, out: Path, *, weights: Weights | None = None, half: bool = False) -> float:
     """Writes a model to FILE.onnx or FILE.pt2 (PyTorch's exported program) and compares it with the network.
 
-    Args:
-        model, weights: as in `find_trained`.
-        half: compute in float16, in a file of half the size; inputs and output stay in float32.
+    `model` and `weights` are as in `find_trained`. `half` computes in float16, in a file of half the size; inputs and
+    output stay in float32.
 
-    Returns:
-        the largest difference of the outputs, for images in [-1, 1].
-
-    Raises:
-        UserError: there is no such model, a package is missing, the file cannot be written, or its output differs from
-            the network's; it is then not kept.
+    Returns the largest difference of the outputs, for images in [-1, 1]. Raises a UserError if a package is missing,
+    the file cannot be written, or its output differs too much: it is then not kept.
     """
     if out.suffix not in WRITERS:
         raise UserError(f"{out}: the name must end in {' or '.join(WRITERS)}")
-    program, tolerance = program_of(model, weights, half), HALF_TOLERANCE if half else TOLERANCE
+    trained, tolerance = find_trained(model, weights), HALF_TOLERANCE if half else TOLERANCE
+    card = None if trained.checkpoint else find_model(model) / CARD_FILE
+    licence = ModelCard.load(card).data.license if card and card.is_file() else None
+    metadata = {"made_with": f"attnorm {__version__}", "licence": str(licence or "not stated")}
+    network = _without_parametrizations(trained.pipeline("cpu").generator)
+    program = _inpainter(network, metadata) if trained.task == "inpainting" else _generator(network, metadata)
+    if half:
+        program = replace(program, module=copy.deepcopy(program.module).half())
     with output_file(out) as partial, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporters warn of their own deprecations
         run = WRITERS[out.suffix](program, partial)
@@ -83,17 +85,6 @@ def export(model: str | Path, out: Path, *, weights: Weights | None = None, half
                 f"{tolerance:.0e}; try another version of PyTorch or of the runtime"
             )
     return difference
-
-
-def program_of(source: str | Path, weights: Weights | None = None, half: bool = False) -> Program:
-    """The program of a model; arguments and errors are as in `export`."""
-    trained = find_trained(source, weights)
-    card = None if trained.checkpoint else find_model(source) / CARD_FILE
-    licence = ModelCard.load(card).data.license if card and card.is_file() else None
-    metadata = {"made_with": f"attnorm {__version__}", "licence": str(licence or "not stated")}
-    network = _without_parametrizations(trained.pipeline("cpu").generator)
-    made = _inpainter(network, metadata) if trained.task == "inpainting" else _generator(network, metadata)
-    return replace(made, module=copy.deepcopy(made.module).half()) if half else made
 
 
 def _generator(network: Generator, metadata: dict[str, str]) -> Program:

@@ -93,10 +93,7 @@ CPU |= _every(500) | _layers(temperature=1.0)
 DATA_SIZES = {"imagenet128": (128, 1000), "tiny-imagenet": (64, 200), "cifar10": (32, 10)}
 DATA: dict[str, tuple[str | None, Changes]] = {
     # Paper, §4: batch 256, learning rates 1e-4 and 4e-4, 1000 K steps for the baselines and 880 K for AN.
-    "imagenet128": (
-        None,
-        {"batch_size": 256, "steps": 1_000_000, "log_every": 100} | _every(5000),
-    ),
+    "imagenet128": (None, {"batch_size": 256, "steps": 1_000_000, "log_every": 100} | _every(5000)),
     # The public re-implementations' settings at these sizes: 100 K steps.
     "tiny-imagenet": (None, {"batch_size": 256, "steps": 100_000} | _every(2000)),
     "cifar10": (None, {"batch_size": 64, "steps": 100_000} | _every(2000)),
@@ -119,11 +116,7 @@ DATA: dict[str, tuple[str | None, Changes]] = {
 # the paper has it in place of a conditional batch norm, whose label is missed (docs/results.md).
 NARROW: Changes = {"discriminator.long_range.kind": "none", "generator.keep_batch_norm": True}
 # What AN-GAN and its ablations change with these data. digits ends before a narrow discriminator's fault shows.
-AN_GAN: dict[str, Changes] = {
-    "imagenet128": {"steps": 880_000},
-    "cifar10-cpu": NARROW,
-    "tiny-imagenet-cpu": NARROW,
-}
+AN_GAN: dict[str, Changes] = {"imagenet128": {"steps": 880_000}, "cifar10-cpu": NARROW, "tiny-imagenet-cpu": NARROW}
 
 INPAINTERS = {
     "inpaint-plain": System("two stages, no long-range layer", None, {"generator.branch.kind": "none"}),
@@ -143,10 +136,7 @@ def _at_side(side: int) -> Changes:
 INPAINTING_SIZES: dict[str, tuple[str | None, Changes]] = {
     # Paper: 256 x 256, width 32, Adam 1e-4 with betas 0.5 and 0.9. The batch of 16 and the masks are CA's. How long
     # either phase takes, the paper leaves open.
-    "256": (
-        None,
-        _at_side(256) | {"batch_size": 16, "steps": 300_000, "log_every": 100} | _every(5000, "evaluate"),
-    ),
+    "256": (None, _at_side(256) | {"batch_size": 16, "steps": 300_000, "log_every": 100} | _every(5000, "evaluate")),
     "128": ("256", _at_side(128) | {"steps": 100_000} | _every(2000, "evaluate")),
     "128-cpu": (
         "128",
@@ -198,11 +188,7 @@ def presets() -> dict[str, TrainingConfig]:
 
 
 def get_preset(name: str) -> TrainingConfig:
-    """The configuration of that name.
-
-    Raises:
-        UserError: there is none; the message has the nearest name.
-    """
+    """The configuration of that name. Raises a UserError with the nearest name if there is none."""
     if name not in NAMES:
         raise UserError(f"unknown preset {name!r}{nearest(name, NAMES)} (`attnorm presets` lists them)")
     return presets()[name]

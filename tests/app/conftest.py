@@ -35,10 +35,6 @@ def save_generator(folder, kind):
     network = Generator(
         GeneratorConfig(num_classes=3, channels=(8, 8, 8, 8), latent_dim=16, long_range=spot, class_names=NAMES)
     )
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, torch.nn.Embedding):
-                module.weight.add_(torch.randn_like(module.weight) / 2)  # classes look different
     network.save_pretrained(folder / "model")
 
 
@@ -67,7 +63,6 @@ def sentence_of():
     def run(call, *arguments, **named):
         with pytest.raises(UserError) as caught:
             call(*arguments, **named)
-        assert "\n" not in str(caught.value)
         return str(caught.value)
 
     return run
@@ -83,7 +78,6 @@ DESKTOP, PHONE = (1400, 900), (390, 844)
 
 @pytest.fixture(scope="session")
 def address(runs):
-    """Of the page with all models of `runs`."""
     pytest.importorskip("gradio", reason="the page needs the extra `app`")
     from attnorm.app.model_list import models_in
     from attnorm.app.server import served
@@ -140,8 +134,6 @@ def visit(browser, address):
 
 
 class Visit:
-    """What a visitor does on the first tab, and what it shows."""
-
     def __init__(self, page):
         self.page = page
         self.canvas = page.locator(".workspace canvas")

@@ -1,7 +1,5 @@
 """What the models draw for the page, and what controls and errors become."""
 
-import re
-
 import pytest
 
 pytest.importorskip("gradio", reason="the page needs the extra `app`")
@@ -13,7 +11,6 @@ from attnorm.app.controls import sentence, whole, with_errors
 from attnorm.app.images import as_file_name
 from attnorm.errors import UserError
 from attnorm.pipelines import ClassConditionalPipeline
-from attnorm.pipelines.inpainting import InpaintingPipeline
 
 
 def test_mistakes_are_told_in_a_sentence(runs, sentence_of):
@@ -22,17 +19,6 @@ def test_mistakes_are_told_in_a_sentence(runs, sentence_of):
     assert "are 65: the page draws 1 to 64" in sentence_of(drawing.draw, generator, ["cat"], 65, 0, 2, False)
     assert "there is no class 'cow'" in sentence_of(drawing.draw, generator, ["cow"], 1, 0, 2, False)
     assert "seed must be" in sentence_of(drawing.draw, generator, ["cat"], 1, -1, 2, False)
-
-
-def test_the_layer_is_seen_with_its_statistics(runs, noise):
-    pipe = InpaintingPipeline.from_pretrained(runs / "an")
-    layout, regions, report = drawing.view_layer(pipe, noise(64, 48))
-    assert layout.shape == (4, 16, 12)
-    assert regions.share.tolist() == pytest.approx([(layout.argmax(0) == entity).mean() for entity in range(4)])
-    assert "from 0.25 (all 4 entities alike) to 1" in report
-    assert drawing.maps(layout)[1] == layout.max()
-    table = drawing.table(regions)
-    assert re.findall('<th scope="row">(.*?)</th>', table) == ["whole map", "0", "1", "2", "3"]
 
 
 def test_no_file_name_is_a_path():

@@ -89,7 +89,6 @@ def test_what_is_painted_is_replaced_and_nothing_else_also_when_continued_twice(
     for row in (0.3, 0.5, 0.7):
         here.stroke((0.4, row), (0.6, row))
         mask, before = here.mask(), after
-        assert 0.01 < mask.mean() < 0.3
         here.complete()
         name, result = here.result()
         after = np.asarray(result)

@@ -21,7 +21,6 @@ def test_runs_are_found_with_what_they_are_for(runs):
     assert complaints == []
     assert found[1].class_names == ["cat", "<b>dog</b>", "0"]
     assert [m.has_layout for m in found] == [True, True, False, False]
-    assert models_in(runs / "nowhere") == ([], [])
 
 
 def test_a_damaged_model_among_others_is_left_out_with_a_sentence(tmp_path):

@@ -1,7 +1,6 @@
 """The other tabs in a real browser, what all of them promise, and the page's interface for programs."""
 
 import contextlib
-import gc
 import re
 from pathlib import Path
 
@@ -50,11 +49,10 @@ def test_the_other_tabs_work_and_fit(visit, size):
 
     opens(here, "Layer")
     assert here.page.locator("#maps figure").count() == 4
+    assert here.page.get_by_text("from 0.25 (all 4 entities alike) to 1").is_visible()
     first = here.page.locator("#layer-overlay img").first.get_attribute("src")
     here.page.locator("#layer-examples [data-example='1']").click()
     here.page.wait_for_function("first => document.querySelector('#layer-overlay img').src !== first", arg=first)
-    here.page.get_by_label("Opacity of the layout").fill("10")
-    assert here.page.locator("#layer-overlay img").last.evaluate("image => image.style.opacity") == "0.1"
     assert fits() and here.page.locator(".tabs").first.bounding_box()["width"] == width
 
 
@@ -114,7 +112,6 @@ def test_memory_does_not_grow_with_runs(visit, noise, tmp_path):
         here.press("continue")
         here.press("undo")
         here.press("undo")
-        gc.collect()
         used[run] = int(re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[1])
     assert used[30] <= 1.05 * used[5]
 

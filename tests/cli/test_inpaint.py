@@ -122,9 +122,10 @@ def test_a_folder_of_masks_and_what_is_skipped_is_named(model, output, tmp_path)
     out, err = output("inpaint", model, "in", "masks", "-o", "out", code=1)
     assert out == "2 images in out\n"
     assert err.splitlines() == [
-        "skipped in/b.jpg: the mask masks/b: No such file or directory: give another file",
+        "skipped in/b.jpg: mask masks/b: No such file or directory",
         "skipped in/d.png: not an image in a known format",
-        "skipped in/e.png: the mask marks no pixel: light pixels (128 or more of 255) are the missing ones",
+        "skipped in/e.png: mask masks/e.png: the mask marks no pixel: light pixels (128 or more of 255) are"
+        " the missing ones",
     ]
     assert files("out") == ["a.png", "sub/c.png"]
     found, given = read("out/sub/c.png")[1], read("in/sub/c.png")[1]
@@ -165,19 +166,19 @@ def test_what_a_format_cannot_store_is_refused(model, refused):
     save("deep.png", noise(high=65536, dtype=np.uint16))
     save("clear.png", noise(4))
     for name, out, part in (
-        ("deep.png", "o.jpg", "deep.png: JPEG cannot store its 16 bits per pixel: write .png or .tif, not o.jpg"),
-        ("deep.png", "o.webp", "WEBP cannot store its 16 bits"),
-        ("clear.png", "o.jpg", "clear.png: JPEG cannot store its transparency"),
+        ("deep.png", "o.jpg", "JPEG cannot store 16 bits per pixel: write .png or .tif, not o.jpg"),
+        ("deep.png", "o.webp", "WEBP cannot store 16 bits"),
+        ("clear.png", "o.jpg", "JPEG cannot store transparency"),
     ):
         assert part in refused("inpaint", model, name, "mask.png", "-o", out)
 
 
-def test_one_pass_draws_its_progress_with_rate_and_time_left(model, output, monkeypatch):
+def test_one_pass_draws_its_progress_with_the_time_left(model, output, monkeypatch):
     save("image.png", noise(3))
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "100")
     drawn = output("inpaint", model, "image.png", "mask.png", "-o", "out.png", "--mode", "native").err
-    assert "completing" in drawn and "/s" in drawn and ":" in drawn
+    assert "completing" in drawn and ":" in drawn
 
 
 def test_existing_images_are_overwritten_with_force_only(model, output, refused):
@@ -218,8 +219,8 @@ def test_what_cannot_be_done_is_refused(model, tmp_path, refused, finished_run):
     for name in ("a.png", "a.jpg"):
         save(f"twice/{name}", noise(3))
     for arguments, part in (
-        (["image.png", "black.png"], "image.png: the mask marks no pixel"),
-        (["image.png", "nothing.png"], "the mask nothing.png: No such file or directory"),
+        (["image.png", "black.png"], "mask black.png: the mask marks no pixel"),
+        (["image.png", "nothing.png"], "mask nothing.png: No such file or directory"),
         (["text.png", "mask.png"], "text.png: not an image in a known format"),
         (["small.png", "small-mask.png"], "must have at least 32 pixels a side, got 50×20"),
         (["image.png", "empty"], "empty is a folder, but image.png is one image"),

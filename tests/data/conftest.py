@@ -7,31 +7,21 @@ import pytest
 from PIL import Image
 
 
-@pytest.fixture
-def noise():
-    """A function that returns (height, width, channels) uint8, or (height, width) without channels."""
-
-    def make(width, height, channels=3, seed=0):
-        shape = (height, width, channels) if channels else (height, width)
-        return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-
-    return make
+def noise(width, height, channels=3, seed=0):
+    """(height, width, channels) uint8, or (height, width) without channels."""
+    shape = (height, width, channels) if channels else (height, width)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
-@pytest.fixture
-def encode():
-    """A function that returns an image as the bytes of a file."""
-
-    def make(image, kind="png", **options):
-        stream = io.BytesIO()
-        image.save(stream, kind, **options)
-        return stream.getvalue()
-
-    return make
+def encoded(image, kind="png", **options):
+    """The bytes of the file of an image."""
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
 
 
 @pytest.fixture
-def raw(tmp_path, noise):
+def raw(tmp_path):
     """A folder of two classes, of 12 differently shaped images each, with a corrupt, an empty and a cut-off file."""
     folder = tmp_path / "raw"
     for index in range(24):

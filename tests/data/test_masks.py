@@ -25,13 +25,9 @@ def is_solid(mask):
 
 def opened(mask, side):
     """What is left of a mask if only squares of `side` that lie inside it are kept."""
-    height, width = mask.shape
-    kept = np.zeros_like(mask)
-    for top in range(height - side + 1):
-        for left in range(width - side + 1):
-            square = (slice(top, top + side), slice(left, left + side))
-            if mask[square].all():
-                kept[square] = True
+    eroded, kept = np.lib.stride_tricks.sliding_window_view(mask, (side, side)).all((2, 3)), np.zeros_like(mask)
+    for top, left in np.argwhere(eroded):
+        kept[top : top + side, left : left + side] = True
     return kept
 
 
@@ -74,21 +70,12 @@ def test_the_centred_square_of_a_quarter_is_the_papers():
 
 def test_rectangles_are_solid_and_keep_to_their_aspect():
     masks = Masks(MaskConfig(kind="rectangle", fraction=(0.1, 0.2), aspect=2.0), (100, 100))
-    ratios, corners = [], set()
+    ratios = []
     for index in range(200):
-        mask = masks(0, index)
-        top, bottom, left, right = boxes_of(mask)
-        assert mask[top:bottom, left:right].all()
+        assert is_solid(masks(0, index))
+        top, bottom, left, right = boxes_of(masks(0, index))
         ratios.append((bottom - top) / (right - left))
-        corners.add((top, left))
-    assert 0.47 < min(ratios) < 0.6
-    assert 1.7 < max(ratios) < 2.1
-    assert len(corners) > 150
-
-
-def test_several_rectangles_are_several():
-    masks = Masks(MaskConfig(kind="rectangles", fraction=(0.1, 0.1), aspect=1.0, count=(3, 3)), (64, 64))
-    assert not any(is_solid(masks(0, index)) for index in range(50))
+    assert 0.47 < min(ratios) < 0.6 and 1.7 < max(ratios) < 2.1
 
 
 def test_strokes_are_as_wide_as_their_brush():
@@ -110,19 +97,15 @@ def test_lines_are_straight_and_as_wide_as_the_brush():
         rows, columns = np.nonzero(masks(0, index))
         spread = np.linalg.eigvalsh(np.cov(rows, columns))
         assert 12 * 0.85 < np.sqrt(12 * spread[0]) < 12 * 1.15  # a uniform strip of width w has a variance of w^2 / 12
-    many = Masks(MaskConfig(kind="lines", count=(2, 4), brush=(1 / 24, 1 / 10)), (256, 256))
-    shares = [many(0, index).mean() for index in range(100)]
-    assert min(shares) > 0.02 and max(shares) < 0.3
 
 
 @pytest.fixture
 def folder(tmp_path):
     """Masks with 25 %, 50 % and 0 % missing, and a text."""
+    (tmp_path / "sub").mkdir()
     for name, columns in (("quarter", 10), ("half", 20), ("none", 0)):
-        mask = np.zeros((40, 40), np.uint8)
-        mask[:, :columns] = 200  # not quite white
-        (tmp_path / "sub").mkdir(exist_ok=True)
-        Image.fromarray(mask).save(tmp_path / "sub" / f"{name}.png")
+        mask = np.where(np.arange(40) < columns, 200, np.zeros((40, 1)))  # not quite white
+        Image.fromarray(mask.astype(np.uint8)).save(tmp_path / "sub" / f"{name}.png")
     (tmp_path / "text.png").write_text("no image")
     return tmp_path
 
@@ -136,38 +119,18 @@ def test_a_folders_masks_are_drawn_evenly_and_those_out_of_range_are_named(folde
         ("sub/none.png", "0.0% of its pixels are missing"),
         ("text.png", "not an image in a known format"),
     ]
-    expected = np.zeros((20, 20), bool)
-    expected[:, :5] = True
-    assert any(np.array_equal(masks(0, index), expected) for index in range(10))
+    assert any(np.array_equal(masks(0, index), np.arange(20) < np.full((20, 1), 5)) for index in range(10))
 
 
 def test_a_folder_without_a_mask_in_range_or_without_masks_is_refused(folder):
-    (folder / "parquet").mkdir()
-    (folder / "parquet" / "a.parquet").write_bytes(b"")
-    for place, part in (
-        ("sub", r"no mask with 90.0% to 95.0%"),
-        ("nothing", "is not a folder"),
-        ("parquet", "a.parquet: not an image"),
-    ):
+    for place, part in (("sub", r"no mask with 90.0% to 95.0%"), ("nothing", "is not a folder")):
         with pytest.raises(UserError, match=part):
             Masks(MaskConfig(kind="folder", fraction=(0.9, 0.95), folder=str(folder / place)), (20, 20))
 
 
-@pytest.mark.parametrize(
-    ("fields", "part"),
-    [
-        ({"fraction": [0, 0.2]}, "fraction"),
-        ({"fraction": [0.3, 0.2]}, "masks.fraction must be a range"),
-        ({"aspect": 0.5}, "aspect"),
-        ({"kind": "folder"}, "need a folder"),
-        ({"folder": "somewhere"}, "need a folder"),
-    ],
-)
-def test_an_invalid_configuration_is_refused(fields, part):
-    with pytest.raises(UserError, match=part):
+@pytest.mark.parametrize("fields", [{"kind": "folder"}, {"folder": "somewhere"}])
+def test_what_contradicts_itself_or_the_size_is_refused(fields):
+    with pytest.raises(UserError, match="need a folder"):
         parse(MaskConfig, fields, "here")
-
-
-def test_what_does_not_fit_the_size_is_refused():
     with pytest.raises(UserError, match="a centred square cannot be 50% of 20 x 100 pixels"):
         Masks(MaskConfig(kind="centre", fraction=(0.1, 0.5)), (20, 100))

@@ -1,6 +1,5 @@
 """Finding images and classes in parquet files."""
 
-import io
 import json
 from types import SimpleNamespace
 
@@ -12,12 +11,11 @@ from PIL import Image
 from attnorm.data.choice import Choice
 from attnorm.data.sources import open_source
 from attnorm.errors import UserError
+from tests.data.conftest import encoded
 
 
 def png(value=0):
-    stream = io.BytesIO()
-    Image.new("RGB", (4, 4), (value, 0, 0)).save(stream, "png")
-    return stream.getvalue()
+    return encoded(Image.new("RGB", (4, 4), (value, 0, 0)))
 
 
 def hugging_face_table(labels, names=None, **more):
@@ -37,11 +35,7 @@ def test_parquet_with_hugging_face_names(tmp_path):
     source = open_source(tmp_path / "a.parquet")
     assert source.class_names == ("cat", "dog")
     assert source.labels.tolist() == [1, 0, 1]
-    assert list(source.read()) == [
-        ("a.parquet row 0", png(0)),
-        ("a.parquet row 1", png(1)),
-        ("a.parquet row 2", png(2)),
-    ]
+    assert list(source.read()) == [(f"a.parquet row {row}", png(row)) for row in range(3)]
 
 
 def test_a_folder_of_parquet_files_is_read_in_order_across_row_groups(tmp_path):
@@ -50,11 +44,7 @@ def test_a_folder_of_parquet_files_is_read_in_order_across_row_groups(tmp_path):
     source = open_source(tmp_path)
     assert source.class_names == ("0", "1", "2", "3", "4")
     assert [label for _, label in read(source)] == list(range(5)) * 30 + [0, 1] == source.labels.tolist()
-    assert [name for name, _ in read(source)][-3:] == [
-        "a.parquet row 149",
-        "b.parquet row 0",
-        "b.parquet row 1",
-    ]
+    assert [name for name, _ in read(source)][149:] == ["a.parquet row 149", "b.parquet row 0", "b.parquet row 1"]
 
 
 @pytest.mark.parametrize("stored", [pa.array, lambda values: pa.array(values).dictionary_encode()])
@@ -69,44 +59,17 @@ def test_a_binary_column_and_string_labels_also_stored_as_a_dictionary(tmp_path,
 
 def test_a_struct_without_bytes_falls_back_to_its_path(tmp_path):
     cells = [{"bytes": None, "path": "a.png"}, {"bytes": None, "path": None}]
-    pq.write_table(
-        pa.table({"image": pa.array(cells, pa.struct({"bytes": pa.binary(), "path": pa.string()}))}),
-        tmp_path / "a.parquet",
-    )
+    column = pa.array(cells, pa.struct({"bytes": pa.binary(), "path": pa.string()}))
+    pq.write_table(pa.table({"image": column}), tmp_path / "a.parquet")
     assert [content for _, content in open_source(tmp_path / "a.parquet").read()] == [tmp_path / "a.png", b""]
-
-
-def test_the_preferred_label_column_wins_and_another_may_be_chosen(tmp_path):
-    table = hugging_face_table([0, 1], width=[7, 8], kind=["b", "a"])
-    pq.write_table(table, tmp_path / "a.parquet")
-    assert open_source(tmp_path / "a.parquet").labels.tolist() == [0, 1]
-    chosen = open_source(tmp_path / "a.parquet", Choice(label_column="kind"))
-    assert (chosen.class_names, chosen.labels.tolist()) == (("a", "b"), [1, 0])
-
-
-def test_two_classes_of_one_name_are_refused(tmp_path):
-    pq.write_table(hugging_face_table([0, 1], ["cat", "cat"]), tmp_path / "a.parquet")
-    with pytest.raises(UserError, match="several classes with one name: 'cat'"):
-        open_source(tmp_path / "a.parquet")
 
 
 @pytest.mark.parametrize(
     "columns, options, problem",
     [
-        ({"image": [png()], "other": [png()], "label": [0]}, {}, "2 image columns.*--image-column"),
         ({"text": ["x"], "label": [0]}, {}, "0 image columns"),
-        (
-            {"image": [png()], "label": [0]},
-            {"image_column": "img"},
-            "no image column 'img'.* from 'image'",
-        ),
-        (
-            {"image": [png()], "label": [0]},
-            {"label_column": "kind"},
-            "no label column 'kind'.* from 'label'",
-        ),
-        ({"image": [png()], "x": [0], "y": [0]}, {}, "no obvious label column: choose --label-column from 'x', 'y'"),
-        ({"image": [png()], "label": [-1]}, {}, "labels from -1 to -1"),
+        ({"image": [png()]}, {"image_column": "img"}, "no image column 'img'.* from 'image'"),
+        ({"image": [png()], "label": [0]}, {"label_column": "kind"}, "no label column 'kind'.* from 'label'"),
         ({"image": [png()] * 2, "label": [0, 10**12]}, {}, "labels from 0 to 1000000000000.*number them from 0"),
         ({"image": [png()], "label": pa.array([None], pa.int64())}, {}, "rows without a class"),
         ({"image": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}, {}, "no rows"),

@@ -6,8 +6,6 @@ prints one JSON object: what a real GPU would be asked for, and where the host w
 """
 
 # ruff: noqa: E402 - the guard is loaded before PyTorch
-from __future__ import annotations
-
 import collections
 import ctypes
 import importlib.util
@@ -16,7 +14,6 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 LIBRARIES = Path(importlib.util.find_spec("torch").origin).parent / "lib"
 for _name in ("libc10.so", "libtorch_cpu.so"):
@@ -37,11 +34,11 @@ NO_KERNEL = {"detach", "alias", "lift_fresh", "_unsafe_view", "_reshape_alias", 
 class Seen(TorchDispatchMode):
     """Counts launches (operators that are no views), waits of the host, and copies between host and device."""
 
-    def __init__(self) -> None:
+    def __init__(self):
         super().__init__()
         self.counts: collections.Counter[str] = collections.Counter()
 
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name = function._schema.name.split("::")[1]
         inputs = [t for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)]
         if name in WAITS and any(t.is_cuda for t in inputs):
@@ -63,7 +60,7 @@ class Seen(TorchDispatchMode):
         return out
 
 
-def pretend() -> None:
+def pretend():
     """Makes PyTorch's Python side believe in the two GPUs of the guard."""
     cuda = torch.cuda
     cuda.is_available, cuda.device_count, cuda.current_device = lambda: True, lambda: 2, lambda: 0
@@ -78,7 +75,7 @@ def pretend() -> None:
     nn.Module._apply = _apply
 
 
-def _apply(self: nn.Module, function: Any, recurse: bool = True) -> nn.Module:
+def _apply(self, function, recurse=True):
     """As PyTorch's, for parameters that are fake: those PyTorch would swap, and cannot."""
     for child in self.children():
         child._apply(function)
@@ -91,11 +88,11 @@ def _apply(self: nn.Module, function: Any, recurse: bool = True) -> nn.Module:
     return self
 
 
-def layers() -> dict[str, int]:
+def layers():
     """Every set of options, forward and backward: how many, and what they ask for in all."""
     from attnorm import AttentiveNorm2d
 
-    total: collections.Counter[str] = collections.Counter()
+    total = collections.Counter()
     choices = (
         ("instance", "batch"),
         ("weighted", "algorithm1"),
@@ -117,7 +114,7 @@ def layers() -> dict[str, int]:
     return {name: total[name] for name in ("tried", "launches", "waits", "copies")}
 
 
-def step(task: str) -> dict[str, int]:
+def step(task):
     """A whole step after the first, of batches that the reading thread has moved to the GPU."""
     from attnorm.config import derive
     from attnorm.metrics.distributed import Processes
@@ -127,7 +124,7 @@ def step(task: str) -> dict[str, int]:
     name, cuda = {"class-conditional": "an-gan-cifar10", "inpainting": "inpaint-an-128"}[task], torch.device("cuda")
     changes = {"device": "cuda", "batch_size": 4, "precision": "bf16"}
     changes |= {"phases.at_step": 0} if task == "inpainting" else {}
-    config: Any = derive(get_preset(name), changes)
+    config = derive(get_preset(name), changes)
     with FakeTensorMode(allow_non_fake_inputs=True):
         made = TASKS[task][1](config, Processes(cuda))
         states = [network.state_dict() for network in (*made.networks.values(), made.ema.module)]

@@ -1,7 +1,5 @@
 """What a GPU would be asked for, seen on a pretended one: no waits, no copies, a bounded number of launches."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess
@@ -15,7 +13,7 @@ ROOT, GUARD = Path(__file__).parents[2], Path(__file__).with_name("cuda_guard.cp
 
 
 @pytest.fixture(scope="module")
-def guard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def guard(tmp_path_factory):
     compiler, torch_folder = shutil.which("g++"), Path(torch.__file__).parent
     if compiler is None or torch.version.cuda is not None or sys.platform != "linux":
         pytest.skip("the pretended GPU needs g++, Linux and a PyTorch that is built for the CPU")
@@ -32,7 +30,7 @@ def guard(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("what", "launches"), [("layers", 48 * 200), ("class-conditional", 2400), ("inpainting", 3000)], ids=str
 )
-def test_nothing_waits_and_nothing_is_copied(what: str, launches: int, guard: Path) -> None:
+def test_nothing_waits_and_nothing_is_copied(what, launches, guard):
     """Layers: all sets of options, forward and backward. Tasks: a step, in bf16, of batches that were read ahead."""
     command = [sys.executable, "-W", "ignore", "-m", "tests.gpu.pretended", guard, what]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

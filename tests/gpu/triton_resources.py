@@ -1,36 +1,32 @@
-"""What Triton's compiler makes of the programs, on a machine without a GPU: registers, spills, shared memory."""
-
-from __future__ import annotations
+"""What Triton's compiler makes of the programs, on a machine without a GPU: spills, shared memory."""
 
 import re
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from attnorm.layers.kernels.gpu import launches
-from attnorm.layers.kernels.gpu.launches import Launch
 from attnorm.layers.kernels.problem import Problem, empty_statistics
 
 
 class Resources(NamedTuple):
-    """Of one compiled program: registers a thread, bytes a thread spills, bytes of shared memory, and its PTX."""
+    """Of one compiled program: bytes that a thread spills, bytes of shared memory, and its PTX."""
 
     program: str
-    registers: int
     spilled: int
     shared: int
     ptx: str
 
 
-def launches_of(dtype: torch.dtype, n: int, channels_last: bool) -> list[Launch]:
+def launches_of(dtype, n, channels_last):
     """Everything that a forward and a backward call launch on maps of 32 channels, on tensors without memory."""
     form = torch.channels_last if channels_last else torch.contiguous_format
 
-    def empty_map(channels: int, dtype: torch.dtype) -> Tensor:
+    def empty_map(channels, dtype):
         return torch.empty(2, channels, 256, 256, dtype=dtype, device="meta").to(memory_format=form).flatten(2)
 
     v, s = empty_map(32, dtype), empty_map(n, torch.float32)
@@ -43,7 +39,7 @@ def launches_of(dtype: torch.dtype, n: int, channels_last: bool) -> list[Launch]
     return [projection, *launches.forward(problem), *launches.backward(problem, terms)]
 
 
-def compile_launch(launch: Launch, capability: int) -> Resources:
+def compile_launch(launch, capability):
     """Compiles what the launch would run on a GPU of this compute capability (80 for 8.0)."""
     import triton
     import triton.runtime.jit as jit
@@ -57,7 +53,7 @@ def compile_launch(launch: Launch, capability: int) -> Resources:
     options = {name: settings.pop(name) for name in ("num_warps", "num_stages")}
     constants, attributes = {}, {}
 
-    def type_of(value: Any, *place: int) -> Any:
+    def type_of(value, *place):
         """As a launch would type it; None and 1 become constants, so that a stride of 1 is known to the compiler."""
         if isinstance(value, tuple):
             return tuple(type_of(each, *place, index) for index, each in enumerate(value))
@@ -74,11 +70,11 @@ def compile_launch(launch: Launch, capability: int) -> Resources:
     signature = {name: type_of(values[name], index) for index, name in enumerate(names)}
     source = ASTSource(function, signature, constants, attributes)
     compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
-    return Resources(launch.program, *_usage(compiled.asm["cubin"]), compiled.metadata.shared, compiled.asm["ptx"])
+    return Resources(launch.program, _spilled(compiled.asm["cubin"]), compiled.metadata.shared, compiled.asm["ptx"])
 
 
-def _usage(cubin: bytes) -> tuple[int, int]:
-    """Registers and stack bytes a thread; what the programs keep on the stack is what the registers could not hold."""
+def _spilled(cubin):
+    """Stack bytes a thread: what the programs keep there is what the registers could not hold."""
     import triton
 
     with tempfile.TemporaryDirectory() as folder:
@@ -86,6 +82,4 @@ def _usage(cubin: bytes) -> tuple[int, int]:
         file.write_bytes(cubin)
         command = [triton.knobs.nvidia.cuobjdump.path, "-res-usage", file]
         text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    found = re.search(r"REG:(\d+) STACK:(\d+)", text)
-    assert found is not None, text
-    return int(found[1]), int(found[2])
+    return int(re.search(r"STACK:(\d+)", text)[1])

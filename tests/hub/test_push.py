@@ -91,14 +91,10 @@ def test_without_a_network_or_a_token_it_says_so(packaged, api, capsys, monkeypa
 
 
 def test_an_error_of_the_hub_is_one_sentence(packaged, api, capsys):
-    for failure, part in (
-        (OSError("Network is unreachable"), "Network is unreachable"),
-        (ValueError("Repo id must be in the form 'repo_name' or 'namespace/repo_name'"), "Repo id must be"),
-        (HfHubHTTPError("403: you may not write here.\n\nMore", response=RESPONSE), "you may not write here"),
-    ):
+    for failure in (OSError("not here"), ValueError("not here"), HfHubHTTPError("403: not here\n", response=RESPONSE)):
         api.fails = failure
         err = pushed(capsys, packaged, "me/digits")[2]
-        assert "cannot push to me/digits: " in err and part in err
+        assert "cannot push to me/digits: " in err and "not here" in err
 
 
 def test_what_others_could_not_use_is_refused(finished_run, packaged, api, capsys, tmp_path):

@@ -1,13 +1,11 @@
 """The layer against float64 transcriptions of the paper's equations, on both of its ways."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from attnorm import AttentiveNorm2d, orthogonal_loss
 from tests.layers import literal
@@ -16,7 +14,7 @@ from tests.layers.conftest import ORDERS, features, make_layer
 pytestmark = pytest.mark.parametrize("backend", ["cpp", "reference"])
 
 
-def literal_forward(layer: AttentiveNorm2d, x: Tensor, layout: Tensor) -> Tensor:
+def literal_forward(layer, x, layout):
     value = literal.conv1x1(x, layer.value.weight, layer.value.bias)
     normalised = literal.regional_norm(value, layout, layer.weight, layer.bias, layer.variance, layer.eps)
     return layer.residual_gain * normalised + x
@@ -26,7 +24,7 @@ def literal_forward(layer: AttentiveNorm2d, x: Tensor, layout: Tensor) -> Tensor
 @pytest.mark.parametrize(
     ("variance", "affine"), list(itertools.product(["weighted", "algorithm1"], ["entity", "shared", "none"]))
 )
-def test_eval_output_is_equations_3_to_6_without_sampling(variance: str, affine: str, backend: str) -> None:
+def test_eval_output_is_equations_3_to_6_without_sampling(variance, affine, backend):
     layer = make_layer(variance=variance, affine=affine, temperature=0.7).eval()
     x = features(2, 16, 6, 5)
     layout = literal.layout(x, layer.entities.weight.flatten(1), 0.7)
@@ -37,19 +35,11 @@ def test_eval_output_is_equations_3_to_6_without_sampling(variance: str, affine:
 @pytest.mark.promise
 @pytest.mark.parametrize(("side", "pool"), [((8, 8), 2), ((5, 7), 2), ((9, 6), 3), ((1, 4), 1), ((2, 2), 1)])
 @pytest.mark.parametrize("order", ORDERS)
-def test_training_output_adds_the_sampled_correlation(
-    order: str, side: tuple[int, int], pool: int, backend: str
-) -> None:
+def test_training_output_adds_the_sampled_correlation(order, side, pool, backend):
     """Equation 2; the pooling shrinks until n positions are left, and its windows leave out the last odd row."""
     layer = make_layer(temperature=0.5, pool_size=3 if pool == 3 else 2).train()
     x = features(3, 16, *side, order=order).requires_grad_()
-    pooled = nn.functional.max_pool2d(literal.conv1x1(x, layer.key.weight, layer.key.bias), pool).flatten(2)
-    scores = torch.rand(3, 1, pooled.shape[2], generator=torch.Generator().manual_seed(5))
-    positions = scores.topk(4, dim=2).indices[:, 0]
-    query = literal.conv1x1(x, layer.query.weight, layer.query.bias)
-    correlation = torch.stack(
-        [torch.einsum("kn,khw->nhw", pooled[i][:, positions[i]], query[i]) for i in range(len(x))]
-    )
+    correlation = literal.correlation(layer, x, pool, seed=5)
     expected = literal.layout(x, layer.entities.weight.flatten(1), 0.5, correlation, layer.sampling_gain)
     torch.testing.assert_close(layer.layout(x, torch.Generator().manual_seed(5)), expected)
     out, wanted = layer(x, torch.Generator().manual_seed(5)), literal_forward(layer, x, expected)
@@ -57,11 +47,10 @@ def test_training_output_adds_the_sampled_correlation(
     inputs = [x, *layer.parameters()]
     upstream = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape)
     pairs = (torch.autograd.grad(t, inputs, upstream, materialize_grads=True) for t in (out, wanted))
-    for one, truth in zip(*pairs, strict=True):
-        torch.testing.assert_close(one, truth, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(*pairs, rtol=1e-6, atol=1e-9)
 
 
-def test_positions_are_uniform_without_replacement_and_differ_between_images(backend: str) -> None:
+def test_positions_are_uniform_without_replacement_and_differ_between_images(backend):
     layer = AttentiveNorm2d(1, 4, pool_size=1).train()
     drawn, _ = layer._draw_positions(torch.empty(4000, 1, 3, 3), torch.Generator().manual_seed(0))
     assert drawn.shape == (4000, 4)
@@ -71,7 +60,7 @@ def test_positions_are_uniform_without_replacement_and_differ_between_images(bac
     assert len({tuple(sorted(row.tolist())) for row in drawn}) > 100
 
 
-def test_sampling_follows_the_generator_and_is_off_in_eval_mode(backend: str) -> None:
+def test_sampling_follows_the_generator_and_is_off_in_eval_mode(backend):
     layer, x = make_layer(), features(2, 16, 8, 8)
     first, again, other = (layer(x, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert torch.equal(first, again)
@@ -80,12 +69,12 @@ def test_sampling_follows_the_generator_and_is_off_in_eval_mode(backend: str) ->
     assert torch.equal(first, layer(x))
     layer.eval()
     assert torch.equal(layer(x), layer(x))
-    layer.key = layer.query = None  # type: ignore[assignment]
+    layer.key = layer.query = None
     assert layer(x).shape == x.shape
 
 
 @pytest.mark.promise
-def test_the_layer_starts_as_the_identity_with_the_papers_initial_values(backend: str) -> None:
+def test_the_layer_starts_as_the_identity_with_the_papers_initial_values(backend):
     layer, x = AttentiveNorm2d(32, 8), features(2, 32, 8, 8, dtype=torch.float32)
     assert torch.equal(layer(x), x)
     assert {name: tuple(p.shape) for name, p in layer.named_parameters()} == {
@@ -109,7 +98,7 @@ def test_the_layer_starts_as_the_identity_with_the_papers_initial_values(backend
     assert AttentiveNorm2d(8, affine="none").weight is None
 
 
-def test_batch_statistics_are_those_of_all_images_together(backend: str) -> None:
+def test_batch_statistics_are_those_of_all_images_together(backend):
     layer = make_layer(statistics="batch", self_sampling=False).train()
     x = features(3, 16, 4, 5)
     layout = literal.layout(x, layer.entities.weight.flatten(1), 0.1)
@@ -128,7 +117,7 @@ def test_batch_statistics_are_those_of_all_images_together(backend: str) -> None
     assert {"running_mean", "running_variance"} <= layer.state_dict().keys()
 
 
-def test_orthogonal_loss_is_the_frobenius_norm_and_sums_over_a_model(backend: str) -> None:
+def test_orthogonal_loss_is_the_frobenius_norm_and_sums_over_a_model(backend):
     layer = make_layer()
     w = layer.entities.weight.flatten(1)
     expected = torch.linalg.matrix_norm(w @ w.t() - torch.eye(4, dtype=w.dtype)) ** 2
@@ -143,24 +132,23 @@ def test_orthogonal_loss_is_the_frobenius_norm_and_sums_over_a_model(backend: st
 
 
 @pytest.mark.parametrize("create_graph", [False, True])
-def test_a_layer_that_is_called_twice(create_graph: bool, backend: str) -> None:
+def test_a_layer_that_is_called_twice(create_graph, backend):
     """Each parameter is an input of both calls: a graph of gradients must count no path twice."""
     layer, x = make_layer(8, 3).train(), features(2, 8, 6, 5).requires_grad_()
 
-    def generator(seed: int) -> torch.Generator:
+    def generator(seed):
         return torch.Generator().manual_seed(seed)
 
-    def literally(t: Tensor, seed: int) -> Tensor:
+    def literally(t, seed):
         return literal_forward(layer, t, layer.layout(t, generator(seed)))
 
     inputs = [x, *layer.parameters()]
     twice, expected = layer(layer(x, generator(1)), generator(2)), literally(literally(x, 1), 2)
     found = torch.autograd.grad(twice.sin().sum(), inputs, create_graph=create_graph)
-    for one, truth in zip(found, torch.autograd.grad(expected.sin().sum(), inputs), strict=True):
-        torch.testing.assert_close(one, truth, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(found, torch.autograd.grad(expected.sin().sum(), inputs), rtol=1e-6, atol=1e-8)
 
 
-def test_spectral_norm_covers_key_query_and_value_and_iterates_once_a_call(backend: str) -> None:
+def test_spectral_norm_covers_key_query_and_value_and_iterates_once_a_call(backend):
     torch.manual_seed(0)
     layer = AttentiveNorm2d(32, 8, spectral_norm=True, entity_std=3.0)
     for name in ("key", "query", "value"):
@@ -176,23 +164,22 @@ def test_spectral_norm_covers_key_query_and_value_and_iterates_once_a_call(backe
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    "options",
     [
-        ({"num_features": 0}, "num_features must be positive"),
-        ({"num_entities": 0}, "num_entities must be positive"),
-        ({"temperature": float("inf")}, "temperature must be positive and finite"),
-        ({"statistics": "layer"}, "statistics must be one of"),
-        ({"variance": "paper"}, "variance must be one of"),
-        ({"affine": "pixel"}, "affine must be one of"),
-        ({"key_channels": 0}, "key_channels must be positive"),
-        ({"pool_size": 0}, "pool_size must be positive"),
-        ({"entity_std": -1.0}, "entity_std must be positive"),
-        ({"eps": 0.0}, "eps must be positive"),
+        *({name: 0} for name in ("num_features", "num_entities", "key_channels", "pool_size", "eps")),
+        *({name: "paper"} for name in ("statistics", "variance", "affine")),
+        {"temperature": float("inf")},
+        {"entity_std": -1.0},
     ],
+    ids=str,
 )
-def test_mistakes_are_named(options: dict, message: str, backend: str) -> None:
-    with pytest.raises(ValueError, match=message):
+def test_wrong_options_are_named(options, backend):
+    [name] = options
+    with pytest.raises(ValueError, match=f"{name} must be (positive|one of)"):
         AttentiveNorm2d(**{"num_features": 8, **options})
+
+
+def test_features_that_do_not_fit_are_named(backend):
     for shape in ((2, 8, 4), (2, 7, 4, 4), (2, 8, 0, 4)):
         with pytest.raises(ValueError, match="x must"):
             AttentiveNorm2d(8)(torch.ones(shape))

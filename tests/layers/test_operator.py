@@ -1,7 +1,5 @@
 """The fused operator of the layer against the layer in plain PyTorch: the same results and gradients, to rounding."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 
@@ -18,13 +16,13 @@ pytestmark = pytest.mark.usefixtures("cpp_library")
 TILED, ONE_PRODUCT = 16, cpu.PROJECTED_CHANNELS + 4  # channels of the two ways of the C++ kernel
 
 
-def reference(monkeypatch: pytest.MonkeyPatch, layer: AttentiveNorm2d, x: Tensor, **options: bool) -> dict[str, Tensor]:
+def reference(monkeypatch, layer, x, **options):
     with monkeypatch.context() as patched:
         patched.setenv("ATTNORM_KERNEL", "off")
         return results(layer, x, **options)
 
 
-def arguments_of(layer: AttentiveNorm2d, x: Tensor) -> tuple:
+def arguments_of(layer, x):
     """The arguments of the operator for a call of the layer."""
     positions, pool = layer._draw_positions(x, torch.Generator().manual_seed(3))
     assert refusal(layer, x, sampling=positions is not None) is None
@@ -39,9 +37,7 @@ def arguments_of(layer: AttentiveNorm2d, x: Tensor) -> tuple:
     [{}, {"self_sampling": False}, {"spectral_norm": True}, {"affine": "shared"}, {"affine": "none", "pool_size": 3}],
     ids=str,
 )
-def test_same_values_and_gradients_in_float64(
-    order: str, channels: int, options: dict, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_same_values_and_gradients_in_float64(order, channels, options, monkeypatch):
     layer = make_layer(channels, 5, temperature=0.5, **options).train()
     x = features(3, channels, 9, 8, order=order).requires_grad_()
     found, wanted = results(copy.deepcopy(layer), x), reference(monkeypatch, copy.deepcopy(layer), x)
@@ -65,7 +61,7 @@ SHAPES = [
 
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_every_way_through_the_kernel(shape: tuple[int, ...], threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_way_through_the_kernel(shape, threads, monkeypatch):
     """float32, by float64: tiles, chunks and threads; any number of threads gives the same bits."""
     b, c, n, h, w = shape
     exact = make_layer(c, n, self_sampling=False)
@@ -90,9 +86,7 @@ def test_every_way_through_the_kernel(shape: tuple[int, ...], threads: int, monk
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("channels", [TILED, ONE_PRODUCT])
-def test_autocast_is_no_worse_than_the_reference(
-    channels: int, order: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_autocast_is_no_worse_than_the_reference(channels, order, dtype, monkeypatch):
     exact = make_layer(channels, 16, temperature=0.5).train()
     layer = copy.deepcopy(exact).float()
     x = features(4, channels, 16, 16, dtype=dtype, order=order).requires_grad_()
@@ -107,10 +101,10 @@ def test_autocast_is_no_worse_than_the_reference(
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_few_channels_keep_nothing_large_and_many_one_product(training: bool) -> None:
+def test_few_channels_keep_nothing_large_and_many_one_product(training):
     for channels, kept in ((TILED, []), (ONE_PRODUCT, [2 * (ONE_PRODUCT + 16) * 32 * 32 * 4])):
         layer, x = AttentiveNorm2d(channels, 16).train(training), torch.randn(2, channels, 32, 32, requires_grad=True)
-        saved: list[Tensor] = []
+        saved = []
         with torch.autograd.graph.saved_tensors_hooks(lambda t, saved=saved: saved.append(t) or t, lambda t: t):
             layer(x)
         sizes = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in saved if t.numel() > 20_000}
@@ -120,7 +114,7 @@ def test_few_channels_keep_nothing_large_and_many_one_product(training: bool) ->
 
 @pytest.mark.parametrize("channels", [TILED, ONE_PRODUCT])
 @pytest.mark.parametrize("frozen", ["value", "all", "input"])
-def test_what_is_frozen_gets_no_gradient_and_the_rest_is_the_same(frozen: str, channels: int) -> None:
+def test_what_is_frozen_gets_no_gradient_and_the_rest_is_the_same(frozen, channels):
     layer, x = make_layer(channels).train(), features(2, channels, 8, 8).requires_grad_()
     wanted = results(layer, x)
     for name, parameter in layer.named_parameters():
@@ -133,13 +127,13 @@ def test_what_is_frozen_gets_no_gradient_and_the_rest_is_the_same(frozen: str, c
 @pytest.mark.promise
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("sampling", [True, False])
-def test_gradcheck_and_gradgradcheck(order: str, sampling: bool) -> None:
+def test_gradcheck_and_gradgradcheck(order, sampling):
     layer = make_layer(4, 3, self_sampling=sampling)
     x = features(2, 4, 3, 4, order=order).requires_grad_()
     *tensors, positions, pool, temperature, eps = arguments_of(layer, x)
     given = [t for t in tensors if t is not None]
 
-    def function(*args: Tensor) -> Tensor:
+    def function(*args):
         rest = iter(args)
         inputs = operator.Inputs(*(None if t is None else next(rest) for t in tensors), positions)
         return operator.attentive_norm(inputs, pool, temperature, eps)
@@ -151,7 +145,7 @@ def test_gradcheck_and_gradgradcheck(order: str, sampling: bool) -> None:
 @pytest.mark.promise
 @pytest.mark.parametrize("channels", [4, ONE_PRODUCT])
 @pytest.mark.parametrize("order", ORDERS)
-def test_the_operators_keep_pytorchs_rules(channels: int, order: str) -> None:
+def test_the_operators_keep_pytorchs_rules(channels, order):
     layer, x = make_layer(channels, 3).float(), features(2, channels, 4, 5, dtype=torch.float32, order=order)
     arguments = arguments_of(layer, x.requires_grad_())
     torch.library.opcheck(torch.ops.attnorm.attentive_norm.default, arguments)
@@ -163,7 +157,7 @@ def test_the_operators_keep_pytorchs_rules(channels: int, order: str) -> None:
     )
 
 
-def test_calls_that_take_the_reference() -> None:
+def test_calls_that_take_the_reference():
     layer, x = make_layer().float(), features(2, 16, 8, 8, dtype=torch.float32)
     for call, reason in ((x.double(), "float64 features do not go with torch.float32"), (x.half(), "float16")):
         assert reason in refusal(layer, call, sampling=False)
@@ -174,7 +168,7 @@ def test_calls_that_take_the_reference() -> None:
         assert "alone" in refusal(make_layer(**options), x.double(), sampling=False)
 
 
-def test_upstream_gradients_of_another_order_expanded_ones_and_an_empty_batch() -> None:
+def test_upstream_gradients_of_another_order_expanded_ones_and_an_empty_batch():
     layer, x = make_layer().train(), features(2, 16, 8, 8).requires_grad_()
     upstream = torch.ones(2, 16, 8, 8, dtype=x.dtype)
     generator = torch.Generator()
@@ -192,7 +186,7 @@ def test_upstream_gradients_of_another_order_expanded_ones_and_an_empty_batch() 
 
 
 @pytest.mark.parametrize(("channels", "step"), list(itertools.product([TILED, ONE_PRODUCT], ["channels", "pixels"])))
-def test_features_that_are_slices_of_a_larger_map(channels: int, step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_features_that_are_slices_of_a_larger_map(channels, step, monkeypatch):
     """Strides of neither memory format."""
     layer = make_layer(channels).eval()
     wide = features(2, 2 * channels, 8, 16)
@@ -205,7 +199,7 @@ def test_features_that_are_slices_of_a_larger_map(channels: int, step: str, monk
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_what_is_not_finite_is_not_hidden(value: float, dtype: torch.dtype) -> None:
+def test_what_is_not_finite_is_not_hidden(value, dtype):
     layer, x = make_layer().to(dtype), features(2, 16, 8, 8, dtype=dtype)
     x[0, 1, 2, 3] = value
     out = layer.eval()(x)
@@ -213,7 +207,7 @@ def test_what_is_not_finite_is_not_hidden(value: float, dtype: torch.dtype) -> N
     assert torch.isfinite(out[1]).all()
 
 
-def test_results_large_enough_for_huge_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_large_enough_for_huge_pages(monkeypatch):
     layer, x = make_layer(9, 2).float().eval(), torch.randn(1, 9, 1024, 1024)
     out = layer(x)
     monkeypatch.setenv("ATTNORM_KERNEL", "off")

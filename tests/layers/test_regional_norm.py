@@ -1,12 +1,9 @@
 """The operator against the literal formulas in float64, in values, gradients and second gradients."""
 
-from __future__ import annotations
-
 import itertools
 
 import pytest
 import torch
-from torch import Tensor
 
 from attnorm.layers import backend_for, backend_refusals, regional_norm
 from attnorm.layers.regional_norm import VARIANCES
@@ -17,12 +14,10 @@ ON_CPU = ["cpp", "reference"]  # test_triton.py has "triton"
 CASES = [case for case in itertools.product(ON_CPU, VARIANCES) if case != ("cpp", "algorithm1")]
 
 
-def operands(
-    b: int = 2, c: int = 3, n: int = 5, h: int = 4, w: int = 6, affine: str = "entity", sharpness: float = 1.0
-) -> list[Tensor | None]:
+def operands(b=2, c=3, n=5, h=4, w=6, affine="entity", sharpness=1.0):
     generator = torch.Generator().manual_seed(b + 10 * c + 100 * n + h * w)
 
-    def normal(*shape: int) -> Tensor:
+    def normal(*shape):
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
     shape = {"entity": (n, c), "shared": (c,), "none": None}[affine]
@@ -30,35 +25,38 @@ def operands(
     return [normal(b, c, h, w), (sharpness * normal(b, n, h, w)).softmax(1), *affine_pair]
 
 
-def gradients(out: Tensor, inputs: list[Tensor | None]) -> tuple[Tensor, ...]:
+def gradients(out, inputs):
     upstream = torch.linspace(-1, 1, out.numel(), dtype=torch.float64).view(out.shape).to(out.dtype)
     return torch.autograd.grad(out, [t for t in inputs if t is not None], upstream)
 
 
-def require_grad(inputs: list[Tensor | None]) -> list[Tensor | None]:
+def require_grad(inputs):
     return [None if t is None else t.detach().clone().requires_grad_() for t in inputs]
 
 
 @pytest.mark.promise
 @pytest.mark.parametrize(("backend", "variance"), CASES)
-@pytest.mark.parametrize("affine", AFFINES)
-def test_values_and_gradients_are_those_of_the_formulas(backend: str, variance: str, affine: str) -> None:
-    ours = require_grad(operands(affine=affine))
-    theirs = require_grad(operands(affine=affine))
-    out = regional_norm(*ours, variance=variance, backend=backend)
-    expected = literal.regional_norm(*theirs, variance)
-    torch.testing.assert_close(out, expected, rtol=1e-12, atol=1e-12)
-    for found, wanted in zip(gradients(out, ours), gradients(expected, theirs), strict=True):
-        torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 32, 33])
+def test_values_and_gradients_are_those_of_the_formulas(n, order, backend, variance):
+    for b, c, h, w in ((1, 1, 1, 1), (2, 3, 3, 5), (1, 4, 37, 41)):
+        given = operands(b, c, n, h, w, affine=AFFINES[n % 3])
+        exact = require_grad(given)
+        ours = require_grad([*(t.contiguous(memory_format=order) for t in given[:2]), *given[2:]])
+        out = regional_norm(*ours, variance=variance, backend=backend)
+        expected = literal.regional_norm(*exact, variance)
+        torch.testing.assert_close(out, expected, rtol=1e-9, atol=1e-9)
+        if h * w > 1:  # the literal form has no gradient where nothing varies
+            torch.testing.assert_close(gradients(out, ours), gradients(expected, exact), rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.promise
 @pytest.mark.parametrize(("backend", "variance"), CASES)
 @pytest.mark.parametrize("affine", AFFINES)
-def test_gradcheck_and_gradgradcheck(backend: str, variance: str, affine: str) -> None:
+def test_gradcheck_and_gradgradcheck(backend, variance, affine):
     inputs = tuple(require_grad(operands(b=2, c=2, n=3, h=2, w=3, affine=affine)))
 
-    def function(*args: Tensor) -> Tensor:
+    def function(*args):
         return regional_norm(*args, variance=variance, backend=backend)
 
     assert torch.autograd.gradcheck(function, inputs)
@@ -66,24 +64,8 @@ def test_gradcheck_and_gradgradcheck(backend: str, variance: str, affine: str) -
 
 
 @pytest.mark.parametrize(("backend", "variance"), CASES)
-@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 32, 33])
-def test_every_number_of_regions(n: int, order: torch.memory_format, backend: str, variance: str) -> None:
-    for size in ((1, 1, 1, 1), (2, 3, 3, 5), (1, 4, 37, 41)):
-        given = operands(size[0], size[1], n, *size[2:])
-        exact = require_grad(given)
-        ours = require_grad([*(t.contiguous(memory_format=order) for t in given[:2]), *given[2:]])
-        out = regional_norm(*ours, variance=variance, backend=backend)
-        expected = literal.regional_norm(*exact, variance)
-        torch.testing.assert_close(out, expected, rtol=1e-9, atol=1e-9)
-        if size != (1, 1, 1, 1):  # the literal form has no gradient where nothing varies
-            for found, wanted in zip(gradients(out, ours), gradients(expected, exact), strict=True):
-                torch.testing.assert_close(found, wanted, rtol=1e-8, atol=1e-8)
-
-
-@pytest.mark.parametrize(("backend", "variance"), CASES)
 @pytest.mark.parametrize("mean", [100.0, 1000.0])
-def test_gradients_survive_a_large_mean(backend: str, variance: str, mean: float) -> None:
+def test_gradients_survive_a_large_mean(backend, variance, mean):
     inputs = [t.float() for t in operands(2, 6, 5, 32, 32, sharpness=2.0)]
     inputs[0] += mean
     ours, exact = require_grad(inputs), require_grad([t.double() for t in inputs])
@@ -93,7 +75,7 @@ def test_gradients_survive_a_large_mean(backend: str, variance: str, mean: float
         assert (one.double() - truth).abs().max() < 2e-4 * truth.abs().max()
 
 
-def normalized_variance(v: Tensor, s: Tensor, backend: str) -> Tensor:
+def normalized_variance(v, s, backend):
     """What regions say of their own deviations: the first region's variance after the operator, 1 where it is exact."""
     return regional_norm(v, s, backend=backend).double()[..., s[0, 0] > 0].var(-1, correction=0)
 
@@ -101,7 +83,7 @@ def normalized_variance(v: Tensor, s: Tensor, backend: str) -> Tensor:
 @pytest.mark.parametrize("backend", ON_CPU)
 @pytest.mark.parametrize("mean", [100.0, 1000.0])
 @pytest.mark.parametrize("side", [64, 512])  # both are multiples of any stride that divides the number of pixels
-def test_the_deviation_itself_survives_a_large_mean(backend: str, mean: float, side: int) -> None:
+def test_the_deviation_itself_survives_a_large_mean(backend, mean, side):
     """And a first column unlike the rest, as zero padding makes it: the shift must not come from it alone."""
     v = torch.randn(1, 2, side, side, generator=torch.Generator().manual_seed(0)) + mean
     v[..., 0] = 0
@@ -112,45 +94,29 @@ def test_the_deviation_itself_survives_a_large_mean(backend: str, mean: float, s
 
 
 @pytest.mark.parametrize("backend", ON_CPU)
-@pytest.mark.parametrize(("mean", "deviation"), [(1.0, 0.1), (10.0, 0.1), (30.0, 0.1), (10.0, 0.01)])
-def test_regions_far_apart_lose_what_the_documentation_says(backend: str, mean: float, deviation: float) -> None:
-    """Hard regions at -mean and mean: the channel's shift lies between them, so that sigma^2 is a difference of squares
-    of ratio (mean / deviation)^2. docs/layer.md has the bound."""
-    torch.manual_seed(0)
-    half = torch.arange(64 * 64).view(1, 1, 64, 64) < 32 * 64
-    v = deviation * torch.randn(1, 3, 64, 64) + torch.where(half, -mean, mean)
-    found = normalized_variance(v, torch.cat([half, ~half], dim=1).float(), backend)
-    eps = 2 * 1e-5 / deviation
-    assert (found - 1).abs().max() < 8 * (mean / deviation) ** 2 * 2**-24 + 2e-5 + eps
-
-
-@pytest.mark.parametrize("backend", ON_CPU)
 @pytest.mark.parametrize("value", [0.0, 3.0, 1e4])
-def test_constant_features_have_finite_gradients(backend: str, value: float) -> None:
+def test_constant_features_have_finite_gradients(backend, value):
     v = torch.full((2, 3, 8, 8), value, requires_grad=True)
     s = torch.randn(2, 4, 8, 8).softmax(1).requires_grad_()
     out = regional_norm(v, s, backend=backend)
     out.sum().backward()
-    assert torch.isfinite(out).all()
-    assert torch.isfinite(v.grad).all()
-    assert torch.isfinite(s.grad).all()
+    assert all(torch.isfinite(t).all() for t in (out, v.grad, s.grad))
 
 
 @pytest.mark.parametrize("backend", ON_CPU)
-def test_a_region_without_pixels_contributes_nothing(backend: str) -> None:
+def test_a_region_without_pixels_contributes_nothing(backend):
     v, s, _, _ = operands(affine="none")
     with_empty = torch.cat([s, torch.zeros_like(s[:, :1])], dim=1).requires_grad_()
     v.requires_grad_()
     out = regional_norm(v, with_empty, backend=backend)
     torch.testing.assert_close(out, regional_norm(v, s))
     out.square().sum().backward()
-    assert torch.isfinite(v.grad).all()
-    assert torch.isfinite(with_empty.grad).all()
+    assert all(torch.isfinite(t.grad).all() for t in (v, with_empty))
 
 
 @pytest.mark.parametrize("backend", ON_CPU)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_is_as_good_as_the_rounding_of_its_input(backend: str, dtype: torch.dtype) -> None:
+def test_half_precision_is_as_good_as_the_rounding_of_its_input(backend, dtype):
     """Statistics in float32: the error is that of rounding the result, even at mean 10 where squares overflow fp16."""
     v, s, weight, bias = operands(2, 8, 6, 32, 32)
     low = (v + 10).to(dtype)
@@ -166,7 +132,7 @@ def test_half_precision_is_as_good_as_the_rounding_of_its_input(backend: str, dt
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("mean", [0.0, 10.0])
 @pytest.mark.usefixtures("cpp_library")
-def test_bfloat16_maps_cost_no_more_than_twice_the_rounding(mean: float, order: torch.memory_format) -> None:
+def test_bfloat16_maps_cost_no_more_than_twice_the_rounding(mean, order):
     """Of the result in the mean square, where the processor's products of bfloat16 pairs round the factors as well."""
     v, s, weight, bias = operands(2, 33, 17, 40, 41, sharpness=2.0)
     v, s = ((v + mean).bfloat16().contiguous(memory_format=order), s.bfloat16().contiguous(memory_format=order))
@@ -177,27 +143,21 @@ def test_bfloat16_maps_cost_no_more_than_twice_the_rounding(mean: float, order: 
 
 
 @pytest.mark.usefixtures("cpp_library")
-def test_which_backend_runs_and_why_not_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_which_backend_runs_and_why_not_another(monkeypatch):
     v, s, _, _ = operands()
     assert backend_for(v, s) == backend_for(v.float(), s.float()) == "cpp"
     assert backend_for(v.half(), s.half()) == backend_for(v.to("meta"), s.to("meta")) == "reference"
     assert backend_for(v, s, variance="algorithm1") == backend_for(v, s, backend="reference") == "reference"
-    no_variance = "it has no variance='algorithm1'"
-    assert backend_refusals(v, s, variance="algorithm1") == {
-        "cpp": no_variance,
-        "triton": no_variance,
-        "reference": None,
-    }
-    assert backend_refusals(v, s)["triton"] == "the features are on cpu, not on a CUDA device"
-    assert "float16" in backend_refusals(v.half(), s.half())["cpp"]
-    assert "meta" in backend_refusals(v.to("meta"), s.to("meta"))["cpp"]
+    for call, backend, reason in (
+        ((v, s), "triton", "on cpu, not on a CUDA device"),
+        ((v.half(), s.half()), "cpp", "float16"),
+        ((v.to("meta"), s.to("meta")), "cpp", "meta"),
+    ):
+        assert reason in backend_refusals(*call)[backend]
     torch.func.grad(lambda t: [backend_refusals(t, s)["cpp"].index("torch.func"), t.sum()][1])(v)
     monkeypatch.setenv("ATTNORM_KERNEL", "off")
     assert backend_for(v, s) == "reference"
-    for backend, message in (
-        ("cpp", "'cpp' cannot run this call: ATTNORM_KERNEL switches it off"),
-        ("cuda-magic", "'cuda-magic'"),
-    ):
+    for backend, message in (("cpp", "ATTNORM_KERNEL switches it off"), ("cuda-magic", "'cuda-magic'")):
         with pytest.raises(ValueError, match=message):
             regional_norm(v, s, backend=backend)
 
@@ -205,8 +165,8 @@ def test_which_backend_runs_and_why_not_another(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.promise
 @pytest.mark.usefixtures("cpp_library")
 @pytest.mark.skipif(not hasattr(torch.compiler, "is_exporting"), reason="before 2.7 a compilation looks like an export")
-def test_torch_compile_calls_the_operator_and_looks_not_inside() -> None:
-    graphs: list[torch.fx.GraphModule] = []
+def test_torch_compile_calls_the_operator_and_looks_not_inside():
+    graphs = []
     inputs = operands()
     torch._dynamo.reset()
     out = torch.compile(regional_norm, fullgraph=True, backend=lambda graph, _: graphs.append(graph) or graph)(*inputs)
@@ -218,7 +178,7 @@ def test_torch_compile_calls_the_operator_and_looks_not_inside() -> None:
 @pytest.mark.promise
 @pytest.mark.usefixtures("cpp_library")
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
-def test_the_operators_keep_pytorchs_rules(order: torch.memory_format) -> None:
+def test_the_operators_keep_pytorchs_rules(order):
     v, s, weight, bias = (t.float() for t in operands())
     v, s = (t.contiguous(memory_format=order).requires_grad_() for t in (v, s))
     torch.library.opcheck(torch.ops.attnorm.regional_norm.default, (v, s, weight.requires_grad_(), bias, 1e-5))
@@ -230,21 +190,19 @@ def test_the_operators_keep_pytorchs_rules(order: torch.memory_format) -> None:
 
 @pytest.mark.usefixtures("cpp_library")
 @pytest.mark.parametrize("needed", [(True, False, False), (False, True, False), (False, False, True)])
-def test_only_the_gradients_that_are_needed(needed: tuple[bool, ...]) -> None:
+def test_only_the_gradients_that_are_needed(needed):
     ours, exact = require_grad(operands()), require_grad(operands())
     leaves = [t.requires_grad_(need) for t, need in zip(ours, (*needed, needed[-1]), strict=True)]
     out, expected = regional_norm(*leaves, backend="cpp"), literal.regional_norm(*exact, "weighted")
     out.sum().backward()  # expands one number: strides of 0
-    for leaf, wanted in zip(leaves, torch.autograd.grad(expected.sum(), exact), strict=True):
-        if leaf.requires_grad:
-            torch.testing.assert_close(leaf.grad, wanted, rtol=1e-9, atol=1e-9)
-        else:
-            assert leaf.grad is None
+    wanted = torch.autograd.grad(expected.sum(), exact)
+    wanted = [grad if leaf.requires_grad else None for leaf, grad in zip(leaves, wanted, strict=True)]
+    torch.testing.assert_close([leaf.grad for leaf in leaves], wanted, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.usefixtures("cpp_library")
 @pytest.mark.parametrize("dtypes", list(itertools.product([torch.float64, torch.float32, torch.bfloat16], repeat=2)))
-def test_mixed_dtypes_and_slices(dtypes: tuple[torch.dtype, torch.dtype]) -> None:
+def test_mixed_dtypes_and_slices(dtypes):
     v, s, weight, bias = operands(2, 5, 4, 8, 9)
     wide = torch.zeros(2, 10, 8, 18, dtype=dtypes[0])
     wide[:, :5, :, ::2] = v
@@ -269,6 +227,6 @@ def test_mixed_dtypes_and_slices(dtypes: tuple[torch.dtype, torch.dtype]) -> Non
         ((2, 3, 4, 4), (2, 5, 4, 4), {"variance": "biased"}, "variance must be one of"),
     ],
 )
-def test_operands_that_do_not_fit(v: tuple[int, ...], s: tuple[int, ...], options: dict, message: str) -> None:
+def test_operands_that_do_not_fit(v, s, options, message):
     with pytest.raises(ValueError, match=message):
         regional_norm(torch.ones(v), torch.ones(s), **options)

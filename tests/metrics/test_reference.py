@@ -49,9 +49,7 @@ def test_our_own_files_say_their_network_and_count(features, tmp_path):
     np.testing.assert_allclose(reference.arrays["sigma"], np.cov(features, rowvar=False), rtol=1e-6)
     for change in ({"name": "vgg"}, {"fingerprint": "1"}, {"resizer": "another way"}):
         [(fact, value)] = change.items()
-        with pytest.raises(
-            UserError, match=rf"of another network than .* \({fact}: .*, not {value}\): choose its network"
-        ):
+        with pytest.raises(UserError, match=rf"of another network than .* \({fact}: .*, not {value}\)"):
             open_reference(path, Extractor(**change))
 
 
@@ -60,13 +58,8 @@ def test_our_own_files_say_their_network_and_count(features, tmp_path):
     [
         ({"arr_0": np.zeros((3, 8, 8, 3), np.uint8)}, r"has no mean mu \(d\) and covariance sigma \(d, d\)"),
         ({"mu": np.zeros(DIM), "sigma": np.zeros((DIM, 3))}, r"it has .*'sigma': \(6, 3\)"),
-        ({"mu": np.zeros(DIM), "sigma": np.eye(DIM), "feats": np.zeros((9, 5))}, "has no mean mu"),
-        ({"feats": np.zeros((2, DIM, 3))}, "has no mean mu"),
         ({"mu": np.full(DIM, np.nan), "sigma": np.eye(DIM)}, "not finite: make or download it again"),
-        (
-            {"mu": np.zeros(2048), "sigma": np.eye(2048)},
-            r"another network than toy \(features: 2048, not 6\): .*inception",
-        ),
+        ({"mu": np.zeros(2048), "sigma": np.eye(2048)}, r"another network than toy \(features: 2048, not 6\)"),
         ({"mu": np.array([None, 1], object), "sigma": np.eye(2)}, "not an .npz file of arrays"),
         (b"PK not an archive", "not an .npz file of arrays.: give an .npz file with mu and sigma"),
         (None, "cannot read .*No such file"),

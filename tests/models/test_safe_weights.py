@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from attnorm import ClassConditionalPipeline, InpaintingPipeline
-from attnorm.cli import main
 from attnorm.data.dataset import open_prepared
+from attnorm.data.prepare import prepare
 from attnorm.errors import UserError
 from attnorm.metrics.features import load_extractor
 from attnorm.models.class_conditional import Discriminator, Generator
@@ -83,8 +82,8 @@ def test_no_network_opens_a_pickle_beside_or_in_place_of_its_weights(
     for content in malicious:
         (folder / "model.safetensors").write_bytes(content)
         assert "model.safetensors is missing or damaged" in refusal(kind.from_pretrained, folder)
-        (folder / "model.safetensors").unlink()
-        assert "model.safetensors is missing or damaged" in refusal(kind.from_pretrained, folder)
+    (folder / "model.safetensors").unlink()
+    assert "model.safetensors is missing or damaged" in refusal(kind.from_pretrained, folder)
 
 
 @pytest.mark.promise
@@ -118,9 +117,7 @@ def test_a_feature_network_must_be_the_standard_file(malicious, tmp_path, monkey
 
 @pytest.mark.promise
 def test_labels_of_a_prepared_set_are_not_unpickled(trace, tmp_path):
-    (tmp_path / "images").mkdir()
-    for index in range(4):
-        Image.new("RGB", (16, 16)).save(tmp_path / "images" / f"{index}.png")
-    assert main(["data", "prepare", str(tmp_path / "images"), str(tmp_path / "set"), "--size", "16"]) == 0
-    np.save(tmp_path / "set" / "labels.npy", np.array([Malice(trace)] * 4, dtype=object), allow_pickle=True)
-    assert "labels.npy" in refusal(open_prepared, tmp_path / "set")
+    np.savez(tmp_path / "set.npz", images=np.zeros((4, 16, 16, 3), np.uint8), labels=np.arange(4))
+    folder = prepare(tmp_path / "set.npz", tmp_path / "set", 16).path
+    np.save(folder / "labels.npy", np.array([Malice(trace)] * 4, dtype=object), allow_pickle=True)
+    assert "labels.npy" in refusal(open_prepared, folder)

@@ -212,7 +212,7 @@ X, MASK = torch.zeros(3, 64, 64), torch.from_numpy(image_and_mask()[1])
         (([IMAGE, IMAGE], [LIGHT] * 3), "mask: 2 images need one mask, or as many, got 3"),
         (("image.png", MASK), "image image.png: No such file"),
         ((IMAGE, "mask.png"), "mask mask.png: No such file"),
-        ((IMAGE,), "mask 0: it has no transparent pixels"),
+        ((IMAGE,), "image 0: it has no transparent pixels"),
         ((3, MASK), "image 0: it must be a file, a PIL image, an array or a tensor, got int"),
         ((X[:2], MASK), "image 0: it must be a tensor (3, h, w), uint8 or floating point, got (2, 64, 64)"),
         ((X + 2, MASK), "image 0: floating-point values must be in [0, 1] or [-1, 1]"),

@@ -39,12 +39,6 @@ def test_a_label_grid_is_the_grid_after_a_margin_with_the_names():
     assert not np.array_equal(sheet[:64, :margin], sheet[66:, :margin])
 
 
-@pytest.mark.parametrize(("size", "factor"), [(8, 8), (48, 1), (128, 1)])
-def test_small_images_are_enlarged_by_whole_factors(size, factor):
-    images = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), dtype=np.uint8)
-    assert np.array_equal(plots.enlarge(images), np.kron(images, np.ones((1, factor, factor, 1), np.uint8)))
-
-
 def test_heads_are_written_above_their_columns_with_their_colour_below():
     heads = [Key("image"), Key("7", (10, 200, 30))]
     sheet, bare = (plots.label_grid(flat([50, 60]), ["x"], 2, heads=h) for h in (heads, ()))
@@ -59,19 +53,14 @@ def test_a_legend_has_a_patch_and_a_name_for_each_key_within_the_width():
     colours = [(index * 10, 0, 200) for index in range(7)]
     legend = grids.legend([Key(f"name {i}", colour) for i, colour in enumerate(colours)], width=300)
     assert legend.shape[1] == 300
-    for colour in colours:
-        assert (legend == colour).all(-1).sum() > 100
-    rows = [np.argwhere((legend == colour).all(-1))[:, 0].min() for colour in colours]
-    assert len(set(rows)) == 3  # three in a row
-    assert sorted(rows) == rows
+    patches = [np.argwhere((legend == colour).all(-1)) for colour in colours]
+    assert min(map(len, patches)) > 100
+    assert len({patch[:, 0].min() for patch in patches}) == 3  # three in a row
 
 
 def test_a_caption_is_broken_into_lines_of_the_width():
     text = "many words that do not fit into one line of this width, but do into a few " * 2
     wide, narrow = grids.caption(text, 2000), grids.caption(text, 400)
-    assert wide.shape[0] == LINE
-    assert narrow.shape[1] == 400
-    assert narrow.shape[0] >= 2 * LINE
-    assert (narrow[:, -1] == 255).all()  # nothing is cut off
+    assert wide.shape[0] == LINE and narrow.shape[0] >= 2 * LINE and narrow.shape[1] == 400
     ink = [(part.min(-1) < 128).sum() for part in (wide, narrow)]
     assert ink[0] == pytest.approx(ink[1], rel=0.05)  # all words are there

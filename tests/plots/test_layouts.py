@@ -1,6 +1,7 @@
 """Sheets of layouts, tile by tile."""
 
 import numpy as np
+import pytest
 
 from attnorm import plots
 from attnorm.plots import grids, layouts
@@ -17,13 +18,10 @@ def quarters():
     return layout
 
 
-def tiles_of(sheet, names, rows, columns, size=64):
-    """The tiles of a sheet, [row][column]: they start after the frame, the heads and the names."""
+def tiles_of(sheet, names, columns, size=64):
+    """The tiles of a sheet's first row: they start after the frame, the heads and the names."""
     top, left = grids.PADDING + LINE + grids.BAR + grids.GAP, grids.PADDING + grids.names_width(names)
-    pitch = size + grids.GAP
-    return [
-        [sheet[top + r * pitch :, left + c * pitch :][:size, :size] for c in range(columns)] for r in range(rows)
-    ], sheet[top + rows * pitch :]
+    return [sheet[top:, left + column * (size + grids.GAP) :][:size, :size] for column in range(columns)]
 
 
 def quarter(tile, row, column):
@@ -33,7 +31,7 @@ def quarter(tile, row, column):
 
 def test_a_layout_sheet_has_image_argmax_and_every_entity():
     layout = quarters()
-    [tiles], _ = tiles_of(plots.layout_sheet(flat([99]), layout, ["x"]), "x", 1, 5)
+    tiles = tiles_of(plots.layout_sheet(flat([99]), layout, ["x"]), "x", 5)
     assert (tiles[0] == 99).all()
     colours = plots.entity_colours(3)
     for (row, column), entity in {(0, 0): 0, (0, 1): 2, (1, 0): 2, (1, 1): 2}.items():
@@ -43,25 +41,26 @@ def test_a_layout_sheet_has_image_argmax_and_every_entity():
             assert (quarter(tiles[2 + index], row, column) == white).all()
 
 
-def test_chosen_entities_are_shown_in_their_order_on_their_own_scale():
+def test_columns_and_legend_have_the_entities_colours_and_the_legend_their_shares(monkeypatch):
+    said = []
+    monkeypatch.setattr(layouts, "legend", lambda keys, width: said.extend(keys) or grids.legend(keys, width))
+    sheet = plots.layout_sheet(flat([99]), quarters(), ["x"])
+    head = sheet[: grids.PADDING + LINE + grids.BAR]
+    for key, share, colour in zip(said, ("25.0", "0.0", "75.0"), plots.entity_colours(3), strict=True):
+        assert key.name.endswith(f": {share}%") and tuple(key.colour) == tuple(colour)
+        assert (head == colour).all(-1).sum() == 64 * grids.BAR
+
+
+def test_chosen_entities_are_shown_in_their_order_on_the_scale_of_all():
     layout = quarters()
-    [tiles], _ = tiles_of(plots.layout_sheet(flat([99]), layout, ["x"], entities=[1, 0]), "x", 1, 4)
-    for tile, entity in ((tiles[2], 1), (tiles[3], 0)):
+    tiles = tiles_of(plots.layout_sheet(flat([99]), layout, ["x"], entities=[1, 0]), "x", 4)
+    for tile, entity in zip(tiles[2:], (1, 0), strict=True):
         assert quarter(tile, 0, 0).max() == round(float(layout[0, entity, 0, 0]) / 0.8 * 255)
 
 
-def test_a_column_has_the_colour_that_its_entity_has_in_the_layout_and_the_legend():
-    sheet = plots.layout_sheet(flat([99]), quarters(), ["x"])
-    _, below = tiles_of(sheet, "x", 1, 5)
-    head = sheet[: grids.PADDING + LINE + grids.BAR]
-    for colour in plots.entity_colours(3):
-        assert (head == colour).all(-1).sum() == 64 * grids.BAR
-        assert (below == colour).all(-1).sum() > 50  # its patch
-
-
-def test_the_legend_says_the_shares_of_all_pixels(monkeypatch):
-    said = []
-    monkeypatch.setattr(layouts, "legend", lambda keys, width: said.extend(keys) or grids.legend(keys, width))
-    plots.layout_sheet(flat([99]), quarters(), ["x"])
-    assert [key.name for key in said] == ["0: 25.0%", "1: 0.0%", "2: 75.0%"]
-    assert [tuple(key.colour) for key in said] == [tuple(colour) for colour in plots.entity_colours(3)]
+@pytest.mark.parametrize("count", [0, 16, 64])
+def test_an_entity_keeps_its_colour_however_many_there_are(count):
+    colours = plots.entity_colours(count)
+    assert (colours.shape, colours.dtype) == ((count, 3), np.uint8)
+    assert np.array_equal(colours, plots.entity_colours(300)[:count])
+    assert len({tuple(colour) for colour in colours.tolist()}) == count

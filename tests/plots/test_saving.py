@@ -18,12 +18,9 @@ SIZE = (45, 61)  # odd, which H.264 does not take
 
 def frames(number=6):
     """A grey ramp that brightens, with a coloured square."""
-    made = []
-    for index in range(number):
-        frame = np.full((*SIZE, 3), 40 + 30 * index, np.uint8)
-        frame[10:30, 10:30] = (200, 40, 40)
-        made.append(frame)
-    return made
+    made = np.stack([np.full((*SIZE, 3), 40 + 30 * index, np.uint8) for index in range(number)])
+    made[:, 10:30, 10:30] = (200, 40, 40)
+    return list(made)
 
 
 def regions(count=3):

@@ -3,7 +3,6 @@
 import unicodedata
 
 import pytest
-from PIL import features
 
 from attnorm.plots import text
 from attnorm.plots.text import drawable, text_width
@@ -20,10 +19,6 @@ def no_fonts_but_matplotlibs(monkeypatch):
     drawable.cache_clear()
 
 
-def test_latin_letters_lose_their_accents():
-    assert drawable("café Ångström")[0] == "cafe Angstrom"
-
-
 @pytest.mark.parametrize("name", ["кошка", "γάτα", "Straße", "Mèo đen", "🐱 cat", "❤\ufe0f", "ä 🐱"])
 def test_other_letters_are_drawn_in_matplotlibs_font_as_they_are(name, no_fonts_but_matplotlibs):
     shown, font = drawable(name)
@@ -33,13 +28,8 @@ def test_other_letters_are_drawn_in_matplotlibs_font_as_they_are(name, no_fonts_
     assert bytes(font.getmask(shown)) != bytes(boxes) and text_width(name) > 5
 
 
-@pytest.mark.parametrize("has_layout_engine", [True, False])
-def test_letters_from_right_to_left_need_a_layout_engine(has_layout_engine, monkeypatch):
-    monkeypatch.setattr(features, "check", lambda name: has_layout_engine)
-    assert drawable("קטה")[0] == ("קטה" if has_layout_engine else r"\u05e7\u05d8\u05d4")
-
-
 def test_what_no_font_has_is_escaped_and_said_once(capsys):
+    assert drawable("café Ångström")[0] == "cafe Angstrom"  # in the images' own font
     assert drawable("a猫b")[0] == r"a\u732bb"
     assert drawable("犬")[0] == r"\u72ac"
     assert drawable("🦖 и")[0] == ":t-rex: и"
@@ -48,12 +38,3 @@ def test_what_no_font_has_is_escaped_and_said_once(capsys):
         "no installed font has letters of CJK",
         "no installed font has T-REX",
     ]
-
-
-def test_the_first_installed_font_that_has_all_letters_is_taken(monkeypatch, no_fonts_but_matplotlibs):
-    [own] = text._fonts()
-    having = {"broken": set(), "half": {ord("猫")}, own: {ord("猫"), ord("犬")}}
-    monkeypatch.setattr(text, "_fonts", lambda: tuple(having))
-    monkeypatch.setattr(text, "_letters", having.get)
-    shown, font = drawable("猫犬")
-    assert (shown, font.path) == ("猫犬", own)

@@ -27,9 +27,10 @@ def test_a_changing_weight_is_averaged_as_the_closed_form_says():
     assert ema.module.weight.item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_ramp_up_is_that_of_stylegan2_ada():
+@pytest.mark.parametrize(("half_life", "ramp_up"), [(30, 0.5), (0, 0.05)])  # no half-life is a plain copy
+def test_ramp_up_is_that_of_stylegan2_ada(half_life, ramp_up):
     """Its half-life is a share of the images before this batch: 0 at the first update, which copies."""
-    module, batch, half_life, ramp_up = weight_of(1.0), 10, 30, 0.5
+    module, batch = weight_of(1.0), 10
     ema, expected, nimg = EMA(module, half_life, ramp_up), 1.0, 0
     for weight in (0.5, 0.25, 2.0, 1.0, 3.0, 0.0, 4.0, 1.0, 2.0):
         nn.init.constant_(module.weight, weight)
@@ -40,36 +41,18 @@ def test_ramp_up_is_that_of_stylegan2_ada():
         assert ema.module.weight.item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_no_half_life_is_a_plain_copy():
-    module = weight_of(1.0)
-    ema = EMA(module, half_life=0, ramp_up=0.05)
-    nn.init.constant_(module.weight, 0.1)
-    ema.update(module, 0, 10)
-    assert ema.module.weight.item() == 0.1
-
-
-def test_batch_norm_moments_are_copied_not_averaged():
-    module = nn.BatchNorm2d(3)
-    ema = EMA(module, half_life=1e9, ramp_up=0)
-    module(torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(0)) * 3 + 2)
-    ema.update(module, 0, 4)
-    for name in ("running_mean", "running_var", "num_batches_tracked"):
-        assert torch.equal(getattr(ema.module, name), getattr(module, name))
-        assert not torch.equal(getattr(ema.module, name), getattr(nn.BatchNorm2d(3), name))
-
-
-def test_singular_vectors_are_copied_not_averaged():
+def test_buffers_are_copied_not_averaged():
+    """Moments of a batch norm and singular vectors of spectral norm."""
     torch.manual_seed(0)
-    module = spectral_norm(nn.Linear(5, 4))
+    module = nn.Sequential(spectral_norm(nn.Conv2d(3, 4, 1)), nn.BatchNorm2d(4))
     ema = EMA(module, half_life=1e9, ramp_up=0)
-    averaged, trained = (m.parametrizations.weight[0] for m in (ema.module, module))
     with torch.no_grad():
-        module.parametrizations.weight.original.add_(torch.randn(4, 5))
-    module(torch.randn(2, 5))  # a training forward moves u and v
-    assert not torch.equal(averaged.u, trained.u)
-    ema.update(module, 0, 2)
-    assert torch.equal(averaged.u, trained.u)
-    assert torch.equal(averaged.v, trained.v)
+        module[0].parametrizations.weight.original.normal_()
+    module(torch.randn(4, 3, 5, 5))
+    pairs = list(zip(ema.module.buffers(), module.buffers(), strict=True))
+    assert not any(torch.equal(averaged, trained) for averaged, trained in pairs)
+    ema.update(module, 0, 4)
+    assert all(torch.equal(averaged, trained) for averaged, trained in pairs)
 
 
 def batches(count=5):
@@ -78,10 +61,17 @@ def batches(count=5):
     return [torch.randn(6, 3, 4, 4, generator=generator) * (i + 1) + 10 * i for i in range(count)]
 
 
-def test_moments_are_the_mean_of_the_batches_moments():
-    network, data = nn.Sequential(nn.BatchNorm2d(3)), batches()
+def test_moments_are_the_mean_of_the_batches_moments_and_dropout_stays_off():
+    network, data = nn.Sequential(nn.BatchNorm2d(3), nn.Dropout(0.5)), batches()
     network(torch.full((6, 3, 4, 4), 1e4))  # what training left must be forgotten
-    measure_standing_statistics(network, lambda i: network(data[i]), len(data))
+    modes = []
+
+    def forward(index):
+        network(data[index])
+        modes.append([module.training for module in network])
+
+    measure_standing_statistics(network, forward, len(data))
+    assert modes == [[True, False]] * len(data)
     flat = [x.double().transpose(0, 1).flatten(1) for x in data]
     mean = torch.stack([x.mean(1) for x in flat]).mean(0)
     variance = torch.stack([x.var(1, unbiased=True) for x in flat]).mean(0)
@@ -112,24 +102,3 @@ def test_regional_moments_of_a_batch_are_measured_too():
         variances.append((s * spread).sum((0, 3, 4)) / s.sum((0, 3, 4)))
     torch.testing.assert_close(layer.running_mean.double(), torch.stack(means).mean(0), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(layer.running_variance.double(), torch.stack(variances).mean(0), rtol=1e-4, atol=1e-4)
-
-
-@pytest.fixture
-def network():
-    torch.manual_seed(0)
-    return nn.Sequential(spectral_norm(nn.Conv2d(3, 4, 1)), nn.BatchNorm2d(4, momentum=0.03), nn.Dropout(0.5)).eval()
-
-
-def test_spectral_norm_and_dropout_stay_as_in_sampling(network):
-    with torch.no_grad():
-        network[0].parametrizations.weight.original.add_(1)  # u and v are now out of date: an iteration would show
-    before = [b.clone() for b in network[0].buffers()]
-    flags = []
-
-    def forward(index):
-        network(torch.randn(2, 3, 4, 4))
-        flags.append((network[0].training, network[1].training, network[2].training))
-
-    measure_standing_statistics(network, forward, 2)
-    assert all(torch.equal(a, b) for a, b in zip(before, network[0].buffers(), strict=True))
-    assert flags == [(False, True, False)] * 2

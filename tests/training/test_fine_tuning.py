@@ -1,9 +1,10 @@
 """What a training starts from: weights of a run or model, rows by the names of their classes, and its exact resume."""
 
+import copy
+
 import pytest
 import torch
 
-from attnorm.errors import UserError
 from attnorm.models.class_conditional import Generator
 from attnorm.training import loop
 from attnorm.training.class_conditional import ClassConditionalTask
@@ -24,8 +25,7 @@ def start(task, source):
 
 
 def test_weights_are_taken_and_rows_go_to_the_class_of_the_same_name(task, finished_run):
-    fresh = {name: network.state_dict() for name, network in task.networks.items()}
-    fresh = {name: {key: value.clone() for key, value in state.items()} for name, state in fresh.items()}
+    fresh = {name: copy.deepcopy(network.state_dict()) for name, network in task.networks.items()}
     said = start(task, finished_run)
     assert said == (
         f"starts with the generator and discriminator of step 6 of {finished_run}; new: 1 of 3 classes (wolf)"
@@ -54,19 +54,6 @@ def test_a_model_gives_the_generator_alone(task, finished_run):
     assert moved(discriminator, task.discriminator) == set()
     saved = Generator.from_pretrained(finished_run / "model")
     assert torch.equal(task.generator.to_picture.bias, saved.to_picture.bias)
-
-
-def test_other_networks_are_refused_with_the_names_of_their_tensors(task, finished_run, finished_inpainting_run):
-    task.generator.to_picture = torch.nn.Conv2d(8, 4, 3)
-    with pytest.raises(UserError) as caught:
-        start(task, finished_run / "model")
-    misfits = "to_picture.weight is missing, to_picture.bias is (3,) there and (4,) here"
-    assert f"does not fit: {misfits}, " in str(caught.value)
-    assert f" and 2 more; give the preset and fields of its training, see {finished_run / 'model/README.md'}" in str(
-        caught.value
-    )
-    with pytest.raises(UserError, match="is not a model for class-conditional: choose a preset of its task"):
-        start(task, finished_inpainting_run)
 
 
 @pytest.mark.promise

@@ -30,32 +30,26 @@ from tests.runs import (
     weights,
 )
 
-
-@pytest.mark.promise
-@pytest.mark.parametrize("step", [1, 2, 4])  # in phase 1, in its last step, in phase 2
-def test_a_run_interrupted_in_either_phase_goes_on_bit_for_bit(
-    step, finished_inpainting_run, tiny_inpainting_arguments, tmp_path, monkeypatch
-):
-    run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        interrupt(patch, InpaintingTask, step)
-        assert main([*INPAINT, str(run), *tiny_inpainting_arguments]) == 130
-    assert final_state(run)["step"] == step + 1
-    assert main(["resume", str(run)]) == 0
-    assert_same_run(run, finished_inpainting_run, "best/model.safetensors", "best-phase-1/model.safetensors")
-    assert log_of(run, "metrics.jsonl") == log_of(finished_inpainting_run, "metrics.jsonl")
+STOPS = {"interrupted": [(1, 2), (2, 3), (4, 5)], "killed": [(2, 2), ("checkpoint", 2), (5, 4)]}  # moment, steps left
 
 
 @pytest.mark.promise
-@pytest.mark.parametrize(("moment", "left"), [(2, 2), ("checkpoint", 2), (5, 4)])  # in phase 1, between, in phase 2
-def test_a_run_killed_in_either_phase_goes_on_bit_for_bit(
-    moment, left, finished_inpainting_run, tiny_inpainting_arguments, tmp_path
+@pytest.mark.parametrize(("how", "moment", "left"), [(how, *stop) for how, stops in STOPS.items() for stop in stops])
+def test_a_run_stopped_in_either_phase_goes_on_bit_for_bit(
+    how, moment, left, finished_inpainting_run, tiny_inpainting_arguments, tmp_path, monkeypatch
 ):
-    run = tmp_path / "run"
-    run_killed(InpaintingTask, moment, *INPAINT, str(run), *tiny_inpainting_arguments)
+    run, best = tmp_path / "run", ("best/model.safetensors", "best-phase-1/model.safetensors")
+    command = [*INPAINT, str(run), *tiny_inpainting_arguments]
+    if how == "killed":
+        run_killed(InpaintingTask, moment, *command)
+    else:
+        with monkeypatch.context() as patch:
+            interrupt(patch, InpaintingTask, moment)
+            assert main(command) == 130
     assert final_state(run)["step"] == left
     assert main(["resume", str(run)]) == 0
-    assert_same_run(run, finished_inpainting_run)
+    assert_same_run(run, finished_inpainting_run, *best)
+    assert log_of(run, "metrics.jsonl") == log_of(finished_inpainting_run, "metrics.jsonl")
 
 
 @pytest.mark.promise
@@ -180,14 +174,14 @@ def test_phase_1_trains_the_generator_alone_and_phase_2_both(make):
 @pytest.mark.promise
 def test_pieces_have_the_crops_flips_and_masks_of_the_whole_batch(make):
     whole, parts = make(), make(accumulation=2)
-    images, _ = batch_of(size=36)
-    ((x, mask, rows),) = whole._pieces(7, images)
+    batch = batch_of(size=36)
+    ((x, mask, rows),) = whole._pieces(7, batch)
     assert (x.shape, mask.shape, rows) == ((4, 3, 32, 32), (4, 1, 32, 32), slice(0, 4))
-    pieces = list(parts._pieces(7, images))
+    pieces = list(parts._pieces(7, batch))
     assert [piece[2] for piece in pieces] == [slice(0, 2), slice(2, 4)]
     assert torch.equal(torch.cat([piece[0] for piece in pieces]), x)
     assert torch.equal(torch.cat([piece[1] for piece in pieces]), mask)
-    other, other_mask, _ = next(whole._pieces(8, images))
+    other, other_mask, _ = next(whole._pieces(8, batch))
     assert not torch.equal(other, x) and not torch.equal(other_mask, mask)
 
 
@@ -196,7 +190,7 @@ def test_eq_9_with_all_its_weights(make):
     plain, weighted = make(phases__at_step=0), make(phases__at_step=0, reconstruction_weight=2.0, coarse_weight=0.5)
     for task in (plain, weighted):
         task.critic.requires_grad_(False)
-        metrics = task._update_generator(0, batch_of(size=36)[0], True)
+        metrics = task._update_generator(0, batch_of(size=36), True)
         config = task.config
         expected = config.reconstruction_weight * (
             config.coarse_weight * metrics["l1_coarse"] + metrics["l1_refined"]
@@ -204,21 +198,13 @@ def test_eq_9_with_all_its_weights(make):
         torch.testing.assert_close(metrics["loss_g"], expected)
 
 
-@pytest.fixture
-def folders(tmp_path):
-    """A flat folder of images of several sizes to train on, and one to validate on."""
-    chance = np.random.default_rng(0)
+def test_a_flat_folder_and_validation_images_of_another(tiny_inpainting_arguments, tmp_path, capsys):
     for folder, count in (("train", 6), ("val", 3)):
         (tmp_path / folder).mkdir()
-        for i in range(count):
-            noise = chance.integers(0, 256, (40 + i, 50, 3), np.uint8)
-            Image.fromarray(noise).save(tmp_path / folder / f"{i}.png")
-    return tmp_path
-
-
-def test_a_flat_folder_and_validation_images_of_another(folders, tiny_inpainting_arguments, capsys):
-    command = ["train", "inpaint-an-64-cpu", "--data", str(folders / "train"), "--val_data", str(folders / "val")]
-    run = folders / "runs" / "mine"
+        for index, image in enumerate(batch_of(count=count, size=50)[0]):
+            Image.fromarray(image[: 40 + index]).save(tmp_path / folder / f"{index}.png")
+    command = ["train", "inpaint-an-64-cpu", "--data", str(tmp_path / "train"), "--val_data", str(tmp_path / "val")]
+    run = tmp_path / "runs" / "mine"
     assert main([*command, "--out", str(run), *tiny_inpainting_arguments, "--steps", "2"]) == 0
     assert "6 images at 36x36" in capsys.readouterr().out
     assert main(["resume", str(run), "--steps", "4"]) == 0

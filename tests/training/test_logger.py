@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from attnorm.training import logger as logger_module
+from attnorm.training.config import TrainingConfig
 from attnorm.training.logger import Logger, read_log
 from tests.runs import DIGITS, refused
 
@@ -27,8 +28,9 @@ def clock(monkeypatch):
     return now
 
 
-def logger_of(run, **options):
-    return Logger(run, **{"start": 0, "steps": 500, "batch_size": 8, "shown": SHOWN} | options)
+def logger_of(run, start=0, enabled=True, **fields):
+    config = TrainingConfig(**{"steps": 500, "batch_size": 8, "log_to": "none"} | fields)
+    return Logger(run, config, start, SHOWN, enabled=enabled)
 
 
 def lines(run):
@@ -128,46 +130,36 @@ def test_in_a_pipe_a_record_is_one_plain_line(tmp_path, clock, capsys):
     assert second == "stopped: attnorm resume runs/[bold]odd[/bold] " + "x" * 100  # neither wrapped nor interpreted
 
 
-class Terminal:
-    """A logger on a terminal of some columns; `bar()` is what its last line shows."""
-
-    def __init__(self, columns, monkeypatch, run, **options):
-        self.columns, self.written, self.now = columns, io.StringIO(), 0.0
-        console = partial(Console, file=self.written, force_terminal=True, width=columns)
-        monkeypatch.setattr(logger_module, "Console", console)
-        self.logger = logger_of(run, **options)
-        self.logger._progress.get_time = lambda: self.now
-
-    def advance(self, *steps):
-        for step in steps:
-            self.now += 0.25
-            self.logger.advance(step)
-
-    def bar(self):
-        self.written.truncate(0)
-        self.logger._progress.refresh()
-        (line,) = set(re.findall(r"step [^\r\n]*", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", self.written.getvalue())))
-        return line.rstrip()
-
-
 @pytest.mark.promise
 @pytest.mark.parametrize(("columns", "start", "steps"), [(80, 0, 500), (200, 0, 500), (80, 880_000, 1_000_000)])
 def test_the_progress_bar_is_one_line_with_step_time_left_rate_and_metrics(
     columns, start, steps, tmp_path, monkeypatch
 ):
-    terminal = Terminal(columns, monkeypatch, tmp_path, start=start, steps=steps)
-    with terminal.logger as logger:
-        assert re.fullmatch(rf"step {start}/{steps} [━╸╺ ]+ starting", terminal.bar())
-        terminal.advance(start + 1, start + 2, start + 3)
-        before = terminal.bar()
-        logger.record(start + 3, METRICS)
-        terminal.advance(start + 4)
-        after = terminal.bar()
+    written, now = io.StringIO(), [0.0]
+    console = partial(Console, file=written, force_terminal=True, width=columns)
+    monkeypatch.setattr(logger_module, "Console", console)
+
+    def bar():
+        written.truncate(0)
+        logger._progress.refresh()
+        (line,) = set(re.findall(r"step [^\r\n]*", re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", written.getvalue())))
+        return line.rstrip()
+
+    with logger_of(tmp_path, start=start, steps=steps) as logger:
+        logger._progress.get_time = lambda: now[0]
+        bars = [bar()]
+        for step in range(1, 5):  # four steps a second
+            now[0] += 0.25
+            logger.advance(start + step)
+            bars.append(bar())
+            if step == 3:
+                logger.record(start + 3, METRICS)
         logger.record_evaluation(start + 4, {"fd": 3.2})
-        assert "evaluated at step" in terminal.written.getvalue()
-    left = "0:02:04" if start == 0 else "8:19:59"  # four steps a second
-    assert re.fullmatch(rf"step {start + 3}/{steps} [━╸╺ ]{{8,}} {left} left  32 images/s", before)
+        assert "evaluated at step" in written.getvalue()
+    assert re.fullmatch(rf"step {start}/{steps} [━╸╺ ]+ starting", bars[0])
+    left = "0:02:04" if start == 0 else "8:19:59"
+    assert re.fullmatch(rf"step {start + 3}/{steps} [━╸╺ ]{{8,}} {left} left  32 images/s", bars[3])
     metrics = "  loss_d 1.23  loss_g -0.00123  sharpness 0.5"
     shown = {80: "  loss_d 1.23" if start else "  loss_d 1.23  loss_g -0.00123"}.get(columns, metrics)
-    assert re.fullmatch(rf"step {start + 4}/{steps} [━╸╺ ]{{8,}} {left} left  32 images/s{shown}", after)
-    assert max(len(before), len(after)) <= columns
+    assert re.fullmatch(rf"step {start + 4}/{steps} [━╸╺ ]{{8,}} {left} left  32 images/s{shown}", bars[4])
+    assert max(map(len, bars)) <= columns

@@ -22,18 +22,14 @@ def running(*steps, first=0, state=()):
     return found
 
 
-def test_means_are_over_the_steps_that_had_the_metric_until_the_line_is_cleared():
-    metrics = running({"a": 1.0, "b": 4.0}, {"a": 3.0}, {"a": 5.0, "b": 8.0})
-    assert metrics.line() == metrics.line() == ({"a": 3.0, "b": 6.0}, {})
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+def test_a_line_has_means_and_the_first_step_that_was_not_finite_until_it_is_cleared(value):
+    steps = {"a": 1.0, "b": value, "c": 4.0}, {"a": value, "b": value}, {"a": 3.0, "b": 1.0, "c": 8.0}
+    metrics = running(*steps, first=10)
+    assert metrics.line().not_finite == {"a": 11, "b": 10}
+    assert metrics.line().means["c"] == 6.0 and not math.isfinite(metrics.line().means["a"])  # of steps that have it
     metrics.clear()
     assert metrics.line() == ({}, {})
-
-
-@pytest.mark.parametrize("value", [NAN, INF, -INF])
-def test_the_first_step_that_is_not_finite_is_known(value):
-    line = running({"a": 1.0, "b": value}, {"a": value, "b": value}, {"a": 3.0, "b": 1.0}, first=10).line()
-    assert line.not_finite == {"a": 11, "b": 10}
-    assert not math.isfinite(line.means["a"])
 
 
 @pytest.mark.promise

@@ -5,8 +5,6 @@ import torch
 
 from attnorm.training.runtime import resolve_precision, seed_for, set_numerics
 
-CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-
 
 @pytest.mark.parametrize(("precision", "deterministic"), [("float32", False), ("bf16", True)])
 def test_float32_means_float32_and_deterministic_chooses_no_algorithm_by_its_speed(
@@ -24,21 +22,13 @@ def test_float32_means_float32_and_deterministic_chooses_no_algorithm_by_its_spe
         cudnn.allow_tf32, cudnn.benchmark = before
 
 
-@pytest.mark.parametrize(
-    ("capabilities", "expected"),
-    [({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16"), ({"avx512_f": True, "amx_bf16": False}, "float32")],
-)
-def test_auto_is_bf16_where_the_processor_has_it(capabilities, expected, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-    assert resolve_precision("auto", CPU) == expected
-
-
-@pytest.mark.parametrize("supported", [True, False])
-def test_auto_on_a_gpu_ignores_emulated_bf16(supported, monkeypatch):
-    monkeypatch.setattr(
-        torch.cuda, "is_bf16_supported", lambda including_emulation=True: supported or including_emulation
-    )
-    assert resolve_precision("auto", CUDA) == ("bf16" if supported else "float32")
+@pytest.mark.parametrize(("instructions", "expected"), [("avx512_bf16", "bf16"), ("amx_bf16", "bf16"), ("", "float32")])
+def test_auto_is_bf16_where_the_processor_or_gpu_has_it_and_does_not_emulate_it(instructions, expected, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {instructions: True}, raising=False)
+    assert resolve_precision("auto", torch.device("cpu")) == expected
+    has = bool(instructions)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: has or including_emulation)
+    assert resolve_precision("auto", torch.device("cuda")) == expected
 
 
 @pytest.mark.promise

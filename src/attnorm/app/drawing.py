@@ -77,7 +77,7 @@ def film(
         [layout] = drawn.layouts.values()
         entity = most_varying_entity(layout)
         maps = layout[:, :, entity]
-    return list(interpolation_frames(drawn.images, drawn.shares.tolist(), names, maps, entity)), entity
+    return list(interpolation_frames(drawn.images, names, maps, entity)), entity
 
 
 def _parts(drawn: Generated) -> list[list[np.ndarray]]:

@@ -52,11 +52,7 @@ application.register_install_completion_command(add_to_startup=False, help=COMPL
 
 
 def run(arguments: list[str]) -> int:
-    """Runs one command; returns its exit code.
-
-    Raises:
-        UserError: the arguments are wrong, or the command refuses them.
-    """
+    """Runs one command; returns its exit code."""
     try:
         return application(arguments, print_error=False, exit_on_error=False, result_action="return_value") or 0
     except CycloptsError as error:

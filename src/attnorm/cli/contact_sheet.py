@@ -48,7 +48,7 @@ def contact_sheet(
     last = len(pipe.class_names) // 2
     way = pipe.interpolate(0, last, FRAMES, ROWS, seed)
     ends = pipe.class_names[0], pipe.class_names[last]
-    right = {"From one class to another": plots.interpolation_sheet(way.images, way.shares.tolist(), ends)}
+    right = {"From one class to another": plots.interpolation_sheet(way.images, ends)}
 
     drawn = pipe.draw(names[:LAYOUTS], seed=seed, with_layouts=True)
     for layouts in drawn.layouts.values():  # a generator has one long-range layer at most

@@ -56,11 +56,7 @@ class Weights(Trained):
         return str(given or self.config.evaluation_data or self.config.data)
 
     def load(self, data: str, size: int, network: nn.Module) -> ImageDataset:
-        """The real images, prepared beside the run if they are raw; all processes must have the same and one network.
-
-        Raises:
-            UserError: a process has other images or weights.
-        """
+        """The real images, prepared beside the run if raw; UserError if processes differ in images or weights."""
         with main_first():
             dataset = load(data, size, cache=(self.run.resolve().parent if self.run else cache_folder()) / PREPARED)
         weights = 0

@@ -5,18 +5,11 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from attnorm.cli.arguments import USUAL, Force, Model, Out, Source
 from attnorm.errors import UserError, one_line
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from attnorm.data.compositing import EditableImage
 
 FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 HOW: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95, "subsampling": 0}}
@@ -52,9 +45,9 @@ def inpaint(
         resize_mask: Scale a mask of another size to its image.
         format: Of the files in a folder.
     """
-    from attnorm.data.compositing import check_mask
     from attnorm.data.progress import track
     from attnorm.files import check_output, output_file
+    from attnorm.pipelines.inputs import read_inputs
 
     many = image.is_dir()
     works, skipped = (
@@ -67,20 +60,18 @@ def inpaint(
     failed = 0
     for file, its_mask, path in track(works, "inpainting", len(works), show=many):
         try:
-            with errors_named(file):
-                loaded, missing = read_image(file, its_mask)
-                missing = check_mask(missing, loaded.size, resize_mask, "give one of its size or --resize-mask")
-                with pipe.progress([missing], mode):
-                    [completed] = pipe.complete([loaded.rgb], [missing], mode)
-                result = loaded.composite(completed, missing)
-                kind = _check_format(result.mode, path)
+            [given] = read_inputs(file, its_mask, resize=resize_mask, remedy="give one of its size or --resize-mask")
+            with pipe.progress([given.mask], mode):
+                [completed] = pipe.complete([given.image.rgb], [given.mask], mode)
+            result = given.image.composite(completed, given.mask)
+            kind = _check_format(result.mode, path)
         except UserError as error:
             if not many:
                 raise
-            print(one_line(f"skipped {error}"), file=sys.stderr)
+            print(one_line(f"skipped {file}: {str(error).removeprefix(f'image {file}: ')}"), file=sys.stderr)
             failed += 1
             continue
-        if loaded.is_reduced:
+        if given.image.is_reduced:
             print(f"{path}: written with 8 bits per colour, of the 16 that the image has", file=sys.stderr)
         with output_file(path) as partial:
             kept: dict[str, Any] = {str(name): value for name, value in result.info.items()}
@@ -90,38 +81,12 @@ def inpaint(
     return SOME_SKIPPED if failed or skipped else 0
 
 
-@contextmanager
-def errors_named(image: Path) -> Iterator[None]:
-    """Errors of the block become a UserError that names the image."""
-    from attnorm.data.decode import DecodeError, pillow_quiet
-
-    try:
-        with pillow_quiet():
-            yield
-    except (DecodeError, UserError) as error:
-        raise UserError(f"{image}: {error}") from error
-
-
-def read_image(image: Path, mask: Path | None) -> tuple[EditableImage, np.ndarray]:
-    """An image to complete, and the pixels (h, w) bool that its mask, or its own transparency, marks as missing."""
-    from attnorm.data.compositing import EditableImage
-    from attnorm.data.decode import DecodeError, mask_from_image, open_upright
-
-    loaded = EditableImage(open_upright(image))
-    if mask is None:
-        return loaded, loaded.transparent()
-    try:
-        return loaded, mask_from_image(open_upright(mask))
-    except DecodeError as error:
-        raise UserError(f"the mask {mask}: {error}: give another file") from error
-
-
 def _check_format(mode: str, path: Path) -> str:
     """The format of a file; UserError if it cannot hold an image of this mode of Pillow."""
     kind = FORMATS[path.suffix.lower()]
     if (mode.startswith("I") and kind in HOW) or (mode in ("LA", "RGBA") and kind == "JPEG"):
         what = "16 bits per pixel" if mode.startswith("I") else "transparency"
-        raise UserError(f"{kind} cannot store its {what}: write .png or .tif, not {path.name}")
+        raise UserError(f"{kind} cannot store {what}: write .png or .tif, not {path.name}")
     return kind
 
 

@@ -59,9 +59,9 @@ def interpolate(
         layout = next(iter(drawn.layouts.values()), None)  # a generator has one long-range layer at most
         check_entities([] if entity is None else [entity], 0 if layout is None else layout.shape[2])
         if layout is None:
-            return drawn.images, drawn.shares.tolist(), names, None, None
+            return drawn.images, names, None, None
         chosen = most_varying_entity(layout) if entity is None else entity
-        return drawn.images, drawn.shares.tolist(), names, layout[:, :, chosen], chosen
+        return drawn.images, names, layout[:, :, chosen], chosen
 
     sheet = draw(frames, entity)
     plots.save_image(plots.interpolation_sheet(*sheet), out)

@@ -39,11 +39,10 @@ def visualize(
     import torch
 
     from attnorm import plots
-    from attnorm.cli.inpaint import errors_named, read_image
-    from attnorm.data.compositing import check_mask
     from attnorm.files import check_output
     from attnorm.metrics.inpainting import composite
     from attnorm.metrics.layout import layout_usage, record_regions
+    from attnorm.pipelines.inputs import read_inputs
     from attnorm.plots.saving import CHARTS, check_ending
 
     if out is None and regions is None:
@@ -58,10 +57,8 @@ def visualize(
         cli.refuse_options(model, "inpainting", "class-conditional", **options)
         if image is None:
             raise UserError(f"{model} completes images: attnorm visualize MODEL IMAGE MASK -o SHEET.png")
-        with errors_named(image):
-            loaded, missing = read_image(image, mask)
-            missing = check_mask(missing, loaded.size)[None]
-        original = loaded.rgb[None]
+        [given] = read_inputs(image, mask)
+        original, missing = given.image.rgb[None], given.mask[None]
         stages = pipe.stages(original, missing)
         images, by_layer, titles = composite(original, stages.refined, missing), stages.layouts, [""]
         entities, inputs = entities or [], plots.masked_images(original, missing)

@@ -36,8 +36,6 @@ def batch_indices(num_items: int, step: int, batch_size: int, seed: int) -> np.n
     The batches cut the endless concatenation of the epochs' permutations into pieces of `batch_size`: every epoch
     visits each item exactly once and no item is dropped. `batch_size` may exceed `num_items`.
     """
-    if num_items < 1 or batch_size < 1:
-        raise ValueError(f"a batch needs items and a size, not {batch_size} out of {num_items}")
     position, end = step * batch_size, (step + 1) * batch_size
     pieces = []
     while position < end:
@@ -49,12 +47,9 @@ def batch_indices(num_items: int, step: int, batch_size: int, seed: int) -> np.n
 
 
 class Prefetcher(AbstractContextManager["Prefetcher"]):
-    """Reads the batches of steps `start`, `start + 1`, … ahead in one thread.
-
-    Close it, or use it as a context manager, to end the thread.
+    """Reads the batches of steps `start`, `start + 1`, … ahead in one thread, which `close` ends.
 
     Args:
-        dataset: its `batch(indices)` is called in the thread, never by two threads at once.
         indices: maps a step to the items of its batch, for instance a partial of `batch_indices`.
         depth: how many batches are read ahead, at least 1.
         prepare: what becomes of batch `step` in the thread, as `prepare(step, batch)`.
@@ -75,11 +70,7 @@ class Prefetcher(AbstractContextManager["Prefetcher"]):
             self._submit(step)
 
     def next(self) -> Any:
-        """The next batch: images (B, S, S, 3) uint8 and labels (B,) int64, or what `prepare` made of them.
-
-        Raises:
-            RuntimeError: reading it failed (the original exception is its cause), or the prefetcher is closed.
-        """
+        """The next batch, or what `prepare` made of it; RuntimeError, with its cause, if reading it failed."""
         step, future = self._waiting[0]
         try:
             batch = future.result()
@@ -91,7 +82,7 @@ class Prefetcher(AbstractContextManager["Prefetcher"]):
         return batch
 
     def close(self) -> None:
-        """Ends the thread after the batch that it is reading. Closing twice is harmless."""
+        """Ends the thread after the batch that it is reading."""
         self._pool.shutdown(cancel_futures=True)
 
     def __exit__(self, *exception: object) -> None:

@@ -60,11 +60,7 @@ class EditableImage:
         return self._own.shape[0], self._own.shape[1]
 
     def transparent(self) -> np.ndarray:
-        """The pixels that are more transparent than opaque, (h, w) bool.
-
-        Raises:
-            DecodeError: the image has no transparency.
-        """
+        """The pixels that are more transparent than opaque, (h, w) bool; DecodeError if there is no transparency."""
         if self._sixteen_bit or self._own.ndim != 3 or self._own.shape[2] == 3:
             raise DecodeError("it has no transparent pixels to use as the mask: give a mask")
         return self._own[..., -1] < HALF
@@ -130,17 +126,12 @@ class Box(NamedTuple):
         return self.bottom - self.top, self.right - self.left
 
     def union(self, other: Box) -> Box:
-        return Box(
-            min(self.top, other.top),
-            max(self.bottom, other.bottom),
-            min(self.left, other.left),
-            max(self.right, other.right),
-        )
+        tops, bottoms, lefts, rights = zip(self, other, strict=True)
+        return Box(min(tops), max(bottoms), min(lefts), max(rights))
 
     def overlaps(self, other: Box) -> bool:
-        return (
-            self.top < other.bottom and other.top < self.bottom and self.left < other.right and other.left < self.right
-        )
+        tops, bottoms, lefts, rights = zip(self, other, strict=True)
+        return max(tops) < min(bottoms) and max(lefts) < min(rights)
 
 
 def windows_of(mask: np.ndarray, side: int, multiple: int = 1) -> list[Box]:

@@ -84,13 +84,9 @@ class ImageDataset:
         return zlib.crc32(images.tobytes(), zlib.crc32(self.labels.tobytes()))
 
     def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The images (B, S, S, 3) uint8 and labels (B,) int64 at `indices` (B,), as fresh arrays.
-
-        Raises:
-            UserError: the mapped file has been cut short since: reading on would end the process (SIGBUS).
-        """
+        """The images (B, S, S, 3) uint8 and labels (B,) int64 at `indices` (B,), as fresh arrays."""
         if self.file is not None and self.file.exists():  # the map of a removed file stays whole
-            _check_length(self.file, self.images.nbytes)
+            _check_length(self.file, self.images.nbytes)  # reading what was cut off would end the process (SIGBUS)
         return self.images[indices], self.labels[indices]
 
 

@@ -54,16 +54,13 @@ def is_image(file: Path) -> bool:
 
 
 def read_square(source: bytes | Path | np.ndarray, size: int) -> np.ndarray:
-    """Decodes an image, crops its centre to a square and scales that with Lanczos: (size, size, 3) uint8.
+    """Crops the centre of an image to a square and scales it with Lanczos: (size, size, 3) uint8; or a DecodeError.
 
     EXIF orientation is applied, transparency is laid over white, 16-bit grey is scaled to 8 bits and an animation gives
     its first frame.
 
     Args:
         source: the encoded image, the file that holds it, or its pixels (h, w), (h, w, 1) or (h, w, 3) uint8.
-
-    Raises:
-        DecodeError: it is empty, damaged, too large or of a kind with no defined 8-bit form.
     """
     with _as_decode_error():
         if isinstance(source, np.ndarray):
@@ -108,10 +105,7 @@ def mask_from_image(mask: Image.Image) -> np.ndarray:
     """The missing pixels of a mask image, (h, w) bool: light ones, 128 or more of 255.
 
     If the image has transparent parts, its opaque pixels are the missing ones, whatever their colour: strokes on a
-    layer of their own.
-
-    Raises:
-        DecodeError: it has several values and none is light, or several colours of a palette.
+    layer of their own. A DecodeError says so if no value is light, or if it has several colours of a palette.
     """
     if mask.has_transparency_data:
         opacity = np.asarray(mask.convert("RGBA").getchannel("A"))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 from contextlib import suppress
 from pathlib import Path
 
+from attnorm.config import nearest
 from attnorm.data.builtin import BUILTIN, load_builtin
 from attnorm.data.choice import DEFAULT, Choice
 from attnorm.data.dataset import ImageDataset, is_prepared, open_prepared, read_info
@@ -19,13 +19,9 @@ _KEY_LENGTH = 16
 
 
 def load(source: str, size: int, *, cache: Path) -> ImageDataset:
-    """Opens a built-in set by name, a prepared folder, or a raw set.
+    """Opens a built-in set by name, a prepared folder, or a raw set; UserError if that is not possible.
 
-    Raw images are prepared once into a subfolder of `cache`, whose name changes with the source's files, and mapped
-    from there.
-
-    Raises:
-        UserError: there is no such set, it is damaged, or it was prepared at another size.
+    Raw images are prepared once into a subfolder of `cache`, whose name changes with the source's files.
     """
     if source in BUILTIN:
         return load_builtin(source, size)
@@ -72,7 +68,5 @@ def check_exists(source: str | Path) -> None:
     with suppress(OSError, ValueError):  # a name that no file can have
         if Path(source).exists():
             return
-    close = difflib.get_close_matches(str(source), BUILTIN, n=1, cutoff=0.5)
-    meant = f"did you mean {close[0]!r}, or " if close else "give "
     kinds = f"a folder, an archive, parquet file(s), {HUB}ORGANISATION/NAME or a built-in set ({', '.join(BUILTIN)})"
-    raise UserError(f"there is nothing at {source}: {meant}{kinds}")
+    raise UserError(f"there is nothing at {source}{nearest(str(source), BUILTIN)} (give {kinds})")

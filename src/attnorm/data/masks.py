@@ -65,16 +65,10 @@ class MaskConfig(Frozen):
 
 
 class Masks:
-    """The masks of one configuration at one size.
+    """The masks of one configuration at one size (height, width); UserError if there can be none.
 
     masks = Masks(MaskConfig(kind="strokes"), (256, 256))
     mask = masks(seed=0, index=7)  # (256, 256) bool
-
-    Args:
-        size: (height, width) in pixels.
-
-    Raises:
-        UserError: the kind cannot fill the fraction at this size, or the folder has no mask that can be used.
     """
 
     def __init__(self, config: MaskConfig, size: tuple[int, int]) -> None:

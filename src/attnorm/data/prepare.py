@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 import zlib
 from collections import deque
@@ -26,7 +25,7 @@ from attnorm.data.progress import track
 from attnorm.data.raw import Content, RawImage, RawSource, named
 from attnorm.data.sources import fingerprint, open_source
 from attnorm.errors import UserError, one_line
-from attnorm.files import check_folder, explained, make_folder, swap_in
+from attnorm.files import check_folder, explained, folder_aside, make_folder
 
 _CHUNK = 8  # images per task: a task per small image would cost more than decoding it
 _MOST_WORKERS = 16
@@ -37,12 +36,7 @@ Decoded = tuple[str, "np.ndarray | str"]  # the name of an image, and its pixels
 
 @dataclass(frozen=True)
 class PrepareReport:
-    """What a preparation did.
-
-    path, info: the prepared folder and its `dataset.json`.
-    notices: what a person should know, one line each.
-    reused: the same set was there already and was left untouched.
-    """
+    """What a preparation did: the folder and its `dataset.json`, notices of a line each, and whether it was there."""
 
     path: Path
     info: dataset.PreparedInfo
@@ -53,17 +47,10 @@ class PrepareReport:
 def prepare(
     source: str | Path, out: str | Path, size: int, choice: Choice = DEFAULT, *, workers: int = 0, progress: bool = True
 ) -> PrepareReport:
-    """Prepares a raw or built-in set as (N, size, size, 3) uint8 in the new folder `out`.
+    """Prepares a raw or built-in set as (N, size, size, 3) uint8 in the new folder `out`; UserError if that fails.
 
     Images that cannot be decoded are skipped and reported. An `out` prepared from the same files in the same way is
-    left untouched.
-
-    Args:
-        choice: what to read of the source.
-        workers: threads, 0 for one per processor, at most 16; the bytes written do not depend on it.
-
-    Raises:
-        UserError: `out` is something else, `source` is not usable, or a class has no usable image.
+    left untouched. The bytes written do not depend on the `workers`: threads, 0 for one per processor, at most 16.
     """
     if not 1 <= size <= dataset.LARGEST_SIZE:
         raise UserError(f"the size of the images must be from 1 to {dataset.LARGEST_SIZE}, not {size}")
@@ -81,15 +68,14 @@ def prepare(
         raw = RawSource("", builtin.class_names, builtin.labels, lambda: named(str(source), builtin.images))
     else:
         raw = open_source(source, choice)
-    with _new_folder(out) as partial:
+    workers = workers or min(os.cpu_count() or 1, _MOST_WORKERS)
+    with explained(f"cannot write {out}", "make room or choose another OUT"), _one_at_a_time(out):
         if report := _find_same(out, key):  # of another process, while this one waited
             return report
-        info, notices = _write(
-            partial, raw, size, workers or min(os.cpu_count() or 1, _MOST_WORKERS), path, key, progress
-        )
-        if os.path.lexists(out):
-            raise FileExistsError(0, "it has appeared meanwhile")
-        swap_in(partial, out)
+        with folder_aside(out) as partial:
+            info, notices = _write(partial, raw, size, workers, path, key, progress)
+            if os.path.lexists(out):
+                raise FileExistsError(0, "it has appeared meanwhile")
     return PrepareReport(out, info, [*raw.notices, *notices])
 
 
@@ -141,29 +127,21 @@ def _write(
 
 
 @contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """A folder beside `out` to write to, and nothing left of it in the end. Other processes wait."""
-    partial, lock = out.with_name(f"{out.name}.partial"), FileLock(out.with_name(f".{out.name}.lock"))
-    made = [folder for folder in out.parents if not folder.exists()]  # the innermost first
-    with explained(f"cannot write {out}", "make room or choose another OUT"):
-        make_folder(out.parent)
-        try:
-            lock.acquire(timeout=1)
-        except Timeout:
-            print(f"waiting for another process that prepares {out}", file=sys.stderr)
-            lock.acquire()
-        try:
-            shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
-            partial.mkdir()
-            yield partial
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-            with suppress(OSError):
-                Path(lock.lock_file).unlink(missing_ok=True)
-            lock.release()
-            for folder in made:
-                with suppress(OSError):  # not empty: the set is in it
-                    folder.rmdir()
+def _one_at_a_time(out: Path) -> Iterator[None]:
+    """Waits while another process prepares `out`."""
+    make_folder(out.parent)
+    lock = FileLock(out.with_name(f".{out.name}.lock"))
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        print(f"waiting for another process that prepares {out}", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def _find_same(out: Path, key: str) -> PrepareReport | None:

@@ -1,14 +1,11 @@
-"""Progress bars with the rate and the time left on the terminal, and silence anywhere else."""
+"""Progress bars with the time left on the terminal, and silence anywhere else."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
-
-if TYPE_CHECKING:
-    from rich.progress import Progress
+from typing import TypeVar
 
 Item = TypeVar("Item")
 
@@ -27,20 +24,11 @@ def progress(title: str, total: float, *, show: bool = True) -> Iterator[Callabl
     if not (show and sys.stderr.isatty()):
         yield lambda done: None
         return
-    with _bars() as bars:
-        task = bars.add_task(title, total=total)
-        yield lambda done: bars.advance(task, done)
-
-
-def _bars() -> Progress:
     from rich import progress as rich
     from rich.console import Console
-    from rich.text import Text
-
-    class Rate(rich.ProgressColumn):
-        def render(self, task: rich.Task) -> Text:
-            return Text(f"{task.speed:.3g}/s" if task.speed else "")
 
     name = rich.TextColumn("{task.description}", markup=False)
-    columns = (name, rich.BarColumn(), rich.MofNCompleteColumn(), Rate(), rich.TimeRemainingColumn())
-    return rich.Progress(*columns, console=Console(stderr=True), transient=True)
+    columns = (name, rich.BarColumn(), rich.MofNCompleteColumn(), rich.TimeRemainingColumn())
+    with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(title, total=total)
+        yield lambda done: bars.advance(task, done)

@@ -50,14 +50,11 @@ def named(name: str, images: np.ndarray) -> Iterator[RawImage]:
 def number_classes(
     where: Any, values: Sequence[Any], names: Sequence[str] | None = None
 ) -> tuple[tuple[str, ...], np.ndarray, list[str]]:
-    """Class names, labels (N,) int64, and a notice of classes without an image, which are left out.
+    """Class names, labels (N,) int64, and a notice of classes without an image, which are left out; or a UserError.
 
     Args:
         values: the class of each image: numbers from 0, or names, which are numbered in sorted order.
         names: of the numbers, by default themselves.
-
-    Raises:
-        UserError: there is no image, or one without a class, or a number is out of range.
     """
     if not values or None in values:
         problem = "rows without a class" if values else "no rows"

@@ -27,11 +27,7 @@ MAX_CLASSES, PER_CLASS, LAYOUT_ROWS = 10, 6, 5
 def package(run: Path, out: Path, options: PackageOptions = DEFAULTS) -> Facts:
     """Writes the folder `out`: configuration, weights, sample images and README.md, the card. Returns its facts.
 
-    Args:
-        run: a run, whose best model is taken if there is one, else its last; or one of its models, such as RUN/model.
-
-    Raises:
-        UserError: the run has no model, its data is not described, or `out` exists or cannot be written.
+    `run` is a run, whose best model is taken if there is one, else its last; or one of its models, such as RUN/model.
     """
     folder = run / BEST if (run / BEST / CONFIG_FILE).is_file() else find_model(run)
     facts = read_facts(folder, replace(options, name=options.name or out.name))
@@ -63,10 +59,6 @@ def push(source: Path, repository: str, options: PackageOptions = DEFAULTS, *, p
     Args:
         options: for a run; the card of a packaged folder is written already.
         private: for a new repository; an existing public one is refused.
-
-    Raises:
-        UserError: `source` is neither, its model is damaged, nobody is logged in, there is no network, or the Hub
-            refuses.
     """
     if get_token() is None:
         raise UserError("not logged in to the Hugging Face Hub: run `hf auth login`, or set HF_TOKEN")

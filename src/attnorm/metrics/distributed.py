@@ -62,16 +62,12 @@ class Processes:
 def joined(device: str) -> Iterator[Processes]:
     """Joins the processes that torchrun started, if it did, and leaves them at the end.
 
-    Raises:
-        UserError: there is no CUDA to share, the processes do not find each other, or another one has ended, after
-            which the next exchange fails.
+    A UserError says so if they do not find each other, or if another one has ended: then the next exchange fails.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Processes(torch.device(device))
         return
     if on_cuda := device.startswith("cuda"):
-        if not torch.cuda.is_available():
-            raise UserError(f"PyTorch cannot use the device {device!r} here: choose cpu")
         device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         torch.cuda.set_device(device)
     try:

@@ -130,9 +130,6 @@ class Evaluator:
 
         Args:
             draw: (labels, seed) -> images (b, h, w, 3) uint8, the same for the same arguments.
-
-        Raises:
-            UserError: features that are not finite.
         """
         metrics = find_metrics(self.metrics)
         whole = [one for one in metrics if not one.by_class]

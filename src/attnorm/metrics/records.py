@@ -16,13 +16,7 @@ from attnorm.files import output_file
 from attnorm.metrics.base import MetricValue
 
 ARROWS = {"lower": " ↓", "higher": " ↑", "each": ""}
-HEADS = {
-    "psnr": "PSNR ↑",
-    "ssim": "SSIM ↑",
-    "mae": "MAE ↓",
-    "mask_mae": "MAE in the mask (0–255) ↓",
-    "l1": "L1 as made ↓",
-}
+HEADS = {"psnr": "PSNR ↑", "ssim": "SSIM ↑", "mae": "MAE ↓", "mask_mae": "mask (0–255) ↓"}
 
 Detail = int | list[int] | dict[str, float] | dict[str, list[float]]
 
@@ -95,17 +89,19 @@ def read_records(path: Path) -> list[Record]:
 
 
 def table(records: Sequence[Record]) -> str:
-    """A Markdown table with a row per record and a column per value; an arrow says which way is better."""
+    """A Markdown table with a row per record and a column per value but l1; an arrow says which way is better."""
     rows: list[dict[str, str]] = []
     for one in records:
         row, mean = {"": one.metric + ARROWS[one.better]}, ""
         for name, value in one.values.items():
+            if name.startswith("l1"):
+                continue
             if name.endswith("deviation"):
-                row[mean] += f" ± {value:.4g}"
+                row[mean] += f" ± {value:.2g}"
             else:
                 row[mean := name] = f"{value:.4g}"
-        settings = one.protocol.settings
-        rows.append(row | {"images": str(one.protocol.num), "real images": str(settings.get("num_real", ""))})
+        counts = {"images": one.protocol.num, "real images": one.protocol.settings.get("num_real")}
+        rows.append(row | {name: str(count) for name, count in counts.items() if count is not None})
     columns = list(dict.fromkeys(name for row in rows for name in row))
     shown = [[row.get(name, "") for name in columns] for row in rows]
     return markdown([[HEADS.get(name, name) for name in columns], *shown])

@@ -97,16 +97,14 @@ def stream(
     probabilities: bool = False,
     show_progress: bool = False,
 ) -> None:
-    """Updates the statistics with the features of all images; each image goes through the network once.
+    """Updates the statistics with the features of all images, once through the network; UserError if not finite.
 
     In a group of processes they take turns, step by step, and all get the features of all: the statistics of each are,
     bit for bit, those of one process.
-
-    Raises:
-        UserError: features that are not finite.
     """
     statistics, size = list(statistics), extractor.batch_size
     rank, processes = rank_and_count()
+    device = torch.device("cpu") if extractor.device.type == "mps" else extractor.device  # Apple's has no float64
     step = size * max(1, UPDATE_SIZE // size)
     steps = range(0, images.count, step)
     turns = range(0, len(steps), processes)
@@ -123,14 +121,9 @@ def stream(
                     f"{extractor.name} gave features of {what} that are not finite: choose another extractor"
                 )
             positions = torch.arange(first, first + len(features))
-            batch = Batch(features.to(float64_device(extractor.device)), every_class, positions, images.count)
+            batch = Batch(features.to(device), every_class, positions, images.count)
             for each in statistics:
                 each.update(batch)
-
-
-def float64_device(device: torch.device) -> torch.device:
-    """The device itself, or the CPU instead of one without float64 (Apple's)."""
-    return torch.device("cpu") if device.type == "mps" else device
 
 
 def real_statistics(
@@ -143,8 +136,10 @@ def real_statistics(
     """Statistics of each kind of real images, from files in `cache` where they are there, else from the images."""
     merged, missing = dict[str, Tensor](), dict[Statistics, Path | None]()
     for kind in sorted(kinds, key=lambda kind: kind.__name__):
-        file, arrays = None if cache is None else _cache_file(cache, kind, extractor, real), None
-        if file is not None:
+        file, arrays = None, None
+        if cache is not None:  # the name depends on everything that the statistics depend on
+            facts = (CACHE_VERSION, extractor.name, extractor.fingerprint, extractor.resizer, real.checksum)
+            file = cache / f"{kind.__name__}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:32]}.npz"
             with suppress(OSError, ValueError):  # missing or damaged: it is written again
                 arrays, _ = read_arrays(file)
         # All processes must do the same, also if only some of them can read the folder.
@@ -162,9 +157,3 @@ def real_statistics(
             except UserError as error:
                 print(f"the statistics of the real images are not cached: {error}", file=sys.stderr)
     return merged
-
-
-def _cache_file(cache: Path, kind: type[Statistics], extractor: FeatureExtractor, real: ImageSet) -> Path:
-    """Its name depends on everything that the statistics depend on."""
-    facts = (CACHE_VERSION, extractor.name, extractor.fingerprint, extractor.resizer, real.checksum)
-    return cache / f"{kind.__name__}-{hashlib.sha256(repr(facts).encode()).hexdigest()[:32]}.npz"

@@ -57,6 +57,12 @@ class AttentiveNormConfig(Frozen):
     affine: Literal["entity", "shared", "none"] = "entity"
     entity_std: float | None = Field(None, gt=0)
 
+    def check_entities(self, name: str, side: int) -> None:
+        """Checks that maps of `side` pixels a side have enough of them for self-sampling."""
+        if self.self_sampling and self.num_entities > side * side:
+            where = f"{name}.num_entities must be at most {side * side} on {side} x {side} maps"
+            raise ValueError(f"{where}, got {self.num_entities}")
+
     def attentive_norm(self, channels: int, spectral_norm: bool) -> AttentiveNorm2d:
         fields = {name: getattr(self, name) for name in AttentiveNormConfig.model_fields}
         return AttentiveNorm2d(channels, spectral_norm=spectral_norm, **fields)
@@ -121,10 +127,8 @@ class GeneratorConfig(Frozen):
     def _check(self) -> Self:
         made = FIRST_MAP * 2 ** (len(self.channels) - 1)
         if self.image_size != made:
-            raise ValueError(
-                f"a generator with {len(self.channels)} numbers of channels makes {made} x {made} images, "
-                f"not image_size {self.image_size}"
-            )
+            what = f"a generator with {len(self.channels)} numbers of channels makes {made} x {made} images"
+            raise ValueError(f"{what}, not image_size {self.image_size}")
         _check_place("generator", self.long_range, [FIRST_MAP << block for block in range(1, len(self.channels))])
         if self.class_names and len(set(self.class_names)) != self.num_classes:
             raise ValueError(f"class_names must be {self.num_classes} different names, one for each class")
@@ -179,15 +183,13 @@ class Generator(PretrainedNetwork, pipeline_tag="unconditional-image-generation"
         super().__init__()
         self.config = config
         sn, channels, spot = config.spectral_norm, config.channels, config.long_range
-        classes, keep = config.num_classes, config.keep_batch_norm
+        classes, options = config.num_classes, {"spectral_norm": sn, "keep_batch_norm": config.keep_batch_norm}
         self.stem = make_linear(config.latent_dim, FIRST_MAP**2 * channels[0], spectral_norm=sn)
         self.blocks, self.attention = nn.ModuleList(), nn.ModuleDict()
         for index, (before, after) in enumerate(itertools.pairwise(channels)):
             here = index == spot.block
             norm = spot.attentive_norm(after, sn) if here and spot.kind == "attentive_norm" else None
-            self.blocks.append(
-                GeneratorBlock(before, after, classes, spectral_norm=sn, norm=norm, keep_batch_norm=keep)
-            )
+            self.blocks.append(GeneratorBlock(before, after, classes, norm=norm, **options))
             if here and spot.kind == "self_attention":
                 self.attention[str(index)] = SelfAttention2d(after, spectral_norm=sn)
         self.norm = nn.BatchNorm2d(channels[-1])
@@ -195,8 +197,6 @@ class Generator(PretrainedNetwork, pipeline_tag="unconditional-image-generation"
         self.to_picture = make_conv(channels[-1], 3, 3, spectral_norm=sn, gain=1.0)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
-        if z.ndim != 2 or z.shape[1] != self.config.latent_dim:
-            raise ValueError(f"z must be (b, {self.config.latent_dim}), got {tuple(z.shape)}")
         require_classes(labels, self.config.num_classes)
         h = self.stem(z).unflatten(1, (-1, FIRST_MAP, FIRST_MAP))
         for index, block in enumerate(self.blocks):
@@ -230,12 +230,11 @@ class Discriminator(PretrainedNetwork):
         self.blocks, self.attention = nn.ModuleList(), nn.ModuleDict()
         before, concat = 3, config.conditioning == "concat"
         for index, after in enumerate(config.channels):
-            here, first, halves = index == spot.block, index == 0, index < config.downsamples
+            here, halves = index == spot.block, index < config.downsamples
             before += config.embedding_dim if concat and index == config.concat_after else 0
             norm = spot.attentive_norm(after, sn) if here and spot.kind == "attentive_norm" else None
-            self.blocks.append(
-                DiscriminatorBlock(before, after, downsample=halves, spectral_norm=sn, first=first, norm=norm)
-            )
+            block = DiscriminatorBlock(before, after, downsample=halves, spectral_norm=sn, first=index == 0, norm=norm)
+            self.blocks.append(block)
             if here and spot.kind == "self_attention":
                 self.attention[str(index)] = SelfAttention2d(after, spectral_norm=sn)
             before = after
@@ -247,9 +246,7 @@ class Discriminator(PretrainedNetwork):
             self.embedding = make_embedding(config.num_classes, width, spectral_norm=sn)
 
     def forward(self, x: Tensor, labels: Tensor) -> DiscriminatorOutput:
-        size, conditioning = self.config.image_size, self.config.conditioning
-        if x.shape[1:] != (3, size, size):
-            raise ValueError(f"x must be (b, 3, {size}, {size}), got {tuple(x.shape)}")
+        conditioning = self.config.conditioning
         require_labels(labels, x.shape[0], self.config.num_classes)
         require_classes(labels, self.config.num_classes)
         h = x
@@ -270,13 +267,7 @@ class Discriminator(PretrainedNetwork):
 
 def _check_place(network: str, spot: LongRangeConfig, sides: list[int]) -> None:
     """Checks that the layer's block exists and that its maps, sides[block] pixels a side, have enough pixels."""
-    if spot.kind == "none":
-        return
-    if spot.block >= len(sides):
+    if spot.kind != "none" and spot.block >= len(sides):
         raise ValueError(f"{network}.long_range.block must be from 0 to {len(sides) - 1}, got {spot.block}")
-    side = sides[spot.block]
-    if spot.kind == "attentive_norm" and spot.self_sampling and spot.num_entities > side * side:
-        raise ValueError(
-            f"{network}.long_range.num_entities must be at most {side * side} on {side} x {side} maps, "
-            f"got {spot.num_entities}"
-        )
+    if spot.kind == "attentive_norm":
+        spot.check_entities(f"{network}.long_range", sides[spot.block])

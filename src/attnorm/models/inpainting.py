@@ -84,9 +84,8 @@ class InpaintingGeneratorConfig(Frozen):
     def _check(self) -> Self:
         if self.image_size % self.stride:
             raise ValueError(f"generator.image_size must be a multiple of {self.stride}, got {self.image_size}")
-        positions = (self.image_size // ENCODER_STRIDE) ** 2
-        if self.branch.kind == "attentive_norm" and self.branch.self_sampling and self.branch.num_entities > positions:
-            raise ValueError(f"generator.branch.num_entities must be at most {positions}: the map has no more pixels")
+        if self.branch.kind == "attentive_norm":
+            self.branch.check_entities("generator.branch", self.image_size // ENCODER_STRIDE)
         return self
 
     @property
@@ -145,7 +144,11 @@ class InpaintingGenerator(PretrainedNetwork, pipeline_tag="image-to-image"):
         self.refine = _stack(DECODER_2, 2 * deep, width, to_image=True)
 
     def forward(self, images: Tensor, mask: Tensor) -> Inpainted:
-        self._check(images, mask)
+        stride = self.config.stride
+        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % stride or images.shape[3] % stride:
+            raise ValueError(f"images must be (b, 3, h, w) with h and w multiples of {stride}, got {images.shape}")
+        if mask.ndim != 4 or mask.shape[0] not in (1, images.shape[0]) or mask.shape[1:] != (1, *images.shape[2:]):
+            raise ValueError(f"mask must be (b or 1, 1, h, w) to fit images {images.shape}, got {mask.shape}")
         mask = (mask != 0).expand(images.shape[0], -1, -1, -1)  # len() would fix the batch of an export
         known = images.masked_fill(mask, 0)
         x = torch.cat([known, torch.ones_like(known[:, :1]), mask.to(known.dtype)], dim=1)
@@ -153,13 +156,6 @@ class InpaintingGenerator(PretrainedNetwork, pipeline_tag="image-to-image"):
         x = torch.cat([coarse.to(x.dtype), x], dim=1)
         branches = [self.attentive(x, mask), self.convolutional(x)]
         return Inpainted(coarse, _in_full(self.refine(torch.cat(branches, dim=1))).clamp(-1, 1))
-
-    def _check(self, images: Tensor, mask: Tensor) -> None:
-        stride = self.config.stride
-        if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % stride or images.shape[3] % stride:
-            raise ValueError(f"images must be (b, 3, h, w) with h and w multiples of {stride}, got {images.shape}")
-        if mask.ndim != 4 or mask.shape[0] not in (1, images.shape[0]) or mask.shape[1:] != (1, *images.shape[2:]):
-            raise ValueError(f"mask must be (b or 1, 1, h, w) to fit images {images.shape}, got {mask.shape}")
 
 
 class AttentiveBranch(nn.Module):
@@ -203,10 +199,6 @@ class InpaintingCritic(PretrainedNetwork):
         self.local = _critic(LOCAL_CRITIC, config.width, config.local_size)
 
     def forward(self, images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        size = self.config.image_size
-        if images.shape[1:] != (3, size, size) or mask.shape != (len(images), 1, size, size):
-            shapes = f"{tuple(images.shape)} and {tuple(mask.shape)}"
-            raise ValueError(f"images and mask must be (b, 3, {size}, {size}) and (b, 1, {size}, {size}), got {shapes}")
         around = crop(images, local_corners(mask, self.config.local_size), self.config.local_size)
         return _in_full(self.whole(images).squeeze(1)), _in_full(self.local(around).squeeze(1))
 

@@ -63,8 +63,7 @@ class PretrainedNetwork(
     def from_pretrained(cls, source: str | Path) -> Self:  # type: ignore[override]
         """Loads a network in eval mode, on the CPU. `source` is as in `find_model`.
 
-        Raises:
-            UserError: there is no such model, or its configuration or weights are damaged.
+        Raises a UserError if there is no such model, or its configuration or weights are damaged.
         """
         folder = find_model(source)
         network = cls(parse(cls.config_class, saved_config(folder), str(folder / CONFIG_FILE)))
@@ -88,8 +87,7 @@ def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def find_model(source: str | Path) -> Path:
     """The folder of a model: of a run, a saved model, a shipped model by its name, or ORGANISATION/NAME on the Hub.
 
-    Raises:
-        UserError: there is no model at `source`.
+    Raises a UserError if there is none.
     """
     path = Path(source)
     for folder in (path / "model", path):

@@ -109,8 +109,7 @@ def check_output_type(name: str) -> None:
 def resolve_device(name: str | torch.device) -> torch.device:
     """A device by its name, as "cpu", "cuda:1" or "mps"; "auto" is NVIDIA's or AMD's GPU where PyTorch sees one.
 
-    Raises:
-        UserError: PyTorch cannot use this device here.
+    Raises a UserError if PyTorch cannot use this device here.
     """
     if str(name) in ("auto", "cuda") and torch.cuda.is_available():
         return torch.device("cuda")  # without touching it: the processes of torchrun have a GPU each

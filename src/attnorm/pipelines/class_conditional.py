@@ -27,19 +27,13 @@ Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
 class Generated(NamedTuple):
-    """images (b, h, w, 3) uint8; labels, one index an image; layouts by layer name, each (b, n, h', w') float32."""
+    """images (b, h, w, 3) uint8; labels, one index an image; layouts by layer name, each (b, n, h', w') float32.
+
+    An interpolation has (rows, frames) for b, and the indices of its two labels.
+    """
 
     images: np.ndarray
     labels: list[int]
-    layouts: dict[str, np.ndarray]
-
-
-class Interpolated(NamedTuple):
-    """As `Generated`, with (rows, frames) for b; shares (frames,) of the second label, from 0 to 1."""
-
-    images: np.ndarray
-    shares: np.ndarray
-    labels: tuple[int, int]
     layouts: dict[str, np.ndarray]
 
 
@@ -84,8 +78,7 @@ class ClassConditionalPipeline(Pipeline[Generator]):
             UserError: an unknown label, or a number out of range.
         """
         check_output_type(output_type)
-        indices = self._label_of_each(labels, num_images)
-        z = self._noise(len(indices), seed, truncation, generator)
+        indices, z = self._inputs(labels, num_images, seed, truncation, generator)
         images, _ = self._generate(z, torch.tensor(indices), show_progress=True)
         if output_type == "pil":
             return PipelineOutput(list(map(Image.fromarray, images)), output_type)
@@ -100,8 +93,7 @@ class ClassConditionalPipeline(Pipeline[Generator]):
         truncation: float | None = None,
     ) -> Generated:
         """As calling, but returns uint8 arrays, and the layouts on request."""
-        indices = self._label_of_each(labels, num_images)
-        z = self._noise(len(indices), seed, truncation)
+        indices, z = self._inputs(labels, num_images, seed, truncation)
         images, layouts = self._generate(z, torch.tensor(indices), with_layouts)
         return Generated(images, indices, layouts)
 
@@ -109,8 +101,7 @@ class ClassConditionalPipeline(Pipeline[Generator]):
         self, labels: Labels = None, num_images: int | None = None, seed: int = 0, truncation: float | None = None
     ) -> Iterator[tuple[np.ndarray, int]]:
         """The images of `draw` one after the other, (h, w, 3) uint8 with its label, in the memory of one batch."""
-        indices = self._label_of_each(labels, num_images)
-        z = self._noise(len(indices), seed, truncation)
+        indices, z = self._inputs(labels, num_images, seed, truncation)
         batches = self._batches(z, torch.tensor(indices), show_progress=True)
         return zip((image for batch, _ in batches for image in batch), indices, strict=True)
 
@@ -122,7 +113,7 @@ class ClassConditionalPipeline(Pipeline[Generator]):
         rows: int = 4,
         seed: int = 0,
         with_layouts: bool = False,
-    ) -> Interpolated:
+    ) -> Generated:
         """Goes from one class to another with the noise held fixed (paper, Fig. 8).
 
         Gains and biases of the conditional batch norms are mixed linearly; both ends are the images of `draw`.
@@ -138,15 +129,14 @@ class ClassConditionalPipeline(Pipeline[Generator]):
         frames, rows = whole_number("frames", frames), whole_number("rows", rows)
         if frames < 2 or rows < 1:
             raise UserError(f"an interpolation needs at least 2 frames and 1 row, got {frames} and {rows}")
-        labels = self._index(first), self._index(second)
-        shares = np.linspace(0, 1, frames)
-        share = torch.from_numpy(shares).float()[:, None]
+        labels = [self._index(first), self._index(second)]
+        share = torch.from_numpy(np.linspace(0, 1, frames)).float()[:, None]  # of the second label
         start, end = functional.one_hot(torch.tensor(labels), len(self.class_names)).float()
         mixtures = (1 - share) * start + share * end  # (frames, classes)
         z = self._noise(rows, seed).repeat_interleave(frames, dim=0)
         images, layouts = self._generate(z, mixtures.repeat(rows, 1), with_layouts)
         by_row = {name: layout.reshape(rows, frames, *layout.shape[1:]) for name, layout in layouts.items()}
-        return Interpolated(images.reshape(rows, frames, *images.shape[1:]), shares, labels, by_row)
+        return Generated(images.reshape(rows, frames, *images.shape[1:]), labels, by_row)
 
     def indices(self, labels: Labels) -> list[int]:
         """Class indices of names or indices; a name that is also an index means the class of that name."""
@@ -158,12 +148,15 @@ class ClassConditionalPipeline(Pipeline[Generator]):
             raise UserError("labels must name at least one class, got none")
         return [self._index(label) for label in wanted]
 
-    def _label_of_each(self, labels: Labels, num_images: int | None) -> list[int]:
+    def _inputs(
+        self, labels: Labels, num_images: int | None, seed: int, truncation: float | None, generator: Generators = None
+    ) -> tuple[list[int], Tensor]:
+        """The label of each image, and its noise."""
         indices = self.indices(labels)
         count = len(indices) if num_images is None else whole_number("num_images", num_images)
         if count < 1:
             raise UserError(f"num_images must be at least 1, got {count}")
-        return [indices[i % len(indices)] for i in range(count)]
+        return [indices[i % len(indices)] for i in range(count)], self._noise(count, seed, truncation, generator)
 
     def _index(self, label: str | int) -> int:
         if label in self.class_names:

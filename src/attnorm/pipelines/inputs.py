@@ -42,21 +42,21 @@ def lowest_of(known: np.ndarray) -> int:
     return -1 if known.min() < 0 else 0
 
 
-def read_inputs(image: Any, mask: Any) -> list[Given]:
-    """Each image with its mask. Raises a UserError that names the argument that is wrong."""
+def read_inputs(image: Any, mask: Any, **options: Any) -> list[Given]:
+    """Each image with its mask; `options` are those of `check_mask`. A UserError names the argument that is wrong."""
     images = _several(image)
     masks = [None] if mask is None else _several(mask, len(images))
     if len(masks) not in (1, len(images)) or not images:
         raise UserError(f"mask: {len(images)} images need one mask, or as many, got {len(masks)}")
-    return [_read(one, masks[number % len(masks)], number) for number, one in enumerate(images)]
+    return [_read(one, masks[number % len(masks)], number, options) for number, one in enumerate(images)]
 
 
-def _read(image: Any, mask: Any, number: int) -> Given:
+def _read(image: Any, mask: Any, number: int, options: dict[str, Any]) -> Given:
     with _blaming("image", image, number):
         loaded, own = _load(image)
-    with _blaming("mask", mask, number):
+    with _blaming("image", image, number) if mask is None else _blaming("mask", mask, number):
         missing = EditableImage(loaded).transparent() if mask is None else _load_mask(mask)
-        missing = check_mask(missing, loaded.size[::-1])
+        missing = check_mask(missing, loaded.size[::-1], **options)
     with _blaming("image", image, number):
         if own is not None and own.dtype != np.uint8:
             lowest = lowest_of(own[~missing])

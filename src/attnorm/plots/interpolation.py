@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,19 +14,18 @@ Names = tuple[str, str]
 
 
 def interpolation_sheet(
-    images: np.ndarray, shares: Sequence[float], names: Names, maps: np.ndarray | None = None, entity: int | None = None
+    images: np.ndarray, names: Names, maps: np.ndarray | None = None, entity: int | None = None
 ) -> np.ndarray:
     """One row per noise vector, from the first class on the left to the second on the right.
 
     Args:
-        images: (rows, frames, h, w, 3) uint8.
-        shares: of the second class, one per frame, from 0 to 1.
+        images: (rows, frames, h, w, 3) uint8, at even steps.
         names: of the two classes.
         maps: weights of `entity`, (rows, frames, h', w'), drawn below the images on one grey scale.
     """
-    heads, titles = [Key(f"{share:.0%}") for share in shares], _titles(maps, entity)
+    heads, titles = [Key(f"{share:.0%}") for share in _shares(images)], _titles(maps, entity)
     rows = [
-        label_grid(_tiles(images, maps, row, SMALLEST_TILE), titles, len(shares), () if row else heads)
+        label_grid(_tiles(images, maps, row, SMALLEST_TILE), titles, len(heads), () if row else heads)
         for row in range(len(images))
     ]
     margin = names_width(titles)
@@ -37,14 +36,19 @@ def interpolation_sheet(
 
 
 def interpolation_frames(
-    images: np.ndarray, shares: Sequence[float], names: Names, maps: np.ndarray | None = None, entity: int | None = None
+    images: np.ndarray, names: Names, maps: np.ndarray | None = None, entity: int | None = None
 ) -> Iterator[np.ndarray]:
     """The frames of an animation, all of one size, rows side by side; arguments as of `interpolation_sheet`."""
     titles = _titles(maps, entity)
-    for frame, share in enumerate(shares):
+    for frame, share in enumerate(_shares(images)):
         sheet = label_grid(_tiles(images, maps, (slice(None), frame), LARGE_TILE), titles, len(images))
         lines = f"{names[0]}: {1 - share:.0%}", f"{names[1]}: {share:.0%}"
         yield framed(stack([sheet, *(caption(line, sheet.shape[1]) for line in lines)], indent=names_width(titles)))
+
+
+def _shares(images: np.ndarray) -> list[float]:
+    """Of the second class in each frame."""
+    return np.linspace(0, 1, images.shape[1]).tolist()
 
 
 def _titles(maps: np.ndarray | None, entity: int | None) -> list[str]:

@@ -15,14 +15,8 @@ from attnorm.files import output_file
 from attnorm.plots.layouts import entity_colours
 
 ANIMATIONS, CHARTS = (".gif", ".mp4"), (".png", ".svg", ".pdf")
-H264_QUALITY = "18"  # constant rate factor: visually lossless
-STYLE = {
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "0.9",
-    "legend.frameon": False,
-    "text.parse_math": False,  # names may contain dollar signs
-}
+# Names may contain dollar signs.
+STYLE = {"axes.axisbelow": True, "axes.grid": True, "grid.color": "0.9", "text.parse_math": False}
 Curve = tuple[np.ndarray, np.ndarray]  # steps (k,), values (k,)
 
 
@@ -109,7 +103,7 @@ def _write_mp4(frames: Sequence[np.ndarray], path: Path, fps: int) -> None:
         stream = container.add_stream("h264", rate=fps)
         # Chroma is stored for every second pixel, so both sides must be even.
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
-        stream.options = {"crf": H264_QUALITY}
+        stream.options = {"crf": "18"}  # visually lossless
         for frame in frames:
             even = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
             container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))

@@ -3,57 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from attnorm.layers import AttentiveNorm2d
 from attnorm.layers.spectral import held_spectral_norm
 from attnorm.metrics.distributed import Processes
 from attnorm.training.averaging import EMA, Network
-from attnorm.training.config import Rate, TrainingConfig, Weight
-from attnorm.training.runtime import autocast, compile_network, seed_for
+from attnorm.training.config import TrainingConfig
+from attnorm.training.runtime import autocast, seed_for
 
 Metrics = dict[str, Tensor]
 Batch = tuple[Any, Any]  # images (m, s, s, 3) uint8 and labels (m,) as read, or both as `prepare` returns them
-
-Beta = Annotated[float, Field(ge=0, lt=1)]
-
-
-class AdversarialConfig(TrainingConfig):
-    """The loop's settings, and those of a generator and its opponent, a discriminator or critic."""
-
-    generator_lr: Rate = 1e-4
-    betas: tuple[Beta, Beta] = (0.0, 0.999)
-    orthogonal_weight: Weight = 1e-3  # lambda_o of eq. 1
-    horizontal_flip: bool = True
-    ema_half_life: Weight = 10_000  # in images
-    ema_ramp_up: Weight = 0.05  # half-life as a share of the images seen, at most
-    sample_rows: int = Field(10, ge=1, le=100)
-
-    def _check_opponent(self, name: str, size: int) -> None:
-        if size != self.image_size:
-            raise ValueError(
-                f"the generator makes {self.image_size} pixels a side and the {name} takes {size}: "
-                "set both image sizes alike"
-            )
 
 
 @contextlib.contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
     """Inside this context no parameter of the network gets a gradient."""
-    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
     network.requires_grad_(False)
     try:
         yield
     finally:
-        for parameter in trainable:
-            parameter.requires_grad_(True)
+        network.requires_grad_(True)
 
 
 class AdversarialTask:
@@ -62,10 +40,10 @@ class AdversarialTask:
     A subclass makes its networks with `_trained`, one after another, and then calls `_share`.
     """
 
-    config: AdversarialConfig
+    config: TrainingConfig
     ema: EMA[Any]
 
-    def __init__(self, config: AdversarialConfig, processes: Processes) -> None:
+    def __init__(self, config: TrainingConfig, processes: Processes) -> None:
         self.config, self.processes, self.device = config, processes, processes.device
         self._memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         self.networks: dict[str, nn.Module] = {}
@@ -85,8 +63,8 @@ class AdversarialTask:
         with torch.cuda.stream(self._copies):
             copies = [t.pin_memory().to(self.device, non_blocking=True) for t in (images, labels)]
         self._copies.synchronize()  # this thread waits, and the training thread never does
-        for copy in copies:
-            copy.record_stream(torch.cuda.default_stream(self.device))  # which reads it
+        for tensor in copies:
+            tensor.record_stream(torch.cuda.default_stream(self.device))  # which reads it
         return copies[0], copies[1]
 
     def state(self) -> dict[str, Any]:
@@ -120,7 +98,9 @@ class AdversarialTask:
         """
         network.to(self.device, memory_format=self._memory_format)  # type: ignore[call-overload]
         if self.config.compile and compilable:
-            compile_network(network)
+            # Compiles what calling it does, not its `forward`. Every mode has a graph of its own: with and without
+            # gradients, of its own weights or only of its input.
+            network.compile(dynamic=False)
         self.networks[name] = network
         layers = [module for module in network.modules() if isinstance(module, AttentiveNorm2d)]
         named = [pair for layer in layers for pair in layer.named_parameters()]
@@ -139,7 +119,17 @@ class AdversarialTask:
         self.ema = EMA(self.networks["generator"], self.config.ema_half_life, self.config.ema_ramp_up)
         self._parallel = {name: self.processes.share_gradients(network) for name, network in self.networks.items()}
 
+    def sampling_generator(self) -> Any:
+        """A copy of the averaged generator, in eval mode."""
+        return copy.deepcopy(self.ema.module)
+
+    def save_model(self, folder: Path) -> None:
+        """Writes the averaged generator in the form that a pipeline's `from_pretrained` reads."""
+        self.sampling_generator().save_pretrained(folder)
+
     def _begin_step(self, step: int) -> None:
+        for network in self.networks.values():
+            network.train()
         for name, optimizer in self.optimizers.items():
             for group in optimizer.param_groups:
                 group["lr"] = self._learning_rates[name] * self.lr_factor(step)
@@ -183,11 +173,8 @@ class AdversarialTask:
         """The pieces of batch `number`: images (m, 3, h, w) in [-1, 1], and what is beside them."""
         images, others = batch if isinstance(batch[0], Tensor) else self.prepare(number, batch)
         for part, other in zip(*(t.chunk(self.config.accumulation) for t in (images, others)), strict=True):
-            yield self._in_unit_range(part), other
-
-    def _in_unit_range(self, images: Tensor) -> Tensor:
-        x = images.permute(0, 3, 1, 2)
-        return (x.float() / 127.5 - 1).contiguous(memory_format=self._memory_format)
+            x = part.permute(0, 3, 1, 2).float() / 127.5 - 1
+            yield x.contiguous(memory_format=self._memory_format), other
 
     def _add(self, total: Metrics, **metrics: Tensor) -> None:
         for name, value in metrics.items():

@@ -1,11 +1,7 @@
 """DiffAugment (Zhao et al. 2020): random changes of every image that the discriminator sees, real or generated.
 
-The changes are differentiable, so that the generator learns through them, and the generated images do not take on the
-changes, because real ones have them too. It is what keeps a discriminator from learning a small set by heart.
-
-"color" is brightness, saturation and contrast in this order; "translation" moves by up to an eighth of the side, with
-zeros (mid-grey) coming in; "cutout" sets a square of half the side to zero. These are the definitions of the paper's
-section 3.2, each with the strengths of its code.
+The changes are differentiable, so that the generator learns through them. They keep a discriminator from learning a
+small set by heart. These are the definitions of the paper's section 3.2, each with the strengths of its code.
 """
 
 from __future__ import annotations

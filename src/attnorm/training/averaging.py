@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,6 @@ class EMA(Generic[Network]):
     moments are averages already.
 
     Args:
-        module: the trained network; the average starts as its copy.
         half_life: images after which an old weight counts half; 0 keeps a plain copy.
         ramp_up: the half-life is at most this share of the images seen before the batch, so that early weights are
             soon forgotten, as in StyleGAN2-ADA: the first update copies. 0 for the full half-life from the start.
@@ -56,21 +55,21 @@ def measure_standing_statistics(network: nn.Module, forward: Callable[[int], obj
     """
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     regional = [m for m in network.modules() if isinstance(m, AttentiveNorm2d) and m.statistics == "batch"]
+    measured: list[Any] = [*norms, *regional]
+    momenta, sampling = [layer.momentum for layer in measured], [layer.self_sampling for layer in regional]
     network.eval()
-    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.train()
-    kept = [(layer.momentum, layer.self_sampling) for layer in regional]
     for layer in regional:
-        layer.training, layer.self_sampling = True, False  # not `train()`, which would reach spectral norm inside
+        layer.self_sampling = False
+    for layer in measured:
+        layer.training = True  # not `train()`, which would reach spectral norm inside
     for index in range(batches):
-        for averaged in (*norms, *regional):
+        for layer in measured:
             # A cumulative average. With None a batch norm would read its counter, for which the host waits.
-            averaged.momentum = 1 / (index + 1)  # type: ignore[assignment]
+            layer.momentum = 1 / (index + 1)
         forward(index)
-    for layer, (momentum_before, sampling) in zip(regional, kept, strict=True):
-        layer.training, layer.momentum, layer.self_sampling = False, momentum_before, sampling
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-        norm.eval()
+    for layer, momentum in zip(measured, momenta, strict=True):
+        layer.training, layer.momentum = False, momentum
+    for layer, samples in zip(regional, sampling, strict=True):
+        layer.self_sampling = samples

@@ -27,10 +27,8 @@ class Manifest(Frozen):
 def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> None:
     """Writes `folder`/step-N, nested dictionaries of tensors and plain values, and keeps the `keep` - 1 before it.
 
-    All others go, later ones too: they are damaged, or this step would not be done again.
-
-    Raises:
-        UserError: the folder cannot be written; what was there before is intact.
+    All others go, later ones too: they are damaged, or this step would not be done again. Raises a UserError if the
+    folder cannot be written; what was there before is then intact.
     """
     final, remedy = path_of(folder, step), "free some space or make the folder writable, then resume"
     with explained(f"cannot write the checkpoint {final}", remedy, RuntimeError), folder_aside(final) as aside:
@@ -52,8 +50,7 @@ def path_of(folder: Path, step: int) -> Path:
 def newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
     """The newest intact checkpoint, on the CPU, or None before the first; and a sentence for each later, damaged one.
 
-    Raises:
-        UserError: there are checkpoints, but none is intact.
+    Raises a UserError if there are checkpoints, but none is intact.
     """
     problems: list[str] = []
     for path in reversed(_by_age(folder)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -31,10 +30,10 @@ from attnorm.models.class_conditional import (
 )
 from attnorm.pipelines.class_conditional import ClassConditionalPipeline
 from attnorm.plots import label_grid, save_image
-from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Batch, Metrics, frozen
+from attnorm.training.adversarial import AdversarialTask, Batch, Metrics, frozen
 from attnorm.training.augment import Augmentation, augmented
 from attnorm.training.averaging import measure_standing_statistics
-from attnorm.training.config import Evaluation, Rate, Weight
+from attnorm.training.config import Evaluation, Rate, TrainingConfig, Weight
 from attnorm.training.losses import hinge_discriminator_loss, hinge_generator_loss
 from attnorm.training.runtime import autocast, generator_for, seed_for
 
@@ -54,7 +53,7 @@ class EvaluationConfig(Frozen):
     num_real: int = Field(5000, ge=0)
 
 
-class ClassConditionalConfig(AdversarialConfig):
+class ClassConditionalConfig(TrainingConfig):
     """The loop's settings, the two networks and how they are trained against each other (paper, §4)."""
 
     task: Literal["class-conditional"] = "class-conditional"
@@ -97,10 +96,8 @@ class ClassConditionalTask(AdversarialTask):
     def __init__(self, config: ClassConditionalConfig, processes: Processes) -> None:
         super().__init__(config, processes)
         self.generator = self._trained("generator", Generator(config.generator), config.generator_lr)
-        discriminator = Discriminator(config.discriminator)
-        self.discriminator = self._trained(
-            "discriminator", discriminator, config.discriminator_lr, gain_decay=config.gain_decay
-        )
+        network, lr = Discriminator(config.discriminator), config.discriminator_lr
+        self.discriminator = self._trained("discriminator", network, lr, gain_decay=config.gain_decay)
         self._share()
         self._shown_real: tuple[Tensor, Tensor] | None = None
         self._evaluator: Evaluator  # set by prepare_evaluation
@@ -114,8 +111,6 @@ class ClassConditionalTask(AdversarialTask):
         All randomness is a function of `step`, counted from 0. Returns means over the pieces of the batch.
         """
         self._begin_step(step)
-        self.generator.train()
-        self.discriminator.train()
         updates = [self._update_discriminator(step, update, batch) for update, batch in enumerate(batches)]
         metrics = updates[-1] | {"gradient_d": torch.stack([found["gradient_d"] for found in updates]).mean()}
         # The generator's step needs no gradient of the discriminator's weights: a third of its backward pass.
@@ -147,10 +142,6 @@ class ClassConditionalTask(AdversarialTask):
         columns = self.config.sample_columns
         save_image(label_grid(to_uint8(images), [names[i] for i in labels[::columns].tolist()], columns), path)
 
-    def save_model(self, folder: Path) -> None:
-        """Writes the averaged generator in the form that `from_pretrained` reads."""
-        self.sampling_generator().save_pretrained(folder)
-
     def prepare_evaluation(self, dataset: ImageDataset) -> None:
         config, names, device = self.config.evaluation, self.config.generator.class_names, str(self.device)
         self._evaluator = Evaluator(
@@ -177,7 +168,7 @@ class ClassConditionalTask(AdversarialTask):
 
     def sampling_generator(self) -> Generator:
         """A copy of the averaged generator with standing statistics, in eval mode."""
-        generator = copy.deepcopy(self.ema.module)
+        generator: Generator = super().sampling_generator()
         prepare_for_sampling(generator, self.config, self.processes.count)
         return generator
 
@@ -252,10 +243,8 @@ class ClassConditionalTask(AdversarialTask):
         logits = output.class_logits
         if logits is None:
             return {}
-        losses = [
-            functional.cross_entropy(*part) for part in zip(logits.chunk(parts), labels.chunk(parts), strict=True)
-        ]
-        return {f"auxiliary_{network}": torch.stack(losses).sum()}
+        pairs = zip(logits.chunk(parts), labels.chunk(parts), strict=True)
+        return {f"auxiliary_{network}": torch.stack([functional.cross_entropy(*pair) for pair in pairs]).sum()}
 
     def _loss(self, adversarial: Tensor, orthogonal: Tensor, auxiliary: Metrics) -> Tensor:
         loss = adversarial + self.config.orthogonal_weight * orthogonal

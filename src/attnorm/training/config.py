@@ -16,6 +16,7 @@ Precision = Literal["auto", "float32", "bf16", "fp16"]
 Count = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, lt=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=1 << 32)]
 
 
@@ -31,7 +32,7 @@ class Evaluation(NamedTuple):
 
 
 class TrainingConfig(Frozen):
-    """Settings of the loop. A task's configuration adds its own fields to these.
+    """Settings of the loop, and of a generator and its opponent. A task's configuration adds its own fields to these.
 
     One step is one generator update on `batch_size` images over all processes together; each process takes its share
     in `accumulation` pieces, which bounds memory: batch statistics are those of a piece.
@@ -59,6 +60,13 @@ class TrainingConfig(Frozen):
     lr_hold: float = Field(0, ge=0, lt=1)  # the share of a phase before learning rates begin to fall
     evaluate_every: int = Field(0, ge=0)  # 0: never; the model that evaluates best is kept in RUN/best
     log_to: Literal["tensorboard", "wandb", "trackio", "none"] = "tensorboard"  # beside RUN/log.jsonl
+    generator_lr: Rate = 1e-4
+    betas: tuple[Beta, Beta] = (0.0, 0.999)
+    orthogonal_weight: Weight = 1e-3  # lambda_o of eq. 1
+    horizontal_flip: bool = True
+    ema_half_life: Weight = 10_000  # in images
+    ema_ramp_up: Weight = 0.05  # half-life as a share of the images seen, at most
+    sample_rows: int = Field(10, ge=1, le=100)
 
     paths: ClassVar[tuple[str, ...]] = ("data", "init_from")  # fields that name a place on the disk, or a thing
 
@@ -92,6 +100,11 @@ class TrainingConfig(Frozen):
     def with_steps(self, steps: int) -> Self:
         """The configuration for a longer or shorter run, with the steps that are done unchanged."""
         return derive(self, {"steps": steps}, f"--steps {steps}")
+
+    def _check_opponent(self, name: str, size: int) -> None:
+        if size != self.image_size:
+            what = f"the generator makes {self.image_size} pixels a side and the {name} takes {size}"
+            raise ValueError(f"{what}: set both image sizes alike")
 
     def fitted_to(self, dataset: ImageDataset) -> Self:
         """The configuration for this set of images: how many classes it has, for instance."""

@@ -25,10 +25,7 @@ def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: E
     """Copies the weights of a run or model, if `source` names one, into the networks of a new run; says what was taken.
 
     A run gives the networks of its newest checkpoint, a model the generator alone. A row that belongs to a class goes
-    to the class of the same name.
-
-    Raises:
-        UserError: the model is for another task, or its weights do not fit; the message names them.
+    to the class of the same name. Raises a UserError that names weights that do not fit.
     """
     if not source:
         return []

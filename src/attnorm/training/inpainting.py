@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,8 +35,8 @@ from attnorm.pipelines.inpainting import InpaintingPipeline, Stages
 from attnorm.plots import save_image
 from attnorm.plots.layouts import inpainting_sheet, masked_images
 from attnorm.training import losses
-from attnorm.training.adversarial import AdversarialConfig, AdversarialTask, Batch, Beta, Metrics, frozen
-from attnorm.training.config import Count, Evaluation, Rate, Seed, Weight
+from attnorm.training.adversarial import AdversarialTask, Batch, Metrics, frozen
+from attnorm.training.config import Beta, Count, Evaluation, Rate, Seed, TrainingConfig, Weight
 from attnorm.training.runtime import generator_for, seed_for
 
 
@@ -52,7 +51,7 @@ class PhaseConfig(Frozen):
     lr_scale: float = Field(1.0, ge=0)
 
 
-class InpaintingConfig(AdversarialConfig):
+class InpaintingConfig(TrainingConfig):
     """The loop's settings, the two networks, the masks, and how they are trained: eq. 9 and 10 in two phases."""
 
     task: Literal["inpainting"] = "inpainting"
@@ -76,7 +75,7 @@ class InpaintingConfig(AdversarialConfig):
     val_num: Count = 100  # validation images to measure, at most
     sample_rows: int = Field(8, ge=1, le=100)
 
-    paths: ClassVar[tuple[str, ...]] = (*AdversarialConfig.paths, "val_data", "masks.folder")
+    paths: ClassVar[tuple[str, ...]] = (*TrainingConfig.paths, "val_data", "masks.folder")
 
     @model_validator(mode="after")
     def _check_networks(self) -> Self:
@@ -159,10 +158,11 @@ class InpaintingTask(AdversarialTask):
         self.critic = self._trained("critic", InpaintingCritic(config.critic), config.critic_lr, compilable=False)
         self._share()
         self._masks = Masks(config.masks, (config.image_size, config.image_size))
-        if self._masks.left_out and processes.is_main:
-            name, reason = self._masks.left_out[0]
-            count = len(self._masks.left_out)
-            print(f"{count} masks of {config.masks.folder} are not used, such as {name}: {reason}", file=sys.stderr)
+        if (others := self._masks.left_out) and processes.is_main:
+            name, reason = others[0]
+            print(
+                f"{len(others)} masks of {config.masks.folder} are not used, such as {name}: {reason}", file=sys.stderr
+            )
         self._validation: ValidationSet  # set by prepare_evaluation
 
     def batches_before(self, step: int) -> int:
@@ -180,8 +180,6 @@ class InpaintingTask(AdversarialTask):
         self._begin_step(step)
         first, metrics = self.batches_before(step), Metrics()
         *for_critics, last = batches
-        self.generator.train()
-        self.critic.train()
         completed = self._completed(first, for_critics)
         updates = [self._update_critic(number, pieces) for number, pieces in enumerate(completed, first)]
         if updates:
@@ -219,16 +217,12 @@ class InpaintingTask(AdversarialTask):
         layout = next(iter(stages.layouts.values()), None)
         save_image(inpainting_sheet(columns, [str(row) for row in range(len(truth))], layout), path)
 
-    def save_model(self, folder: Path) -> None:
-        """Writes the averaged generator in the form that `InpaintingPipeline.from_pretrained` reads."""
-        self.ema.module.save_pretrained(folder)
-
     def evaluate(self, step: int) -> Evaluation:
         """Measures both stages of the averaged generator on validation images, with masks of each kind.
 
         The score is the negative mean PSNR of the refined images; `l1` is what phase 1 minimises.
         """
-        pipe = InpaintingPipeline(copy.deepcopy(self.ema.module))
+        pipe = InpaintingPipeline(self.sampling_generator())
 
         def complete(images: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
             stages = pipe.stages(images, masks)
@@ -338,4 +332,4 @@ class InpaintingTask(AdversarialTask):
         truth = validation.read(slice(self.config.sample_rows))
         kinds = [Masks(masks, (validation.size, validation.size)) for masks in MASKS.values()]
         masks = np.stack([kinds[index % len(kinds)](self.config.val_seed, index) for index in range(len(truth))])
-        return truth, masks, InpaintingPipeline(copy.deepcopy(self.ema.module)).stages(truth, masks)
+        return truth, masks, InpaintingPipeline(self.sampling_generator()).stages(truth, masks)

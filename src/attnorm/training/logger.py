@@ -19,6 +19,7 @@ from rich.table import Column
 
 from attnorm.config import read_yaml
 from attnorm.files import explained, sync_file, written_aside
+from attnorm.training.config import TrainingConfig
 from attnorm.training.run_folder import CONFIG, EVALUATIONS, LOG, resume_command
 
 SMALLEST_BAR = 8  # columns of the terminal
@@ -39,29 +40,16 @@ class Logger:
     """Records metrics by step and shows progress; use it as a context manager.
 
     Args:
-        run: the run's folder.
-        start, steps: the first step of this process and the last of the run.
-        batch_size: images per step, for the rate.
+        run, config: the run's folder and its configuration.
+        start: the first step of this process.
         shown: metrics for the progress bar, the most important first; the first match of a pattern is shown.
-        log_to: "tensorboard", "wandb", "trackio" or "none": where metrics go besides.
         enabled: whether to record and print anything: in the main process alone.
-
-    Raises:
-        UserError: from any method, if the run's folder cannot be written.
     """
 
     def __init__(
-        self,
-        run: Path,
-        *,
-        start: int,
-        steps: int,
-        batch_size: int,
-        shown: Sequence[str] = (),
-        log_to: str = "none",
-        enabled: bool = True,
+        self, run: Path, config: TrainingConfig, start: int, shown: Sequence[str] = (), *, enabled: bool = True
     ) -> None:
-        self._run, self._steps, self._batch_size = run, steps, batch_size
+        self._run, self._steps, self._batch_size = run, config.steps, config.batch_size
         self._shown, self._enabled = shown, enabled
         self._console = Console(quiet=not enabled, highlight=False)
         self._progress = Progress(
@@ -73,15 +61,13 @@ class Logger:
             expand=True,
             transient=True,
         )
-        self._bar = self._progress.add_task("", total=steps, completed=start, status="starting")
+        self._bar = self._progress.add_task("", total=config.steps, completed=start, status="starting")
         self._metrics: dict[str, float] = {}
         self._clock, self._last_step = time.perf_counter(), start
-        self._track, self._finish = _tracker("none", run, start)
-        if enabled:
-            with self._writing():
-                for name in (LOG, EVALUATIONS):
-                    _drop_steps_after(run / name, start)
-                self._track, self._finish = _tracker(log_to, run, start)
+        with self._writing():
+            for name in (LOG, EVALUATIONS) if enabled else ():
+                _drop_steps_after(run / name, start)
+            self._track, self._finish = _tracker(config.log_to if enabled else "none", run, start)
 
     def __enter__(self) -> Logger:
         self._progress.start()
@@ -114,7 +100,7 @@ class Logger:
     def record_evaluation(self, step: int, metrics: dict[str, float]) -> None:
         """Writes the metrics of an evaluation; its duration does not count as training."""
         self._write(EVALUATIONS, step, metrics)
-        values = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        values = "  ".join(f"{name} {value:.4g}" for name, value in list(metrics.items())[:4])
         self.print(f"evaluated at step {step}: {values}")
         self._clock, self._last_step = time.perf_counter(), step
 

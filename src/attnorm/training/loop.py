@@ -8,12 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from torch import Tensor, nn
 
 from attnorm.config import derive, field_of, parse, read_yaml, to_yaml
 from attnorm.data.batches import Prefetcher, batch_indices
@@ -26,9 +25,8 @@ from attnorm.metrics.distributed import Processes, check_alike, joined, main_fir
 from attnorm.models.pretrained import write_step
 from attnorm.pipelines.base import resolve_device
 from attnorm.training import checkpoint
-from attnorm.training.averaging import EMA
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
-from attnorm.training.config import Evaluation, TrainingConfig
+from attnorm.training.config import TrainingConfig
 from attnorm.training.fine_tuning import start_from
 from attnorm.training.inpainting import InpaintingConfig, InpaintingTask
 from attnorm.training.logger import Logger
@@ -46,35 +44,12 @@ from attnorm.training.run_folder import (
     run_lock,
 )
 from attnorm.training.running_metrics import RunningMetrics, stop_if_diverged
-from attnorm.training.runtime import resolve_precision, seed_for, set_numerics, stop_signals
+from attnorm.training.runtime import StopSignals, resolve_precision, seed_for, set_numerics
 
 FIRST_SAMPLES = (1, 100)  # steps with samples beside every `sample_every`, to see early that training works
 
 
-class Task(Protocol):
-    """What the loop asks of a task.
-
-    batches: this process's shares: images (m, s, s, 3) uint8 and labels (m,), which the reading thread hands to
-    `prepare`. `step` returns scalars on the device.
-    """
-
-    shown: Sequence[str]  # names of metrics, for the progress bar
-    networks: dict[str, nn.Module]
-    ema: EMA[Any]
-
-    def prepare(self, number: int, batch: tuple[np.ndarray, np.ndarray]) -> tuple[Tensor, Tensor]: ...  # for `step`
-    def batches_before(self, step: int) -> int: ...  # how many batches the first `step` steps take
-    def step(self, step: int, batches: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, Tensor]: ...
-    def lr_factor(self, step: int) -> float: ...
-    def usage(self) -> dict[str, float]: ...
-    def state(self) -> dict[str, Any]: ...
-    def load_state(self, state: dict[str, Any]) -> None: ...
-    def write_samples(self, path: Path) -> None: ...
-    def save_model(self, folder: Path) -> None: ...
-    def prepare_evaluation(self, dataset: ImageDataset) -> None: ...
-    def evaluate(self, step: int) -> Evaluation: ...
-
-
+Task = ClassConditionalTask | InpaintingTask
 # The classes of every task by its name.
 TASKS: dict[str, tuple[type[TrainingConfig], Callable[[Any, Processes], Task]]] = {
     "class-conditional": (ClassConditionalConfig, ClassConditionalTask),
@@ -85,29 +60,26 @@ TASKS: dict[str, tuple[type[TrainingConfig], Callable[[Any, Processes], Task]]] 
 def begin(config: TrainingConfig, run: Path, fixed: Sequence[str] = ()) -> int:
     """Starts a run in a new or empty folder and trains it; returns the exit code.
 
-    Args:
-        fixed: dotted names of fields that the user chose and the data may not change.
-
-    Raises:
-        UserError: the folder is not empty, the data and the settings do not fit together, or training diverged.
+    `fixed` are dotted names of fields that the user chose and the data may not change.
     """
     with joined(str(resolve_device(config.device))) as processes:
         if processes.is_main:
             check_new(run)
         config = derive(config, {"precision": resolve_precision(config.precision, processes.device)})
         dataset = _load_data(config, config.data, run)
-        config = with_absolute_paths(_fitted(config, dataset, fixed))
-        return _train(config, run, dataset, processes, resuming=False)
+        fitted = config.fitted_to(dataset)
+        for name in fixed:
+            if field_of(config, name) != (found := field_of(fitted, name)):
+                raise UserError(f"--{name} does not fit {config.data}, which has {found}: leave it out")
+        if config.batch_size > (count := len(config.trained_on(len(dataset)))):
+            raise UserError(f"batch_size {config.batch_size} is more than the {count} images to train on: lower it")
+        return _train(with_absolute_paths(fitted), run, dataset, processes, resuming=False)
 
 
 def resume(run: Path, changes: Mapping[str, Any] = MappingProxyType({})) -> int:
     """Continues a run from its newest intact checkpoint; returns the exit code.
 
-    Args:
-        changes: `steps`, to train longer than planned, `device`, `log_to`, or where moved files are now (`data`, …).
-
-    Raises:
-        UserError: the folder is not a run, its images are not there, or none of its checkpoints is intact.
+    `changes` are `steps`, to train longer than planned, `device`, `log_to`, or where moved files are now (`data`, …).
     """
     config = read_config(run)
     if others := changes.keys() - {"steps", "device", "log_to", *config.paths}:
@@ -148,7 +120,10 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
     """Takes the steps from the newest checkpoint, or the first step, to the end or a stop; returns the exit code."""
     # Data and networks.
     set_numerics(config.precision, deterministic=config.deterministic)
-    _check_batch_size(config, processes)
+    pieces = processes.count * config.accumulation
+    if config.batch_size % pieces:
+        how = f"{processes.count} processes and {config.accumulation} accumulation steps: choose a multiple of {pieces}"
+        raise UserError(f"batch_size {config.batch_size} cannot be divided among {how}")
     if config.log_to in ("wandb", "trackio"):
         importlib.import_module(config.log_to)  # a missing package is found out before anything is written
     checksum = dataset.checksum()
@@ -184,17 +159,9 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
         processes.wait()
         order, first = _order(config, len(dataset), processes), task.batches_before(step)
         batches = Prefetcher(dataset, order, first, prepare=task.prepare)
-        logger = Logger(
-            run,
-            start=step,
-            steps=config.steps,
-            batch_size=config.batch_size,
-            shown=task.shown,
-            log_to=config.log_to,
-            enabled=processes.is_main,
-        )
+        logger = Logger(run, config, step, task.shown, enabled=processes.is_main)
 
-        with logger, batches, stop_signals(processes.count) as stop:
+        with logger, batches, StopSignals(processes.count) as stop:
             for note in (*notes, _describe(config, dataset, processes, run)):
                 logger.print(note)
             while step < config.steps:
@@ -261,10 +228,8 @@ def _restore(state: dict[str, Any], task: Task, config: TrainingConfig, checksum
     except (RuntimeError, ValueError, KeyError) as error:
         raise UserError(f"the checkpoint of step {step} does not fit {run / CONFIG}: undo its changes") from error
     if task.lr_factor(step) != state["lr_factor"]:
-        raise UserError(
-            f"--steps {config.steps} does not fit {run}: at step {step} its learning rates already fall towards "
-            "another end and would jump: start a new run"
-        )
+        what = f"at step {step} its learning rates already fall towards another end"
+        raise UserError(f"--steps {config.steps} does not fit {run}: {what}: start a new run")
 
 
 def _order(config: TrainingConfig, count: int, processes: Processes) -> Callable[[int], np.ndarray]:
@@ -285,26 +250,6 @@ def _read(batches: Prefetcher, count: int, run: Path) -> list[tuple[np.ndarray, 
 def _load_data(config: TrainingConfig, source: str, run: Path) -> ImageDataset:
     with main_first():  # one process prepares what the others then open
         return load(source, config.prepared_size, cache=run.parent / PREPARED)
-
-
-def _fitted(config: TrainingConfig, dataset: ImageDataset, fixed: Sequence[str]) -> TrainingConfig:
-    """The configuration for this data set, without a change to what the user chose."""
-    fitted = config.fitted_to(dataset)
-    for name in fixed:
-        if field_of(config, name) != field_of(fitted, name):
-            raise UserError(f"--{name} does not fit {config.data}, which has {field_of(fitted, name)}: leave it out")
-    if config.batch_size > (count := len(config.trained_on(len(dataset)))):
-        raise UserError(f"batch_size {config.batch_size} is more than the {count} images to train on: lower it")
-    return fitted
-
-
-def _check_batch_size(config: TrainingConfig, processes: Processes) -> None:
-    pieces = processes.count * config.accumulation
-    if config.batch_size % pieces:
-        raise UserError(
-            f"batch_size {config.batch_size} cannot be divided among {processes.count} processes and "
-            f"{config.accumulation} accumulation steps: choose a multiple of {pieces}"
-        )
 
 
 def _save_model(task: Task, folder: Path, step: int) -> None:

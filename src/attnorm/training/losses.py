@@ -59,11 +59,7 @@ def critic_loss(
 
     With mixed = t fake + (1 - t) real. Real and fake differ inside the mask only, so the gradient is taken there only,
     as in CA's code. Everything runs in float32 outside autocast. The mixtures have a call of their own, as only their
-    backward pass is differentiated again.
-
-    Args:
-        real, fake: complete images; no gradient flows into them.
-        mixing: t, (b, 1, 1, 1), uniform in [0, 1).
+    backward pass is differentiated again. `mixing` is t, (b, 1, 1, 1), uniform in [0, 1).
     """
     with without_autocast(real):
         real, fake, mixing = (t.detach().to(torch.promote_types(t.dtype, torch.float32)) for t in (real, fake, mixing))

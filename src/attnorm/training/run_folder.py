@@ -41,11 +41,7 @@ def check_new(run: Path) -> None:
 
 @contextmanager
 def run_lock(run: Path) -> Iterator[None]:
-    """Inside, no other process trains in the run's folder, which is created if needed.
-
-    Raises:
-        UserError: another process trains there, or the folder cannot be written.
-    """
+    """Inside, no other process trains in the run's folder, which is created if needed."""
     lock = FileLock(run / LOCK, timeout=0)
     try:
         run.mkdir(parents=True, exist_ok=True)

@@ -9,12 +9,10 @@ import hashlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import distributed, nn
+from torch import distributed
 
 from attnorm.training.config import Precision
 
@@ -52,12 +50,6 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, dtype, enabled=precision in ("bf16", "fp16"))
 
 
-def compile_network(network: nn.Module) -> None:
-    """Compiles what calling `network` does; `network.forward(…)` and a deep copy of it stay as they are."""
-    # Every mode has a graph of its own: with and without gradients, of its own weights or only of its input.
-    network.compile(dynamic=False)
-
-
 def seed_for(seed: int, *purpose: int | str) -> int:
     """A 63-bit seed for one purpose, such as (seed, step, piece of the batch, "noise")."""
     digest = hashlib.blake2b(repr((seed, *purpose)).encode(), digest_size=8).digest()
@@ -74,9 +66,9 @@ STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SI
 
 
 class StopSignals:
-    """Which signal asked the run to stop, if any.
+    """Inside, signals ask for a checkpoint and an orderly end; a second SIGINT ends at once.
 
-    number: the signal that all processes know of, 0 without one.
+    number: the signal that asked and that all processes know of, 0 without one.
     """
 
     def __init__(self, num_processes: int) -> None:
@@ -84,6 +76,15 @@ class StopSignals:
         self._received = 0  # by this process: a signal to another one must not make a first Ctrl-C here the second
         # A group of its own on the CPU: the exchange does not wait for the device.
         self._group = distributed.new_group(backend="gloo") if num_processes > 1 else None
+
+    def __enter__(self) -> StopSignals:
+        in_main = threading.current_thread() is threading.main_thread()  # no other thread may set handlers
+        self._before = {each: signal.signal(each, self.receive) for each in STOP_SIGNALS if in_main}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def receive(self, number: int, frame: object) -> None:
         """The signal handler; raises KeyboardInterrupt for a second SIGINT."""
@@ -98,16 +99,3 @@ class StopSignals:
             distributed.all_reduce(number, distributed.ReduceOp.MAX, group=self._group)
         self.number = int(number.item())
         return self.number != 0
-
-
-@contextmanager
-def stop_signals(num_processes: int) -> Iterator[StopSignals]:
-    """Inside, the signals ask for a checkpoint and an orderly end; a second SIGINT ends at once."""
-    stop = StopSignals(num_processes)
-    in_main = threading.current_thread() is threading.main_thread()  # no other thread may set handlers
-    before = {number: signal.signal(number, stop.receive) for number in STOP_SIGNALS} if in_main else {}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -21,8 +21,7 @@ Weights = Literal["ema", "raw"]
 class Trained(NamedTuple):
     """A model, by its `source`, with the weights of one step (None if unknown).
 
-    run, config: which it is a part of; None for a model from elsewhere, whose weights may be averaged or not.
-    checkpoint: that has the weights; None for a saved model.
+    run, config: None for a model from elsewhere. checkpoint: that has the weights; None for a saved model.
     """
 
     source: str
@@ -39,8 +38,7 @@ class Trained(NamedTuple):
     def pipeline(self, device: str = "auto", task: Task | None = None) -> Any:
         """The pipeline. A generator from a checkpoint gets standing statistics, as the model that a run saves.
 
-        Raises:
-            UserError: the model is not for `task`, if that is given, or is damaged, or PyTorch cannot use the device.
+        Raises a UserError if the model is not for `task`, is damaged, or PyTorch cannot use the device.
         """
         kind: Any = InpaintingPipeline if self.task == "inpainting" else ClassConditionalPipeline
         if task is not None and self.task not in (task, None):
@@ -65,12 +63,8 @@ class Trained(NamedTuple):
 def find_trained(source: str | Path, weights: Weights | None = None) -> Trained:
     """A run, RUN/checkpoints/step-N, a saved model of a run, or a model as in `find_model`.
 
-    Args:
-        weights: of a run or checkpoint; None for averaged ones if the run has them. Those that a run does not save as
-            a model are in its newest checkpoint.
-
-    Raises:
-        UserError: the model or the chosen weights are not there.
+    `weights` are those of a run or checkpoint; None for averaged ones if the run has them. Those that a run does not
+    save as a model are in its newest checkpoint. Raises a UserError if the model or the weights are not there.
     """
     path = Path(source)
     in_run = path.parent.name == CHECKPOINTS
