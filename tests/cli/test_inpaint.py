@@ -129,6 +129,14 @@ def test_the_ending_says_the_format_and_metadata_are_kept(inpainter, ending, out
     assert difference.max() == 0 if ending != "jpg" else 0 < difference.mean() < 6
 
 
+def test_a_jpeg_file_of_a_jpeg_file_has_its_quality(inpainter, output):
+    save("mask.png", MASK.astype(np.uint8) * 255)
+    save("image.jpg", noise(3), quality=30)
+    output("inpaint", inpainter, "image.jpg", "mask.png", "-o", "out.jpg")
+    with Image.open("image.jpg") as given, Image.open("out.jpg") as found:
+        assert found.quantization == given.quantization and found.layer == given.layer
+
+
 def test_what_a_format_cannot_store_is_refused(inpainter, refused):
     save("deep.png", noise(high=65536, dtype=np.uint16))
     save("clear.png", noise(4))

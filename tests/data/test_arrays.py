@@ -30,6 +30,13 @@ def test_npz(tmp_path, images):
         np.testing.assert_array_equal(pixels.squeeze(), expected if 3 in images.shape else expected[..., 0])
 
 
+def test_an_array_without_labels_is_one_class(tmp_path):
+    np.save(tmp_path / "real.npy", IMAGES.transpose(0, 3, 1, 2))
+    source = open_source(tmp_path / "real.npy")
+    assert (source.kind, source.class_names, source.labels.tolist()) == (".npy file", ("real",), [0] * 4)
+    np.testing.assert_array_equal([pixels for _, pixels in source.read()], IMAGES)
+
+
 def test_the_splits_of_an_npz(tmp_path):
     arrays = {"train_images": IMAGES, "train_labels": [0, 1, 0, 1], "test_images": IMAGES[:1], "test_labels": [1]}
     np.savez(tmp_path / "a.npz", **arrays)

@@ -75,7 +75,8 @@ def inpaint(
             print(f"{path}: written with 8 bits per colour, of the 16 that the image has", file=sys.stderr)
         with output_file(path) as partial:
             kept: dict[str, Any] = {str(name): value for name, value in result.info.items()}
-            result.save(partial, format=kind, **kept, **HOW.get(kind, {}))
+            how = {} if kind == "JPEG" and "qtables" in kept else HOW.get(kind, {})
+            result.save(partial, format=kind, **kept, **how)
     print(f"{len(works) - failed} images in {out}" if many else works[0][-1])
     return SOME_SKIPPED if failed or skipped else 0
 

@@ -29,12 +29,17 @@ _BROKEN = *_WRONG, zipfile.BadZipFile, pickle.UnpicklingError
 
 
 def open_npz(path: Path, choice: Choice) -> RawSource:
-    """A raw set from a .npz file, all in memory: images (N, h, w), (N, h, w, 3) or (N, 3, h, w) uint8, and labels."""
-    with explained(f"{path} is not a readable .npz file", "fetch or write it again", *_BROKEN):
-        arrays = dict(np.load(path, allow_pickle=False))
+    """A raw set in memory, from a .npz file of images (N, h, w), (N, h, w, 3) or (N, 3, h, w) uint8 and labels, or from
+    the images alone in a .npy file.
+    """
+    with explained(f"{path} is not a readable {path.suffix} file", "fetch or write it again", *_BROKEN):
+        loaded = np.load(path, allow_pickle=False)
+        arrays = {path.stem: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
     names = list(arrays)
     kept, notices = choice.pick_split(path, list(map(split_in, names)))
-    return _open(".npz file", path, {names[index]: arrays[names[index]] for index in kept}, {}, choice, notices)
+    return _open(
+        f"{path.suffix} file", path, {names[index]: arrays[names[index]] for index in kept}, {}, choice, notices
+    )
 
 
 def find_batches(listing: Listing) -> list[str]:

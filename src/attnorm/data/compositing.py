@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 from scipy import ndimage
 
 from attnorm.data.decode import HALF, REDUCED, DecodeError, to_rgb
@@ -38,6 +39,8 @@ class EditableImage:
         self._info: dict[str | tuple[int, int], Any] = {"dpi": image.info["dpi"]} if "dpi" in image.info else {}
         if image.info.get("exif"):
             self._info["exif"] = image.getexif().tobytes()  # without the preview, which shows what was erased
+        if isinstance(image, JpegImageFile) and image.mode in ("RGB", "L"):  # a JPEG file then has the same quality
+            self._info |= {"qtables": image.quantization, "subsampling": get_sampling(image)}
         if self._sixteen_bit:
             self._own = np.asarray(image).astype(np.uint16)
             return
@@ -65,7 +68,8 @@ class EditableImage:
     def composite(self, rgb: np.ndarray, mask: np.ndarray) -> Image.Image:
         """The image with the pixels of `mask` (h, w) bool from rgb (h, w, 3) uint8, opaque; all others stay.
 
-        Its colour profile, EXIF data and resolution are in `info`, by the names of the options of Pillow's `save`.
+        Its colour profile, EXIF data, resolution and JPEG tables are in `info`, by the names of options of Pillow's
+        `save`.
         """
         if self._own.ndim == 2 or self._own.shape[2] == 2:  # grey
             colour = np.asarray(Image.fromarray(rgb).convert("L"))[..., None]

@@ -103,8 +103,9 @@ def read_info(folder: Path) -> PreparedInfo:
         raise UserError(f"{error}: remove the folder and prepare the set again") from error
 
 
-def open_prepared(folder: Path) -> ImageDataset:
+def open_prepared(folder: str | Path) -> ImageDataset:
     """Opens a prepared folder as a read-only memory map; UserError if files are missing or contradict each other."""
+    folder = Path(folder)
     info = read_info(folder)
     file = folder / IMAGES_FILE
     try:

@@ -67,7 +67,9 @@ class Listing:
                 skipped.append((name, "an archive: give it by itself" if ending in _ARCHIVES else NOT_IMAGE))
         if not images and not self.parquet():
             if self.path.is_file() and self.root == self.path.parent:
-                raise UserError(f"{self.path} is neither a folder, an archive nor a parquet or .npz file: give one")
+                raise UserError(
+                    f"{self.path} is neither a folder, an archive nor a parquet, .npz or .npy file: give one"
+                )
             reasons = "; ".join(["", *describe(skipped)])
             raise UserError(f"{self.path} holds no image and no parquet file{reasons}: give another folder")
         masks = {}

@@ -34,7 +34,7 @@ Folders = tuple[str, ...]
 def open_source(source: str | Path, choice: Choice = DEFAULT) -> RawSource:
     """Looks at images and their classes without decoding an image; UserError if there is nothing usable."""
     path, notices = _download(str(source), choice) if str(source).startswith(HUB) else (Path(source), [])
-    if path.suffix.lower() == ".npz":
+    if path.suffix.lower() in (".npz", ".npy"):
         return open_npz(path, choice)
     listing = list_source(path)
     if batches := find_batches(listing):

@@ -85,7 +85,7 @@ class Evaluator:
         if tuple(self.class_names) != names and (self.frequencies == "data" or any(one.by_class for one in metrics)):
             raise UserError(
                 f"the generator's {len(self.class_names)} classes are not the {len(names)} of the data:"
-                " give data of the same classes, or leave intra out and draw all classes equally often (uniform)"
+                " give data of its classes, or leave intra out and draw classes equally often (frequencies uniform)"
             )
         counts = np.bincount(self.dataset.labels, minlength=len(self.class_names)).tolist()
         for one in metrics:

@@ -16,7 +16,7 @@ from attnorm.metrics.distributed import check_alike
 from attnorm.models.pretrained import find_model, step_of, task_of
 from attnorm.training import checkpoint
 from attnorm.training.averaging import EMA
-from attnorm.training.run_folder import CHECKPOINTS
+from attnorm.training.run_folder import CHECKPOINTS, CONFIG
 
 SHOWN = 3  # names in a message
 
@@ -37,11 +37,13 @@ def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: E
     state, _ = checkpoint.newest(Path(source) / CHECKPOINTS)
     if state is not None:
         given, step = {name: state["task"][name] for name in networks}, state["step"]
+    config, card = Path(source) / CONFIG, find_model(source) / "README.md"
     old, new = (getattr(each.config, "class_names", ()) for each in (model, generator))
     for name, weights in given.items():
         if misfits := list(_copy(weights, networks[name], old, new)):
             raise UserError(
-                f"the {name} of {source} does not fit: {_some(misfits)}; give the preset and fields of its training"
+                f"the {name} of {source} does not fit: {_some(misfits)};"
+                f" give the preset and fields of its training, see {config if config.exists() else card}"
             )
     ema.module.load_state_dict(generator.state_dict())
     fresh = [f"the {name}" for name in networks if name not in given]
@@ -69,7 +71,7 @@ def _copy(given: Mapping[str, Tensor], network: nn.Module, old: Sequence[str], n
             continue
         value, found = own.get(name), given.get(name)
         if value is None or found is None:
-            yield f"{name} is {'here' if found is None else 'there'} alone"
+            yield f"{name} is {'missing' if found is None else 'not part of this network'}"
         elif name in by_class and value.shape[1:] == found.shape[1:]:
             value[rows] = found[found_rows].to(value.device)
         elif value.shape == found.shape:
