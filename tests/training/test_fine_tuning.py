@@ -63,7 +63,7 @@ def test_other_networks_are_refused_with_the_names_of_their_tensors(task, finish
         start(task, finished_run / "model")
     misfits = "to_picture.weight is here alone, to_picture.bias is (3,) there and (4,) here"
     assert f"does not fit: {misfits}, " in str(caught.value)
-    assert " and 2 more; give the preset and fields of its training" in str(caught.value)
+    assert " …; give the preset and fields of its training" in str(caught.value)
     with pytest.raises(UserError, match="is not a model for class-conditional: choose a preset of its task"):
         start(task, finished_inpainting_run)
 
