@@ -45,7 +45,7 @@ CASES = [
     (
         f"{TRAIN} --init-from run",
         "run does not fit: stem.bias is (128,) there and (512,) here, ",
-        " more; give the preset and fields of its training, see ",
+        " …; give the preset and fields of its training, see ",
         "run/config.yaml",
     ),
     (f"{TRAIN} --init-from nowhere", "there is no run or model at nowhere"),

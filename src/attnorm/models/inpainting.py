@@ -204,10 +204,8 @@ class InpaintingCritic(PretrainedNetwork):
 
 
 class ConstantSlopes(nn.LeakyReLU):
-    """A leaky ReLU without a second derivative, instead of one that is zero.
-
-    The gradient penalty differentiates the critics' gradient again. PyTorch's layer would send zeros back through all
-    convolutions, a third of the penalty's cost.
+    """A leaky ReLU without a second derivative. The gradient penalty differentiates the critics' gradient again, and
+    PyTorch's layer would send zeros back through all convolutions, a third of the penalty's cost.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -216,9 +214,8 @@ class ConstantSlopes(nn.LeakyReLU):
 
 
 def local_corners(mask: Tensor, size: int) -> Tensor:
-    """The top left corners (b, 2) of squares of side `size`, inside the image and centred on the box around the mask.
-
-    An empty mask has its centre in the middle of the image.
+    """The top left corners (b, 2) of squares of side `size`, inside the image and centred on the box around the mask;
+    an empty mask has its centre in the middle of the image.
     """
     corners = []
     for axis in (3, 2):

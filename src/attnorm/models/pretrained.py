@@ -23,6 +23,7 @@ from attnorm.errors import UserError
 from attnorm.shipped import CARD_FILE, CONFIG_FILE, TRAINING_FILE, shipped_models
 
 Task = Literal["class-conditional", "inpainting"]
+PAPER = "https://arxiv.org/abs/2004.03828"
 WEIGHTS_FILE = "model.safetensors"
 MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE, TRAINING_FILE)
 # What the Hub's client raises: errors of its HTTP library, OSError, and ValueError for a bad name.
@@ -39,11 +40,7 @@ class TrainingRecord(Frozen):
 
 
 class PretrainedNetwork(
-    nn.Module,
-    PyTorchModelHubMixin,
-    library_name="attnorm",
-    paper_url="https://arxiv.org/abs/2004.03828",
-    tags=["attentive-normalization"],
+    nn.Module, PyTorchModelHubMixin, library_name="attnorm", paper_url=PAPER, tags=["attentive-normalization"]
 ):
     """A network built from one configuration, which is saved and loaded with its weights.
 
@@ -61,10 +58,7 @@ class PretrainedNetwork(
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> Self:  # type: ignore[override]
-        """Loads a network in eval mode, on the CPU. `source` is as in `find_model`.
-
-        Raises a UserError if there is no such model, or its configuration or weights are damaged.
-        """
+        """Loads a network in eval mode, on the CPU; a UserError says what of the model is missing or damaged."""
         folder = find_model(source)
         network = cls(parse(cls.config_class, saved_config(folder), str(folder / CONFIG_FILE)))
         path = folder / WEIGHTS_FILE
@@ -85,9 +79,8 @@ def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def find_model(source: str | Path) -> Path:
-    """The folder of a model: of a run, a saved model, a shipped model by its name, or ORGANISATION/NAME on the Hub.
-
-    Raises a UserError if there is none.
+    """The folder of a model: of a run, a saved model, a shipped model by its name, or ORGANISATION/NAME on the Hub;
+    UserError if there is none.
     """
     path = Path(source)
     for folder in (path / "model", path):

@@ -45,6 +45,7 @@ class AdversarialTask:
 
     def __init__(self, config: TrainingConfig, processes: Processes) -> None:
         self.config, self.processes, self.device = config, processes, processes.device
+        self._first_piece = processes.rank * config.accumulation  # of this process, in the whole batch
         self._memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         self.networks: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
@@ -163,11 +164,6 @@ class AdversarialTask:
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         return torch.where(bad, math.nan, norm)
-
-    @property
-    def _first_piece(self) -> int:
-        """The number of this process's first piece in the whole batch."""
-        return self.processes.rank * self.config.accumulation
 
     def _split(self, number: int, batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
         """The pieces of batch `number`: images (m, 3, h, w) in [-1, 1], and what is beside them."""

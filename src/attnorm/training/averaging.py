@@ -47,11 +47,10 @@ class EMA(Generic[Network]):
 @torch.no_grad()
 def measure_standing_statistics(network: nn.Module, forward: Callable[[int], object], batches: int) -> None:
     """Replaces the running moments of every batch norm, and of every AttentiveNorm2d with statistics="batch", by their
-    true average over some batches.
+    true average over some batches; `forward(i)` runs the network on batch i.
 
     The moving average that training keeps belongs to the raw weights of the last steps, not to an average of weights.
-    `forward(i)` runs the network on batch i. Only the layers measured are in training mode meanwhile: spectral norm and
-    self-sampling stay as in sampling.
+    Only the layers measured are in training mode meanwhile: spectral norm and self-sampling stay as in sampling.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     regional = [m for m in network.modules() if isinstance(m, AttentiveNorm2d) and m.statistics == "batch"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -17,8 +18,6 @@ from attnorm.models.pretrained import find_model, step_of, task_of
 from attnorm.training import checkpoint
 from attnorm.training.averaging import EMA
 from attnorm.training.run_folder import CHECKPOINTS, CONFIG
-
-SHOWN = 3  # names in a message
 
 
 def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: EMA[Any]) -> list[str]:
@@ -40,15 +39,14 @@ def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: E
     config, card = Path(source) / CONFIG, find_model(source) / "README.md"
     old, new = (getattr(each.config, "class_names", ()) for each in (model, generator))
     for name, weights in given.items():
-        if misfits := list(_copy(weights, networks[name], old, new)):
-            raise UserError(
-                f"the {name} of {source} does not fit: {_some(misfits)};"
-                f" give the preset and fields of its training, see {config if config.exists() else card}"
-            )
+        if misfits := ", ".join(_copy(weights, networks[name], old, new)):
+            what = f"the {name} of {source} does not fit: {shorten(misfits, 200, placeholder=' …')}"
+            where = config if config.exists() else card
+            raise UserError(f"{what}; give the preset and fields of its training, see {where}")
     ema.module.load_state_dict(generator.state_dict())
     fresh = [f"the {name}" for name in networks if name not in given]
     if unknown := [name for name in new if name not in old]:
-        fresh.append(f"{len(unknown)} of {len(new)} classes ({_some(unknown)})")
+        fresh.append(f"{len(unknown)} of {len(new)} classes ({shorten(', '.join(unknown), 100, placeholder=' …')})")
     taken = f"{' and '.join(given)}{'' if step is None else f' of step {step}'}"
     note = f"starts with the {taken} of {source}; new: {', '.join(fresh) or 'nothing'}"
     check_alike({"what the training starts from": note}, f"{source} must be the same on every machine")
@@ -82,7 +80,3 @@ def _copy(given: Mapping[str, Tensor], network: nn.Module, old: Sequence[str], n
         for norm in table.modules():
             if isinstance(norm, SpectralNorm):
                 norm.reset(raw_weight(table))
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

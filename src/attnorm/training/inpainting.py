@@ -208,12 +208,8 @@ class InpaintingTask(AdversarialTask):
     def write_samples(self, path: Path) -> None:
         """A sheet of the averaged generator's completions of the same images and masks at every call."""
         truth, masks, stages = self._shown()
-        columns = {
-            "input": masked_images(truth, masks),
-            "coarse": composite(truth, stages.coarse, masks),
-            "refined": composite(truth, stages.refined, masks),
-            "truth": truth,
-        }
+        completed = {name: composite(truth, getattr(stages, name), masks) for name in ("coarse", "refined")}
+        columns = {"input": masked_images(truth, masks), **completed, "truth": truth}
         layout = next(iter(stages.layouts.values()), None)
         save_image(inpainting_sheet(columns, [str(row) for row in range(len(truth))], layout), path)
 

@@ -40,7 +40,6 @@ class Logger:
     """Records metrics by step and shows progress; use it as a context manager.
 
     Args:
-        run, config: the run's folder and its configuration.
         start: the first step of this process.
         shown: metrics for the progress bar, the most important first; the first match of a pattern is shown.
         enabled: whether to record and print anything: in the main process alone.

@@ -49,6 +49,7 @@ from attnorm.training.runtime import StopSignals, resolve_precision, seed_for, s
 FIRST_SAMPLES = (1, 100)  # steps with samples beside every `sample_every`, to see early that training works
 
 
+# A task says what one step is; `AdversarialTask` has what both share.
 Task = ClassConditionalTask | InpaintingTask
 # The classes of every task by its name.
 TASKS: dict[str, tuple[type[TrainingConfig], Callable[[Any, Processes], Task]]] = {
