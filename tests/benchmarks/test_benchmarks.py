@@ -19,6 +19,7 @@ def program(monkeypatch):
     """Imports a program of benchmarks/; samples are short, and of the backends one is measured."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "benchmarks"))
     monkeypatch.setattr(bench, "SAMPLE_SECONDS", 0.0)
+    monkeypatch.setattr(bench.gc, "collect", int)  # slow where many tests have left objects
     monkeypatch.setattr(bench, "backend_refusals", lambda x, layout: {"reference": None, "triton": "no GPU"})
     return importlib.import_module
 
@@ -43,11 +44,6 @@ def test_calls_take_turns_and_slow_ones_are_measured_once(monkeypatch):
     assert found["a"].median == pytest.approx(0.3)
     assert found["a"].ratio(found["b"]) == pytest.approx(1)  # the median over rounds, not the ratio of medians
     assert found["slow"].times == (7.0,)
-
-
-def test_peak_memory_counts_the_result_and_what_was_freed_on_the_way():
-    found = bench.measure({"x": lambda: torch.ones(48 << 18)[: 16 << 18] + 1}, rounds=1, device=CPU)["x"].memory
-    assert found is None or 61 < found < 80  # 48 MB and 16 MB; the allocator takes some more
 
 
 def test_the_literal_and_naive_forms_compute_what_the_layers_do(program):

@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 
 from attnorm.cli import main
-
-
-def contents(folder):
-    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+from tests import networks
+from tests import runs as commands
 
 
 @pytest.fixture
@@ -16,14 +14,9 @@ def refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
-        before = contents(tmp_path)
-        capsys.readouterr()
-        assert main([str(argument) for argument in arguments]) == 2
-        out, err = capsys.readouterr()
-        assert out == "" or out.startswith("training ")  # which is said before PyTorch is imported
-        assert err.startswith("attnorm: error: ")
-        assert err.count("\n") == 1
-        assert contents(tmp_path) == before
+        before = sorted(tmp_path.rglob("*")), commands.contents(tmp_path)
+        err = commands.refused(capsys, *arguments)
+        assert (sorted(tmp_path.rglob("*")), commands.contents(tmp_path)) == before
         return err.removeprefix("attnorm: error: ").rstrip("\n")
 
     return run
@@ -55,14 +48,16 @@ def contains():
 
 
 @pytest.fixture(scope="session")
+def inpainter(tmp_path_factory):
+    """A run with an inpainter of images of 64 x 64 pixels."""
+    run = tmp_path_factory.mktemp("inpainting") / "run"
+    networks.inpainter().save_pretrained(run / "model")
+    return run
+
+
+@pytest.fixture(scope="session")
 def plain_model(tmp_path_factory):
     """A saved generator without attentive normalization: two classes, cat and dog."""
-    import torch
-
-    from attnorm.models.class_conditional import Generator, GeneratorConfig
-
-    torch.manual_seed(0)
-    config = GeneratorConfig(num_classes=2, channels=(8, 8, 8, 8), latent_dim=8, class_names=("cat", "dog"))
     folder = tmp_path_factory.mktemp("plain") / "model"
-    Generator(config).save_pretrained(folder)
+    networks.generator("none", ("cat", "dog")).save_pretrained(folder)
     return folder

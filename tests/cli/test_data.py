@@ -36,7 +36,6 @@ def test_prepare_names_what_it_skips_and_the_next_command(output):
     assert err == ""
     assert open_prepared(Path("out set")).labels.tolist() == [0, 0, 1, 1]
     assert "out set already holds 4 images at 8×8" in output(*PREPARE).out
-    assert "digits8 holds 1797 images at 8×8" in output("data", "prepare", "digits", "digits8", "--size", "8").out
 
 
 def test_inspect_raw_prepared_and_built_in_sets(output):
@@ -57,21 +56,10 @@ def test_inspect_raw_prepared_and_built_in_sets(output):
     assert lines[0] == "digits: built-in set, 1797 images, classes: 10"
 
 
-@pytest.mark.parametrize(
-    "arguments, problem",
-    [
-        (["prepare", "nowhere", "out", "--size", "8"], "there is nothing at nowhere"),
-        (["prepare", "digit", "out", "--size", "8"], "did you mean 'digits'"),
-        (["prepare", "raw", "out"], "--size is required"),
-        (["prepare", "raw", "out", "--size", "0"], "--size: must be >= 1"),
-        (["prepare", "raw", "out", "--size", "8", "--label-column", "x"], "no columns"),
-        (["inspect", "nowhere"], "there is nothing at nowhere"),
-        (["inspect"], "SOURCE is required"),
-        (["inspect", "raw", "--verify"], "--verify is for prepared folders"),
-    ],
-)
-def test_mistakes_are_one_line(arguments, problem, refused):
-    assert problem in refused("data", *arguments)
+def test_mistakes_are_one_line(refused):
+    assert "there is nothing at nowhere" in refused("data", "prepare", "nowhere", "out", "--size", "8")
+    assert "no columns" in refused("data", "prepare", "raw", "out", "--size", "8", "--label-column", "x")
+    assert "--verify is for prepared folders" in refused("data", "inspect", "raw", "--verify")
 
 
 @pytest.mark.promise

@@ -1,6 +1,5 @@
 """Interpolation from the command line."""
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -18,48 +17,27 @@ def test_a_sheet_with_the_maps_of_an_entity(finished_run, tmp_path, output, cont
     assert contains(sheet, corner)
 
 
-def test_a_model_without_a_layout_has_a_sheet_without_maps(plain_model, finished_run, tmp_path, output, refused):
+def test_a_model_without_a_layout_has_a_sheet_without_maps(plain_model, tmp_path, output, refused):
     path = tmp_path / "sheet.png"
-    arguments = ["--frames", "3", "--rows", "2", "-o"]
-    assert output("interpolate", plain_model, "--labels", "cat", "dog", *arguments, path).out == f"{path}\n"
-    output("interpolate", finished_run, "--labels", "3", "7", *arguments, tmp_path / "other.png")
-    with Image.open(path) as plain, Image.open(tmp_path / "other.png") as other:
-        assert other.height - plain.height > 2 * 64
-    refusal = refused("interpolate", plain_model, "--labels", "cat", "dog", "--entity", 0, *arguments, "s.png")
-    assert refusal.endswith("layers have none: leave --entity out")
+    arguments = ["interpolate", plain_model, "--labels", "cat", "dog", "--frames", "3", "--rows", "2", "-o"]
+    assert output(*arguments, path).out == f"{path}\n"
+    assert refused(*arguments, "s.png", "--entity", 0).endswith("layers have none: leave --entity out")
 
 
-@pytest.mark.parametrize("name", ["film.gif", "film.mp4"])
-def test_a_film_goes_there_and_back(name, plain_model, tmp_path, output):
-    path = tmp_path / name
+def test_a_film_goes_there_and_back(plain_model, tmp_path, output):
+    path = tmp_path / "film.gif"
     arguments = ["--labels", "cat", "1", "--rows", "2", "-o", tmp_path / "sheet.png", "--animation", path]
     out = output("interpolate", plain_model, *arguments, "--seconds", "0.3").out
     assert out.splitlines()[-1] == str(path)
-    if name.endswith("gif"):
-        with Image.open(path) as film:
-            number, duration = film.n_frames, film.info["duration"]
-        assert duration == 50
-    else:
-        with av.open(str(path)) as film:
-            number = sum(1 for _ in film.decode(video=0))
-    assert number == 12  # 7 there, at 20 a second with both ends; 5 back, without them
+    with Image.open(path) as film:
+        assert film.info["duration"] == 50
+        assert film.n_frames == 12  # 7 there, at 20 a second with both ends; 5 back, without them
 
 
-@pytest.mark.parametrize(
-    ("arguments", "part"),
-    [
-        (["--labels", "33", "3"], "there is no class 33: the model's classes are 0 to 9"),
-        (["--labels", "3"], "--labels needs 2 values"),
-        ([], "--labels is required"),
-        (["--labels", "3", "7", "--frames", "1"], "--frames: must be >= 2"),
-        (["--labels", "3", "7", "--entity", "4"], "there is no entity 4: the model's entities are 0 to 3"),
-        (["--labels", "3", "7", "--entity", "-1"], "there is no entity -1"),
-        (["--labels", "3", "7", "--animation", "film.avi"], "must end in .gif or .mp4"),
-        (["--labels", "3", "7", "--animation", "film.gif", "--seconds", "0"], "--seconds: must be >= 0.1"),
-    ],
-)
-def test_it_refuses_what_it_cannot_do(arguments, part, finished_run, refused):
-    assert part in refused("interpolate", finished_run, "-o", "sheet.png", *arguments)
+def test_it_refuses_what_it_cannot_do(finished_run, refused):
+    arguments = ["interpolate", finished_run, "--labels", "3", "7", "-o", "sheet.png"]
+    assert "there is no entity 4: the model's entities are 0 to 3" in refused(*arguments, "--entity", "4")
+    assert "must end in .gif or .mp4" in refused(*arguments, "--animation", "film.avi")
 
 
 @pytest.mark.parametrize("name", ["sheet.png", "film.gif"])

@@ -6,6 +6,7 @@ import pytest
 import torch
 import yaml
 
+from attnorm import bench
 from attnorm.layers import backend_for
 from attnorm.layers.kernels import library
 
@@ -41,7 +42,10 @@ def test_a_gpu_that_fails_is_reported(found, monkeypatch):
     assert found()["backends"]["cuda"] == "PyTorch cannot use the device: CUDA driver initialization failed"
 
 
-def test_the_benchmark_of_the_layer_writes_its_report(output, refused, tmp_path):
+def test_the_benchmark_of_the_layer_writes_its_report(output, refused, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "SAMPLE_SECONDS", 0.0)
+    monkeypatch.setattr(bench.gc, "collect", int)  # slow where many tests have left objects
+    monkeypatch.setattr(bench, "backend_refusals", lambda x, layout: {"reference": None})
     sizes = ["--sizes", 16, 8, "--channels", 8, "--entities", 4, "--rounds", 2, "--dtype", "bfloat16"]
     out = output("bench", "layer", *sizes, "--json", tmp_path / "new" / "layer.json").out
     assert out.index("1 x 8 x 8 x 8") < out.index("1 x 8 x 16 x 16")

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from attnorm.data.builtin import TILE, example_images, load_builtin, photographs, validation_part
+from attnorm.data.builtin import TILE, load_builtin, photographs, validation_part
 
 
 def test_digits_are_scikit_learns_enlarged():
@@ -41,9 +41,3 @@ def test_the_right_quarter_of_each_photograph_validates(photos):
         for index in tops:
             inside = [column.tobytes() in left for column in photos.images[index].swapaxes(0, 1)]
             assert all(inside) != (index in held_out) and any(inside) != (index in held_out)
-
-
-def test_examples_are_crops_of_the_photographs():
-    china = photographs()["china"]
-    np.testing.assert_array_equal(example_images(256, 1)[0], china[90:346, 75:331])
-    assert example_images(32, 4).shape == (4, 32, 32, 3)

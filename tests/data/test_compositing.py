@@ -94,21 +94,10 @@ def test_transparent_pixels_can_be_the_mask():
             EditableImage(image).transparent()
 
 
-def test_a_colour_profile_stays_with_its_colour_space():
-    for mode, kept in (("RGB", True), ("L", True), ("P", True), ("CMYK", False)):
-        image = Image.new(mode, (8, 6))
-        image.info["icc_profile"] = b"profile"
-        assert EditableImage(image).profile == (b"profile" if kept else None)
-
-
 def test_masks_of_another_size_are_refused_unless_scaling_is_allowed():
-    assert check_mask(MASK, (6, 8)) is MASK
-    with pytest.raises(DecodeError, match=r"the mask is 8×6 and the image 16×12: give one of its size$"):
-        check_mask(MASK, (12, 16))
-    with pytest.raises(DecodeError, match=r"16×12: scale it$"):
+    with pytest.raises(DecodeError, match=r"the mask is 8×6 and the image 16×12: scale it$"):
         check_mask(MASK, (12, 16), remedy="scale it")
-    expected = MASK.repeat(2, 0).repeat(2, 1)
-    assert np.array_equal(check_mask(MASK, (12, 16), resize=True), expected)
+    assert np.array_equal(check_mask(MASK, (12, 16), resize=True), MASK.repeat(2, 0).repeat(2, 1))
 
 
 @pytest.mark.parametrize(("value", "part"), [(False, "marks no pixel"), (True, "marks every pixel")])

@@ -13,13 +13,10 @@ def mask_of(height, width, *boxes):
     return mask
 
 
-def test_a_small_mask_gets_a_window_of_the_side_around_it():
+def test_a_small_mask_gets_a_window_of_the_side_around_it_and_a_large_one_as_much_again():
     (window,) = windows_of(mask_of(1000, 800, (500, 540, 300, 340)), 256)
     assert window.size == (256, 256)
     assert abs(sum(window[:2]) / 2 - 520) <= 32 and abs(sum(window[2:]) / 2 - 320) <= 32  # within a cell
-
-
-def test_a_large_mask_gets_as_much_again_around_it():
     (window,) = windows_of(mask_of(2000, 2000, (640, 1280, 640, 960)), 256)
     assert window.size == (1280, 640)
 

@@ -1,10 +1,10 @@
-"""`load` and `summarize`: whatever `--data` may name."""
+"""`load`: whatever `--data` may name."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from attnorm.data.loading import load, summarize
+from attnorm.data.loading import load
 from attnorm.data.prepare import prepare
 from attnorm.errors import UserError
 
@@ -42,24 +42,3 @@ def test_a_prepared_folder_is_opened_in_place(folder, tmp_path):
     assert not (tmp_path / "cache").exists()
     with pytest.raises(UserError, match=r"prepared at 4×4 but the preset needs 8×8: run attnorm .* --size 8"):
         load(str(tmp_path / "out"), 8, cache=tmp_path / "cache")
-
-
-@pytest.mark.promise
-@pytest.mark.parametrize("name, meant", [("digit", "'digits'"), ("photo", "'photos'"), ("/no/such/place", None)])
-def test_a_place_that_does_not_exist_names_the_built_in_sets(tmp_path, monkeypatch, name, meant):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="digits, photos") as caught:
-        load(name, 8, cache=tmp_path / "cache")
-    assert (f"did you mean {meant}" if meant else "digits, photos") in str(caught.value)
-    assert meant or "did you mean" not in str(caught.value)
-
-
-def test_summaries_agree_before_and_after_preparing(folder, tmp_path):
-    (folder / "a" / "bad.png").write_bytes(b"x")
-    before, size = summarize(str(folder))
-    prepare(folder, tmp_path / "out", 4)
-    after, prepared_size = summarize(str(tmp_path / "out"))
-    assert (before.kind, size, before.labels.tolist()) == ("folder of images", None, [0, 0, 0, 0, 1, 1, 1])
-    assert (after.kind, prepared_size, after.labels.tolist()) == ("prepared folder", 4, [0, 0, 0, 1, 1, 1])
-    assert before.class_names == after.class_names == ("a", "b")
-    assert before.skipped == [] and [name for name, _ in after.skipped] == ["a/bad.png"]

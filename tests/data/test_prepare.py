@@ -29,14 +29,12 @@ def test_corrupt_files_are_reported_by_name_and_counted(raw, tmp_path):
     assert [name for name, _ in report.info.skipped] == ["cat/corrupt.png", "dog/cut.png", "dog/empty.jpg"]
     assert report.notices[0] == "skipped 3 of 27 files:"
     assert report.notices[3] == "  dog/empty.jpg: empty file"
-    assert open_prepared(report.path).images.shape[0] == 24
 
 
 def test_the_bytes_do_not_depend_on_the_number_of_workers(raw, tmp_path):
     one, four = (prepare(raw, tmp_path / str(workers), 16, workers=workers).path for workers in (1, 4))
-    assert [file.read_bytes() for file in sorted(one.iterdir())] == [
-        file.read_bytes() for file in sorted(four.iterdir())
-    ]
+    for file in one.iterdir():
+        assert file.read_bytes() == (four / file.name).read_bytes()
 
 
 def test_names_that_are_not_utf8_are_escaped(tmp_path):

@@ -1,5 +1,6 @@
 """The examples run, and compare what they say that they compare."""
 
+import functools
 import importlib.util
 import re
 from pathlib import Path
@@ -14,21 +15,12 @@ LINE = re.compile(
 )
 
 
+@functools.cache
 def load(name):
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     example = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(example)
     return example
-
-
-@pytest.fixture(scope="module")
-def classifier():
-    return load("classifier")
-
-
-@pytest.fixture(scope="module")
-def segmenter():
-    return load("segmenter")
 
 
 def printed(example, capsys, *arguments):
@@ -40,40 +32,40 @@ def printed(example, capsys, *arguments):
     return [match.groups() for match in found]
 
 
-def test_each_network_is_trained_once_a_seed_and_gives_the_same_numbers_again(classifier, capsys):
-    rows = printed(classifier, capsys, "--steps", "2", "--seeds", "0", "3")
+def test_each_network_is_trained_once_a_seed_and_gives_the_same_numbers_again(capsys):
+    rows = printed(load("classifier"), capsys, "--steps", "2", "--seeds", "0", "3")
     assert [(seed, layer) for seed, layer, *_ in rows] == [(seed, layer) for seed in "03" for layer in LAYERS]
     for _, layer, *_, usage in rows:
         assert bool(re.search(r"sharpness 0\.\d\d, \d\.\d of 8 entities", usage)) == (layer in LAYERS[2:])
-    assert printed(classifier, capsys, "--steps", "2", "--seeds", "3") == rows[4:]
+    assert printed(load("classifier"), capsys, "--steps", "2", "--seeds", "3") == rows[4:]
 
 
-def test_the_classifier_learns(classifier, capsys):
-    [(*_, accuracy, _)] = printed(classifier, capsys, "--steps", "120", "--layers", "instance norm")
+def test_the_classifier_learns(capsys):
+    [(*_, accuracy, _)] = printed(load("classifier"), capsys, "--steps", "120", "--layers", "instance norm")
     assert float(accuracy) > 0.5  # chance is 0.1
 
 
-def test_the_segmenter_beats_one_answer_for_all_pixels(segmenter, capsys):
-    [row] = printed(segmenter, capsys, "--steps", "60", "--images", "200", "--layers", "instance norm")
+def test_the_segmenter_beats_one_answer_for_all_pixels(capsys):
+    [row] = printed(load("segmenter"), capsys, "--steps", "60", "--images", "200", "--layers", "instance norm")
     assert float(row[4]) > 1 / 11  # ground everywhere has an IoU below 1 there and none in ten others
 
 
 @pytest.mark.parametrize("pair", [("none", "attentive norm"), ("instance norm", "both")])
 @pytest.mark.parametrize("name", ["classifier", "segmenter"])
-def test_the_networks_begin_alike(name, pair, request):
+def test_the_networks_begin_alike(name, pair):
     """Without the layer and with it, which starts as the identity: the convolutions are the same."""
-    example = request.getfixturevalue(name)
     outputs = []
     for layer in pair:
         torch.manual_seed(0)
-        network = getattr(example, name)(layer).eval()
+        network = getattr(load(name), name)(layer).eval()
         outputs.append(network(torch.linspace(-1, 1, 256).reshape(1, 1, 16, 16)))
     torch.testing.assert_close(outputs[0], outputs[1])
 
 
-def test_mean_iou_is_that_of_torchmetrics(segmenter):
+def test_mean_iou_is_that_of_torchmetrics():
     from torchmetrics.classification import MulticlassJaccardIndex
 
+    segmenter = load("segmenter")
     classes = segmenter.CLASSES
     found, true = (torch.randint(classes - 2, (3, 9, 9), generator=torch.Generator().manual_seed(s)) for s in (0, 1))
     oracle = MulticlassJaccardIndex(classes, average="none")(found, true)[: classes - 2].mean()  # of those that occur

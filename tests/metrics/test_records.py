@@ -31,13 +31,8 @@ def test_the_record_has_everything_that_a_number_depends_on_and_is_read_back(rec
     write_records(records, path)
     first, second, _ = json.loads(path.read_text("utf-8"))
     assert first.pop("date") and set(first.pop("versions")) == {"attnorm", "torch", "python"}
-    assert first == {
-        "metric": "fd-toy-4k",
-        "values": {"distance": 12.3456789},
-        "better": "lower",
-        "details": {},
-        "protocol": PROTOCOL.model_dump(),
-    }
+    expected = {"metric": "fd-toy-4k", "values": {"distance": 12.3456789}, "better": "lower", "details": {}}
+    assert first == expected | {"protocol": PROTOCOL.model_dump()}
     assert (second["details"], second["better"]) == ({"splits": 10}, "higher")
     assert read_records(path) == records
 
@@ -68,11 +63,8 @@ def test_the_table_is_aligned_markdown(records):
     )
 
 
-@pytest.mark.parametrize("change", [{"metric": None}, {"values": {}}, {"better": "sideways"}, {"more": 1}], ids=str)
-def test_an_invalid_record_is_refused_with_the_field(change, records, tmp_path):
-    path = tmp_path / "record.json"
-    write_records(records, path)
-    entry = json.loads(path.read_text("utf-8"))[0]
-    path.write_text(json.dumps([entry | change]))
-    with pytest.raises(UserError, match=rf"record.json is invalid: .*0\.{next(iter(change))}"):
+def test_an_invalid_record_is_refused_with_the_field(records, tmp_path):
+    write_records(records, path := tmp_path / "record.json")
+    path.write_text(path.read_text("utf-8").replace('"lower"', '"sideways"'))
+    with pytest.raises(UserError, match=r"record.json is invalid: .*0\.better"):
         read_records(path)

@@ -14,7 +14,7 @@ from attnorm.errors import UserError
 from attnorm.models import pretrained
 from attnorm.models.class_conditional import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from attnorm.models.inpainting import InpaintingGenerator, InpaintingGeneratorConfig
-from attnorm.models.pretrained import find_model, saved_config, step_of, task_of, write_step
+from attnorm.models.pretrained import find_model, saved_config, step_of, task_of
 
 SMALL = GeneratorConfig(num_classes=2, channels=(4, 4, 4, 4), latent_dim=8)
 
@@ -63,7 +63,7 @@ def test_a_network_loads_from_everywhere(models, hub, tmp_path, monkeypatch):
     state = Generator.from_pretrained(models / "me" / "generate").state_dict()
     from_hub = Generator.from_pretrained("me/generate")
     torch.testing.assert_close(from_hub.state_dict(), state, rtol=0, atol=0)
-    assert from_hub.config == SMALL and not from_hub.training
+    assert from_hub.config == SMALL and not from_hub.training and step_of(models / "me" / "generate") is None
     assert Generator.from_pretrained("an-gan-digits").config.class_names == tuple("0123456789")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "an-gan-digits").mkdir()  # a local path is preferred to a shipped name
@@ -125,12 +125,3 @@ def test_what_is_not_found_is_refused_with_the_nearest_name(hub, tmp_path, monke
     (tmp_path / "runs" / "digits" / "config.yaml").write_text("")
     with pytest.raises(UserError, match="has saved no model yet: it is written with the first checkpoint"):
         find_model(Path("runs/digits"))
-
-
-def test_the_step_is_recorded_beside_the_weights(models, tmp_path):
-    assert step_of(models / "me" / "inpaint") is None
-    write_step(tmp_path, 1200)
-    assert step_of(tmp_path) == 1200
-    (tmp_path / "training.json").write_text('{"step": -1}')
-    with pytest.raises(UserError, match=r"training\.json is invalid"):
-        step_of(tmp_path)

@@ -1,7 +1,6 @@
 """Images of given classes from a trained generator."""
 
 import json
-import pickle
 import shutil
 
 import numpy as np
@@ -10,27 +9,17 @@ import torch
 from scipy import stats
 
 import attnorm
-from attnorm.errors import UserError
-from attnorm.models.class_conditional import Generator, GeneratorConfig, LongRangeConfig
 from attnorm.pipelines import class_conditional
 from attnorm.pipelines.class_conditional import ClassConditionalPipeline, truncated
+from tests import networks
+from tests.runs import refusal
 
 NAMES = ("cat", "0", "dog")  # the second one's name is the first one's index
 
 
 @pytest.fixture
 def pipe():
-    """An untrained generator whose attentive normalization does something."""
-    torch.manual_seed(0)
-    spot = LongRangeConfig(kind="attentive_norm", num_entities=4, temperature=1.0)
-    config = GeneratorConfig(num_classes=3, channels=(8, 8, 8, 8), latent_dim=16, long_range=spot, class_names=NAMES)
-    generator = Generator(config)
-    with torch.no_grad():
-        generator.blocks[2].norm2.residual_gain.fill_(1)
-        for module in generator.modules():
-            if isinstance(module, torch.nn.Embedding):
-                module.weight.add_(torch.randn_like(module.weight) / 2)  # classes look different
-    return ClassConditionalPipeline(generator)
+    return ClassConditionalPipeline(networks.generator(class_names=NAMES))
 
 
 @pytest.fixture
@@ -42,13 +31,6 @@ def model(pipe, tmp_path):
 
 def largest_difference(first, second):
     return np.abs(first.astype(int) - second.astype(int)).max()
-
-
-def refusal(call, *arguments, **named):
-    with pytest.raises(UserError) as caught:
-        call(*arguments, **named)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def test_a_run_its_model_folder_and_the_network_draw_the_same(pipe, model, finished_run):
@@ -100,15 +82,12 @@ def test_neither_the_batch_nor_the_number_of_images_changes_an_image(size, pipe,
     ("labels", "count", "indices"),
     [
         (None, None, [0, 1, 2]),
-        (["dog", "cat"], None, [2, 0]),
         (["dog", "cat"], 5, [2, 0, 2, 0, 2]),
         (["2"], None, [2]),  # no class has this name
         (["0"], None, [1]),  # a class has this name
         ([0, np.int64(1), "dog"], None, [0, 1, 2]),
         ("cat", 2, [0, 0]),
-        (2, np.int64(1), [2]),
-        (("dog", 1), None, [2, 1]),
-        (np.array([2, 0]), None, [2, 0]),
+        (np.array([2, 0]), np.int64(1), [2]),
         (torch.tensor([2, 0]), None, [2, 0]),
         (torch.tensor(1), None, [1]),
     ],
@@ -144,46 +123,23 @@ def test_half_precision_changes_images_a_little_and_no_weights(dtype, pipe, tmp_
     assert {parameter.dtype for parameter in pipe.generator.parameters()} == {torch.float32}
 
 
-def test_a_bar_is_drawn_on_a_terminal_until_it_is_turned_off(pipe, monkeypatch, capsys):
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    monkeypatch.setattr(class_conditional, "BATCH", 2)
-    for disable in (False, True):
-        pipe.set_progress_bar_config(disable=disable)
-        pipe(num_images=6)
-        assert ("generating" in capsys.readouterr().err) == (not disable)
-
-
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
         ({"labels": ["dgo"]}, "there is no class 'dgo', did you mean 'dog'? (the model knows cat, 0, dog)"),
         ({"labels": [3]}, "classes are 0 to 2"),
-        ({"labels": ["-1"]}, "classes are 0 to 2"),
         ({"labels": []}, "labels must name at least one class"),
-        ({"labels": "horse"}, "there is no class 'horse'"),
         ({"labels": 3.7}, "a label must be a whole number, got 3.7"),
         ({"num_images": 0}, "num_images must be at least 1"),
         ({"num_images": "8"}, "num_images must be a whole number, got '8'"),
-        ({"seed": -1}, "seed must be"),
         ({"seed": 1 << 63}, "seed must be"),
         ({"generator": 42}, "generator must be a torch.Generator, or a list of one for each of 3 images"),
-        ({"generator": [torch.Generator()] * 2}, "generator must be"),
         ({"output_type": "jpg"}, "output_type must be one of pil, np, pt, got 'jpg'"),
         ({"truncation": 0}, "truncation must be positive, got 0"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(arguments, part, pipe):
     assert part in refusal(pipe, **arguments)
-
-
-def test_layouts_are_made_on_request_sum_to_one_and_belong_to_their_images(pipe):
-    plain, drawn = pipe.draw(), pipe.draw(with_layouts=True)
-    assert plain.layouts == {}
-    assert np.array_equal(plain.images, drawn.images)
-    [(name, layout)] = drawn.layouts.items()
-    assert (name, layout.shape, layout.dtype) == ("blocks.2.norm2", (3, 4, 32, 32), np.float32)
-    np.testing.assert_allclose(layout.sum(1), 1, rtol=0, atol=1e-5)
-    assert np.abs(layout[0] - layout[1]).max() > 0.01
 
 
 def test_an_interpolation_begins_and_ends_with_the_images_of_its_labels(pipe, monkeypatch):
@@ -236,8 +192,7 @@ def test_truncated_noise_is_the_quantile_of_the_cut_off_normal_distribution(pipe
     assert largest_difference(whole, slightly) < largest_difference(whole, much)
 
 
-def load(source):
-    return ClassConditionalPipeline.from_pretrained(source)
+load = ClassConditionalPipeline.from_pretrained
 
 
 @pytest.mark.promise
@@ -247,36 +202,16 @@ def test_damaged_missing_and_other_weights_are_refused(model):
     config = model / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"latent_dim": 17}))
     assert "does not hold the weights that its config.json describes" in refusal(load, model)
-    for share in (0, 0.001, 0.5, 0.99):
+    for share in (0, 0.5, 0.99):
         path.write_bytes(whole[: int(len(whole) * share)])
         assert f"{path} is missing or damaged" in refusal(load, model)
     path.unlink()
     assert f"{path} is missing or damaged" in refusal(load, model)
 
 
-@pytest.mark.promise
-def test_a_pickle_is_never_read(model, tmp_path):
-    made = tmp_path / "made-by-the-pickle"
-
-    class Malice:
-        def __reduce__(self):
-            return made.touch, ()
-
-    (model / "model.safetensors").unlink()
-    for name in ("pytorch_model.bin", "model.safetensors"):
-        (model / name).write_bytes(pickle.dumps(Malice()))
-        assert "missing or damaged" in refusal(load, model)
-        assert not made.exists()
-
-
-def test_what_is_no_model_is_refused(model, finished_run, finished_inpainting_run, tmp_path):
-    (model / "config.json").unlink()
-    assert refusal(load, model) == f"{model} is neither a run nor a saved model: it has no config.json"
+def test_what_is_no_model_is_refused(finished_run, finished_inpainting_run, tmp_path):
     shutil.copy(finished_run / "config.yaml", tmp_path)
     assert "has saved no model yet" in refusal(load, tmp_path)
-    message = refusal(load, finished_inpainting_run)
-    assert message == f"{finished_inpainting_run} is an inpainting model: complete images with `attnorm inpaint`"
-    message = refusal(ClassConditionalPipeline.from_pretrained, finished_run, device="cuda:999")
-    assert message == "PyTorch cannot use the device 'cuda:999' here: choose cpu"
-    message = refusal(ClassConditionalPipeline.from_pretrained, finished_run, torch_dtype=torch.float64)
-    assert message.endswith("not in torch.float64")
+    assert refusal(load, finished_inpainting_run).endswith("complete images with `attnorm inpaint`")
+    assert "cannot use the device 'cuda:999' here: choose cpu" in refusal(load, finished_run, device="cuda:999")
+    assert refusal(load, finished_run, torch_dtype=torch.float64).endswith("not in torch.float64")

@@ -10,28 +10,17 @@ from torch.nn import functional
 
 import attnorm
 from attnorm.data.decode import to_uint8
-from attnorm.models.inpainting import BranchConfig, InpaintingGenerator, InpaintingGeneratorConfig
 from attnorm.pipelines.inpainting import InpaintingPipeline
-from tests.pipelines.test_class_conditional import largest_difference, refusal
+from tests import networks
+from tests.pipelines.test_class_conditional import largest_difference
+from tests.runs import refusal
 
 MODES = ("auto", "native", "crop", "resize")
 
 
-def make(kind="attentive_norm"):
-    torch.manual_seed(0)
-    branch = BranchConfig(kind=kind, num_entities=4, temperature=1.0)
-    generator = InpaintingGenerator(InpaintingGeneratorConfig(image_size=64, width=4, branch=branch)).train()
-    with torch.no_grad():
-        for parameter in generator.parameters():
-            parameter.mul_(1.5)  # an untrained network changes nearly nothing
-        if generator.attentive.norm is not None:
-            generator.attentive.norm.residual_gain.fill_(1)
-    return InpaintingPipeline(generator)
-
-
 @pytest.fixture(scope="module")
 def pipe():
-    return make()
+    return InpaintingPipeline(networks.inpainter())
 
 
 def image_and_mask(height=64, width=64, seed=0):
@@ -54,7 +43,8 @@ def directly(pipe, image, mask):
 
 @pytest.mark.parametrize("kind", ["attentive_norm", "contextual_attention", "none"])
 def test_native_is_the_network_on_the_whole_image(kind):
-    pipe, (image, mask) = make(kind), image_and_mask(*((62, 67) if kind == "attentive_norm" else (64, 96)))
+    pipe = InpaintingPipeline(networks.inpainter(kind))
+    image, mask = image_and_mask(*((62, 67) if kind == "attentive_norm" else (64, 96)))
     (found,) = pipe.complete([image], [mask], "native")
     assert largest_difference(found, directly(pipe, image, mask)) <= 1
     assert largest_difference(found[mask], image[mask]) > 20
@@ -206,17 +196,13 @@ X, MASK = torch.zeros(3, 64, 64), torch.from_numpy(image_and_mask()[1])
     [
         ((IMAGE, LIGHT.resize((32, 64))), "mask 0: the mask is 32×64 and the image 64×64"),
         (([IMAGE, IMAGE], [LIGHT, Image.new("L", (64, 64), 127)]), "mask 1: the mask marks no pixel"),
-        ((IMAGE, Image.new("L", (64, 64), 128)), "marks every pixel"),
         ((IMAGE.resize((31, 64)), LIGHT.resize((31, 64))), "at least 32 pixels a side, got 31×64"),
         ((IMAGE, LIGHT, "magic"), "mode must be one of auto, native, crop, resize, got 'magic'"),
         (([IMAGE, IMAGE], [LIGHT] * 3), "mask: 2 images need one mask, or as many, got 3"),
-        (("image.png", MASK), "image image.png: No such file"),
         ((IMAGE, "mask.png"), "mask mask.png: No such file"),
-        ((IMAGE,), "image 0: it has no transparent pixels"),
         ((3, MASK), "image 0: it must be a file, a PIL image, an array or a tensor, got int"),
         ((X[:2], MASK), "image 0: it must be a tensor (3, h, w), uint8 or floating point, got (2, 64, 64)"),
         ((X + 2, MASK), "image 0: floating-point values must be in [0, 1] or [-1, 1]"),
-        ((X.long(), MASK), "torch.int64"),
     ],
 )
 def test_what_cannot_be_completed_is_refused(pipe, arguments, part):

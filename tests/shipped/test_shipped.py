@@ -12,31 +12,15 @@ from attnorm.pipelines.inpainting import InpaintingPipeline
 from attnorm.plots.grids import enlarge, names_width
 from attnorm.shipped import shipped_models
 
-LARGEST, LARGEST_IN_ALL = 12e6, 40e6  # bytes
-
-
 NAMES = sorted(shipped_models())
 GENERATORS = [name for name in NAMES if task_of(name) == "class-conditional"]
 INPAINTERS = [name for name in NAMES if task_of(name) == "inpainting"]
 
 
-def test_all_models_come_with_the_package():
-    assert GENERATORS == ["an-gan-cifar10", "an-gan-digits"]
-    assert INPAINTERS == ["an-inpaint-facades"]
-
-
-def test_they_are_small():
-    sizes = {name: sum(p.stat().st_size for p in folder.iterdir()) for name, folder in shipped_models().items()}
-    assert max(sizes.values()) <= LARGEST
-    assert sum(sizes.values()) <= LARGEST_IN_ALL
-
-
-@pytest.mark.parametrize("name", GENERATORS)
-def test_a_generator_draws_the_same_images_twice_and_other_ones_for_another_seed(name):
-    first, again = (ClassConditionalPipeline.from_pretrained(name).draw(num_images=4, seed=3) for _ in range(2))
-    other = ClassConditionalPipeline.from_pretrained(name).draw(num_images=4, seed=4)
-    assert first.images.tobytes() == again.images.tobytes()
-    assert np.abs(first.images.astype(int) - other.images).mean() > 5
+def test_they_are_all_there_and_small():
+    assert NAMES == ["an-gan-cifar10", "an-gan-digits", "an-inpaint-facades"]
+    sizes = [sum(file.stat().st_size for file in folder.iterdir()) for folder in shipped_models().values()]
+    assert max(sizes) <= 12e6 and sum(sizes) <= 40e6  # bytes
 
 
 @pytest.mark.parametrize("name", GENERATORS)
@@ -61,9 +45,8 @@ def test_an_inpainter_completes_an_image_and_leaves_what_is_known(name):
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     mask = np.zeros((64, 64), bool)
     mask[20:40, 20:40] = True
-    first, again = (pipe.complete([image], [mask])[0] for _ in range(2))
-    assert np.array_equal(first, again)
-    assert np.array_equal(first[~mask], image[~mask])
+    [completed] = pipe.complete([image], [mask])
+    assert np.array_equal(completed[~mask], image[~mask])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -81,8 +64,6 @@ def test_its_card_says_what_a_user_has_to_know(name):
         assert f"\n## {heading}\n" in card.text
     assert "attnorm train " in card.text
     assert "License of the images: " in card.text
-    for place in ("/work", "/tmp", "/home"):
-        assert place not in card.content
     for line in card.text.splitlines():
         if line.startswith("!["):
             assert (folder / line.partition("](")[2].rstrip(")")).is_file()

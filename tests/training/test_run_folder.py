@@ -17,15 +17,6 @@ def test_a_folder_with_anything_else_in_it_is_refused_and_kept(name, tmp_path, t
     assert contents(tmp_path) == {mine: b"mine"}
 
 
-@pytest.mark.promise
-def test_a_second_run_into_the_same_folder_is_refused_and_changes_nothing(run_copy, tiny_arguments, capsys):
-    before = contents(run_copy)
-    assert f"continue it with `attnorm resume {run_copy}`" in refused(capsys, *DIGITS, run_copy, *tiny_arguments)
-    (run_copy / "config.yaml").unlink()
-    assert "is not empty" in refused(capsys, *DIGITS, run_copy, *tiny_arguments)
-    assert contents(run_copy).items() <= before.items()
-
-
 def test_a_start_that_was_killed_does_not_stop_the_next(tmp_path):
     check_new(tmp_path / "new")
     with run_lock(tmp_path):
