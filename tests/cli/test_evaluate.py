@@ -184,7 +184,7 @@ def test_held_out_images_are_completed_beside_simpler_methods(inpainting_run, ev
     assert (protocol.weights, protocol.step, protocol.data, protocol.num) == ("ema", 6, "digits", 6)
     assert (protocol.split, protocol.settings["size"]) == ("digits-held-out", 32)
     shown = records["random/refined"].values
-    assert f"{shown['psnr']:.4g} ± {shown['psnr_deviation']:.4g}" in out
+    assert f"{shown['psnr']:.4g} ± {shown['psnr_deviation']:.2g}" in out
     with Image.open(inpainting_run / "metrics" / f"{name}.png") as sheet:
         assert sheet.height > len(MASKS) * 6 * 100
 

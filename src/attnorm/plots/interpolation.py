@@ -23,7 +23,7 @@ def interpolation_sheet(
         names: of the two classes.
         maps: weights of `entity`, (rows, frames, h', w'), drawn below the images on one grey scale.
     """
-    heads, titles = [Key(f"{share:.0%}") for share in _shares(images)], _titles(maps, entity)
+    heads, titles = [Key(f"{share:.0%}") for share in np.linspace(0, 1, images.shape[1])], _titles(maps, entity)
     rows = [
         label_grid(_tiles(images, maps, row, SMALLEST_TILE), titles, len(heads), () if row else heads)
         for row in range(len(images))
@@ -40,15 +40,10 @@ def interpolation_frames(
 ) -> Iterator[np.ndarray]:
     """The frames of an animation, all of one size, rows side by side; arguments as of `interpolation_sheet`."""
     titles = _titles(maps, entity)
-    for frame, share in enumerate(_shares(images)):
+    for frame, share in enumerate(np.linspace(0, 1, images.shape[1])):
         sheet = label_grid(_tiles(images, maps, (slice(None), frame), LARGE_TILE), titles, len(images))
         lines = f"{names[0]}: {1 - share:.0%}", f"{names[1]}: {share:.0%}"
         yield framed(stack([sheet, *(caption(line, sheet.shape[1]) for line in lines)], indent=names_width(titles)))
-
-
-def _shares(images: np.ndarray) -> list[float]:
-    """Of the second class in each frame."""
-    return np.linspace(0, 1, images.shape[1]).tolist()
 
 
 def _titles(maps: np.ndarray | None, entity: int | None) -> list[str]:
