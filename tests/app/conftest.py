@@ -8,44 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from attnorm.models.class_conditional import Generator, GeneratorConfig, LongRangeConfig
-from attnorm.models.inpainting import BranchConfig, InpaintingGenerator, InpaintingGeneratorConfig
+from tests import networks
 
 NAMES = ("cat", "<b>dog</b>", "0")  # a name may be anything
-
-
-def save_inpainter(folder, kind):
-    torch.manual_seed(0)
-    branch = BranchConfig(kind=kind, num_entities=4, temperature=1.0)
-    network = InpaintingGenerator(InpaintingGeneratorConfig(image_size=32, width=4, branch=branch))
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.mul_(1.5)  # an untrained network says nearly nothing
-        if network.attentive.norm is not None:
-            network.attentive.norm.residual_gain.fill_(1)
-    network.save_pretrained(folder / "model")
-
-
-def save_generator(folder, kind):
-    torch.manual_seed(0)
-    spot = LongRangeConfig(kind=kind, num_entities=4, temperature=1.0)
-    network = Generator(
-        GeneratorConfig(num_classes=3, channels=(8, 8, 8, 8), latent_dim=16, long_range=spot, class_names=NAMES)
-    )
-    network.save_pretrained(folder / "model")
 
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory):
     """A folder of runs: inpainters `an` and `ca`, generators `an-gan` and `tables/plain-gan`."""
     folder = tmp_path_factory.mktemp("page") / "runs"
-    save_inpainter(folder / "an", "attentive_norm")
-    save_inpainter(folder / "ca", "contextual_attention")
-    save_generator(folder / "an-gan", "attentive_norm")
-    save_generator(folder / "tables" / "plain-gan", "none")
+    for name, kind in (("an", "attentive_norm"), ("ca", "contextual_attention")):
+        networks.inpainter(kind, 32).save_pretrained(folder / name / "model")
+    for name, kind in (("an-gan", "attentive_norm"), ("tables/plain-gan", "none")):
+        networks.generator(kind, NAMES).save_pretrained(folder / name / "model")
     return folder
 
 
