@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attnorm.config import differences
 from attnorm.errors import UserError
 from attnorm.layers.spectral import SpectralNorm
 from attnorm.layers.weights import raw_weight
@@ -41,9 +42,12 @@ def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: E
     old, new = (getattr(each.config, "class_names", ()) for each in (model, generator))
     for name, weights in given.items():
         if misfits := list(_copy(weights, networks[name], old, new)):
+            fields = [each for each in differences(model.config, generator.config) if each[0] != "class_names"]
+            other = [f"{field} is {value} there and {ours} here" for field, value, ours in fields]
             raise UserError(
                 f"the {name} of {source} does not fit: {_some(misfits)};"
                 f" give the preset and fields of its training, see {config if config.exists() else card}"
+                f"{': generator.' if other else ''}{_some(other)}"
             )
     ema.module.load_state_dict(generator.state_dict())
     fresh = [f"the {name}" for name in networks if name not in given]
