@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attnorm.config import differences
 from attnorm.errors import UserError
 from attnorm.layers.spectral import SpectralNorm
 from attnorm.layers.weights import raw_weight
@@ -40,9 +41,12 @@ def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: E
     old, new = (getattr(each.config, "class_names", ()) for each in (model, generator))
     for name, weights in given.items():
         if misfits := ", ".join(_copy(weights, networks[name], old, new)):
-            what = f"the {name} of {source} does not fit: {shorten(misfits, 200, placeholder=' …')}"
-            where = config if config.exists() else card
-            raise UserError(f"{what}; give the preset and fields of its training, see {where}")
+            fields = [each for each in differences(model.config, generator.config) if each[0] != "class_names"]
+            other = ", ".join(f"generator.{field} is {value} there and {ours} here" for field, value, ours in fields)
+            raise UserError(
+                f"the {name} of {source} does not fit: {shorten(misfits, 200, placeholder=' …')}; give the preset and"
+                f" fields of its training, see {config if config.exists() else card}{': ' if other else ''}{other}"
+            )
     ema.module.load_state_dict(generator.state_dict())
     fresh = [f"the {name}" for name in networks if name not in given]
     if unknown := [name for name in new if name not in old]:
