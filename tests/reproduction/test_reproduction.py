@@ -156,8 +156,8 @@ def test_at_the_papers_scale_everything_is_the_papers(plan):
 def test_sigterm_is_passed_on_to_a_command_and_ctrl_c_is_left_to_it():
     child = "import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *a: sys.exit(143))\ntime.sleep(30)"
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()  # to this process only: ignored
-    threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()  # to this process only: ignored
+    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
     assert runs._call([sys.executable, "-c", child]) == 143
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     assert runs._call([sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"]) == 137
