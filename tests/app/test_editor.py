@@ -56,7 +56,7 @@ def grown(mask, pixels):
 
 
 @pytest.mark.promise
-@pytest.mark.parametrize("delay", [0, 500])
+@pytest.mark.parametrize("delay", [0, 200, 500, 3000])
 def test_an_example_clicked_during_a_run_is_completed_with_its_own_mask(visit, runs, saved, noise, slow, delay):
     here, asked = visit(), []
     here.page.on("request", lambda request: asked.append(request.post_data or ""))
