@@ -83,7 +83,7 @@ def make_card(facts: Facts, parameters: int, folder: Path) -> ModelCard:
             metric_type=re.split("[- ]", name)[0],
             metric_name=name,
             metric_value=value,
-            metric_args=evaluation.protocol,
+            metric_args={name: value for name, value in evaluation.protocol.items() if not isinstance(value, dict)},
         )
         for evaluation in facts.evaluations
         for name, value in evaluation.metrics.items()
