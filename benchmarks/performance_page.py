@@ -61,7 +61,7 @@ def layer_table(results: Sequence[dict[str, Any]]) -> list[str]:
             calls = {one["name"]: one for one in results if (one["size"], one["mode"]) == (size, mode)}
             ours, floors = (
                 calls["AttentiveNorm2d"],
-                [f"{1e3 * calls[name]['median']:.1f}" for name in ("copy", "products")],
+                [f"{1e3 * calls[name]['median']:.2f}" for name in ("copy", "products")],
             )
             cells = [
                 f"{label}, {size}²",

@@ -23,6 +23,7 @@ from attnorm.data.dataset import ImageDataset
 from attnorm.metrics.distributed import Processes
 from attnorm.pipelines.base import resolve_device
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
+from attnorm.training.runtime import resolve_precision
 
 Variant = Literal["ours", "plain", "compiled"]
 NUM_IMAGES = 512  # in memory: reading is another benchmark
@@ -71,6 +72,7 @@ def step_config(
 ) -> ClassConditionalConfig:
     """The configuration of a measured step; `batch` None for BATCHES."""
     changes: dict[str, Any] = {"device": device, "batch_size": batch or BATCHES[size], "compile": variant == "compiled"}
+    changes["precision"] = resolve_precision("auto", resolve_device(device))
     if variant == "plain":
         changes |= {"precision": "float32", "channels_last": False}
     return system_config(system, size, networks, **changes)
