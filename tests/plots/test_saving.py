@@ -5,12 +5,10 @@ import re
 import av
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from attnorm import plots
 from attnorm.errors import UserError
-from attnorm.metrics.layout import RegionMoments
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 SIZE = (45, 61)  # odd, which H.264 does not take
@@ -21,13 +19,6 @@ def frames(number=6):
     made = np.stack([np.full((*SIZE, 3), 40 + 30 * index, np.uint8) for index in range(number)])
     made[:, 10:30, 10:30] = (200, 40, 40)
     return list(made)
-
-
-def regions(count=3):
-    torch.manual_seed(0)
-    moments = RegionMoments()
-    moments.update(torch.randn(2, 4, 6, 6), torch.softmax(3 * torch.randn(2, count, 6, 6), 1))
-    return moments.statistics()
 
 
 def test_a_saved_image_comes_back_and_its_folder_is_made(tmp_path):
@@ -44,7 +35,7 @@ def test_an_unknown_format_is_refused_and_nothing_made(name, tmp_path):
     with pytest.raises(UserError, match=r"an animation must end in \.gif or \.mp4"):
         plots.save_animation(frames(), tmp_path / name)
     with pytest.raises(UserError, match=r"a chart must end in \.png, \.svg or \.pdf"):
-        plots.save_region_chart(regions(), tmp_path / name, "x")
+        plots.save_curves({"loss": {"run": (np.arange(2), np.arange(2))}}, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -82,12 +73,3 @@ def test_a_panel_for_each_metric_and_a_curve_for_each_run(tmp_path):
     assert [said.count(text) for text in ("fid", "loss$_d$", "step", "first", "cost$^2$")] == [1, 1, 2, 2, 1]
     drawn = [d for d in re.findall(r'<path d="(M [^"]*)"', path.read_text()) if d.count("L") == len(steps) - 1]
     assert len(drawn) == 3
-
-
-def test_a_region_chart_names_what_it_shows(tmp_path):
-    path = tmp_path / "regions.svg"
-    plots.save_region_chart(regions(), path, "features of layer $5")
-    said = texts(path)
-    for text in ("features of layer $5", "whole map", "inside the region"):
-        assert said.count(text) == 1
-    assert len([text for text in said if re.fullmatch(r"\d+%", text)]) == 3
