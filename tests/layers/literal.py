@@ -15,12 +15,12 @@ def regional_norm(v, s, weight, bias, variance, eps=1e-5):
     else:
         mean = (s * v).sum((-2, -1), keepdim=True) / mass
         std = ((s * (v - mean) ** 2).sum((-2, -1), keepdim=True) / mass).sqrt()
-    normalised = (v - mean) / (std + eps)
+    normalized = (v - mean) / (std + eps)
     if weight is not None:
-        normalised = normalised * _spread(weight)
+        normalized = normalized * _spread(weight)
     if bias is not None:
-        normalised = normalised + _spread(bias)
-    return (normalised * s).sum(2)
+        normalized = normalized + _spread(bias)
+    return (normalized * s).sum(2)
 
 
 def layout(x, entities, temperature, correlation=None, gain=None):

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.parametrize("backend", ["cpp", "reference"])
 
 def literal_forward(layer, x, layout):
     value = literal.conv1x1(x, layer.value.weight, layer.value.bias)
-    normalised = literal.regional_norm(value, layout, layer.weight, layer.bias, layer.variance, layer.eps)
-    return layer.residual_gain * normalised + x
+    normalized = literal.regional_norm(value, layout, layer.weight, layer.bias, layer.variance, layer.eps)
+    return layer.residual_gain * normalized + x
 
 
 @pytest.mark.promise

@@ -14,7 +14,7 @@ from tests.layers import literal
 from tests.layers.conftest import ORDERS, features
 
 CHANNELS, ENTITIES, TEMPERATURE, SCALE, SEED = 48, 16, 30.0, 8.0, 5
-ROUNDED = 2.0**-9 + 1e-3  # what rounding a share of 1 to bf16 may add, as some ways do with what they normalise
+ROUNDED = 2.0**-9 + 1e-3  # what rounding a share of 1 to bf16 may add, as some ways do with what they normalize
 CASES = {
     "eval": {"training": False},
     "train": {"self_sampling": False},
@@ -53,7 +53,7 @@ def exact_layout(layer, x):
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("backend", ["cpp", "one-product", "reference"])
-def test_the_layout_that_normalises(backend, case, order):
+def test_the_layout_that_normalizes(backend, case, order):
     layer = layout_layer(**CASES[case])
     x = SCALE * features(3, CHANNELS, 9, 12, dtype=torch.bfloat16, order=order).float()  # numbers that bf16 holds
     x[:, :ENTITIES] = 0

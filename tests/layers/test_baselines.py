@@ -34,8 +34,8 @@ def test_spectral_norm_divides_by_the_largest_singular_value(make):
     original = module.weight.detach().clone()
     spectral_norm(module)
     for _ in range(100):  # each training access iterates once
-        normalised = module.weight
-    torch.testing.assert_close(normalised, original / sigma_of(original), rtol=1e-5, atol=1e-6)
+        normalized = module.weight
+    torch.testing.assert_close(normalized, original / sigma_of(original), rtol=1e-5, atol=1e-6)
 
 
 def test_spectral_norm_iterates_once_per_training_forward_and_never_in_eval_mode():

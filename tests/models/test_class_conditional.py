@@ -102,9 +102,9 @@ def test_the_options_of_ours_in_the_layer(limit, value_convolution):
     before = {name: value.clone() for name, value in network.state_dict().items()}
     (gain,) = (p for name, p in layer.named_parameters() if "residual_gain" in name)
     nn.init.constant_(gain, -0.8)
-    normalised = regional_norm(layer.value(x), layer.layout(x), layer.weight, layer.bias)
+    normalized = regional_norm(layer.value(x), layer.layout(x), layer.weight, layer.bias)
     used = max(-0.8, -x.std().item() * limit) if limit else -0.8
-    torch.testing.assert_close(network(x), x + used * normalised)
+    torch.testing.assert_close(network(x), x + used * normalized)
     assert (used == -0.8) == (limit != 0.5)
     assert value_convolution or layer.value(x) is x
     network.load_state_dict(before)
@@ -112,9 +112,9 @@ def test_the_options_of_ours_in_the_layer(limit, value_convolution):
 
 
 def test_spectral_norm_is_on_every_weight_but_the_class_gains():
-    normalised = [name for name, _ in Generator(SMALL_G).named_parameters() if "parametrizations" in name]
-    assert any("stem" in name for name in normalised)
-    assert not any("gain" in name or ".bias.weight" in name for name in normalised)
+    normalized = [name for name, _ in Generator(SMALL_G).named_parameters() if "parametrizations" in name]
+    assert any("stem" in name for name in normalized)
+    assert not any("gain" in name or ".bias.weight" in name for name in normalized)
     plain = Generator(SMALL_G.model_copy(update={"spectral_norm": False}))
     assert not [name for name, _ in plain.named_parameters() if "parametrizations" in name]
     for name, module in Discriminator(SMALL_D).named_modules():

@@ -42,8 +42,8 @@ def test_weights_are_taken_and_rows_go_to_the_class_of_the_same_name(task, finis
                 assert torch.equal(value[1], fresh[name][key][1])
     assert by_class[-1] == "embedding.parametrizations.weight.original"
     assert len(by_class) == 1 + 2 * 5  # gains and biases of the conditional batch norms
-    normalised = task.discriminator.eval().embedding.weight  # by singular vectors of its new rows
-    assert torch.linalg.matrix_norm(normalised, 2).item() == pytest.approx(1, rel=0.02)
+    normalized = task.discriminator.eval().embedding.weight  # by singular vectors of its new rows
+    assert torch.linalg.matrix_norm(normalized, 2).item() == pytest.approx(1, rel=0.02)
     assert differences(task.ema.module.state_dict(), task.generator.state_dict()) == []
 
 

@@ -169,11 +169,11 @@ def shares_of(layout: np.ndarray) -> np.ndarray:
 
 def encoded(image: np.ndarray, lossless: bool = True) -> bytes:
     """An image or a mask as PNG, compressed for speed, or as JPEG."""
-    file, picture = io.BytesIO(), Image.fromarray(image)
+    file, pil = io.BytesIO(), Image.fromarray(image)
     if lossless:
-        picture.save(file, "PNG", compress_level=1)
+        pil.save(file, "PNG", compress_level=1)
     else:
-        picture.save(file, "JPEG", quality=92, subsampling=0)
+        pil.save(file, "JPEG", quality=92, subsampling=0)
     return file.getvalue()
 
 

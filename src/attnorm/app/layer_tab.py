@@ -13,7 +13,7 @@ from attnorm.app.model_list import ModelList
 from attnorm.pipelines.inpainting import NATIVE_SIDE
 
 EXPLAINED = (
-    "The layer gives every position of its feature map to its entities by weights that sum to 1, and normalises each "
+    "The layer gives every position of its feature map to its entities by weights that sum to 1, and normalizes each "
     "region on its own. **Share**: of all positions. **Mean** and **std**: of the features inside the region, averaged "
     "over channels. A position counts for the entity with the largest weight."
 )

@@ -84,5 +84,5 @@ def visualize(
     if regions is not None:
         [(layer, regional)] = moments.items()
         statistics = regional.statistics()
-        plots.save_region_chart(statistics, regions, f"features that {layer} normalises, {len(titles)} images")
+        plots.save_region_chart(statistics, regions, f"features that {layer} normalizes, {len(titles)} images")
         print(f"{regions}: inside the regions, {statistics.within:.1%} of the map's variance is left")

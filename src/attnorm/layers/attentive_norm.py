@@ -1,4 +1,4 @@
-"""Attentive Normalization (Wang et al., CVPR 2020): learn a soft semantic layout, normalise each of its regions.
+"""Attentive Normalization (Wang et al., CVPR 2020): learn a soft semantic layout, normalize each of its regions.
 
 Equations 1 to 6 in the paper's order, in plain PyTorch. `AttentiveNorm2d` hands a call to the fused operator of
 `kernels/operator.py` where that can run it; everything else, and every test of the operator, goes by what is here.
@@ -25,7 +25,7 @@ from attnorm.layers.weights import make_conv, raw_weight, reset_conv
 STATISTICS = ("instance", "batch")
 AFFINES = ("entity", "shared", "none")
 INITIAL_SAMPLING_GAIN = 0.1  # t of eq. 3
-BATCH_MOMENTUM = 0.1  # of the running estimates with statistics="batch", as in batch normalisation
+BATCH_MOMENTUM = 0.1  # of the running estimates with statistics="batch", as in batch normalization
 
 
 def orthogonal_loss(model: nn.Module) -> Tensor:
@@ -67,7 +67,7 @@ def semantic_layout(
 class AttentiveNorm2d(nn.Module):
     """Attentive Normalization: rho * regional_norm(value(x), layout(x)) + x (eq. 6).
 
-    Each pixel belongs to n learned entities by shares, and the region of each entity is normalised on its own.
+    Each pixel belongs to n learned entities by shares, and the region of each entity is normalized on its own.
     The layer starts as the identity (rho = 0) and costs O(n) per value, linear in pixels. In eval mode it is a
     deterministic function of x. Parameters, in the paper's symbols: `entities.weight` W, `sampling_gain` t, `weight`
     beta, `bias` alpha, `residual_gain` rho. `value` has a bias with variance="algorithm1" only: weighted moments cancel
@@ -87,7 +87,7 @@ class AttentiveNorm2d(nn.Module):
         pool_size: side of the max pooling of the keys.
         entity_std: None starts from orthonormal entities, the minimum of eq. 1; a number from N(0, std^2).
         eps: added to the deviation of a region.
-        spectral_norm: normalise key, query and value; the entities never are, eq. 1 bounds them.
+        spectral_norm: normalize key, query and value; the entities never are, eq. 1 bounds them.
         device, dtype: of the parameters.
 
     Shapes:

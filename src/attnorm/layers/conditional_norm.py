@@ -1,4 +1,4 @@
-"""Class-conditional batch normalisation: one gain and one bias per class (Dumoulin et al. 2017)."""
+"""Class-conditional batch normalization: one gain and one bias per class (Dumoulin et al. 2017)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attnorm.layers.context import without_autocast
 
 
 class ConditionalBatchNorm2d(nn.Module):
-    """Batch normalisation whose gain and bias come from the label, or from a mixture of labels.
+    """Batch normalization whose gain and bias come from the label, or from a mixture of labels.
 
     A mixture (b, num_classes) mixes the classes' gains and biases linearly, which is how the paper interpolates between
     categories (Fig. 8).

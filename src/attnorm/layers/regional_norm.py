@@ -1,4 +1,4 @@
-"""Regional normalisation, eq. 5 of the paper: instance normalisation of every region of a soft layout on its own."""
+"""Regional normalization, eq. 5 of the paper: instance normalization of every region of a soft layout on its own."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def regional_norm(
     eps: float = 1e-5,
     backend: str = "auto",
 ) -> Tensor:
-    """Normalises features inside each region of a soft layout and mixes the results by the layout (eq. 5).
+    """Normalizes features inside each region of a soft layout and mixes the results by the layout (eq. 5).
 
     out_p = sum_i s_ip ((v_p - mean_i) / (sigma_i + eps) * weight_i + bias_i), with mean_i and sigma_i the moments of v
     in region i of the same image. Linear in pixels; statistics are float32, or float64 for float64 input.

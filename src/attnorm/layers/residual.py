@@ -16,7 +16,7 @@ from attnorm.layers.weights import make_conv
 class GeneratorBlock(nn.Module):
     """cBN, ReLU, x2, conv, norm, ReLU, conv, plus the upsampled input through a 1x1 convolution.
 
-    The second norm is conditional batch normalisation, or the `norm` given: the paper's block with AN has it there,
+    The second norm is conditional batch normalization, or the `norm` given: the paper's block with AN has it there,
     between convolution and activation (supplementary, Fig. 2). The first one still carries the label. With
     `keep_batch_norm` the order is conv, conditional batch norm, AN (a public BigGAN block has AN before batch norm).
     """

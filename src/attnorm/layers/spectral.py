@@ -1,4 +1,4 @@
-"""Spectral normalisation in float32 (Miyato et al. 2018), as a parametrisation of a module's weight.
+"""Spectral normalization in float32 (Miyato et al. 2018), as a parametrization of a module's weight.
 
 PyTorch's own runs its matrix-vector products in the autocast dtype, where the largest singular value of a bf16 product
 is off by up to half a percent; this one computes it in float32 at least, and warms up when it is attached.

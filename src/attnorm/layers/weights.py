@@ -1,7 +1,7 @@
 """Convolutions, linear layers and embeddings with the field's initial weights.
 
 Glorot uniform, by default with gain sqrt(2) for 3x3 convolutions, as in the SN-GAN code. The weights are set before
-spectral normalisation is attached: afterwards `.weight` is a computed value, and writing to it is lost.
+spectral normalization is attached: afterwards `.weight` is a computed value, and writing to it is lost.
 """
 
 from __future__ import annotations

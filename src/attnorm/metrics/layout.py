@@ -1,7 +1,7 @@
 """Statistics of learned layouts: how they use their entities, and the features inside each region (paper, Fig. 4).
 
 Both ends of the ranges of usage are failures. Sharpness near 1/n: every pixel belongs to every entity equally, and the
-layer is an instance normalisation with extra steps. Effective entities near 1: one entity has taken all pixels.
+layer is an instance normalization with extra steps. Effective entities near 1: one entity has taken all pixels.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class RegionMoments:
         self._sums = torch.zeros((), dtype=torch.float64)  # (3, n + 1): pixels, and their mean and variance times these
 
     def update(self, value: Tensor, layout: Tensor) -> None:
-        """Features value (b, c, h, w), which the layer normalises, and layout (b, n, h, w)."""
+        """Features value (b, c, h, w), which the layer normalizes, and layout (b, n, h, w)."""
         value, layout = (t.detach().cpu().double().flatten(2) for t in (value, layout))
         winners = F.one_hot(layout.argmax(1), layout.shape[1]).double()  # (b, p, n)
         weights = torch.cat([winners, torch.ones_like(winners[:, :, :1])], dim=2)  # the last region is the whole map

@@ -72,7 +72,7 @@ class LongRangeConfig(AttentiveNormConfig):
     """The layer that models long-range dependence, and its place; the other fields are attentive normalization's.
 
     Two options are ours: gain_limit bounds |rho| by this share of the standard deviation of the layer's input, and
-    without value_convolution the layer normalises its input itself.
+    without value_convolution the layer normalizes its input itself.
     """
 
     kind: Literal["none", "self_attention", "attentive_norm"] = "none"
@@ -92,7 +92,7 @@ class LongRangeConfig(AttentiveNormConfig):
 
 
 class GainLimit(nn.Module):
-    """A parametrisation of rho: clamps it to `share` of the deviation of the layer's last input, over the batch."""
+    """A parametrization of rho: clamps it to `share` of the deviation of the layer's last input, over the batch."""
 
     def __init__(self, share: float) -> None:
         super().__init__()

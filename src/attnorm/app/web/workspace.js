@@ -26,7 +26,7 @@ async function ask(name, request) {  // Gradio's client answers a failed call wi
 
 const withFile = (file, data) => ({binary: true, data: {...data, file}});
 
-async function picture(source) {
+async function loaded(source) {
     const image = new Image();
     image.src = source;
     await image.decode();
@@ -34,7 +34,7 @@ async function picture(source) {
 }
 
 async function received({view, ...image}) {
-    return {...image, element: await picture(view)};
+    return {...image, element: await loaded(view)};
 }
 
 // The history.
@@ -102,7 +102,7 @@ async function open(name, request, title) {
     if (ticket !== opening) return false;  // another was opened since
     if (answer.error) return say(answer.error, 'error');
     const image = await received(answer.image), mask = Mask.of(image);
-    if (answer.mask) mask.read(await picture(answer.mask));
+    if (answer.mask) mask.read(await loaded(answer.mask));
     if (ticket !== opening) return false;
     push({image: {...image, family: ++families}, runs: mask.runs(), result: null, made: null});
     $('.opener').open = false;
@@ -118,7 +118,7 @@ async function loadMask(file) {
     const answer = await ask('read_mask', withFile(file, {image: image.id}));
     if (current.image !== image) return;
     if (answer.error) return say(answer.error, 'error');
-    editor.mask.read(await picture(answer.mask));
+    editor.mask.read(await loaded(answer.mask));
     changed();
 }
 
@@ -201,7 +201,7 @@ async function showLayout() {
     if (!isOn || !result || result.layout || $('.layout').hidden) return;
     const answer = await ask('layout', {image: result.id, mask: maskToSend(made), model: result.model});
     if (answer.error) return say(answer.error, 'error');
-    Object.assign(result, {layout: await picture(answer.layout), legend: answer.legend});
+    Object.assign(result, {layout: await loaded(answer.layout), legend: answer.legend});
     if (current.result === result) showLayout();
 }
 

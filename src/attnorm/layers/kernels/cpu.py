@@ -111,4 +111,4 @@ def _map(t: Tensor | None) -> _Map:
 
 def _solve(function: Any, call: _Problem) -> None:
     if call.images and function(ctypes.byref(call)):
-        raise MemoryError("no memory for the scratch space of attentive normalisation")
+        raise MemoryError("no memory for the scratch space of attentive normalization")

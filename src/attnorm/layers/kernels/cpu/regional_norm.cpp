@@ -1,4 +1,4 @@
-// The regional normalisation operator on the CPU: forward and backward, in float32 or float64 arithmetic, for features
+// The regional normalization operator on the CPU: forward and backward, in float32 or float64 arithmetic, for features
 // and layouts stored as float32, bfloat16 or float64, NCHW or channels-last. The interface is plain C, so that the
 // library needs no header of PyTorch and works with every version of it.
 //
