@@ -79,7 +79,7 @@ def test_a_plain_folder_is_one_class_named_after_it(tmp_path):
     touch(tmp_path, "flowers/b.png", "flowers/a.png", "flowers/labels/a.txt")
     source = open_source(tmp_path / "flowers")
     assert read(source) == {"a.png": "flowers", "b.png": "flowers"}
-    assert source.notices == ["one class, 'flowers': for several, make a folder for each"]
+    assert source.notices == ["one class, 'flowers' (a generator of several needs a folder for each)"]
 
 
 @pytest.mark.parametrize(

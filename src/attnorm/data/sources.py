@@ -117,7 +117,7 @@ def _open_images(listing: Listing, choice: Choice) -> RawSource:
         classes, labels, more = number_classes(path, tops)
         more += without
     if len(classes) == 1:
-        more = [*more, f"one class, {classes[0]!r}: for several, make a folder for each"]
+        more = [*more, f"one class, {classes[0]!r} (a generator of several needs a folder for each)"]
 
     kind = "folder of images" if path.is_dir() else "archive of images"
     files = [(name, listing.root / name) for name in names]
