@@ -91,7 +91,7 @@ def _load(value: Any) -> tuple[Image.Image, np.ndarray | None]:
         return ImageOps.exif_transpose(value), None
     if not isinstance(value, (np.ndarray, Tensor)):
         raise DecodeError(f"it must be a file, a PIL image, an array or a tensor, got {type(value).__name__}")
-    own = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
+    own = _array(value)
     own = np.moveaxis(own, 0, 2) if isinstance(value, Tensor) and own.ndim == 3 else own
     channels = own.shape[2] if own.ndim == 3 else 1
     if own.ndim in (2, 3) and own.dtype == np.uint8 and channels in (1, 3, 4):
@@ -105,7 +105,11 @@ def _load(value: Any) -> tuple[Image.Image, np.ndarray | None]:
 def _load_mask(value: Any) -> np.ndarray:
     """(h, w) bool, True where pixels are missing."""
     if isinstance(value, (np.ndarray, Tensor)):
-        mask = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value).squeeze()
+        mask = _array(value).squeeze()
         if mask.ndim == 2:
             return mask if mask.dtype == bool else mask >= (128 if mask.max() > 1 else 0.5)
     return mask_from_image(_load(value)[0])
+
+
+def _array(value: np.ndarray | Tensor) -> np.ndarray:
+    return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)

@@ -79,7 +79,7 @@ def find_trained(source: str | Path, weights: Weights | None = None) -> Trained:
     if not in_run and kind == saved:
         return Trained(str(source), run, config, kind, step_of(run / MODEL if path == run else path))
     newest = checkpoint.latest_step(run / CHECKPOINTS)
-    if newest is None or (kind == "ema" != saved) or not (in_run or path == run):
+    if newest is None or (kind == "ema" and saved == "raw") or not (in_run or path == run):
         remedy = "raw ones are in the checkpoints of a run, averaged ones in a run with an ema_half_life"
         raise UserError(f"{source} has no {kind} weights: {remedy}")
     where = path if in_run else checkpoint.path_of(run / CHECKPOINTS, newest)
