@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -13,12 +14,30 @@ from pydantic import Field, RootModel
 
 from attnorm.config import Frozen, read_json
 from attnorm.files import output_file
-from attnorm.metrics.base import MetricValue
 
 ARROWS = {"lower": " ↓", "higher": " ↑", "each": ""}
 HEADS = {"psnr": "PSNR ↑", "ssim": "SSIM ↑", "mae": "MAE ↓", "mask_mae": "mask (0–255) ↓"}
 
+Better = Literal["lower", "higher", "each"]
 Detail = int | list[int] | dict[str, float] | dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """values: the main one first. better: which way it should go. details: further facts for the record.
+    counts: real and generated images, where they are not those of the whole evaluation. warning: why not to trust it.
+    """
+
+    values: dict[str, float]
+    better: Better = "lower"
+    details: dict[str, Any] = field(default_factory=dict)
+    counts: tuple[int, int] | None = None
+    warning: str = ""
+
+    @property
+    def main(self) -> float:
+        """The value that checkpoints are compared by."""
+        return next(iter(self.values.values()))
 
 
 class Protocol(Frozen):
@@ -50,7 +69,7 @@ class Record(Frozen, allow_inf_nan=True, ser_json_inf_nan="strings"):
 
     metric: str
     values: dict[str, float] = Field(min_length=1)
-    better: Literal["lower", "higher", "each"]
+    better: Better
     details: dict[str, Detail]
     protocol: Protocol
     date: str = Field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
@@ -89,22 +108,23 @@ def read_records(path: Path) -> list[Record]:
 
 
 def table(records: Sequence[Record]) -> str:
-    """A Markdown table with a row per record and a column per value but l1; an arrow says which way is better."""
-    rows: list[dict[str, str]] = []
+    """A Markdown table, at most 80 columns wide with usual names: one row per value of a generator's metrics, or per
+    way to complete images.
+    """
+    if records[0].better == "each":
+        rows = [["", *HEADS.values(), "images"]]
+        for one in records:
+            shown = [f"{one.values[name]:.4g}" for name in HEADS]
+            rows.append([one.metric, *shown, str(one.protocol.num)])
+        return markdown(rows)
+    rows = [["metric", "value", "real images"]]
     for one in records:
-        row, mean = {"": one.metric + ARROWS[one.better]}, ""
-        for name, value in one.values.items():
-            if name.startswith("l1"):
-                continue
-            if name.endswith("deviation"):
-                row[mean] += f" ± {value:.2g}"
-            else:
-                row[mean := name] = f"{value:.4g}"
-        counts = {"images": one.protocol.num, "real images": one.protocol.settings.get("num_real")}
-        rows.append(row | {name: str(count) for name, count in counts.items() if count is not None})
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    shown = [[row.get(name, "") for name in columns] for row in rows]
-    return markdown([[HEADS.get(name, name) for name in columns], *shown])
+        values, num_real = dict(one.values), str(one.protocol.settings.get("num_real", ""))
+        spread = f" ± {values.pop('deviation'):.2g}" if "deviation" in values else ""
+        for name, value in values.items():
+            full = f"{one.metric}.{name}" if len(values) > 1 else one.metric
+            rows.append([full + ARROWS[one.better], f"{value:.4g}{spread}", num_real])
+    return markdown(rows)
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
