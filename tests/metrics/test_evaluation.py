@@ -58,7 +58,7 @@ def test_intra_fid_compares_all_real_images_of_a_class_with_the_stated_number_of
         fake = pixels(DrawnImages(draw, np.full(DRAW_BLOCK, label), 30, seed_of(0, label)))
         assert value.details["by_class"][name] == pytest.approx(two_pass(Network()(real), Network()(fake)), rel=1e-6)
     assert value.main == pytest.approx(np.mean(list(value.details["by_class"].values())), rel=1e-12)
-    assert (value.details["per_class"], value.counts) == (30, (90, 90))
+    assert (value.details["per_class"], value.num, value.settings["num_real"]) == (30, 90, 90)
 
 
 def test_chosen_classes_have_the_values_that_they_have_among_all():

@@ -23,7 +23,7 @@ def of_rows(rows, batch=None):
     found = Gaussian()
     for part in rows.split(batch or len(rows)):
         found.update(part)
-    return Statistics(found.mean, found.covariance(), found.count)
+    return found.statistics()
 
 
 def kept(**rows):

@@ -47,7 +47,7 @@ def test_values_that_are_not_finite_are_read_back(tmp_path):
 
 
 def test_a_metric_by_class_has_counts_of_its_own():
-    value = MetricValue({"mean": 1.0}, counts=(1300, 150))
+    value = MetricValue({"mean": 1.0}, num=150, settings={"num_real": 1300, "frequencies": "uniform"})
     protocol = make_records({"intra-fd": value}, PROTOCOL)[0].protocol
     assert (protocol.num, protocol.settings["num_real"], protocol.settings["frequencies"]) == (150, 1300, "uniform")
 

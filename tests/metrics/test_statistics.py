@@ -61,7 +61,7 @@ def real(count=90, seed=0):
 def test_the_network_sees_every_image_once_and_the_rows_are_in_their_order():
     images = RealImages(dataset(count := 2 * UPDATE_SIZE + 9), np.arange(count), 8)
     extractor = Extractor()
-    found = compute_statistics(images, extractor, "images", rows=True, probabilities=True)
+    found = compute_statistics(images, extractor, "images", ("feats", "probabilities"), False)
     assert extractor.seen == found.count == count
     expected = extractor.network(pixels(images))
     torch.testing.assert_close(found.feats, expected)
@@ -71,23 +71,23 @@ def test_the_network_sees_every_image_once_and_the_rows_are_in_their_order():
 def seen(cache, extractor=None, images=None):
     """How many images the extractor was shown."""
     extractor = extractor or Extractor()
-    real_statistics(images or real(), extractor, True, cache)
+    real_statistics(images or real(), extractor, {"feats"}, cache, False)
     return extractor.seen
 
 
 @pytest.mark.promise
 def test_a_hit_gives_the_same_statistics_without_a_look_at_the_images(tmp_path):
-    fresh = real_statistics(real(), Extractor(), True, tmp_path)
+    fresh = real_statistics(real(), Extractor(), {"feats"}, tmp_path, False)
     extractor = Extractor()
-    for rows in (True, False):
-        again = real_statistics(real(), extractor, rows, tmp_path)
+    for needs in ({"feats"}, ()):
+        again = real_statistics(real(), extractor, needs, tmp_path, False)
         assert extractor.seen == 0 and fresh.count == again.count == 90
         assert all(torch.equal(getattr(fresh, name), getattr(again, name)) for name in ("mu", "sigma", "feats"))
     assert seen(None) == 90
 
 
 def test_a_file_without_the_rows_that_are_wanted_is_written_again(tmp_path):
-    assert len(real_statistics(real(), Extractor(), False, tmp_path).feats) == 0
+    assert len(real_statistics(real(), Extractor(), (), tmp_path, False).feats) == 0
     assert [seen(tmp_path), seen(tmp_path)] == [90, 0]
 
 

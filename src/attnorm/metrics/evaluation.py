@@ -16,7 +16,7 @@ from attnorm.metrics.features import INCEPTION, FeatureExtractor
 from attnorm.metrics.generation import METRICS, Metric
 from attnorm.metrics.image_sets import DRAW_BLOCK, Draw, DrawnImages, RealImages, seed_of
 from attnorm.metrics.records import MetricValue
-from attnorm.metrics.statistics import NOTHING, Statistics, compute_statistics, real_statistics
+from attnorm.metrics.statistics import EMPTY, Statistics, compute_statistics, real_statistics
 
 Frequencies = Literal["data", "uniform"]
 PER_CLASS = 5000  # images that SN-GAN's code generates of each class for an intra-FID
@@ -75,7 +75,7 @@ class Evaluator:
                     counts[f"real images of {self.class_names[label]!r}"] = self._real_of_class(label).count
             elif one.compares and self.reference is None:
                 counts["real images"] = self.real.count
-            elif one.compares and one.rows and self.reference is not None and not len(self.reference.feats):
+            elif self.reference and one.compares and "feats" in one.needs and not len(self.reference.feats):
                 raise UserError(f"{key} needs feats, which {self.reference.file} lacks: leave {key} out")
             for what, count in counts.items():
                 if count < one.fewest:
@@ -118,8 +118,8 @@ class Evaluator:
         """What metrics compare with that look at all images at once. All processes must call this together."""
         if self.reference is not None:
             return self.reference
-        rows = any(one.rows for one in self._metrics.values())
-        return real_statistics(self.real, self.extractor, rows, self.cache, self.show_progress)
+        needs = {need for one in self._metrics.values() for need in one.needs}
+        return real_statistics(self.real, self.extractor, needs, self.cache, self.show_progress)
 
     def measure(self, draw: Draw) -> dict[str, MetricValue]:
         """The values of a generator by the metrics' full names, in the order of the metrics.
@@ -131,11 +131,8 @@ class Evaluator:
             draw: (labels, seed) -> images (b, h, w, 3) uint8, the same for the same arguments.
         """
         whole = [one for one in self._metrics.values() if not one.by_class]
-        real = fake = Statistics(NOTHING, NOTHING)
-        if any(one.compares for one in whole):
-            real = self.real_statistics()
-        if whole:
-            fake = self._statistics(self.fake(draw), whole)
+        real = self.real_statistics() if any(one.compares for one in whole) else EMPTY
+        fake = self._statistics(self.fake(draw), whole) if whole else EMPTY
         return {
             self._name(one): self._by_class(one, draw) if one.by_class else one.compute(real, fake, self.seed)
             for one in self._metrics.values()
@@ -143,25 +140,27 @@ class Evaluator:
 
     def _by_class(self, metric: Metric, draw: Draw) -> MetricValue:
         """The mean over classes. One class goes after another, so that memory holds the statistics of one."""
-        found, num_real = dict[str, MetricValue](), 0
+        by_class, warnings, num_real = dict[str, float](), list[str](), 0
         for label in self._classes:
-            images = self._real_of_class(label)
-            real = real_statistics(images, self.extractor, metric.rows, self.cache, self.show_progress)
+            name, images = self.class_names[label], self._real_of_class(label)
+            real = real_statistics(images, self.extractor, metric.needs, self.cache, self.show_progress)
             # The same images whichever other classes are measured.
-            seed = seed_of(self.seed, label)
-            drawn = DrawnImages(draw, np.full(DRAW_BLOCK, label), self.per_class, seed)
-            found[self.class_names[label]] = metric.compute(real, self._statistics(drawn, [metric]), self.seed)
-            num_real += images.count
-        by_class = {name: value.main for name, value in found.items()}
-        warning = next((f"{name!r}: {value.warning}" for name, value in found.items() if value.warning), "")
-        details = {"per_class": self.per_class, "by_class": by_class}
-        counts = num_real, self.per_class * len(by_class)
-        return MetricValue({"mean": sum(by_class.values()) / len(by_class)}, "lower", details, counts, warning)
+            drawn = DrawnImages(draw, np.full(DRAW_BLOCK, label), self.per_class, seed_of(self.seed, label))
+            value = metric.compute(real, self._statistics(drawn, [metric]), self.seed)
+            by_class[name], num_real = value.main, num_real + images.count
+            warnings += [f"{name!r}: {value.warning}"] if value.warning else []
+        return MetricValue(
+            {"mean": sum(by_class.values()) / len(by_class)},
+            details={"per_class": self.per_class, "by_class": by_class},
+            num=self.per_class * len(by_class),
+            settings={"num_real": num_real, "frequencies": "uniform"},
+            warning=next(iter(warnings), ""),
+        )
 
     def _statistics(self, images: DrawnImages, metrics: Sequence[Metric]) -> Statistics:
         """What these metrics need of generated images, each of which is processed once."""
-        rows, probabilities = any(one.rows for one in metrics), any(one.probabilities for one in metrics)
-        return compute_statistics(images, self.extractor, "generated images", rows, probabilities, self.show_progress)
+        needs = {need for one in metrics for need in one.needs}
+        return compute_statistics(images, self.extractor, "generated images", needs, self.show_progress)
 
     def _name(self, metric: Metric) -> str:
         """The full name: fid-50k, fd-efficientnet-lite0-5k, intra-fid-5k-per-class-2-classes, fid-50k-vs-cifar10.

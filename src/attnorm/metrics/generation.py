@@ -142,8 +142,7 @@ class Metric:
     """What a metric is called with the Inception network, and with any other (whose name follows), and what it needs.
 
     compute: (statistics of the real images, of the generated ones, seed of random subsets) -> its value.
-    compares: whether it looks at the real images. rows: whether it needs the features of each image.
-    probabilities: whether it needs the class probabilities of each generated image.
+    compares: whether it looks at the real images. needs: "feats" or "probabilities", those of each image.
     by_class: whether it is the mean over classes. fewest: images that it needs of each set, or of each class.
     """
 
@@ -151,8 +150,7 @@ class Metric:
     stem: str
     compute: Callable[[Statistics, Statistics, int], MetricValue]
     compares: bool = True
-    rows: bool = False
-    probabilities: bool = False
+    needs: tuple[str, ...] = ()
     by_class: bool = False
     fewest: int = 2
 
@@ -160,7 +158,7 @@ class Metric:
 METRICS = {  # by their keys on the command line
     "fd": Metric("fid", "fd", fid),
     "intra": Metric("intra-fid", "intra-fd", fid, by_class=True),
-    "is": Metric("is", "is", inception_score, compares=False, probabilities=True, fewest=SPLITS),
-    "kid": Metric("kid", "kd", kid, rows=True),
-    "pr": Metric("pr-inception", "pr", precision_recall, rows=True, fewest=NEIGHBOURS + 1),
+    "is": Metric("is", "is", inception_score, compares=False, needs=("probabilities",), fewest=SPLITS),
+    "kid": Metric("kid", "kd", kid, needs=("feats",)),
+    "pr": Metric("pr-inception", "pr", precision_recall, needs=("feats",), fewest=NEIGHBOURS + 1),
 }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
+from platform import python_version
 from typing import Any, Literal
 
 from pydantic import Field, RootModel
@@ -25,13 +25,14 @@ Detail = int | list[int] | dict[str, float] | dict[str, list[float]]
 @dataclass(frozen=True)
 class MetricValue:
     """values: the main one first. better: which way it should go. details: further facts for the record.
-    counts: real and generated images, where they are not those of the whole evaluation. warning: why not to trust it.
+    num, settings: of the protocol, where they are the metric's own. warning: why not to trust it.
     """
 
     values: dict[str, float]
     better: Better = "lower"
     details: dict[str, Any] = field(default_factory=dict)
-    counts: tuple[int, int] | None = None
+    num: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
     warning: str = ""
 
     @property
@@ -74,9 +75,7 @@ class Record(Frozen, allow_inf_nan=True, ser_json_inf_nan="strings"):
     protocol: Protocol
     date: str = Field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
     versions: dict[str, str] = Field(
-        default_factory=lambda: (
-            {name: version(name) for name in ("attnorm", "torch")} | {"python": platform.python_version()}
-        )
+        default_factory=lambda: {"attnorm": version("attnorm"), "torch": version("torch"), "python": python_version()}
     )
 
 
@@ -88,10 +87,8 @@ def make_records(values: Mapping[str, MetricValue], protocol: Protocol) -> list[
     """The records of measured values by their names."""
     records = []
     for name, one in values.items():
-        own = protocol
-        if one.counts is not None:  # measured class by class, with as many generated images of each
-            settings = protocol.settings | {"num_real": one.counts[0], "frequencies": "uniform"}
-            own = protocol.model_copy(update={"num": one.counts[1], "settings": settings})
+        changes = {"num": one.num or protocol.num, "settings": protocol.settings | one.settings}
+        own = protocol.model_copy(update=changes)
         records.append(Record(metric=name, values=one.values, better=one.better, details=one.details, protocol=own))
     return records
 
@@ -108,19 +105,17 @@ def read_records(path: Path) -> list[Record]:
 
 
 def table(records: Sequence[Record]) -> str:
-    """A Markdown table, at most 80 columns wide with usual names: one row per value of a generator's metrics, or per
-    way to complete images.
-    """
+    """A Markdown table: a row per value of a generator's metrics, or per way to complete images. It fits 80 columns."""
     if records[0].better == "each":
         rows = [["", *HEADS.values(), "images"]]
         for one in records:
-            shown = [f"{one.values[name]:.4g}" for name in HEADS]
-            rows.append([one.metric, *shown, str(one.protocol.num)])
+            rows.append([one.metric, *(f"{one.values[name]:.4g}" for name in HEADS), str(one.protocol.num)])
         return markdown(rows)
     rows = [["metric", "value", "real images"]]
     for one in records:
-        values, num_real = dict(one.values), str(one.protocol.settings.get("num_real", ""))
-        spread = f" ± {values.pop('deviation'):.2g}" if "deviation" in values else ""
+        deviation, num_real = one.values.get("deviation"), str(one.protocol.settings.get("num_real", ""))
+        spread = "" if deviation is None else f" ± {deviation:.2g}"
+        values = {name: value for name, value in one.values.items() if name != "deviation"}
         for name, value in values.items():
             full = f"{one.metric}.{name}" if len(values) > 1 else one.metric
             rows.append([full + ARROWS[one.better], f"{value:.4g}{spread}", num_real])

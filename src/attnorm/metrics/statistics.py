@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +49,9 @@ class Statistics:
     network: Mapping[str, str] = field(default_factory=dict)
 
 
+EMPTY = Statistics(NOTHING, NOTHING)  # in the place of what no metric looks at
+
+
 class Gaussian:
     """Count, mean (d) and scatter matrix (d, d) of the features so far; memory does not grow with their number.
 
@@ -75,23 +78,23 @@ class Gaussian:
         self.mean = self.mean + shift * (count / total)
         self.count = total
 
-    def covariance(self) -> Tensor:
-        """The unbiased one, which needs two images."""
-        return self.scatter / (self.count - 1)
+    def statistics(self, **more: Any) -> Statistics:
+        """With the unbiased covariance, which needs two images, and other fields."""
+        return Statistics(self.mean, self.scatter / (self.count - 1), self.count, **more)
 
 
 def compute_statistics(
     images: RealImages | DrawnImages,
     extractor: FeatureExtractor,
     title: str,
-    rows: bool = False,
-    probabilities: bool = False,
-    show_progress: bool = False,
+    needs: Collection[str],
+    show_progress: bool,
 ) -> Statistics:
-    """Statistics of all images, once through the network; `rows` and `probabilities` also keep those of each image.
+    """Statistics of all images, once through the network; `needs` may name "feats" and "probabilities".
 
     In a group of processes they share the work, and the statistics of each are, bit for bit, those of one process.
     """
+    probabilities = "probabilities" in needs
     size = extractor.batch_size
     step = size * max(1, UPDATE_SIZE // size)
     device = torch.device("cpu") if extractor.device.type == "mps" else extractor.device  # Apple's has no float64
@@ -106,14 +109,13 @@ def compute_statistics(
     for features, classes in share_work(extract, range(0, images.count, step), title, show_progress):
         features = features.to(device)
         gaussian.update(features)
-        feats += [features.float()] if rows else []
-        chances += [classes] if probabilities else []
-    kept = torch.cat(feats), torch.cat(chances)  # torch.cat leaves out what is empty
-    return Statistics(gaussian.mean, gaussian.covariance(), gaussian.count, *kept)
+        feats += [features.float()] if "feats" in needs else []
+        chances.append(classes)
+    return gaussian.statistics(feats=torch.cat(feats), probabilities=torch.cat(chances))  # NOTHING adds nothing
 
 
 def real_statistics(
-    images: RealImages, extractor: FeatureExtractor, rows: bool, cache: Path | None, show_progress: bool = False
+    images: RealImages, extractor: FeatureExtractor, needs: Collection[str], cache: Path | None, show_progress: bool
 ) -> Statistics:
     """Statistics of real images: from a file in `cache` if it has what is wanted, else from the images."""
     file, found = None, None
@@ -122,10 +124,10 @@ def real_statistics(
         file = cache / f"{hashlib.sha256(repr(facts).encode()).hexdigest()[:32]}.npz"
         with suppress(UserError):  # missing or damaged: it is written again
             found = read_statistics(file)
-    usable = found is not None and (not rows or len(found.feats) > 0)
+    usable = found is not None and ("feats" not in needs or len(found.feats) > 0)
     if all(gather(usable)) and found is not None:  # in all processes, although only some may be able to read the folder
         return found
-    found = compute_statistics(images, extractor, "real images", rows, show_progress=show_progress)
+    found = compute_statistics(images, extractor, "real images", needs, show_progress)
     if file is not None and rank_and_count()[0] == 0:
         try:
             write_statistics(file, found, extractor)
@@ -145,7 +147,7 @@ def read_statistics(path: Path) -> Statistics:
     if "mu" not in arrays and len(shapes.get("feats", ())) == 2:
         gaussian = Gaussian()
         gaussian.update(arrays["feats"])
-        return Statistics(gaussian.mean, gaussian.covariance(), gaussian.count, arrays["feats"], file=path)
+        return gaussian.statistics(feats=arrays["feats"], file=path)
     size = shapes.get("mu", ())
     if len(size) != 1 or shapes.get("sigma") != size * 2:
         raise UserError(f"{path} has no mean mu (d) and covariance sigma (d, d) of features: it has {shapes}")
@@ -170,9 +172,8 @@ def open_reference(path: Path, extractor: FeatureExtractor) -> Statistics:
     """
     found = read_statistics(path)
     features, _ = extractor.extract(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
-    theirs = {"features": len(found.mu), **found.network}
     ours = {fact: getattr(extractor, fact) for fact in FACTS} | {"features": features.shape[1]}
-    for fact, value in theirs.items():
+    for fact, value in {"features": len(found.mu), **found.network}.items():
         if value != ours[fact]:
             raise UserError(
                 f"{path} is of another network than {extractor.name} ({fact}: {value}, not {ours[fact]}): choose its"
