@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from attnorm.config import differences
 from attnorm.errors import UserError
-from attnorm.layers.spectral import SpectralNorm
-from attnorm.layers.weights import raw_weight
+from attnorm.layers.weights import SpectralNorm, raw_weight
 from attnorm.metrics.distributed import check_alike
 from attnorm.models.pretrained import find_model, step_of, task_of
 from attnorm.training import checkpoint
