@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from glob import escape, glob
 from pathlib import Path
@@ -122,11 +122,3 @@ def check_entities(entities: Iterable[int], count: int) -> None:
         if not 0 <= entity < count:
             known = f"entities are 0 to {count - 1}" if count else "layers have none: leave --entity out"
             raise UserError(f"there is no entity {entity}: the model's {known}")
-
-
-def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints rows in columns as wide as their content."""
-    lines = [head, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
