@@ -21,9 +21,9 @@ from attnorm.data.builtin import BUILTIN, load_builtin
 from attnorm.data.choice import DEFAULT, Choice, listed
 from attnorm.data.decode import DecodeError, pillow_quiet, read_square
 from attnorm.data.listing import describe
-from attnorm.data.terminal import track
 from attnorm.data.raw import Content, RawImage, RawSource, named
 from attnorm.data.sources import fingerprint, open_source
+from attnorm.data.terminal import track
 from attnorm.errors import UserError, one_line
 from attnorm.files import check_folder, explained, folder_aside, make_folder
 
