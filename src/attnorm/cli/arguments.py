@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from attnorm.data import choice
 from attnorm.errors import UserError
 from attnorm.shipped import CONFIG_FILE, shipped_models
 
@@ -69,6 +70,7 @@ Model = Annotated[SavedModel, Parameter(help=f"{_MODEL[:-1]}; or a run's checkpo
 ModelName = Annotated[str, completed_by(lambda context: list(shipped_models()))]
 PresetName = Annotated[str, completed_by(_preset_names)]
 Data = Annotated[Name, Parameter(metavar="DATA")]
+Choice = Annotated[choice.Choice, Parameter(name="*")]
 Fields = Annotated[str, Parameter(allow_leading_hyphen=True)]  # --FIELD VALUE ... of a preset
 LabelPair = Annotated[tuple[str, str], completed_by(_class_names)]
 _LABELS = "Class names or indices (default: all classes)."
