@@ -3,8 +3,6 @@
 Whatever is wrong with a value, and wherever it came from, ends as one `UserError` that names the field.
 """
 
-from __future__ import annotations
-
 import difflib
 import operator
 from collections.abc import Iterable, Iterator

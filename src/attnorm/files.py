@@ -1,7 +1,5 @@
 """Files that are whole or not there, and sentences for what the system refuses."""
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil

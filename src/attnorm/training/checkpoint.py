@@ -1,7 +1,5 @@
 """Checkpoints that survive a crash: written aside, synced, checksummed and renamed."""
 
-from __future__ import annotations
-
 import pickle
 import shutil
 from pathlib import Path

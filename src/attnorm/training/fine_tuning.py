@@ -1,7 +1,5 @@
 """What a training starts from if not from new weights: those of another run or model."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten

@@ -1,7 +1,5 @@
 """The training loop, the same for every task. Read it from top to bottom; a task says what one step is."""
 
-from __future__ import annotations
-
 import importlib
 import math
 import os

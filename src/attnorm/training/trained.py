@@ -1,7 +1,5 @@
 """A trained model by name, with the weights that are wanted: also those that a run keeps in its checkpoints alone."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
