@@ -205,7 +205,7 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
                         logger.sync()
                         state = {"step": step, "best": best, "checksum": checksum, "metrics": metrics}
                         state |= {"task": task.state(), "lr_factor": task.lr_factor(step)}
-                        checkpoint.save(run / CHECKPOINTS, step, state, config.keep_checkpoints)
+                        checkpoint.save(run / CHECKPOINTS, step, state, config.keep_checkpoints, run / MODEL)
                     good = checkpoint.path_of(run / CHECKPOINTS, step)
                 if stopping:
                     break
