@@ -22,13 +22,12 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnorm import __version__
 from attnorm.config import Frozen, parse
+from attnorm.data.terminal import table
 from attnorm.errors import UserError
 from attnorm.files import check_output, output_file
 from attnorm.layers import AttentiveNorm2d, SelfAttention2d, backend_refusals, regional_norm
@@ -39,7 +38,6 @@ MODES = ("forward", "training")
 SAMPLE_SECONDS = 0.02  # quick calls are repeated until a sample lasts this long
 MOST_REPEATS = 50
 MEGABYTE = 1 << 20
-TABLE_WIDTH = 120  # in characters; a narrower terminal breaks lines
 
 
 @dataclass(frozen=True)
@@ -147,14 +145,9 @@ def describe_machine(found: Mapping[str, Any]) -> str:
     return f"{where}; torch {found['torch']}, attnorm {found['attnorm']}"
 
 
-def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints a table, the first column flush left."""
-    table = Table(box=None, pad_edge=False)
-    for index, name in enumerate(header):
-        table.add_column(name, justify="right" if index else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    Console(width=TABLE_WIDTH, highlight=False, markup=False).print("", title, table, sep="\n")
+def print_table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints a table below its title."""
+    print(f"\n{title}\n{table([head, *rows])}")
 
 
 def write_json(path: Path | None, report: Mapping[str, Any]) -> None:

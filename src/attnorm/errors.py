@@ -1,4 +1,4 @@
-"""The one exception that is a person's mistake and not a program's."""
+"""The one exception that is a person's mistake and not a program's, and words in messages."""
 
 
 class UserError(Exception):
@@ -12,3 +12,8 @@ class UserError(Exception):
 def one_line(text: object) -> str:
     """A text on one line of a terminal: what cannot be printed, such as a newline in a file's name, is escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
+
+
+def counted(count: int, noun: str) -> str:
+    """ "1 image", "2 images", "3 classes"."""
+    return f"{count} {noun}{'' if count == 1 else 'es' if noun.endswith('s') else 's'}"

@@ -59,14 +59,14 @@ def _every(steps: int, *more: str) -> Changes:
 SYSTEMS = {
     "sn-gan-star": System("spectral norm in both networks, no long-range layer", None, {}),
     "sn-gan": System(
-        "spectral norm in the discriminator only, five updates of it, SN-GAN's rates",
+        "spectral norm in D only, five steps of D, SN-GAN's rates",
         "sn-gan-star",
         {"generator.spectral_norm": False, "generator_lr": 2e-4, "discriminator_lr": 2e-4}
         | {"betas": (0.0, 0.9), "discriminator_steps": 5},
     ),
     # The paper quotes its row from Miyato & Koyama (2018), who train it in SN-GAN's networks, as here.
     "ac-gan": System(
-        "sn-gan with an auxiliary classifier instead of a label input",
+        "sn-gan, with an auxiliary classifier for the label input",
         "sn-gan",
         {"discriminator.conditioning": "auxiliary"},
     ),

@@ -24,7 +24,7 @@ COMMANDS = {  # MODULE:FUNCTION, or the name of what is added on its own
     "Train and measure": "train:train train:resume evaluate:evaluate reproduce:reproduce listing:presets data",
     "Use a model": "generate:generate interpolate:interpolate inpaint:inpaint visualize:visualize app:app",
     "Models for others": "listing:models publish:export publish:package publish:push contact_sheet:contact_sheet",
-    "This machine": "machine:doctor bench",
+    "This machine": "listing:doctor bench",
     "Options": "--help --version",
 }
 
@@ -37,7 +37,7 @@ sets = App("data", help="Prepare image sets for training, and inspect them.")
 bench = App("bench", help="Measure speed and memory on this machine.")
 application.command(sets)
 application.command(bench)
-for parent, name in ((sets, "data:prepare"), (sets, "data:inspect"), (bench, "machine:layer")):
+for parent, name in ((sets, "data:prepare"), (sets, "data:inspect"), (bench, "listing:layer")):
     parent.command(pkgutil.resolve_name(f"attnorm.cli.{name}"))
 for place, (title, names) in enumerate(COMMANDS.items()):
     group = Group(title, sort_key=place)

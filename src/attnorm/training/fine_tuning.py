@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from attnorm.config import differences
 from attnorm.errors import UserError
-from attnorm.layers.spectral import SpectralNorm
-from attnorm.layers.weights import raw_weight
+from attnorm.layers.weights import SpectralNorm, raw_weight
 from attnorm.metrics.distributed import check_alike
 from attnorm.models.pretrained import find_model, step_of, task_of
 from attnorm.training import checkpoint
@@ -24,20 +23,22 @@ from attnorm.training.run_folder import CHECKPOINTS, CONFIG
 def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: EMA[Any]) -> list[str]:
     """Copies the weights of a run or model, if `source` names one, into the networks of a new run; says what was taken.
 
-    A run gives the networks of its newest checkpoint, a model the generator alone. A row that belongs to a class goes
-    to the class of the same name. Raises a UserError that names weights that do not fit.
+    A checkpoint gives its networks, a run those of its newest checkpoint, a model the generator alone. A row that
+    belongs to a class goes to the class of the same name. Raises a UserError that names weights that do not fit.
     """
     if not source:
         return []
-    if task_of(source) != task:
+    path = Path(source)
+    run = path.parents[1] if path.parent.name == CHECKPOINTS else path
+    if task_of(run) != task:
         raise UserError(f"{source} is not a model for {task}: choose a preset of its task")
     generator: Any = networks["generator"]
-    model = generator.from_pretrained(source)
-    given, step = {"generator": model.state_dict()}, step_of(find_model(source))
-    state, _ = checkpoint.newest(Path(source) / CHECKPOINTS)
+    model = generator.from_pretrained(run)
+    given, step = {"generator": model.state_dict()}, step_of(find_model(run))
+    state = checkpoint.newest(run / CHECKPOINTS)[0] if run == path else checkpoint.load(path)
     if state is not None:
         given, step = {name: state["task"][name] for name in networks}, state["step"]
-    config, card = Path(source) / CONFIG, find_model(source) / "README.md"
+    config, card = run / CONFIG, find_model(run) / "README.md"
     old, new = (getattr(each.config, "class_names", ()) for each in (model, generator))
     for name, weights in given.items():
         if misfits := ", ".join(_copy(weights, networks[name], old, new)):

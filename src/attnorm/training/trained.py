@@ -51,7 +51,7 @@ class Trained(NamedTuple):
             network.load_state_dict(unwrapped(state["ema" if self.kind == "ema" else "generator"]))
         except UserError as error:
             remedy = f"choose another, or write it again with `{resume_command(self.checkpoint.parents[1])}`"
-            raise UserError(f"{self.checkpoint} is damaged ({error}): {remedy}") from error
+            raise UserError(f"{error}: {remedy}") from error
         except (RuntimeError, KeyError) as error:
             raise UserError(f"{self.checkpoint} does not fit the {CONFIG} of its run: undo its changes") from error
         pipe = kind(network).to(device)
