@@ -1,7 +1,5 @@
 """`attnorm evaluate`: its options; `evaluation.py` does the work."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -9,6 +7,7 @@ from typing import Annotated, Literal, get_args
 from cyclopts import Group, Parameter, validators
 
 from attnorm.cli import arguments as cli
+from attnorm.data.choice import DEFAULT
 
 # Here too, so that completion need not import PyTorch.
 MetricKey = Literal["fd", "intra", "is", "kid", "pr"]
@@ -28,6 +27,7 @@ class Options:
     """
 
     data: cli.Data | None = None
+    choice: cli.Choice = DEFAULT
     num: cli.AtLeast1 | None = None
     seed: cli.Seed = 0
     out: Annotated[cli.OptionalOut, Parameter(validator=validators.Path(ext=("json",)))] = None

@@ -1,10 +1,9 @@
 """What `attnorm evaluate` does: it measures a run's or a saved model's weights and writes the record."""
 
-from __future__ import annotations
-
 import sys
 import zlib
 from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,11 @@ from attnorm import plots
 from attnorm.cache import cache_folder
 from attnorm.cli.evaluate import GeneratorOptions, InpainterOptions, Options
 from attnorm.config import to_dict
+from attnorm.data.choice import DEFAULT, Choice
 from attnorm.data.dataset import ImageDataset
-from attnorm.data.loading import load, place_of
 from attnorm.data.masks import Masks
+from attnorm.data.prepare import load
+from attnorm.data.sources import place_of
 from attnorm.errors import UserError
 from attnorm.files import check_output
 from attnorm.metrics.distributed import check_alike, main_first, rank_and_count
@@ -34,6 +35,7 @@ from attnorm.training.trained import Trained
 NUM = 5000  # images to generate
 SHOWN_CLASSES, SHOWN_EACH = 16, 8  # on the sheet of a class-conditional model
 SHOWN_COMPLETED = 8  # for each kind of mask
+Source = tuple[str, Choice]  # data, and what of it is read
 
 
 def evaluate_generator(model: Trained, options: Options, own: GeneratorOptions, device: str) -> None:
@@ -41,19 +43,21 @@ def evaluate_generator(model: Trained, options: Options, own: GeneratorOptions, 
     metrics, num, per_class = own.metrics or ["fd"], options.num or NUM, own.per_class or PER_CLASS
     if "intra" not in metrics and (own.per_class or own.classes):
         raise UserError("--per-class and --classes are for intra: add intra to --metrics, or leave them out")
-    if own.reference and (options.data or own.save_reference or own.num_real is not None or own.frequencies == "data"):
-        refused = "--data, --num-real, --save-reference and --frequencies data"
+    of_images = (options.data, own.save_reference, own.num_real, *asdict(options.choice).values())
+    if own.reference and (own.frequencies == "data" or any(value is not None for value in of_images)):
+        refused = "--data and what of it is read, --num-real, --save-reference and --frequencies data"
         raise UserError(f"--reference stands for the real images: leave out {refused}")
     if own.save_reference:
         check_output(own.save_reference, options.force)
-    data, network = str(own.reference or _data(model, options)), own.extractor or EFFICIENTNET
+    source = (str(own.reference), DEFAULT) if own.reference else _source(model, options)
+    split, network = _split(source), own.extractor or EFFICIENTNET
     how = [f"per-class{per_class}", *(own.classes or ())] if "intra" in metrics else []
-    out = _record_path(model, options, Path(data).stem, *metrics, Path(network).stem, f"n{num}", *how)
+    out = _record_path(model, options, split, *metrics, Path(network).stem, f"n{num}", *how)
     pipe = model.pipeline(device)
     with main_first():
         extractor = load_extractor(network, device)
     reference = open_reference(own.reference, extractor) if own.reference else None
-    dataset = None if reference else _load(model, data, pipe.generator.config.image_size, pipe.generator)
+    dataset = None if reference else _load(model, source, pipe.generator.config.image_size, pipe.generator)
     evaluator = Evaluator(
         dataset,
         pipe.class_names,
@@ -75,31 +79,29 @@ def evaluate_generator(model: Trained, options: Options, own: GeneratorOptions, 
         with main_first():
             write_statistics(own.save_reference, real, extractor)
     warnings = [f"{name}: {value.warning}" for name, value in values.items() if value.warning]
-    warnings += _trained_on(model, data, dataset) if dataset else []
+    warnings += _trained_on(model, source, dataset) if dataset else []
     if reference and not reference.network:
         here = f"{extractor.name}, {extractor.resizer}"
-        warnings += [
-            f"{data} does not name its network and resizer: values compare only if they are those here, {here}"
-        ]
+        warnings.append(f"{own.reference} names no network: values compare only if it is that of here, {here}")
     shown = pipe.indices(own.classes)[:SHOWN_CLASSES]
     images = pipe.draw([label for label in shown for _ in range(SHOWN_EACH)], seed=options.seed).images
     sheet = plots.label_grid(images, [pipe.class_names[label] for label in shown], SHOWN_EACH)
-    facts = {"data": data, "split": Path(data).stem, "num": num, "settings": evaluator.settings()}
+    facts = {"data": source[0], "split": split, "num": num, "settings": evaluator.settings()}
     _write(model, options, out, values, facts, warnings, sheet)
 
 
 def evaluate_inpainter(model: Trained, options: Options, own: InpainterOptions, device: str) -> None:
     """Measures an inpainting model; writes the record and the sheet, and prints a table."""
     kinds = {kind: MASKS[kind] for kind in own.masks or MASKS}
-    config, data = model.config, _data(model, options)
-    is_held_out = config is not None and not config.val_data and place_of(data) == place_of(config.data)
-    split = f"{Path(data).stem}{'-held-out' if is_held_out else ''}"
+    config, source = model.config, _source(model, options)
+    is_held_out = _is_training_data(model, source) and not config.val_data
+    split = f"{_split(source)}{'-held-out' if is_held_out else ''}"
     size = [f"{own.size}px"] if own.size else []
     out = _record_path(model, options, split, *size, *(own.masks or ()), f"n{options.num or 'all'}")
     pipe = model.pipeline(device)
     side = own.size or pipe.generator.config.image_size
     # A larger side shows more of the image at the scale of the training.
-    dataset = _load(model, data, max(side, config.prepared_size) if config else side, pipe.generator)
+    dataset = _load(model, source, max(side, config.prepared_size) if config else side, pipe.generator)
     items = config.held_out(len(dataset)) if is_held_out else np.arange(len(dataset))
     images = RealImages(dataset, items, side).spread_over(options.num or len(items))
 
@@ -122,15 +124,27 @@ def evaluate_inpainter(model: Trained, options: Options, own: InpainterOptions, 
     titles = [f"{kind} {number}" for kind in kinds for number in range(count)]
     sheet = plots.inpainting_sheet(columns, titles, next(iter(layouts.values()), None))
     settings = {"size": side, "masks": {kind: to_dict(masks) for kind, masks in kinds.items()}}
-    facts = {"data": data, "split": split, "num": images.count, "settings": settings}
-    _write(model, options, out, values, facts, [] if is_held_out else _trained_on(model, data, dataset), sheet)
+    facts = {"data": source[0], "split": split, "num": images.count, "settings": settings}
+    _write(model, options, out, values, facts, [] if is_held_out else _trained_on(model, source, dataset), sheet)
 
 
-def _data(model: Trained, options: Options) -> str:
-    """The data that was given, or the run's own."""
+def _source(model: Trained, options: Options) -> Source:
+    """The data that was given, or the run's own, and what of it is read."""
     if options.data is None and model.config is None:
         raise UserError(f"{model.source} is not a run, so its data is unknown: give --data")
-    return str(options.data or model.config.evaluation_data or model.config.data)
+    own, other = model.config, options.data or model.config.evaluation_data
+    given = {name: value for name, value in asdict(options.choice).items() if value is not None}
+    return (str(other), options.choice) if other else (own.data, replace(own.choice, **given))
+
+
+def _split(source: Source) -> str:
+    """The name of what is read, as a part of a record's name."""
+    return "-".join(filter(None, [Path(source[0]).stem, source[1].split]))
+
+
+def _is_training_data(model: Trained, source: Source) -> bool:
+    own = model.config
+    return own is not None and (place_of(source[0]), source[1]) == (place_of(own.data), own.choice)
 
 
 def _record_path(model: Trained, options: Options, *parts: str) -> Path:
@@ -144,10 +158,11 @@ def _record_path(model: Trained, options: Options, *parts: str) -> Path:
     return out
 
 
-def _load(model: Trained, data: str, size: int, network: nn.Module) -> ImageDataset:
+def _load(model: Trained, source: Source, size: int, network: nn.Module) -> ImageDataset:
     """The real images, prepared beside the run if raw; UserError if processes differ in images or weights."""
     with main_first():
-        dataset = load(data, size, cache=(model.run.resolve().parent if model.run else cache_folder()) / PREPARED)
+        cache = model.run.resolve().parent if model.run else cache_folder()
+        dataset = load(source[0], size, source[1], cache=cache / PREPARED)
     weights = zlib.crc32(
         b"".join(value.cpu().contiguous().numpy().tobytes() for value in network.state_dict().values())
     )
@@ -156,11 +171,11 @@ def _load(model: Trained, data: str, size: int, network: nn.Module) -> ImageData
     return dataset
 
 
-def _trained_on(model: Trained, data: str, dataset: ImageDataset) -> list[str]:
+def _trained_on(model: Trained, source: Source, dataset: ImageDataset) -> list[str]:
     """A warning if the training had these images, by their place or the checksum in the newest checkpoint."""
     if model.run is None:
         return []
-    is_same = place_of(data) == place_of(model.config.data)
+    is_same = _is_training_data(model, source)
     if not is_same:
         with suppress(UserError):  # a damaged checkpoint is the concern of `attnorm resume`
             state, _ = checkpoint.newest(model.run / CHECKPOINTS)

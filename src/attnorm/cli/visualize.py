@@ -1,7 +1,5 @@
 """`attnorm visualize`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from attnorm.cli import arguments as cli
@@ -64,7 +62,7 @@ def visualize(
         if image is not None:
             raise UserError(f"{model} completes no images: leave {image} out")
         with record_regions(pipe.generator) as found:
-            drawn = pipe.draw(labels, count or COUNT, seed or 0, with_layouts=True)
+            drawn = pipe.draw(labels, count or COUNT, seed or 0)
         images, by_layer, titles = drawn.images, drawn.layouts, [pipe.class_names[label] for label in drawn.labels]
         inputs = None
     if not by_layer:

@@ -3,8 +3,6 @@
 A mask is a boolean array (h, w), True where pixels are missing.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing_extensions import Self
 from attnorm.config import Frozen
 from attnorm.data.decode import DecodeError, decode_mask, pillow_quiet
 from attnorm.data.listing import list_images
-from attnorm.data.progress import track
+from attnorm.data.terminal import track
 from attnorm.errors import UserError
 
 _STROKE_SEGMENTS = (3, 10)  # straight pieces of a stroke before the pen is lifted

@@ -3,8 +3,6 @@
 Without a process group every function describes one process alone.
 """
 
-from __future__ import annotations
-
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +15,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from attnorm.data.progress import track
+from attnorm.data.terminal import track
 from attnorm.errors import UserError
 
 Result = TypeVar("Result")

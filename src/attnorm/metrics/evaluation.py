@@ -1,7 +1,5 @@
 """Measuring a generator against a data set: once in `attnorm evaluate`, repeatedly while training."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property

@@ -3,8 +3,6 @@
 `fid` belongs to `inception` alone; with any other network its name is part of the metric's: `fd-efficientnet-lite0`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import warnings
 from collections.abc import Callable

@@ -3,8 +3,6 @@
 Each is a function of the `Statistics` of both sets, computed in float64, and a line of `METRICS`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

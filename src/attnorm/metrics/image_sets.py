@@ -1,13 +1,12 @@
 """Sets of images that are measured: some of a data set, or those that a generator draws."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from typing_extensions import Self
 
 from attnorm.data.dataset import ImageDataset
 
@@ -41,7 +40,7 @@ class RealImages:
             digest.update(np.ascontiguousarray(self.read(start, start + HASH_BLOCK)).data)
         return digest.hexdigest()
 
-    def spread_over(self, most: int) -> RealImages:
+    def spread_over(self, most: int) -> Self:
         """At most so many of them, evenly spread."""
         most = min(most, self.count)
         return replace(self, items=self.items[np.arange(most) * self.count // most])

@@ -4,8 +4,6 @@ The protocol: images are 8-bit RGB composites, with the true pixels outside the 
 image, absolute errors over the whole image and over the mask. Each way to complete an image gets the same masks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NamedTuple
 

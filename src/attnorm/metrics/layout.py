@@ -4,8 +4,6 @@ Both ends of the ranges of usage are failures. Sharpness near 1/n: every pixel b
 layer is an instance normalization with extra steps. Effective entities near 1: one entity has taken all pixels.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Records of evaluations: values with everything that it takes to compare them, as JSON and as tables."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -13,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, RootModel
 
 from attnorm.config import Frozen, read_json
+from attnorm.data import terminal
 from attnorm.files import output_file
 
 ARROWS = {"lower": " ↓", "higher": " ↑", "each": ""}
@@ -110,7 +109,7 @@ def table(records: Sequence[Record]) -> str:
         rows = [["", *HEADS.values(), "images"]]
         for one in records:
             rows.append([one.metric, *(f"{one.values[name]:.4g}" for name in HEADS), str(one.protocol.num)])
-        return markdown(rows)
+        return terminal.table(rows, markdown=True)
     rows = [["metric", "value", "real images"]]
     for one in records:
         deviation, num_real = one.values.get("deviation"), str(one.protocol.settings.get("num_real", ""))
@@ -119,12 +118,4 @@ def table(records: Sequence[Record]) -> str:
         for name, value in values.items():
             full = f"{one.metric}.{name}" if len(values) > 1 else one.metric
             rows.append([full + ARROWS[one.better], f"{value:.4g}{spread}", num_real])
-    return markdown(rows)
-
-
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Rows, the first one the head, as a Markdown table with aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    rule = "|".join("-" * (width + 2) for width in widths)
-    return "\n".join([f"| {lines[0]} |", f"|{rule}|", *(f"| {line} |" for line in lines[1:])])
+    return terminal.table(rows, markdown=True)

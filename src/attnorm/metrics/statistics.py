@@ -4,8 +4,6 @@ The files are our cache, and what pytorch-fid, clean-fid and others write: `mu` 
 covariance of features, `feats` (n, d) the features. Ours also say `count`, and which network gave the features.
 """
 
-from __future__ import annotations
-
 import hashlib
 import sys
 import zlib

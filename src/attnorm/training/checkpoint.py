@@ -1,7 +1,5 @@
 """Checkpoints that survive a crash: written aside, synced, checksummed and renamed."""
 
-from __future__ import annotations
-
 import pickle
 import shutil
 from pathlib import Path
@@ -24,14 +22,18 @@ class Manifest(Frozen):
     crc32: int
 
 
-def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> None:
+def save(folder: Path, step: int, state: dict[str, Any], keep: int, model: Path | None = None) -> None:
     """Writes `folder`/step-N, nested dictionaries of tensors and plain values, and keeps the `keep` - 1 before it.
+
+    A copy of the saved `model` beside the state makes the checkpoint a model too.
 
     All others go, later ones too: they are damaged, or this step would not be done again. Raises a UserError if the
     folder cannot be written; what was there before is then intact.
     """
     final, remedy = path_of(folder, step), "free some space or make the folder writable, then resume"
     with explained(f"cannot write the checkpoint {final}", remedy, RuntimeError), folder_aside(final) as aside:
+        if model is not None:
+            shutil.copytree(model, aside, dirs_exist_ok=True)
         with (aside / STATE).open("wb") as file:
             torch.save(state, file)
         manifest = Manifest(step=step, bytes=(aside / STATE).stat().st_size, crc32=crc32_of(aside / STATE))
@@ -57,7 +59,7 @@ def newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
         try:
             return load(path), problems
         except UserError as error:
-            problems.append(f"{path} is damaged ({error})")
+            problems.append(str(error))
     if problems:
         raise UserError(f"{'; '.join(problems)}; no intact checkpoint is left in {folder}")
     return None, []
@@ -70,16 +72,20 @@ def latest_step(folder: Path) -> int | None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The state in a checkpoint's folder. Raises UserError if it is not what was saved."""
-    manifest, file = read_json(Manifest, path / MANIFEST), path / STATE
+    """The state in a checkpoint's folder, on the CPU. Raises a UserError if it is missing or not what was saved."""
+    if not path.is_dir():
+        raise UserError(f"there is no checkpoint {path}")
     try:
+        manifest, file = read_json(Manifest, path / MANIFEST), path / STATE
         with explained(f"cannot read {STATE}"):
             if file.stat().st_size != manifest.bytes or crc32_of(file) != manifest.crc32:
                 raise UserError(f"the checksum of {STATE} is wrong")
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         return state
+    except UserError as error:
+        raise UserError(f"{path} is damaged ({error})") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise UserError(f"{STATE} is not a training state: {type(error).__name__}") from error
+        raise UserError(f"{path} is damaged ({STATE} is not a training state: {type(error).__name__})") from error
 
 
 def _by_age(folder: Path) -> list[Path]:
