@@ -34,9 +34,6 @@ def explained(problem: str, remedy: str = "", *others: type[Exception]) -> Itera
 def make_folder(folder: Path) -> None:
     """Makes a folder, and those that it lies in, where they are not there yet. The cache is made for its owner alone: a
     program is loaded from it, see docs/safe-weights.md.
-
-    Raises:
-        OSError: it cannot be made.
     """
     with suppress(RuntimeError):  # a user without a home
         cache = cache_folder()
@@ -104,11 +101,7 @@ def swap_in(aside: Path, folder: Path) -> None:
 
 
 def put_back(folder: Path) -> None:
-    """Gives a folder that `swap_in` had moved away its name again, if nothing has taken its place.
-
-    Raises:
-        OSError: it cannot be renamed.
-    """
+    """Gives a folder that `swap_in` had moved away its name again, if nothing has taken its place."""
     if not folder.exists() and _old(folder).is_dir():
         _old(folder).rename(folder)
 
@@ -177,11 +170,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def crc32_of(path: Path) -> int:
-    """The checksum of a file's content.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """The checksum of a file's content."""
     value = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):

@@ -45,7 +45,7 @@ def inpaint(
         resize_mask: Scale a mask of another size to its image.
         format: Of the files in a folder.
     """
-    from attnorm.data.terminal import track
+    from attnorm.data.progress import track
     from attnorm.files import check_output, output_file
     from attnorm.pipelines.inputs import read_inputs
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from attnorm.data.compositing import Box, windows_of
 from attnorm.data.decode import to_uint8
-from attnorm.data.terminal import progress
+from attnorm.data.progress import progress
 from attnorm.errors import UserError
 from attnorm.metrics.layout import record_layouts
 from attnorm.models.inpainting import InpaintingGenerator
