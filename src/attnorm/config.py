@@ -1,6 +1,6 @@
 """Configurations and records: frozen pydantic models, read from YAML, JSON and the command line.
 
-Whatever is wrong with a value, and wherever it came from, ends as one `UserError` that names the field.
+An invalid value from any source becomes one `UserError` that names the field.
 """
 
 import difflib
@@ -52,7 +52,7 @@ def describe(error: ValidationError, kind: type[BaseModel]) -> str:
     if first["type"] == "missing":
         return f"the field {field!r} is missing"
     message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "value_error":  # of a validator of ours, which says it all
+    if first["type"] == "value_error":  # from a validator of ours: a complete sentence
         return message
     for aside in (", unable to", ", got ", " or instance of"):  # what pydantic tried, and how it names our classes
         message = message.partition(aside)[0]
@@ -63,7 +63,7 @@ def describe(error: ValidationError, kind: type[BaseModel]) -> str:
 
 
 def suggest_field(name: str, kind: type[BaseModel]) -> str:
-    """A ", did you mean …?" for a misspelt field: every field that ends so, else the nearest; or an empty string."""
+    """A hint ", did you mean …?" for a misspelt field: those with the same last part, else the nearest; or ""."""
     known = list(field_names(kind))
     same_end = [field for field in known if field.endswith(f".{name}")]
     same_end = same_end or [field for field in known if field.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
@@ -82,7 +82,7 @@ def field_names(kind: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def nearest(name: str, known: Iterable[object]) -> str:
-    """A ", did you mean …?" for the known name closest to a misspelt one, or an empty string."""
+    """A hint ", did you mean …?" for the known name closest to a misspelt one, or an empty string."""
     close = difflib.get_close_matches(name, map(str, known), n=1, cutoff=0.4)
     return f", did you mean {close[0]!r}?" if close else ""
 
@@ -149,7 +149,7 @@ def parse_overrides(arguments: list[str], config: BaseModel) -> dict[str, Any]:
     Several values after one name make a list: `--generator.channels 64 64 32`. Dashes in names are underscores.
 
     Raises:
-        UserError: an argument that is no override, an unknown field, or a value that is not YAML.
+        UserError: an argument that is not an override, an unknown field, or a value that is not YAML.
     """
     changes: dict[str, Any] = {}
     known = list(field_names(type(config)))
@@ -167,10 +167,10 @@ def parse_overrides(arguments: list[str], config: BaseModel) -> dict[str, Any]:
 
 
 def whole_number(name: str, value: Any) -> int:
-    """An argument as an int: one of Python or NumPy, or a tensor of one.
+    """An argument as an int: an integer of Python or NumPy, or a tensor with one.
 
     Raises:
-        UserError: it is anything else, 3.7 for instance.
+        UserError: it is not a whole number, such as 3.7.
     """
     try:
         return operator.index(value)

@@ -1,10 +1,10 @@
-"""The one exception that is a person's mistake and not a program's, and what texts for a person are made of."""
+"""UserError, the exception for a user's mistakes, and helpers for messages."""
 
 from collections.abc import Sequence
 
 
 class UserError(Exception):
-    """Bad input: its message is one sentence that names the thing and the remedy.
+    """Invalid input. The message is one sentence that names the problem and the remedy.
 
     The command line prints the message without a traceback and exits with code 2; Python callers may
     catch it like any exception.

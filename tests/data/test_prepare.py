@@ -114,7 +114,7 @@ def test_a_second_prepare_of_the_same_is_left_untouched_and_of_others_refused(tm
 @pytest.mark.promise
 def test_a_disk_that_refuses_is_a_sentence_and_leaves_nothing(raw, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot write .*file/out: .*file is no folder"):
+    with pytest.raises(UserError, match=r"cannot write .*file/out: .*file is not a folder"):
         prepare(raw, tmp_path / "file/out", 16)
 
     def full(*args):

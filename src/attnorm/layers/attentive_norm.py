@@ -16,8 +16,7 @@ from torch.nn import functional as F
 
 from attnorm.layers.checks import require_choice, require_positive, require_whole
 from attnorm.layers.context import without_autocast
-from attnorm.layers.kernels.inputs import inputs_of, refusal
-from attnorm.layers.kernels.operator import attentive_norm
+from attnorm.layers.kernels.operator import attentive_norm, inputs_of, refusal
 from attnorm.layers.kernels.problem import arithmetic_dtype
 from attnorm.layers.regional_norm import VARIANCES, apply_moments, estimate_shift, normalize, region_moments
 from attnorm.layers.weights import make_conv, raw_weight, reset_conv
@@ -250,11 +249,8 @@ class AttentiveNorm2d(nn.Module):
             raise ValueError(f"x must be floating point, got {x.dtype}")
 
     def extra_repr(self) -> str:
-        return (
-            f"{self.num_features}, {self.num_entities}, temperature={self.temperature}, "
-            f"self_sampling={self.self_sampling}, statistics={self.statistics!r}, variance={self.variance!r}, "
-            f"affine={self.affine!r}"
-        )
+        names = "temperature", "self_sampling", "statistics", "variance", "affine"
+        return ", ".join([f"{self.num_features}, {self.num_entities}", *(f"{n}={getattr(self, n)!r}" for n in names)])
 
     def _normalize_over_batch(self, v: Tensor, s: Tensor) -> Tensor:
         """Eq. 5 with the moments of a region over the batch, or in eval mode with their running estimates."""

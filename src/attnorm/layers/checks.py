@@ -9,8 +9,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from attnorm.layers.context import is_tracing, is_transformed
-
 
 def require_whole(**values: object) -> None:
     """Each must be a whole number of at least 1."""
@@ -35,20 +33,10 @@ def require_choice(name: str, value: object, choices: Sequence[str]) -> None:
 def require_labels(labels: Tensor, batch: int, num_classes: int, *, mixtures: bool = False) -> None:
     """Labels must be (b,) integers or, where there are `mixtures`, shares of the classes (b, num_classes).
 
-    Values are not looked at: see `require_classes`.
+    Values are not looked at: a GPU would have to be waited for.
     """
     is_mixture = mixtures and labels.shape == (batch, num_classes)
     is_index = labels.dtype in (torch.int64, torch.int32) and labels.shape == (batch,)
     if not (is_mixture or is_index):
         forms = "(b,) int64" + (f" or mixtures (b, {num_classes})" if mixtures else "")
         raise ValueError(f"labels must be {forms} with b = {batch}, got {tuple(labels.shape)} {labels.dtype}")
-
-
-def require_classes(labels: Tensor, num_classes: int) -> None:
-    """Integer labels on the CPU must be from 0 to num_classes - 1. A GPU would have to be waited for, and a compiler or
-    a fake tensor has no values."""
-    is_known = type(labels) is Tensor and labels.device.type == "cpu" and labels.numel() > 0
-    if is_tracing() or is_transformed() or not is_known:
-        return
-    if labels.ndim == 1 and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
-        raise ValueError(f"labels must be from 0 to {num_classes - 1}, got {int(labels.min())} to {int(labels.max())}")

@@ -29,11 +29,6 @@ def autocast_dtype(tensor: Tensor) -> torch.dtype | None:
     return torch.get_autocast_dtype(kind)
 
 
-def is_tracing() -> bool:
-    """Whether a compiler, exporter or tracer records the operations of this call."""
-    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
-
-
 def is_exporting() -> bool:
     """Whether the graph that is recorded must run without this package."""
     compiler = torch.compiler

@@ -1,16 +1,46 @@
-"""The residual blocks of the generator and the discriminator (supplementary, Fig. 1 and 2)."""
+"""The residual blocks of the generator and the discriminator (supplementary, Fig. 1 and 2) and their norm."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from attnorm.layers.conditional_norm import ConditionalBatchNorm2d
-from attnorm.layers.context import is_transformed
+from attnorm.layers.checks import require_labels, require_whole
+from attnorm.layers.context import without_autocast
 from attnorm.layers.weights import make_conv
+
+
+class ConditionalBatchNorm2d(nn.Module):
+    """Batch normalization whose gain and bias come from the label (Dumoulin et al. 2017), or a mixture of labels.
+
+    A mixture (b, num_classes) mixes the classes' gains and biases linearly, which is how the paper interpolates between
+    categories (Fig. 8).
+
+    Shapes:
+        x (b, c, h, w); labels (b,) integers in [0, num_classes), or (b, num_classes) floating point -> shape of x.
+    """
+
+    def __init__(self, num_features: int, num_classes: int) -> None:
+        super().__init__()
+        require_whole(num_features=num_features, num_classes=num_classes)
+        self.num_classes = num_classes
+        self.norm = nn.BatchNorm2d(num_features, affine=False)
+        self.gain = nn.Embedding(num_classes, num_features)
+        self.bias = nn.Embedding(num_classes, num_features)
+        nn.init.ones_(self.gain.weight)
+        nn.init.zeros_(self.bias.weight)
+
+    def forward(self, x: Tensor, labels: Tensor) -> Tensor:
+        require_labels(labels, x.shape[0], self.num_classes, mixtures=True)
+        gain, bias = (self._per_image(table, labels).to(x.dtype) for table in (self.gain, self.bias))
+        return torch.addcmul(bias[:, :, None, None], self.norm(x), gain[:, :, None, None])
+
+    def _per_image(self, table: nn.Embedding, labels: Tensor) -> Tensor:
+        if labels.ndim == 2:
+            with without_autocast(labels):
+                return labels.to(table.weight.dtype) @ table.weight
+        return table(labels)
 
 
 class GeneratorBlock(nn.Module):
@@ -85,27 +115,4 @@ class DiscriminatorBlock(nn.Module):
         if not self.downsample:
             return h + self.shortcut(x)
         # Pooling commutes with the 1x1 convolution, which then costs a quarter.
-        return halved(h) + self.shortcut(halved(x))
-
-
-def halved(x: Tensor) -> Tensor:
-    """`avg_pool2d(x, 2)` for x (b, c, h, w) with even h and w, to the last bit, and with a quicker backward pass.
-
-    PyTorch's fills the gradient with zeros and adds to it pixel by pixel; without overlap it is the upstream gradient,
-    a quarter of it, repeated.
-    """
-    plain = x.shape[2] % 2 or x.shape[3] % 2 or not torch.is_grad_enabled()
-    if plain or torch.compiler.is_compiling() or is_transformed():
-        return functional.avg_pool2d(x, 2)
-    out: Tensor = _Halved.apply(x)
-    return out
-
-
-class _Halved(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return functional.avg_pool2d(x, 2)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> Tensor:
-        return functional.interpolate(grads[0] * 0.25, scale_factor=2, mode="nearest")
+        return functional.avg_pool2d(h, 2) + self.shortcut(functional.avg_pool2d(x, 2))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from attnorm.layers import AttentiveNorm2d
-from attnorm.layers.spectral import held_spectral_norm
+from attnorm.layers.weights import held_spectral_norm
 from attnorm.metrics.distributed import Processes
 from attnorm.training.averaging import EMA, Network
 from attnorm.training.config import TrainingConfig

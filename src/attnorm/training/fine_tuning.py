@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from attnorm.config import differences
 from attnorm.errors import UserError
-from attnorm.layers.spectral import SpectralNorm
-from attnorm.layers.weights import raw_weight
+from attnorm.layers.weights import SpectralNorm, raw_weight
 from attnorm.metrics.distributed import check_alike
 from attnorm.models.pretrained import find_model, step_of, task_of
 from attnorm.training import checkpoint
@@ -41,11 +40,11 @@ def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: E
     old, new = (getattr(each.config, "class_names", ()) for each in (model, generator))
     for name, weights in given.items():
         if misfits := ", ".join(_copy(weights, networks[name], old, new)):
-            fields = [each for each in differences(model.config, generator.config) if each[0] != "class_names"]
+            fields = [each for each in differences(model.config, generator.config) if "class" not in each[0]]
             other = ", ".join(f"generator.{field} is {value} there and {ours} here" for field, value, ours in fields)
             raise UserError(
-                f"the {name} of {source} does not fit: {shorten(misfits, 200, placeholder=' …')}; give the preset and"
-                f" fields of its training, see {config if config.exists() else card}{': ' if other else ''}{other}"
+                f"the {name} of {source} does not fit: {other or shorten(misfits, 200, placeholder=' …')};"
+                f" give the preset and fields of its training, see {config if config.exists() else card}"
             )
     ema.module.load_state_dict(generator.state_dict())
     fresh = [f"the {name}" for name in networks if name not in given]

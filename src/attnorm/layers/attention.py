@@ -1,4 +1,4 @@
-"""Contextual attention (Yu et al., CVPR 2018), the paper's inpainting baseline: quadratic in pixels."""
+"""The paper's baselines, quadratic in pixels: self-attention, and contextual attention for inpainting."""
 
 from __future__ import annotations
 
@@ -8,13 +8,61 @@ from torch.nn import functional
 
 from attnorm.layers.checks import require_positive, require_whole
 from attnorm.layers.context import without_autocast
+from attnorm.layers.weights import make_conv
 
 SMALLEST_NORM = 1e-4  # below this length a patch is not scaled up to 1
+PATCH_SIZE = 3  # side of the patches that are compared
+FUSE_REACH = 1  # neighbours on each side that agree on a shift
 COVERAGE = 4  # pasted patches of side 2 rate and stride rate cover every pixel so often
 
 
+class SelfAttention2d(nn.Module):
+    """SA-GAN's (Zhang et al. 2019): x + sigma * out(attention(query(x), key(x), value(x))), as in its released code.
+
+    1x1 convolutions without bias: query and key with c/8 channels, value with c/2; key and value max-pooled 2x2; no
+    scaling of the products; sigma (`residual_gain`) starts at 0, so that the layer starts as the identity.
+
+    Shapes:
+        x (b, c, h, w) with h, w >= 2 -> the same shape and dtype.
+    """
+
+    def __init__(self, num_features: int, *, spectral_norm: bool = False) -> None:
+        super().__init__()
+        require_whole(num_features=num_features)
+        self.num_features = num_features
+        narrow, wide = max(1, num_features // 8), max(1, num_features // 2)
+
+        def projection(outputs: int, inputs: int = num_features) -> nn.Conv2d:
+            return make_conv(inputs, outputs, 1, bias=False, spectral_norm=spectral_norm)
+
+        self.query, self.key, self.value = projection(narrow), projection(narrow), projection(wide)
+        self.out = projection(num_features, wide)
+        self.residual_gain = nn.Parameter(torch.zeros(1))  # not a scalar, which FSDP does not take
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim != 4 or x.shape[1] != self.num_features or min(x.shape[2:]) < 2:
+            raise ValueError(f"x must be (b, {self.num_features}, h >= 2, w >= 2), got {tuple(x.shape)}")
+        value = _as_tokens(functional.max_pool2d(self.value(x), 2))
+        key = _as_tokens(functional.max_pool2d(self.key(x), 2))
+        query = _as_tokens(self.query(x))
+        # PyTorch's fused kernels want one head size for all three: zeros add nothing to the products, and without them
+        # the (b, h w, h w / 4) attention matrix would be built.
+        padding = (0, value.shape[-1] - query.shape[-1])
+        query, key = functional.pad(query, padding), functional.pad(key, padding)
+        attended = functional.scaled_dot_product_attention(query, key, value, scale=1.0)
+        mixed = self.out(attended.squeeze(1).transpose(1, 2).unflatten(2, x.shape[2:]))
+        return torch.addcmul(x, mixed.to(x.dtype), self.residual_gain.to(x.dtype))
+
+
+def _as_tokens(x: Tensor) -> Tensor:
+    """(b, c, h, w) -> (b, 1 head, h w, c), a pixel's channels side by side: the fused kernels take nothing else."""
+    return x.flatten(2).transpose(1, 2).unsqueeze(1).contiguous()
+
+
 class ContextualAttention2d(nn.Module):
-    """Rebuilds every position of a feature map from the patches of its known part that resemble it most.
+    """Contextual attention (Yu et al., CVPR 2018).
+
+    It rebuilds every position of a feature map from the patches of its known part that resemble it most.
 
     The map and its mask are taken at every `rate`-th pixel. Each 3x3 patch there that touches no missing pixel is
     divided by its length and correlated with every position; the scores of neighbouring positions that agree on a shift
@@ -27,9 +75,7 @@ class ContextualAttention2d(nn.Module):
 
     Args:
         rate: the attention works on maps so many times smaller. It takes (h w / rate^2)^2 scores.
-        patch_size: side of the patches that are compared; odd.
         softmax_scale: multiplies the scores.
-        fuse_size: how many neighbours in a row agree on a shift; odd, and 1 for none.
 
     Shapes:
         x (b, c, h, w) with h and w multiples of `rate`; mask (b, 1, h, w), or (1, 1, h, w) for all, non-zero where
@@ -37,14 +83,11 @@ class ContextualAttention2d(nn.Module):
         float64 input.
     """
 
-    def __init__(self, rate: int = 2, *, patch_size: int = 3, softmax_scale: float = 10.0, fuse_size: int = 3) -> None:
+    def __init__(self, rate: int = 2, *, softmax_scale: float = 10.0) -> None:
         super().__init__()
-        require_whole(rate=rate, patch_size=patch_size, fuse_size=fuse_size)
-        for name, value in (("patch_size", patch_size), ("fuse_size", fuse_size)):
-            if value % 2 == 0:
-                raise ValueError(f"{name} must be odd and positive, got {value}")
+        require_whole(rate=rate)
         require_positive(softmax_scale=softmax_scale)
-        self.rate, self.patch_size, self.softmax_scale, self.fuse_size = rate, patch_size, softmax_scale, fuse_size
+        self.rate, self.softmax_scale = rate, softmax_scale
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         self._check(x, mask)
@@ -55,13 +98,10 @@ class ContextualAttention2d(nn.Module):
             pasted = self._paste(self._raw_patches(features) @ attention, x.shape[2:])
         return pasted.to(x.dtype)
 
-    def extra_repr(self) -> str:
-        return f"rate={self.rate}, softmax_scale={self.softmax_scale}"
-
     def _attention(self, x: Tensor, mask: Tensor) -> Tensor:
         """The weight of each patch (b, patches, positions) at each position; sums to 1, or to 0 without a patch."""
         small = x[..., :: self.rate, :: self.rate]  # nearest neighbour, as the authors
-        pixels = functional.unfold(small, self.patch_size, padding=self.patch_size // 2)
+        pixels = functional.unfold(small, PATCH_SIZE, padding=PATCH_SIZE // 2)
         patches = functional.normalize(pixels, dim=1, eps=SMALLEST_NORM)
         scores = self._fuse(patches.transpose(1, 2) @ pixels, *small.shape[2:])
         known = self._known_patches(mask, x.dtype)
@@ -76,19 +116,17 @@ class ContextualAttention2d(nn.Module):
         authors' code, would lose thin strokes and let their content through.
         """
         small = functional.max_pool2d((mask != 0).to(dtype), self.rate)
-        touched = functional.max_pool2d(small, self.patch_size, stride=1, padding=self.patch_size // 2)
+        touched = functional.max_pool2d(small, PATCH_SIZE, stride=1, padding=PATCH_SIZE // 2)
         return touched.flatten(1).unsqueeze(2) == 0
 
     def _fuse(self, scores: Tensor, height: int, width: int) -> Tensor:
         """Adds up the scores along the diagonals of (patch, position), in row-major and then in column-major order."""
-        if self.fuse_size == 1:
-            return scores
         scores = self._add_diagonal_neighbours(scores)
         return _reordered(self._add_diagonal_neighbours(_reordered(scores, height, width)), width, height)
 
     def _add_diagonal_neighbours(self, scores: Tensor) -> Tensor:
         fused = scores.clone()
-        for shift in range(1, self.fuse_size // 2 + 1):
+        for shift in range(1, FUSE_REACH + 1):
             fused[:, shift:, shift:] += scores[:, :-shift, :-shift]
             fused[:, :-shift, :-shift] += scores[:, shift:, shift:]
         return fused
