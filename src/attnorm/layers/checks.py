@@ -14,7 +14,7 @@ def require_whole(**values: object) -> None:
     """Each value must be a whole number of at least 1."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-            raise ValueError(f"{name} must be a positive whole number, got {value!r}")
+            raise ValueError(f"{name} must be positive and whole, got {value!r}")
 
 
 def require_positive(**values: object) -> None:
