@@ -3,8 +3,6 @@
 An invalid value from any source becomes one `UserError` that names the field.
 """
 
-from __future__ import annotations
-
 import difflib
 import operator
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """Atomic writes of files and folders, and system errors as sentences."""
 
-from __future__ import annotations
-
 import errno
 import os
 import shutil

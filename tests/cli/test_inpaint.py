@@ -135,6 +135,10 @@ def test_a_jpeg_file_of_a_jpeg_file_has_its_quality(inpainter, output):
     output("inpaint", inpainter, "image.jpg", "mask.png", "-o", "out.jpg")
     with Image.open("image.jpg") as given, Image.open("out.jpg") as found:
         assert found.quantization == given.quantization and found.layer == given.layer
+    output("inpaint", inpainter, "image.jpg", "mask.png", "-o", "fine.jpg", "--quality", 97)
+    save("expected.jpg", noise(3), quality=97, subsampling=0)
+    with Image.open("fine.jpg") as found, Image.open("expected.jpg") as expected:
+        assert found.quantization == expected.quantization and found.layer == expected.layer
 
 
 def test_what_a_format_cannot_store_is_refused(inpainter, refused):

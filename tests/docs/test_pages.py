@@ -16,7 +16,7 @@ from cyclopts.exceptions import MissingArgumentError
 from markdown_it import MarkdownIt
 
 from attnorm.bench import LayerSettings
-from attnorm.cli import listing, reproduce, train
+from attnorm.cli import listing, train
 from attnorm.cli.commands import application
 from attnorm.config import derive, parse_overrides
 from attnorm.errors import UserError
@@ -25,7 +25,7 @@ from attnorm.presets import get_preset
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 SHELLS = {"sh", "bash", "shell", "console", ""}
-WITH_FIELDS = (train.train, train.resume, reproduce.reproduce, listing.layer)
+WITH_FIELDS = (train.train, train.resume, train.reproduce, listing.layer)
 REFUSED = (CycloptsError, UserError)
 every_page = pytest.mark.parametrize(
     "text", [pytest.param(page.read_text(encoding="utf-8"), id=str(page.relative_to(ROOT))) for page in PAGES]

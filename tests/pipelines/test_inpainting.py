@@ -178,15 +178,6 @@ def test_stages_are_both_images_of_the_network_and_its_layouts(pipe):
     np.testing.assert_allclose(stages.layouts["attentive.norm"].sum(1), 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("reason", ["[enforce fail] DefaultCPUAllocator: can't allocate memory", "CUDA out of memory"])
-def test_too_little_memory_is_a_sentence(pipe, reason, monkeypatch):
-    def fail(*_):
-        raise torch.OutOfMemoryError(reason) if "CUDA" in reason else RuntimeError(reason)
-
-    monkeypatch.setattr(pipe.generator, "forward", fail)
-    assert "1 image(s) of 64×64 do not fit into memory" in refusal(pipe.complete, *([t] for t in image_and_mask()))
-
-
 IMAGE, LIGHT = (Image.fromarray(t) for t in image_and_mask())
 X, MASK = torch.zeros(3, 64, 64), torch.from_numpy(image_and_mask()[1])
 
@@ -201,7 +192,7 @@ X, MASK = torch.zeros(3, 64, 64), torch.from_numpy(image_and_mask()[1])
         (([IMAGE, IMAGE], [LIGHT] * 3), "mask: 2 images need one mask, or as many, got 3"),
         ((IMAGE, "mask.png"), "mask mask.png: No such file"),
         ((3, MASK), "image 0: it must be a file, a PIL image, an array or a tensor, got int"),
-        ((X[:2], MASK), "image 0: it must be a tensor (3, h, w), uint8 or floating point, got (2, 64, 64)"),
+        ((X[:2], MASK), "image 0: it must have 3 channels, uint8 or floating point, got 2 of float32"),
         ((X + 2, MASK), "image 0: floating-point values must be in [0, 1] or [-1, 1]"),
     ],
 )
@@ -215,4 +206,4 @@ def test_a_saved_model_completes_what_the_network_completed(pipe, finished_run, 
     loaded = InpaintingPipeline.from_pretrained(tmp_path / "run")
     image, mask = image_and_mask()
     assert np.array_equal(loaded.complete([image], [mask])[0], pipe.complete([image], [mask])[0])
-    assert refusal(InpaintingPipeline.from_pretrained, finished_run).endswith("draw from it with `attnorm generate`")
+    assert refusal(InpaintingPipeline.from_pretrained, finished_run).endswith("use its pipeline, or `attnorm generate`")

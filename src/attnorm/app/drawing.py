@@ -35,13 +35,12 @@ def draw(
     if not labels:
         raise UserError("choose at least one class")
     if each < 1 or len(labels) * each > MOST_PICTURES:
-        raise UserError(
-            f"{len(labels)} classes with {each} images each are {len(labels) * each}: "
-            f"the page draws 1 to {MOST_PICTURES} at once"
-        )
+        asked = f"{len(labels)} classes with {each} images each are {len(labels) * each}"
+        raise UserError(f"{asked}: the page draws 1 to {MOST_PICTURES} at once")
     wanted = [index for index in pipe.indices(list(labels)) for _ in range(each)]
     limit = None if truncation >= NO_TRUNCATION else truncation
-    return pipe.draw(wanted, seed=seed, with_layouts=layouts, truncation=limit)
+    drawn = pipe.draw(wanted, seed=seed, truncation=limit)
+    return drawn if layouts else drawn._replace(layouts={})
 
 
 def shown(drawn: Generated, class_names: Sequence[str]) -> str:
@@ -70,7 +69,7 @@ def film(
     """Frames (h, w, 3) uint8 from one class to another with the noises held fixed, and below each image the map of the
     entity that changes most, which is named too; None without a layout.
     """
-    drawn = pipe.interpolate(first, second, FRAMES, rows, seed, with_layouts=True)
+    drawn = pipe.interpolate(first, second, FRAMES, rows, seed)
     names = pipe.class_names[drawn.labels[0]], pipe.class_names[drawn.labels[1]]
     entity, maps = None, None
     if drawn.layouts:

@@ -144,6 +144,7 @@ class ModelList:
         with self._turn(is_cancelled):
             if model.name not in self._loaded:
                 self._loaded[model.name] = load(model.source, device=self._device)
+                self._loaded[model.name].set_progress_bar_config(disable=True)
             yield self._loaded[model.name]
 
     @contextmanager

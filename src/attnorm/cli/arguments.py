@@ -1,7 +1,5 @@
 """Arguments that several commands take: their types, help and completion."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable, Iterable

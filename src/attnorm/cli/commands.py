@@ -1,7 +1,5 @@
 """All commands in one cyclopts application, and its errors as sentences."""
 
-from __future__ import annotations
-
 import pkgutil
 
 from cyclopts import App, CycloptsError, Group, Parameter
@@ -21,7 +19,7 @@ USAGES = {
     "reproduce": "TABLE --out FOLDER [OPTIONS] [--FIELD VALUE ...]",
 }
 COMMANDS = {  # MODULE:FUNCTION, or the name of what is added on its own
-    "Train and measure": "train:train train:resume evaluate:evaluate reproduce:reproduce listing:presets data",
+    "Train and measure": "train:train train:resume evaluate:evaluate train:reproduce listing:presets data",
     "Use a model": "generate:generate interpolate:interpolate inpaint:inpaint visualize:visualize app:app",
     "Models for others": "listing:models publish:export publish:package publish:push contact_sheet:contact_sheet",
     "This machine": "listing:doctor bench",

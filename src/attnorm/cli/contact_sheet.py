@@ -1,7 +1,5 @@
 """`attnorm contact-sheet`."""
 
-from __future__ import annotations
-
 from attnorm.cli.arguments import Device, Force, ImageOut, SavedModel, Seed
 
 CLASSES, COLUMNS = 10, 10  # of the grid
@@ -50,7 +48,7 @@ def contact_sheet(
     ends = pipe.class_names[0], pipe.class_names[last]
     right = {"From one class to another": plots.interpolation_sheet(way.images, ends)}
 
-    drawn = pipe.draw(names[:LAYOUTS], seed=seed, with_layouts=True)
+    drawn = pipe.draw(names[:LAYOUTS], seed=seed)
     for layouts in drawn.layouts.values():  # a generator has one long-range layer at most
         largest = (-layouts.mean((0, 2, 3))).argsort(kind="stable")[:ENTITIES].tolist()
         sheet = plots.layout_sheet(drawn.images, layouts, names[:LAYOUTS], largest)

@@ -1,7 +1,5 @@
 """`attnorm data prepare` and `attnorm data inspect`."""
 
-from __future__ import annotations
-
 import shlex
 from pathlib import Path
 

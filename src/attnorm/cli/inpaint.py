@@ -6,7 +6,10 @@ import re
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from attnorm.cli.arguments import USUAL, Force, Model, Out, Source
 from attnorm.errors import UserError, one_line
@@ -27,6 +30,7 @@ def inpaint(
     mode: Literal["auto", "native", "crop", "resize"] = "auto",
     resize_mask: bool = False,
     format: Literal["png", "tif", "webp", "jpg"] = "png",
+    quality: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] | None = None,
     force: Force = False,
     source: Source = USUAL,
 ) -> int:
@@ -44,6 +48,7 @@ def inpaint(
             crop above.
         resize_mask: Scale a mask of another size to its image.
         format: Of the files in a folder.
+        quality: Of JPEG and WebP files, 1 to 100 (default: lossless WebP; the quality of a JPEG image, else 95).
     """
     from attnorm.data.terminal import track
     from attnorm.files import check_output, output_file
@@ -61,9 +66,8 @@ def inpaint(
     for file, its_mask, path in track(works, "inpainting", len(works), show=many):
         try:
             [given] = read_inputs(file, its_mask, resize=resize_mask, remedy="give one of its size or --resize-mask")
-            with pipe.progress([given.mask], mode):
-                [completed] = pipe.complete([given.image.rgb], [given.mask], mode)
-            result = given.image.composite(completed, given.mask)
+            [completed] = pipe.complete([given.image.rgb], [given.mask], mode)
+            result = given.finish(completed, "pil")
             kind = _check_format(result.mode, path)
         except UserError as error:
             if not many:
@@ -73,10 +77,11 @@ def inpaint(
             continue
         if given.image.is_reduced:
             print(f"{path}: written with 8 bits per colour, of the 16 that the image has", file=sys.stderr)
+        how = result.info if kind == "JPEG" and "qtables" in result.info else result.info | HOW.get(kind, {})
+        if quality is not None:
+            how = result.info | {"qtables": None, "quality": quality, "subsampling": 0}
         with output_file(path) as partial:
-            kept: dict[str, Any] = {str(name): value for name, value in result.info.items()}
-            how = {} if kind == "JPEG" and "qtables" in kept else HOW.get(kind, {})
-            result.save(partial, format=kind, **kept, **how)
+            result.save(partial, format=kind, **how)
     print(f"{len(works) - failed} images in {out}" if many else works[0][-1])
     return SOME_SKIPPED if failed or skipped else 0
 

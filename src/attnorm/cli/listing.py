@@ -1,7 +1,5 @@
 """What there is: `attnorm presets`, `models` and `doctor`; and `attnorm bench layer`, how fast this machine is."""
 
-from __future__ import annotations
-
 import os
 import platform
 from importlib.metadata import version

@@ -67,7 +67,7 @@ def visualize(
             raise UserError(f"{model} completes no images: leave {image} out")
         inputs = None
         with record_regions(pipe.generator) as moments:
-            drawn = pipe.draw(labels, count or COUNT, seed or 0, with_layouts=True)
+            drawn = pipe.draw(labels, count or COUNT, seed or 0)
         images, by_layer, titles = drawn.images, drawn.layouts, [pipe.class_names[label] for label in drawn.labels]
     if not by_layer:
         raise UserError(f"{model} has no attentive normalization, so there is no layout to draw")

@@ -1,7 +1,5 @@
 """Images that are stored as arrays: .npz files, and CIFAR's batches."""
 
-from __future__ import annotations
-
 import io
 import pickle
 import re

@@ -1,7 +1,5 @@
 """The built-in sets, which come with scikit-learn: handwritten digits, and tiles of two photographs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import lru_cache
 

@@ -1,7 +1,5 @@
 """What to read where a source offers several splits or columns."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence

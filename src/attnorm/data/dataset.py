@@ -4,8 +4,6 @@ A prepared folder holds `images.u8` (count * size * size * 3 raw bytes, row-majo
 `dataset.json` (a PreparedInfo). `attnorm.data.prepare` writes it; this module reads it.
 """
 
-from __future__ import annotations
-
 import zlib
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The files of a folder or archive: each visible one is listed, or named with the reason why it is not."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

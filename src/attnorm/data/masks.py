@@ -3,8 +3,6 @@
 A mask is a boolean array (h, w), True where pixels are missing.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path

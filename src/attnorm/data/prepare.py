@@ -1,7 +1,5 @@
 """From whatever `--data` names to an open data set: raw images are prepared once, all or nothing."""
 
-from __future__ import annotations
-
 import os
 import sys
 import zlib

@@ -1,7 +1,5 @@
 """A raw set: a stream of undecoded images whose classes are known before any is read."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

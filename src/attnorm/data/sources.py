@@ -1,7 +1,5 @@
 """Opens a raw set: image files in folders or archives, parquet, arrays, or a data set on the Hugging Face Hub."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

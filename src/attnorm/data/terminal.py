@@ -1,7 +1,5 @@
 """What a person reads on the terminal: counts, tables, and progress bars, which are silent anywhere else."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 from typing_extensions import Self
 
 from attnorm.errors import UserError
@@ -16,11 +16,9 @@ from attnorm.models.pretrained import PretrainedNetwork, Task, find_model, task_
 
 Network = TypeVar("Network", bound=PretrainedNetwork)
 Output = Literal["pil", "np", "pt"]
+OUTPUTS: tuple[str, ...] = get_args(Output)
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-OTHER_TASK: dict[Task, str] = {
-    "class-conditional": "a class-conditional model: draw from it with `attnorm generate`",
-    "inpainting": "an inpainting model: complete images with `attnorm inpaint`",
-}
+COMMANDS: dict[Task, str] = {"class-conditional": "generate", "inpainting": "inpaint"}
 
 
 class PipelineOutput(list[Any]):
@@ -51,16 +49,15 @@ class Pipeline(Generic[Network]):
     def from_pretrained(
         cls, source: str | Path, device: str | torch.device = "auto", torch_dtype: torch.dtype = torch.float32
     ) -> Self:
-        """Loads a run, a saved model's folder, a shipped model by its name, or one of the Hub by ORGANISATION/NAME.
+        """Loads a model as `find_model` finds it: of a run or its checkpoint, a folder, a shipped name, or the Hub.
 
         Raises:
             UserError: there is no model for this task at `source`, it is damaged, or `to` refuses the device or type.
         """
-        where = resolve_device(device)
-        model = find_model(source)
+        where, model = resolve_device(device), find_model(source)
         task = task_of(model)
         if task is not None and task != cls.task:
-            raise UserError(f"{source} is {OTHER_TASK[task]}")
+            raise UserError(f"the task of {source} is {task}: use its pipeline, or `attnorm {COMMANDS[task]}`")
         return cls(cls.network_class.from_pretrained(model)).to(where, torch_dtype)  # type: ignore[arg-type]
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -92,18 +89,19 @@ class Pipeline(Generic[Network]):
 
     def __repr__(self) -> str:
         parameters = sum(parameter.numel() for parameter in self.generator.parameters())
-        size = f"{self.generator.config.image_size}×{self.generator.config.image_size} pixels"
-        return f"{type(self).__name__}({size}, {parameters:,} parameters, {self.device}, {self.dtype})"
+        size = self.generator.config.image_size
+        return f"{type(self).__name__}({size}×{size} pixels, {parameters:,} parameters, {self.device}, {self.dtype})"
 
-    @contextmanager
-    def _computing(self) -> Iterator[None]:
-        with torch.no_grad(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            yield
+    @torch.no_grad()
+    def _run(self, *inputs: Tensor) -> Any:
+        """The generator's output."""
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return self.generator(*(each.to(self.device) for each in inputs))
 
 
-def check_output_type(name: str) -> None:
-    if name not in get_args(Output):
-        raise UserError(f"output_type must be one of {', '.join(get_args(Output))}, got {name!r}")
+def check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"{argument} must be one of {', '.join(choices)}, got {value!r}")
 
 
 def resolve_device(name: str | torch.device) -> torch.device:

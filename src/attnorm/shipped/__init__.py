@@ -3,8 +3,6 @@
 A folder's name is the model's. `attnorm package` makes such folders.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 HOME = Path(__file__).parent

@@ -1,7 +1,5 @@
 """What both tasks share: the optimisers of a generator and its opponent, pieces of a batch, state."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import math

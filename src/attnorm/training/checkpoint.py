@@ -1,7 +1,5 @@
 """Checkpoints that survive a crash: written aside, synced, checksummed and renamed."""
 
-from __future__ import annotations
-
 import pickle
 import shutil
 from pathlib import Path
@@ -24,14 +22,18 @@ class Manifest(Frozen):
     crc32: int
 
 
-def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> None:
+def save(folder: Path, step: int, state: dict[str, Any], keep: int, model: Path | None = None) -> None:
     """Writes `folder`/step-N, nested dictionaries of tensors and plain values, and keeps the `keep` - 1 before it.
+
+    A copy of the saved `model` beside the state makes the checkpoint a model too.
 
     All others go, later ones too: they are damaged, or this step would not be done again. Raises a UserError if the
     folder cannot be written; what was there before is then intact.
     """
     final, remedy = path_of(folder, step), "free some space or make the folder writable, then resume"
     with explained(f"cannot write the checkpoint {final}", remedy, RuntimeError), folder_aside(final) as aside:
+        if model is not None:
+            shutil.copytree(model, aside, dirs_exist_ok=True)
         with (aside / STATE).open("wb") as file:
             torch.save(state, file)
         manifest = Manifest(step=step, bytes=(aside / STATE).stat().st_size, crc32=crc32_of(aside / STATE))

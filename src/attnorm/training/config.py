@@ -1,7 +1,5 @@
 """What every run has in common, whatever the task: the fields of config.yaml that the loop reads."""
 
-from __future__ import annotations
-
 import math
 from typing import Annotated, ClassVar, Literal, NamedTuple
 

@@ -1,7 +1,5 @@
 """What a training starts from if not from new weights: those of another run or model."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
@@ -42,11 +40,11 @@ def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: E
     old, new = (getattr(each.config, "class_names", ()) for each in (model, generator))
     for name, weights in given.items():
         if misfits := ", ".join(_copy(weights, networks[name], old, new)):
-            fields = [each for each in differences(model.config, generator.config) if each[0] != "class_names"]
+            fields = [each for each in differences(model.config, generator.config) if "class" not in each[0]]
             other = ", ".join(f"generator.{field} is {value} there and {ours} here" for field, value, ours in fields)
             raise UserError(
-                f"the {name} of {source} does not fit: {shorten(misfits, 200, placeholder=' …')}; give the preset and"
-                f" fields of its training, see {config if config.exists() else card}{': ' if other else ''}{other}"
+                f"the {name} of {source} does not fit: {other or shorten(misfits, 200, placeholder=' …')};"
+                f" give the preset and fields of its training, see {config if config.exists() else card}"
             )
     ema.module.load_state_dict(generator.state_dict())
     fresh = [f"the {name}" for name in networks if name not in given]

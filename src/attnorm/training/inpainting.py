@@ -1,7 +1,5 @@
 """Inpainting: one training step in either phase, samples and evaluation (paper, §4; supplementary, §2)."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The training loop, the same for every task. Read it from top to bottom; a task says what one step is."""
 
-from __future__ import annotations
-
 import importlib
 import math
 import os
@@ -201,7 +199,7 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
                     if processes.is_main:
                         logger.sync()
                         state |= {"task": task.state(), "lr_factor": task.lr_factor(step)}
-                        checkpoint.save(run / CHECKPOINTS, step, state, config.keep_checkpoints)
+                        checkpoint.save(run / CHECKPOINTS, step, state, config.keep_checkpoints, run / MODEL)
                     good = checkpoint.path_of(run / CHECKPOINTS, step)
         processes.wait()
     if processes.is_main and step < config.steps:
