@@ -52,7 +52,7 @@ def inpaint(
     """
     from attnorm.data.progress import track
     from attnorm.files import check_output, output_file
-    from attnorm.pipelines.inputs import read_inputs
+    from attnorm.pipelines.inpainting import read_inputs
 
     many = image.is_dir()
     works, skipped = (
@@ -72,7 +72,7 @@ def inpaint(
         except UserError as error:
             if not many:
                 raise
-            print(one_line(f"skipped {file}: {str(error).removeprefix(f'image {file}: ')}"), file=sys.stderr)
+            print(one_line(f"skipped {file}: {error}"), file=sys.stderr)
             failed += 1
             continue
         if given.image.is_reduced:
