@@ -44,8 +44,8 @@ CASES = [
     (f"{TRAIN} --batch_size 2000", "batch_size 2000 is more than the 1797 images to train on: lower it"),
     (
         f"{TRAIN} --init-from run",
-        "run does not fit: stem.bias is (128,) there and (512,) here, ",
-        " …; give the preset and fields of its training, see ",
+        "run does not fit: generator.channels is [8, 8, 8, 8] there and [32, 32, 32, 32] here, ",
+        " here; give the preset and fields of its training, see ",
         "run/config.yaml",
     ),
     (f"{TRAIN} --init-from nowhere", "there is no run or model at nowhere"),

@@ -19,7 +19,7 @@ def differing(first, second):
 @pytest.fixture(autouse=True)
 def without_warm_up(monkeypatch):
     """There is nothing to iterate on without memory, and it takes most of the time."""
-    module = sys.modules["attnorm.layers.spectral"]  # the package's attribute of that name is the function
+    module = sys.modules["attnorm.layers.weights"]  # the package's attribute of that name is the function
     monkeypatch.setattr(module, "WARM_UP_ITERATIONS", 0)
 
 

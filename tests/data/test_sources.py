@@ -79,7 +79,7 @@ def test_a_plain_folder_is_one_class_named_after_it(tmp_path):
     touch(tmp_path, "flowers/b.png", "flowers/a.png", "flowers/labels/a.txt")
     source = open_source(tmp_path / "flowers")
     assert read(source) == {"a.png": "flowers", "b.png": "flowers"}
-    assert source.notices == ["one class, 'flowers' (a generator of several needs a folder for each)"]
+    assert source.notices == []
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_split_is_chosen(tmp_path):
     assert list(read(open_source(tmp_path, Choice(split="validation")))) == ["valid/cat/a.png"]
     assert len(read(open_source(tmp_path, Choice(split="val+test")))) == 3
     for choice in (Choice(), Choice(split="train")):  # which of the two is not guessed
-        with pytest.raises(UserError, match="no split 'train': prepare it with --split, one of 'test', 'val'"):
+        with pytest.raises(UserError, match="no split 'train': give --split, one of 'test', 'val'"):
             open_source(tmp_path, choice)
 
 

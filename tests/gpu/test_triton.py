@@ -15,7 +15,7 @@ import torch
 from attnorm.layers import regional_norm
 from attnorm.layers.kernels import gpu, registry
 from attnorm.layers.kernels.gpu import launches, self_check
-from attnorm.layers.kernels.inputs import inputs_of, refusal
+from attnorm.layers.kernels.operator import inputs_of, refusal
 from attnorm.layers.regional_norm import backend_for
 from tests.gpu import triton_resources
 from tests.layers import literal
@@ -31,7 +31,6 @@ def interpreted(monkeypatch):
     monkeypatch.setitem(registry.AUTOMATIC, DEVICE, "triton")
     if DEVICE == "cpu":
         monkeypatch.setenv("TRITON_INTERPRET", "1")
-        monkeypatch.setitem(registry.KERNELS, "cpu", gpu)
 
 
 def compare(b, c, n, h, w, tolerance, dtype=torch.float64, mean=0.0, order="nchw"):

@@ -9,7 +9,7 @@ import torch
 from attnorm.layers import ContextualAttention2d
 
 
-def literal(x, mask, rate=2, patch_size=3, scale=10.0, fuse_size=3):
+def literal(x, mask, rate=2, scale=10.0):
     """One picture x (c, h, w) with its mask (h, w), as the paper describes it; differentiable."""
     channels, height, width = x.shape
     rows, columns = height // rate, width // rate
@@ -18,8 +18,8 @@ def literal(x, mask, rate=2, patch_size=3, scale=10.0, fuse_size=3):
     missing = mask.unflatten(0, (rows, rate)).unflatten(2, (columns, rate)).amax((1, 3))
 
     def patch(of, row, column):
-        padded = torch.nn.functional.pad(of, [patch_size // 2] * 4)
-        return padded[..., row : row + patch_size, column : column + patch_size]
+        padded = torch.nn.functional.pad(of, [1] * 4)
+        return padded[..., row : row + 3, column : column + 3]
 
     patches = {place: patch(small, *place) for place in places}
     filters = {}
@@ -34,13 +34,12 @@ def literal(x, mask, rate=2, patch_size=3, scale=10.0, fuse_size=3):
     def by_columns(index):
         return divmod(index, rows)[::-1]
 
-    if fuse_size > 1:
-        for numbered in (by_rows, by_columns):
-            reach, fused = fuse_size // 2, {}
-            for i, j in itertools.product(range(len(places)), repeat=2):
-                shifts = [s for s in range(-reach, reach + 1) if 0 <= i + s < len(places) and 0 <= j + s < len(places)]
-                fused[numbered(i), numbered(j)] = sum(scores[numbered(i + s), numbered(j + s)] for s in shifts)
-            scores = fused
+    for numbered in (by_rows, by_columns):
+        fused = {}
+        for i, j in itertools.product(range(len(places)), repeat=2):
+            shifts = [s for s in (-1, 0, 1) if 0 <= i + s < len(places) and 0 <= j + s < len(places)]
+            fused[numbered(i), numbered(j)] = sum(scores[numbered(i + s), numbered(j + s)] for s in shifts)
+        scores = fused
 
     usable = [place for place in places if not patch(missing, *place).any()]
     out, before = [[x.new_zeros(channels) for _ in range(width)] for _ in range(height)], rate // 2
@@ -71,8 +70,7 @@ def inputs(batch, channels, height, width, seed=0):
         ((8, 8), {}),
         ((6, 10), {"softmax_scale": 2.0}),
         ((6, 6), {"rate": 1, "softmax_scale": 1.0}),
-        ((9, 12), {"rate": 3, "fuse_size": 1, "softmax_scale": 3.0}),
-        ((12, 8), {"patch_size": 1, "fuse_size": 5, "softmax_scale": 1.0}),
+        ((9, 12), {"rate": 3, "softmax_scale": 3.0}),
     ],
 )
 def test_it_is_the_literal_one_for_every_picture_of_a_batch(size, options):
@@ -112,6 +110,6 @@ def test_what_does_not_fit_is_refused():
         layer(torch.ones(1, 3, 7, 8), torch.ones(1, 1, 7, 8))
     with pytest.raises(ValueError, match=r"mask must be \(2 or 1, 1, 8, 8\) to fit x, got \(3, 1, 8, 8\)"):
         layer(torch.ones(2, 3, 8, 8), torch.ones(3, 1, 8, 8))
-    for options in ({"rate": 0}, {"patch_size": 2}, {"fuse_size": 0}, {"softmax_scale": 0.0}):
+    for options in ({"rate": 0}, {"softmax_scale": 0.0}):
         with pytest.raises(ValueError, match=next(iter(options))):
             ContextualAttention2d(**options)

@@ -18,9 +18,9 @@ V, S = torch.randn(1, 3, 5, 5), torch.full((1, 2, 5, 5), 0.5)
 @pytest.fixture(autouse=True)
 def _look_again():
     """Each test sees the environment that it sets, and the next one what there was before."""
-    library.forget()
+    library._load_once.cache_clear()
     yield
-    library.forget()
+    library._load_once.cache_clear()
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_the_first_call_builds_and_the_next_process_finds(cache, no_compiler, mo
         assert backend_for(V, S) == "cpp"
     built = list(cache.iterdir())
     assert [file.suffix for file in built] == [".so"]
-    library.forget()  # as a new process, on a machine without a compiler
+    library._load_once.cache_clear()  # as a new process, on a machine without a compiler
     assert backend_for(V, S) == "cpp"
     assert list(cache.iterdir()) == built
     assert not caplog.records
@@ -81,7 +81,7 @@ def test_a_damaged_build_is_built_again_and_none_that_anybody_may_have_put_there
     assert library.refusal() is None
     assert file.stat().st_size > 10_000
     cache.chmod(0o777)
-    library.forget()
+    library._load_once.cache_clear()
     assert "everybody may write" in library.refusal()
 
 

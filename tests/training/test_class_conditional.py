@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from attnorm.config import derive
 from attnorm.layers import orthogonal_loss
-from attnorm.layers.spectral import SpectralNorm
+from attnorm.layers.weights import SpectralNorm
 from attnorm.models.class_conditional import Generator
 from attnorm.training import class_conditional
 from attnorm.training.class_conditional import ClassConditionalTask

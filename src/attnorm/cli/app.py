@@ -1,7 +1,5 @@
 """`attnorm app`."""
 
-from __future__ import annotations
-
 import os
 import sys
 from contextlib import suppress
@@ -9,6 +7,7 @@ from pathlib import Path
 from threading import Event
 
 from attnorm.cli.arguments import Device, Flag, SavedModel
+from attnorm.errors import counted
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -36,8 +35,11 @@ def app(
 
     check_free(host, port)
     device = str(resolve_device(device))
-    chosen, complaints = (models_given([str(model) for model in models]), []) if models else models_in(Path("runs"))
-    if not models:
+    complaints: list[str] = []
+    if models:
+        chosen = models_given([str(model) for model in models])
+    else:
+        chosen, complaints = models_in(Path("runs"))
         taken = {model.name for model in chosen}
         chosen += [model_at(path, name) for name, path in shipped_models().items() if name not in taken]
     for complaint in complaints:
@@ -46,6 +48,6 @@ def app(
         print(f"served at {host}: everybody who can reach this machine may use the page", file=sys.stderr)
     with served(chosen, host, port, device, share) as addresses:
         for address in filter(None, addresses):
-            print(f"{address} with {len(chosen)} models; Ctrl-C stops it", flush=True)
+            print(f"{address} with {counted(len(chosen), 'model')}; Ctrl-C stops it", flush=True)
         with suppress(KeyboardInterrupt):
             Event().wait()

@@ -1,10 +1,8 @@
 """Arguments that several commands take: their types, help and completion."""
 
-from __future__ import annotations
-
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from glob import escape, glob
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from attnorm.data import choice
 from attnorm.errors import UserError
 from attnorm.shipped import CONFIG_FILE, shipped_models
 
@@ -69,6 +68,7 @@ Model = Annotated[SavedModel, Parameter(help=f"{_MODEL[:-1]}; or a run's checkpo
 ModelName = Annotated[str, completed_by(lambda context: list(shipped_models()))]
 PresetName = Annotated[str, completed_by(_preset_names)]
 Data = Annotated[Name, Parameter(metavar="DATA")]
+Choice = Annotated[choice.Choice, Parameter(name="*")]
 Fields = Annotated[str, Parameter(allow_leading_hyphen=True)]  # --FIELD VALUE ... of a preset
 LabelPair = Annotated[tuple[str, str], completed_by(_class_names)]
 _LABELS = "Class names or indices (default: all classes)."
@@ -122,11 +122,3 @@ def check_entities(entities: Iterable[int], count: int) -> None:
         if not 0 <= entity < count:
             known = f"entities are 0 to {count - 1}" if count else "layers have none: leave --entity out"
             raise UserError(f"there is no entity {entity}: the model's {known}")
-
-
-def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints rows in columns as wide as their content."""
-    lines = [head, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

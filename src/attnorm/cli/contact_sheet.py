@@ -1,7 +1,5 @@
 """`attnorm contact-sheet`."""
 
-from __future__ import annotations
-
 from attnorm.cli.arguments import Device, Force, ImageOut, SavedModel, Seed
 
 CLASSES, COLUMNS = 10, 10  # of the grid

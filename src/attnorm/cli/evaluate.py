@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from cyclopts import Group, Parameter, validators
 
 from attnorm.cli import arguments as cli
+from attnorm.data.choice import DEFAULT
 
 METRICS = ("fd", "intra", "is", "kid", "pr")  # here too, so that completion need not import PyTorch
 Metrics = Annotated[list[str] | None, cli.completed_by(lambda context: METRICS)]
@@ -28,6 +29,7 @@ class Options:
 
     weights: cli.Weights = None
     data: cli.Data | None = None
+    choice: cli.Choice = DEFAULT
     num: cli.AtLeast1 | None = None
     seed: cli.Seed = 0
     out: Annotated[cli.OptionalOut, Parameter(validator=validators.Path(ext=("json",)))] = None

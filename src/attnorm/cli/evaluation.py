@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import zlib
 from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from attnorm import plots
 from attnorm.cache import cache_folder
 from attnorm.cli.evaluate import GeneratorOptions, InpainterOptions, Options
 from attnorm.config import to_dict
+from attnorm.data.choice import DEFAULT, Choice
 from attnorm.data.dataset import ImageDataset
-from attnorm.data.loading import load, place_of
 from attnorm.data.masks import Masks
-from attnorm.errors import UserError
+from attnorm.data.prepare import load
+from attnorm.data.sources import place_of
+from attnorm.errors import UserError, counted
 from attnorm.files import check_output
 from attnorm.metrics.base import MetricValue
 from attnorm.metrics.distributed import check_alike, main_first, rank_and_count
@@ -49,16 +52,24 @@ class Weights(Trained):
             return "raw"
         return saved if self.run and self.checkpoint is None and saved in SAVED and saved != MODEL else ""
 
-    def data(self, given: str | Path | None) -> str:
-        """The data that was given, or the run's own."""
-        if given is None and self.config is None:
+    def real(self, options: Options) -> tuple[str, Choice]:
+        """The data that was given, or the run's own, and what of it is read."""
+        if options.data is None and self.config is None:
             raise UserError(f"{self.source} is not a run, so its data is unknown: give --data")
-        return str(given or self.config.evaluation_data or self.config.data)
+        own, other = self.config, options.data or self.config.evaluation_data
+        given = {name: value for name, value in asdict(options.choice).items() if value is not None}
+        return (str(other), options.choice) if other else (own.data, replace(own.choice, **given))
 
-    def load(self, data: str, size: int, network: nn.Module) -> ImageDataset:
+    def trains_on(self, source: tuple[str, Choice]) -> bool:
+        """Whether this is the data of the run's training."""
+        own = self.config
+        return own is not None and (place_of(source[0]), source[1]) == (place_of(own.data), own.choice)
+
+    def load(self, source: tuple[str, Choice], size: int, network: nn.Module) -> ImageDataset:
         """The real images, prepared beside the run if raw; UserError if processes differ in images or weights."""
         with main_first():
-            dataset = load(data, size, cache=(self.run.resolve().parent if self.run else cache_folder()) / PREPARED)
+            cache = self.run.resolve().parent if self.run else cache_folder()
+            dataset = load(source[0], size, source[1], cache=cache / PREPARED)
         weights = 0
         for value in network.state_dict().values():
             weights = zlib.crc32(value.cpu().contiguous().numpy().tobytes(), weights)
@@ -66,11 +77,11 @@ class Weights(Trained):
         check_alike(facts, f"{self.source} and the images must be the same on every machine, and stay so meanwhile")
         return dataset
 
-    def warn_if_trained_on(self, data: str, dataset: ImageDataset) -> None:
+    def warn_if_trained_on(self, source: tuple[str, Choice], dataset: ImageDataset) -> None:
         """Says so if these are the images of the training, by their place or the checksum in the newest checkpoint."""
         if self.run is None:
             return
-        is_same = place_of(data) == place_of(self.config.data)
+        is_same = self.trains_on(source)
         if not is_same:
             with suppress(UserError):  # a damaged checkpoint is the concern of `attnorm resume`
                 state, _ = checkpoint.newest(self.run / CHECKPOINTS)
@@ -98,22 +109,29 @@ def evaluate_generator(found: Trained, options: Options, own: GeneratorOptions, 
     by_class = any(one.by_class for one in find_metrics(metrics))
     if not by_class and (own.per_class or own.classes):
         raise UserError("--per-class and --classes are for intra: add intra to --metrics, or leave them out")
-    if own.reference and (options.data or own.save_reference or own.num_real is not None or own.frequencies == "data"):
-        refused = "--data, --num-real, --save-reference and --frequencies data"
+    if own.reference and (
+        options.data
+        or options.choice != DEFAULT
+        or own.save_reference
+        or own.num_real is not None
+        or own.frequencies == "data"
+    ):
+        refused = "--data and what of it is read, --num-real, --save-reference and --frequencies data"
         raise UserError(f"--reference stands for the real images: leave out {refused}")
     if own.save_reference:
         check_output(own.save_reference, options.force)
     weights = Weights(*found)
-    data = str(own.reference) if own.reference else weights.data(options.data)
+    source = (str(own.reference), DEFAULT) if own.reference else weights.real(options)
+    data, split = source[0], _split(source)
     network = own.extractor or EFFICIENTNET
     how = [f"per-class{per_class}", *(f"class-{label}" for label in own.classes or ())] if by_class else []
-    out = weights.record_path(options, Path(data).stem, *metrics, Path(network).stem, f"n{num}", *how)
+    out = weights.record_path(options, split, *metrics, Path(network).stem, f"n{num}", *how)
     pipe = weights.pipeline(device)
     with main_first():
         extractor = load_extractor(network, device)
     reference = open_reference(own.reference, extractor) if own.reference else None
     if reference is None:
-        dataset = weights.load(data, pipe.generator.config.image_size, pipe.generator)
+        dataset = weights.load(source, pipe.generator.config.image_size, pipe.generator)
     else:
         dataset = ImageDataset(np.zeros((0, 1, 1, 3), np.uint8), np.zeros(0, np.int64), pipe.class_names)
     is_first = rank_and_count()[0] == 0
@@ -144,7 +162,7 @@ def evaluate_generator(found: Trained, options: Options, own: GeneratorOptions, 
     settings |= {"extractor_fingerprint": extractor.fingerprint, "resizer": extractor.resizer}
     if reference is None:
         settings["num_real"] = evaluator.real.count
-        weights.warn_if_trained_on(data, dataset)
+        weights.warn_if_trained_on(source, dataset)
     elif "count" in arrays:
         settings["num_real"] = int(arrays["count"])
     if reference and not reference.is_ours:
@@ -158,16 +176,16 @@ def evaluate_generator(found: Trained, options: Options, own: GeneratorOptions, 
     shown = pipe.indices(own.classes)[:SHOWN_CLASSES]
     images = pipe.draw([label for label in shown for _ in range(SHOWN_EACH)], seed=options.seed).images
     sheet = plots.label_grid(images, [pipe.class_names[label] for label in shown], SHOWN_EACH)
-    _write(out, options, weights, values, sheet, data=data, split=Path(data).stem, num=num, settings=settings)
+    _write(out, options, weights, values, sheet, data=data, split=split, num=num, settings=settings)
 
 
 def evaluate_inpainter(found: Trained, options: Options, own: InpainterOptions, device: str) -> None:
     """Measures an inpainting model; writes the record and the sheet, and prints a table."""
     kinds = {kind: MASKS[kind] for kind in own.masks or MASKS}
     weights = Weights(*found)
-    config, data = weights.config, weights.data(options.data)
-    is_held_out = config is not None and not config.val_data and place_of(data) == place_of(config.data)
-    split = f"{Path(data).stem}{'-held-out' if is_held_out else ''}"
+    config, source = weights.config, weights.real(options)
+    is_held_out = weights.trains_on(source) and not config.val_data
+    split = f"{_split(source)}{'-held-out' if is_held_out else ''}"
     size = [f"{own.size}px"] if own.size else []
     out = weights.record_path(options, split, *size, *(own.masks or ()), f"n{options.num or 'all'}")
     pipe = weights.pipeline(device)
@@ -177,11 +195,11 @@ def evaluate_inpainter(found: Trained, options: Options, own: InpainterOptions, 
         bounds = f"from {SMALLEST_SIDE} to {LARGEST_IMAGE}"
         raise UserError(f"--size must be a multiple of {network.stride} {bounds} for this model, got {side}")
     # A larger side shows more of the image at the scale of the training.
-    dataset = weights.load(data, max(side, config.prepared_size) if config else side, pipe.generator)
+    dataset = weights.load(source, max(side, config.prepared_size) if config else side, pipe.generator)
     validation = ValidationSet(dataset, config.held_out(len(dataset)) if is_held_out else np.arange(len(dataset)), side)
     if options.num is not None:
         if options.num > validation.count:
-            raise UserError(f"--num asks for {options.num} images, and there are {validation.count}")
+            raise UserError(f"--num asks for {counted(options.num, 'image')}, and there are {validation.count}")
         validation = validation.spread_over(options.num)
     is_first = rank_and_count()[0] == 0
 
@@ -195,7 +213,7 @@ def evaluate_inpainter(found: Trained, options: Options, own: InpainterOptions, 
     if not is_first:
         return
     if not is_held_out:
-        weights.warn_if_trained_on(data, dataset)
+        weights.warn_if_trained_on(source, dataset)
     # The first images with each kind of mask: input, original, completions and layout.
     count = min(SHOWN_COMPLETED, validation.count)
     original = np.concatenate([validation.read(slice(count))] * len(kinds))
@@ -207,13 +225,18 @@ def evaluate_inpainter(found: Trained, options: Options, own: InpainterOptions, 
     titles = [f"{kind} {number}" for kind in kinds for number in range(count)]
     sheet = plots.inpainting_sheet(columns, titles, next(iter(stages.layouts.values()), None))
     settings = {"size": side, "masks": {kind: to_dict(masks) for kind, masks in kinds.items()}}
-    _write(out, options, weights, values, sheet, data=data, split=split, num=validation.count, settings=settings)
+    _write(out, options, weights, values, sheet, data=source[0], split=split, num=validation.count, settings=settings)
 
 
 def _completions(stages: Stages, images: np.ndarray, masks: np.ndarray) -> dict[str, np.ndarray]:
     """The images as the network and as simple methods complete them."""
     simple = {"mean colour": mean_colour(images, masks), "Telea": telea(images, masks)}
     return {"refined": stages.refined, "coarse": stages.coarse, **simple}
+
+
+def _split(source: tuple[str, Choice]) -> str:
+    """The name of what is read, as a part of a record's name."""
+    return "-".join(filter(None, [Path(source[0]).stem, source[1].split]))
 
 
 def _warn(text: str) -> None:

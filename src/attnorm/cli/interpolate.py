@@ -1,7 +1,5 @@
 """`attnorm interpolate`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

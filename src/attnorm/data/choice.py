@@ -1,7 +1,5 @@
 """What to read where a source offers several splits or columns."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -39,7 +37,7 @@ class Choice:
         default = known[0] if len(known) == 1 else "train"
         wanted = {SPLITS.get(name, name) for name in (self.split or default).lower().split("+")}
         if missing := sorted(wanted - set(known)):
-            raise UserError(f"{where} has no split {missing[0]!r}: prepare it with --split, one of {listed(known)}")
+            raise UserError(f"{where} has no split {missing[0]!r}: give --split, one of {listed(known)}")
         rest = ", ".join(f"{count} of {name or 'none'}" for name, count in sorted(counts.items()) if name not in wanted)
         notice = f"reading the split {'+'.join(sorted(wanted))}; not read (--split): {rest}"
         return [index for index, split in enumerate(splits) if split in wanted], [notice] if rest else []

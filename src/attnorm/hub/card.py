@@ -13,7 +13,7 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from attnorm.config import Frozen, differences
-from attnorm.data.loading import place_of
+from attnorm.data.sources import place_of
 from attnorm.errors import UserError
 from attnorm.hub import PackageOptions
 from attnorm.metrics.records import read_records, table

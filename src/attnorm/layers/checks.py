@@ -1,4 +1,4 @@
-"""What arguments of layers must be: a ValueError that names the one at fault."""
+"""Checks of arguments: each raises a ValueError that names the argument."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from attnorm.layers.context import is_tracing, is_transformed
-
 
 def require_whole(**values: object) -> None:
-    """Each must be a whole number of at least 1."""
+    """Each value must be a whole number of at least 1."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
             raise ValueError(f"{name} must be positive and whole, got {value!r}")
 
 
 def require_positive(**values: object) -> None:
-    """Each must be a positive finite number."""
+    """Each value must be a positive finite number."""
     for name, value in values.items():
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not is_number or not 0 < value < math.inf:  # type: ignore[operator]
@@ -33,22 +31,12 @@ def require_choice(name: str, value: object, choices: Sequence[str]) -> None:
 
 
 def require_labels(labels: Tensor, batch: int, num_classes: int, *, mixtures: bool = False) -> None:
-    """Labels must be (b,) integers or, where there are `mixtures`, shares of the classes (b, num_classes).
+    """Labels must be (b,) integers or, with `mixtures`, weights of the classes (b, num_classes).
 
-    Values are not looked at: see `require_classes`.
+    Values are not checked, which would wait for a GPU.
     """
     is_mixture = mixtures and labels.shape == (batch, num_classes)
     is_index = labels.dtype in (torch.int64, torch.int32) and labels.shape == (batch,)
     if not (is_mixture or is_index):
         forms = "(b,) int64" + (f" or mixtures (b, {num_classes})" if mixtures else "")
         raise ValueError(f"labels must be {forms} with b = {batch}, got {tuple(labels.shape)} {labels.dtype}")
-
-
-def require_classes(labels: Tensor, num_classes: int) -> None:
-    """Integer labels on the CPU must be from 0 to num_classes - 1. A GPU would have to be waited for, and a compiler or
-    a fake tensor has no values."""
-    is_known = type(labels) is Tensor and labels.device.type == "cpu" and labels.numel() > 0
-    if is_tracing() or is_transformed() or not is_known:
-        return
-    if labels.ndim == 1 and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
-        raise ValueError(f"labels must be from 0 to {num_classes - 1}, got {int(labels.min())} to {int(labels.max())}")

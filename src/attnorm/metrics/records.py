@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, RootModel
 
+from attnorm import errors
 from attnorm.config import Frozen, read_json
 from attnorm.files import output_file
 from attnorm.metrics.base import MetricValue
@@ -104,12 +105,4 @@ def table(records: Sequence[Record]) -> str:
         rows.append(row | {name: str(count) for name, count in counts.items() if count is not None})
     columns = list(dict.fromkeys(name for row in rows for name in row))
     shown = [[row.get(name, "") for name in columns] for row in rows]
-    return markdown([[HEADS.get(name, name) for name in columns], *shown])
-
-
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """Rows, the first one the head, as a Markdown table with aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    rule = "|".join("-" * (width + 2) for width in widths)
-    return "\n".join([f"| {lines[0]} |", f"|{rule}|", *(f"| {line} |" for line in lines[1:])])
+    return errors.table([[HEADS.get(name, name) for name in columns], *shown], markdown=True)

@@ -15,7 +15,7 @@ from typing_extensions import Self
 from attnorm.config import Frozen
 from attnorm.errors import UserError
 from attnorm.layers import AttentiveNorm2d, SelfAttention2d
-from attnorm.layers.checks import require_classes, require_labels
+from attnorm.layers.checks import require_labels
 from attnorm.layers.context import without_autocast
 from attnorm.layers.residual import DiscriminatorBlock, GeneratorBlock
 from attnorm.layers.weights import make_conv, make_embedding, make_linear
@@ -198,7 +198,6 @@ class Generator(PretrainedNetwork, pipeline_tag="unconditional-image-generation"
         self.to_picture = make_conv(channels[-1], 3, 3, spectral_norm=sn, gain=1.0)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
-        require_classes(labels, self.config.num_classes)
         h = self.stem(z).unflatten(1, (-1, FIRST_MAP, FIRST_MAP))
         for index, block in enumerate(self.blocks):
             h = block(h, labels)
@@ -258,7 +257,6 @@ class Discriminator(PretrainedNetwork):
     def forward(self, x: Tensor, labels: Tensor) -> DiscriminatorOutput:
         conditioning = self.config.conditioning
         require_labels(labels, x.shape[0], self.config.num_classes)
-        require_classes(labels, self.config.num_classes)
         h = x
         for index, block in enumerate(self.blocks):
             if conditioning == "concat" and index == self.config.concat_after:

@@ -1,7 +1,5 @@
 """What both tasks share: the optimisers of a generator and its opponent, pieces of a batch, state."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import math
@@ -14,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from attnorm.layers import AttentiveNorm2d
-from attnorm.layers.spectral import held_spectral_norm
+from attnorm.layers.weights import held_spectral_norm
 from attnorm.metrics.distributed import Processes
 from attnorm.training.averaging import EMA, Network
 from attnorm.training.config import TrainingConfig

@@ -4,8 +4,6 @@ The changes are differentiable, so that the generator learns through them. They 
 small set by heart. These are the definitions of the paper's section 3.2, each with the strengths of its code.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """The generator that is sampled: an exponential moving average of the weights, with standing statistics."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar

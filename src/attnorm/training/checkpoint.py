@@ -1,7 +1,5 @@
 """Checkpoints that survive a crash: written aside, synced, checksummed and renamed."""
 
-from __future__ import annotations
-
 import pickle
 import shutil
 from pathlib import Path
@@ -61,7 +59,7 @@ def newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
         try:
             return load(path), problems
         except UserError as error:
-            problems.append(f"{path} is damaged ({error})")
+            problems.append(str(error))
     if problems:
         raise UserError(f"{'; '.join(problems)}; no intact checkpoint is left in {folder}")
     return None, []
@@ -74,16 +72,20 @@ def latest_step(folder: Path) -> int | None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The state in a checkpoint's folder. Raises UserError if it is not what was saved."""
-    manifest, file = read_json(Manifest, path / MANIFEST), path / STATE
+    """The state in a checkpoint's folder, on the CPU. Raises a UserError if it is missing or not what was saved."""
+    if not path.is_dir():
+        raise UserError(f"there is no checkpoint {path}")
     try:
+        manifest, file = read_json(Manifest, path / MANIFEST), path / STATE
         with explained(f"cannot read {STATE}"):
             if file.stat().st_size != manifest.bytes or crc32_of(file) != manifest.crc32:
                 raise UserError(f"the checksum of {STATE} is wrong")
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         return state
+    except UserError as error:
+        raise UserError(f"{path} is damaged ({error})") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise UserError(f"{STATE} is not a training state: {type(error).__name__}") from error
+        raise UserError(f"{path} is damaged ({STATE} is not a training state: {type(error).__name__})") from error
 
 
 def _by_age(folder: Path) -> list[Path]:

@@ -1,7 +1,5 @@
 """Class-conditional adversarial training: one training step, samples and evaluation (paper, §4)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal

@@ -1,7 +1,5 @@
 """What every run has in common, whatever the task: the fields of config.yaml that the loop reads."""
 
-from __future__ import annotations
-
 import math
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
@@ -10,6 +8,7 @@ from pydantic import Field
 from typing_extensions import Self
 
 from attnorm.config import Frozen, derive
+from attnorm.data.choice import Choice
 from attnorm.data.dataset import ImageDataset
 
 Precision = Literal["auto", "float32", "bf16", "fp16"]
@@ -40,7 +39,10 @@ class TrainingConfig(Frozen):
 
     task: str = ""  # which task's configuration this is
     data: str = ""  # a folder, parquet file(s), a prepared set, or the name of a built-in set
-    init_from: str = ""  # a run or model whose weights the training starts from; empty: new ones
+    split: str | None = None  # of the data: train, val or test, or several as train+val
+    label_column: str | None = None
+    image_column: str | None = None
+    init_from: str = ""  # a run, checkpoint or model whose weights the training starts from; empty: new ones
     steps: int = Field(10_000, ge=1, le=10**12)
     batch_size: int = Field(64, ge=1, le=1 << 20)
     accumulation: Count = 1
@@ -71,6 +73,11 @@ class TrainingConfig(Frozen):
     paths: ClassVar[tuple[str, ...]] = ("data", "init_from")  # fields that name a place on the disk, or a thing
 
     @property
+    def choice(self) -> Choice:
+        """What is read of `data`."""
+        return Choice(self.image_column, self.label_column, self.split)
+
+    @property
     def image_size(self) -> int:
         """The side of the images that the loop reads."""
         raise NotImplementedError
@@ -82,7 +89,7 @@ class TrainingConfig(Frozen):
 
     @property
     def evaluation_data(self) -> str:
-        """Where the images of `evaluate_every` are, as `data`; empty for the training data."""
+        """Where the images of `evaluate_every` are, which are read whole; empty for the training data."""
         return ""
 
     def trained_on(self, count: int) -> np.ndarray:

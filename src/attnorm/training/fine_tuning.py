@@ -1,7 +1,5 @@
 """What a training starts from if not from new weights: those of another run or model."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from textwrap import shorten
@@ -12,8 +10,7 @@ from torch import Tensor, nn
 
 from attnorm.config import differences
 from attnorm.errors import UserError
-from attnorm.layers.spectral import SpectralNorm
-from attnorm.layers.weights import raw_weight
+from attnorm.layers.weights import SpectralNorm, raw_weight
 from attnorm.metrics.distributed import check_alike
 from attnorm.models.pretrained import find_model, step_of, task_of
 from attnorm.training import checkpoint
@@ -24,28 +21,30 @@ from attnorm.training.run_folder import CHECKPOINTS, CONFIG
 def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: EMA[Any]) -> list[str]:
     """Copies the weights of a run or model, if `source` names one, into the networks of a new run; says what was taken.
 
-    A run gives the networks of its newest checkpoint, a model the generator alone. A row that belongs to a class goes
-    to the class of the same name. Raises a UserError that names weights that do not fit.
+    A checkpoint gives its networks, a run those of its newest checkpoint, a model the generator alone. A row that
+    belongs to a class goes to the class of the same name. Raises a UserError that names weights that do not fit.
     """
     if not source:
         return []
-    if task_of(source) != task:
+    path = Path(source)
+    run = path.parents[1] if path.parent.name == CHECKPOINTS else path
+    if task_of(run) != task:
         raise UserError(f"{source} is not a model for {task}: choose a preset of its task")
     generator: Any = networks["generator"]
-    model = generator.from_pretrained(source)
-    given, step = {"generator": model.state_dict()}, step_of(find_model(source))
-    state, _ = checkpoint.newest(Path(source) / CHECKPOINTS)
+    model = generator.from_pretrained(run)
+    given, step = {"generator": model.state_dict()}, step_of(find_model(run))
+    state = checkpoint.newest(run / CHECKPOINTS)[0] if run == path else checkpoint.load(path)
     if state is not None:
         given, step = {name: state["task"][name] for name in networks}, state["step"]
-    config, card = Path(source) / CONFIG, find_model(source) / "README.md"
+    config, card = run / CONFIG, find_model(run) / "README.md"
     old, new = (getattr(each.config, "class_names", ()) for each in (model, generator))
     for name, weights in given.items():
         if misfits := ", ".join(_copy(weights, networks[name], old, new)):
-            fields = [each for each in differences(model.config, generator.config) if each[0] != "class_names"]
+            fields = [each for each in differences(model.config, generator.config) if "class" not in each[0]]
             other = ", ".join(f"generator.{field} is {value} there and {ours} here" for field, value, ours in fields)
             raise UserError(
-                f"the {name} of {source} does not fit: {shorten(misfits, 200, placeholder=' …')}; give the preset and"
-                f" fields of its training, see {config if config.exists() else card}{': ' if other else ''}{other}"
+                f"the {name} of {source} does not fit: {other or shorten(misfits, 200, placeholder=' …')};"
+                f" give the preset and fields of its training, see {config if config.exists() else card}"
             )
     ema.module.load_state_dict(generator.state_dict())
     fresh = [f"the {name}" for name in networks if name not in given]

@@ -1,7 +1,5 @@
 """Inpainting: one training step in either phase, samples and evaluation (paper, §4; supplementary, §2)."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -69,7 +67,7 @@ class InpaintingConfig(TrainingConfig):
     penalty_weight: Weight = 10.0  # lambda_gp of eq. 10
     coarse_weight: Weight = 1.0  # of the first stage's reconstruction
     crop_from: int | None = Field(None, ge=1, le=2 * LARGEST_IMAGE)  # images are prepared at this side and cropped
-    val_data: str = ""  # validation images, as `data`; empty: a share of the data is held out
+    val_data: str = ""  # validation images, as `data` with nothing to choose; empty: a share of the data is held out
     val_fraction: Rate = 0.1
     val_seed: Seed = 0  # chooses the held-out images and the masks of validation
     val_num: Count = 100  # validation images to measure, at most

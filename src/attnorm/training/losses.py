@@ -4,8 +4,6 @@ Scores are (b,) or (b, critics); images (b, 3, h, w) in [-1, 1]; masks (b, 1, h,
 Every loss is a scalar.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 

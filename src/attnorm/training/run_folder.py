@@ -1,7 +1,5 @@
 """The folder of a run: the names in it, what a new run may find there, and what a killed one leaves behind."""
 
-from __future__ import annotations
-
 import shlex
 import shutil
 from collections.abc import Iterator

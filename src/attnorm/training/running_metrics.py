@@ -3,8 +3,6 @@
 Everything stays on the device until a line is due: fetching metrics at each step would make each step wait.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

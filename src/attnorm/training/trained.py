@@ -1,7 +1,5 @@
 """A trained model by name, with the weights that are wanted: also those that a run keeps in its checkpoints alone."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -48,7 +46,7 @@ class Trained(NamedTuple):
             pipe.generator.load_state_dict(unwrapped(checkpoint.load(self.checkpoint)["task"]["generator"]))
         except UserError as error:
             remedy = f"choose another, or write it again with `{resume_command(self.checkpoint.parents[1])}`"
-            raise UserError(f"{self.checkpoint} is damaged ({error}): {remedy}") from error
+            raise UserError(f"{error}: {remedy}") from error
         except (RuntimeError, KeyError) as error:
             raise UserError(f"{self.checkpoint} does not fit the {CONFIG} of its run: undo its changes") from error
         if isinstance(pipe.generator, Generator):

@@ -17,7 +17,6 @@ from attnorm.layers.kernels.problem import Problem, multiply
 
 STORAGE = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}
 PROJECTED_CHANNELS = 64  # a problem of at most so many channels may have a projection
-ADDS_OFFSETS = True  # to the logits
 
 
 def refusal(device: torch.device, dtypes: Collection[torch.dtype], regions: int) -> str | None:
@@ -26,19 +25,12 @@ def refusal(device: torch.device, dtypes: Collection[torch.dtype], regions: int)
         return f"the features are on {device.type}, not on the CPU"
     if unknown := next((dtype for dtype in dtypes if dtype not in STORAGE), None):
         return f"{unknown} is none of its dtypes (float32, bfloat16, float64)"
-    return _library_refusal()
-
-
-def doubt(x: Tensor, dtype: torch.dtype, regions: int) -> None:
-    """A library that was built and loaded is taken without a check."""
-
-
-def _library_refusal() -> str | None:
     reason = library.refusal()
     return None if reason is None else f"its library is missing: {reason}"
 
 
-_library_refusal._dynamo_marked_constant = True  # type: ignore[attr-defined] # see registry.py
+def doubt(x: Tensor, dtype: torch.dtype, regions: int) -> None:
+    """A library that was built and loaded is taken without a check."""
 
 
 def forward(problem: Problem) -> None:

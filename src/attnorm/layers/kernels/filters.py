@@ -12,8 +12,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from attnorm.layers.context import is_channels_last
-
 
 class Sampling(NamedTuple):
     """What filters are sampled with, in the dtype of the computation."""
@@ -42,7 +40,7 @@ def sample_filters(
     steps = torch.arange(pool, device=x.device)
     first = (positions // columns * width + positions % columns) * pool
     pixels = first.unsqueeze(-1) + (steps.unsqueeze(1) * width + steps).flatten()
-    picked = _pick_pixels(x, pixels.flatten(1)).to(entities.dtype)
+    picked = _by_pixel(x)[_images(pixels), pixels.flatten(1)].to(entities.dtype)
     all_keys = torch.addmm(sampling.key_bias, picked.flatten(0, 1), sampling.key.t())
     values, choice = all_keys.unflatten(0, pixels.shape).max(2)
     filters = sampling.gain.unsqueeze(1) * values
@@ -60,7 +58,8 @@ def sampling_gradients(
     d_all_keys = d_keys.new_zeros((*keys.pixels.shape, d_keys.shape[-1]))
     d_all_keys = d_all_keys.scatter_(2, keys.choice.unsqueeze(2), d_keys.unsqueeze(2)).flatten(1, 2)
     if d_x is not None:
-        _add_pixels(d_x, keys.pixels.flatten(1), (d_all_keys @ sampling.key).to(d_x.dtype))
+        # No two are the same.
+        _by_pixel(d_x)[_images(keys.pixels), keys.pixels.flatten(1)] += (d_all_keys @ sampling.key).to(d_x.dtype)
     return Sampling(
         key=d_all_keys.flatten(0, 1).t() @ keys.picked.flatten(0, 1),
         key_bias=d_keys.sum((0, 1)),
@@ -70,22 +69,11 @@ def sampling_gradients(
     )
 
 
-def _pick_pixels(x: Tensor, index: Tensor) -> Tensor:
-    """The features of x (b, c, h, w) at flat indices (b, m), as (b, m, c)."""
-    if not is_channels_last(x):
-        return x.flatten(2).gather(2, index.unsqueeze(1).expand(-1, x.shape[1], -1)).transpose(1, 2)
-    return x.permute(0, 2, 3, 1).flatten(0, 2).index_select(0, _row_numbers(index, x)).view(*index.shape, -1)
+def _by_pixel(x: Tensor) -> Tensor:
+    """x (b, c, h, w) as (b, h w, c), a view in both memory formats."""
+    return x.flatten(2).transpose(1, 2)
 
 
-def _add_pixels(d_x: Tensor, index: Tensor, values: Tensor) -> None:
-    """Adds values (b, m, c) to d_x (b, c, h, w) at flat indices (b, m), no two of which are the same."""
-    if is_channels_last(d_x):
-        d_x.permute(0, 2, 3, 1).flatten(0, 2).index_add_(0, _row_numbers(index, d_x), values.flatten(0, 1))
-    else:
-        d_x.flatten(2).scatter_add_(2, index.unsqueeze(1).expand(-1, d_x.shape[1], -1), values.transpose(1, 2))
-
-
-def _row_numbers(index: Tensor, x: Tensor) -> Tensor:
-    """Flat indices (b, m) in each image of x as indices (b m) in all of them."""
-    first = torch.arange(x.shape[0], device=x.device) * (x.shape[2] * x.shape[3])
-    return (index + first.unsqueeze(1)).flatten()
+def _images(index: Tensor) -> Tensor:
+    """For each of the indices (b, m) the number of its image, (b, 1)."""
+    return torch.arange(len(index), device=index.device).unsqueeze(1)

@@ -60,16 +60,14 @@ def refusal() -> str | None:
         return _load_once()[1]
 
 
+refusal._dynamo_marked_constant = True  # type: ignore[attr-defined] # see registry.py
+
+
 def library() -> ctypes.CDLL:
     """The loaded library; call `refusal` first."""
     found, reason = _load_once()
     assert found is not None, reason
     return found
-
-
-def forget() -> None:
-    """Makes the next call look again: for the environment has changed."""
-    _load_once.cache_clear()
 
 
 @functools.lru_cache(maxsize=1)

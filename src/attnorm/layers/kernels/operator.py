@@ -1,9 +1,8 @@
 """AttentiveNorm2d as one operator of PyTorch, and its inner half `regional_norm`: shapes, gradients, who computes them.
 
 `torch.ops.attnorm.attentive_norm` takes x and the layer's weights to its output. The kernel of the device does what is
-large; the small matrices of the sampled filters come from `filters`, and rho is multiplied into the affine weights, in
-which eq. 5 is linear. Only x and statistics of the regions are kept for the backward pass, and for many channels the
-projected values and logits.
+large; the small matrices of the sampled filters come from `filters`. Only x and statistics of the regions are kept for
+the backward pass, and for many channels the projected values and logits.
 """
 
 from __future__ import annotations
@@ -12,12 +11,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attnorm.layers.context import without_autocast
+from attnorm.layers.context import autocast_dtype, without_autocast
 from attnorm.layers.kernels.filters import Keys, Sampling, sample_filters, sampling_gradients
-from attnorm.layers.kernels.inputs import Inputs
 from attnorm.layers.kernels.problem import (
     Problem,
     Statistics,
@@ -27,24 +25,30 @@ from attnorm.layers.kernels.problem import (
     flattened,
     multiply,
 )
-from attnorm.layers.kernels.registry import kernel_of, like, per_region, register, storable
+from attnorm.layers.kernels.registry import automatic_refusal, kernel_of, like, register, storable
 
 # ---- regional_norm: eq. 5 ----
 
 
 def regional_norm(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
     """See `attnorm.layers.regional_norm`; `refusal` must have been None."""
-    return cast(Tensor, torch.ops.attnorm.regional_norm(v, s, weight, bias, eps)[0])
+    dtype, n = arithmetic_dtype(v, s), s.shape[1]
+    affine = per_region(weight, n, dtype), per_region(bias, n, dtype)
+    return cast(Tensor, torch.ops.attnorm.regional_norm(v, s, *affine, eps)[0])
+
+
+def per_region(parameter: Tensor | None, n: int, dtype: torch.dtype) -> Tensor | None:
+    """A parameter (n, c) or (c,) as contiguous (n, c)."""
+    return None if parameter is None else parameter.to(dtype).expand(n, -1).contiguous()
 
 
 def _regional_norm(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Any:
     """The result and the statistics that the backward pass needs."""
-    dtype, n = arithmetic_dtype(v, s), s.shape[1]
+    dtype = arithmetic_dtype(v, s)
     out, *statistics = _fake_regional_norm(v, s)
-    affine = per_region(weight, n, dtype), per_region(bias, n, dtype)
     flat = flattened(storable(v, dtype))
     result = flattened(storable(out, dtype))
-    problem = Problem(flat, flattened(storable(s, dtype), flat), Statistics(*statistics), *affine, eps, out=result)
+    problem = Problem(flat, flattened(storable(s, dtype), flat), Statistics(*statistics), weight, bias, eps, out=result)
     kernel_of(v).forward(problem)
     if result.dtype != out.dtype:
         out.flatten(2).copy_(result)
@@ -61,8 +65,7 @@ def _regional_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
     dtype, n = arithmetic_dtype(v, s), s.shape[1]
     flat = flattened(storable(v, dtype))
     layout, upstream = (flattened(storable(t, dtype), flat) for t in (s, grad))
-    affine = per_region(weight, n, dtype), per_region(bias, n, dtype)
-    problem = Problem(flat, layout, Statistics(*statistics), *affine, eps, grad=upstream)
+    problem = Problem(flat, layout, Statistics(*statistics), weight, bias, eps, grad=upstream)
     problem.d_features = empty_map(flat, flat.dtype) if needed[0] else None
     problem.d_layout = empty_map(layout, layout.dtype) if needed[1] else None
     problem.d_weight, problem.d_bias = (
@@ -94,7 +97,68 @@ register(
 # ---- attentive_norm: the layer ----
 
 
+class Inputs(NamedTuple):
+    """The tensors of the layer; the last six are None where no filters are sampled. Weight and bias are in the dtype of
+    the computation and hold rho as a factor, in which eq. 5 is linear."""
+
+    x: Tensor  # (b, c, h, w)
+    value: Tensor  # (c, c, 1, 1), in the dtype of its product with x: autocast's under autocast
+    entities: Tensor  # (n, c, 1, 1)
+    weight: Tensor  # (n, c)
+    bias: Tensor | None  # (n, c), or None for 0
+    key: Tensor | None = None  # (k, c, 1, 1)
+    key_bias: Tensor | None = None  # (k,)
+    query: Tensor | None = None  # (k, c, 1, 1)
+    query_bias: Tensor | None = None  # (k,)
+    sampling_gain: Tensor | None = None  # (n,)
+    positions: Tensor | None = None  # (b, n): of the sampled filters in the pooled map
+
+
 NAMES = Inputs._fields
+
+
+def inputs_of(layer: Any, x: Tensor, positions: Tensor | None) -> Inputs:
+    """The inputs of a call of an AttentiveNorm2d with x."""
+    value, dtype, n = layer.value.weight, arithmetic_dtype(x), layer.num_entities
+    rho = layer.residual_gain.to(dtype)
+    weight = rho.expand(layer.num_features) if layer.weight is None else rho * layer.weight.to(dtype)
+    bias = None if layer.bias is None else per_region(rho * layer.bias.to(dtype), n, dtype)
+    value = value.to(autocast_dtype(x) or value.dtype)
+    inputs = Inputs(x, value, layer.entities.weight, cast(Tensor, per_region(weight, n, dtype)), bias)
+    if positions is None:
+        return inputs
+    convs = layer.key.weight, layer.key.bias, layer.query.weight, layer.query.bias
+    return Inputs(*inputs[:5], *convs, layer.sampling_gain, positions)
+
+
+def refusal(layer: Any, x: Tensor, *, sampling: bool) -> str | None:
+    """Why the operator cannot take a call of an AttentiveNorm2d with x, or None."""
+    if layer.statistics != "instance" or layer.variance != "weighted":
+        return "it has instance statistics and weighted variances alone"
+    plain = _is_plain(layer.value, bias=False) and _is_plain(layer.entities, bias=False)
+    if sampling:
+        plain = plain and _is_plain(layer.key, bias=True) and _is_plain(layer.query, bias=True)
+    if not plain:
+        return "a convolution of the layer is wrapped, hooked or replaced"
+    product, dtype = autocast_dtype(x), layer.sampling_gain.dtype
+    if product is None and x.dtype != dtype:
+        return f"{x.dtype} features do not go with {dtype} weights"
+    if product == torch.float16 and x.device.type == "cpu":
+        return "it has no products in float16 on a CPU"
+    return automatic_refusal(x, product or x.dtype, [*layer.parameters()], layer.num_entities)
+
+
+def _is_plain(conv: nn.Module, *, bias: bool) -> bool:
+    """Whether a call of this convolution is its product with `weight`, parametrized or not, plus its bias if any."""
+    return (
+        isinstance(conv, nn.Conv2d)
+        and type(conv).forward is nn.Conv2d.forward
+        and type(conv)._conv_forward is nn.Conv2d._conv_forward
+        and "forward" not in conv.__dict__
+        and not (conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks or conv._backward_pre_hooks)
+        and (conv.kernel_size, conv.stride, conv.padding, conv.groups) == ((1, 1), (1, 1), (0, 0), 1)
+        and (conv.bias is not None) == bias
+    )
 
 
 def attentive_norm(inputs: Inputs, pool_size: int, temperature: float, eps: float) -> Tensor:
@@ -107,20 +171,21 @@ def _attentive_norm(*arguments: Any) -> Any:
     inputs, (pool_size, temperature, eps) = Inputs(*arguments[:-3]), arguments[-3:]
     x, kernel = inputs.x, kernel_of(inputs.x)
     with without_autocast(x):
-        small, value, flat = _small_tensors(inputs, pool_size), inputs.value.flatten(1), flattened(x)
-        out, statistics = empty_map(x, x.dtype), empty_statistics(x, small.weight.shape[0], small.matrix.dtype)
+        value, flat, (matrix, offset, _) = inputs.value.flatten(1), flattened(x), _logit_matrix(inputs, pool_size)
+        out, statistics = empty_map(x, x.dtype), empty_statistics(x, matrix.shape[-2], matrix.dtype)
         projection, products = None, (x.new_empty(0), x.new_empty(0))
         if _is_projected(x):
-            projection = _stacked(value, small.matrix, small.matrix.dtype)
+            projection = _stacked(value, matrix, matrix.dtype)
         elif _is_joint(x, value.dtype):
-            products = multiply(flat, _stacked(value, small.matrix, value.dtype)), x.new_empty(0)
+            products = multiply(flat, _stacked(value, matrix, value.dtype)), x.new_empty(0)
         else:
-            products = multiply(flat.to(value.dtype), value), kernel.float32_logits(flat, small.matrix)
+            products = multiply(flat.to(value.dtype), value), kernel.float32_logits(flat, matrix)
         features, logits = _features_and_logits(flat, *products)
-        if logits is not None and small.offset is not None and not kernel.ADDS_OFFSETS:
-            logits += small.offset.unsqueeze(2)
-        problem = Problem(features, logits, statistics, small.weight, small.bias, eps, temperature)
-        problem.offset, problem.projection = small.offset, projection
+        if logits is not None and offset is not None:
+            logits += offset.unsqueeze(2)
+            offset = None
+        problem = Problem(features, logits, statistics, inputs.weight, inputs.bias, eps, temperature)
+        problem.offset, problem.projection = offset, projection
         problem.residual, problem.out = flat, flattened(out)
         kernel.forward(problem)
     return out, *statistics, *products
@@ -142,15 +207,15 @@ def _attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
     inputs, (pool_size, temperature, eps, saved, needed) = Inputs(*arguments[:-5]), arguments[-5:]
     need, x, kernel = dict(zip(NAMES, needed, strict=True)), inputs.x, kernel_of(inputs.x)
     with without_autocast(x):
-        small, value, flat = _small_tensors(inputs, pool_size), inputs.value.flatten(1), flattened(x)
-        dtype, (b, c), n, upstream = small.matrix.dtype, x.shape[:2], small.weight.shape[0], flattened(grad, flat)
+        value, flat, (matrix, offset, sampled) = inputs.value.flatten(1), flattened(x), _logit_matrix(inputs, pool_size)
+        dtype, (b, c), n, upstream = matrix.dtype, x.shape[:2], matrix.shape[-2], flattened(grad, flat)
         features, logits = _features_and_logits(flat, *saved[4:])
-        problem = Problem(features, logits, Statistics(*saved[:4]), small.weight, small.bias, eps, temperature)
-        problem.offset, problem.grad, problem.d_weight = small.offset, upstream, torch.zeros_like(small.weight)
-        problem.d_bias = None if small.bias is None else torch.zeros_like(small.bias)
+        problem = Problem(features, logits, Statistics(*saved[:4]), inputs.weight, inputs.bias, eps, temperature)
+        problem.grad, problem.d_weight = upstream, torch.zeros_like(inputs.weight)
+        problem.d_bias = None if inputs.bias is None else torch.zeros_like(inputs.bias)
         d_x = None
         if logits is None:
-            problem.projection = _stacked(value, small.matrix, dtype)
+            problem.offset, problem.projection = offset, _stacked(value, matrix, dtype)
             d_x = empty_map(x, x.dtype) if need["x"] else None
             problem.d_features = None if d_x is None else flattened(d_x)
             d_projection = problem.d_projection = x.new_zeros((b, c + n, c), dtype=dtype)
@@ -162,21 +227,15 @@ def _attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
             problem.d_features, problem.d_layout = d_joint[:, :c], d_joint[:, c:]
             kernel.backward(problem)
             if need["x"]:
-                product = multiply(d_joint, _stacked(value, small.matrix, value.dtype).transpose(-2, -1))
+                product = multiply(d_joint, _stacked(value, matrix, value.dtype).transpose(-2, -1))
                 d_x = product.to(grad.dtype).add_(upstream).unflatten(2, x.shape[2:])
             d_projection = torch.bmm(d_joint, flat.to(value.dtype).transpose(1, 2))
             d_offset = d_joint[:, c:].sum(2, dtype=dtype)
-        d_matrix, d_weight, d_bias = d_projection[:, c:].to(dtype), problem.d_weight, problem.d_bias
+        d_matrix = d_projection[:, c:].to(dtype)
         found = {"x": d_x, "value": d_projection[:, :c].sum(0, dtype=dtype), "entities": d_matrix.sum(0)}
-        if inputs.weight is None or inputs.bias is None or d_bias is None:
-            found["residual_gain"] = d_weight.sum()
-        else:
-            rho = inputs.residual_gain.to(dtype)
-            found |= {"weight": rho * d_weight, "bias": rho * d_bias}
-            found["residual_gain"] = (d_weight * inputs.weight).sum() + (d_bias * inputs.bias).sum()
-        if small.sampling is not None and small.keys is not None:
-            sampled = sampling_gradients(small.sampling, small.keys, d_matrix, d_offset, d_x)
-            found |= dict(zip(NAMES[6:-1], sampled, strict=True))
+        found |= {"weight": problem.d_weight, "bias": problem.d_bias}
+        if sampled is not None:
+            found |= dict(zip(NAMES[5:-1], sampling_gradients(*sampled, d_matrix, d_offset, d_x), strict=True))
     return like(inputs, [found.get(name) for name in NAMES], needed)
 
 
@@ -187,13 +246,13 @@ def plain_attentive_norm(*arguments: Any) -> Tensor:
     def conv(weight: Tensor | None, bias: Tensor | None = None) -> Callable[[Tensor], Tensor]:
         return lambda x: F.conv2d(x, cast(Tensor, weight), bias)
 
-    x, value, entities, residual_gain, weight, bias, key, key_bias, query, query_bias, gain, positions = arguments[:-3]
+    x, value, entities, weight, bias, key, key_bias, query, query_bias, gain, positions = arguments[:-3]
     pool_size, temperature, eps = arguments[-3:]
     with without_autocast(x):
         convs = conv(entities), conv(key, key_bias), conv(query, query_bias)
         s = semantic_layout(x.to(entities.dtype), *convs, gain, positions, pool_size, temperature)
         normalized = normalize(F.conv2d(x.to(value.dtype), value), s, weight, bias, eps=eps)
-        return (x + residual_gain * normalized).to(x.dtype)
+        return (x + normalized).to(x.dtype)
 
 
 register(
@@ -208,30 +267,17 @@ register(
 )
 
 
-class _Small(NamedTuple):
-    """What kernels get beside x and the value's weight, and what sampling leaves for its gradients."""
-
-    matrix: Tensor  # of the logits, (n, c), or (b, n, c) where filters are sampled
-    offset: Tensor | None  # of the logits, (b, n)
-    weight: Tensor  # (n, c), times rho
-    bias: Tensor | None  # (n, c), times rho
-    sampling: Sampling | None = None
-    keys: Keys | None = None
-
-
-def _small_tensors(inputs: Inputs, pool_size: int) -> _Small:
-    """In the dtype of the computation."""
-    dtype = arithmetic_dtype(inputs.x)
-    entities, rho = inputs.entities.flatten(1).to(dtype), inputs.residual_gain.to(dtype)
-    n, c = entities.shape
-    weight = (rho if inputs.weight is None else rho * inputs.weight.to(dtype)).expand(n, c).contiguous()
-    bias = None if inputs.bias is None else (rho * inputs.bias.to(dtype)).expand(n, c).contiguous()
+def _logit_matrix(inputs: Inputs, pool_size: int) -> tuple[Tensor, Tensor | None, tuple[Sampling, Keys] | None]:
+    """The matrix of the logits (n, c), or (b, n, c) where filters are sampled, their offset (b, n), and what sampling
+    leaves for its gradients; in the dtype of the computation."""
+    dtype = inputs.weight.dtype
+    entities = inputs.entities.flatten(1).to(dtype)
     if inputs.positions is None:
-        return _Small(entities, None, weight, bias)
-    given = cast(tuple[Tensor, ...], inputs[6:11])
+        return entities, None, None
+    given = cast(tuple[Tensor, ...], inputs[5:10])
     sampling = Sampling(*(t.flatten(1).to(dtype) if t.ndim == 4 else t.to(dtype) for t in given))
     matrix, offset, keys = sample_filters(inputs.x, entities, sampling, inputs.positions, pool_size)
-    return _Small(matrix, offset.contiguous(), weight, bias, sampling, keys)
+    return matrix, offset.contiguous(), (sampling, keys)
 
 
 def _is_projected(x: Tensor) -> bool:

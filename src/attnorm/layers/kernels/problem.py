@@ -33,7 +33,7 @@ class Problem:
     bias: Tensor | None  # (n, c) or None for 0
     eps: float
     temperature: float | None = None
-    offset: Tensor | None = None  # of the logits, (b, n)
+    offset: Tensor | None = None  # of the logits of a projection, (b, n)
     projection: Tensor | None = None  # (c + n, c) or (b, c + n, c): of values and logits from x
     residual: Tensor | None = None  # added to out
     grad: Tensor | None = None  # of out

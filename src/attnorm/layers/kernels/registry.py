@@ -1,4 +1,13 @@
-"""What the fused operators share: which kernel runs where, how an operator is registered, and lists of gradients."""
+"""What the fused operators share: which kernel runs where, how an operator is registered, and lists of gradients.
+
+A kernel, `cpu` in C++ and `gpu` in Triton, is a module with these names:
+
+    refusal(device, dtypes, regions): why it cannot run such a call, or None
+    doubt(x, dtype, regions): why it is not taken unasked, or None
+    forward(problem), backward(problem): fill what `Problem` says
+    float32_logits(x, matrix): a product that is float32 whatever x is
+    PROJECTED_CHANNELS: problems of at most so many channels may have a projection
+"""
 
 from __future__ import annotations
 
@@ -13,8 +22,7 @@ from torch import Tensor
 from attnorm.layers.context import is_dispatched, is_exporting, is_transformed
 from attnorm.layers.kernels import cpu, gpu
 
-KERNELS: dict[str, ModuleType] = {"cpu": cpu, "cuda": gpu}  # by device
-BY_NAME: dict[str, ModuleType] = {"cpp": cpu, "triton": gpu}
+KERNELS: dict[str, ModuleType] = {"cpp": cpu, "triton": gpu}
 AUTOMATIC = {"cpu": "cpp", "cuda": "triton"}  # the kernel that a device uses unless told otherwise
 
 
@@ -31,7 +39,7 @@ def refusal(kernel: str, tensors: Sequence[Tensor | None], regions: int) -> str 
     present = [t for t in tensors if t is not None]
     if other := next((t.device for t in present if t.device != present[0].device), None):
         return f"some tensors are on {present[0].device} and some on {other}"
-    reason: str | None = BY_NAME[kernel].refusal(present[0].device, {t.dtype for t in present}, regions)
+    reason: str | None = KERNELS[kernel].refusal(present[0].device, {t.dtype for t in present}, regions)
     return reason
 
 
@@ -47,7 +55,7 @@ def automatic_refusal(
     if kernel is None:
         return f"there is no kernel for {features.device.type}"
     reason = refusal(kernel, (features, *others), regions)
-    return reason or BY_NAME[kernel].doubt(features, dtype, regions)
+    return reason or KERNELS[kernel].doubt(features, dtype, regions)
 
 
 def _is_off() -> bool:
@@ -121,7 +129,7 @@ def _define(schema: str, function: Callable[..., Any], fake: Callable[..., Any])
 
 
 def kernel_of(x: Tensor) -> ModuleType:
-    return KERNELS[x.device.type]
+    return KERNELS[AUTOMATIC[x.device.type]]
 
 
 def storable(t: Tensor, arithmetic: torch.dtype) -> Tensor:
@@ -129,18 +137,12 @@ def storable(t: Tensor, arithmetic: torch.dtype) -> Tensor:
     return t.double() if arithmetic == torch.float64 else t
 
 
-def per_region(parameter: Tensor | None, n: int, dtype: torch.dtype) -> Tensor | None:
-    """A parameter (n, c) or (c,) as contiguous (n, c)."""
-    return None if parameter is None else parameter.to(dtype).expand(n, -1).contiguous()
-
-
 def like(tensors: Sequence[Any], gradients: Sequence[Tensor | None], needed: Sequence[bool]) -> list[Tensor]:
-    """Gradients in the shapes and dtypes of their tensors, summed over what these share; empty where not needed."""
+    """Gradients in the shapes and dtypes of their tensors; empty where not needed."""
     results = empty_gradients(tensors, [False] * len(tensors))
     for index, (t, gradient, need) in enumerate(zip(tensors, gradients, needed, strict=True)):
         if need and gradient is not None:
-            whole = gradient.reshape(t.shape) if gradient.numel() == t.numel() else gradient.sum_to_size(t.shape)
-            results[index] = whole.to(t.dtype)
+            results[index] = gradient.reshape(t.shape).to(t.dtype)
     return results
 
 

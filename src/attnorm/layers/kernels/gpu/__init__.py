@@ -25,7 +25,6 @@ from attnorm.layers.kernels.problem import Problem, is_side_by_side
 
 STORAGE = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 PROJECTED_CHANNELS = 0  # no problem may have a projection
-ADDS_OFFSETS = False  # to the logits: the caller does
 SHIFT_SAMPLES = 1024  # at least half as many pixels estimate the shift
 MAX_REGIONS = 64  # a block holds all regions of a pixel in registers
 SMALLEST_TRITON = (3, 4)  # of those tested; PyTorch 2.8 brings it along

@@ -58,7 +58,7 @@ def _small_call(device: torch.device, dtype: torch.dtype, last: bool, n: int) ->
     """Tensors of the operator in its order, and positions of sampled filters. No random numbers are drawn."""
     c, k, height, width = 24, 3, 17, 20
     wide = torch.float64 if dtype == torch.float64 else torch.float32
-    shapes = (c, c, 1, 1), (n, c, 1, 1), (1,), (n, c), (n, c), (k, c, 1, 1), (k,), (k, c, 1, 1), (k,), (n,)
+    shapes = (c, c, 1, 1), (n, c, 1, 1), (n, c), (n, c), (k, c, 1, 1), (k,), (k, c, 1, 1), (k,), (n,)
     x = (_wave(device, 2, c, height, width) + 1).to(dtype)
     if last:
         x = x.to(memory_format=torch.channels_last)
