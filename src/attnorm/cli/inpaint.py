@@ -55,11 +55,12 @@ def inpaint(
     from attnorm.pipelines.inputs import read_inputs
 
     many = image.is_dir()
-    works, skipped = (
-        _folder(image, mask, out, format) if many else ([(image, mask, _file(image, mask, out, format))], 0)
-    )
+    where = image, mask, out, format
+    works, skipped = _folder(*where) if many else ([(image, mask, _file(*where))], 0)
     for *_, path in works:
         check_output(path, force)
+        if quality is not None and FORMATS[path.suffix.lower()] not in HOW:
+            raise UserError(f"--quality is for JPEG and WebP, not {path.suffix}: write .jpg, in a folder --format jpg")
     pipe = source.pipeline(model, "inpainting")
     pipe.set_progress_bar_config(disable=many)
     failed = 0
@@ -70,7 +71,7 @@ def inpaint(
             result = given.finish(completed, "pil")
             kind = _check_format(result.mode, path)
         except UserError as error:
-            if not many:
+            if not many or str(error).startswith(f"mask {mask}: it "):  # a mask that no image can be completed with
                 raise
             print(one_line(f"skipped {file}: {str(error).removeprefix(f'image {file}: ')}"), file=sys.stderr)
             failed += 1
@@ -82,7 +83,8 @@ def inpaint(
             how = result.info | {"qtables": None, "quality": quality, "subsampling": 0}
         with output_file(path) as partial:
             result.save(partial, format=kind, **how)
-    print(f"{len(works) - failed} images in {out}" if many else works[0][-1])
+    done = len(works) - failed
+    print(f"{done} image{'s' * (done != 1)} in {out}" if many else works[0][-1])
     return SOME_SKIPPED if failed or skipped else 0
 
 
