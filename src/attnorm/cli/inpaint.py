@@ -50,7 +50,7 @@ def inpaint(
         format: Of the files in a folder.
         quality: Of JPEG and WebP files, 1 to 100 (default: lossless WebP; the quality of a JPEG image, else 95).
     """
-    from attnorm.data.terminal import track
+    from attnorm.data.progress import track
     from attnorm.files import check_output, output_file
     from attnorm.pipelines.inputs import read_inputs
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.masks import MaskConfig, Masks
-from attnorm.data.terminal import track
+from attnorm.data.progress import track
 from attnorm.metrics.base import MetricValue
 from attnorm.metrics.distributed import gather, rank_and_count
 

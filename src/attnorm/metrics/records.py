@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from pydantic import Field, RootModel
 
+from attnorm import errors
 from attnorm.config import Frozen, read_json
-from attnorm.data import terminal
 from attnorm.files import output_file
 from attnorm.metrics.base import MetricValue
 
@@ -105,4 +105,4 @@ def table(records: Sequence[Record]) -> str:
         rows.append(row | {name: str(count) for name, count in counts.items() if count is not None})
     columns = list(dict.fromkeys(name for row in rows for name in row))
     shown = [[row.get(name, "") for name in columns] for row in rows]
-    return terminal.table([[HEADS.get(name, name) for name in columns], *shown], markdown=True)
+    return errors.table([[HEADS.get(name, name) for name in columns], *shown], markdown=True)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from attnorm.data.dataset import ImageDataset
-from attnorm.data.terminal import track
+from attnorm.data.progress import track
 from attnorm.errors import UserError
 from attnorm.metrics.base import Batch, Statistics
 from attnorm.metrics.distributed import gather, rank_and_count

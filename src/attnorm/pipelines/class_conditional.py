@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from attnorm.config import nearest, whole_number
 from attnorm.data.decode import to_uint8
-from attnorm.data.terminal import track
+from attnorm.data.progress import track
 from attnorm.errors import UserError
 from attnorm.metrics.layout import record_layouts
 from attnorm.models.class_conditional import Generator

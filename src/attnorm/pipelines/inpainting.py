@@ -13,7 +13,7 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from attnorm.data.compositing import Box, windows_of
 from attnorm.data.decode import to_uint8
-from attnorm.data.terminal import progress
+from attnorm.data.progress import progress
 from attnorm.errors import UserError
 from attnorm.metrics.layout import record_layouts
 from attnorm.models.inpainting import Inpainted, InpaintingGenerator

@@ -1,7 +1,5 @@
 """What a run reports: a progress bar or plain lines, log.jsonl, metrics.jsonl, and TensorBoard or another tracker."""
 
-from __future__ import annotations
-
 import fnmatch
 import importlib
 import json
@@ -68,7 +66,7 @@ class Logger:
                 _drop_steps_after(run / name, start)
             self._track, self._finish = _tracker(config.log_to if enabled else "none", run, start)
 
-    def __enter__(self) -> Logger:
+    def __enter__(self) -> "Logger":
         self._progress.start()
         return self
 

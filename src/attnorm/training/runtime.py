@@ -3,8 +3,6 @@
 Randomness is a pure function of (seed, step, …): a resumed run draws what the undisturbed run would have drawn.
 """
 
-from __future__ import annotations
-
 import hashlib
 import os
 import signal
@@ -77,7 +75,7 @@ class StopSignals:
         # A group of its own on the CPU: the exchange does not wait for the device.
         self._group = distributed.new_group(backend="gloo") if num_processes > 1 else None
 
-    def __enter__(self) -> StopSignals:
+    def __enter__(self) -> "StopSignals":
         in_main = threading.current_thread() is threading.main_thread()  # no other thread may set handlers
         self._before = {each: signal.signal(each, self.receive) for each in STOP_SIGNALS if in_main}
         return self
