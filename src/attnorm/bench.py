@@ -27,8 +27,7 @@ from torch.nn import functional as F
 
 from attnorm import __version__
 from attnorm.config import Frozen, parse
-from attnorm.data.terminal import table
-from attnorm.errors import UserError
+from attnorm.errors import UserError, table
 from attnorm.files import check_output, output_file
 from attnorm.layers import AttentiveNorm2d, SelfAttention2d, backend_refusals, regional_norm
 

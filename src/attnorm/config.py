@@ -26,11 +26,7 @@ class Frozen(BaseModel):
 
 
 def parse(kind: type[Model], data: Any, where: str) -> Model:
-    """Validates plain data; `where` names its origin in the error.
-
-    Raises:
-        UserError: an unknown or missing field, a wrong type or a value out of range.
-    """
+    """Validates plain data; a UserError names the field that is wrong, and `where` the data come from."""
     try:
         return kind.model_validate(data)
     except ValidationError as error:
@@ -38,11 +34,7 @@ def parse(kind: type[Model], data: Any, where: str) -> Model:
 
 
 def read_json(kind: type[Model], path: Path) -> Model:
-    """Reads and validates a JSON file.
-
-    Raises:
-        UserError: the file cannot be read or is invalid.
-    """
+    """Reads and validates a JSON file; UserError if it cannot be read or is invalid."""
     with explained(f"cannot read {path}"):
         text = path.read_bytes()
     try:
@@ -143,11 +135,7 @@ def to_yaml(config: BaseModel) -> str:
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file.
-
-    Raises:
-        UserError: the file is missing, unreadable or not YAML.
-    """
+    """The content of a YAML file; UserError if it is missing, unreadable or not YAML."""
     try:
         with explained(f"cannot read {path}"):
             return yaml.safe_load(path.read_text(encoding="utf-8-sig"))

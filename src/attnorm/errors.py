@@ -1,5 +1,7 @@
 """UserError, the exception for a user's mistakes, and helpers for messages."""
 
+from collections.abc import Sequence
+
 
 class UserError(Exception):
     """Invalid input. The message is one sentence that names the problem and the remedy.
@@ -17,3 +19,18 @@ def one_line(text: object) -> str:
 def counted(count: int, noun: str) -> str:
     """ "1 image", "2 images", "3 classes"."""
     return f"{count} {noun}{'' if count == 1 else 'es' if noun.endswith('s') else 's'}"
+
+
+def table(rows: Sequence[Sequence[str]], *, markdown: bool = False) -> str:
+    """Rows, the first one the head, in aligned columns; in plain text, columns of numbers are flush right."""
+    columns = []
+    for head, *cells in zip(*rows, strict=True):
+        width = max(map(len, (head, *cells)))
+        is_number = not markdown and all(cell[:1].isdigit() or cell in ("", "–") for cell in cells)
+        columns.append([cell.rjust(width) if is_number else cell.ljust(width) for cell in (head, *cells)])
+    lines = list(zip(*columns, strict=True))
+    if not markdown:
+        return "\n".join("  ".join(line).rstrip() for line in lines)
+    rule = "|".join("-" * (len(cell) + 2) for cell in lines[0])
+    head, *others = (f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join([head, f"|{rule}|", *others])

@@ -26,7 +26,8 @@ def explained(problem: str, remedy: str = "", *others: type[Exception]) -> Itera
         yield
     except expected as error:
         # For a full disk torch.save raises a RuntimeError about its own file format, with the reason behind it.
-        reason = error.__context__ if isinstance(error.__context__, OSError) else error
+        cause = error.__context__
+        reason = cause if isinstance(error, RuntimeError) and isinstance(cause, OSError) else error
         sentence = f"{problem} ({getattr(reason, 'strerror', None) or reason})"
         raise UserError(f"{sentence}: {remedy}" if remedy else sentence) from error
 
@@ -34,9 +35,6 @@ def explained(problem: str, remedy: str = "", *others: type[Exception]) -> Itera
 def make_folder(folder: Path) -> None:
     """Creates a folder and its parents. Only its owner may use the cache, because a library is loaded from it: see
     docs/safe-weights.md.
-
-    Raises:
-        OSError: it cannot be created.
     """
     with suppress(RuntimeError):  # a user without a home folder
         cache = cache_folder()
@@ -104,11 +102,7 @@ def swap_in(aside: Path, folder: Path) -> None:
 
 
 def put_back(folder: Path) -> None:
-    """Restores the old folder that `swap_in` moved away, if there is no new one.
-
-    Raises:
-        OSError: it cannot be renamed.
-    """
+    """Restores the old folder that `swap_in` moved away, if there is no new one."""
     if not folder.exists() and _old(folder).is_dir():
         _old(folder).rename(folder)
 
@@ -176,11 +170,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def crc32_of(path: Path) -> int:
-    """The checksum of a file's content.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """The checksum of a file's content."""
     value = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):

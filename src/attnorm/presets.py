@@ -4,8 +4,6 @@ A name is SYSTEM-DATA. DATA stands for an image size and a number of steps; any 
 systems have sizes only.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -162,8 +160,8 @@ NAMES += [*(f"{system}-{size}" for size in INPAINTING_SIZES for system in INPAIN
 
 
 def _derived(
-    base: TrainingConfig, root: str, systems: dict[str, System], sizes: dict[str, tuple[str | None, Changes]]
-) -> dict[str, TrainingConfig]:
+    base: "TrainingConfig", root: str, systems: dict[str, System], sizes: dict[str, tuple[str | None, Changes]]
+) -> dict[str, "TrainingConfig"]:
     """Every system at every size. `root` is the parent of the other systems, and is derived from size to size."""
     found: dict[str, TrainingConfig] = {}
     for size, (parent_size, settings) in sizes.items():
@@ -177,7 +175,7 @@ def _derived(
 
 
 @cache
-def presets() -> dict[str, TrainingConfig]:
+def presets() -> dict[str, "TrainingConfig"]:
     """All configurations by name."""
     from attnorm.training.class_conditional import ClassConditionalConfig
     from attnorm.training.inpainting import InpaintingConfig
@@ -187,7 +185,7 @@ def presets() -> dict[str, TrainingConfig]:
     return found | {demo: found[name] for demo, name in DEMOS.items()}
 
 
-def get_preset(name: str) -> TrainingConfig:
+def get_preset(name: str) -> "TrainingConfig":
     """The configuration of a name. Raises a UserError with the nearest name if it is unknown."""
     if name not in NAMES:
         raise UserError(f"unknown preset {name!r}{nearest(name, NAMES)} (`attnorm presets` lists them)")

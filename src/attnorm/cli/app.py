@@ -35,8 +35,9 @@ def app(
 
     check_free(host, port)
     device = str(resolve_device(device))
+    complaints: list[str] = []
     if models:
-        chosen, complaints = models_given([str(model) for model in models]), []
+        chosen = models_given([str(model) for model in models])
     else:
         chosen, complaints = models_in(Path("runs"))
         taken = {model.name for model in chosen}

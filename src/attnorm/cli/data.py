@@ -3,9 +3,9 @@
 import shlex
 from pathlib import Path
 
-from attnorm.cli.arguments import AtLeast1, Choice, Data, Flag
+from attnorm.cli.arguments import AtLeast1, Choice, Data
 from attnorm.data.choice import DEFAULT
-from attnorm.errors import UserError, counted, one_line
+from attnorm.errors import counted, one_line
 
 
 def prepare(source: Data, out: Path, /, *, size: AtLeast1, choice: Choice = DEFAULT) -> None:
@@ -25,15 +25,12 @@ def prepare(source: Data, out: Path, /, *, size: AtLeast1, choice: Choice = DEFA
     _print([*report.notices, f"{report.path} {verb} {images} at {size}×{size}", _train(str(out))])
 
 
-def inspect(source: Data, /, *, verify: Flag = False, choice: Choice = DEFAULT) -> None:
-    """Show an image set's size, classes and counts, and the files that cannot be read.
+def inspect(source: Data, /, *, choice: Choice = DEFAULT) -> None:
+    """Read a whole image set, and show its size, classes and counts, and the files that cannot be read.
 
     Args:
-        source: As for `attnorm data prepare`, or a prepared folder.
-        verify: Also compare the checksums of a prepared folder.
+        source: As for `attnorm data prepare`, or a prepared folder, whose checksums are compared.
     """
-    from attnorm.data.dataset import is_prepared
-    from attnorm.data.dataset import verify as verify_checksums
     from attnorm.data.listing import describe
     from attnorm.data.prepare import summarize
 
@@ -47,11 +44,7 @@ def inspect(source: Data, /, *, verify: Flag = False, choice: Choice = DEFAULT) 
         when = " when it was prepared" if found.size else ""
         lines.append(f"skipped {len(found.skipped)} of {counted(count + len(found.skipped), 'file')}{when}:")
         lines += [f"  {line}" for line in describe(found.skipped)]
-    if verify:
-        if not is_prepared(Path(source)):
-            raise UserError(f"--verify is for prepared folders, and {source} is none: leave it out")
-        verify_checksums(Path(source))
-        lines.append("every checksum is right")
+    lines += ["every checksum is right"] if found.size else []
     is_ready = found.kind in ("prepared folder", "built-in set")
     again = f"next: attnorm data prepare {shlex.quote(str(source))} OUT --size N"
     _print([*lines, _train(str(source)) if is_ready else again])

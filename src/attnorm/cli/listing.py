@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from attnorm.cli.arguments import Fields, ModelName, PresetName
-from attnorm.errors import UserError
+from attnorm.errors import UserError, table
 from attnorm.shipped import CARD_FILE, shipped_models
 
 TIMES = {"demo-digits": "4 min", "an-gan-digits": "4 min", "an-gan-cifar10-cpu": "50 min"}  # measured on two CPU cores
@@ -25,7 +25,6 @@ def models(name: ModelName | None = None, /) -> None:
     from huggingface_hub import ModelCard
 
     from attnorm.config import nearest
-    from attnorm.data.terminal import table
     from attnorm.models.pretrained import saved_config, task_of
 
     shipped = shipped_models()
@@ -49,7 +48,6 @@ def presets(name: PresetName | None = None, /) -> None:
         name: Print this preset.
     """
     from attnorm.config import to_yaml
-    from attnorm.data.terminal import table
     from attnorm.presets import DEMOS, INPAINTERS, SYSTEMS, get_preset, presets
 
     if name:

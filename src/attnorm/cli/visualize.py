@@ -40,7 +40,7 @@ def visualize(
     from attnorm.files import check_output
     from attnorm.metrics.inpainting import composite
     from attnorm.metrics.layout import layout_usage, record_regions
-    from attnorm.pipelines.inputs import read_inputs
+    from attnorm.pipelines.inpainting import read_inputs
     from attnorm.plots.saving import CHARTS, check_ending
 
     check_output(out, force)

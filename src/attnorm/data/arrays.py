@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from attnorm.data.choice import Choice, listed, split_in
-from attnorm.data.listing import Listing
-from attnorm.data.raw import RawSource, named, number_classes
+from attnorm.data.listing import Listing, RawSource, named, number_classes
 from attnorm.errors import UserError
 from attnorm.files import explained
 

@@ -1,7 +1,5 @@
 """Encoded images, and tensors of images, to uint8 arrays: the only place that looks inside image files."""
 
-from __future__ import annotations
-
 import io
 import warnings
 from collections.abc import Iterator
@@ -32,7 +30,7 @@ class DecodeError(Exception):
     """An image cannot be used; the message is a short reason without the image's name."""
 
 
-def to_uint8(images: Tensor) -> np.ndarray:
+def to_uint8(images: "Tensor") -> np.ndarray:
     """Images (b, 3, h, w) in [-1, 1] -> (b, h, w, 3) uint8, rounded to nearest."""
     scaled = (images.detach().float().clamp(-1, 1) + 1) * 127.5
     return scaled.round().byte().permute(0, 2, 3, 1).cpu().numpy()

@@ -16,13 +16,12 @@ from typing_extensions import Self
 from attnorm.config import Frozen
 from attnorm.data.decode import DecodeError, decode_mask, pillow_quiet
 from attnorm.data.listing import list_images
-from attnorm.data.terminal import track
+from attnorm.data.progress import track
 from attnorm.errors import UserError
 
 _STROKE_SEGMENTS = (3, 10)  # straight pieces of a stroke before the pen is lifted
 _SEGMENT_LENGTH = (0.08, 0.3)  # of the image's shorter side
 _TURN = (-0.4 * math.pi, 0.4 * math.pi)  # from one piece to the next, in radians
-
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=1000)]
@@ -63,11 +62,7 @@ class MaskConfig(Frozen):
 
 
 class Masks:
-    """The masks of one configuration at one size (height, width); UserError if there can be none.
-
-    masks = Masks(MaskConfig(kind="strokes"), (256, 256))
-    mask = masks(seed=0, index=7)  # (256, 256) bool
-    """
+    """The masks of one configuration at one size (height, width); UserError if there can be none."""
 
     def __init__(self, config: MaskConfig, size: tuple[int, int]) -> None:
         self.config, self.size = config, size

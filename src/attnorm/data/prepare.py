@@ -19,10 +19,9 @@ from attnorm.data import dataset
 from attnorm.data.builtin import load_builtin
 from attnorm.data.choice import DEFAULT, Choice, listed
 from attnorm.data.decode import DecodeError, pillow_quiet, read_square
-from attnorm.data.listing import Skipped, describe
-from attnorm.data.raw import Content, RawImage, RawSource, named
+from attnorm.data.listing import Content, RawImage, RawSource, Skipped, describe, named
+from attnorm.data.progress import track
 from attnorm.data.sources import fingerprint, kind_of, open_source
-from attnorm.data.terminal import track
 from attnorm.errors import UserError, counted, one_line
 from attnorm.files import check_folder, explained, folder_aside, make_folder
 
@@ -45,11 +44,7 @@ class PrepareReport:
 
 
 class Summary(NamedTuple):
-    """What a data set is, without its images.
-
-    counts: (classes,), the images of each class. skipped: what is not read, or cannot be. size: the side of images that
-    all have one.
-    """
+    """What a data set is: the images of each class, what is not read or cannot be, and the side of all images."""
 
     kind: str
     class_names: Sequence[str]
@@ -83,7 +78,7 @@ def load(source: str, size: int, choice: Choice = DEFAULT, *, cache: Path) -> da
 
 
 def summarize(source: str, choice: Choice = DEFAULT) -> Summary:
-    """Looks at a data set; the images of a raw one are decoded, to tell which cannot be."""
+    """Reads all of a data set: it decodes a raw one, and compares the checksums of a prepared one, or a UserError."""
     kind = kind_of(source, choice)
     if kind == "raw set":
         raw = open_source(source, choice)
@@ -94,12 +89,11 @@ def summarize(source: str, choice: Choice = DEFAULT) -> Summary:
             else:
                 counts[label] += 1
         return Summary(raw.kind, raw.class_names, counts, skipped, raw.notices)
-    is_builtin = kind == "built-in set"
-    opened = load_builtin(source, size=1) if is_builtin else dataset.open_prepared(source)
-    counts = np.bincount(opened.labels, minlength=opened.num_classes)
-    if is_builtin:
-        return Summary(kind, opened.class_names, counts)
-    return Summary(kind, opened.class_names, counts, dataset.read_info(Path(source)).skipped, size=opened.size)
+    if kind == "built-in set":
+        opened = load_builtin(source, size=1)
+        return Summary(kind, opened.class_names, np.bincount(opened.labels))
+    opened, info = dataset.open_prepared(source), dataset.verify(Path(source))
+    return Summary(kind, info.class_names, np.bincount(opened.labels), info.skipped, size=info.size)
 
 
 def prepare(
@@ -118,7 +112,7 @@ def prepare(
         raise UserError(f"{path} is prepared already: train on it, or prepare what it was made from again")
     if not is_builtin and out.resolve().is_relative_to(path.resolve()):
         raise UserError(f"{out} lies inside {path}: choose an OUT outside of the images")
-    key = f"built-in {source} {size}" if is_builtin else fingerprint(source, size, choice)
+    key = fingerprint(source, size, choice)
     if report := _find_same(out, key):
         return report
     if is_builtin:
@@ -132,8 +126,6 @@ def prepare(
         with folder_aside(out) as partial:
             images = _decoded(raw, size, f"preparing {path.name}", workers, progress)
             info, notices = _write(partial, raw, size, images, path, key)
-            if os.path.lexists(out):
-                raise FileExistsError(0, "it has appeared meanwhile")
     return PrepareReport(out, info, [*raw.notices, *notices])
 
 
@@ -143,22 +135,21 @@ def _write(
     """Writes the files of a prepared set; returns its description and notices."""
     labels: list[int] = []
     skipped, dark = list(raw.skipped), []
-    failed: dict[int, str] = {}  # by class, the first image
     crc32 = 0
     with closing(decoded), (folder / dataset.IMAGES_FILE).open("wb") as file:
         for name, label, pixels in decoded:
             if isinstance(pixels, str):
                 skipped.append((name, pixels))
-                failed.setdefault(label, f"{name} ({pixels})")
                 continue
             file.write(pixels.data)
             crc32 = zlib.crc32(pixels.data, crc32)
             labels.append(label)
             if pixels.max() < _DARK:
                 dark.append(name)
-    if lost := [raw.class_names[label] for label in failed.keys() - set(labels)]:
-        first = failed[raw.class_names.index(lost[0])]
-        raise UserError(f"no usable image in class {listed(lost)}, the first being {first}: replace or remove them")
+    present = set(labels)
+    if lost := [name for label, name in enumerate(raw.class_names) if label not in present]:
+        why = "; ".join(describe(skipped[len(raw.skipped) :]))
+        raise UserError(f"no usable image in class {listed(lost)}: replace or remove them: {why}")
     np.save(folder / dataset.LABELS_FILE, np.array(labels, dtype=np.int64))
     info = dataset.PreparedInfo(
         version=dataset.VERSION,

@@ -14,9 +14,8 @@ from attnorm.data.arrays import find_batches, open_cifar, open_npz
 from attnorm.data.builtin import BUILTIN
 from attnorm.data.choice import DEFAULT, SPLITS, Choice, listed, split_in
 from attnorm.data.dataset import VERSION, is_prepared
-from attnorm.data.listing import Listing, describe, list_source
+from attnorm.data.listing import Listing, RawSource, describe, list_source, number_classes
 from attnorm.data.parquet import columns_of, open_parquet
-from attnorm.data.raw import RawSource, number_classes
 from attnorm.errors import UserError
 from attnorm.files import explained
 
@@ -80,12 +79,12 @@ def open_source(source: str | Path, choice: Choice = DEFAULT) -> RawSource:
 def fingerprint(source: str | Path, *options: object) -> str:
     """A hexadecimal digest of the source's path, its files' names, sizes and times, and how it is prepared.
 
-    The images are not read: a file replaced by one of the same size and time goes unnoticed. A data set on the Hub is
-    known by its name.
+    The images are not read: a file replaced by one of the same size and time goes unnoticed. A built-in set and one on
+    the Hub are known by their names.
     """
     path = Path(source)
     digest = hashlib.sha256(repr((VERSION, place_of(source), options)).encode("utf-8", "backslashreplace"))
-    names = sorted(list_source(path).files) if path.is_dir() else [] if str(source).startswith(HUB) else [""]
+    names = sorted(list_source(path).files) if path.is_dir() else [""] if path.exists() else []
     for name in names:
         status = (path / name).stat()
         digest.update(repr((name, status.st_size, status.st_mtime_ns)).encode("utf-8", "backslashreplace"))

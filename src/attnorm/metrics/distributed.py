@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from attnorm.data.terminal import track
+from attnorm.data.progress import track
 from attnorm.errors import UserError
 
 Result = TypeVar("Result")

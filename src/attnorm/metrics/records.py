@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from pydantic import Field, RootModel
 
+from attnorm import errors
 from attnorm.config import Frozen, read_json
-from attnorm.data import terminal
 from attnorm.files import output_file
 
 ARROWS = {"lower": " ↓", "higher": " ↑", "each": ""}
@@ -109,7 +109,7 @@ def table(records: Sequence[Record]) -> str:
         rows = [["", *HEADS.values(), "images"]]
         for one in records:
             rows.append([one.metric, *(f"{one.values[name]:.4g}" for name in HEADS), str(one.protocol.num)])
-        return terminal.table(rows, markdown=True)
+        return errors.table(rows, markdown=True)
     rows = [["metric", "value", "real images"]]
     for one in records:
         deviation, num_real = one.values.get("deviation"), str(one.protocol.settings.get("num_real", ""))
@@ -118,4 +118,4 @@ def table(records: Sequence[Record]) -> str:
         for name, value in values.items():
             full = f"{one.metric}.{name}" if len(values) > 1 else one.metric
             rows.append([full + ARROWS[one.better], f"{value:.4g}{spread}", num_real])
-    return terminal.table(rows, markdown=True)
+    return errors.table(rows, markdown=True)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from attnorm import errors
 from attnorm.config import differences
-from attnorm.data import terminal
 from attnorm.files import output_file
 from attnorm.plots.saving import Curve, save_curves
 from attnorm.presets import get_preset
@@ -36,7 +36,7 @@ def save_report(plan: Reproduction) -> Path:
 
 def report(plan: Reproduction) -> str:
     """The table with the results so far, how they differ from the paper's, and the commands."""
-    lines = [f"# {plan.paper.title}, at scale {plan.scale}", "", terminal.table(rows(plan), markdown=True), ""]
+    lines = [f"# {plan.paper.title}, at scale {plan.scale}", "", errors.table(rows(plan), markdown=True), ""]
     lines += ["Mean ± standard deviation over seeds.", ""]
     if differing := differences_from_paper(plan):
         lines += ["**Do not compare our numbers with the paper's.** What differs:", "", *differing]

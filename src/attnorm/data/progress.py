@@ -1,26 +1,11 @@
-"""What a person reads on the terminal: counts, tables, and progress bars, which are silent anywhere else."""
+"""Progress bars with the time left on the terminal, and silence anywhere else."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 Item = TypeVar("Item")
-
-
-def table(rows: Sequence[Sequence[str]], *, markdown: bool = False) -> str:
-    """Rows, the first one the head, in aligned columns; in plain text, columns of numbers are flush right."""
-    columns = []
-    for head, *cells in zip(*rows, strict=True):
-        width = max(map(len, (head, *cells)))
-        is_number = not markdown and all(cell[:1].isdigit() or cell in ("", "–") for cell in cells)
-        columns.append([cell.rjust(width) if is_number else cell.ljust(width) for cell in (head, *cells)])
-    lines = list(zip(*columns, strict=True))
-    if not markdown:
-        return "\n".join("  ".join(line).rstrip() for line in lines)
-    rule = "|".join("-" * (len(cell) + 2) for cell in lines[0])
-    head, *others = (f"| {' | '.join(line)} |" for line in lines)
-    return "\n".join([head, f"|{rule}|", *others])
 
 
 def track(items: Iterable[Item], title: str, total: int, *, show: bool = True) -> Iterator[Item]:
