@@ -16,7 +16,7 @@ from attnorm.data.builtin import validation_part
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.listing import list_images
 from attnorm.data.masks import MaskConfig, Masks
-from attnorm.errors import UserError
+from attnorm.errors import UserError, counted
 from attnorm.layers import orthogonal_loss
 from attnorm.metrics.distributed import Processes
 from attnorm.metrics.inpainting import MASKS, ValidationSet, composite, measure_completions
@@ -121,14 +121,11 @@ class InpaintingConfig(TrainingConfig):
     def trained_on(self, count: int) -> np.ndarray:
         return np.setdiff1d(np.arange(count), self.held_out(count))
 
-    def validation(self, dataset: ImageDataset) -> ValidationSet:
-        """The images of `val_data`, or else those of the data that are held out."""
-        items = np.arange(len(dataset)) if self.val_data else self.held_out(len(dataset))
-        return ValidationSet(dataset, items, self.image_size)
-
     def fitted_to(self, dataset: ImageDataset) -> Self:
         if not len(self.trained_on(len(dataset))):
-            raise UserError(f"{self.data} has {len(dataset)} image(s), too few to hold one out: give --val_data")
+            raise UserError(
+                f"{self.data} has {counted(len(dataset), 'image')}, too few to hold one out: give --val_data"
+            )
         return self
 
 
@@ -158,9 +155,8 @@ class InpaintingTask(AdversarialTask):
         self._masks = Masks(config.masks, (config.image_size, config.image_size))
         if (others := self._masks.left_out) and processes.is_main:
             name, reason = others[0]
-            print(
-                f"{len(others)} masks of {config.masks.folder} are not used, such as {name}: {reason}", file=sys.stderr
-            )
+            masks = f"{counted(len(others), 'mask')} of {config.masks.folder}"
+            print(f"{masks} not used, such as {name}: {reason}", file=sys.stderr)
         self._validation: ValidationSet  # set by prepare_evaluation
 
     def batches_before(self, step: int) -> int:
@@ -194,7 +190,8 @@ class InpaintingTask(AdversarialTask):
         return self.config.lr_factor(done, length)
 
     def prepare_evaluation(self, dataset: ImageDataset) -> None:
-        self._validation = self.config.validation(dataset).spread_over(self.config.val_num)
+        items = np.arange(len(dataset)) if self.config.val_data else self.config.held_out(len(dataset))
+        self._validation = ValidationSet(dataset, items, self.config.image_size).spread_over(self.config.val_num)
 
     def usage(self) -> dict[str, float]:
         """Sharpness and effective entities of the layout of validation images."""
