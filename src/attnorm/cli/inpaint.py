@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from attnorm.cli.arguments import USUAL, Force, Model, Out, Source
-from attnorm.errors import UserError, one_line
+from attnorm.errors import UserError, counted, one_line
 
 FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 HOW: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95, "subsampling": 0}}
@@ -82,7 +82,7 @@ def inpaint(
             how = result.info | {"qtables": None, "quality": quality, "subsampling": 0}
         with output_file(path) as partial:
             result.save(partial, format=kind, **how)
-    print(f"{len(works) - failed} images in {out}" if many else works[0][-1])
+    print(f"{counted(len(works) - failed, 'image')} in {out}" if many else works[0][-1])
     return SOME_SKIPPED if failed or skipped else 0
 
 

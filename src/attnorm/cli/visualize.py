@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from attnorm.cli import arguments as cli
-from attnorm.errors import UserError
+from attnorm.errors import UserError, counted
 
 COUNT = 8
 
@@ -83,6 +83,6 @@ def visualize(
         )
     if regions is not None:
         [(layer, regional)] = moments.items()
-        statistics = regional.statistics()
-        plots.save_region_chart(statistics, regions, f"features that {layer} normalizes, {len(titles)} images")
+        statistics, drawn_from = regional.statistics(), counted(len(titles), "image")
+        plots.save_region_chart(statistics, regions, f"features that {layer} normalizes, {drawn_from}")
         print(f"{regions}: inside the regions, {statistics.within:.1%} of the map's variance is left")

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 
 from attnorm.data.dataset import ImageDataset
-from attnorm.errors import UserError
+from attnorm.errors import UserError, counted
 from attnorm.metrics.base import Arrays, Metric, MetricValue
 from attnorm.metrics.features import INCEPTION, FeatureExtractor
 from attnorm.metrics.fid import FID, IntraFID
@@ -84,7 +84,7 @@ class Evaluator:
         metrics, names = find_metrics(self.metrics), self.dataset.class_names
         if tuple(self.class_names) != names and (self.frequencies == "data" or any(one.by_class for one in metrics)):
             raise UserError(
-                f"the generator's {len(self.class_names)} classes are not the {len(names)} of the data:"
+                f"the generator's {counted(len(self.class_names), 'class')} are not the {len(names)} of the data:"
                 " give data of its classes, or leave intra out and draw classes equally often (frequencies uniform)"
             )
         counts = np.bincount(self.dataset.labels, minlength=len(self.class_names)).tolist()

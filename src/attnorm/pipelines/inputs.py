@@ -14,7 +14,7 @@ from torch import Tensor
 
 from attnorm.data.compositing import EditableImage, check_mask
 from attnorm.data.decode import DecodeError, mask_from_image, open_upright, pillow_quiet
-from attnorm.errors import UserError
+from attnorm.errors import UserError, counted
 
 
 class Given(NamedTuple):
@@ -40,7 +40,7 @@ def read_inputs(image: Any, mask: Any, **options: Any) -> list[Given]:
     images = _several(image)
     masks = [None] if mask is None else _several(mask, len(images))
     if len(masks) not in (1, len(images)) or not images:
-        raise UserError(f"mask: {len(images)} images need one mask, or as many, got {len(masks)}")
+        raise UserError(f"mask: {counted(len(images), 'image')} need one mask, or as many, got {len(masks)}")
     with pillow_quiet():
         return [_read(one, masks[number % len(masks)], number, options) for number, one in enumerate(images)]
 

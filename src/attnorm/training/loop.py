@@ -211,7 +211,7 @@ def _restore(state: dict[str, Any], task: Task, config: TrainingConfig, checksum
     """Loads the task's state from a checkpoint that fits the configuration and the images."""
     step = state["step"]
     if config.steps < step:
-        raise UserError(f"{run} is at step {step} already: it cannot end at {config.steps} steps")
+        raise UserError(f"{run} is at step {step} already: it cannot end at {counted(config.steps, 'step')}")
     if state["checksum"] != checksum:
         raise UserError(f"{config.data} has other images than {run} was trained on: restore them, or give their --data")
     try:
