@@ -6,10 +6,13 @@ import re
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from attnorm.cli.arguments import USUAL, AtLeast1, Force, Model, Out, Source
-from attnorm.errors import UserError, one_line
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from attnorm.cli.arguments import USUAL, Force, Model, Out, Source
+from attnorm.errors import UserError, counted, one_line
 
 FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 HOW: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95, "subsampling": 0}}
@@ -27,7 +30,7 @@ def inpaint(
     mode: Literal["auto", "native", "crop", "resize"] = "auto",
     resize_mask: bool = False,
     format: Literal["png", "tif", "webp", "jpg"] = "png",
-    quality: AtLeast1 | None = None,
+    quality: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] | None = None,
     force: Force = False,
     source: Source = USUAL,
 ) -> int:
@@ -80,8 +83,7 @@ def inpaint(
             how = result.info | {"qtables": None, "quality": quality, "subsampling": 0}
         with output_file(path) as partial:
             result.save(partial, format=kind, **how)
-    done = len(works) - failed
-    print(f"{done} image{'s' * (done != 1)} in {out}" if many else works[0][-1])
+    print(f"{counted(len(works) - failed, 'image')} in {out}" if many else works[0][-1])
     return 1 if failed or skipped else 0
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from attnorm.data.dataset import ImageDataset
-from attnorm.errors import UserError
+from attnorm.errors import UserError, counted
 from attnorm.metrics.features import INCEPTION, FeatureExtractor
 from attnorm.metrics.generation import METRICS, Metric
 from attnorm.metrics.image_sets import DRAW_BLOCK, Draw, DrawnImages, RealImages, seed_of
@@ -63,8 +63,8 @@ class Evaluator:
         needs_classes = self.frequencies == "data" or any(one.by_class for one in self._metrics.values())
         if needs_classes and (self.dataset is None or tuple(self.class_names) != self.dataset.class_names):
             raise UserError(
-                f"the real images are not of the generator's {len(self.class_names)} classes: give images of these,"
-                " or leave intra out and draw classes equally often (frequencies uniform)"
+                f"the real images are not of the generator's {counted(len(self.class_names), 'class')}: give images of"
+                " these, or leave intra out and draw classes equally often (frequencies uniform)"
             )
         for key, one in self._metrics.items():
             counts = {"generated images": self.per_class if one.by_class else self.num}

@@ -18,7 +18,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from attnorm.data.compositing import Box, EditableImage, check_mask, windows_of
 from attnorm.data.decode import DecodeError, mask_from_image, open_upright, pillow_quiet, to_uint8
 from attnorm.data.progress import progress
-from attnorm.errors import UserError
+from attnorm.errors import UserError, counted
 from attnorm.files import explained
 from attnorm.metrics.layout import record_layouts
 from attnorm.models.inpainting import Inpainted, InpaintingGenerator
@@ -178,7 +178,7 @@ def read_inputs(image: Any, mask: Any, **options: Any) -> list[Given]:
     images = _several(image)
     masks = [None] if mask is None else _several(mask, len(images))
     if len(masks) not in (1, len(images)) or not images:
-        raise UserError(f"mask: {len(images)} images need one mask, or as many, got {len(masks)}")
+        raise UserError(f"mask: {counted(len(images), 'image')} need one mask, or as many, got {len(masks)}")
     with pillow_quiet():
         return [_read(one, masks[number % len(masks)], number, options) for number, one in enumerate(images)]
 
