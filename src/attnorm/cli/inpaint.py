@@ -36,13 +36,11 @@ def inpaint(
 ) -> int:
     """Complete the masked pixels of images; all other pixels come back bit for bit, except in JPEG files.
 
-    EXIF data, resolution and colour profile are kept.
-
     Args:
         image: An image, or a folder of images.
         mask: Light where pixels are missing: one for all images, or a folder of masks with the images' names (default:
             NAME_mask*.png beside NAME.png, or the images' own transparent pixels).
-        out: A .png, .tif, .webp or .jpg file, or a folder.
+        out: A .png, .tif, .webp or .jpg file, or a folder. EXIF data, resolution and colour profile are kept.
         mode: What the network sees: native, the image at its own size; crop, windows around the masked regions; resize,
             the image scaled to the training size; auto, native up to 512 pixels a side and crop above.
         resize_mask: Scale a mask of another size to its image.

@@ -25,14 +25,12 @@ def interpolate(
 ) -> None:
     """Interpolate between two classes at fixed noise, as a sheet and a video.
 
-    Where the model has a layout, each image has the map of one entity below it.
-
     Args:
         labels: The two classes, names or indices.
         out: The sheet, such as sheet.png.
         frames: Images from the first class to the second.
         rows: Noise vectors, a row each.
-        entity: The entity whose map is shown, by number (default: the one that varies most).
+        entity: The entity whose map is below the images, if there is a layout (default: the one that varies most).
         animation: Also write a video there, FILE.gif or FILE.mp4.
         seconds: Time from the first class to the second in the video, which then goes back.
     """
