@@ -96,8 +96,8 @@ def view_layer(pipe: InpaintingPipeline, image: np.ndarray) -> tuple[np.ndarray,
     """
     with record_regions(pipe.generator) as regions:
         layout = layout_of(pipe, image)
-    [moments] = regions.values()
-    statistics, usage, count = moments.statistics(), layout_usage(torch.from_numpy(layout)[None]), len(layout)
+    [statistics] = regions.values()
+    usage, count = layout_usage(torch.from_numpy(layout)[None]), len(layout)
     report = (
         f"**Sharpness {usage.sharpness:.2f}**: the mean largest weight of a position, from {1 / count:.2f} (all "
         f"{count} entities alike) to 1 (one entity has it all). "

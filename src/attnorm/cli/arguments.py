@@ -80,7 +80,6 @@ ImageOut = Annotated[Path, _OUT, Parameter(validator=_require_image_name)]
 OptionalImageOut = Annotated[Path | None, _OUT, Parameter(validator=_require_image_name)]
 Force = Annotated[bool, Parameter(help="Overwrite existing files.", show_default=False)]
 Flag = Annotated[bool, Parameter(show_default=False)]
-Json = Annotated[bool, Parameter(name="--json", help="Print JSON, for a script.", show_default=False)]
 _DEVICE = "auto, cpu, cuda, cuda:1 or mps; auto is the GPU where PyTorch sees one."
 Device = Annotated[str, completed_by(lambda context: ("auto", "cpu", "cuda", "mps")), Parameter(help=_DEVICE)]
 _WEIGHTS = Parameter(help="Of a run or checkpoint: averaged (default, if the run kept an average), or raw.")

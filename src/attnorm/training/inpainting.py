@@ -19,7 +19,8 @@ from attnorm.data.masks import MaskConfig, Masks
 from attnorm.errors import UserError
 from attnorm.layers import orthogonal_loss
 from attnorm.metrics.distributed import Processes
-from attnorm.metrics.inpainting import MASKS, ValidationSet, composite, measure_completions
+from attnorm.metrics.image_sets import RealImages
+from attnorm.metrics.inpainting import MASKS, composite, measure_completions
 from attnorm.metrics.layout import usage
 from attnorm.models.inpainting import (
     LARGEST_IMAGE,
@@ -121,10 +122,10 @@ class InpaintingConfig(TrainingConfig):
     def trained_on(self, count: int) -> np.ndarray:
         return np.setdiff1d(np.arange(count), self.held_out(count))
 
-    def validation(self, dataset: ImageDataset) -> ValidationSet:
+    def validation(self, dataset: ImageDataset) -> RealImages:
         """The images of `val_data`, or else those of the data that are held out."""
         items = np.arange(len(dataset)) if self.val_data else self.held_out(len(dataset))
-        return ValidationSet(dataset, items, self.image_size)
+        return RealImages(dataset, items, self.image_size)
 
     def fitted_to(self, dataset: ImageDataset) -> Self:
         if not len(self.trained_on(len(dataset))):
@@ -161,7 +162,7 @@ class InpaintingTask(AdversarialTask):
             print(
                 f"{len(others)} masks of {config.masks.folder} are not used, such as {name}: {reason}", file=sys.stderr
             )
-        self._validation: ValidationSet  # set by prepare_evaluation
+        self._validation: RealImages  # set by prepare_evaluation
 
     def batches_before(self, step: int) -> int:
         phase_1 = min(step, self.config.phase_1_steps)
@@ -323,7 +324,7 @@ class InpaintingTask(AdversarialTask):
     def _shown(self) -> tuple[np.ndarray, np.ndarray, Stages]:
         """The first validation images, masks of each kind in turn, and both stages' completions."""
         validation = self._validation
-        truth = validation.read(slice(self.config.sample_rows))
+        truth = validation.read(0, self.config.sample_rows)
         kinds = [Masks(masks, (validation.size, validation.size)) for masks in MASKS.values()]
         masks = np.stack([kinds[index % len(kinds)](self.config.val_seed, index) for index in range(len(truth))])
         return truth, masks, InpaintingPipeline(self.sampling_generator()).stages(truth, masks)
