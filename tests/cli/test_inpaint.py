@@ -181,6 +181,7 @@ def test_a_folder_with_images_of_any_kind_and_their_masks_beside_them(inpainter,
 
 def test_what_cannot_be_done_is_refused(inpainter, tmp_path, refused):
     save("image.png", noise(3))
+    save("dark.png", MASK.astype(np.uint8))
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "empty").mkdir()
     for name in ("a.png", "a.jpg"):
@@ -190,9 +191,9 @@ def test_what_cannot_be_done_is_refused(inpainter, tmp_path, refused):
         (["text.png", "mask.png"], "cannot use image text.png (not an image in a known format)"),
         (["image.png", "empty"], "empty is a folder, but image.png is one image"),
         (["twice", "twice"], "twice is the images' own folder, without a NAME_mask.png"),
+        (["image.png", "dark.png"], "marks no pixel"),
+        (["image.png", "mask.png", "--quality", 5], "--quality is for JPEG and WebP, not .png"),
     ):
         assert part in refused("inpaint", inpainter, *arguments, "-o", "new"), arguments
-    both = ["image.png", "mask.png", "-o"]
-    assert "written as .png, .tif, " in refused("inpaint", inpainter, *both, "out.gif")
+    assert "written as .png, .tif, " in refused("inpaint", inpainter, "image.png", "mask.png", "-o", "out.gif")
     assert "so --out must be a folder" in refused("inpaint", inpainter, "twice", "mask.png", "-o", "out.png")
-    assert "there is no run or model at nowhere" in refused("inpaint", "nowhere", *both, "new")

@@ -72,4 +72,4 @@ def generate(
     for path in {*out.iterdir()} - {*files}:  # the images of an earlier call, and nothing else
         if re.fullmatch(r"\d{5,}-.*\.png", path.name):
             path.unlink()
-    print(f"{len(files)} images in {out}")
+    print(f"{len(files)} image{'s' * (len(files) != 1)} in {out}")

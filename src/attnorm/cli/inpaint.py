@@ -54,6 +54,8 @@ def inpaint(
     works, skipped = _folder(image, mask, out, format) if many else ([_file(image, mask, out, format)], 0)
     for *_, path in works:
         check_output(path, force)
+        if quality is not None and FORMATS[path.suffix.lower()] not in HOW:
+            raise UserError(f"--quality is for JPEG and WebP, not {path.suffix}: write .jpg, in a folder --format jpg")
     pipe = source.pipeline(model, "inpainting")
     pipe.set_progress_bar_config(disable=many)
     failed = 0
@@ -78,7 +80,8 @@ def inpaint(
             how = result.info | {"qtables": None, "quality": quality, "subsampling": 0}
         with output_file(path) as partial:
             result.save(partial, format=kind, **how)
-    print(f"{len(works) - failed} images in {out}" if many else works[0][-1])
+    done = len(works) - failed
+    print(f"{done} image{'s' * (done != 1)} in {out}" if many else works[0][-1])
     return 1 if failed or skipped else 0
 
 
