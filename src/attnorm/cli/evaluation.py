@@ -81,13 +81,12 @@ def evaluate_generator(model: Trained, options: Options, own: GeneratorOptions, 
     warnings = [f"{name}: {value.warning}" for name, value in values.items() if value.warning]
     warnings += _trained_on(model, source, dataset) if dataset else []
     if reference and not reference.network:
-        here = f"{extractor.name}, {extractor.resizer}"
-        warnings.append(f"{own.reference} names no network: values compare only if it is that of here, {here}")
+        warnings.append(f"{own.reference} names no network: it must be {extractor.name}, {extractor.resizer}")
     shown = pipe.indices(own.classes)[:SHOWN_CLASSES]
     images = pipe.draw([label for label in shown for _ in range(SHOWN_EACH)], seed=options.seed).images
     sheet = plots.label_grid(images, [pipe.class_names[label] for label in shown], SHOWN_EACH)
-    facts = {"data": source[0], "split": split, "num": num, "settings": evaluator.settings()}
-    _write(model, options, out, values, facts, warnings, sheet)
+    facts = {"data": source[0], "split": split, "num": num, "seed": options.seed, "settings": evaluator.settings()}
+    _write(model, out, values, warnings, sheet, **facts)
 
 
 def evaluate_inpainter(model: Trained, options: Options, own: InpainterOptions, device: str) -> None:
@@ -124,8 +123,8 @@ def evaluate_inpainter(model: Trained, options: Options, own: InpainterOptions, 
     titles = [f"{kind} {number}" for kind in kinds for number in range(count)]
     sheet = plots.inpainting_sheet(columns, titles, next(iter(layouts.values()), None))
     settings = {"size": side, "masks": {kind: to_dict(masks) for kind, masks in kinds.items()}}
-    facts = {"data": source[0], "split": split, "num": images.count, "settings": settings}
-    _write(model, options, out, values, facts, [] if is_held_out else _trained_on(model, source, dataset), sheet)
+    facts = {"data": source[0], "split": split, "num": images.count, "seed": options.seed, "settings": settings}
+    _write(model, out, values, [] if is_held_out else _trained_on(model, source, dataset), sheet, **facts)
 
 
 def _source(model: Trained, options: Options) -> Source:
@@ -185,20 +184,14 @@ def _trained_on(model: Trained, source: Source, dataset: ImageDataset) -> list[s
 
 
 def _write(
-    model: Trained,
-    options: Options,
-    out: Path,
-    values: dict[str, MetricValue],
-    facts: dict[str, Any],
-    warnings: list[str],
-    sheet: np.ndarray,
+    model: Trained, out: Path, values: dict[str, MetricValue], warnings: list[str], sheet: np.ndarray, **facts: Any
 ) -> None:
     """The main process writes the record and the sheet, and prints a table; `facts` are fields of the protocol."""
     if rank_and_count()[0] > 0:
         return
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    protocol = Protocol(model=model.source, weights=model.kind, step=model.step, seed=options.seed, **facts)
+    protocol = Protocol(model=model.source, weights=model.kind, step=model.step, **facts)
     records = make_records(values, protocol)
     write_records(records, out)
     plots.save_image(sheet, out.with_suffix(".png"))

@@ -1,6 +1,6 @@
 """Measuring a generator against a data set: once in `attnorm evaluate`, repeatedly while training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,6 @@ from attnorm.metrics.image_sets import DRAW_BLOCK, Draw, DrawnImages, RealImages
 from attnorm.metrics.records import MetricValue
 from attnorm.metrics.statistics import EMPTY, Statistics, compute_statistics, real_statistics
 
-Frequencies = Literal["data", "uniform"]
 PER_CLASS = 5000  # images that SN-GAN's code generates of each class for an intra-FID
 
 
@@ -48,7 +47,7 @@ class Evaluator:
     extractor: FeatureExtractor
     num: int
     num_real: int | None = None
-    frequencies: Frequencies = "data"
+    frequencies: Literal["data", "uniform"] = "data"
     seed: int = 0
     per_class: int = PER_CLASS
     classes: Sequence[int] | None = None
@@ -102,7 +101,8 @@ class Evaluator:
 
     def fake(self, draw: Draw) -> DrawnImages:
         """The images of a generator that are measured as a whole; the same for the same `draw`."""
-        classes = self.real.labels if self.frequencies == "data" else np.arange(len(self.class_names))
+        is_as_data = self.frequencies == "data"
+        classes = self.real.dataset.labels[self.real.items] if is_as_data else np.arange(len(self.class_names))
         return DrawnImages(draw, classes, self.num, self.seed)
 
     def settings(self) -> dict[str, Any]:
@@ -130,7 +130,8 @@ class Evaluator:
         """
         whole = [one for one in self._metrics.values() if not one.by_class]
         real = self.real_statistics() if any(one.compares for one in whole) else EMPTY
-        fake = self._statistics(self.fake(draw), whole) if whole else EMPTY
+        needs = {need for one in whole for need in one.needs}
+        fake = self._statistics(self.fake(draw), needs) if whole else EMPTY
         return {
             self._name(one): self._by_class(one, draw) if one.by_class else one.compute(real, fake, self.seed)
             for one in self._metrics.values()
@@ -144,7 +145,7 @@ class Evaluator:
             real = real_statistics(images, self.extractor, metric.needs, self.cache, self.show_progress)
             # The same images whichever other classes are measured.
             drawn = DrawnImages(draw, np.full(DRAW_BLOCK, label), self.per_class, seed_of(self.seed, label))
-            value = metric.compute(real, self._statistics(drawn, [metric]), self.seed)
+            value = metric.compute(real, self._statistics(drawn, metric.needs), self.seed)
             by_class[name], num_real = value.main, num_real + images.count
             warnings += [f"{name!r}: {value.warning}"] if value.warning else []
         return MetricValue(
@@ -155,9 +156,7 @@ class Evaluator:
             warning=next(iter(warnings), ""),
         )
 
-    def _statistics(self, images: DrawnImages, metrics: Sequence[Metric]) -> Statistics:
-        """What these metrics need of generated images, each of which is processed once."""
-        needs = {need for one in metrics for need in one.needs}
+    def _statistics(self, images: DrawnImages, needs: Collection[str]) -> Statistics:
         return compute_statistics(images, self.extractor, "generated images", needs, self.show_progress)
 
     def _name(self, metric: Metric) -> str:

@@ -18,10 +18,9 @@ from attnorm.metrics.image_sets import RealImages
 from attnorm.metrics.records import MetricValue
 
 # The paper measures at 256 x 256 with masks of 128 x 128, as CA does: a quarter of the image. Strokes are ours.
-QUARTER = 0.25
 MASKS = {
-    "centre": MaskConfig(kind="centre", fraction=(QUARTER, QUARTER)),
-    "random": MaskConfig(kind="rectangle", fraction=(QUARTER, QUARTER), aspect=1.0),
+    "centre": MaskConfig(kind="centre", fraction=(0.25, 0.25)),
+    "random": MaskConfig(kind="rectangle", fraction=(0.25, 0.25), aspect=1.0),
     "strokes": MaskConfig(kind="lines", count=(2, 4), brush=(1 / 24, 1 / 10)),
 }
 BATCH = 8

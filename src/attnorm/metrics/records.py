@@ -104,7 +104,7 @@ def read_records(path: Path) -> list[Record]:
 
 
 def table(records: Sequence[Record]) -> str:
-    """A Markdown table: a row per value of a generator's metrics, or per way to complete images. It fits 80 columns."""
+    """A Markdown table: a row per value of a generator's metrics, or per way to complete images."""
     if records[0].better == "each":
         rows = [["", *HEADS.values(), "images"]]
         for one in records:
