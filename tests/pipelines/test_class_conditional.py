@@ -186,7 +186,7 @@ def test_damaged_missing_and_other_weights_are_refused(model):
     whole = path.read_bytes()
     config = model / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"latent_dim": 17}))
-    assert "does not hold the weights that its config.json describes" in refusal(load, model)
+    assert "does not have the weights that its config.json describes" in refusal(load, model)
     for share in (0, 0.5, 0.99):
         path.write_bytes(whole[: int(len(whole) * share)])
         assert f"{path} is missing or damaged" in refusal(load, model)
@@ -197,6 +197,8 @@ def test_damaged_missing_and_other_weights_are_refused(model):
 def test_what_is_no_model_is_refused(finished_run, finished_inpainting_run, tmp_path):
     shutil.copy(finished_run / "config.yaml", tmp_path)
     assert "has saved no model yet" in refusal(load, tmp_path)
-    assert refusal(load, finished_inpainting_run).endswith("is inpainting: use its pipeline, or `attnorm inpaint`")
+    assert refusal(load, finished_inpainting_run).endswith(
+        "is a model for inpainting: use its pipeline, or `attnorm inpaint`"
+    )
     assert "cannot use the device 'cuda:999' here: choose cpu" in refusal(load, finished_run, device="cuda:999")
     assert refusal(load, finished_run, torch_dtype=torch.float64).endswith("not in torch.float64")

@@ -18,11 +18,11 @@ def contact_sheet(
     force: Force = False,
     device: Device = "auto",
 ) -> None:
-    """Draw one sheet of a generator's images, interpolation and layouts, and an inpainting model's completion.
+    """Draw a sheet of a generator's images, interpolation and layouts, with an inpainting model's completion.
 
     Args:
         out: The sheet, such as sheet.png.
-        inpainter: Which model completes the example image.
+        inpainter: The model that completes the example image.
     """
     import numpy as np
 

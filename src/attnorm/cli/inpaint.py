@@ -38,13 +38,13 @@ def inpaint(
 
     Args:
         image: An image, or a folder of images.
-        mask: Light where pixels are missing: one for all images, or a folder of masks with the images' names (default:
+        mask: White where pixels are missing: one for all images, or a folder of masks with the images' names (default:
             NAME_mask*.png beside NAME.png, or the images' own transparent pixels).
         out: A .png, .tif, .webp or .jpg file, or a folder. EXIF data, resolution and colour profile are kept.
         mode: What the network sees: native, the image at its own size; crop, windows around the masked regions; resize,
             the image scaled to the training size; auto, native up to 512 pixels a side and crop above.
         resize_mask: Scale a mask of another size to its image.
-        format: Of the files in a folder.
+        format: Format of the files in a folder.
         quality: Of JPEG and WebP files, 1 to 100 (default: lossless WebP; the quality of a JPEG image, else 95).
     """
     from attnorm.data.progress import track
@@ -75,7 +75,7 @@ def inpaint(
             failed += 1
             continue
         if given.image.is_reduced:
-            print(f"{path}: written with 8 bits per colour, of the 16 that the image has", file=sys.stderr)
+            print(f"{path}: written with 8 bits per colour, though the image has 16", file=sys.stderr)
         how = result.info if kind == "JPEG" and "qtables" in result.info else result.info | HOW.get(kind, {})
         if quality is not None:
             how = result.info | {"qtables": None, "quality": quality, "subsampling": 0}

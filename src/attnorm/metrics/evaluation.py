@@ -1,4 +1,4 @@
-"""Measuring a generator against a data set: once in `attnorm evaluate`, repeatedly while training."""
+"""Evaluation of a generator against a data set, in `attnorm evaluate` and during training."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,29 +16,29 @@ from attnorm.metrics.image_sets import DRAW_BLOCK, Draw, DrawnImages, RealImages
 from attnorm.metrics.records import MetricValue
 from attnorm.metrics.statistics import EMPTY, Statistics, compute_statistics, real_statistics
 
-PER_CLASS = 5000  # images that SN-GAN's code generates of each class for an intra-FID
+PER_CLASS = 5000  # images per class for an intra-FID, as in SN-GAN's code
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluator:
-    """A protocol: everything about an evaluation but the generator. Mistakes are reported when it is made.
+    """The protocol of an evaluation. It is checked when it is created, and can evaluate several generators.
 
     Args:
-        dataset: the real images; None if `reference` stands for them.
-        class_names: of the generator.
-        metrics: keys such as "fd" and "kid"; checkpoints are compared by the first one.
-        num, num_real: how many images to generate, and how many real ones to take at random, None for all.
-        frequencies: "data" draws each class as often as it occurs among the real images taken, "uniform" equally often.
-        seed: of the generated images, the choice of real ones and the subsets that metrics draw.
+        dataset: the real images; None with `reference`.
+        class_names: the generator's.
+        metrics: keys such as "fd" and "kid". The first one compares checkpoints.
+        num, num_real: how many images to generate, and how many real ones to choose at random; None for all.
+        frequencies: "data" draws classes as often as they occur among the chosen real images, "uniform" equally often.
+        seed: of generated images, the choice of real images, and random subsets of metrics.
         per_class: images to generate of each class for intra, which compares them with all real images of the class.
         classes: indices of the classes for intra, None for all.
-        cache: folder for statistics of the real images, None to keep none.
-        reference: statistics to compare with in the place of those of the real images.
-        show_progress: whether to draw bars on a terminal.
+        cache: folder for statistics of real images; None for no cache.
+        reference: statistics to use instead of those of real images.
+        show_progress: whether to show progress bars on a terminal.
 
     Raises:
-        UserError: an unknown metric, too few images of a set or of a class, a reference without what a metric needs,
-            or a generator whose classes are not those of the data where that matters.
+        UserError: an unknown metric, too few images of a set or of a class, a reference that lacks what a metric needs,
+            or, if classes matter, a generator with other classes than the data.
     """
 
     dataset: ImageDataset | None
