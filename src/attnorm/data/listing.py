@@ -1,4 +1,4 @@
-"""What a source holds, before decoding: files, each listed or named with the reason why not, and the raw set of them."""
+"""What a source holds, before decoding: files, each listed or named with the reason, and the raw set of them."""
 
 import os
 import re
