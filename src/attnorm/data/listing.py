@@ -1,6 +1,4 @@
-"""What a source holds before an image is decoded: its files, each listed or named with the reason why it is not read,
-and a raw set: a stream of images whose classes are known before any is read.
-"""
+"""What a source holds, before decoding: files, each listed or named with the reason, and the raw set of them."""
 
 import os
 import re
