@@ -18,11 +18,6 @@ from tests.runs import python, two_ranks
 pytestmark = pytest.mark.filterwarnings("ignore:Metric .* will save all extracted features:UserWarning")
 
 
-def images_of(evaluator):
-    """All real and all generated images, (n, 3, h, w) uint8 each."""
-    return [pixels(side) for side in (evaluator.real, evaluator.fake(draw))]
-
-
 @pytest.mark.promise
 def test_distances_and_score_are_those_of_torchmetrics():
     from torchmetrics.image.fid import FrechetInceptionDistance
@@ -32,7 +27,7 @@ def test_distances_and_score_are_those_of_torchmetrics():
     ours = evaluator(metrics=["fd", "kid", "is"], num=60)
     values = ours.measure(draw)
     fd, kid = FrechetInceptionDistance(Network()), KernelInceptionDistance(Network(), subsets=1, subset_size=60)
-    real, fake = images_of(ours)
+    real, fake = pixels(ours.real), pixels(ours.fake(draw))
     for oracle in (fd, kid):
         oracle.update(real, real=True)
         oracle.update(fake, real=False)
