@@ -86,7 +86,7 @@ def joined(device: str) -> Iterator[Processes]:
         if not (isinstance(error, distributed.DistError) or "gloo" in str(error)):
             raise
         raise UserError(
-            f"process {distributed.get_rank()} lost another process of its group, whose message says why: fix "
+            f"process {distributed.get_rank()} has lost another process of its group, whose message says why: fix "
             "that, then start or resume again"
         ) from error
     finally:
