@@ -1,4 +1,4 @@
-"""What `attnorm evaluate` does: it measures a run's or a saved model's weights and writes the record."""
+"""The work of `attnorm evaluate`: measures the weights of a run or a saved model, and writes the record."""
 
 import sys
 import zlib
@@ -39,14 +39,14 @@ Source = tuple[str, Choice]  # data, and what of it is read
 
 
 def evaluate_generator(model: Trained, options: Options, own: GeneratorOptions, device: str) -> None:
-    """Measures a class-conditional model; writes the record and the sheet, and prints a table."""
+    """Evaluates a class-conditional model; writes the record and the sheet, and prints a table."""
     metrics, num, per_class = own.metrics or ["fd"], options.num or NUM, own.per_class or PER_CLASS
     if "intra" not in metrics and (own.per_class or own.classes):
         raise UserError("--per-class and --classes are for intra: add intra to --metrics, or leave them out")
     of_images = (options.data, own.save_reference, own.num_real, *asdict(options.choice).values())
     if own.reference and (own.frequencies == "data" or any(value is not None for value in of_images)):
         refused = "--data and what of it is read, --num-real, --save-reference and --frequencies data"
-        raise UserError(f"--reference stands for the real images: leave out {refused}")
+        raise UserError(f"--reference replaces the real images: leave out {refused}")
     if own.save_reference:
         check_output(own.save_reference, options.force)
     source = (str(own.reference), DEFAULT) if own.reference else _source(model, options)
@@ -90,7 +90,7 @@ def evaluate_generator(model: Trained, options: Options, own: GeneratorOptions, 
 
 
 def evaluate_inpainter(model: Trained, options: Options, own: InpainterOptions, device: str) -> None:
-    """Measures an inpainting model; writes the record and the sheet, and prints a table."""
+    """Evaluates an inpainting model; writes the record and the sheet, and prints a table."""
     kinds = {kind: MASKS[kind] for kind in own.masks or MASKS}
     config, source = model.config, _source(model, options)
     is_held_out = _is_training_data(model, source) and not config.val_data
@@ -128,7 +128,7 @@ def evaluate_inpainter(model: Trained, options: Options, own: InpainterOptions, 
 
 
 def _source(model: Trained, options: Options) -> Source:
-    """The data that was given, or the run's own, and what of it is read."""
+    """The given data or the run's own, and the split and columns to read."""
     if options.data is None and model.config is None:
         raise UserError(f"{model.source} is not a run, so its data is unknown: give --data")
     own, other = model.config, options.data or model.config.evaluation_data
@@ -137,7 +137,7 @@ def _source(model: Trained, options: Options) -> Source:
 
 
 def _split(source: Source) -> str:
-    """The name of what is read, as a part of a record's name."""
+    """The name of the split, as part of a record's name."""
     return "-".join(filter(None, [Path(source[0]).stem, source[1].split]))
 
 
@@ -149,7 +149,7 @@ def _is_training_data(model: Trained, source: Source) -> bool:
 def _record_path(model: Trained, options: Options, *parts: str) -> Path:
     """`--out`, or a name made of the step and the parts in the run's folder metrics/."""
     if options.out is None and model.run is None:
-        raise UserError(f"{model.source} is not a run to keep the record in: give --out FILE.json")
+        raise UserError(f"{model.source} is not a run, so there is no folder for the record: give --out FILE.json")
     name = "-".join([f"step-{model.step or 0:07d}", model.kind, *parts, f"seed{options.seed}"])
     out = options.out or Path(model.run or "", RECORDS, f"{name.replace('/', '-')}.json")
     for path in (out, out.with_suffix(".png")):

@@ -1,7 +1,7 @@
-"""Statistics of learned layouts: how they use their entities, and the features inside each region (paper, Fig. 4).
+"""Statistics of layouts: how they use their entities, and the features inside each region (paper, Fig. 4).
 
-Both ends of the ranges of usage are failures. Sharpness near 1/n: every pixel belongs to every entity equally, and the
-layer is an instance normalization with extra steps. Effective entities near 1: one entity has taken all pixels.
+Usage fails at both ends. Sharpness near 1/n: every pixel belongs to all entities equally, and the layer is an expensive
+instance norm. Effective entities near 1: one entity has taken all pixels.
 """
 
 import math
