@@ -92,7 +92,10 @@ def test_each_image_is_processed_once_and_metrics_do_not_depend_on_each_other(tm
 
 def test_generated_classes_are_as_frequent_as_the_real_ones_or_equally_frequent():
     as_data = evaluator(num=60)
-    assert np.bincount(as_data.fake(draw).labels[:60]).tolist() == np.bincount(as_data.real.labels).tolist()
+    assert (
+        np.bincount(as_data.fake(draw).labels[:60]).tolist()
+        == np.bincount(as_data.dataset.labels[as_data.real.items]).tolist()
+    )
     assert np.bincount(evaluator(num=60, frequencies="uniform").fake(draw).labels[:60]).tolist() == [20, 20, 20]
 
 

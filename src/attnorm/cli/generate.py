@@ -6,7 +6,7 @@ import math
 import re
 
 from attnorm.cli.arguments import USUAL, AtLeast1, Force, Labels, Model, Out, Positive, Seed, Source
-from attnorm.errors import UserError
+from attnorm.errors import UserError, counted
 
 PER_CLASS = 8
 PIECE = 1024  # images in memory
@@ -25,13 +25,13 @@ def generate(
     truncation: Positive | None = None,
     source: Source = USUAL,
 ) -> None:
-    """Generate images of classes.
+    """Generate images of given classes.
 
     Args:
-        out: A grid as GRID.png, or a folder for one file per image.
-        per_class: Images of each class; in a grid a row is a class (default 8).
-        count: Images in all, of the classes in turn, instead of --per-class.
-        truncation: Cuts the noise off on both sides: 0.7 gives more typical and less varied images (default: none).
+        out: GRID.png, or a folder for one file per image.
+        per_class: Images of each class, a row of the grid (default 8).
+        count: Total number of images, with classes in turn, instead of --per-class.
+        truncation: Limit of the noise: 0.7 gives more typical and less varied images (default: none).
         force: Overwrite an existing grid, or the images of an earlier call.
     """
     import numpy as np
@@ -72,4 +72,4 @@ def generate(
     for path in {*out.iterdir()} - {*files}:  # the images of an earlier call, and nothing else
         if re.fullmatch(r"\d{5,}-.*\.png", path.name):
             path.unlink()
-    print(f"{len(files)} image{'s' * (len(files) != 1)} in {out}")
+    print(f"{counted(len(files), 'image')} in {out}")
