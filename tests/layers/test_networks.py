@@ -110,6 +110,17 @@ def test_convolutions_that_are_wrapped_hooked_or_replaced_are_called(change, ord
     torch.testing.assert_close(layer(x), x + layer.residual_gain * expected, rtol=1e-4, atol=1e-4)
 
 
+def test_merged_and_active_adapters_agree():
+    merged, x = make_layer().train(), features(2, 16, 8, 8)
+    active = copy.deepcopy(merged)
+    for name in ("entities", "key", "query", "value"):
+        adapter = LowRank(getattr(active, name)).double()
+        setattr(active, name, adapter)
+        getattr(merged, name).weight.data += torch.einsum("okij,kcij->ocij", adapter.up.weight, adapter.down.weight)
+    outputs = [layer(x, torch.Generator().manual_seed(3)) for layer in (merged, active)]
+    torch.testing.assert_close(*outputs)
+
+
 # ---- compilers, exporters, tracers ----
 
 
@@ -179,6 +190,11 @@ def test_the_layer_is_a_leaf_of_torch_fx():
     net = nn.Sequential(nn.Conv2d(3, 16, 1), nn.Sequential(make_layer().float()), nn.ReLU(inplace=True)).eval()
     graph = torch.fx.symbolic_trace(net)
     assert [node.target for node in graph.graph.nodes if node.op == "call_module"] == ["0", "1.0", "2"]
+    *_, leaf, _, output = graph.graph.nodes  # feature extraction: what comes after the layer is cut off
+    output.args = (leaf,)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    torch.testing.assert_close(graph(x := torch.randn(2, 3, 8, 8)), net[:2](x))
 
 
 # ---- transforms, dispatch modes ----

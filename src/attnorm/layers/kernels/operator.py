@@ -282,8 +282,7 @@ def _logit_matrix(inputs: Inputs, pool_size: int) -> tuple[Tensor, Tensor | None
 
 def _is_projected(x: Tensor) -> bool:
     """Whether the kernel computes values and logits by itself, and stores neither."""
-    few: bool = x.shape[1] <= kernel_of(x).PROJECTED_CHANNELS
-    return few
+    return bool(x.shape[1] <= kernel_of(x).PROJECTED_CHANNELS)
 
 
 def _is_joint(x: Tensor, product: torch.dtype) -> bool:
