@@ -1,8 +1,8 @@
-"""A small classifier of handwritten digits, four times: with no layer, instance norm, attentive normalization or both.
+"""Compares a small classifier of digits with no layer, instance norm, attentive normalization, and both.
 
     python examples/classifier.py --seeds 0 1 2
 
-It trains on few images of the built-in `digits`, tests on the rest, and needs `pip install '.[train]'`.
+It trains on few images of the built-in `digits` and tests on the rest. Needs `pip install '.[train]'`.
 """
 
 import argparse
@@ -25,7 +25,7 @@ LAYERS: dict[str, Callable[[int, float], nn.Module]] = {
 
 
 def classifier(layer: str, temperature: float = 0.3, channels: int = 32) -> nn.Sequential:
-    """(b, 1, 16, 16) -> (b, 10). The convolutions start alike whatever the layer between them is."""
+    """(b, 1, 16, 16) -> (b, 10). The convolutions start with the same weights for every layer."""
     first, second, third = (nn.Conv2d(c, channels, 3, padding=1) for c in (1, channels, channels))
     head = nn.Linear(channels, 10)
     return nn.Sequential(
@@ -48,10 +48,10 @@ def train(network: nn.Module, images: Tensor, labels: Tensor, steps: int, seed: 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1000, help="of training, batch 32 (1000)")
-    parser.add_argument("--images", type=int, default=300, help="to train on; the rest of 1797 test (300)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="each trains every network once (0)")
-    parser.add_argument("--layers", nargs="+", choices=list(LAYERS), default=list(LAYERS), help="(all)")
+    parser.add_argument("--steps", type=int, default=1000, help="training steps of batch 32 (1000)")
+    parser.add_argument("--images", type=int, default=300, help="training images; the rest of 1797 test (300)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one training each (0)")
+    parser.add_argument("--layers", nargs="+", choices=list(LAYERS), default=list(LAYERS), help="layers to try (all)")
     parser.add_argument("--temperature", type=float, default=0.3, help="of attentive normalization (0.3)")
     args = parser.parse_args(argv)
 

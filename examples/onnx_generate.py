@@ -12,11 +12,11 @@ import onnxruntime
 from PIL import Image
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("model", help="a file of `attnorm export`")
+parser.add_argument("model", help="a file from `attnorm export`")
 parser.add_argument("class_name", help="one of the model's classes")
-parser.add_argument("out", help="the images side by side, such as images.png")
-parser.add_argument("--count", type=int, default=8, help="how many (8)")
-parser.add_argument("--seed", type=int, default=0, help="of the noise (0)")
+parser.add_argument("out", help="the image file to write, such as images.png")
+parser.add_argument("--count", type=int, default=8, help="number of images (default 8)")
+parser.add_argument("--seed", type=int, default=0, help="seed of the noise (default 0)")
 args = parser.parse_args()
 
 try:

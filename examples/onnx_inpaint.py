@@ -11,10 +11,10 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("model", help="a file of `attnorm export`")
+parser.add_argument("model", help="a file from `attnorm export`")
 parser.add_argument("image", help="the image to complete")
-parser.add_argument("mask", help="light where pixels are missing")
-parser.add_argument("out", help="the completed image, such as completed.png")
+parser.add_argument("mask", help="the mask, white where pixels are missing")
+parser.add_argument("out", help="the image file to write, such as completed.png")
 args = parser.parse_args()
 
 try:

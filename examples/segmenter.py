@@ -1,9 +1,9 @@
-"""A small segmenter of digits, four times: with no layer, instance norm, attentive normalization or both.
+"""Compares a small segmenter of digits with no layer, instance norm, attentive normalization, and both.
 
     python examples/segmenter.py --seeds 0 1 2
 
-Every pixel is ground or belongs to a 0, a 1, … or a 9: eleven classes. A network of 3 x 3 convolutions sees 11 of the
-16 pixels of a side; the layer lets a pixel know of all others. It needs `pip install '.[train]'`.
+Every pixel is background or belongs to a digit from 0 to 9: eleven classes. The 3 x 3 convolutions see 11 of 16 pixels
+a side; the layer lets each pixel depend on all others. Needs `pip install '.[train]'`.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from attnorm import AttentiveNorm2d, orthogonal_loss
 from attnorm.data.builtin import load_builtin
 from attnorm.metrics.layout import layout_usage, record_layouts
 
-CLASSES = 11  # ground and ten digits
+CLASSES = 11  # background and ten digits
 
 LAYERS: dict[str, Callable[[int, float], nn.Module]] = {
     "none": lambda channels, temperature: nn.Identity(),
@@ -28,7 +28,7 @@ LAYERS: dict[str, Callable[[int, float], nn.Module]] = {
 
 
 def segmenter(layer: str, temperature: float = 0.3, channels: int = 32) -> nn.Sequential:
-    """(b, 1, h, w) -> (b, 11, h, w). The convolutions start alike whatever the layer between them is."""
+    """(b, 1, h, w) -> (b, 11, h, w). The convolutions start with the same weights for every layer."""
     convs = [nn.Conv2d(c, channels, 3, padding=1) for c in (1, *[channels] * 4)]
     head = nn.Conv2d(channels, CLASSES, 1)
     body = [module for conv in convs for module in (conv, nn.ReLU())]
@@ -37,16 +37,16 @@ def segmenter(layer: str, temperature: float = 0.3, channels: int = 32) -> nn.Se
 
 
 def digits(size: int = 16) -> tuple[Tensor, Tensor]:
-    """Images (n, 1, size, size) in [-1, 1] and each pixel's class (n, size, size): 0 for ground, k + 1 for digit k."""
+    """Images (n, 1, size, size) in [-1, 1] and each pixel's class (n, size, size): 0 background, k + 1 digit k."""
     dataset = load_builtin("digits", size)
     grey = torch.from_numpy(dataset.images[..., 0])
     labels = torch.from_numpy(dataset.labels)[:, None, None]
     return grey[:, None] / 127.5 - 1, torch.where(grey >= 128, labels + 1, 0)
 
 
-def mean_iou(found: Tensor, true: Tensor) -> float:
-    """Intersection over union of each class over all images, and its mean over the classes that occur."""
-    pairs = torch.bincount(true.flatten() * CLASSES + found.flatten(), minlength=CLASSES**2)
+def mean_iou(predicted: Tensor, true: Tensor) -> float:
+    """Mean intersection over union of the classes that occur, each over all images."""
+    pairs = torch.bincount(true.flatten() * CLASSES + predicted.flatten(), minlength=CLASSES**2)
     confusion = pairs.reshape(CLASSES, -1).double()
     union = confusion.sum(0) + confusion.sum(1) - confusion.diag()
     return (confusion.diag() / union)[union > 0].mean().item()
@@ -65,10 +65,10 @@ def train(network: nn.Module, images: Tensor, classes: Tensor, steps: int, seed:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1000, help="of training, batch 16 (1000)")
-    parser.add_argument("--images", type=int, default=1200, help="to train on; the others test (1200)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="each trains every network once (0)")
-    parser.add_argument("--layers", nargs="+", choices=list(LAYERS), default=list(LAYERS), help="(all)")
+    parser.add_argument("--steps", type=int, default=1000, help="training steps of batch 16 (1000)")
+    parser.add_argument("--images", type=int, default=1200, help="training images; the rest of 1797 test (1200)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one training each (0)")
+    parser.add_argument("--layers", nargs="+", choices=list(LAYERS), default=list(LAYERS), help="layers to try (all)")
     parser.add_argument("--temperature", type=float, default=0.3, help="of attentive normalization (0.3)")
     args = parser.parse_args(argv)
 
@@ -83,9 +83,9 @@ def main(argv: list[str] | None = None) -> None:
             network = segmenter(layer, args.temperature)
             train(network, images, classes, args.steps, seed)
             with torch.no_grad(), record_layouts(network.eval()) as layouts:
-                found = network(unseen).argmax(1)
+                predicted = network(unseen).argmax(1)
             parameters = sum(p.numel() for p in network.parameters())
-            print(f"seed {seed}  {layer:<14}  {parameters:6} parameters  mIoU {mean_iou(found, truth):.4f}", end="")
+            print(f"seed {seed}  {layer:<14}  {parameters:6} parameters  mIoU {mean_iou(predicted, truth):.4f}", end="")
             for layout in layouts.values():
                 sharpness, effective = layout_usage(layout)
                 print(f"  (sharpness {sharpness:.2f}, {effective:.1f} of {layout.shape[1]} entities)", end="")

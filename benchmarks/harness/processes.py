@@ -36,7 +36,8 @@ COUNTS = (1, 2, 4)
 BATCH = 8
 STEPS = 8
 PAPERS_RATES = ["--generator_lr", "1e-4", "--discriminator_lr", "4e-4"]
-TOLERANCE = 1e-3  # relative, or absolute below 1: of every loss of every step; one rounding at a kink makes 2.5e-4
+TOLERANCE = 2e-5  # relative, or absolute below 1: of every loss of every step
+SEED = 1  # 1, 2 and 4 agree to 1e-6; with 0 and 3 a rounding crosses the kink of a ReLU, which makes 3e-4
 # Figures of the networks' layouts are taken from what one process has seen.
 LOSSES = ("loss_", "score_", "orthogonal_", "gradient_", "wasserstein", "l1_", "auxiliary_")
 LOST_SECONDS = 60.0
@@ -88,7 +89,13 @@ def _same_losses(folder: Path, found: dict[str, Any]) -> None:
 
 def _launch(kind: Kind, run: Path, count: int) -> list[str]:
     """The command of a run in as many pieces as every other of its kind."""
-    pieces = {"--batch_size": BATCH, "--accumulation": COUNTS[-1] // count, "--steps": STEPS, "--log_every": 1}
+    pieces = {
+        "--batch_size": BATCH,
+        "--accumulation": COUNTS[-1] // count,
+        "--steps": STEPS,
+        "--log_every": 1,
+        "--seed": SEED,
+    }
     more = [str(part) for pair in pieces.items() for part in pair]
     # At the preset's learning rates, five times the paper's, roundings grow tenfold a step.
     more += ["--phases.at_step", str(STEPS // 2)] if kind is INPAINTING else PAPERS_RATES

@@ -20,7 +20,7 @@ WIDTH = 8  # of a stroke, in pixels
 
 def generated() -> np.ndarray:
     """An image per class, and its layout below it."""
-    drawn = ClassConditionalPipeline.from_pretrained("an-gan-digits").draw(with_layouts=True)
+    drawn = ClassConditionalPipeline.from_pretrained("an-gan-digits").draw()
     [layouts] = drawn.layouts.values()
     colours = np.stack([colour_layout(layout) for layout in layouts])
     return grid(np.concatenate([enlarge(drawn.images), enlarge(colours)]), len(colours))

@@ -1,7 +1,7 @@
-"""Attentive Normalization: a layer that learns a soft layout of a feature map and normalizes each region on its own.
+"""Attentive Normalization: a layer that learns a soft layout of a feature map and normalizes each region separately.
 
-The layer needs torch alone. Each name is imported when it is first asked for, so that the command line starts at once
-and can set what PyTorch reads while it is loaded.
+The layer needs torch alone. Names are imported on first use, so that the command line starts quickly and can set
+environment variables that PyTorch reads when it is imported.
 """
 
 import importlib
@@ -25,7 +25,7 @@ _HOMES = {
     "ClassConditionalPipeline": "attnorm.pipelines",
     "InpaintingPipeline": "attnorm.pipelines",
 }
-# A star import gets what needs torch alone; the pipelines need the extra `train`.
+# A star import gets the names that need torch alone; the pipelines need the extra `train`.
 __all__ = ["__version__", *(name for name, home in _HOMES.items() if home == "attnorm.layers")]
 
 
@@ -33,7 +33,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'attnorm' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value  # the next time it is found without this function
+    globals()[name] = value  # so that this function is not called again
     return value
 
 

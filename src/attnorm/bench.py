@@ -1,7 +1,7 @@
-"""Time and memory of the layer beside its alternatives, by map size (the paper's Table 5), and how both are measured.
+"""Time and memory of the layer and its alternatives by map size (the paper's Table 5), and how both are measured.
 
-Calls take turns, round after round, and a ratio is the median over the rounds of the ratio within a round: whatever
-slows the machine down for a while slows all of them down.
+Calls take turns, round after round. A ratio is the median over the rounds of the ratio within a round, so that other
+load on the machine slows both sides of it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,12 @@ from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnorm import __version__
 from attnorm.config import Frozen, parse
-from attnorm.errors import UserError
+from attnorm.errors import UserError, counted, table
 from attnorm.files import check_output, output_file
 from attnorm.layers import AttentiveNorm2d, SelfAttention2d, backend_refusals, regional_norm
 
@@ -39,12 +37,11 @@ MODES = ("forward", "training")
 SAMPLE_SECONDS = 0.02  # quick calls are repeated until a sample lasts this long
 MOST_REPEATS = 50
 MEGABYTE = 1 << 20
-TABLE_WIDTH = 120  # in characters; a narrower terminal breaks lines
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """Seconds per call in each round, and peak memory in MB beside what was there before (None if unknown)."""
+    """Seconds per call in each round, and peak memory in MB above that before the call (None if unknown)."""
 
     times: tuple[float, ...]
     memory: float | None
@@ -54,8 +51,8 @@ class Measurement:
         return statistics.median(self.times)
 
     def ratio(self, base: Measurement) -> float:
-        """How many times as long a call takes as one of `base`, measured in the same rounds."""
-        if len(self.times) != len(base.times):  # one of them was too slow to repeat
+        """The time of a call relative to that of `base`, which was measured in the same rounds."""
+        if len(self.times) != len(base.times):  # one was too slow to repeat
             return self.median / base.median
         return statistics.median(a / b for a, b in zip(self.times, base.times, strict=True))
 
@@ -66,7 +63,7 @@ def measure(
     """Measures calls in interleaved rounds, after a warm-up call each.
 
     Args:
-        limit: a call that takes longer, in seconds, is measured once.
+        limit: in seconds; a slower call is measured once.
     """
     found, repeats = {}, {}
     for name, call in calls.items():
@@ -104,7 +101,7 @@ def _first_measurement(call: Call, device: torch.device) -> Measurement:
         seconds = _seconds(call, 1, device)
         return Measurement((seconds,), (torch.cuda.max_memory_allocated(device) - before) / MEGABYTE)
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # memory that the allocator keeps would hide what the call takes
+        ctypes.CDLL(None).malloc_trim(0)  # else memory kept by the allocator would hide the call's
         before = _status("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     except (OSError, AttributeError):  # not Linux, or a C library without malloc_trim
@@ -120,7 +117,7 @@ def _status(name: str) -> int:
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Processor, threads, system, versions, load and date: what a measurement depends on beside the code."""
+    """Processor, threads, system, versions, load and date, on which a measurement depends."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -141,31 +138,26 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def describe_machine(found: Mapping[str, Any]) -> str:
-    """One line of `machine`."""
-    threads = f"{found['threads']} thread{'s' if found['threads'] > 1 else ''}"
-    where = found.get("gpu") or f"{found['processor']}, {threads}, {found['vector_instructions']}"
+    """`machine` in one line."""
+    cpu = f"{found['processor']}, {counted(found['threads'], 'thread')}, {found['vector_instructions']}"
+    where = found.get("gpu") or cpu
     return f"{where}; torch {found['torch']}, attnorm {found['attnorm']}"
 
 
-def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints a table, the first column flush left."""
-    table = Table(box=None, pad_edge=False)
-    for index, name in enumerate(header):
-        table.add_column(name, justify="right" if index else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    Console(width=TABLE_WIDTH, highlight=False, markup=False).print("", title, table, sep="\n")
+def print_table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Prints a title and a table."""
+    print(f"\n{title}\n{table([head, *rows])}")
 
 
 def write_json(path: Path | None, report: Mapping[str, Any]) -> None:
-    """Writes a report, if there is a path; raises a UserError if the file cannot be written."""
+    """Writes a report if there is a path. Raises a UserError if the file cannot be written."""
     if path is not None:
         with output_file(path) as partial:
             partial.write_text(json.dumps(report, indent=1) + "\n")
 
 
 class LayerSettings(Frozen):
-    """Sizes are the sides of square maps in pixels; larger maps are not tried with a call over `limit` seconds."""
+    """Sizes are sides of square maps in pixels. A call that took over `limit` seconds is not tried on larger maps."""
 
     sizes: tuple[Annotated[int, Field(ge=2, le=4096)], ...] = Field((128, 256, 512, 1024), min_length=1)
     batch: int = Field(1, ge=1, le=1024)
@@ -179,10 +171,10 @@ class LayerSettings(Frozen):
 
 
 def bench_layer(json: Path | None = None, **settings: Any) -> dict[str, Any]:
-    """Measures every size, prints one table per size, and returns the report, which `json` also gets.
+    """Measures every size, prints a table for each, and returns the report.
 
     Args:
-        json: file to write; an existing one is replaced.
+        json: a file to write the report to; an existing one is replaced.
         settings: fields of `LayerSettings`.
 
     Returns:
@@ -198,7 +190,7 @@ def bench_layer(json: Path | None = None, **settings: Any) -> dict[str, Any]:
 def run_layer(
     settings: LayerSettings, make_calls: Callable[[LayerSettings, int, str], dict[str, Call]], path: Path | None
 ) -> dict[str, Any]:
-    """As `bench_layer`, of the calls that `make_calls(settings, size, mode)` returns."""
+    """As `bench_layer`, for the calls that `make_calls(settings, size, mode)` returns."""
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda needs a GPU that PyTorch can use: use --device cpu")
     if path is not None:
@@ -236,7 +228,7 @@ def _print_size(settings: LayerSettings, size: int, results: Sequence[dict[str, 
 
 
 def layer_calls(settings: LayerSettings, size: int, mode: str) -> dict[str, Call]:
-    """The calls at one map size: forward in eval mode without gradients, or forward and backward in training mode."""
+    """The calls at one map size: forward without gradients in eval mode, or forward and backward in training mode."""
     n = settings.entities
     x, layout, call = layer_inputs(settings, size, mode)
     calls = {"copy": call(Tensor.clone, x), BASELINE: call(F.instance_norm, x)}
@@ -252,7 +244,7 @@ def layer_calls(settings: LayerSettings, size: int, mode: str) -> dict[str, Call
 
 
 def layer_inputs(settings: LayerSettings, size: int, mode: str) -> tuple[Tensor, Tensor, Callable[..., Call]]:
-    """Features x (b, c, h, w), a layout (b, n, h, w), and what makes a call of a module or a function of them."""
+    """Features x (b, c, h, w), a layout (b, n, h, w), and a function that makes a call of a module or function."""
     device, dtype = torch.device(settings.device), getattr(torch, settings.dtype)
     order = torch.channels_last if settings.channels_last else torch.contiguous_format
     training = mode == "training"

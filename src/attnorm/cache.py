@@ -1,4 +1,4 @@
-"""Where attnorm keeps what it can make or fetch again. Needs nothing but Python, so that the layers may ask too."""
+"""The cache folder. Needs only the standard library, so that the layers can import it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """$ATTNORM_CACHE, or attnorm/ in the user's cache folder, $XDG_CACHE_HOME or ~/.cache: for downloads, reference
-    statistics and the compiled CPU kernel. It need not exist.
+    """$ATTNORM_CACHE, or attnorm/ in $XDG_CACHE_HOME or ~/.cache: for downloads, reference statistics and the compiled
+    CPU kernel. It may not exist yet.
 
     Raises:
-        RuntimeError: the user has no home, and no variable says where.
+        RuntimeError: the user has no home folder, and neither variable is set.
     """
     if own := os.environ.get("ATTNORM_CACHE"):
         return Path(own)

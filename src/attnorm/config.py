@@ -1,9 +1,7 @@
 """Configurations and records: frozen pydantic models, read from YAML, JSON and the command line.
 
-Whatever is wrong with a value, and wherever it came from, ends as one `UserError` that names the field.
+An invalid value from any source becomes one `UserError` that names the field.
 """
-
-from __future__ import annotations
 
 import difflib
 import operator
@@ -28,11 +26,7 @@ class Frozen(BaseModel):
 
 
 def parse(kind: type[Model], data: Any, where: str) -> Model:
-    """Validates plain data; `where` names its origin in the error.
-
-    Raises:
-        UserError: an unknown or missing field, a wrong type or a value out of range.
-    """
+    """Validates plain data; a UserError names the field that is wrong, and `where` the data come from."""
     try:
         return kind.model_validate(data)
     except ValidationError as error:
@@ -40,11 +34,7 @@ def parse(kind: type[Model], data: Any, where: str) -> Model:
 
 
 def read_json(kind: type[Model], path: Path) -> Model:
-    """Reads and validates a JSON file.
-
-    Raises:
-        UserError: the file cannot be read or is invalid.
-    """
+    """Reads and validates a JSON file; UserError if it cannot be read or is invalid."""
     with explained(f"cannot read {path}"):
         text = path.read_bytes()
     try:
@@ -62,7 +52,7 @@ def describe(error: ValidationError, kind: type[BaseModel]) -> str:
     if first["type"] == "missing":
         return f"the field {field!r} is missing"
     message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "value_error":  # of a validator of ours, which says it all
+    if first["type"] == "value_error":  # from a validator of ours: a complete sentence
         return message
     for aside in (", unable to", ", got ", " or instance of"):  # what pydantic tried, and how it names our classes
         message = message.partition(aside)[0]
@@ -73,7 +63,7 @@ def describe(error: ValidationError, kind: type[BaseModel]) -> str:
 
 
 def suggest_field(name: str, kind: type[BaseModel]) -> str:
-    """A ", did you mean …?" for a misspelt field: every field that ends so, else the nearest; or an empty string."""
+    """A hint ", did you mean …?" for a misspelt field: those with the same last part, else the nearest; or ""."""
     known = list(field_names(kind))
     same_end = [field for field in known if field.endswith(f".{name}")]
     same_end = same_end or [field for field in known if field.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
@@ -92,7 +82,7 @@ def field_names(kind: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def nearest(name: str, known: Iterable[object]) -> str:
-    """A ", did you mean …?" for the known name closest to a misspelt one, or an empty string."""
+    """A hint ", did you mean …?" for the known name closest to a misspelt one, or an empty string."""
     close = difflib.get_close_matches(name, map(str, known), n=1, cutoff=0.4)
     return f", did you mean {close[0]!r}?" if close else ""
 
@@ -145,11 +135,7 @@ def to_yaml(config: BaseModel) -> str:
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file.
-
-    Raises:
-        UserError: the file is missing, unreadable or not YAML.
-    """
+    """The content of a YAML file; UserError if it is missing, unreadable or not YAML."""
     try:
         with explained(f"cannot read {path}"):
             return yaml.safe_load(path.read_text(encoding="utf-8-sig"))
@@ -163,7 +149,7 @@ def parse_overrides(arguments: list[str], config: BaseModel) -> dict[str, Any]:
     Several values after one name make a list: `--generator.channels 64 64 32`. Dashes in names are underscores.
 
     Raises:
-        UserError: an argument that is no override, an unknown field, or a value that is not YAML.
+        UserError: an argument that is not an override, an unknown field, or a value that is not YAML.
     """
     changes: dict[str, Any] = {}
     known = list(field_names(type(config)))
@@ -181,10 +167,10 @@ def parse_overrides(arguments: list[str], config: BaseModel) -> dict[str, Any]:
 
 
 def whole_number(name: str, value: Any) -> int:
-    """An argument as an int: one of Python or NumPy, or a tensor of one.
+    """An argument as an int: an integer of Python or NumPy, or a tensor with one.
 
     Raises:
-        UserError: it is anything else, 3.7 for instance.
+        UserError: it is not a whole number, such as 3.7.
     """
     try:
         return operator.index(value)

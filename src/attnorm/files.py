@@ -1,6 +1,4 @@
-"""Files that are whole or not there, and sentences for what the system refuses."""
-
-from __future__ import annotations
+"""Atomic writes of files and folders, and system errors as sentences."""
 
 import errno
 import os
@@ -18,7 +16,7 @@ _CHUNK = 1 << 22
 
 @contextmanager
 def explained(problem: str, remedy: str = "", *others: type[Exception]) -> Iterator[None]:
-    """An error of the system in the block, or one of `others`, becomes a sentence.
+    """Turns a system error in the block, or one of `others`, into a UserError.
 
     Raises:
         UserError: "PROBLEM (REASON): REMEDY".
@@ -28,19 +26,17 @@ def explained(problem: str, remedy: str = "", *others: type[Exception]) -> Itera
         yield
     except expected as error:
         # For a full disk torch.save raises a RuntimeError about its own file format, with the reason behind it.
-        reason = error.__context__ if isinstance(error.__context__, OSError) else error
+        cause = error.__context__
+        reason = cause if isinstance(error, RuntimeError) and isinstance(cause, OSError) else error
         sentence = f"{problem} ({getattr(reason, 'strerror', None) or reason})"
         raise UserError(f"{sentence}: {remedy}" if remedy else sentence) from error
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder, and those that it lies in, where they are not there yet. The cache is made for its owner alone: a
-    program is loaded from it, see docs/safe-weights.md.
-
-    Raises:
-        OSError: it cannot be made.
+    """Creates a folder and its parents. Only its owner may use the cache, because a library is loaded from it: see
+    docs/safe-weights.md.
     """
-    with suppress(RuntimeError):  # a user without a home
+    with suppress(RuntimeError):  # a user without a home folder
         cache = cache_folder()
         if cache in (folder, *folder.parents):
             cache.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -49,30 +45,30 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
-    """A name beside `path` to write to; it becomes `path` at the end, and nothing of it is left after a failure.
+    """A path beside `path` to write to. It is renamed to `path` at the end, and removed after a failure.
 
     Raises:
-        OSError: the folder cannot be made, or the file cannot be written or renamed, or `path` is no regular file.
+        OSError: the folder cannot be created, the file cannot be written or renamed, or `path` is not a regular file.
     """
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
         make_folder(path.parent)
-        if path.exists() and not path.is_file():  # a file would take the place of /dev/null
+        if path.exists() and not path.is_file():  # renaming would replace /dev/null
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         yield partial
-        sync_file(partial)  # or the name could outlive a power cut without the content
+        sync_file(partial)  # else a power cut could leave the name without the content
         partial.replace(path)
         sync_folder(path.parent)
     finally:
-        with suppress(OSError):  # what went wrong before says more
+        with suppress(OSError):  # the first error says more
             partial.unlink(missing_ok=True)
 
 
 @contextmanager
 def folder_aside(folder: Path) -> Iterator[Path]:
-    """As `written_aside`, for a folder with files: an empty one to write to, which becomes `folder` at the end."""
+    """As `written_aside`, for a folder of files: an empty one to write to, which is renamed to `folder` at the end."""
     aside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(aside, ignore_errors=True)  # left by a killed process
     try:
         aside.mkdir(parents=True)
         yield aside
@@ -82,12 +78,12 @@ def folder_aside(folder: Path) -> Iterator[Path]:
 
 
 def swap_in(aside: Path, folder: Path) -> None:
-    """Makes the finished folder `aside` durable and `folder`; what `folder` was before is away only when that is done.
+    """Syncs the finished folder `aside` and renames it to `folder`; the old `folder` is removed only after that.
 
     A crash between the two renames is repaired by `put_back`.
 
     Raises:
-        OSError: a file cannot be synced or a folder renamed; `folder` is then what it was.
+        OSError: a file cannot be synced or a folder renamed; `folder` is then unchanged.
     """
     for path in aside.iterdir():
         sync_file(path)
@@ -106,11 +102,7 @@ def swap_in(aside: Path, folder: Path) -> None:
 
 
 def put_back(folder: Path) -> None:
-    """Gives a folder that `swap_in` had moved away its name again, if nothing has taken its place.
-
-    Raises:
-        OSError: it cannot be renamed.
-    """
+    """Restores the old folder that `swap_in` moved away, if there is no new one."""
     if not folder.exists() and _old(folder).is_dir():
         _old(folder).rename(folder)
 
@@ -120,11 +112,10 @@ def _old(folder: Path) -> Path:
 
 
 def check_output(path: Path, force: bool = False) -> None:
-    """Finds out before the work whether a file can be written to `path`.
+    """Checks, before any work, whether a file can be written to `path`.
 
     Raises:
-        UserError: it is there already and `force` is not given, it is a folder, a pipe or a device, or it would lie
-            inside a file.
+        UserError: it exists already and `force` is false, it is a folder, a pipe or a device, or a parent is a file.
     """
     if os.path.lexists(path) and not force:
         raise UserError(f"{path} exists already: give --force to overwrite it, or another name")
@@ -136,17 +127,17 @@ def check_output(path: Path, force: bool = False) -> None:
 
 
 def check_folder(folder: Path, wanted: Path | None = None) -> None:
-    """Finds out whether `folder` can be written to, or made; it is what `wanted` needs.
+    """Checks whether `folder` can be written to or created; errors name `wanted`.
 
     Raises:
-        UserError: it is a file or inside of one, or nothing may be written there.
+        UserError: it or a parent is a file, or is not writable.
     """
     wanted = folder if wanted is None else wanted
     there = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), Path())
     if not there.is_dir():
-        raise UserError(f"cannot write {wanted}: {there} is no folder: choose another name")
+        raise UserError(f"cannot write {wanted}: {there} is not a folder: choose another name")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise UserError(f"cannot write {wanted}: the folder {there} must not be written to: choose another name")
+        raise UserError(f"cannot write {wanted}: the folder {there} is not writable: choose another name")
 
 
 @contextmanager
@@ -161,13 +152,13 @@ def output_file(path: Path) -> Iterator[Path]:
 
 
 def sync_file(path: Path) -> None:
-    """Makes what was written to a file durable."""
-    with path.open("r+b") as file:  # not every system syncs what is open for reading
+    """Syncs a file's content to the disk."""
+    with path.open("r+b") as file:  # some systems sync only files that are open for writing
         os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes a rename in a folder durable; not every system can open a folder for this."""
+    """Syncs renames in a folder to the disk, where the system can open folders."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:
@@ -179,11 +170,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def crc32_of(path: Path) -> int:
-    """The checksum of a file's content.
-
-    Raises:
-        OSError: it cannot be read.
-    """
+    """The checksum of a file's content."""
     value = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):

@@ -1,10 +1,8 @@
 """Named configurations: the paper's systems and ablations, each written as its difference from a parent.
 
-A name is SYSTEM-DATA. The data stands for a size and a number of steps: any images of that size will do. The
-inpainting systems have sizes only.
+A name is SYSTEM-DATA. DATA stands for an image size and a number of steps; any images can be used. The inpainting
+systems have sizes only.
 """
-
-from __future__ import annotations
 
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,7 +17,7 @@ Changes = dict[str, Any]  # values by dotted field names
 
 
 class System(NamedTuple):
-    """A system: what it is, its parent, and what it changes in it, whatever the data."""
+    """A system: a description, its parent, and its changes to the parent at every size."""
 
     about: str
     parent: str | None
@@ -52,21 +50,21 @@ def _at_size(size: int, num_classes: int) -> Changes:
 
 
 def _every(steps: int, *more: str) -> Changes:
-    """Samples, checkpoints and whatever else every so many steps."""
+    """An interval of `steps` for samples, checkpoints and `more`."""
     return {f"{name}_every": steps for name in ("sample", "checkpoint", *more)}
 
 
 SYSTEMS = {
     "sn-gan-star": System("spectral norm in both networks, no long-range layer", None, {}),
     "sn-gan": System(
-        "spectral norm in the discriminator only, five updates of it, SN-GAN's rates",
+        "spectral norm in D only, five steps of D, SN-GAN's rates",
         "sn-gan-star",
         {"generator.spectral_norm": False, "generator_lr": 2e-4, "discriminator_lr": 2e-4}
         | {"betas": (0.0, 0.9), "discriminator_steps": 5},
     ),
     # The paper quotes its row from Miyato & Koyama (2018), who train it in SN-GAN's networks, as here.
     "ac-gan": System(
-        "sn-gan with an auxiliary classifier instead of a label input",
+        "sn-gan, with an auxiliary classifier for the label input",
         "sn-gan",
         {"discriminator.conditioning": "auxiliary"},
     ),
@@ -83,9 +81,9 @@ SYSTEMS = {
     "an-gan-shared": System("Algorithm 1's affine: one for all entities", "an-gan", _layers(affine="shared")),
 }
 
-# In 10 000 steps the paper's learning rates do not come far: after 2000 steps of an-gan-cifar10-cpu these had a lower
-# Frechet distance than the paper's after 3000, and five times the paper's did not train. At these widths the paper's
-# temperature of 0.1 leaves the layout uniform: its features have a deviation near 5, these below 1 (docs/results.md).
+# The paper's rates are too slow for 10 000 steps: an-gan-cifar10-cpu had a lower Frechet distance after 2000 steps with
+# these than after 3000 with the paper's; five times the paper's did not train. At these widths the paper's temperature
+# leaves the layout uniform: its features have a standard deviation near 5, ours below 1 (docs/results.md).
 CPU = {"generator_lr": 2.5e-4, "discriminator_lr": 1e-3, "batch_size": 32, "steps": 10_000}
 CPU |= _every(500) | _layers(temperature=1.0)
 
@@ -105,17 +103,17 @@ DATA: dict[str, tuple[str | None, Changes]] = {
     "digits": (
         "cifar10-cpu",
         _networks(channels=(32, 32, 32, 32))
-        | {"horizontal_flip": False}  # a mirrored 3 is no digit
-        # Adam moves a class's gains by about one learning rate a step: 1500 steps need a larger one still.
+        | {"horizontal_flip": False}  # a mirrored 3 is not a digit
+        # Adam changes a class's gains by about one learning rate per step: 1500 steps need a still larger one.
         | {"generator_lr": 5e-4, "discriminator_lr": 2e-3, "steps": 1500, "sample_every": 250},
     ),
 }
 
-# The paper has the layer in both networks. In a narrow discriminator under spectral norm it lifts features with a
-# deviation near 0.05 to 1, which undoes the bound that the norm keeps, and the generator falls behind. In the generator
-# the paper has it in place of a conditional batch norm, whose label is missed (docs/results.md).
+# The paper has the layer in both networks. In a narrow discriminator under spectral norm it scales features with a
+# standard deviation near 0.05 to 1, which removes the bound of the norm, and training fails. In the generator the paper
+# has it in place of a conditional batch norm, which loses one input of the label (docs/results.md).
 NARROW: Changes = {"discriminator.long_range.kind": "none", "generator.keep_batch_norm": True}
-# What AN-GAN and its ablations change with these data. digits ends before a narrow discriminator's fault shows.
+# Changes of AN-GAN and its ablations for these data. Runs on digits end before a narrow discriminator fails.
 AN_GAN: dict[str, Changes] = {"imagenet128": {"steps": 880_000}, "cifar10-cpu": NARROW, "tiny-imagenet-cpu": NARROW}
 
 INPAINTERS = {
@@ -134,20 +132,20 @@ def _at_side(side: int) -> Changes:
 
 
 INPAINTING_SIZES: dict[str, tuple[str | None, Changes]] = {
-    # Paper: 256 x 256, width 32, Adam 1e-4 with betas 0.5 and 0.9. The batch of 16 and the masks are CA's. How long
-    # either phase takes, the paper leaves open.
+    # Paper: 256 x 256, width 32, Adam 1e-4 with betas 0.5 and 0.9. The batch of 16 and the masks are CA's. The paper
+    # does not give the length of the phases.
     "256": (None, _at_side(256) | {"batch_size": 16, "steps": 300_000, "log_every": 100} | _every(5000, "evaluate")),
     "128": ("256", _at_side(128) | {"steps": 100_000} | _every(2000, "evaluate")),
     "128-cpu": (
         "128",
         {"generator.width": 16, "critic.width": 16, "batch_size": 4, "steps": 10_000, "log_every": 50}
         | _every(500, "evaluate")
-        # Without them odd and even positions do not mix behind the dilations, and completions show a plaid.
+        # Else odd and even positions do not mix after the dilations, and completions show a plaid.
         | {"generator.dense_bottleneck": True}
         | {"masks.kind": "mixed", "masks.fraction": (0.02, 0.3)}
-        # Four times the paper's learning rate comes further in so few steps; the paper's temperature of 0.1 leaves the
-        # layout of so narrow a network uniform, as does 1; and with a tenth of the weight on the coarse stage the
-        # refined one ends better (docs/results.md).
+        # Four times the paper's learning rate is better in so few steps. Temperatures of 0.1 (the paper's) and 1 leave
+        # the layout of so narrow a network uniform. A tenth of the weight on the coarse stage improves the refined one
+        # (docs/results.md).
         | {"generator_lr": 4e-4, "generator.branch.temperature": 10.0, "coarse_weight": 0.1},
     ),
     "64-cpu": ("128-cpu", _at_side(64) | {"batch_size": 16, "steps": 5000}),
@@ -156,15 +154,15 @@ INPAINTING_SIZES: dict[str, tuple[str | None, Changes]] = {
 DEMOS = {"demo-digits": "an-gan-digits", "demo-inpaint": "inpaint-an-64-cpu"}
 
 
-# Every name, known without PyTorch, which completion would wait for.
+# Every name, without importing PyTorch, so that completion is fast.
 NAMES = [f"{system}-{data}" for data in DATA for system in SYSTEMS]
 NAMES += [*(f"{system}-{size}" for size in INPAINTING_SIZES for system in INPAINTERS), *DEMOS]
 
 
 def _derived(
-    base: TrainingConfig, root: str, systems: dict[str, System], sizes: dict[str, tuple[str | None, Changes]]
-) -> dict[str, TrainingConfig]:
-    """Every system at every size. The system `root`, the parent of the others, is derived from size to size."""
+    base: "TrainingConfig", root: str, systems: dict[str, System], sizes: dict[str, tuple[str | None, Changes]]
+) -> dict[str, "TrainingConfig"]:
+    """Every system at every size. `root` is the parent of the other systems, and is derived from size to size."""
     found: dict[str, TrainingConfig] = {}
     for size, (parent_size, settings) in sizes.items():
         networks = _at_size(*DATA_SIZES[size]) if size in DATA_SIZES else {}
@@ -177,8 +175,8 @@ def _derived(
 
 
 @cache
-def presets() -> dict[str, TrainingConfig]:
-    """The configuration of every name."""
+def presets() -> dict[str, "TrainingConfig"]:
+    """All configurations by name."""
     from attnorm.training.class_conditional import ClassConditionalConfig
     from attnorm.training.inpainting import InpaintingConfig
 
@@ -187,8 +185,8 @@ def presets() -> dict[str, TrainingConfig]:
     return found | {demo: found[name] for demo, name in DEMOS.items()}
 
 
-def get_preset(name: str) -> TrainingConfig:
-    """The configuration of that name. Raises a UserError with the nearest name if there is none."""
+def get_preset(name: str) -> "TrainingConfig":
+    """The configuration of a name. Raises a UserError with the nearest name if it is unknown."""
     if name not in NAMES:
         raise UserError(f"unknown preset {name!r}{nearest(name, NAMES)} (`attnorm presets` lists them)")
     return presets()[name]

@@ -18,7 +18,7 @@ def test_the_sheet_has_images_an_interpolation_layouts_and_a_completion(output, 
     drawn = pipe.draw([label for label in range(10) for _ in range(10)])
     assert contains(sheet, enlarge(drawn.images[-1:])[0])
     assert contains(sheet, enlarge(pipe.interpolate(0, 5, 8, 2).images[1, 4][None])[0])
-    [layouts] = pipe.draw(["0"], with_layouts=True).layouts.values()
+    [layouts] = pipe.draw(["0"]).layouts.values()
     assert contains(sheet, enlarge(colour_layout(layouts[0])[None])[0])
     mask = Masks(MASKS["strokes"], (64, 64)).batch(0, range(1))[0]
     known = next(rows for rows in (slice(first, first + 4) for first in range(0, 64, 4)) if not mask[rows, :16].any())

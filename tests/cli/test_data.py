@@ -30,22 +30,26 @@ def test_prepare_names_what_it_skips_and_the_next_command(output):
     assert out.splitlines() == [
         "skipped 1 of 5 files:",
         "  dog/bad.png: not an image in a known format",
-        "out set holds 4 images at 8×8",
+        "out set holds 4 images of 2 classes at 8×8",
         "next: attnorm train PRESET --data 'out set' --out RUN",
     ]
     assert err == ""
     assert open_prepared(Path("out set")).labels.tolist() == [0, 0, 1, 1]
-    assert "out set already holds 4 images at 8×8" in output(*PREPARE).out
+    assert "out set already holds 4 images of 2 classes at 8×8" in output(*PREPARE).out
 
 
 def test_inspect_raw_prepared_and_built_in_sets(output):
     lines = output("data", "inspect", "raw").out.splitlines()
-    assert lines[0] == "raw: folder of images, 5 images, classes: 2"
-    assert [line.split() for line in lines[1:3]] == [["2", "cat"], ["3", "dog"]]
-    assert lines[-1] == "next: attnorm data prepare raw OUT --size N"
+    assert lines[0] == "raw: folder of images, 4 images of 2 classes"
+    assert [line.split() for line in lines[1:3]] == [["2", "cat"], ["2", "dog"]]
+    assert lines[3:] == [
+        "skipped 1 of 5 files:",
+        "  dog/bad.png: not an image in a known format",
+        "next: attnorm data prepare raw OUT --size N",
+    ]
     output(*PREPARE)
-    lines = output("data", "inspect", "out set", "--verify").out.splitlines()
-    assert lines[0] == "out set: prepared folder, 4 images at 8×8, classes: 2"
+    lines = output("data", "inspect", "out set").out.splitlines()
+    assert lines[0] == "out set: prepared folder, 4 images of 2 classes at 8×8"
     assert lines[3:] == [
         "skipped 1 of 5 files when it was prepared:",
         "  dog/bad.png: not an image in a known format",
@@ -53,13 +57,13 @@ def test_inspect_raw_prepared_and_built_in_sets(output):
         "next: attnorm train PRESET --data 'out set' --out RUN",
     ]
     lines = output("data", "inspect", "digits").out.splitlines()
-    assert lines[0] == "digits: built-in set, 1797 images, classes: 10"
+    assert lines[0] == "digits: built-in set, 1797 images of 10 classes"
 
 
 def test_mistakes_are_one_line(refused):
     assert "there is nothing at nowhere" in refused("data", "prepare", "nowhere", "out", "--size", "8")
+    assert "digits is a built-in set, which is read whole" in refused("data", "inspect", "digits", "--split", "test")
     assert "no columns" in refused("data", "prepare", "raw", "out", "--size", "8", "--label-column", "x")
-    assert "--verify is for prepared folders" in refused("data", "inspect", "raw", "--verify")
 
 
 @pytest.mark.promise

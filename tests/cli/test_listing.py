@@ -9,11 +9,9 @@ from attnorm.shipped import shipped_models
 
 def test_models_are_listed_with_what_tells_them_apart(output):
     lines = output("models").out.splitlines()
-    assert lines[0].split() == ["name", "task", "size", "classes", "data", "metric"]
-    assert [line.split()[0] for line in lines[1:]] == list(shipped_models())
-    [digits] = [line for line in lines if line.startswith("an-gan-digits")]
-    for part in ("class-conditional", "32×32", " 10 ", "digits", "fd-efficientnet-lite0-1797 "):
-        assert part in digits
+    assert lines[0].split() == ["model", "task", "size", "classes", "data"]
+    assert [line.split()[0] for line in lines[1 : lines.index("")]] == list(shipped_models())
+    assert ["an-gan-digits", "class-conditional", "32×32", "10", "digits"] in map(str.split, lines)
 
 
 def test_a_card_is_printed_without_its_yaml(output):

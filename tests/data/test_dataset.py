@@ -46,12 +46,6 @@ def test_the_checksum_is_that_of_the_content_wherever_it_is_kept(prepared):
     assert ImageDataset(IMAGES, np.array([1, 1, 1, 0]), NAMES).checksum() != in_memory.checksum()
 
 
-@pytest.mark.parametrize("labels, problem", [([0, 0, 0], "as many"), ([0, 0, 0, 2], "0 to 2 for 2 classes")])
-def test_arrays_that_do_not_fit_are_refused(labels, problem):
-    with pytest.raises(UserError, match=problem):
-        ImageDataset(IMAGES, np.array(labels), NAMES)
-
-
 @pytest.mark.promise
 @pytest.mark.parametrize(
     "name, content, problem",
@@ -78,7 +72,6 @@ def test_a_damaged_file_is_named(prepared, name, content, problem):
     [
         ({"size": 4}, "images.u8 has 108 bytes, not 192"),
         ({"size": 3.5}, "size"),
-        ({"class_names": ["one"]}, "labels run from 0 to 1"),
     ],
 )
 def test_a_description_that_is_invalid_or_contradicts_the_files_is_refused(prepared, change, problem):

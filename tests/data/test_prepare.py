@@ -1,4 +1,4 @@
-"""Writing a prepared folder: all of it or nothing."""
+"""Opening whatever `--data` may name, and writing a prepared folder: all of it or nothing."""
 
 import os
 
@@ -9,7 +9,7 @@ from PIL import Image
 from attnorm.data import prepare as preparing
 from attnorm.data.dataset import open_prepared
 from attnorm.data.decode import read_square
-from attnorm.data.prepare import prepare
+from attnorm.data.prepare import load, prepare
 from attnorm.errors import UserError
 from tests.runs import FORKS
 
@@ -64,7 +64,7 @@ def test_images_that_use_a_fraction_of_their_range_are_reported(tmp_path):
 def test_no_image_left_or_a_class_without_any_is_refused(raw, tmp_path):
     for file in (raw / "dog").glob("*.png"):
         file.write_bytes(b"x")
-    with pytest.raises(UserError, match=r"no usable image in class 'dog', the first being dog/00\.png \(not an"):
+    with pytest.raises(UserError, match=r"no usable image in class 'dog': .*dog/00\.png: not an"):
         prepare(raw, tmp_path / "out", 16)
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 
@@ -114,7 +114,7 @@ def test_a_second_prepare_of_the_same_is_left_untouched_and_of_others_refused(tm
 @pytest.mark.promise
 def test_a_disk_that_refuses_is_a_sentence_and_leaves_nothing(raw, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot write .*file/out: .*file is no folder"):
+    with pytest.raises(UserError, match=r"cannot write .*file/out: .*file is not a folder"):
         prepare(raw, tmp_path / "file/out", 16)
 
     def full(*args):
@@ -139,3 +139,38 @@ def test_the_source_is_read_a_bounded_number_of_images_ahead():
     next(decoded)
     assert len(taken) <= 2 * 2 * 8
     decoded.close()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in "ab":
+        (tmp_path / "set" / name).mkdir(parents=True)
+    for index in range(6):
+        Image.new("RGB", (9, 9), (index, 0, 0)).save(tmp_path / "set" / "ab"[index % 2] / f"{index}.png")
+    return tmp_path / "set"
+
+
+def test_a_raw_folder_is_prepared_once_into_the_cache(folder, tmp_path, monkeypatch):
+    first = load(str(folder), 4, cache=tmp_path / "cache")
+    assert first.class_names == ("a", "b") and first.images[:, 0, 0, 0].tolist() == [0, 2, 4, 1, 3, 5]
+    monkeypatch.setattr("attnorm.data.prepare.read_square", None)
+    second = load(str(folder), 4, cache=tmp_path / "cache")
+    np.testing.assert_array_equal(first.images, second.images)
+    [prepared] = (tmp_path / "cache").iterdir()
+    assert prepared.name.startswith("set-4-")
+
+
+def test_skipped_images_are_reported_when_they_are_skipped(folder, tmp_path, capsys):
+    (folder / "a" / "bad.png").write_bytes(b"x")
+    load(str(folder), 4, cache=tmp_path / "cache")
+    assert "a/bad.png: not an image" in capsys.readouterr().err
+    load(str(folder), 4, cache=tmp_path / "cache")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_prepared_folder_is_opened_in_place(folder, tmp_path):
+    prepare(folder, tmp_path / "out", 4)
+    assert len(load(str(tmp_path / "out"), 4, cache=tmp_path / "cache")) == 6
+    assert not (tmp_path / "cache").exists()
+    with pytest.raises(UserError, match=r"prepared at 4×4 but the preset needs 8×8: run attnorm .* --size 8"):
+        load(str(tmp_path / "out"), 8, cache=tmp_path / "cache")

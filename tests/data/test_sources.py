@@ -79,7 +79,7 @@ def test_a_plain_folder_is_one_class_named_after_it(tmp_path):
     touch(tmp_path, "flowers/b.png", "flowers/a.png", "flowers/labels/a.txt")
     source = open_source(tmp_path / "flowers")
     assert read(source) == {"a.png": "flowers", "b.png": "flowers"}
-    assert source.notices == ["one class, 'flowers' (a generator of several needs a folder for each)"]
+    assert source.notices == []
 
 
 @pytest.mark.parametrize(
@@ -88,12 +88,16 @@ def test_a_plain_folder_is_one_class_named_after_it(tmp_path):
         (
             ["train/cat/a.png", "train/dog/b.png", "val/cat/c.png"],
             {"cat", "dog"},
-            "train; not read (--split): 1 of val",
+            "train; not read (--split): 1 file of",
         ),
-        (["down/load/train/cat/a.png", "down/load/test/cat/b.png"], {"cat"}, "not read (--split): 1 of test"),
-        (["cat/train/a.png", "cat/test/b.png", "dog/train/c.png"], {"cat", "dog"}, "not read (--split): 1 of test"),
+        (["down/load/train/cat/a.png", "down/load/test/cat/b.png"], {"cat"}, "not read (--split): 1 file of test"),
+        (
+            ["cat/train/a.png", "cat/test/b.png", "dog/train/c.png"],
+            {"cat", "dog"},
+            "not read (--split): 1 file of test",
+        ),
         (["Validation/cat/a.png", "Validation/dog/b.png"], {"cat", "dog"}, None),
-        (["train/cat/a.png", "test/cat/b.png", "extra/cat/c.png"], {"cat"}, "1 of extra, 1 of test"),
+        (["train/cat/a.png", "test/cat/b.png", "extra/cat/c.png"], {"cat"}, "1 file of extra, 1 file of test"),
         (["train/a.png", "bus/b.png"], {"train", "bus"}, None),  # vehicles
         (["animals/cat/a.png", "animals/dog/b.png"], {"cat", "dog"}, None),
     ],
@@ -110,7 +114,7 @@ def test_a_split_is_chosen(tmp_path):
     assert list(read(open_source(tmp_path, Choice(split="validation")))) == ["valid/cat/a.png"]
     assert len(read(open_source(tmp_path, Choice(split="val+test")))) == 3
     for choice in (Choice(), Choice(split="train")):  # which of the two is not guessed
-        with pytest.raises(UserError, match="no split 'train': prepare it with --split, one of 'test', 'val'"):
+        with pytest.raises(UserError, match="no split 'train': give --split, one of 'test', 'val'"):
             open_source(tmp_path, choice)
 
 

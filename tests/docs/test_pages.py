@@ -16,7 +16,7 @@ from cyclopts.exceptions import MissingArgumentError
 from markdown_it import MarkdownIt
 
 from attnorm.bench import LayerSettings
-from attnorm.cli import machine, reproduce, train
+from attnorm.cli import listing, train
 from attnorm.cli.commands import application
 from attnorm.config import derive, parse_overrides
 from attnorm.errors import UserError
@@ -25,7 +25,7 @@ from attnorm.presets import get_preset
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 SHELLS = {"sh", "bash", "shell", "console", ""}
-WITH_FIELDS = (train.train, train.resume, reproduce.reproduce, machine.layer)
+WITH_FIELDS = (train.train, train.resume, train.reproduce, listing.layer)
 REFUSED = (CycloptsError, UserError)
 every_page = pytest.mark.parametrize(
     "text", [pytest.param(page.read_text(encoding="utf-8"), id=str(page.relative_to(ROOT))) for page in PAGES]
@@ -89,7 +89,7 @@ def parse(words):
     if function in WITH_FIELDS:
         name = {"table1": "an-gan-digits", "table3": "inpaint-an-128-cpu", "table4": "an-gan-digits"}
         first = "inpaint-an-128-cpu" if function is train.resume else next(iter(bound.args), None)
-        config = LayerSettings() if function is machine.layer else get_preset(name.get(first, first))
+        config = LayerSettings() if function is listing.layer else get_preset(name.get(first, first))
         derive(config, parse_overrides(list(bound.arguments.get("fields", ())), config), "command line")
 
 

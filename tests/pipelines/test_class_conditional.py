@@ -8,9 +8,9 @@ import pytest
 import torch
 from scipy import stats
 
-import attnorm
+from attnorm.models.class_conditional import truncated
 from attnorm.pipelines import class_conditional
-from attnorm.pipelines.class_conditional import ClassConditionalPipeline, truncated
+from attnorm.pipelines.class_conditional import ClassConditionalPipeline
 from tests import networks
 from tests.runs import refusal
 
@@ -34,7 +34,6 @@ def largest_difference(first, second):
 
 
 def test_a_run_its_model_folder_and_the_network_draw_the_same(pipe, model, finished_run):
-    assert attnorm.ClassConditionalPipeline is ClassConditionalPipeline
     loaded = ClassConditionalPipeline.from_pretrained(model)
     assert loaded.class_names == NAMES
     assert np.array_equal(loaded.draw(num_images=6).images, pipe.draw(num_images=6).images)
@@ -70,9 +69,9 @@ def test_the_seed_and_the_label_alone_decide_about_the_bytes(pipe):
 
 @pytest.mark.parametrize("size", [1, 3, 64])
 def test_neither_the_batch_nor_the_number_of_images_changes_an_image(size, pipe, monkeypatch):
-    expected = pipe.draw(num_images=9, with_layouts=True)
+    expected = pipe.draw(num_images=9)
     monkeypatch.setattr(class_conditional, "BATCH", size)
-    found = pipe.draw(num_images=7, with_layouts=True)
+    found = pipe.draw(num_images=7)
     assert largest_difference(found.images, expected.images[:7]) <= 1
     name = "blocks.2.norm2"
     np.testing.assert_allclose(found.layouts[name], expected.layouts[name][:7], rtol=0, atol=1e-5)
@@ -116,7 +115,7 @@ def test_a_call_is_typed_as_in_diffusers(pipe, tmp_path):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_changes_images_a_little_and_no_weights(dtype, pipe, tmp_path):
-    exact, half = pipe.draw(num_images=9).images, pipe.to(dtype).draw(num_images=9, with_layouts=True)
+    exact, half = pipe.draw(num_images=9).images, pipe.to(dtype).draw(num_images=9)
     difference = np.abs(half.images.astype(int) - exact)
     assert 0 < difference.mean() < 2 and f"cpu, {dtype}" in repr(pipe)
     assert {layout.dtype for layout in half.layouts.values()} == {np.dtype(np.float32)}
@@ -127,12 +126,11 @@ def test_half_precision_changes_images_a_little_and_no_weights(dtype, pipe, tmp_
     ("arguments", "part"),
     [
         ({"labels": ["dgo"]}, "there is no class 'dgo', did you mean 'dog'? (the model knows cat, 0, dog)"),
-        ({"labels": [3]}, "classes are 0 to 2"),
-        ({"labels": []}, "labels must name at least one class"),
+        ({"labels": [3]}, "there is no class 3 (the model knows cat, 0, dog)"),
+        ({"labels": []}, "labels and num_images must be at least one, got 0 and 0"),
         ({"labels": 3.7}, "a label must be a whole number, got 3.7"),
-        ({"num_images": 0}, "num_images must be at least 1"),
-        ({"num_images": "8"}, "num_images must be a whole number, got '8'"),
-        ({"seed": 1 << 63}, "seed must be"),
+        ({"num_images": 0}, "num_images must be at least one, got 3 and 0"),
+        ({"seed": 0.5}, "seed must be a whole number, got 0.5"),
         ({"generator": 42}, "generator must be a torch.Generator, or a list of one for each of 3 images"),
         ({"output_type": "jpg"}, "output_type must be one of pil, np, pt, got 'jpg'"),
         ({"truncation": 0}, "truncation must be positive, got 0"),
@@ -144,18 +142,16 @@ def test_what_cannot_be_drawn_is_refused(arguments, part, pipe):
 
 def test_an_interpolation_begins_and_ends_with_the_images_of_its_labels(pipe, monkeypatch):
     monkeypatch.setattr(class_conditional, "BATCH", 4)  # a batch ends within a row
-    drawn = pipe.interpolate("cat", 2, frames=5, rows=3, seed=7, with_layouts=True)
+    drawn = pipe.interpolate("cat", 2, frames=5, rows=3, seed=7)
     assert drawn.images.shape == (3, 5, 32, 32, 3)
     assert drawn.labels == [0, 2]
     for frame, label in ((0, "cat"), (-1, "dog")):
-        end = pipe.draw([label], 3, seed=7, with_layouts=True)
+        end = pipe.draw([label], 3, seed=7)
         assert largest_difference(drawn.images[:, frame], end.images) <= 1
         [layouts], [expected] = drawn.layouts.values(), end.layouts.values()
         np.testing.assert_allclose(layouts[:, frame], expected, rtol=0, atol=1e-5)
     same = pipe.interpolate("dog", "dog", frames=3, rows=1)
-    assert same.layouts == {}
     assert largest_difference(same.images[0], pipe.draw(["dog"], 1).images[[0, 0, 0]]) <= 1
-    assert "at least 2 frames and 1 row, got 1 and 4" in refusal(pipe.interpolate, "cat", "dog", 1)
 
 
 def test_an_interpolation_mixes_gains_and_biases_linearly(pipe):
@@ -167,17 +163,6 @@ def test_an_interpolation_mixes_gains_and_biases_linearly(pipe):
                 module.weight[1] = (module.weight[0] + module.weight[2]) / 2
     assert largest_difference(half_way, pipe.draw([1], 2, seed=1).images) <= 1
     assert largest_difference(half_way, pipe.draw(["cat"], 2, seed=1).images) > 5
-
-
-def test_a_stream_gives_the_images_of_draw_and_draws_no_more_than_is_asked_for(pipe, monkeypatch):
-    monkeypatch.setattr(class_conditional, "BATCH", 4)
-    drawn, made = pipe.draw(["dog", 0], 10, seed=3), []
-    pipe.generator.register_forward_hook(lambda module, args, out: made.append(len(out)))
-    for number, (image, label) in enumerate(pipe.stream(["dog", 0], 10, seed=3)):
-        assert label == drawn.labels[number]
-        assert np.array_equal(image, drawn.images[number])
-        assert sum(made) <= number // 4 * 4 + 4
-    assert number == 9
 
 
 def test_truncated_noise_is_the_quantile_of_the_cut_off_normal_distribution(pipe):
@@ -201,7 +186,7 @@ def test_damaged_missing_and_other_weights_are_refused(model):
     whole = path.read_bytes()
     config = model / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"latent_dim": 17}))
-    assert "does not hold the weights that its config.json describes" in refusal(load, model)
+    assert "does not have the weights that its config.json describes" in refusal(load, model)
     for share in (0, 0.5, 0.99):
         path.write_bytes(whole[: int(len(whole) * share)])
         assert f"{path} is missing or damaged" in refusal(load, model)
@@ -212,6 +197,8 @@ def test_damaged_missing_and_other_weights_are_refused(model):
 def test_what_is_no_model_is_refused(finished_run, finished_inpainting_run, tmp_path):
     shutil.copy(finished_run / "config.yaml", tmp_path)
     assert "has saved no model yet" in refusal(load, tmp_path)
-    assert refusal(load, finished_inpainting_run).endswith("complete images with `attnorm inpaint`")
+    assert refusal(load, finished_inpainting_run).endswith(
+        "is a model for inpainting: use its pipeline, or `attnorm inpaint`"
+    )
     assert "cannot use the device 'cuda:999' here: choose cpu" in refusal(load, finished_run, device="cuda:999")
     assert refusal(load, finished_run, torch_dtype=torch.float64).endswith("not in torch.float64")

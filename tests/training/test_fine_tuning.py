@@ -5,8 +5,9 @@ import copy
 import pytest
 import torch
 
+from attnorm.errors import UserError
 from attnorm.models.class_conditional import Generator
-from attnorm.training import loop
+from attnorm.training import checkpoint, loop
 from attnorm.training.class_conditional import ClassConditionalTask
 from attnorm.training.fine_tuning import start_from
 from attnorm.training.inpainting import InpaintingTask
@@ -45,6 +46,15 @@ def test_weights_are_taken_and_rows_go_to_the_class_of_the_same_name(task, finis
     normalized = task.discriminator.eval().embedding.weight  # by singular vectors of its new rows
     assert torch.linalg.matrix_norm(normalized, 2).item() == pytest.approx(1, rel=0.02)
     assert differences(task.ema.module.state_dict(), task.generator.state_dict()) == []
+
+
+def test_a_checkpoint_gives_its_networks(task, finished_run):
+    source = finished_run / "checkpoints" / "step-4"
+    assert start(task, source).startswith(f"starts with the generator and discriminator of step 4 of {source}; new: 1")
+    given = checkpoint.load(source)["task"]["discriminator"]["score.bias"]
+    assert torch.equal(task.discriminator.score.bias, given)
+    with pytest.raises(UserError, match=r"there is no checkpoint .*step-5"):
+        start(task, source.with_name("step-5"))
 
 
 def test_a_model_gives_the_generator_alone(task, finished_run):

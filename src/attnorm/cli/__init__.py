@@ -1,7 +1,5 @@
 """The command line `attnorm`: one module per command. A command imports what it needs when it runs."""
 
-from __future__ import annotations
-
 import io
 import os
 import signal

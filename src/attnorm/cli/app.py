@@ -1,7 +1,5 @@
 """`attnorm app`."""
 
-from __future__ import annotations
-
 import os
 import sys
 from contextlib import suppress
@@ -9,6 +7,7 @@ from pathlib import Path
 from threading import Event
 
 from attnorm.cli.arguments import Device, Flag, SavedModel
+from attnorm.errors import counted
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -16,7 +15,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 def app(
     *models: SavedModel, host: str = "127.0.0.1", port: int = 7860, device: Device = "auto", share: Flag = False
 ) -> None:
-    """Serve the web page: inpaint with a brush, generate, interpolate, and look inside the layer.
+    """Serve the web page: inpaint with a brush, generate, interpolate, and inspect the layer.
 
     Without models it serves the runs in ./runs and the trained models that come with attnorm. Only this machine can
     reach the page, and the page sends no requests to other machines.
@@ -36,16 +35,19 @@ def app(
 
     check_free(host, port)
     device = str(resolve_device(device))
-    chosen, complaints = (models_given([str(model) for model in models]), []) if models else models_in(Path("runs"))
-    if not models:
+    complaints: list[str] = []
+    if models:
+        chosen = models_given([str(model) for model in models])
+    else:
+        chosen, complaints = models_in(Path("runs"))
         taken = {model.name for model in chosen}
         chosen += [model_at(path, name) for name, path in shipped_models().items() if name not in taken]
     for complaint in complaints:
-        print(f"left out: {complaint}", file=sys.stderr)
+        print(f"skipped: {complaint}", file=sys.stderr)
     if host not in LOOPBACK:
-        print(f"served at {host}: everybody who can reach this machine may use the page", file=sys.stderr)
+        print(f"served at {host}: everybody who can reach this machine can use the page", file=sys.stderr)
     with served(chosen, host, port, device, share) as addresses:
         for address in filter(None, addresses):
-            print(f"{address} with {len(chosen)} models; Ctrl-C stops it", flush=True)
+            print(f"{address} with {counted(len(chosen), 'model')}; Ctrl-C stops it", flush=True)
         with suppress(KeyboardInterrupt):
             Event().wait()

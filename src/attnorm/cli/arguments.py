@@ -1,10 +1,8 @@
-"""Arguments that several commands take: their types, help and completion."""
-
-from __future__ import annotations
+"""Arguments shared by several commands: types, help and completion."""
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from glob import escape, glob
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from attnorm.data import choice
 from attnorm.errors import UserError
 from attnorm.shipped import CONFIG_FILE, shipped_models
 
@@ -29,9 +28,9 @@ def _require_image_name(kind: Any, path: Path | None) -> None:
         check_image_name(path)
 
 
-def completed_by(names: Callable[[Any], Iterable[str]], **more: Any) -> Parameter:
-    """Offers these words for an argument; cyclopts 4, the last one for Python 3.10, offers files alone."""
-    return Parameter(completer=names, **more) if sys.version_info >= (3, 11) else Parameter()
+def completed_by(names: Callable[[Any], Iterable[str]]) -> Parameter:
+    """Completes an argument with these words; cyclopts 4, the last for Python 3.10, completes files only."""
+    return Parameter(completer=names) if sys.version_info >= (3, 11) else Parameter()
 
 
 def _preset_names(context: Any) -> Iterable[str]:
@@ -45,13 +44,13 @@ def _models(context: Any) -> Iterable[str]:
 
 
 def _paths(context: Any) -> list[str]:
-    """Bash offers no files where there is a completer."""
+    """Completes files too, which bash does not if there is a completer."""
     found = sorted(glob(f"{escape(context.incomplete)}*"))  # noqa: PTH207 - Path.glob takes no absolute pattern
     return [f"{path}/" if Path(path).is_dir() else path for path in found]
 
 
 def _class_names(context: Any) -> Iterable[str]:
-    """Of the model that is named earlier on the command line."""
+    """The class names of the model that is named earlier on the command line."""
     name = context["model"].raw or ""
     folders = (Path(name, "model"), Path(name), shipped_models().get(name, Path()))
     for file in (folder / CONFIG_FILE for folder in folders):
@@ -68,7 +67,8 @@ SavedModel = Annotated[Name, completed_by(_models), Parameter(help=_MODEL, metav
 Model = Annotated[SavedModel, Parameter(help=f"{_MODEL[:-1]}; or a run's checkpoint, RUN/checkpoints/step-N.")]
 ModelName = Annotated[str, completed_by(lambda context: list(shipped_models()))]
 PresetName = Annotated[str, completed_by(_preset_names)]
-Data = Annotated[Name, Parameter(metavar="DATA")]
+Data = Annotated[Name, completed_by(lambda context: ["digits", "photos", *_paths(context)]), Parameter(metavar="DATA")]
+Choice = Annotated[choice.Choice, Parameter(name="*")]
 Fields = Annotated[str, Parameter(allow_leading_hyphen=True)]  # --FIELD VALUE ... of a preset
 LabelPair = Annotated[tuple[str, str], completed_by(_class_names)]
 _LABELS = "Class names or indices (default: all classes)."
@@ -80,10 +80,9 @@ ImageOut = Annotated[Path, _OUT, Parameter(validator=_require_image_name)]
 OptionalImageOut = Annotated[Path | None, _OUT, Parameter(validator=_require_image_name)]
 Force = Annotated[bool, Parameter(help="Overwrite existing files.", show_default=False)]
 Flag = Annotated[bool, Parameter(show_default=False)]
-Json = Annotated[bool, Parameter(name="--json", help="Print JSON, for a script.", show_default=False)]
 _DEVICE = "auto, cpu, cuda, cuda:1 or mps; auto is the GPU where PyTorch sees one."
 Device = Annotated[str, completed_by(lambda context: ("auto", "cpu", "cuda", "mps")), Parameter(help=_DEVICE)]
-_WEIGHTS = Parameter(help="Of a run or checkpoint: averaged (default, if the run kept an average), or raw.")
+_WEIGHTS = Parameter(help="Weights of a run or checkpoint: averaged (default, if there are any) or raw.")
 Weights = Annotated[Literal["ema", "raw"] | None, _WEIGHTS]
 AtLeast0 = Annotated[int, Parameter(validator=Number(gte=0))]
 AtLeast1 = Annotated[int, Parameter(validator=Number(gte=1))]
@@ -94,7 +93,7 @@ Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=1 << 63), help="Seed 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Source:
-    """Which weights of a model are used, and where."""
+    """Which weights of a model to use, and on which device."""
 
     weights: Weights = None
     device: Device = "auto"
@@ -110,7 +109,7 @@ USUAL = Source()
 
 
 def refuse_options(model: str | Path, task: str, others: str, **options: Any) -> None:
-    """Raises a UserError for an option of the `others`' task that is given."""
+    """Raises a UserError if an option of the `others`' task is given."""
     for name, value in options.items():
         if value is not None:
             raise UserError(f"--{name.replace('_', '-')} is for {others} models, and {model} is {task}: leave it out")
@@ -122,11 +121,3 @@ def check_entities(entities: Iterable[int], count: int) -> None:
         if not 0 <= entity < count:
             known = f"entities are 0 to {count - 1}" if count else "layers have none: leave --entity out"
             raise UserError(f"there is no entity {entity}: the model's {known}")
-
-
-def print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Prints rows in columns as wide as their content."""
-    lines = [head, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

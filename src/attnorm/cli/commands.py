@@ -1,6 +1,4 @@
-"""All commands in one cyclopts application, and its errors as sentences."""
-
-from __future__ import annotations
+"""The cyclopts application with all commands, and its errors as sentences."""
 
 import pkgutil
 
@@ -10,7 +8,7 @@ from cyclopts.exceptions import MissingArgumentError, UnusedCliTokensError
 import attnorm
 from attnorm.errors import UserError
 
-ABOUT = """Attentive Normalization: train generators and inpainters, use them, and look inside.
+ABOUT = """Attentive Normalization: train and use generators and inpainting models.
 
 `attnorm COMMAND --help` explains a command. `--debug`, after any command, shows where an unexpected error came from.
 """
@@ -21,10 +19,10 @@ USAGES = {
     "reproduce": "TABLE --out FOLDER [OPTIONS] [--FIELD VALUE ...]",
 }
 COMMANDS = {  # MODULE:FUNCTION, or the name of what is added on its own
-    "Train and measure": "train:train train:resume evaluate:evaluate reproduce:reproduce listing:presets data",
+    "Train and measure": "train:train train:resume evaluate:evaluate train:reproduce listing:presets data",
     "Use a model": "generate:generate interpolate:interpolate inpaint:inpaint visualize:visualize app:app",
     "Models for others": "listing:models publish:export publish:package publish:push contact_sheet:contact_sheet",
-    "This machine": "machine:doctor bench",
+    "This machine": "listing:doctor bench",
     "Options": "--help --version",
 }
 
@@ -37,7 +35,7 @@ sets = App("data", help="Prepare image sets for training, and inspect them.")
 bench = App("bench", help="Measure speed and memory on this machine.")
 application.command(sets)
 application.command(bench)
-for parent, name in ((sets, "data:prepare"), (sets, "data:inspect"), (bench, "machine:layer")):
+for parent, name in ((sets, "data:prepare"), (sets, "data:inspect"), (bench, "listing:layer")):
     parent.command(pkgutil.resolve_name(f"attnorm.cli.{name}"))
 for place, (title, names) in enumerate(COMMANDS.items()):
     group = Group(title, sort_key=place)
@@ -61,7 +59,7 @@ def run(arguments: list[str]) -> int:
 
 
 def sentence(error: CycloptsError) -> str:
-    """What is wrong, in the style of our own errors."""
+    """The error in the style of our own messages."""
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         return f"unexpected argument {error.unused_tokens[0]!r}"
     if isinstance(error, MissingArgumentError) and error.argument is not None:

@@ -1,17 +1,17 @@
 """`attnorm evaluate`: its options; `evaluation.py` does the work."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from cyclopts import Group, Parameter, validators
 
 from attnorm.cli import arguments as cli
+from attnorm.data.choice import DEFAULT
 
-METRICS = ("fd", "intra", "is", "kid", "pr")  # here too, so that completion need not import PyTorch
-Metrics = Annotated[list[str] | None, cli.completed_by(lambda context: METRICS)]
+# Here too, so that completion need not import PyTorch.
+MetricKey = Literal["fd", "intra", "is", "kid", "pr"]
+Metrics = Annotated[list[MetricKey] | None, cli.completed_by(lambda context: get_args(MetricKey))]
 MaskKind = Literal["centre", "random", "strokes"]
 
 
@@ -23,17 +23,15 @@ class Options:
     Args:
         data: The real images, as for `attnorm train` (default: the run's own).
         num: Images to generate (default 5000), or to complete (default: all).
-        out: FILE.json (default: a file in the run's folder metrics/).
+        out: FILE.json (default: a file in RUN/metrics).
     """
 
-    weights: cli.Weights = None
     data: cli.Data | None = None
+    choice: cli.Choice = DEFAULT
     num: cli.AtLeast1 | None = None
     seed: cli.Seed = 0
     out: Annotated[cli.OptionalOut, Parameter(validator=validators.Path(ext=("json",)))] = None
     force: cli.Force = False
-    as_json: cli.Json = False
-    device: cli.Device = "auto"
 
 
 @Parameter(name="*", group=Group("Class-conditional models", sort_key=1))
@@ -42,13 +40,13 @@ class GeneratorOptions:
     """How a class-conditional model is evaluated.
 
     Args:
-        metrics: One or more of fd, intra, is, kid and pr (default fd).
-        extractor: efficientnet-lite0 (default), inception, or the path of the Inception file; only with it is fd a FID.
-        reference: Statistics in the place of real images: an .npz file of pytorch-fid, clean-fid or --save-reference.
-        save_reference: Also write the statistics of the real images there, FILE.npz.
+        metrics: One or more (default fd, which is the FID with the extractor inception).
+        extractor: efficientnet-lite0 (default), inception, or the path of the Inception file.
+        reference: Statistics instead of real images: an .npz file of pytorch-fid, clean-fid or --save-reference.
+        save_reference: Also write the statistics of the real images to FILE.npz.
         num_real: Real images, 0 for all (default: as --num).
-        frequencies: How often each class is generated: as in the real images (default), or all alike.
-        per_class: For intra: images to generate of each class (default 5000).
+        frequencies: How often to generate each class: as in the real images (default), or equally.
+        per_class: For intra: images to generate per class (default 5000).
     """
 
     metrics: Metrics = None
@@ -71,7 +69,7 @@ class InpainterOptions:
         masks: Kinds of masks (default: all).
     """
 
-    size: cli.AtLeast1 | None = None
+    size: Annotated[int | None, Parameter(validator=validators.Number(gte=32, lte=4096))] = None
     masks: list[MaskKind] | None = None
 
 
@@ -82,20 +80,21 @@ def evaluate(
     options: Options = Options(),
     generator: GeneratorOptions = GeneratorOptions(),
     inpainter: InpainterOptions = InpainterOptions(),
+    source: cli.Source = cli.USUAL,
 ) -> None:
     """Evaluate a model: a table, a JSON record, and a sheet of images.
 
-    A class-conditional model's images are compared with real ones as sets. An inpainting model completes validation
-    images, beside simpler methods that it has to beat.
+    Images of a class-conditional model are compared with real ones as sets. An inpainting model completes validation
+    images, and is compared with simple methods.
     """
     from attnorm.cli.evaluation import evaluate_generator, evaluate_inpainter
     from attnorm.metrics.distributed import joined
     from attnorm.pipelines.base import resolve_device
     from attnorm.training.trained import find_trained
 
-    device = str(resolve_device(options.device))
+    device = str(resolve_device(source.device))
     with joined(device) as processes:  # before any error, or the other processes would wait
-        found = find_trained(model, options.weights)
+        found = find_trained(model, source.weights)
         if found.task == "inpainting":
             cli.refuse_options(model, "inpainting", "class-conditional", **asdict(generator))
             evaluate_inpainter(found, options, inpainter, str(processes.device))

@@ -6,9 +6,10 @@ import math
 import re
 
 from attnorm.cli.arguments import USUAL, AtLeast1, Force, Labels, Model, Out, Positive, Seed, Source
-from attnorm.errors import UserError
+from attnorm.errors import UserError, counted
 
 PER_CLASS = 8
+PIECE = 1024  # images in memory
 
 
 def generate(
@@ -24,22 +25,25 @@ def generate(
     truncation: Positive | None = None,
     source: Source = USUAL,
 ) -> None:
-    """Generate images of classes.
+    """Generate images of given classes.
 
     Args:
-        out: A grid as GRID.png, or a folder for one file per image.
-        per_class: Images of each class; in a grid a row is a class (default 8).
-        count: Images in all, of the classes in turn, instead of --per-class.
-        truncation: Cuts the noise off on both sides: 0.7 gives more typical and less varied images (default: none).
+        out: GRID.png, or a folder for one file per image.
+        per_class: Images of each class, a row of the grid (default 8).
+        count: Total number of images, with classes in turn, instead of --per-class.
+        truncation: Limit of the noise: 0.7 gives more typical and less varied images (default: none).
         force: Overwrite an existing grid, or the images of an earlier call.
     """
+    import numpy as np
+    import torch
+
     from attnorm import plots
     from attnorm.files import check_folder, check_output
     from attnorm.plots.saving import check_image_name
 
     if count is not None and per_class is not None:
         raise UserError("give either --count, the images in all, or --per-class")
-    if as_grid := bool(out.suffix):
+    if out.suffix:
         check_image_name(out)
         check_output(out, force)
     else:
@@ -47,25 +51,25 @@ def generate(
         if out.exists() and any(out.iterdir()) and not force:
             raise UserError(f"{out} exists already: give --force to overwrite it, or another name")
     pipe = source.pipeline(model, "class-conditional")
-    classes = pipe.indices(labels)
-    repeats = per_class or PER_CLASS
+    classes, repeats = pipe.indices(labels), per_class or PER_CLASS
     wanted = [label for label in classes for _ in range(repeats)]
     if count:
         wanted = [classes[i % len(classes)] for i in range(count)]
-    if as_grid:
-        images = pipe.draw(wanted, seed=seed, truncation=truncation).images
-        if count:
-            sheet = plots.grid(plots.enlarge(images), math.ceil(math.sqrt(count)))
-        else:
-            sheet = plots.label_grid(images, [pipe.class_names[index] for index in classes], repeats)
-        plots.save_image(sheet, out)
+    if out.suffix:
+        images = np.stack(pipe(wanted, seed=seed, truncation=truncation))
+        names = [pipe.class_names[index] for index in classes]
+        columns = math.ceil(math.sqrt(len(images))) if count else repeats
+        plots.save_image(plots.label_grid(images, [] if count else names, columns), out)
         print(out)
         return
     names = ["".join(c if c.isalnum() else "-" for c in name) for name in pipe.class_names]
-    files = [f"{number:05d}-{names[label]}.png" for number, label in enumerate(wanted)]
-    for (image, _), file in zip(pipe.stream(wanted, None, seed, truncation), files, strict=True):
-        plots.save_image(image, out / file)
-    for path in out.iterdir():  # the images of an earlier call, and nothing else
-        if re.fullmatch(r"\d{5,}-.*\.png", path.name) and path.name not in files:
+    files = [out / f"{number:05d}-{names[label]}.png" for number, label in enumerate(wanted)]
+    noise = torch.Generator().manual_seed(seed)
+    for first in range(0, len(files), PIECE):
+        piece = slice(first, first + PIECE)
+        for file, image in zip(files[piece], pipe(wanted[piece], generator=noise, truncation=truncation), strict=True):
+            plots.save_image(np.asarray(image), file)
+    for path in {*out.iterdir()} - {*files}:  # the images of an earlier call, and nothing else
+        if re.fullmatch(r"\d{5,}-.*\.png", path.name):
             path.unlink()
-    print(f"{len(wanted)} images in {out}")
+    print(f"{counted(len(files), 'image')} in {out}")

@@ -1,49 +1,45 @@
 """`attnorm interpolate`."""
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
-from cyclopts.validators import Number
-
-from attnorm.cli.arguments import USUAL, AtLeast1, Force, ImageOut, LabelPair, Model, Seed, Source, check_entities
+from attnorm.cli import arguments as cli
 
 FPS = 20
 
 
 def interpolate(
-    model: Model,
+    model: cli.Model,
     /,
     *,
-    labels: LabelPair,
-    out: ImageOut,
-    frames: Annotated[int, Parameter(validator=Number(gte=2))] = 8,
-    rows: AtLeast1 = 4,
+    labels: cli.LabelPair,
+    out: cli.ImageOut,
+    frames: cli.AtLeast1 = 8,
+    rows: cli.AtLeast1 = 4,
     entity: int | None = None,
     animation: Path | None = None,
-    seconds: Annotated[float, Parameter(validator=Number(gte=0.1, lte=60))] = 2.0,
-    seed: Seed = 0,
-    force: Force = False,
-    source: Source = USUAL,
+    seconds: cli.Positive = 2.0,
+    seed: cli.Seed = 0,
+    force: cli.Force = False,
+    source: cli.Source = cli.USUAL,
 ) -> None:
-    """Interpolate between two classes at fixed noise, as a sheet and a video.
+    """Interpolate between two classes at fixed noise; write a sheet and, optionally, a video.
 
-    Where the model has a layout, each image has the map of one entity below it.
+    If the model has a layout, the map of one entity is below each image.
 
     Args:
         labels: The two classes, names or indices.
         out: The sheet, such as sheet.png.
-        frames: Images from the first class to the second.
-        rows: Noise vectors, a row each.
+        frames: Number of images from the first class to the second.
+        rows: Number of noise vectors, one per row.
         entity: The entity whose map is shown, by number (default: the one that varies most).
-        animation: Also write a video there, FILE.gif or FILE.mp4.
-        seconds: Time from the first class to the second in the video, which then goes back.
+        animation: Also write a video to FILE.gif or FILE.mp4.
+        seconds: Time in the video from the first class to the second, before it runs back.
     """
     from attnorm import plots
     from attnorm.files import check_output
     from attnorm.metrics.layout import most_varying_entity
+    from attnorm.pipelines.class_conditional import Generated
     from attnorm.plots.saving import ANIMATIONS, check_ending
 
     check_output(out, force)
@@ -51,22 +47,20 @@ def interpolate(
         check_ending(animation, "an animation", ANIMATIONS)
         check_output(animation, force)
     pipe = source.pipeline(model, "class-conditional")
+    drawn = pipe.interpolate(*labels, frames, rows, seed)
+    layout = next(iter(drawn.layouts.values()), None)  # a generator has one long-range layer at most
+    cli.check_entities([] if entity is None else [entity], 0 if layout is None else layout.shape[2])
+    if layout is not None and entity is None:
+        entity = most_varying_entity(layout)
 
-    def draw(count: int, entity: int | None) -> tuple[Any, ...]:
-        """The arguments of the sheet and of the video; the last one is the entity that is shown."""
-        drawn = pipe.interpolate(*labels, count, rows, seed, with_layouts=True)
-        names = pipe.class_names[drawn.labels[0]], pipe.class_names[drawn.labels[1]]
-        layout = next(iter(drawn.layouts.values()), None)  # a generator has one long-range layer at most
-        check_entities([] if entity is None else [entity], 0 if layout is None else layout.shape[2])
-        if layout is None:
-            return drawn.images, names, None, None
-        chosen = most_varying_entity(layout) if entity is None else entity
-        return drawn.images, names, layout[:, :, chosen], chosen
+    def shown(drawn: Generated) -> tuple[Any, ...]:
+        maps = next((layout[:, :, entity] for layout in drawn.layouts.values()), None)
+        return drawn.images, [pipe.class_names[label] for label in drawn.labels], maps, entity
 
-    sheet = draw(frames, entity)
-    plots.save_image(plots.interpolation_sheet(*sheet), out)
-    print(out if sheet[-1] is None else f"{out}: with the maps of entity {sheet[-1]}")
+    plots.save_image(plots.interpolation_sheet(*shown(drawn)), out)
+    print(out if entity is None else f"{out}: with the maps of entity {entity}")
     if animation is not None:
-        there = list(plots.interpolation_frames(*draw(round(seconds * FPS) + 1, sheet[-1])))
+        drawn = pipe.interpolate(*labels, round(seconds * FPS) + 1, rows, seed)
+        there = list(plots.interpolation_frames(*shown(drawn)))
         plots.save_animation(there + there[-2:0:-1], animation, FPS)
         print(animation)

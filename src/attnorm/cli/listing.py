@@ -1,9 +1,15 @@
-"""`attnorm models` and `attnorm presets`."""
+"""`attnorm presets`, `models`, `doctor` and `bench layer`."""
 
-from __future__ import annotations
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
 
-from attnorm.cli.arguments import ModelName, PresetName, print_table
-from attnorm.errors import UserError
+from cyclopts import Parameter
+
+from attnorm.cli.arguments import Fields, ModelName, PresetName
+from attnorm.errors import UserError, table
 from attnorm.shipped import CARD_FILE, shipped_models
 
 TIMES = {"demo-digits": "4 min", "an-gan-digits": "4 min", "an-gan-cifar10-cpu": "50 min"}  # measured on two CPU cores
@@ -11,7 +17,7 @@ FOR_CPU = ("-cpu", "-digits")  # endings of presets' names
 
 
 def models(name: ModelName | None = None, /) -> None:
-    """List the trained models that come with attnorm, or print the card of one.
+    """List the trained models in the package, or print the card of one.
 
     Args:
         name: Print the card of this model.
@@ -23,23 +29,20 @@ def models(name: ModelName | None = None, /) -> None:
 
     shipped = shipped_models()
     if name is not None and name not in shipped:
-        raise UserError(f"no model {name!r} comes with attnorm{nearest(name, shipped)} (`attnorm models` lists them)")
+        raise UserError(f"the package has no model {name!r}{nearest(name, shipped)} (`attnorm models` lists them)")
     if name is not None:
         print(ModelCard.load(shipped[name] / CARD_FILE).text.strip())
         return
-    rows = []
+    rows = [("model", "task", "size", "classes", "data")]
     for model, folder in shipped.items():
         config, data = saved_config(folder), ModelCard.load(folder / CARD_FILE).data
-        size, classes = f"{config['image_size']}×{config['image_size']}", str(len(config.get("class_names", ())) or "-")
-        metric = f"{data.eval_results[0].metric_name} {data.eval_results[0].metric_value:.4g}"
-        rows.append((model, str(task_of(folder)), size, classes, data.datasets[0], metric))
-    print_table(("name", "task", "size", "classes", "data", "metric"), rows)
+        size, classes = f"{config['image_size']}×{config['image_size']}", len(config.get("class_names", ()))
+        rows.append((model, str(task_of(folder)), size, str(classes or "–"), data.datasets[0]))
+    print(f"{table(rows)}\n\n`attnorm models NAME` prints a model's card: its data, training and metrics.")
 
 
 def presets(name: PresetName | None = None, /) -> None:
     """List the presets, or print one as YAML.
-
-    A preset is a system of the paper with the networks and the settings for an image size; any images will do.
 
     Args:
         name: Print this preset.
@@ -50,12 +53,56 @@ def presets(name: PresetName | None = None, /) -> None:
     if name:
         print(to_yaml(get_preset(name)), end="")
         return
-    rows = []
+    rows = [("preset", "size", "for a", "on two cores")]
     for each, preset in presets().items():
         device = "CPU" if DEMOS.get(each, each).endswith(FOR_CPU) else "GPU"
         rows.append((each, f"{preset.image_size}×{preset.image_size}", device, TIMES.get(each, "")))
-    print_table(("preset", "size", "for a", "time on two cores"), rows)
-    print("\nsystems:")
-    for system, variant in {**SYSTEMS, **INPAINTERS}.items():
-        print(f"  {system:<18} {variant.about}")
-    print("\n`attnorm presets NAME` prints one as YAML.")
+    systems = [(f"  {system}", variant.about) for system, variant in {**SYSTEMS, **INPAINTERS}.items()]
+    print(f"{table(rows)}\n\nA name is SYSTEM-DATA. DATA stands for a size and a number of steps; use any images.")
+    print(f"\n{table([('SYSTEM', ''), *systems])}\n\n`attnorm presets NAME` prints a preset as YAML.")
+
+
+def doctor() -> None:
+    """Show versions, devices, and the backends of the layer that they can run."""
+    import torch
+    import yaml
+
+    devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
+    found = {
+        "versions": {"attnorm": version("attnorm"), "torch": version("torch"), "python": platform.python_version()},
+        "machine": f"{platform.system()} {platform.machine()}",
+        "processors": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "vector instructions": torch.backends.cpu.get_cpu_capability(),
+        "gpus": [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())],
+        "backends": {device: _backends(device) for device in devices},
+    }
+    print(yaml.safe_dump(found, sort_keys=False, width=200), end="")
+
+
+def _backends(device: str) -> dict[str, Any] | str:
+    """The backend of a float32 call, and why other backends cannot run it."""
+    import torch
+
+    from attnorm.layers import backend_for, backend_refusals
+
+    try:
+        v, s = torch.zeros(1, 8, 4, 4, device=device), torch.full((1, 4, 4, 4), 0.25, device=device)
+    except RuntimeError as error:  # a driver that does not fit PyTorch, or a full GPU
+        return f"PyTorch cannot use the device: {str(error).splitlines()[0]}"
+    return {"chosen": backend_for(v, s), **{name: why or "can run" for name, why in backend_refusals(v, s).items()}}
+
+
+def layer(*fields: Fields, json: Annotated[Path | None, Parameter(name="--json")] = None) -> None:
+    """Measure time and memory of the layer, instance norm and self-attention by map size (the paper's Table 5).
+
+    Args:
+        fields: --sizes 128 256 512 1024 (sides of the maps), --batch 1, --channels 32, --entities 16, --dtype float32
+            (or bfloat16), --channels_last false, --device cpu (or cuda), --rounds 15, --limit 2 (seconds; a slower
+            call is measured once). The values are the defaults.
+        json: Also write the report to this file, which it replaces.
+    """
+    from attnorm.bench import LayerSettings, bench_layer
+    from attnorm.config import parse_overrides
+
+    bench_layer(json, **parse_overrides(list(fields), LayerSettings()))

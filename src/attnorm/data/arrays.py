@@ -1,7 +1,5 @@
 """Images that are stored as arrays: .npz files, and CIFAR's batches."""
 
-from __future__ import annotations
-
 import io
 import pickle
 import re
@@ -12,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from attnorm.data.choice import Choice, listed, split_in
-from attnorm.data.listing import Listing
-from attnorm.data.raw import RawSource, named, number_classes
+from attnorm.data.listing import Listing, RawSource, named, number_classes
 from attnorm.errors import UserError
 from attnorm.files import explained
 
@@ -36,7 +33,7 @@ def open_npz(path: Path, choice: Choice) -> RawSource:
         loaded = np.load(path, allow_pickle=False)
         arrays = {path.stem: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
     names = list(arrays)
-    kept, notices = choice.pick_split(path, list(map(split_in, names)))
+    kept, notices = choice.pick_split(path, list(map(split_in, names)), "array")
     return _open(
         f"{path.suffix} file", path, {names[index]: arrays[names[index]] for index in kept}, {}, choice, notices
     )

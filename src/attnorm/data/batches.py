@@ -4,8 +4,6 @@ The order is a pure function of (number of images, seed, step): a resumed run se
 have seen without the interruption, and nothing about the order has to be saved.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor

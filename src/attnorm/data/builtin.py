@@ -1,7 +1,5 @@
 """The built-in sets, which come with scikit-learn: handwritten digits, and tiles of two photographs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -11,7 +9,6 @@ from PIL import Image
 from attnorm.data.dataset import ImageDataset
 
 _DARKEST_DIGIT = 16  # the largest value of scikit-learn's digits
-
 _PHOTOGRAPH = 427, 640  # height and width
 TILE = 128  # side of a tile in pixels of the photograph, whatever size it is scaled to
 _STRIDE = 16  # from one tile to the next

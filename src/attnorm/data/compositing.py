@@ -2,8 +2,6 @@
 nothing outside the mask.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -25,10 +23,8 @@ class EditableImage:
     """An upright image that keeps its own pixels: grey stays grey, 16-bit grey 16-bit, transparent transparent.
 
     Palettes become RGB or RGBA, bilevel becomes grey, and CMYK and other colour spaces become RGB, because a completion
-    cannot be written in theirs: there the known pixels are those of Pillow's conversion.
-
-    Raises:
-        DecodeError: pixels with no defined 8-bit or 16-bit range.
+    cannot be written in theirs: there the known pixels are those of Pillow's conversion. A DecodeError refuses pixels
+    with no defined 8-bit or 16-bit range.
     """
 
     def __init__(self, image: Image.Image) -> None:
@@ -88,14 +84,9 @@ class EditableImage:
 def check_mask(
     mask: np.ndarray, size: tuple[int, int], resize: bool = False, remedy: str = "give one of its size"
 ) -> np.ndarray:
-    """The mask (h, w) bool for an image of (height, width) = `size`.
+    """The mask (h, w) bool for an image of (height, width) = `size`, scaled to it without mixing pixels if `resize`.
 
-    Args:
-        resize: scale a mask of another size, without mixing pixels.
-        remedy: what a person can do about a mask of another size.
-
-    Raises:
-        DecodeError: its size differs, or it marks no pixel or every one.
+    A DecodeError says that it marks no pixel or every one, or, with the `remedy`, that it has another size.
     """
     if mask.shape != size:
         found, wanted = (f"{width}×{height}" for height, width in (mask.shape, size))
@@ -125,11 +116,11 @@ class Box(NamedTuple):
     def size(self) -> tuple[int, int]:
         return self.bottom - self.top, self.right - self.left
 
-    def union(self, other: Box) -> Box:
+    def union(self, other: "Box") -> "Box":
         tops, bottoms, lefts, rights = zip(self, other, strict=True)
         return Box(min(tops), max(bottoms), min(lefts), max(rights))
 
-    def overlaps(self, other: Box) -> bool:
+    def overlaps(self, other: "Box") -> bool:
         tops, bottoms, lefts, rights = zip(self, other, strict=True)
         return max(tops) < min(bottoms) and max(lefts) < min(rights)
 

@@ -4,8 +4,6 @@ A prepared folder holds `images.u8` (count * size * size * 3 raw bytes, row-majo
 `dataset.json` (a PreparedInfo). `attnorm.data.prepare` writes it; this module reads it.
 """
 
-from __future__ import annotations
-
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,14 +56,6 @@ class ImageDataset:
     class_names: tuple[str, ...]
     file: Path | None = None
 
-    def __post_init__(self) -> None:
-        shape = self.images.shape
-        if self.labels.dtype != np.int64 or self.labels.shape != shape[:1]:
-            raise UserError(f"{shape[0]} images need as many int64 labels, not {self.labels.shape} {self.labels.dtype}")
-        low, high = (self.labels.min(), self.labels.max()) if len(self) else (0, 0)
-        if not 0 <= low <= high < self.num_classes:
-            raise UserError(f"labels run from {low} to {high} for {self.num_classes} classes, numbered from 0")
-
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -97,18 +87,15 @@ def is_prepared(path: Path) -> bool:
 
 def read_info(folder: Path) -> PreparedInfo:
     """The `dataset.json` of a prepared folder; UserError if it is missing or invalid."""
-    try:
-        return read_json(PreparedInfo, folder / INFO_FILE)
-    except UserError as error:
-        raise UserError(f"{error}: remove the folder and prepare the set again") from error
+    return read_json(PreparedInfo, folder / INFO_FILE)
 
 
 def open_prepared(folder: str | Path) -> ImageDataset:
     """Opens a prepared folder as a read-only memory map; UserError if files are missing or contradict each other."""
     folder = Path(folder)
-    info = read_info(folder)
     file = folder / IMAGES_FILE
     try:
+        info = read_info(folder)
         with explained(f"{folder / LABELS_FILE} cannot be read", "", ValueError, EOFError):
             labels = np.load(folder / LABELS_FILE, allow_pickle=False)
         labels.setflags(write=False)
@@ -120,12 +107,13 @@ def open_prepared(folder: str | Path) -> ImageDataset:
         raise UserError(f"{folder} is damaged ({error}): remove it and prepare the set again") from error
 
 
-def verify(path: Path) -> None:
-    """Raises UserError if a prepared folder's files have other checksums than when they were written."""
-    info = read_info(path)
+def verify(folder: Path) -> PreparedInfo:
+    """The `dataset.json` of a prepared folder; UserError if its files have other checksums than when it was written."""
+    info = read_info(folder)
     for name, expected in ((IMAGES_FILE, info.images_crc32), (LABELS_FILE, info.labels_crc32)):
-        if crc32_of(path / name) != expected:
-            raise UserError(f"{path / name} has another checksum than when it was written: prepare the set again")
+        if crc32_of(folder / name) != expected:
+            raise UserError(f"{folder / name} has another checksum than when it was written: prepare the set again")
+    return info
 
 
 def _check_length(file: Path, expected: int) -> None:

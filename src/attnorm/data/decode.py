@@ -1,7 +1,5 @@
 """Encoded images, and tensors of images, to uint8 arrays: the only place that looks inside image files."""
 
-from __future__ import annotations
-
 import io
 import warnings
 from collections.abc import Iterator
@@ -32,7 +30,7 @@ class DecodeError(Exception):
     """An image cannot be used; the message is a short reason without the image's name."""
 
 
-def to_uint8(images: Tensor) -> np.ndarray:
+def to_uint8(images: "Tensor") -> np.ndarray:
     """Images (b, 3, h, w) in [-1, 1] -> (b, h, w, 3) uint8, rounded to nearest."""
     scaled = (images.detach().float().clamp(-1, 1) + 1) * 127.5
     return scaled.round().byte().permute(0, 2, 3, 1).cpu().numpy()
@@ -114,12 +112,12 @@ def mask_from_image(mask: Image.Image) -> np.ndarray:
     grey = to_rgb(mask).convert("L")
     colours = (mask.convert("RGB").getcolors() or []) if mask.mode == "P" else []
     if len(colours) > 2 and any(len(set(colour)) > 1 for _, colour in colours):  # type: ignore[arg-type]
-        raise DecodeError(f"it has a palette of {len(colours)} colours and may be a map of classes")
+        raise DecodeError(f"it has a palette of {len(colours)} colours: make the missing pixels white, others black")
     marked = np.asarray(grey) >= HALF
     low, high = (mask if _is_sixteen_bit(mask) else grey).getextrema()
     if low != high and not marked.any():
         light = "32896 or more of 65535" if _is_sixteen_bit(mask) else "128 or more of 255"
-        raise DecodeError(f"it marks no pixel, since none is light ({light}): its values are {low} to {high}")
+        raise DecodeError(f"it marks no pixel, its values are {low} to {high}: make the missing pixels light ({light})")
     return marked
 
 

@@ -3,8 +3,6 @@
 A mask is a boolean array (h, w), True where pixels are missing.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,7 +22,6 @@ from attnorm.errors import UserError
 _STROKE_SEGMENTS = (3, 10)  # straight pieces of a stroke before the pen is lifted
 _SEGMENT_LENGTH = (0.08, 0.3)  # of the image's shorter side
 _TURN = (-0.4 * math.pi, 0.4 * math.pi)  # from one piece to the next, in radians
-
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=1000)]
@@ -65,11 +62,7 @@ class MaskConfig(Frozen):
 
 
 class Masks:
-    """The masks of one configuration at one size (height, width); UserError if there can be none.
-
-    masks = Masks(MaskConfig(kind="strokes"), (256, 256))
-    mask = masks(seed=0, index=7)  # (256, 256) bool
-    """
+    """The masks of one configuration at one size (height, width); UserError if there can be none."""
 
     def __init__(self, config: MaskConfig, size: tuple[int, int]) -> None:
         self.config, self.size = config, size

@@ -1,7 +1,5 @@
 """Parquet files, such as Hugging Face's: which column holds the images, which the classes, and streaming the rows."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnorm.data.choice import Choice, split_in
-from attnorm.data.listing import Listing
-from attnorm.data.raw import RawImage, RawSource, number_classes
+from attnorm.data.listing import Listing, RawImage, RawSource, number_classes
 from attnorm.errors import UserError
 from attnorm.files import explained
 
@@ -56,7 +53,7 @@ def open_parquet(listing: Listing, names: Sequence[str], choice: Choice) -> RawS
     return RawSource("parquet", classes, labels, read, [*notices, *more, *empty])
 
 
-def columns_of(schema: pa.Schema) -> tuple[list[str], list[str], list[str]]:
+def columns_of(schema: "pa.Schema") -> tuple[list[str], list[str], list[str]]:
     """The names of the columns of images, of integers and of strings, also where they are stored as a dictionary."""
     from pyarrow import types
 
@@ -73,7 +70,7 @@ def columns_of(schema: pa.Schema) -> tuple[list[str], list[str], list[str]]:
     return images, integers, strings
 
 
-def _hugging_face_names(schema: pa.Schema, label: str | None) -> tuple[str, ...] | None:
+def _hugging_face_names(schema: "pa.Schema", label: str | None) -> tuple[str, ...] | None:
     """The names that the `datasets` library stores for a ClassLabel column, if it stored any."""
     try:
         feature = json.loads(schema.metadata[b"huggingface"])["info"]["features"][label]
@@ -83,7 +80,7 @@ def _hugging_face_names(schema: pa.Schema, label: str | None) -> tuple[str, ...]
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[pq.ParquetFile]:
+def _opened(file: Path) -> Iterator["pq.ParquetFile"]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,37 +1,36 @@
-"""Turns a raw or built-in set into a prepared folder: decode in parallel, keep the order, write all or nothing."""
-
-from __future__ import annotations
+"""From whatever `--data` names to an open data set: raw images are prepared once, all or nothing."""
 
 import os
 import sys
 import zlib
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock, Timeout
 
 from attnorm.data import dataset
-from attnorm.data.builtin import BUILTIN, load_builtin
+from attnorm.data.builtin import load_builtin
 from attnorm.data.choice import DEFAULT, Choice, listed
 from attnorm.data.decode import DecodeError, pillow_quiet, read_square
-from attnorm.data.listing import describe
+from attnorm.data.listing import Content, RawImage, RawSource, Skipped, describe, named
 from attnorm.data.progress import track
-from attnorm.data.raw import Content, RawImage, RawSource, named
-from attnorm.data.sources import fingerprint, open_source
-from attnorm.errors import UserError, one_line
+from attnorm.data.sources import fingerprint, kind_of, open_source
+from attnorm.errors import UserError, counted, one_line
 from attnorm.files import check_folder, explained, folder_aside, make_folder
 
 _CHUNK = 8  # images per task: a task per small image would cost more than decoding it
 _MOST_WORKERS = 16
 _DARK = 64  # of 255: below it, an image uses a quarter of its range at most
+_KEY_LENGTH = 16  # letters of a fingerprint in the name of a folder
 
-Decoded = tuple[str, "np.ndarray | str"]  # the name of an image, and its pixels or why it has none
+Decoded = tuple[str, int, "np.ndarray | str"]  # the name of an image, its class, and its pixels or why it has none
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,59 @@ class PrepareReport:
     reused: bool = False
 
 
+class Summary(NamedTuple):
+    """What a data set is: the images of each class, what is not read or cannot be, and the side of all images."""
+
+    kind: str
+    class_names: Sequence[str]
+    counts: np.ndarray
+    skipped: Sequence[Skipped] = ()
+    notices: Sequence[str] = ()
+    size: int | None = None
+
+
+def load(source: str, size: int, choice: Choice = DEFAULT, *, cache: Path) -> dataset.ImageDataset:
+    """Opens a built-in set by name, a prepared folder, or a raw set; UserError if that is not possible.
+
+    Raw images are prepared once into a subfolder of `cache`, whose name changes with the source's files.
+    """
+    kind, path = kind_of(source, choice), Path(source)
+    if kind == "built-in set":
+        return load_builtin(source, size)
+    if kind == "prepared folder":
+        opened = dataset.open_prepared(path)
+        if opened.size != size:
+            raise UserError(
+                f"{path} was prepared at {opened.size}×{opened.size} but the preset needs {size}×{size}:"
+                f" run attnorm data prepare SRC OUT --size {size}"
+            )
+        return opened
+    key = fingerprint(source, size, choice)
+    report = prepare(source, cache / f"{path.resolve().stem}-{size}-{key[:_KEY_LENGTH]}", size, choice)
+    for line in report.notices:
+        print(line, file=sys.stderr)
+    return dataset.open_prepared(report.path)
+
+
+def summarize(source: str, choice: Choice = DEFAULT) -> Summary:
+    """Reads all of a data set: it decodes a raw one, and compares the checksums of a prepared one, or a UserError."""
+    kind = kind_of(source, choice)
+    if kind == "raw set":
+        raw = open_source(source, choice)
+        counts, skipped = np.zeros(len(raw.class_names), np.int64), list(raw.skipped)
+        for name, label, pixels in _decoded(raw, 1, f"reading {source}"):
+            if isinstance(pixels, str):
+                skipped.append((name, pixels))
+            else:
+                counts[label] += 1
+        return Summary(raw.kind, raw.class_names, counts, skipped, raw.notices)
+    if kind == "built-in set":
+        opened = load_builtin(source, size=1)
+        return Summary(kind, opened.class_names, np.bincount(opened.labels))
+    opened, info = dataset.open_prepared(source), dataset.verify(Path(source))
+    return Summary(kind, info.class_names, np.bincount(opened.labels), info.skipped, size=info.size)
+
+
 def prepare(
     source: str | Path, out: str | Path, size: int, choice: Choice = DEFAULT, *, workers: int = 0, progress: bool = True
 ) -> PrepareReport:
@@ -54,13 +106,13 @@ def prepare(
     """
     if not 1 <= size <= dataset.LARGEST_SIZE:
         raise UserError(f"the size of the images must be from 1 to {dataset.LARGEST_SIZE}, not {size}")
-    path, out = Path(source), Path(out)
-    is_builtin = str(source) in BUILTIN
-    if dataset.is_prepared(path):
+    kind, path, out = kind_of(source, choice), Path(source), Path(out)
+    is_builtin = kind == "built-in set"
+    if kind == "prepared folder":
         raise UserError(f"{path} is prepared already: train on it, or prepare what it was made from again")
     if not is_builtin and out.resolve().is_relative_to(path.resolve()):
         raise UserError(f"{out} lies inside {path}: choose an OUT outside of the images")
-    key = f"built-in {source} {size}" if is_builtin else fingerprint(source, size, choice)
+    key = fingerprint(source, size, choice)
     if report := _find_same(out, key):
         return report
     if is_builtin:
@@ -68,41 +120,36 @@ def prepare(
         raw = RawSource("", builtin.class_names, builtin.labels, lambda: named(str(source), builtin.images))
     else:
         raw = open_source(source, choice)
-    workers = workers or min(os.cpu_count() or 1, _MOST_WORKERS)
     with explained(f"cannot write {out}", "make room or choose another OUT"), _one_at_a_time(out):
         if report := _find_same(out, key):  # of another process, while this one waited
             return report
         with folder_aside(out) as partial:
-            info, notices = _write(partial, raw, size, workers, path, key, progress)
-            if os.path.lexists(out):
-                raise FileExistsError(0, "it has appeared meanwhile")
+            images = _decoded(raw, size, f"preparing {path.name}", workers, progress)
+            info, notices = _write(partial, raw, size, images, path, key)
     return PrepareReport(out, info, [*raw.notices, *notices])
 
 
 def _write(
-    folder: Path, raw: RawSource, size: int, workers: int, source: Path, key: str, progress: bool
+    folder: Path, raw: RawSource, size: int, decoded: Generator[Decoded], source: Path, key: str
 ) -> tuple[dataset.PreparedInfo, list[str]]:
     """Writes the files of a prepared set; returns its description and notices."""
     labels: list[int] = []
     skipped, dark = list(raw.skipped), []
-    failed: dict[int, str] = {}  # by class, the first image
     crc32 = 0
-    decoded = _decode_in_order(raw.read(), size, workers)
-    with pillow_quiet(), closing(decoded), (folder / dataset.IMAGES_FILE).open("wb") as file:
-        images = track(decoded, f"preparing {source.name}", len(raw.labels), show=progress)
-        for (name, pixels), label in zip(images, raw.labels.tolist(), strict=True):
+    with closing(decoded), (folder / dataset.IMAGES_FILE).open("wb") as file:
+        for name, label, pixels in decoded:
             if isinstance(pixels, str):
                 skipped.append((name, pixels))
-                failed.setdefault(label, f"{name} ({pixels})")
                 continue
             file.write(pixels.data)
             crc32 = zlib.crc32(pixels.data, crc32)
             labels.append(label)
             if pixels.max() < _DARK:
                 dark.append(name)
-    if lost := [raw.class_names[label] for label in failed.keys() - set(labels)]:
-        first = failed[raw.class_names.index(lost[0])]
-        raise UserError(f"no usable image in class {listed(lost)}, the first being {first}: replace or remove them")
+    present = set(labels)
+    if lost := [name for label, name in enumerate(raw.class_names) if label not in present]:
+        why = "; ".join(describe(skipped[len(raw.skipped) :]))
+        raise UserError(f"no usable image in class {listed(lost)}: replace or remove them: {why}")
     np.save(folder / dataset.LABELS_FILE, np.array(labels, dtype=np.int64))
     info = dataset.PreparedInfo(
         version=dataset.VERSION,
@@ -116,13 +163,11 @@ def _write(
         skipped=tuple((_as_utf8(name), reason) for name, reason in skipped),
     )
     (folder / dataset.INFO_FILE).write_text(info.model_dump_json(indent=1), encoding="utf-8")
-    notices = [f"skipped {len(skipped)} of {len(labels) + len(skipped)} files:"] if skipped else []
+    notices = [f"skipped {len(skipped)} of {counted(len(labels) + len(skipped), 'file')}:"] if skipped else []
     notices += [one_line(f"  {line}") for line in describe(list(info.skipped))]
     if dark:
-        notices.append(
-            f"{len(dark)} of {len(labels)} images have no value above {_DARK - 1} of 255: {listed(dark)}: scale them"
-            " if they hold values from 0 to 1, or 12 of 16 bits"
-        )
+        what = f"{len(dark)} of {counted(len(labels), 'image')} have no value above {_DARK - 1} of 255"
+        notices.append(f"{what}: {listed(dark)}: scale them if they hold values from 0 to 1, or 12 of 16 bits")
     return info, notices
 
 
@@ -155,10 +200,19 @@ def _find_same(out: Path, key: str) -> PrepareReport | None:
     raise UserError(f"{out} exists and holds something else: remove it or choose another OUT")
 
 
-def _decode_in_order(images: Iterable[RawImage], size: int, workers: int) -> Generator[Decoded]:
-    """Decodes in threads (Pillow works outside the interpreter lock), a bounded number of chunks ahead."""
+def _decoded(raw: RawSource, size: int, title: str, workers: int = 0, progress: bool = True) -> Generator[Decoded]:
+    """The images of a raw set in order, decoded in threads (Pillow works outside the interpreter lock)."""
+    decoded = _decode_in_order(raw.read(), size, workers or min(os.cpu_count() or 1, _MOST_WORKERS))
+    with pillow_quiet(), closing(decoded):
+        images = track(decoded, title, len(raw.labels), show=progress)
+        for (name, pixels), label in zip(images, raw.labels.tolist(), strict=True):
+            yield name, label, pixels
+
+
+def _decode_in_order(images: Iterable[RawImage], size: int, workers: int) -> Generator[tuple[str, np.ndarray | str]]:
+    """Names, and pixels or why there are none; a bounded number of chunks is decoded ahead."""
     stream = iter(images)
-    waiting: deque[Future[list[Decoded]]] = deque()
+    waiting: deque[Future[list[tuple[str, np.ndarray | str]]]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
         while True:
@@ -171,7 +225,7 @@ def _decode_in_order(images: Iterable[RawImage], size: int, workers: int) -> Gen
         pool.shutdown(cancel_futures=True)
 
 
-def _decode(name: str, content: Content, size: int) -> Decoded:
+def _decode(name: str, content: Content, size: int) -> tuple[str, np.ndarray | str]:
     try:
         return name, read_square(content, size)
     except DecodeError as error:

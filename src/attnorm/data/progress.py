@@ -1,7 +1,5 @@
 """Progress bars with the time left on the terminal, and silence anywhere else."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager

@@ -1,21 +1,21 @@
 """Opens a raw set: image files in folders or archives, parquet, arrays, or a data set on the Hugging Face Hub."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from attnorm.config import nearest
 from attnorm.data.arrays import find_batches, open_cifar, open_npz
+from attnorm.data.builtin import BUILTIN
 from attnorm.data.choice import DEFAULT, SPLITS, Choice, listed, split_in
-from attnorm.data.dataset import VERSION
-from attnorm.data.listing import Listing, describe, list_source
+from attnorm.data.dataset import VERSION, is_prepared
+from attnorm.data.listing import Listing, RawSource, describe, list_source, number_classes
 from attnorm.data.parquet import columns_of, open_parquet
-from attnorm.data.raw import RawSource, number_classes
 from attnorm.errors import UserError
 from attnorm.files import explained
 
@@ -29,6 +29,33 @@ _WRONG = ValueError, KeyError, TypeError  # pyarrow's errors are among them
 _DEEPEST_SPLIT = 3  # folders: download/cats/train
 
 Folders = tuple[str, ...]
+
+
+def kind_of(source: str | Path, choice: Choice) -> Literal["built-in set", "prepared folder", "raw set"]:
+    """What is at `source`; UserError if there is nothing, or no split and no column to choose."""
+    kind: Literal["built-in set", "prepared folder"]
+    path, is_there = Path(source), str(source).startswith(HUB)
+    with suppress(OSError, ValueError):  # a name that no file can have
+        is_there = is_there or path.exists()
+    if str(source) in BUILTIN:
+        kind = "built-in set"
+    elif not is_there:
+        kinds = f"a folder, an archive, parquet file(s), {HUB}ORGANISATION/NAME or a built-in set"
+        nearby = nearest(str(source), BUILTIN)
+        raise UserError(f"there is nothing at {source}{nearby} (give {kinds} ({', '.join(BUILTIN)}))")
+    elif is_prepared(path):
+        kind = "prepared folder"
+    else:
+        return "raw set"
+    if choice != DEFAULT:
+        raise UserError(f"{source} is a {kind}, which is read whole: leave --split and the columns out")
+    return kind
+
+
+def place_of(source: str | Path) -> str:
+    """What `source` names, however it is spelled: a built-in set or one on the Hub by its name, or an absolute path."""
+    is_name = str(source) in BUILTIN or str(source).startswith(HUB)
+    return str(source if is_name else Path(source).resolve())
 
 
 def open_source(source: str | Path, choice: Choice = DEFAULT) -> RawSource:
@@ -52,13 +79,12 @@ def open_source(source: str | Path, choice: Choice = DEFAULT) -> RawSource:
 def fingerprint(source: str | Path, *options: object) -> str:
     """A hexadecimal digest of the source's path, its files' names, sizes and times, and how it is prepared.
 
-    The images are not read: a file replaced by one of the same size and time goes unnoticed. A data set on the Hub is
-    known by its name.
+    The images are not read: a file replaced by one of the same size and time goes unnoticed. A built-in set and one on
+    the Hub are known by their names.
     """
     path = Path(source)
-    where = source if str(source).startswith(HUB) else path.resolve()
-    digest = hashlib.sha256(repr((VERSION, str(where), options)).encode("utf-8", "backslashreplace"))
-    names = sorted(list_source(path).files) if path.is_dir() else [] if str(source).startswith(HUB) else [""]
+    digest = hashlib.sha256(repr((VERSION, place_of(source), options)).encode("utf-8", "backslashreplace"))
+    names = sorted(list_source(path).files) if path.is_dir() else [""] if path.exists() else []
     for name in names:
         status = (path / name).stat()
         digest.update(repr((name, status.st_size, status.st_mtime_ns)).encode("utf-8", "backslashreplace"))
@@ -116,9 +142,6 @@ def _open_images(listing: Listing, choice: Choice) -> RawSource:
             raise UserError("; ".join([f"{path}: {beside}: {listed(loose)}", *without, *describe(skipped)]))
         classes, labels, more = number_classes(path, tops)
         more += without
-    if len(classes) == 1:
-        more = [*more, f"one class, {classes[0]!r} (a generator of several needs a folder for each)"]
-
     kind = "folder of images" if path.is_dir() else "archive of images"
     files = [(name, listing.root / name) for name in names]
     return RawSource(kind, classes, labels, lambda: iter(files), [*notices, *more], skipped, listing)

@@ -95,7 +95,7 @@ def _save_samples(pipe: ClassConditionalPipeline, folder: Path) -> None:
     """Saves samples of each class, and some with their layouts if the generator has any."""
     names = pipe.class_names[:MAX_CLASSES]
     Image.fromarray(label_grid(sample_images(pipe), names, PER_CLASS)).save(folder / SAMPLES_FILE)
-    samples = pipe.draw(list(names[:LAYOUT_ROWS]), seed=0, with_layouts=True)
+    samples = pipe.draw(list(names[:LAYOUT_ROWS]), seed=0)
     for layouts in samples.layouts.values():  # at most one layer
         sheet = layout_sheet(samples.images, layouts, names[:LAYOUT_ROWS])
         Image.fromarray(sheet).save(folder / LAYOUTS_FILE)

@@ -1,4 +1,4 @@
-"""The layers; torch is all they need."""
+"""The layers. They need torch alone."""
 
 from attnorm.layers.attention import ContextualAttention2d, SelfAttention2d
 from attnorm.layers.attentive_norm import AttentiveNorm2d, orthogonal_loss

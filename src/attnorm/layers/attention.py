@@ -1,4 +1,4 @@
-"""The paper's baselines, quadratic in pixels: self-attention, and contextual attention for inpainting."""
+"""The paper's baselines, both quadratic in pixels: self-attention, and contextual attention for inpainting."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from attnorm.layers.checks import require_positive, require_whole
 from attnorm.layers.context import without_autocast
 from attnorm.layers.weights import make_conv
 
-SMALLEST_NORM = 1e-4  # below this length a patch is not scaled up to 1
-PATCH_SIZE = 3  # side of the patches that are compared
-FUSE_REACH = 1  # neighbours on each side that agree on a shift
-COVERAGE = 4  # pasted patches of side 2 rate and stride rate cover every pixel so often
+SMALLEST_NORM = 1e-4  # patches shorter than this are not scaled to length 1
+PATCH_SIZE = 3  # side of the compared patches
+FUSE_REACH = 1  # neighbours on each side whose scores are added
+COVERAGE = 4  # patches of side 2 rate and stride rate that cover each pixel
 
 
 class SelfAttention2d(nn.Module):
-    """SA-GAN's (Zhang et al. 2019): x + sigma * out(attention(query(x), key(x), value(x))), as in its released code.
+    """Self-attention of SA-GAN (Zhang et al. 2019): x + sigma * out(attention(query(x), key(x), value(x))).
 
-    1x1 convolutions without bias: query and key with c/8 channels, value with c/2; key and value max-pooled 2x2; no
-    scaling of the products; sigma (`residual_gain`) starts at 0, so that the layer starts as the identity.
+    As in the authors' code: 1x1 convolutions without bias, query and key with c/8 channels, value with c/2; key and
+    value max-pooled 2x2; products not scaled. sigma (`residual_gain`) starts at 0, so the layer starts as the identity.
 
     Shapes:
         x (b, c, h, w) with h, w >= 2 -> the same shape and dtype.
@@ -37,7 +37,7 @@ class SelfAttention2d(nn.Module):
 
         self.query, self.key, self.value = projection(narrow), projection(narrow), projection(wide)
         self.out = projection(num_features, wide)
-        self.residual_gain = nn.Parameter(torch.zeros(1))  # not a scalar, which FSDP does not take
+        self.residual_gain = nn.Parameter(torch.zeros(1))  # (1,) because FSDP takes no scalar parameters
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 4 or x.shape[1] != self.num_features or min(x.shape[2:]) < 2:
@@ -45,8 +45,8 @@ class SelfAttention2d(nn.Module):
         value = _as_tokens(functional.max_pool2d(self.value(x), 2))
         key = _as_tokens(functional.max_pool2d(self.key(x), 2))
         query = _as_tokens(self.query(x))
-        # PyTorch's fused kernels want one head size for all three: zeros add nothing to the products, and without them
-        # the (b, h w, h w / 4) attention matrix would be built.
+        # Fused kernels need one head size for all three. Padding with zeros does not change the products, and avoids
+        # the attention matrix (b, h w, h w / 4).
         padding = (0, value.shape[-1] - query.shape[-1])
         query, key = functional.pad(query, padding), functional.pad(key, padding)
         attended = functional.scaled_dot_product_attention(query, key, value, scale=1.0)
@@ -55,26 +55,27 @@ class SelfAttention2d(nn.Module):
 
 
 def _as_tokens(x: Tensor) -> Tensor:
-    """(b, c, h, w) -> (b, 1 head, h w, c), a pixel's channels side by side: the fused kernels take nothing else."""
+    """(b, c, h, w) -> (b, 1 head, h w, c), contiguous, as the fused kernels need it."""
     return x.flatten(2).transpose(1, 2).unsqueeze(1).contiguous()
 
 
 class ContextualAttention2d(nn.Module):
     """Contextual attention (Yu et al., CVPR 2018).
 
-    It rebuilds every position of a feature map from the patches of its known part that resemble it most.
+    Rebuilds every position of a feature map from the most similar patches of its known part:
 
-    The map and its mask are taken at every `rate`-th pixel. Each 3x3 patch there that touches no missing pixel is
-    divided by its length and correlated with every position; the scores of neighbouring positions that agree on a shift
-    are added up (two fuse passes, along rows and along columns); their softmax over the patches weighs the original
-    patches, of side 2 `rate`, which are pasted side by side with an overlap and averaged. The layer has no parameters.
+    1. The map and its mask are subsampled at every `rate`-th pixel.
+    2. Each 3x3 patch without a missing pixel is divided by its length and correlated with every position.
+    3. Scores of neighbouring positions with the same shift are summed (two fuse passes, by rows and by columns).
+    4. The softmax of the scores over the patches weights the original patches, of side 2 `rate`, which are pasted with
+       an overlap and averaged.
 
-    The authors' code takes the first mask for the whole batch and loops over its images; here every image has its
-    own mask and all are computed at once. And patches that touch a missing pixel are left out of the softmax, as their
-    paper says, where the code gives them a score of 0 and drops their share afterwards.
+    The layer has no parameters. The authors' code uses the first mask for the whole batch; here every image has its
+    own. Patches with a missing pixel are excluded from the softmax, as in their paper; their code gives them a score of
+    0 and drops their weight afterwards.
 
     Args:
-        rate: the attention works on maps so many times smaller. It takes (h w / rate^2)^2 scores.
+        rate: how many times smaller the attention's maps are. There are (h w / rate^2)^2 scores.
         softmax_scale: multiplies the scores.
 
     Shapes:
@@ -99,28 +100,28 @@ class ContextualAttention2d(nn.Module):
         return pasted.to(x.dtype)
 
     def _attention(self, x: Tensor, mask: Tensor) -> Tensor:
-        """The weight of each patch (b, patches, positions) at each position; sums to 1, or to 0 without a patch."""
-        small = x[..., :: self.rate, :: self.rate]  # nearest neighbour, as the authors
+        """The weight of each patch at each position (b, patches, positions); sums to 1, or 0 if none is known."""
+        small = x[..., :: self.rate, :: self.rate]  # nearest neighbour, as in the authors' code
         pixels = functional.unfold(small, PATCH_SIZE, padding=PATCH_SIZE // 2)
         patches = functional.normalize(pixels, dim=1, eps=SMALLEST_NORM)
         scores = self._fuse(patches.transpose(1, 2) @ pixels, *small.shape[2:])
         known = self._known_patches(mask, x.dtype)
-        # Not -inf: where no patch is known the softmax would be 0 / 0.
+        # Not -inf: the softmax would be 0 / 0 if no patch is known.
         logits = (self.softmax_scale * scores).masked_fill(~known, torch.finfo(scores.dtype).min)
         return torch.softmax(logits, dim=1) * known
 
     def _known_patches(self, mask: Tensor, dtype: torch.dtype) -> Tensor:
-        """Which patches touch no missing pixel, (b or 1, patches, 1) bool.
+        """Which patches contain no missing pixel, (b or 1, patches, 1) bool.
 
-        A pixel of the smaller map is missing if any pixel that it stands for is: every `rate`-th pixel alone, as in the
-        authors' code, would lose thin strokes and let their content through.
+        A pixel of the smaller map is missing if any pixel of its cell is. The authors' code looks at every `rate`-th
+        pixel alone, which loses thin strokes and leaks their content.
         """
         small = functional.max_pool2d((mask != 0).to(dtype), self.rate)
         touched = functional.max_pool2d(small, PATCH_SIZE, stride=1, padding=PATCH_SIZE // 2)
         return touched.flatten(1).unsqueeze(2) == 0
 
     def _fuse(self, scores: Tensor, height: int, width: int) -> Tensor:
-        """Adds up the scores along the diagonals of (patch, position), in row-major and then in column-major order."""
+        """Sums the scores along the diagonals of (patch, position), in row-major and then in column-major order."""
         scores = self._add_diagonal_neighbours(scores)
         return _reordered(self._add_diagonal_neighbours(_reordered(scores, height, width)), width, height)
 
@@ -157,6 +158,6 @@ class ContextualAttention2d(nn.Module):
 
 
 def _reordered(scores: Tensor, height: int, width: int) -> Tensor:
-    """(b, patch, position), both numbered by rows of a height x width map -> both numbered by its columns."""
+    """(b, patch, position), both in row-major order of a height x width map -> both in column-major order."""
     grid = scores.unflatten(2, (height, width)).unflatten(1, (height, width))
     return grid.transpose(1, 2).transpose(3, 4).flatten(3, 4).flatten(1, 2)

@@ -1,7 +1,7 @@
 """Attentive Normalization (Wang et al., CVPR 2020): learn a soft semantic layout, normalize each of its regions.
 
-Equations 1 to 6 in the paper's order, in plain PyTorch. `AttentiveNorm2d` hands a call to the fused operator of
-`kernels/operator.py` where that can run it; everything else, and every test of the operator, goes by what is here.
+Equations 1 to 6 in the paper's order, in plain PyTorch. `AttentiveNorm2d` calls the fused operator of
+`kernels/operator.py` where that can run, and else the code below, which is also the reference that tests compare with.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BATCH_MOMENTUM = 0.1  # of the running estimates with statistics="batch", as in 
 
 
 def orthogonal_loss(model: nn.Module) -> Tensor:
-    """The sum of ||W W^T - I||_F^2 (eq. 1) over every layout in a model, unweighted; 0 where there is none."""
+    """The sum of ||W W^T - I||_F^2 (eq. 1) over all `AttentiveNorm2d` in a model, unweighted; 0 if there is none."""
     losses = [module.orthogonal_loss() for module in model.modules() if isinstance(module, AttentiveNorm2d)]
     if losses:
         return torch.stack(losses).sum()
@@ -50,7 +50,7 @@ def semantic_layout(
     Args:
         entities, key, query: 1x1 convolutions from c to n, k and k channels.
         sampling_gain: t, (n,).
-        positions: of the n filters drawn, (b, n), flat in the map pooled by `pool_size`; None draws none.
+        positions: (b, n), flat indices of the n sampled filters in the map pooled by `pool_size`; None for no sampling.
     """
     with without_autocast(x):
         logits = entities(x)  # (b, n, h, w): f(X), the paper's n learned entities
@@ -66,27 +66,26 @@ def semantic_layout(
 class AttentiveNorm2d(nn.Module):
     """Attentive Normalization: rho * regional_norm(value(x), layout(x)) + x (eq. 6).
 
-    Each pixel belongs to n learned entities by shares, and the region of each entity is normalized on its own.
-    The layer starts as the identity (rho = 0) and costs O(n) per value, linear in pixels. In eval mode it is a
-    deterministic function of x. Parameters, in the paper's symbols: `entities.weight` W, `sampling_gain` t, `weight`
-    beta, `bias` alpha, `residual_gain` rho. `value` has a bias with variance="algorithm1" only: weighted moments cancel
-    it.
+    A softmax gives each pixel a weight for each of n learned entities, and the region of each entity is normalized with
+    its own mean and deviation. The layer starts as the identity (rho = 0), and its cost is linear in pixels. In eval
+    mode it is deterministic. Parameters, in the paper's symbols: `entities.weight` W, `sampling_gain` t, `weight` beta,
+    `bias` alpha, `residual_gain` rho. `value` has a bias only with variance="algorithm1": weighted moments cancel it.
 
     Args:
         num_features: channels c of the feature map.
-        num_entities: how many, n.
-        temperature: tau of eq. 4, which multiplies the logits. The sharpness of the layout follows the product of tau,
-            the entities' length and the features' magnitude: watch it with `attnorm.metrics.layout`.
-        self_sampling: train with n filters drawn from the keys of each image (eq. 2); never used in eval mode.
-        statistics: "instance", moments of each image's regions, or "batch" (Table 4's "w BN"): moments of a region over
+        num_entities: number of entities n.
+        temperature: tau of eq. 4, which multiplies the logits. The layout is sharper the larger the product of tau, the
+            entities' length and the features' magnitude; `attnorm.metrics.layout` measures it.
+        self_sampling: in training, also use n filters sampled from the keys of each image (eq. 2).
+        statistics: "instance", moments of each image's regions, or "batch" (Table 4's "w BN"), moments of a region over
             the batch, with running estimates in eval mode.
         variance: "weighted" or "algorithm1", see `regional_norm`.
         affine: "entity", a weight and bias (n, c) per entity; "shared", one (c,) for all; or "none".
         key_channels: channels k of key and query; None for max(1, c // 8).
         pool_size: side of the max pooling of the keys.
-        entity_std: None starts from orthonormal entities, the minimum of eq. 1; a number from N(0, std^2).
-        eps: added to the deviation of a region.
-        spectral_norm: normalize key, query and value; the entities never are, eq. 1 bounds them.
+        entity_std: None for orthonormal initial entities, the minimum of eq. 1; a number for N(0, std^2).
+        eps: added to the standard deviation of a region.
+        spectral_norm: normalize key, query and value, but not the entities, which eq. 1 bounds.
         device, dtype: of the parameters.
 
     Shapes:
@@ -135,22 +134,22 @@ class AttentiveNorm2d(nn.Module):
         self.key = make_conv(num_features, key_channels, 1, **options)
         self.query = make_conv(num_features, key_channels, 1, **options)
         self.sampling_gain = nn.Parameter(torch.full((num_entities,), INITIAL_SAMPLING_GAIN, **factory))
-        if not self_sampling:  # nothing reaches them, and several processes would wait for their gradients
+        if not self_sampling:  # unused: DDP would wait for their gradients
             for parameter in (*self.key.parameters(), *self.query.parameters(), self.sampling_gain):
                 parameter.requires_grad_(False)
-        # Weighted moments shift with the values, so that a bias would have no effect.
+        # Weighted moments cancel a bias of the values.
         self.value = make_conv(num_features, num_features, 1, bias=variance != "weighted", **options)
         shape = (num_entities, num_features) if affine == "entity" else (num_features,)
         for name, initial in (("weight", torch.ones), ("bias", torch.zeros)):
             self.register_parameter(name, None if affine == "none" else nn.Parameter(initial(shape, **factory)))
-        self.residual_gain = nn.Parameter(torch.zeros(1, **factory))  # not a scalar, which FSDP does not take
+        self.residual_gain = nn.Parameter(torch.zeros(1, **factory))  # (1,) because FSDP takes no scalar parameters
         if statistics == "batch":
             self.momentum = BATCH_MOMENTUM
             self.register_buffer("running_mean", torch.zeros(num_features, num_entities, **factory))
             self.register_buffer("running_variance", torch.ones(num_features, num_entities, **factory))
 
     def reset_parameters(self) -> None:
-        """Draws the initial parameters again, as for a layer that was built on the meta device."""
+        """Initializes the parameters again, for example of a layer that was built on the meta device."""
         self._reset_entities()
         for conv in (self.key, self.query, self.value):
             reset_conv(conv)
@@ -166,7 +165,7 @@ class AttentiveNorm2d(nn.Module):
     def _reset_entities(self) -> None:
         weight = raw_weight(self.entities)
         with torch.no_grad():
-            if self.entity_std is None:  # in float32 at least: PyTorch has no orthogonal half-precision matrices
+            if self.entity_std is None:  # at least float32: PyTorch cannot orthogonalize half precision
                 exact = torch.empty_like(weight, dtype=arithmetic_dtype(weight))
                 weight.copy_(nn.init.orthogonal_(exact))
             else:
@@ -175,8 +174,8 @@ class AttentiveNorm2d(nn.Module):
     def orthogonal_loss(self) -> Tensor:
         """||W W^T - I||_F^2 of the entities W (n, c), unweighted (eq. 1); at least n - c where n > c.
 
-        float32, or float64 for a layer in float64. The authors' code adds up the entries of W W^T - I instead, without
-        norm or square, so that its loss can be negative.
+        float32, or float64 for a layer in float64. The authors' code sums the entries of W W^T - I instead, so its loss
+        can be negative.
         """
         weight = self.entities.weight.flatten(1)
         weight = weight.to(arithmetic_dtype(weight))
@@ -185,17 +184,17 @@ class AttentiveNorm2d(nn.Module):
             return (gram - torch.eye(len(gram), dtype=gram.dtype, device=gram.device)).square().sum()
 
     def layout(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """The layout of x; in training mode with self-sampling it depends on the positions drawn.
+        """The layout of x. In training mode with self-sampling it is random.
 
         Args:
             x: (b, c, h, w).
-            generator: source of the sampled positions, on the device of x; None for PyTorch's global one.
+            generator: draws the sampled positions, on the device of x; None for PyTorch's global generator.
 
         Returns:
             (b, n, h, w), non-negative, summing to 1 over n; float32, or float64 for float64 input.
 
         Raises:
-            ValueError: x has the wrong shape, or, where positions are drawn, fewer than n pixels.
+            ValueError: x has the wrong shape, or fewer than n pixels with self-sampling.
         """
         self._check(x)
         return self._layout(x, *self._draw_positions(x, generator))
@@ -206,8 +205,8 @@ class AttentiveNorm2d(nn.Module):
         return semantic_layout(x, *convs, self.sampling_gain, positions, pool_size, self.temperature)
 
     def forward(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """See the class; `generator` draws the self-sampled positions."""
-        if isinstance(x, Proxy):  # type: ignore[unreachable] # in a graph of torch.fx the layer is a leaf
+        """See the class; `generator` draws the positions of self-sampling."""
+        if isinstance(x, Proxy):  # type: ignore[unreachable] # a leaf in torch.fx graphs
             return x.tracer.create_proxy("call_module", x.tracer.path_of_module(self), (x,), {})  # type: ignore[unreachable]
         self._check(x)
         positions, pool_size = self._draw_positions(x, generator)  # of the filters of eq. 2
@@ -222,8 +221,8 @@ class AttentiveNorm2d(nn.Module):
         return (x + self.residual_gain * normalized).to(x.dtype)  # eq. 6
 
     def _draw_positions(self, x: Tensor, generator: torch.Generator | None) -> tuple[Tensor | None, int]:
-        """Positions (b, n) in the pooled map, uniform without replacement, and how much it is pooled: the configured
-        size, or the largest smaller one that leaves n positions to draw. None where nothing is sampled.
+        """Positions (b, n) in the pooled map, uniform without replacement, or None without sampling; and the size of
+        the pooling: the configured one, or the largest smaller one that leaves n positions.
         """
         if not (self.training and self.self_sampling):
             return None, self.pool_size
@@ -236,7 +235,7 @@ class AttentiveNorm2d(nn.Module):
                 f"self-sampling draws {n} positions, but the map has {height} x {width} pixels: "
                 "use fewer entities, a larger map, or self_sampling=False"
             )
-        # torch.compile takes no generator=None where the batch or the map's size is dynamic.
+        # torch.compile does not take generator=None with a dynamic batch or map size.
         given = {} if generator is None else {"generator": generator}
         scores = torch.rand(batch, 1, (height // pool) * (width // pool), device=x.device, **given)  # type: ignore[call-overload]
         return scores.topk(n, dim=2).indices.squeeze(1), pool
@@ -244,7 +243,7 @@ class AttentiveNorm2d(nn.Module):
     def _check(self, x: Tensor) -> None:
         if not isinstance(x, Tensor) or x.ndim != 4 or x.shape[1] != self.num_features or 0 in x.shape[2:]:
             found = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
-            raise ValueError(f"x must be a tensor (b, {self.num_features}, h, w) with a pixel or more, got {found}")
+            raise ValueError(f"x must be a tensor (b, {self.num_features}, h, w) with at least one pixel, got {found}")
         if not x.is_floating_point():
             raise ValueError(f"x must be floating point, got {x.dtype}")
 
@@ -253,7 +252,7 @@ class AttentiveNorm2d(nn.Module):
         return ", ".join([f"{self.num_features}, {self.num_entities}", *(f"{n}={getattr(self, n)!r}" for n in names)])
 
     def _normalize_over_batch(self, v: Tensor, s: Tensor) -> Tensor:
-        """Eq. 5 with the moments of a region over the batch, or in eval mode with their running estimates."""
+        """Eq. 5 with moments of a region over the batch, or with their running estimates in eval mode."""
         with without_autocast(v):
             dtype = arithmetic_dtype(v, s)
             v_all, s_all = (t.to(dtype).transpose(0, 1).flatten(1).unsqueeze(0) for t in (v, s))  # (1, c, b h w)

@@ -1,4 +1,4 @@
-"""What arguments of layers must be: a ValueError that names the one at fault."""
+"""Checks of arguments: each raises a ValueError that names the argument."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 
 
 def require_whole(**values: object) -> None:
-    """Each must be a whole number of at least 1."""
+    """Each value must be a whole number of at least 1."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
             raise ValueError(f"{name} must be positive and whole, got {value!r}")
 
 
 def require_positive(**values: object) -> None:
-    """Each must be a positive finite number."""
+    """Each value must be a positive finite number."""
     for name, value in values.items():
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not is_number or not 0 < value < math.inf:  # type: ignore[operator]
@@ -31,7 +31,7 @@ def require_choice(name: str, value: object, choices: Sequence[str]) -> None:
 
 
 def require_labels(labels: Tensor, batch: int, num_classes: int, *, mixtures: bool = False) -> None:
-    """Labels must be (b,) integers or, where there are `mixtures`, shares of the classes (b, num_classes)."""
+    """Labels must be (b,) integers or, with `mixtures`, weights of the classes (b, num_classes)."""
     is_mixture = mixtures and labels.shape == (batch, num_classes)
     is_index = labels.dtype in (torch.int64, torch.int32) and labels.shape == (batch,)
     if not (is_mixture or is_index):

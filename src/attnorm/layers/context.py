@@ -1,7 +1,7 @@
-"""In which context a layer is called: autocast, compilers, tracers, transforms.
+"""The context in which a layer is called: autocast, compilers, tracers, transforms.
 
-Autocast must not reach layouts, moments and spectral norms: they are computed in float32. A compiled kernel is not used
-where something must see PyTorch's own operations.
+Layouts, moments and spectral norms are computed in float32, outside of autocast. A compiled kernel is not used where
+something must see PyTorch's own operations.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from torch.autograd import forward_ad
 def without_autocast(tensor: Tensor) -> contextlib.AbstractContextManager[Any]:
     """A context in which operations on this tensor's device keep their dtype."""
     kind = tensor.device.type
-    # The meta device has no autocast to switch off.
+    # The meta device has no autocast.
     return contextlib.nullcontext() if kind == "meta" else torch.autocast(kind, enabled=False)
 
 
 def autocast_dtype(tensor: Tensor) -> torch.dtype | None:
-    """The dtype that autocast gives to products with this tensor, or None where it leaves them alone."""
+    """The dtype that autocast gives to products with this tensor, or None if it does not change it."""
     kind = tensor.device.type
     if kind == "meta" or tensor.dtype == torch.float64 or not torch.is_autocast_enabled(kind):
         return None
@@ -30,9 +30,9 @@ def autocast_dtype(tensor: Tensor) -> torch.dtype | None:
 
 
 def is_exporting() -> bool:
-    """Whether the graph that is recorded must run without this package."""
+    """Whether a graph is being recorded that must run without this package."""
     compiler = torch.compiler
-    # Before 2.7 PyTorch could not tell an export from a compilation.
+    # PyTorch before 2.7 does not distinguish export and compilation.
     exporting = compiler.is_exporting() if hasattr(compiler, "is_exporting") else compiler.is_compiling()
     return exporting or torch._C._get_tracing_state() is not None
 
@@ -40,7 +40,7 @@ def is_exporting() -> bool:
 def is_transformed() -> bool:
     """Whether a transform of torch.func (vmap, grad, jvp, …) or forward-mode differentiation is active.
 
-    False while torch.compile traces, which has its own way with them.
+    False while torch.compile traces, which handles them itself.
     """
     if torch.compiler.is_compiling():
         return False
@@ -48,8 +48,8 @@ def is_transformed() -> bool:
 
 
 def is_dispatched(*tensors: Tensor | None) -> bool:
-    """Whether a dispatch mode (make_fx, FakeTensorMode, a FLOP counter) is active or a tensor is of a subclass, which
-    may have no memory of its own. False while torch.compile traces.
+    """Whether a dispatch mode (make_fx, FakeTensorMode, a FLOP counter) is active, or a tensor is an instance of a
+    subclass, which may have no memory of its own. False while torch.compile traces.
     """
     if torch.compiler.is_compiling():
         return False
@@ -58,7 +58,7 @@ def is_dispatched(*tensors: Tensor | None) -> bool:
 
 
 def is_channels_last(x: Tensor) -> bool:
-    """Whether the channels of a pixel of x (b, c, h, w) lie side by side; False under transforms, which hide it."""
+    """Whether x (b, c, h, w) is in channels-last memory format; False under transforms, which hide the strides."""
     if is_transformed():
         return False
     return x.stride(1) == 1 and x.shape[1] > 1 and x.is_contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Regional normalization, eq. 5 of the paper: instance normalization of every region of a soft layout on its own."""
+"""Regional normalization, eq. 5 of the paper: instance normalization inside each region of a soft layout."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from attnorm.layers.kernels.problem import arithmetic_dtype
 
 VARIANCES = ("weighted", "algorithm1")
 BACKENDS = ("cpp", "triton", "reference")
-# A region without pixels has mass 0 and contributes nothing: this only avoids 0 / 0.
+# Avoids 0 / 0 in a region without pixels, which contributes nothing.
 SMALLEST_MASS = 1e-30
-# At least half as many pixels of each channel and image estimate the shift that the moments are taken around.
+# The shift of each channel and image is estimated from at least half as many pixels.
 SHIFT_SAMPLES = 1024
 
 
@@ -29,19 +29,19 @@ def regional_norm(
     eps: float = 1e-5,
     backend: str = "auto",
 ) -> Tensor:
-    """Normalizes features inside each region of a soft layout and mixes the results by the layout (eq. 5).
+    """Normalizes features inside each region of a soft layout, and mixes the regions by their weights (eq. 5).
 
-    out_p = sum_i s_ip ((v_p - mean_i) / (sigma_i + eps) * weight_i + bias_i), with mean_i and sigma_i the moments of v
-    in region i of the same image. Linear in pixels; statistics are float32, or float64 for float64 input.
+    out_p = sum_i s_ip ((v_p - mean_i) / (sigma_i + eps) * weight_i + bias_i), where mean_i and sigma_i are the mean and
+    standard deviation of v in region i of the same image. The cost is linear in pixels. Statistics are float32, or
+    float64 for float64 input.
 
     Args:
         v: features (b, c, h, w), floating point.
         s: layout (b, n, h, w), non-negative; a softmax over n in the paper.
         weight: beta, (n, c) per region, (c,) shared by the regions, or None for 1.
-        bias: alpha, (n, c), (c,), or None for 0.
-        variance: "weighted", sum_p s (v - mean)^2 / mass (the text's eq. 5), or "algorithm1",
-            sum_p (s v - mean)^2 / mass (line 6 of the supplementary's Algorithm 1, whose mass adds eps). The authors'
-            code is a third: Algorithm 1 with means that are h w times too small.
+        bias: alpha, (n, c), (c,) or None for 0.
+        variance: "weighted", sum_p s (v - mean)^2 / mass (eq. 5 in the text), or "algorithm1",
+            sum_p (s v - mean)^2 / mass (line 6 of Algorithm 1 in the supplementary, whose mass adds eps).
         eps: added to sigma.
         backend: "auto", "cpp", "triton" or "reference"; see `backend_for`.
 
@@ -49,25 +49,25 @@ def regional_norm(
         (b, c, h, w) with the dtype and memory format of v.
 
     Raises:
-        ValueError: shapes that do not fit, an unknown variance or backend, a backend that cannot run here.
+        ValueError: shapes that do not fit, an unknown variance or backend, or a backend that cannot run here.
     """
     check_operands(v, s, weight, bias)
     if variance not in VARIANCES:
         raise ValueError(f"variance must be one of {VARIANCES}, got {variance!r}")
     if not 0 <= eps < math.inf:
-        raise ValueError(f"eps must not be negative nor infinite, got {eps}")
+        raise ValueError(f"eps must be non-negative and finite, got {eps}")
     if backend_for(v, s, variance=variance, backend=backend) != "reference":
         return operator.regional_norm(v, s, weight, bias, eps)
     return normalize(v, s, weight, bias, variance, eps).to(v.dtype)
 
 
 def backend_for(v: Tensor, s: Tensor, *, variance: str = "weighted", backend: str = "auto") -> str:
-    """The name of the backend that `regional_norm(v, s, …, variance=variance, backend=backend)` uses here and now.
+    """The backend that `regional_norm(v, s, …, variance=variance, backend=backend)` uses for this call.
 
-    "auto" is "cpp" on a CPU where it can run, "triton" on a GPU where it can and has passed its self-check, else
-    "reference", PyTorch's own operations; so are exports, tracers, transforms of torch.func and forward-mode
-    differentiation. ATTNORM_KERNEL=off turns the compiled ones off. Asking builds the library of "cpp" where there is
-    none yet, and checks "triton" the first time, as the call itself would.
+    "auto" is "cpp" on a CPU or "triton" on a GPU where these can run, and else "reference", PyTorch's own operations.
+    Exports, tracers, transforms of torch.func and forward-mode differentiation use "reference"; ATTNORM_KERNEL=off
+    selects it everywhere. Like the call itself, this function compiles "cpp" and checks "triton" when they are first
+    used.
 
     Raises:
         ValueError: an unknown backend, or one that cannot run this call; the message says why.
@@ -84,14 +84,14 @@ def backend_for(v: Tensor, s: Tensor, *, variance: str = "weighted", backend: st
 
 
 def backend_refusals(v: Tensor, s: Tensor, *, variance: str = "weighted") -> dict[str, str | None]:
-    """Every backend by name, with None where it can run the call and else why it cannot."""
+    """Why each backend cannot run the call, or None if it can, by name."""
     if variance != "weighted":
         return dict.fromkeys(BACKENDS, f"it has no {variance=}") | {"reference": None}
     return {"reference": None, **{name: registry.refusal(name, (v, s), s.shape[1]) for name in registry.KERNELS}}
 
 
 def check_operands(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
-    """Raises ValueError with the shapes at fault unless (v, s, weight, bias) fit together."""
+    """Raises a ValueError with the shapes if v, s, weight and bias do not fit together."""
     if v.ndim != 4 or s.ndim != 4:
         raise ValueError(f"v and s must be (b, c, h, w) and (b, n, h, w), got {tuple(v.shape)} and {tuple(s.shape)}")
     if v.shape[0] != s.shape[0] or v.shape[2:] != s.shape[2:]:
@@ -106,7 +106,7 @@ def check_operands(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | N
             raise ValueError(f"{name} must be ({n}, {c}) per region or ({c},) shared, got {tuple(parameter.shape)}")
 
 
-# ---- eq. 5 in plain PyTorch: four thin matrix products instead of the (b, c, n, h, w) tensor of Algorithm 1 ----
+# ---- eq. 5 in plain PyTorch: four matrix products instead of Algorithm 1's tensor (b, c, n, h, w) ----
 
 
 def normalize(
@@ -116,7 +116,7 @@ def normalize(
     with without_autocast(v):
         dtype = arithmetic_dtype(v, s)
         v_flat, layout = v.flatten(2).to(dtype), s.flatten(2).to(dtype)  # (b, c, p), (b, n, p)
-        # At a mean of 1000 float32 keeps 4 digits of a deviation from it: a constant near it is subtracted first.
+        # A constant near the mean is subtracted first: at a mean of 1000, float32 has 4 digits left for deviations.
         shift = estimate_shift(v_flat)  # (b, c, 1)
         x = v_flat - shift
         mean, var = region_moments(x, layout, shift, variance, eps)  # (b, c, n)
@@ -156,8 +156,8 @@ def estimate_shift(v: Tensor) -> Tensor:
 
     The moments do not depend on it in exact arithmetic, so no gradient flows through it.
     """
-    # Odd: an even step through rows of even length would meet some columns only, and the first one of most maps, which
-    # padding makes unlike the others, too often.
+    # Odd: with rows of even length an even step would sample only some columns, and too often the first one, which
+    # padding makes different.
     step = 2 * (v.shape[-1] // (2 * SHIFT_SAMPLES)) + 1
     return v.detach()[..., ::step].mean(-1, keepdim=True)
 
@@ -181,7 +181,7 @@ def _algorithm1_variance(x: Tensor, s: Tensor, shift: Tensor, mean: Tensor, mass
 
 
 def _safe_sqrt(var: Tensor) -> Tensor:
-    """The square root with gradient 0, not infinity, at 0: a constant region has no direction to move in."""
+    """The square root, with gradient 0 instead of infinity at 0, as in a constant region."""
     positive = var > 0
     return torch.where(positive, torch.where(positive, var, 1).sqrt(), 0)
 

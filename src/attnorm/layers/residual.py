@@ -1,4 +1,4 @@
-"""The residual blocks of the generator and the discriminator (supplementary, Fig. 1 and 2) and their norm."""
+"""Residual blocks of the generator and the discriminator (supplementary, Fig. 1 and 2), and their norm."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from attnorm.layers.weights import make_conv
 class ConditionalBatchNorm2d(nn.Module):
     """Batch normalization whose gain and bias come from the label (Dumoulin et al. 2017), or a mixture of labels.
 
-    A mixture (b, num_classes) mixes the classes' gains and biases linearly, which is how the paper interpolates between
+    Mixtures (b, num_classes) mix the classes' gains and biases linearly, as the paper does to interpolate between
     categories (Fig. 8).
 
     Shapes:
@@ -46,9 +46,9 @@ class ConditionalBatchNorm2d(nn.Module):
 class GeneratorBlock(nn.Module):
     """cBN, ReLU, x2, conv, norm, ReLU, conv, plus the upsampled input through a 1x1 convolution.
 
-    The second norm is conditional batch normalization, or the `norm` given: the paper's block with AN has it there,
-    between convolution and activation (supplementary, Fig. 2). The first one still carries the label. With
-    `keep_batch_norm` the order is conv, conditional batch norm, AN (a public BigGAN block has AN before batch norm).
+    The second norm is conditional batch norm, or `norm`: the paper has AN there, between convolution and activation
+    (supplementary, Fig. 2), and the first norm still carries the label. With `keep_batch_norm` the order is conv,
+    conditional batch norm, AN.
     """
 
     def __init__(
@@ -72,20 +72,20 @@ class GeneratorBlock(nn.Module):
 
     def forward(self, x: Tensor, labels: Tensor) -> Tensor:
         """x (b, in, h, w) -> (b, out, 2 h, 2 w)."""
-        # The ReLU is never in place: x also feeds the shortcut.
+        # Not in place: x is also the input of the shortcut.
         h = functional.relu(self.norm1(x, labels))
         h = self.conv1(functional.interpolate(h, scale_factor=2, mode="nearest"))
         h = self.norm2(h, labels) if isinstance(self.norm2, ConditionalBatchNorm2d) else self.norm2(h)
         h = self.conv2(functional.relu(self.behind_norm2(h)))
-        # A 1x1 convolution commutes with nearest upsampling and costs a quarter before it.
+        # A 1x1 convolution commutes with nearest upsampling, and costs a quarter before it.
         return h + functional.interpolate(self.shortcut(x), scale_factor=2, mode="nearest")
 
 
 class DiscriminatorBlock(nn.Module):
     """ReLU, conv, norm, ReLU, conv, pooling, plus the input through a 1x1 convolution and pooling.
 
-    There is a norm only where one is given (AN). The first block of a network takes the image itself, which is not
-    put through a ReLU, and a block that changes neither size nor channels has no 1x1 convolution in its shortcut.
+    `norm` is AN or None. The first block of a network has no ReLU on its input, the image. A block that changes neither
+    size nor channels has no 1x1 convolution in its shortcut.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class DiscriminatorBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x (b, in, h, w) -> (b, out, h / 2, w / 2), or the same size without downsampling."""
-        h = x if self.first else functional.relu(x)  # never in place: x also feeds the shortcut
+        h = x if self.first else functional.relu(x)  # not in place: x is also the input of the shortcut
         h = self.conv2(functional.relu(self.norm(self.conv1(h))))
         if not self.downsample:
             return h + self.shortcut(x)

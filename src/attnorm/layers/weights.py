@@ -1,11 +1,11 @@
-"""Convolutions, linear layers and embeddings with the field's initial weights, and spectral normalization.
+"""Convolutions, linear layers and embeddings with their initial weights, and spectral normalization.
 
-Glorot uniform, by default with gain sqrt(2) for 3x3 convolutions, as in the SN-GAN code. The weights are set before
-spectral normalization is attached: afterwards `.weight` is a computed value, and writing to it is lost.
+Weights are Glorot uniform, by default with gain sqrt(2) for 3x3 convolutions, as in the SN-GAN code. They are set
+before spectral normalization is attached: afterwards `.weight` is computed, and writes to it are lost.
 
 PyTorch's own spectral normalization runs its matrix-vector products in the autocast dtype, where the largest singular
-value of a bf16 product is off by up to half a percent; this one (Miyato et al. 2018) computes it in float32 at least,
-and warms up when it is attached.
+value of a bf16 product is off by up to half a percent. This one (Miyato et al. 2018) uses at least float32, and runs
+its first iterations when it is attached.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ EPS = 1e-12
 
 
 class SpectralNorm(nn.Module):
-    """Divides a weight by its largest singular value; one power iteration per training forward."""
+    """Divides a weight by its largest singular value, with one power iteration per forward pass in training."""
 
     u: Tensor
     v: Tensor
@@ -42,7 +42,7 @@ class SpectralNorm(nn.Module):
 
     @torch.no_grad()
     def reset(self, weight: Tensor) -> None:
-        """Starts again from random singular vectors."""
+        """Restarts from random singular vectors."""
         for vector in (self.u, self.v):
             vector.copy_(functional.normalize(torch.randn_like(vector), dim=0, eps=EPS))
         for _ in range(WARM_UP_ITERATIONS):
@@ -62,22 +62,22 @@ class SpectralNorm(nn.Module):
             matrix = exact.flatten(1)
             if self.training:
                 u, v = self._iterate(matrix)
-            else:  # copies: the next training forward may overwrite both before this one's backward pass has read them
+            else:  # copies: a later training forward may overwrite both before the backward pass reads them
                 u, v = (t.to(matrix.dtype, copy=True) for t in (self.u, self.v))
             return (exact / torch.dot(u, torch.mv(matrix, v))).to(weight.dtype)
 
 
 def with_spectral_norm(module: Module) -> Module:
-    """Attaches `SpectralNorm` to `module.weight`; initialise the weight before, later writes to it are lost."""
+    """Attaches `SpectralNorm` to `module.weight`. Initialize the weight before: later writes to it are lost."""
     parametrize.register_parametrization(module, "weight", SpectralNorm(cast(Tensor, module.weight)))
     return module
 
 
 @contextmanager
 def held_spectral_norm(*networks: nn.Module) -> Iterator[None]:
-    """Inside this context a training forward leaves the singular vectors of `networks` as they are.
+    """A context in which forward passes in training do not update the singular vectors of `networks`.
 
-    The pieces of one batch must be divided by one and the same singular value: only the first iterates.
+    All pieces of a batch must use the same singular value, so only the first piece updates it.
     """
     norms = [m for network in networks for m in network.modules() if isinstance(m, SpectralNorm) and m.training]
     try:
@@ -102,7 +102,7 @@ def make_conv(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> nn.Conv2d:
-    """A convolution that divides the map's size by `stride`, rounding up; kernel_size is odd."""
+    """A convolution that divides the map's size by `stride`, rounding up. kernel_size must be odd."""
     padding = dilation * (kernel_size // 2)
     conv = nn.Conv2d(
         in_channels, out_channels, kernel_size, stride, padding, dilation, bias=bias, device=device, dtype=dtype
@@ -112,7 +112,7 @@ def make_conv(
 
 
 def reset_conv(conv: nn.Conv2d, gain: float | None = None) -> None:
-    """Draws the initial weights of `make_conv` again, and under `spectral_norm` its singular vectors."""
+    """Initializes a convolution as `make_conv` does, with the singular vectors of `spectral_norm`."""
     if gain is None:
         gain = math.sqrt(2) if max(conv.kernel_size) > 1 else 1.0
     weight = raw_weight(conv)
@@ -126,7 +126,7 @@ def reset_conv(conv: nn.Conv2d, gain: float | None = None) -> None:
 
 
 def raw_weight(conv: nn.Module) -> Tensor:
-    """The parameter behind `conv.weight`, which is computed from it where the convolution is parametrized."""
+    """The parameter of `conv.weight`, also if the convolution is parametrized."""
     parametrized = parametrize.is_parametrized(conv, "weight")
     weight: Tensor = conv.parametrizations.weight.original if parametrized else conv.weight  # type: ignore[union-attr, assignment]
     return weight

@@ -31,7 +31,7 @@ class Conv(NamedTuple):
 UP = 2  # x2, nearest neighbour
 Table = tuple[Conv | int, ...]
 
-# The supplementary's table: the one description of the networks. Other widths scale its channels.
+# The supplementary's table. Other widths scale its channels.
 PAPER_WIDTH = 32
 ENCODER: Table = (Conv(5, 32), Conv(3, 64, 2), Conv(3, 64), Conv(3, 128, 2), Conv(3, 128))
 BOTTLENECK: Table = tuple(Conv(3, 128, dilation=d) for d in (2, 4, 8, 16))
@@ -48,15 +48,15 @@ WHOLE_CRITIC = (64, 128, 256, 256)
 LOCAL_CRITIC = (64, 128, 256, 512)
 
 INPUT = 3 + 1 + 1  # channels: image, ones, mask
-# Plain Glorot weights, the default of the sources' TensorFlow. A gain of sqrt(2) makes the untrained network's output
-# so large that the clip to [-1, 1] cuts most of it, and its gradient with it.
+# Glorot weights, as in TensorFlow. With a gain of sqrt(2), the clip to [-1, 1] cuts most of the untrained network's
+# output and its gradient.
 GAIN = 1.0
 
 
 class BranchConfig(AttentiveNormConfig):
-    """The long-range layer of the second stage; the other fields are attentive normalization's.
+    """The long-range layer of the second stage; inherited fields are for attentive normalization.
 
-    No affine by default: the authors say that their inpainting runs had none.
+    No affine by default, as in the authors' inpainting runs.
     """
 
     kind: Literal["attentive_norm", "contextual_attention", "none"] = "attentive_norm"
@@ -70,9 +70,8 @@ class InpaintingGeneratorConfig(Frozen):
         image_size: side of the images that it is trained on; it takes others as well.
         width: channels after its first convolution, 32 in the paper.
         branch: the attentive branch of the second stage.
-        dense_bottleneck: two convolutions without dilation behind the dilated ones of both stages. The supplementary
-            has dilations 2, 4, 8 and 16 alone: all are even, so that odd and even positions never mix there. The
-            authors' code has the two in the coarse stage; in the refined one the decoder begins with two.
+        dense_bottleneck: two convolutions without dilation behind the dilated ones of both stages. All dilations are
+            even, so that odd and even positions never mix without them.
     """
 
     image_size: int = Field(256, ge=SMALLEST_IMAGE, le=LARGEST_IMAGE)
@@ -90,7 +89,7 @@ class InpaintingGeneratorConfig(Frozen):
 
     @property
     def stride(self) -> int:
-        """Height and width of the images must be multiples of this."""
+        """The height and width of images must be multiples of this."""
         return ENCODER_STRIDE * (2 if self.branch.kind == "contextual_attention" else 1)
 
 
@@ -116,15 +115,10 @@ class Inpainted(NamedTuple):
 
 
 class InpaintingGenerator(PretrainedNetwork, pipeline_tag="image-to-image"):
-    """Images and masks in, completed images out (supplementary, Fig. 3).
+    """Images and masks in, completed images out (supplementary, Fig. 3). docs/decisions.md has the authors' code.
 
-    Decided where the sources are silent or differ:
-    - X is the image with 0, mid-grey, inside the mask, a channel of ones and the mask, as in the authors' code and
-      CA's. The ones distinguish grey pixels from the zeros of the padding.
-    - The second stage reads concat(coarse, X), as the supplementary prints. (The code instead pastes the coarse
-      completion into X; that is a function of what is read here.)
-    - Its two branches have encoders of their own, as in the code; the supplementary's formulas leave that open.
-    - docs/decisions.md has what the code has besides, such as a sixth convolution in the encoders.
+    X is the image with 0, mid-grey, inside the mask, a channel of ones, which distinguish grey pixels from the zeros of
+    the padding, and the mask. The second stage reads concat(coarse, X); its two branches have encoders of their own.
 
     Shapes:
         images (b, 3, h, w) in [-1, 1], whose content inside the mask is not used; mask (b, 1, h, w), or (1, 1, h, w)
@@ -159,7 +153,7 @@ class InpaintingGenerator(PretrainedNetwork, pipeline_tag="image-to-image"):
 
 
 class AttentiveBranch(nn.Module):
-    """Encoder, Conv, the long-range layer, and two convolutions; x (b, c, h, w), mask (b, 1, h, w) bool."""
+    """Encoder, convolution, long-range layer and two convolutions; x (b, c, h, w), mask (b, 1, h, w) bool."""
 
     def __init__(self, config: BranchConfig, in_channels: int, width: int) -> None:
         super().__init__()
@@ -175,16 +169,15 @@ class AttentiveBranch(nn.Module):
         if self.norm is not None:
             h = self.norm(h)
         if self.attention is not None:
-            # A position is masked if any of its pixels is.
+            # A position is missing if any of its pixels is.
             h = self.attention(functional.relu(h), functional.max_pool2d(mask.float(), ENCODER_STRIDE))
         return self.after(h)
 
 
 class InpaintingCritic(PretrainedNetwork):
-    """Scores complete images, higher for real ones: one score of the whole, one of a square around the mask.
+    """Two scores of an image, higher for real ones: of the whole image, and of a square around the mask.
 
-    Wasserstein critics (eq. 10): unbounded scores, and no batch norm, because the gradient penalty is per image. Four
-    convolutions, as CA's; the authors' code has six and self-attention.
+    Wasserstein critics (eq. 10): unbounded scores, and no batch norm, because the gradient penalty is per image.
 
     Shapes:
         images (b, 3, s, s) in [-1, 1]; mask (b, 1, s, s), non-zero where pixels were missing -> two of (b,) float32.
@@ -204,9 +197,7 @@ class InpaintingCritic(PretrainedNetwork):
 
 
 class ConstantSlopes(nn.LeakyReLU):
-    """A leaky ReLU without a second derivative. The gradient penalty differentiates the critics' gradient again, and
-    PyTorch's layer would send zeros back through all convolutions, a third of the penalty's cost.
-    """
+    """A leaky ReLU without a second derivative: PyTorch's sends zeros back, a third of the gradient penalty's cost."""
 
     def forward(self, x: Tensor) -> Tensor:
         slope = self.negative_slope
@@ -238,7 +229,7 @@ def crop(x: Tensor, corners: Tensor, size: int) -> Tensor:
 
 
 def _in_full(x: Tensor) -> Tensor:
-    """Half precision as float32."""
+    """Converts half precision to float32."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 

@@ -1,14 +1,14 @@
-"""What both pipelines share: a trained generator on a device, as a pipeline of diffusers, and the images it gives."""
+"""What both pipelines share: loading, devices and output, as in the pipelines of diffusers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 from typing_extensions import Self
 
 from attnorm.errors import UserError
@@ -16,15 +16,13 @@ from attnorm.models.pretrained import PretrainedNetwork, Task, find_model, task_
 
 Network = TypeVar("Network", bound=PretrainedNetwork)
 Output = Literal["pil", "np", "pt"]
+Device = str | torch.device
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-OTHER_TASK: dict[Task, str] = {
-    "class-conditional": "a class-conditional model: draw from it with `attnorm generate`",
-    "inpainting": "an inpainting model: complete images with `attnorm inpaint`",
-}
+COMMANDS: dict[Task, str] = {"class-conditional": "generate", "inpainting": "inpaint"}
 
 
 class PipelineOutput(list[Any]):
-    """PIL images, arrays (h, w, c) or tensors (c, h, w); in `images`, arrays or tensors of one size are one."""
+    """A list of PIL images, arrays (h, w, c) or tensors (c, h, w); `images` stacks arrays or tensors of one size."""
 
     def __init__(self, images: Sequence[Any] | np.ndarray, output_type: str) -> None:
         if output_type == "pt":
@@ -35,43 +33,36 @@ class PipelineOutput(list[Any]):
 
 
 class Pipeline(Generic[Network]):
-    """A generator in eval mode; `from_pretrained` loads it."""
+    """A trained generator in eval mode, loaded by `from_pretrained`."""
 
     task: ClassVar[Task]
     network_class: ClassVar[type[PretrainedNetwork]]
 
     def __init__(self, generator: Network) -> None:
         self.generator = generator.eval()
-        # On a CPU 1.15 to 2 times as fast as the other memory format.
+        # 1.15 to 2 times as fast on a CPU.
         self.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.dtype = torch.float32
         self._show_progress = True
 
     @classmethod
-    def from_pretrained(
-        cls, source: str | Path, device: str | torch.device = "auto", torch_dtype: torch.dtype = torch.float32
-    ) -> Self:
-        """Loads a run, a saved model's folder, a shipped model by its name, or one of the Hub by ORGANISATION/NAME.
+    def from_pretrained(cls, source: str | Path, device: Device = "auto", torch_dtype: torch.dtype = DTYPES[0]) -> Self:
+        """Loads a run, a checkpoint of a run, a saved model, a model in the package by name, or ORGANISATION/NAME.
 
-        Raises:
-            UserError: there is no model for this task at `source`, it is damaged, or `to` refuses the device or type.
+        Raises a UserError if there is no model for this task, it is damaged, or `to` refuses the device or type.
         """
-        where = resolve_device(device)
-        model = find_model(source)
+        where, model = resolve_device(device), find_model(source)
         task = task_of(model)
         if task is not None and task != cls.task:
-            raise UserError(f"{source} is {OTHER_TASK[task]}")
+            raise UserError(f"{source} is a model for {task}: use its pipeline, or `attnorm {COMMANDS[task]}`")
         return cls(cls.network_class.from_pretrained(model)).to(where, torch_dtype)  # type: ignore[arg-type]
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes the model to a folder for `from_pretrained`."""
+        """Saves the model to a folder that `from_pretrained` loads."""
         self.generator.save_pretrained(folder)
 
-    def to(self, *places: str | torch.device | torch.dtype) -> Self:
-        """Moves the generator to a device, and sets the type of its convolutions and products.
-
-        Weights and statistics stay in float32. Raises a UserError for a device or type that cannot be used.
-        """
+    def to(self, *places: Device | torch.dtype) -> Self:
+        """Sets the device, or the dtype of convolutions and products; weights and statistics stay in float32."""
         for place in places:
             if not isinstance(place, torch.dtype):
                 self.generator.to(resolve_device(place))
@@ -83,36 +74,32 @@ class Pipeline(Generic[Network]):
 
     @property
     def device(self) -> torch.device:
-        """Where the generator is."""
+        """The device of the generator."""
         return next(self.generator.parameters()).device
 
     def set_progress_bar_config(self, *, disable: bool = False) -> None:
-        """Turns the progress bar off or on; it is drawn on a terminal only."""
+        """Turns the progress bar on or off. It is shown on a terminal only."""
         self._show_progress = not disable
 
     def __repr__(self) -> str:
         parameters = sum(parameter.numel() for parameter in self.generator.parameters())
-        size = f"{self.generator.config.image_size}×{self.generator.config.image_size} pixels"
-        return f"{type(self).__name__}({size}, {parameters:,} parameters, {self.device}, {self.dtype})"
+        size = self.generator.config.image_size
+        return f"{type(self).__name__}({size}×{size} pixels, {parameters:,} parameters, {self.device}, {self.dtype})"
 
-    @contextmanager
-    def _computing(self) -> Iterator[None]:
+    def _run(self, *inputs: Tensor) -> Any:
         with torch.no_grad(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            yield
+            return self.generator(*(each.to(self.device) for each in inputs))
 
 
-def check_output_type(name: str) -> None:
-    if name not in get_args(Output):
-        raise UserError(f"output_type must be one of {', '.join(get_args(Output))}, got {name!r}")
+def check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UserError(f"{argument} must be one of {', '.join(choices)}, got {value!r}")
 
 
-def resolve_device(name: str | torch.device) -> torch.device:
-    """A device by its name, as "cpu", "cuda:1" or "mps"; "auto" is NVIDIA's or AMD's GPU where PyTorch sees one.
-
-    Raises a UserError if PyTorch cannot use this device here.
-    """
+def resolve_device(name: Device) -> torch.device:
+    """A device by name; "auto" is the GPU if PyTorch sees one. Raises a UserError if PyTorch cannot use it."""
     if str(name) in ("auto", "cuda") and torch.cuda.is_available():
-        return torch.device("cuda")  # without touching it: the processes of torchrun have a GPU each
+        return torch.device("cuda")  # not opened here, because each process of torchrun has its own GPU
     device = "cpu" if name == "auto" else str(name)
     try:
         torch.empty(0, device=device).cpu()

@@ -1,1 +1,1 @@
-"""The paper's tables: which systems, which metrics, and the commands that repeat them."""
+"""The paper's tables: systems, metrics, and the commands that reproduce them."""

@@ -8,15 +8,15 @@ from attnorm.metrics.evaluation import PER_CLASS
 
 
 class Scale(NamedTuple):
-    presets: str  # what follows the system in the names of its presets
-    data: str | None  # what is trained on by default; None if the user has to name it
+    presets: str  # the second part of preset names
+    data: str | None  # the default data; None if the user must give it
     protocol: dict[str, Any]  # options of `attnorm evaluate`
 
 
 class PaperTable(NamedTuple):
     title: str
     scales: dict[str, Scale]
-    metrics: dict[str, str]  # names in the paper, by the keys of `attnorm evaluate` or of an inpainting record
+    metrics: dict[str, str]  # by the key of `attnorm evaluate` or of an inpainting record: the name in the paper
     rows: dict[str, tuple[Any, ...]]  # by system: its name in the paper, then a number or None for each metric
 
     @property

@@ -1,4 +1,4 @@
-"""The report of a table: our results beside the paper's as Markdown, what differs, and the curves of the runs."""
+"""The report of a table: our results beside the paper's in Markdown, what differs, and curves of the runs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from attnorm import errors
 from attnorm.config import differences
 from attnorm.files import output_file
-from attnorm.metrics.records import markdown
 from attnorm.plots.saving import Curve, save_curves
 from attnorm.presets import get_preset
 from attnorm.reproduction.paper import CLASSES
@@ -20,13 +20,13 @@ from attnorm.reproduction.runs import Reproduction
 from attnorm.training.logger import read_log
 from attnorm.training.run_folder import EVALUATIONS, LOG
 
-# Fields that, like those that end in _every, say where a run is and how it is watched, not what is trained.
+# Fields that do not change the result of a training; nor do those that end in _every.
 IMMATERIAL = ("data", "val_data", "seed", "device", "keep_checkpoints")
 MISSING = "–"
 
 
 def save_report(plan: Reproduction) -> Path:
-    """Writes TABLE.md and TABLE-curves.png in the folder of the runs; returns the path of the first."""
+    """Writes TABLE.md and TABLE-curves.png to the folder of the runs; returns the path of TABLE.md."""
     path = plan.out / f"{plan.table}.md"
     with output_file(path) as partial:
         partial.write_text(report(plan), encoding="utf-8")
@@ -35,8 +35,8 @@ def save_report(plan: Reproduction) -> Path:
 
 
 def report(plan: Reproduction) -> str:
-    """The table with the results so far, whether they compare with the paper's, and the commands."""
-    lines = [f"# {plan.paper.title}, at scale {plan.scale}", "", markdown(rows(plan)), ""]
+    """The table with the results so far, how they differ from the paper's, and the commands."""
+    lines = [f"# {plan.paper.title}, at scale {plan.scale}", "", errors.table(rows(plan), markdown=True), ""]
     lines += ["Mean ± standard deviation over seeds.", ""]
     if differing := differences_from_paper(plan):
         lines += ["**Do not compare our numbers with the paper's.** What differs:", "", *differing]
@@ -49,7 +49,7 @@ def report(plan: Reproduction) -> str:
 
 
 def rows(plan: Reproduction) -> list[list[str]]:
-    """The head and the rows of the table: a row per system, or per class in Table 2."""
+    """The header and rows of the table: a row per system, or per class in Table 2."""
     found: dict[str, list[dict[str, float]]] = {system: [] for system in plan.paper.rows}
     for system, seed, run in plan.runs():
         values = plan.values(system, seed, run)
@@ -89,7 +89,7 @@ def differences_from_paper(plan: Reproduction) -> list[str]:
 
 
 def save_run_curves(runs: Sequence[Path], path: Path) -> None:
-    """Draws the metrics that the runs computed while training, or else their losses; nothing without matplotlib."""
+    """Draws the metrics that the runs computed in training, else their losses; does nothing without matplotlib."""
     file = EVALUATIONS if any((run / EVALUATIONS).is_file() for run in runs) else LOG
     panels: dict[str, dict[str, Curve]] = {}
     for run in (run for run in runs if (run / file).is_file()):
@@ -107,8 +107,8 @@ def _printed(numbers: Sequence[Any]) -> list[str]:
 
 
 def _mean(values: Sequence[float]) -> str:
-    """Mean and sample deviation over seeds; NaN if a seed diverged."""
+    """Mean and sample standard deviation over seeds; NaN if a seed diverged."""
     if len(values) < 2:
         return f"{values[0]:.4g}" if values else MISSING
-    with np.errstate(invalid="ignore"):  # infinite values have no deviation
+    with np.errstate(invalid="ignore"):  # infinite values have no standard deviation
         return f"{np.mean(values):.4g} ± {np.std(values, ddof=1):.2g}"

@@ -1,7 +1,7 @@
-"""The runs of a table: made by the commands that a user would type, each of which can be repeated by hand.
+"""The runs of a table, made by commands that a user can also type.
 
 All state is on disk: a run with a configuration is resumed, one at its last step is evaluated, one with a record is
-done. So a table can be stopped at any time and started again.
+done. A table can therefore be stopped at any time and started again.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ SET_BY_TRAINING = ("precision", "generator.num_classes", "generator.class_names"
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A table at a scale: what is trained, and how it is evaluated."""
+    """A table at a scale: what to train and how to evaluate it."""
 
     table: str
     scale: str
     out: Path
     data: str
     seeds: tuple[int, ...] = (0,)
-    changes: dict[str, Any] = field(default_factory=dict)  # of the presets, by dotted names of fields
-    protocol: dict[str, Any] = field(default_factory=dict)  # options of `attnorm evaluate` that are not the scale's
+    changes: dict[str, Any] = field(default_factory=dict)  # to the presets, by dotted field names
+    protocol: dict[str, Any] = field(default_factory=dict)  # options of `attnorm evaluate` that override the scale's
 
     @property
     def paper(self) -> PaperTable:
@@ -49,23 +49,23 @@ class Reproduction:
         return f"{system}-{self.paper.scales[self.scale].presets}"
 
     def config(self, system: str, seed: int) -> TrainingConfig:
-        """What a system is trained with, before the classes of its data are known."""
+        """The configuration of a system, before the classes of its data are known."""
         name = self.preset(system)
         return derive(get_preset(name), {"data": self.data, "seed": seed, **self.changes}, f"preset {name}")
 
     def options(self, scale: str | None = None) -> dict[str, Any]:
-        """The options of `attnorm evaluate` for the table: ours, or those of a scale as it stands."""
+        """The options of `attnorm evaluate` for this table, or those of another scale without overrides."""
         options = self.paper.scales[scale or self.scale].protocol | ({} if scale else self.protocol)
         return {name: value for name, value in options.items() if name != "per-class" or "intra" in self.paper.metrics}
 
     def runs(self) -> Iterator[tuple[str, int, Path]]:
-        """System, seed and folder; seed by seed, so that the table has all rows early."""
+        """System, seed and folder of each run, seed by seed, so that the table soon has all rows."""
         for seed in self.seeds:
             for system in self.paper.rows:
                 yield system, seed, self.out / f"{self.preset(system)}-seed{seed}"
 
     def record_path(self, run: Path) -> Path:
-        """Tables that share a run, and other protocols, have records of other names."""
+        """The record of a run; its name differs by table and protocol."""
         options = {name: Path(str(value)).stem for name, value in self.options().items()}
         return run / RECORDS / f"{'-'.join([*self.paper.metrics, *(f'{k}-{v}' for k, v in options.items())])}.json"
 
@@ -101,10 +101,10 @@ class Reproduction:
 
 
 def make_runs(plan: Reproduction, say: Callable[[str], None], after_each: Callable[[], object]) -> int:
-    """Trains and evaluates what is missing; returns 0, or the exit code of the command that stopped.
+    """Trains and evaluates what is missing; returns 0, or the exit code of the command that failed.
 
     Raises:
-        UserError: a setting is invalid, or a run exists that was started with other settings.
+        UserError: a setting is invalid, or an existing run was started with other settings.
     """
     for config, run in [(plan.config(system, seed), run) for system, seed, run in plan.runs()]:
         if (run / CONFIG).exists():
@@ -122,7 +122,7 @@ def make_runs(plan: Reproduction, say: Callable[[str], None], after_each: Callab
 
 
 def _missing(plan: Reproduction, system: str, seed: int, run: Path) -> Iterator[list[str]]:
-    """The commands that a run still needs; each is decided after the one before it has ended."""
+    """The commands that a run still needs; each is determined after the previous one has ended."""
     if not (run / CONFIG).exists():
         yield plan.train_command(system, seed, run)
     elif (latest_step(run / CHECKPOINTS) or 0) < plan.config(system, seed).steps:
@@ -132,7 +132,7 @@ def _missing(plan: Reproduction, system: str, seed: int, run: Path) -> Iterator[
 
 
 def _call(command: Sequence[str]) -> int:
-    """Runs a command to its end and returns its exit code. Ctrl-C reaches it directly, SIGTERM is passed on."""
+    """Runs a command and returns its exit code. Ctrl-C reaches it directly; SIGTERM is forwarded."""
     with subprocess.Popen(command) as child:
         interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
         terminate = signal.signal(signal.SIGTERM, lambda number, frame: child.send_signal(number))

@@ -1,15 +1,13 @@
-"""Small trained models that come with the package: a folder each, in the form of `save_pretrained`, with a card.
+"""The trained models in the package: each a folder as `save_pretrained` writes it, with a card.
 
 A folder's name is the model's. `attnorm package` makes such folders.
 """
-
-from __future__ import annotations
 
 from pathlib import Path
 
 HOME = Path(__file__).parent
 CONFIG_FILE, CARD_FILE = "config.json", "README.md"
-TRAINING_FILE = "training.json"  # of which step of its training the weights are
+TRAINING_FILE = "training.json"  # the training step of the weights
 
 
 def shipped_models() -> dict[str, Path]:

@@ -1,7 +1,5 @@
 """Checkpoints that survive a crash: written aside, synced, checksummed and renamed."""
 
-from __future__ import annotations
-
 import pickle
 import shutil
 from pathlib import Path
@@ -17,21 +15,25 @@ STATE, MANIFEST = "state.pt", "manifest.json"
 
 
 class Manifest(Frozen):
-    """What the state file must be."""
+    """The expected state file."""
 
     step: int
     bytes: int
     crc32: int
 
 
-def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> None:
+def save(folder: Path, step: int, state: dict[str, Any], keep: int, model: Path | None = None) -> None:
     """Writes `folder`/step-N, nested dictionaries of tensors and plain values, and keeps the `keep` - 1 before it.
 
-    All others go, later ones too: they are damaged, or this step would not be done again. Raises a UserError if the
-    folder cannot be written; what was there before is then intact.
+    A copy of the saved `model` beside the state makes the checkpoint a model too.
+
+    Removes all others, also later ones: they are damaged, or this step would not be repeated. Raises a UserError if the
+    folder cannot be written; the existing checkpoints are then intact.
     """
     final, remedy = path_of(folder, step), "free some space or make the folder writable, then resume"
     with explained(f"cannot write the checkpoint {final}", remedy, RuntimeError), folder_aside(final) as aside:
+        if model is not None:
+            shutil.copytree(model, aside, dirs_exist_ok=True)
         with (aside / STATE).open("wb") as file:
             torch.save(state, file)
         manifest = Manifest(step=step, bytes=(aside / STATE).stat().st_size, crc32=crc32_of(aside / STATE))
@@ -39,16 +41,16 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int) -> None:
     others = _by_age(folder)
     index = others.index(final)
     for other in [*others[index + 1 :], *others[: max(index + 1 - keep, 0)]]:
-        shutil.rmtree(other, ignore_errors=True)  # the new one is safe; another that stays costs only room
+        shutil.rmtree(other, ignore_errors=True)  # the new one is safe; an old one that stays only takes space
 
 
 def path_of(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step is."""
+    """The path of the checkpoint of a step."""
     return folder / f"step-{step}"
 
 
 def newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """The newest intact checkpoint, on the CPU, or None before the first; and a sentence for each later, damaged one.
+    """The newest intact checkpoint, on the CPU, or None if there are none; and a message for each later, damaged one.
 
     Raises a UserError if there are checkpoints, but none is intact.
     """
@@ -57,29 +59,33 @@ def newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
         try:
             return load(path), problems
         except UserError as error:
-            problems.append(f"{path} is damaged ({error})")
+            problems.append(str(error))
     if problems:
         raise UserError(f"{'; '.join(problems)}; no intact checkpoint is left in {folder}")
     return None, []
 
 
 def latest_step(folder: Path) -> int | None:
-    """The step of the newest checkpoint, whole or not, None before the first."""
+    """The step of the newest checkpoint, intact or not; None if there are none."""
     names = [path.name.removeprefix("step-") for path in _by_age(folder)]
     return int(names[-1]) if names else None
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The state in a checkpoint's folder. Raises UserError if it is not what was saved."""
-    manifest, file = read_json(Manifest, path / MANIFEST), path / STATE
+    """The state in a checkpoint's folder, on the CPU. Raises a UserError if it is missing or damaged."""
+    if not path.is_dir():
+        raise UserError(f"there is no checkpoint {path}")
     try:
+        manifest, file = read_json(Manifest, path / MANIFEST), path / STATE
         with explained(f"cannot read {STATE}"):
             if file.stat().st_size != manifest.bytes or crc32_of(file) != manifest.crc32:
                 raise UserError(f"the checksum of {STATE} is wrong")
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         return state
+    except UserError as error:
+        raise UserError(f"{path} is damaged ({error})") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise UserError(f"{STATE} is not a training state: {type(error).__name__}") from error
+        raise UserError(f"{path} is damaged ({STATE} is not a training state: {type(error).__name__})") from error
 
 
 def _by_age(folder: Path) -> list[Path]:

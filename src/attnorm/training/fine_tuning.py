@@ -1,6 +1,4 @@
-"""What a training starts from if not from new weights: those of another run or model."""
-
-from __future__ import annotations
+"""Fine-tuning: initial weights from another run or model."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attnorm.config import differences
-from attnorm.errors import UserError
+from attnorm.errors import UserError, counted
 from attnorm.layers.weights import SpectralNorm, raw_weight
 from attnorm.metrics.distributed import check_alike
 from attnorm.models.pretrained import find_model, step_of, task_of
@@ -21,35 +19,38 @@ from attnorm.training.run_folder import CHECKPOINTS, CONFIG
 
 
 def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: EMA[Any]) -> list[str]:
-    """Copies the weights of a run or model, if `source` names one, into the networks of a new run; says what was taken.
+    """Copies the weights of `source`, if it is not empty, into the networks of a new run; returns notes for the log.
 
-    A run gives the networks of its newest checkpoint, a model the generator alone. A row that belongs to a class goes
-    to the class of the same name. Raises a UserError that names weights that do not fit.
+    A checkpoint provides its networks, a run those of its newest checkpoint, and a model only the generator. Rows of
+    classes are matched by the class names. Raises a UserError that names weights that do not fit.
     """
     if not source:
         return []
-    if task_of(source) != task:
+    path = Path(source)
+    run = path.parents[1] if path.parent.name == CHECKPOINTS else path
+    if task_of(run) != task:
         raise UserError(f"{source} is not a model for {task}: choose a preset of its task")
     generator: Any = networks["generator"]
-    model = generator.from_pretrained(source)
-    given, step = {"generator": model.state_dict()}, step_of(find_model(source))
-    state, _ = checkpoint.newest(Path(source) / CHECKPOINTS)
+    model = generator.from_pretrained(run)
+    given, step = {"generator": model.state_dict()}, step_of(find_model(run))
+    state = checkpoint.newest(run / CHECKPOINTS)[0] if run == path else checkpoint.load(path)
     if state is not None:
         given, step = {name: state["task"][name] for name in networks}, state["step"]
-    config, card = Path(source) / CONFIG, find_model(source) / "README.md"
+    config, card = run / CONFIG, find_model(run) / "README.md"
     old, new = (getattr(each.config, "class_names", ()) for each in (model, generator))
     for name, weights in given.items():
         if misfits := ", ".join(_copy(weights, networks[name], old, new)):
-            fields = [each for each in differences(model.config, generator.config) if each[0] != "class_names"]
+            fields = [each for each in differences(model.config, generator.config) if "class" not in each[0]]
             other = ", ".join(f"generator.{field} is {value} there and {ours} here" for field, value, ours in fields)
             raise UserError(
-                f"the {name} of {source} does not fit: {shorten(misfits, 200, placeholder=' …')}; give the preset and"
-                f" fields of its training, see {config if config.exists() else card}{': ' if other else ''}{other}"
+                f"the {name} of {source} does not fit: {other or shorten(misfits, 200, placeholder=' …')};"
+                f" give the preset and fields of its training, see {config if config.exists() else card}"
             )
     ema.module.load_state_dict(generator.state_dict())
     fresh = [f"the {name}" for name in networks if name not in given]
     if unknown := [name for name in new if name not in old]:
-        fresh.append(f"{len(unknown)} of {len(new)} classes ({shorten(', '.join(unknown), 100, placeholder=' …')})")
+        names = shorten(", ".join(unknown), 100, placeholder=" …")
+        fresh.append(f"{len(unknown)} of {counted(len(new), 'class')} ({names})")
     taken = f"{' and '.join(given)}{'' if step is None else f' of step {step}'}"
     note = f"starts with the {taken} of {source}; new: {', '.join(fresh) or 'nothing'}"
     check_alike({"what the training starts from": note}, f"{source} must be the same on every machine")
@@ -58,14 +59,14 @@ def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: E
 
 @torch.no_grad()
 def _copy(given: Mapping[str, Tensor], network: nn.Module, old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
-    """Copies weights of a network for the classes `old` into one for `new`; yields what does not fit."""
+    """Copies weights of a network with the classes `old` into one with `new`; yields what does not fit."""
     same = [name for name in new if name in old]
     rows, found_rows = [new.index(name) for name in same], [old.index(name) for name in same]
     modules = {} if old == new else dict(network.named_modules())
-    # With a row per class.
+    # Tables with a row per class.
     tables = [(f"{name}.", m) for name, m in modules.items() if isinstance(m, nn.Embedding) or name == "classify"]
     by_class = {prefix + name for prefix, table in tables for name, _ in table.named_parameters()}
-    vectors = {prefix + name for prefix, table in tables for name, _ in table.named_buffers()}  # singular ones
+    vectors = {prefix + name for prefix, table in tables for name, _ in table.named_buffers()}  # singular vectors
     own = network.state_dict()
     for name in {**own, **given}:
         if name in vectors:

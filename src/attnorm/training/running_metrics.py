@@ -1,14 +1,12 @@
-"""A run's metrics between two lines of its log: their means, and the step where one was not finite.
+"""Means of a run's metrics between two lines of its log, and the first step in which one was not finite.
 
-Everything stays on the device until a line is due: fetching metrics at each step would make each step wait.
+Metrics stay on the device until a line is written, because fetching them would synchronize every step.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
@@ -19,16 +17,9 @@ from attnorm.metrics.distributed import Processes
 _NEVER = float("inf")
 
 
-class Line(NamedTuple):
-    """The metrics since the last line of the log, over all processes, by name."""
-
-    means: dict[str, float]
-    not_finite: dict[str, int]  # the first step, counted from 0, in which the metric was not finite
-
-
 @dataclass
 class _Group:
-    """Metrics that came together: their sums and first steps that were not finite, (k,) each; how many steps."""
+    """Metrics of the same steps: their sums and first non-finite steps, (k,) each, and the number of steps."""
 
     sums: Tensor
     firsts: Tensor
@@ -36,22 +27,25 @@ class _Group:
 
 
 class RunningMetrics:
-    """Sums of metrics by name. Steps may have different ones, as the phases of inpainting do."""
+    """Sums of metrics by name. Steps may have different metrics, as in the phases of inpainting."""
 
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
         self._groups: dict[tuple[str, ...], _Group] = {}
 
     def add(self, step: int, metrics: Mapping[str, Tensor]) -> None:
-        """Takes the metrics, scalars on the device, of step `step` (counted from 0)."""
+        """Adds the metrics, scalars on the device, of step `step` (counted from 0)."""
         values = torch.stack([value.detach().float() for value in metrics.values()])
         group = self._group(tuple(metrics))
         group.sums += values
         group.firsts = torch.minimum(group.firsts, torch.where(values.isfinite(), _NEVER, float(step)))
         group.steps += 1
 
-    def line(self) -> Line:
-        """The metrics so far. All processes must call it together, and all get the same."""
+    def line(self) -> tuple[dict[str, float], dict[str, int]]:
+        """Means over steps and processes, and the first step (from 0) in which a metric was not finite, by its name.
+
+        All processes must call it together, and get the same result.
+        """
         total, not_finite = dict[str, tuple[float, int]](), dict[str, int]()
         for names, group in self._groups.items():
             sums = self._processes.all_reduce(group.sums.clone()).tolist()
@@ -61,13 +55,13 @@ class RunningMetrics:
                 total[name] = before + value, count + group.steps * self._processes.count
                 if step != _NEVER:
                     not_finite[name] = min(int(step), not_finite.get(name, int(step)))
-        return Line({name: value / count for name, (value, count) in total.items()}, not_finite)
+        return {name: value / count for name, (value, count) in total.items()}, not_finite
 
     def clear(self) -> None:
         self._groups.clear()
 
     def state(self) -> list[dict[str, Any]]:
-        """The means over the processes, from which any number of them can continue. All must call it together."""
+        """The means over all processes, from which any number of processes can continue. All must call it together."""
         state = []
         for names, group in self._groups.items():
             sums = self._processes.all_reduce(group.sums.clone()) / self._processes.count
@@ -86,11 +80,11 @@ class RunningMetrics:
         return self._groups[names]
 
 
-def stop_if_diverged(line: Line, good: Path | None) -> None:
+def stop_if_diverged(not_finite: Mapping[str, int], good: Path | None) -> None:
     """Raises UserError, naming the step, if a metric was not finite; `good` is the newest checkpoint."""
-    if line.not_finite:
-        step = min(line.not_finite.values())
-        names = ", ".join(name for name, first in line.not_finite.items() if first == step)
+    if not_finite:
+        step = min(not_finite.values())
+        names = ", ".join(name for name, first in not_finite.items() if first == step)
         before = f"the last good checkpoint is {good}" if good else "there is no checkpoint from before"
         what = f"training has diverged: {names} not finite in step {step + 1}"
         raise UserError(f"{what}; {before}; start again with lower learning rates")

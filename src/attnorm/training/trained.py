@@ -1,6 +1,4 @@
-"""A trained model by name, with the weights that are wanted: also those that a run keeps in its checkpoints alone."""
-
-from __future__ import annotations
+"""Finds a trained model with the requested weights, including those that are only in a run's checkpoints."""
 
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -9,19 +7,19 @@ from attnorm.errors import UserError
 from attnorm.models.class_conditional import Generator
 from attnorm.models.pretrained import Task, find_model, step_of, task_of, unwrapped
 from attnorm.pipelines import ClassConditionalPipeline, InpaintingPipeline
-from attnorm.pipelines.base import OTHER_TASK
 from attnorm.training import checkpoint
 from attnorm.training.class_conditional import prepare_for_sampling
 from attnorm.training.loop import read_config
-from attnorm.training.run_folder import CHECKPOINTS, CONFIG, MODEL, SAVED, resume_command
+from attnorm.training.run_folder import CHECKPOINTS, CONFIG, SAVED, resume_command
 
 Weights = Literal["ema", "raw"]
+PIPELINES: dict[Task | None, Any] = {"inpainting": InpaintingPipeline, "class-conditional": ClassConditionalPipeline}
 
 
 class Trained(NamedTuple):
     """A model, by its `source`, with the weights of one step (None if unknown).
 
-    run, config: None for a model from elsewhere. checkpoint: that has the weights; None for a saved model.
+    run, config: None for a model outside of a run. checkpoint: the one with the weights; None for a saved model.
     """
 
     source: str
@@ -36,53 +34,47 @@ class Trained(NamedTuple):
         return self.config.task if self.config else task_of(self.source)
 
     def pipeline(self, device: str = "auto", task: Task | None = None) -> Any:
-        """The pipeline. A generator from a checkpoint gets standing statistics, as the model that a run saves.
+        """The pipeline. For raw weights of a generator, standing statistics are measured as in a run.
 
         Raises a UserError if the model is not for `task`, is damaged, or PyTorch cannot use the device.
         """
-        kind: Any = InpaintingPipeline if self.task == "inpainting" else ClassConditionalPipeline
-        if task is not None and self.task not in (task, None):
-            raise UserError(f"{self.source} is {OTHER_TASK[kind.task]}")
+        kind = PIPELINES.get(task or self.task, ClassConditionalPipeline)
+        pipe = kind.from_pretrained(self.source, device)
         if self.checkpoint is None:
-            return kind.from_pretrained(self.source, device)
-        network = kind.network_class(self.config.generator)
+            return pipe
         try:
-            state = checkpoint.load(self.checkpoint)["task"]
-            network.load_state_dict(unwrapped(state["ema" if self.kind == "ema" else "generator"]))
+            pipe.generator.load_state_dict(unwrapped(checkpoint.load(self.checkpoint)["task"]["generator"]))
         except UserError as error:
             remedy = f"choose another, or write it again with `{resume_command(self.checkpoint.parents[1])}`"
-            raise UserError(f"{self.checkpoint} is damaged ({error}): {remedy}") from error
+            raise UserError(f"{error}: {remedy}") from error
         except (RuntimeError, KeyError) as error:
             raise UserError(f"{self.checkpoint} does not fit the {CONFIG} of its run: undo its changes") from error
-        pipe = kind(network).to(device)
-        if isinstance(network, Generator):
-            prepare_for_sampling(network, self.config)
+        if isinstance(pipe.generator, Generator):
+            prepare_for_sampling(pipe.generator, self.config)
         return pipe
 
 
 def find_trained(source: str | Path, weights: Weights | None = None) -> Trained:
     """A run, RUN/checkpoints/step-N, a saved model of a run, or a model as in `find_model`.
 
-    `weights` are those of a run or checkpoint; None for averaged ones if the run has them. Those that a run does not
-    save as a model are in its newest checkpoint. Raises a UserError if the model or the weights are not there.
+    `weights` is "ema" or "raw", for a run or checkpoint; None for averaged weights if there are any. Weights that a run
+    does not save as a model come from its newest checkpoint. Raises a UserError if there are no such weights.
     """
-    path = Path(source)
+    path, folder = Path(source), find_model(source)
     in_run = path.parent.name == CHECKPOINTS
     run = path.parents[1] if in_run else path.parent if path.name in SAVED else path
     if not (run / CONFIG).is_file():
         if weights is not None:
             raise UserError(f"--weights chooses among those of a run, and {source} is none: leave it out")
-        return Trained(str(source), None, None, "unknown", step_of(find_model(source)))
+        return Trained(str(source), None, None, "unknown", step_of(folder))
     config: Any = read_config(run)
     saved: Weights = "ema" if config.ema_half_life > 0 else "raw"
     kind = weights or saved
-    if not in_run and kind == saved:
-        return Trained(str(source), run, config, kind, step_of(run / MODEL if path == run else path))
+    if kind == saved:
+        return Trained(str(source), run, config, kind, step_of(folder))
     newest = checkpoint.latest_step(run / CHECKPOINTS)
-    if newest is None or (kind == "ema" and saved == "raw") or not (in_run or path == run):
+    if newest is None or kind == "ema" or not (in_run or path == run):
         remedy = "raw ones are in the checkpoints of a run, averaged ones in a run with an ema_half_life"
         raise UserError(f"{source} has no {kind} weights: {remedy}")
     where = path if in_run else checkpoint.path_of(run / CHECKPOINTS, newest)
-    if not (where / checkpoint.MANIFEST).is_file():
-        raise UserError(f"there is no checkpoint {where}: the newest one is step-{newest}")
     return Trained(str(source), run, config, kind, int(where.name.removeprefix("step-")), where)
