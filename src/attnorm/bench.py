@@ -27,7 +27,7 @@ from torch.nn import functional as F
 
 from attnorm import __version__
 from attnorm.config import Frozen, parse
-from attnorm.errors import UserError, table
+from attnorm.errors import UserError, counted, table
 from attnorm.files import check_output, output_file
 from attnorm.layers import AttentiveNorm2d, SelfAttention2d, backend_refusals, regional_norm
 
@@ -139,8 +139,8 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 def describe_machine(found: Mapping[str, Any]) -> str:
     """`machine` in one line."""
-    threads = f"{found['threads']} thread{'s' if found['threads'] > 1 else ''}"
-    where = found.get("gpu") or f"{found['processor']}, {threads}, {found['vector_instructions']}"
+    cpu = f"{found['processor']}, {counted(found['threads'], 'thread')}, {found['vector_instructions']}"
+    where = found.get("gpu") or cpu
     return f"{where}; torch {found['torch']}, attnorm {found['attnorm']}"
 
 

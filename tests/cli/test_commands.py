@@ -50,6 +50,7 @@ def test_help_and_completion_need_neither_torch_nor_numpy_and_idle_threads_will_
         (["generate", ""], "an-gan-digits"),
         (["generate", "an-gan-cifar10", "--labels", "horse", ""], "ship"),
         (["train", ""], "inpaint-an-64-cpu"),
+        (["train", "an-gan-digits", "--data", "d"], "digits"),
         (["evaluate", "run", "--metrics", "fd", ""], "kid"),
     ],
     ids=" ".join,

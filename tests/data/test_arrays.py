@@ -81,7 +81,7 @@ def test_cifar10_as_pickles_in_a_folder_or_tar(tmp_path, protocol):
         source = open_source(path)
         assert source.class_names == ("cat", "dog") and source.labels.tolist() == [1, 0, 1]
         np.testing.assert_array_equal([pixels for _, pixels in source.read()], IMAGES[:3])
-        assert source.notices == ["reading the split train; not read (--split): 1 of test"]
+        assert source.notices == ["reading the split train; not read (--split): 1 file of test"]
     [(_, pixels)] = open_source(tmp_path / "in", Choice(split="test")).read()
     np.testing.assert_array_equal(pixels, IMAGES[3])
 

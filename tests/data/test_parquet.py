@@ -87,7 +87,7 @@ def test_the_splits_of_file_names_are_not_mixed(tmp_path):
         pq.write_table(hugging_face_table(labels, ["cat", "dog"]), tmp_path / f"{name}.parquet")
     source = open_source(tmp_path)
     assert source.labels.tolist() == [0, 1]
-    assert source.notices == ["reading the split train; not read (--split): 1 of test"]
+    assert source.notices == ["reading the split train; not read (--split): 1 file of test"]
     test = open_source(tmp_path, Choice(split="test"))
     assert (test.class_names, test.labels.tolist()) == (("dog",), [0])
     assert test.notices[-1] == "1 of 2 classes have no image and are left out: 'cat'"
@@ -114,7 +114,7 @@ def test_a_set_on_the_hub_is_read_from_its_parquet_branch(tmp_path, monkeypatch)
         open_source("hf:some/set")
     source = open_source("hf:some/set:default")
     assert source.class_names == ("0",)
-    assert source.notices[0] == "reading the split train; not read (--split): 1 of test"
+    assert source.notices[0] == "reading the split train; not read (--split): 1 file of test"
     with pytest.raises(UserError, match=r"no network, or no such set on the Hub: hf:some/set:tiny \(cut off\)$"):
         open_source("hf:some/set:tiny")
 

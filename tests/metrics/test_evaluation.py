@@ -112,6 +112,15 @@ def test_two_processes_measure_what_one_does(tmp_path, monkeypatch):
         assert [one["seen"] for one in measured] == seen
 
 
+def test_images_from_elsewhere_are_measured_in_the_place_of_a_generator():
+    ours, other = evaluator(metrics=["fd"], num=90, num_real=None), dataset(seed=1)
+    assert ours.measure(dataset())["fd-toy-90"].main == pytest.approx(0, abs=1e-9)
+    expected = two_pass(Network()(pixels(ours.real)), Network()(pixels(ours.fake(other))))
+    assert ours.measure(other)["fd-toy-90"].main == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(UserError, match="need num=90, and no intra"):
+        evaluator(metrics=["fd"], num=70).measure(other)
+
+
 def test_the_inception_network_gives_a_metric_its_usual_name():
     names = ["fid-2k", "kid-2k", "is-2k", "pr-inception-2k", "intra-fid-20-per-class-1-classes"]
     assert list(evaluator(extractor=Extractor("inception"), num=2000, classes=[1]).measure(draw)) == names

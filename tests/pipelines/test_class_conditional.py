@@ -8,7 +8,6 @@ import pytest
 import torch
 from scipy import stats
 
-import attnorm
 from attnorm.models.class_conditional import truncated
 from attnorm.pipelines import class_conditional
 from attnorm.pipelines.class_conditional import ClassConditionalPipeline
@@ -35,7 +34,6 @@ def largest_difference(first, second):
 
 
 def test_a_run_its_model_folder_and_the_network_draw_the_same(pipe, model, finished_run):
-    assert attnorm.ClassConditionalPipeline is ClassConditionalPipeline
     loaded = ClassConditionalPipeline.from_pretrained(model)
     assert loaded.class_names == NAMES
     assert np.array_equal(loaded.draw(num_images=6).images, pipe.draw(num_images=6).images)
@@ -132,7 +130,6 @@ def test_half_precision_changes_images_a_little_and_no_weights(dtype, pipe, tmp_
         ({"labels": []}, "labels and num_images must be at least one, got 0 and 0"),
         ({"labels": 3.7}, "a label must be a whole number, got 3.7"),
         ({"num_images": 0}, "num_images must be at least one, got 3 and 0"),
-        ({"num_images": "8"}, "num_images must be a whole number, got '8'"),
         ({"seed": 0.5}, "seed must be a whole number, got 0.5"),
         ({"generator": 42}, "generator must be a torch.Generator, or a list of one for each of 3 images"),
         ({"output_type": "jpg"}, "output_type must be one of pil, np, pt, got 'jpg'"),

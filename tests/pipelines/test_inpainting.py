@@ -184,7 +184,6 @@ X, MASK = torch.zeros(3, 64, 64), torch.from_numpy(image_and_mask()[1])
         ((IMAGE.resize((31, 64)), LIGHT.resize((31, 64))), "at least 32 pixels a side, got 31×64"),
         ((IMAGE, LIGHT, "magic"), "mode must be one of auto, native, crop, resize, got 'magic'"),
         (([IMAGE, IMAGE], [LIGHT] * 3), "mask: 2 images need 1 or 2 masks, got 3"),
-        ((IMAGE, "mask.png"), "mask mask.png (No such file"),
         ((3, MASK), "image 0 (it must be a file, a PIL image, an array or a tensor, got int"),
         ((X[:2], MASK), "image 0 (it must have 3 channels, uint8 or floating point, got 2 of float32"),
         ((X + 2, MASK), "image 0 (floating-point values must be in [0, 1] or [-1, 1]"),

@@ -26,8 +26,9 @@ def running(*steps, first=0, state=()):
 def test_a_line_has_means_and_the_first_step_that_was_not_finite_until_it_is_cleared(value):
     steps = {"a": 1.0, "b": value, "c": 4.0}, {"a": value, "b": value}, {"a": 3.0, "b": 1.0, "c": 8.0}
     metrics = running(*steps, first=10)
-    assert metrics.line().not_finite == {"a": 11, "b": 10}
-    assert metrics.line().means["c"] == 6.0 and not math.isfinite(metrics.line().means["a"])  # of steps that have it
+    means, not_finite = metrics.line()
+    assert not_finite == {"a": 11, "b": 10}
+    assert means["c"] == 6.0 and not math.isfinite(means["a"])  # of steps that have it
     metrics.clear()
     assert metrics.line() == ({}, {})
 

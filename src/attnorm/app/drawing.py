@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from attnorm.app.images import entity_key, figures, layout_of, shares_of
-from attnorm.errors import UserError
+from attnorm.errors import UserError, counted
 from attnorm.metrics.layout import RegionStatistics, layout_usage, most_varying_entity, record_regions
 from attnorm.pipelines.class_conditional import ClassConditionalPipeline, Generated
 from attnorm.pipelines.inpainting import InpaintingPipeline
@@ -35,7 +35,7 @@ def draw(
     if not labels:
         raise UserError("choose at least one class")
     if each < 1 or len(labels) * each > MOST_PICTURES:
-        asked = f"{len(labels)} classes with {each} images each are {len(labels) * each}"
+        asked = f"{counted(len(labels), 'class')} with {counted(each, 'image')} each are {len(labels) * each}"
         raise UserError(f"{asked}: the page draws 1 to {MOST_PICTURES} at once")
     wanted = [index for index in pipe.indices(list(labels)) for _ in range(each)]
     limit = None if truncation >= NO_TRUNCATION else truncation

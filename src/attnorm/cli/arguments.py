@@ -28,9 +28,9 @@ def _require_image_name(kind: Any, path: Path | None) -> None:
         check_image_name(path)
 
 
-def completed_by(names: Callable[[Any], Iterable[str]], **more: Any) -> Parameter:
+def completed_by(names: Callable[[Any], Iterable[str]]) -> Parameter:
     """Completes an argument with these words; cyclopts 4, the last for Python 3.10, completes files only."""
-    return Parameter(completer=names, **more) if sys.version_info >= (3, 11) else Parameter()
+    return Parameter(completer=names) if sys.version_info >= (3, 11) else Parameter()
 
 
 def _preset_names(context: Any) -> Iterable[str]:
@@ -67,7 +67,7 @@ SavedModel = Annotated[Name, completed_by(_models), Parameter(help=_MODEL, metav
 Model = Annotated[SavedModel, Parameter(help=f"{_MODEL[:-1]}; or a run's checkpoint, RUN/checkpoints/step-N.")]
 ModelName = Annotated[str, completed_by(lambda context: list(shipped_models()))]
 PresetName = Annotated[str, completed_by(_preset_names)]
-Data = Annotated[Name, Parameter(metavar="DATA")]
+Data = Annotated[Name, completed_by(lambda context: ["digits", "photos", *_paths(context)]), Parameter(metavar="DATA")]
 Choice = Annotated[choice.Choice, Parameter(name="*")]
 Fields = Annotated[str, Parameter(allow_leading_hyphen=True)]  # --FIELD VALUE ... of a preset
 LabelPair = Annotated[tuple[str, str], completed_by(_class_names)]

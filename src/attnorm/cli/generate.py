@@ -6,7 +6,7 @@ import math
 import re
 
 from attnorm.cli.arguments import USUAL, AtLeast1, Force, Labels, Model, Out, Positive, Seed, Source
-from attnorm.errors import UserError
+from attnorm.errors import UserError, counted
 
 PER_CLASS = 8
 PIECE = 1024  # images in memory
@@ -72,4 +72,4 @@ def generate(
     for path in {*out.iterdir()} - {*files}:  # the images of an earlier call, and nothing else
         if re.fullmatch(r"\d{5,}-.*\.png", path.name):
             path.unlink()
-    print(f"{len(files)} image{'s' * (len(files) != 1)} in {out}")
+    print(f"{counted(len(files), 'image')} in {out}")

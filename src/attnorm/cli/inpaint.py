@@ -6,10 +6,13 @@ import re
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from attnorm.cli.arguments import USUAL, AtLeast1, Force, Model, Out, Source
-from attnorm.errors import UserError, one_line
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from attnorm.cli.arguments import USUAL, Force, Model, Out, Source
+from attnorm.errors import UserError, counted, one_line
 
 FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 HOW: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95, "subsampling": 0}}
@@ -27,19 +30,17 @@ def inpaint(
     mode: Literal["auto", "native", "crop", "resize"] = "auto",
     resize_mask: bool = False,
     format: Literal["png", "tif", "webp", "jpg"] = "png",
-    quality: AtLeast1 | None = None,
+    quality: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] | None = None,
     force: Force = False,
     source: Source = USUAL,
 ) -> int:
     """Complete the masked pixels of images; all other pixels come back bit for bit, except in JPEG files.
 
-    EXIF data, resolution and colour profile are kept.
-
     Args:
         image: An image, or a folder of images.
         mask: White where pixels are missing: one for all images, or a folder of masks with the images' names (default:
             NAME_mask*.png beside NAME.png, or the images' own transparent pixels).
-        out: A .png, .tif, .webp or .jpg file, or a folder.
+        out: A .png, .tif, .webp or .jpg file, or a folder. EXIF data, resolution and colour profile are kept.
         mode: What the network sees: native, the image at its own size; crop, windows around the masked regions; resize,
             the image scaled to the training size; auto, native up to 512 pixels a side and crop above.
         resize_mask: Scale a mask of another size to its image.
@@ -80,8 +81,7 @@ def inpaint(
             how = result.info | {"qtables": None, "quality": quality, "subsampling": 0}
         with output_file(path) as partial:
             result.save(partial, format=kind, **how)
-    done = len(works) - failed
-    print(f"{done} image{'s' * (done != 1)} in {out}" if many else works[0][-1])
+    print(f"{counted(len(works) - failed, 'image')} in {out}" if many else works[0][-1])
     return 1 if failed or skipped else 0
 
 

@@ -40,11 +40,9 @@ Card = Annotated[PackageOptions, Parameter(name="*", show_default=False)]
 def package(run: Path, folder: Path, /, *, card: Card = DEFAULTS) -> None:
     """Package a run's model for sharing: weights, sample images, and a model card made from the run's records.
 
-    The folder has the form of a repository on the Hugging Face Hub.
-
     Args:
         run: A run, or one of its saved models, such as RUN/best-phase-1.
-        folder: The new folder; must not exist yet.
+        folder: The new folder, in the form of a repository on the Hugging Face Hub; must not exist yet.
     """
     from attnorm.hub.package import package
 
@@ -58,11 +56,9 @@ def package(run: Path, folder: Path, /, *, card: Card = DEFAULTS) -> None:
 def push(source: Path, repository: str, /, *, private: bool = False, card: Card = DEFAULTS) -> None:
     """Upload a model to the Hugging Face Hub: the folder that `attnorm package` makes.
 
-    You must be logged in (`hf auth login`) or have set HF_TOKEN.
-
     Args:
         source: A run, or a folder from `attnorm package`.
-        repository: ORGANISATION/NAME; created if it does not exist.
+        repository: ORGANISATION/NAME; created if it does not exist. Log in first with `hf auth login`, or set HF_TOKEN.
         private: Make it visible to its owner only.
     """
     from attnorm.hub.package import push

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from attnorm.cli import arguments as cli
-from attnorm.errors import UserError
+from attnorm.errors import UserError, counted
 
 COUNT = 8
 
@@ -75,5 +75,6 @@ def visualize(
     print(f"{out}: {n} entities, sharpness {sharpness:.3f} ({scale}), {effective:.1f} effective entities")
     if regions is not None:
         [(layer, statistics)] = found.items()
-        plots.save_region_chart(statistics, regions, f"features that {layer} normalizes, {len(titles)} images")
+        drawn_from = counted(len(titles), "image")
+        plots.save_region_chart(statistics, regions, f"features that {layer} normalizes, {drawn_from}")
         print(f"{regions}: inside the regions, {statistics.within:.1%} of the map's variance remains")

@@ -33,7 +33,7 @@ def open_npz(path: Path, choice: Choice) -> RawSource:
         loaded = np.load(path, allow_pickle=False)
         arrays = {path.stem: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
     names = list(arrays)
-    kept, notices = choice.pick_split(path, list(map(split_in, names)))
+    kept, notices = choice.pick_split(path, list(map(split_in, names)), "array")
     return _open(
         f"{path.suffix} file", path, {names[index]: arrays[names[index]] for index in kept}, {}, choice, notices
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from attnorm.errors import UserError
+from attnorm.errors import UserError, counted
 
 _WORDS = {"train": "train training", "val": "val valid validation dev", "test": "test testing eval evaluation"}
 SPLITS = {word: split for split, words in _WORDS.items() for word in words.split()}  # as Hugging Face names them
@@ -28,7 +28,7 @@ class Choice:
     label_column: str | None = None
     split: str | None = None
 
-    def pick_split(self, where: Any, splits: Sequence[str]) -> tuple[list[int], list[str]]:
+    def pick_split(self, where: Any, splits: Sequence[str], what: str = "file") -> tuple[list[int], list[str]]:
         """Which items to read, given the split of each or "", and a notice of the rest; UserError if it is unclear."""
         counts = Counter(splits)
         known = sorted(filter(None, counts))
@@ -38,7 +38,8 @@ class Choice:
         wanted = {SPLITS.get(name, name) for name in (self.split or default).lower().split("+")}
         if missing := sorted(wanted - set(known)):
             raise UserError(f"{where} has no split {missing[0]!r}: give --split, one of {listed(known)}")
-        rest = ", ".join(f"{count} of {name or 'none'}" for name, count in sorted(counts.items()) if name not in wanted)
+        others = sorted((name, count) for name, count in counts.items() if name not in wanted)
+        rest = ", ".join(f"{counted(count, what)} of {name or 'none'}" for name, count in others)
         notice = f"reading the split {'+'.join(sorted(wanted))}; not read (--split): {rest}"
         return [index for index, split in enumerate(splits) if split in wanted], [notice] if rest else []
 

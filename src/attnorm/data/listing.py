@@ -1,6 +1,4 @@
-"""The files of a source, each listed or named with the reason why it is not read; and `RawSource`, a stream of images
-whose classes are known before any is decoded.
-"""
+"""The files of a source, each listed or named with the reason why it is not read; and `RawSource`, made of them."""
 
 import os
 import re
@@ -20,7 +18,7 @@ import numpy as np
 
 from attnorm.data.choice import listed
 from attnorm.data.decode import PACKAGES, image_endings, is_image
-from attnorm.errors import UserError
+from attnorm.errors import UserError, counted
 from attnorm.files import explained
 
 # System files of Synology, macOS, Windows and Linux, ignored like hidden files.
@@ -188,7 +186,7 @@ def number_classes(
     low, high, most = int(found[0]), int(found[-1]), len(names) if names else _MOST_CLASSES
     if low < 0 or high >= most:
         remedy = "number them from 0, or choose another --label-column"
-        raise UserError(f"{where} has labels from {low} to {high} for {most} classes: {remedy}")
+        raise UserError(f"{where} has labels from {low} to {high} for {counted(most, 'class')}: {remedy}")
     every = names or list(map(str, range(high + 1)))
     if twice := [name for name, count in Counter(every).items() if count > 1]:
         raise UserError(f"{where} has several classes with one name: {listed(twice)}: name them differently")

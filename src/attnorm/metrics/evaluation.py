@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from attnorm.data.dataset import ImageDataset
-from attnorm.errors import UserError
+from attnorm.errors import UserError, counted
 from attnorm.metrics.features import INCEPTION, FeatureExtractor
 from attnorm.metrics.generation import METRICS, Metric
 from attnorm.metrics.image_sets import DRAW_BLOCK, Draw, DrawnImages, RealImages, seed_of
@@ -62,8 +62,8 @@ class Evaluator:
         needs_classes = self.frequencies == "data" or any(one.by_class for one in self._metrics.values())
         if needs_classes and (self.dataset is None or tuple(self.class_names) != self.dataset.class_names):
             raise UserError(
-                f"the real images are not of the generator's {len(self.class_names)} classes: give images of these,"
-                " or leave intra out and draw classes equally often (frequencies uniform)"
+                f"the real images are not of the generator's {counted(len(self.class_names), 'class')}: give images of"
+                " these, or leave intra out and draw classes equally often (--frequencies uniform)"
             )
         for key, one in self._metrics.items():
             counts = {"generated images": self.per_class if one.by_class else self.num}
@@ -99,8 +99,12 @@ class Evaluator:
         assert self.dataset is not None
         return RealImages(self.dataset, np.flatnonzero(self.dataset.labels == label), self.dataset.size)
 
-    def fake(self, draw: Draw) -> DrawnImages:
+    def fake(self, draw: Draw | ImageDataset) -> DrawnImages | RealImages:
         """The images of a generator that are measured as a whole; the same for the same `draw`."""
+        if isinstance(draw, ImageDataset):
+            if self.num != len(draw) or any(one.by_class for one in self._metrics.values()):
+                raise UserError(f"images in the place of a generator need num={len(draw)}, and no intra")
+            return RealImages(draw, np.arange(len(draw)), draw.size)
         is_as_data = self.frequencies == "data"
         classes = self.real.dataset.labels[self.real.items] if is_as_data else np.arange(len(self.class_names))
         return DrawnImages(draw, classes, self.num, self.seed)
@@ -119,14 +123,14 @@ class Evaluator:
         needs = {need for one in self._metrics.values() for need in one.needs}
         return real_statistics(self.real, self.extractor, needs, self.cache, self.show_progress)
 
-    def measure(self, draw: Draw) -> dict[str, MetricValue]:
+    def measure(self, draw: Draw | ImageDataset) -> dict[str, MetricValue]:
         """The values of a generator by the metrics' full names, in the order of the metrics.
 
         In a group of processes all must call this, with a `draw` that gives the same images in each (buffers such as
         batch-norm moments included): they take turns, and all return the same values.
 
         Args:
-            draw: (labels, seed) -> images (b, h, w, 3) uint8, the same for the same arguments.
+            draw: (labels, seed) -> images (b, h, w, 3) uint8, the same for the same arguments; or generated images.
         """
         whole = [one for one in self._metrics.values() if not one.by_class]
         real = self.real_statistics() if any(one.compares for one in whole) else EMPTY
@@ -137,7 +141,7 @@ class Evaluator:
             for one in self._metrics.values()
         }
 
-    def _by_class(self, metric: Metric, draw: Draw) -> MetricValue:
+    def _by_class(self, metric: Metric, draw: Any) -> MetricValue:
         """The mean over classes. One class goes after another, so that memory holds the statistics of one."""
         by_class, warnings, num_real = dict[str, float](), list[str](), 0
         for label in self._classes:
@@ -156,7 +160,7 @@ class Evaluator:
             warning=next(iter(warnings), ""),
         )
 
-    def _statistics(self, images: DrawnImages, needs: Collection[str]) -> Statistics:
+    def _statistics(self, images: DrawnImages | RealImages, needs: Collection[str]) -> Statistics:
         return compute_statistics(images, self.extractor, "generated images", needs, self.show_progress)
 
     def _name(self, metric: Metric) -> str:

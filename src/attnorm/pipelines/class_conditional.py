@@ -128,7 +128,7 @@ class ClassConditionalPipeline(Pipeline[Generator]):
         if count < 1:
             raise UserError(f"labels and num_images must be at least one, got {len(indices)} and {count}")
         if generator is None:
-            generator = torch.Generator().manual_seed(whole_number("seed", seed))
+            generator = torch.Generator().manual_seed(whole_number("seed", seed) % (1 << 63))
         several = list(generator) if isinstance(generator, Sequence) else [generator]
         if not all(isinstance(one, torch.Generator) for one in several) or len(several) not in (1, count):
             raise UserError(f"generator must be a torch.Generator, or a list of one for each of {count} images")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attnorm.config import differences
-from attnorm.errors import UserError
+from attnorm.errors import UserError, counted
 from attnorm.layers.weights import SpectralNorm, raw_weight
 from attnorm.metrics.distributed import check_alike
 from attnorm.models.pretrained import find_model, step_of, task_of
@@ -49,7 +49,8 @@ def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: E
     ema.module.load_state_dict(generator.state_dict())
     fresh = [f"the {name}" for name in networks if name not in given]
     if unknown := [name for name in new if name not in old]:
-        fresh.append(f"{len(unknown)} of {len(new)} classes ({shorten(', '.join(unknown), 100, placeholder=' …')})")
+        names = shorten(", ".join(unknown), 100, placeholder=" …")
+        fresh.append(f"{len(unknown)} of {counted(len(new), 'class')} ({names})")
     taken = f"{' and '.join(given)}{'' if step is None else f' of step {step}'}"
     note = f"starts with the {taken} of {source}; new: {', '.join(fresh) or 'nothing'}"
     check_alike({"what the training starts from": note}, f"{source} must be the same on every machine")

@@ -16,7 +16,7 @@ from attnorm.data.builtin import validation_part
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.listing import list_images
 from attnorm.data.masks import MaskConfig, Masks
-from attnorm.errors import UserError
+from attnorm.errors import UserError, counted
 from attnorm.layers import orthogonal_loss
 from attnorm.metrics.distributed import Processes
 from attnorm.metrics.image_sets import RealImages
@@ -129,7 +129,9 @@ class InpaintingConfig(TrainingConfig):
 
     def fitted_to(self, dataset: ImageDataset) -> Self:
         if not len(self.trained_on(len(dataset))):
-            raise UserError(f"{self.data} has {len(dataset)} image(s), too few to hold one out: give --val_data")
+            raise UserError(
+                f"{self.data} has {counted(len(dataset), 'image')}, too few to hold one out: give --val_data"
+            )
         return self
 
 
@@ -159,9 +161,8 @@ class InpaintingTask(AdversarialTask):
         self._masks = Masks(config.masks, (config.image_size, config.image_size))
         if (others := self._masks.left_out) and processes.is_main:
             name, reason = others[0]
-            print(
-                f"{len(others)} masks of {config.masks.folder} are not used, such as {name}: {reason}", file=sys.stderr
-            )
+            masks = f"{counted(len(others), 'mask')} of {config.masks.folder}"
+            print(f"{masks} not used, such as {name}: {reason}", file=sys.stderr)
         self._validation: RealImages  # set by prepare_evaluation
 
     def batches_before(self, step: int) -> int:

@@ -24,25 +24,13 @@ from attnorm.files import explained, folder_aside, output_file
 from attnorm.metrics.distributed import Processes, check_alike, joined, main_first
 from attnorm.models.pretrained import write_step
 from attnorm.pipelines.base import resolve_device
-from attnorm.training import checkpoint
+from attnorm.training import checkpoint, run_folder
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
 from attnorm.training.config import TrainingConfig
 from attnorm.training.fine_tuning import start_from
 from attnorm.training.inpainting import InpaintingConfig, InpaintingTask
 from attnorm.training.logger import Logger
-from attnorm.training.run_folder import (
-    BEST,
-    BEST_OF_PHASE_1,
-    CHECKPOINTS,
-    CONFIG,
-    MODEL,
-    PREPARED,
-    SAMPLES,
-    check_new,
-    remove_partial_files,
-    resume_command,
-    run_lock,
-)
+from attnorm.training.run_folder import BEST, BEST_OF_PHASE_1, CHECKPOINTS, CONFIG, MODEL, PREPARED, SAMPLES
 from attnorm.training.running_metrics import RunningMetrics, stop_if_diverged
 from attnorm.training.runtime import StopSignals, resolve_precision, seed_for, set_numerics
 
@@ -65,7 +53,7 @@ def begin(config: TrainingConfig, run: Path, fixed: Sequence[str] = ()) -> int:
     """
     with joined(str(resolve_device(config.device))) as processes:
         if processes.is_main:
-            check_new(run)
+            run_folder.check_new(run)
         config = derive(config, {"precision": resolve_precision(config.precision, processes.device)})
         dataset = _load_data(config, run)
         fitted = config.fitted_to(dataset)
@@ -133,23 +121,24 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
         task.prepare_evaluation(_load_data(config, run, other) if other else dataset)
 
     # State.
+    checkpoints = run / CHECKPOINTS
     step, best = 0, dict[int, float]()  # the best score of each phase
     running, good = RunningMetrics(processes), None  # the newest checkpoint
     # A run that was killed before its first checkpoint starts again, and takes the same steps.
-    state, damaged = checkpoint.newest(run / CHECKPOINTS) if resuming else (None, [])
+    state, damaged = checkpoint.newest(checkpoints) if resuming else (None, [])
     if state is None:
         notes = start_from(config.init_from, config.task, task.networks, task.ema)
     else:
         step, best = state["step"], state["best"]
         _restore(state, task, config, checksum, run)
         running.load_state(state["metrics"])
-        good = checkpoint.path_of(run / CHECKPOINTS, step)
+        good = checkpoint.path_of(checkpoints, step)
         notes = [f"{problem}; continuing from step {step}" for problem in damaged]
     check_alike({"the newest checkpoint": step}, f"all processes must see the same folder {run}")
 
-    with run_lock(run) if processes.is_main else nullcontext():
+    with run_folder.run_lock(run) if processes.is_main else nullcontext():
         if processes.is_main:
-            remove_partial_files(run)
+            run_folder.remove_partial_files(run)
             if not resuming or config != read_config(run):  # changes apply to the next resume too
                 with output_file(run / CONFIG) as aside:
                     aside.write_text(to_yaml(config), encoding="utf-8")
@@ -172,13 +161,12 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
 
                 # Log.
                 if step % config.log_every == 0 or last:
-                    line = running.line()
-                    line = line._replace(means=line.means | task.usage())
-                    logger.record(step, line.means)
-                    stop_if_diverged(line, good)
+                    means, not_finite = running.line()
+                    logger.record(step, means | task.usage())
+                    stop_if_diverged(not_finite, good)
                     running.clear()
                 elif saving:  # a diverged run must not replace a good checkpoint
-                    stop_if_diverged(running.line(), good)
+                    stop_if_diverged(running.line()[1], good)
 
                 # Samples and evaluation come before the checkpoint, so that they are repeated after a crash.
                 if processes.is_main and (step in FIRST_SAMPLES or step % config.sample_every == 0 or last):
@@ -199,11 +187,11 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
                     if processes.is_main:
                         logger.sync()
                         state |= {"task": task.state(), "lr_factor": task.lr_factor(step)}
-                        checkpoint.save(run / CHECKPOINTS, step, state, config.keep_checkpoints, run / MODEL)
-                    good = checkpoint.path_of(run / CHECKPOINTS, step)
+                        checkpoint.save(checkpoints, step, state, config.keep_checkpoints, run / MODEL)
+                    good = checkpoint.path_of(checkpoints, step)
         processes.wait()
     if processes.is_main and step < config.steps:
-        print(f"stopped at step {step}; continue with: {resume_command(run)}")
+        print(f"stopped at step {step}; continue with: {run_folder.resume_command(run)}")
     elif processes.is_main:
         print(f"done: {counted(step, 'step')}; samples in {run / SAMPLES}, the model in {run / MODEL}")
     return 128 + stop.number if step < config.steps else 0
@@ -223,7 +211,7 @@ def _restore(state: dict[str, Any], task: Task, config: TrainingConfig, checksum
     """Loads the task's state from a checkpoint that fits the configuration and the images."""
     step = state["step"]
     if config.steps < step:
-        raise UserError(f"{run} is at step {step} already: it cannot end at {config.steps} steps")
+        raise UserError(f"{run} is at step {step} already: it cannot end at {counted(config.steps, 'step')}")
     if state["checksum"] != checksum:
         raise UserError(f"{config.data} has other images than {run} was trained on: restore them, or give their --data")
     try:
@@ -247,7 +235,7 @@ def _read(batches: Prefetcher, count: int, run: Path) -> list[tuple[np.ndarray, 
     try:
         return [batches.next() for _ in range(count)]
     except RuntimeError as error:
-        raise UserError(f"{error}; fix the data, then continue with: {resume_command(run)}") from error
+        raise UserError(f"{error}; fix the data, then continue with: {run_folder.resume_command(run)}") from error
 
 
 def _load_data(config: TrainingConfig, run: Path, other: str = "") -> ImageDataset:

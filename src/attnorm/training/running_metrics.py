@@ -6,7 +6,7 @@ Metrics stay on the device until a line is written, because fetching them would 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, distributed
@@ -15,13 +15,6 @@ from attnorm.errors import UserError
 from attnorm.metrics.distributed import Processes
 
 _NEVER = float("inf")
-
-
-class Line(NamedTuple):
-    """The metrics since the last line of the log, over all processes, by name."""
-
-    means: dict[str, float]
-    not_finite: dict[str, int]  # the first step, counted from 0, with a value that is not finite
 
 
 @dataclass
@@ -48,8 +41,11 @@ class RunningMetrics:
         group.firsts = torch.minimum(group.firsts, torch.where(values.isfinite(), _NEVER, float(step)))
         group.steps += 1
 
-    def line(self) -> Line:
-        """The metrics so far. All processes must call it together, and get the same result."""
+    def line(self) -> tuple[dict[str, float], dict[str, int]]:
+        """Means over steps and processes, and the first step (from 0) in which a metric was not finite, by its name.
+
+        All processes must call it together, and get the same result.
+        """
         total, not_finite = dict[str, tuple[float, int]](), dict[str, int]()
         for names, group in self._groups.items():
             sums = self._processes.all_reduce(group.sums.clone()).tolist()
@@ -59,7 +55,7 @@ class RunningMetrics:
                 total[name] = before + value, count + group.steps * self._processes.count
                 if step != _NEVER:
                     not_finite[name] = min(int(step), not_finite.get(name, int(step)))
-        return Line({name: value / count for name, (value, count) in total.items()}, not_finite)
+        return {name: value / count for name, (value, count) in total.items()}, not_finite
 
     def clear(self) -> None:
         self._groups.clear()
@@ -84,11 +80,11 @@ class RunningMetrics:
         return self._groups[names]
 
 
-def stop_if_diverged(line: Line, good: Path | None) -> None:
+def stop_if_diverged(not_finite: Mapping[str, int], good: Path | None) -> None:
     """Raises UserError, naming the step, if a metric was not finite; `good` is the newest checkpoint."""
-    if line.not_finite:
-        step = min(line.not_finite.values())
-        names = ", ".join(name for name, first in line.not_finite.items() if first == step)
+    if not_finite:
+        step = min(not_finite.values())
+        names = ", ".join(name for name, first in not_finite.items() if first == step)
         before = f"the last good checkpoint is {good}" if good else "there is no checkpoint from before"
         what = f"training has diverged: {names} not finite in step {step + 1}"
         raise UserError(f"{what}; {before}; start again with lower learning rates")
