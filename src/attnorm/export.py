@@ -29,7 +29,7 @@ from attnorm.pipelines.inpainting import SMALLEST_SIDE
 from attnorm.shipped import CARD_FILE
 from attnorm.training.trained import Weights, find_trained
 
-TOLERANCE, HALF_TOLERANCE = 1e-4, 2e-2  # of images in [-1, 1]
+TOLERANCE, HALF_TOLERANCE = 1e-4, 2e-2  # for images in [-1, 1]
 METADATA_FILE = "attnorm.json"  # inside a .pt2 file
 
 Run = Callable[..., np.ndarray]  # the inputs of a program in, its output out
@@ -43,8 +43,8 @@ class Program:
     exact: nn.Module
     inputs: tuple[str, ...]
     output: str
-    dynamic_shapes: tuple[dict[int, Any], ...]  # the open axes of each input, as `torch.export` takes them
-    cases: list[tuple[Tensor, Tensor]]  # several batches and sizes; the first is traced, the rest check
+    dynamic_shapes: tuple[dict[int, Any], ...]  # the dynamic axes of each input, as `torch.export` takes them
+    cases: list[tuple[Tensor, Tensor]]  # several batches and sizes; the first is traced, the others are checked
     metadata: dict[str, str]
 
     def trace(self) -> torch.export.ExportedProgram:
@@ -125,7 +125,7 @@ def _inpainter(network: InpaintingGenerator, metadata: dict[str, str]) -> Progra
 
 
 class _Generator(nn.Module):
-    """The network, which takes noise of float32 also if its weights are float16."""
+    """The network, with float32 noise as input even if its weights are float16."""
 
     def __init__(self, network: Generator) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class _Inpainter(nn.Module):
 
 
 def _reflected(length: int, stride: int) -> Tensor:
-    """Indices 0 to length - 1 and back, as many as the next multiple of the stride; without a branch on the length."""
+    """Indices from 0 to length - 1 and back, up to the next multiple of the stride; has no branch on the length."""
     index = torch.arange((length + stride - 1) // stride * stride)
     return torch.where(index < length, index, 2 * (length - 1) - index)
 
@@ -167,7 +167,7 @@ def _without_parametrizations(network: Any) -> Any:
 
 
 def _write_torch(program: Program, path: Path) -> Run:
-    encoded = io.BytesIO()  # given a path, torch aborts the process when the disk is full
+    encoded = io.BytesIO()  # with a path, torch aborts the process if the disk is full
     torch.export.save(program.trace(), encoded, extra_files={METADATA_FILE: json.dumps(program.metadata)})
     path.write_bytes(encoded.getbuffer())
     module = torch.export.load(io.BytesIO(path.read_bytes())).module()

@@ -123,7 +123,7 @@ def test_what_cannot_be_packaged_is_refused(run_copy, tmp_path):
     refused("exists already", run_copy, "mine")
     refused(r"config\.yaml", shutil.copytree(run_copy / "model", tmp_path / "copy" / "model"), "x")
     (run_copy / "model" / "training.json").unlink()
-    refused("does not say which step", run_copy, "x")
+    refused("does not record its training step", run_copy, "x")
     shutil.rmtree(run_copy / "model")
     refused("written with the first checkpoint", run_copy, "x")
     assert not (tmp_path / "x").exists()

@@ -21,7 +21,7 @@ Arrays = dict[str, np.ndarray]
 Names = dict[str, list[str]]
 _LABELS = {"label", "fine_label", "coarse_label"}
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")  # of NumPy 1 and 2
-_WRONG = ValueError, KeyError, TypeError, AttributeError, EOFError, IndexError  # what a damaged file leads to
+_WRONG = ValueError, KeyError, TypeError, AttributeError, EOFError, IndexError  # errors of damaged files
 _BROKEN = *_WRONG, zipfile.BadZipFile, pickle.UnpicklingError
 
 
@@ -49,7 +49,7 @@ def open_cifar(listing: Listing, batches: list[str], choice: Choice) -> RawSourc
     """A raw set from CIFAR-10 or CIFAR-100 as its authors publish it, in memory."""
     folders = sorted({Path(name).parent.as_posix() for name in batches})
     if len(folders) > 1:
-        raise UserError(f"{listing.path} holds CIFAR in several folders, give one of them: {listed(folders)}")
+        raise UserError(f"{listing.path} has CIFAR in several folders, give one: {listed(folders)}")
     splits = ["test" if Path(name).name.startswith("test") else "train" for name in batches]
     kept, notices = choice.pick_split(listing.path, splits)
     parts: list[Arrays] = []
@@ -115,7 +115,7 @@ class _StandIn:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Takes bytes, strings, numbers, lists, dictionaries and arrays of bytes, and no program."""
+    """Loads bytes, strings, numbers, lists, dictionaries and arrays of bytes, and refuses all else."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module in ("numpy", *_MULTIARRAY) and name in ("ndarray", "dtype", "_reconstruct"):

@@ -1,7 +1,7 @@
-"""Which images a training step sees, and a thread that reads them ahead.
+"""The order of images in training, and a thread that reads batches ahead.
 
-The order is a pure function of (number of images, seed, step): a resumed run sees exactly the batches that it would
-have seen without the interruption, and nothing about the order has to be saved.
+The order is a pure function of (number of images, seed, step), so a resumed run sees the same batches as an undisturbed
+one, and the order need not be saved.
 """
 
 from collections import deque
@@ -48,9 +48,9 @@ class Prefetcher(AbstractContextManager["Prefetcher"]):
     """Reads the batches of steps `start`, `start + 1`, … ahead in one thread, which `close` ends.
 
     Args:
-        indices: maps a step to the items of its batch, for instance a partial of `batch_indices`.
+        indices: maps a step to the items of its batch, such as a partial of `batch_indices`.
         depth: how many batches are read ahead, at least 1.
-        prepare: what becomes of batch `step` in the thread, as `prepare(step, batch)`.
+        prepare: called as `prepare(step, batch)` in the thread; its result replaces the batch.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class Prefetcher(AbstractContextManager["Prefetcher"]):
         self._waiting = deque(self._pool.submit(self._read, step) for step in range(start, start + depth))
 
     def next(self) -> Any:
-        """The next batch, or what `prepare` made of it; RuntimeError, with its cause, if reading it failed."""
+        """The next batch, as `prepare` returned it. Raises a RuntimeError, with its cause, if reading failed."""
         try:
             batch = self._waiting[0].result()
-        except Exception as error:  # stays first in the queue: asking again says the same
+        except Exception as error:  # stays first in the queue, so that another call raises it too
             reason = error if isinstance(error, UserError) else repr(error)
             raise RuntimeError(f"reading the batch of step {self._step} failed: {reason}") from error
         self._waiting.append(self._pool.submit(self._read, self._step + len(self._waiting)))

@@ -10,7 +10,7 @@ from attnorm.data.dataset import ImageDataset
 
 _DARKEST_DIGIT = 16  # the largest value of scikit-learn's digits
 _PHOTOGRAPH = 427, 640  # height and width
-TILE = 128  # side of a tile in pixels of the photograph, whatever size it is scaled to
+TILE = 128  # side of a tile in pixels of the photograph, before scaling
 _STRIDE = 16  # from one tile to the next
 _TRAINING_SHARE = 3 / 4  # of a photograph's width, from the left
 
@@ -25,7 +25,7 @@ def load_builtin(name: str, size: int) -> ImageDataset:
 
 
 def validation_part(name: str) -> np.ndarray | None:
-    """The indices of a built-in set's own validation images; None if `name` is no such set or has no such part."""
+    """The indices of the validation images of a built-in set; None if it has none or `name` is not built in."""
     training, validation = map(len, _tiles())
     return np.arange(training, training + validation) if name == "photos" else None
 

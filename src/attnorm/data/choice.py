@@ -1,4 +1,4 @@
-"""What to read where a source offers several splits or columns."""
+"""The choice of split and columns of a source."""
 
 import re
 from collections import Counter

@@ -15,7 +15,7 @@ from attnorm.data.decode import HALF, REDUCED, DecodeError, to_rgb
 _KEPT_MODES = ("RGB", "RGBA", "L", "LA")
 _GREY_MODES = ("1", "L", "LA", "La")
 _SIXTEEN_FROM_EIGHT = 257
-CONTEXT = 2  # a window is this many times as long as its region: the paper has 128 pixels missing of 256
+CONTEXT = 2  # side of a window relative to its region: in the paper, 128 of 256 pixels are missing
 CELLS = 8  # regions closer than a window's side divided by this are one region
 
 
@@ -34,7 +34,7 @@ class EditableImage:
         self.profile: bytes | None = image.info.get("icc_profile")
         self._info: dict[str | tuple[int, int], Any] = {"dpi": image.info["dpi"]} if "dpi" in image.info else {}
         if image.info.get("exif"):
-            self._info["exif"] = image.getexif().tobytes()  # without the preview, which shows what was erased
+            self._info["exif"] = image.getexif().tobytes()  # without the preview, which shows the erased content
         if isinstance(image, JpegImageFile) and image.mode in ("RGB", "L"):  # a JPEG file then has the same quality
             self._info |= {"qtables": image.quantization, "subsampling": get_sampling(image)}
         if self._sixteen_bit:
@@ -47,7 +47,7 @@ class EditableImage:
         else:
             own = image.convert("L" if image.mode in _GREY_MODES else "RGB")
             if image.mode not in (*_GREY_MODES, "P", "RGBX"):
-                self.profile = None  # it describes the colour space that was left
+                self.profile = None  # it describes the previous colour space
         self._own = np.asarray(own)
 
     @property
@@ -96,7 +96,7 @@ def check_mask(
     if not mask.any():
         raise DecodeError("the mask marks no pixel: light pixels (128 or more of 255) are the missing ones")
     if mask.all():
-        raise DecodeError("the mask marks every pixel: there are no known pixels to go by")
+        raise DecodeError("the mask marks every pixel: leave some pixels known")
     return mask
 
 

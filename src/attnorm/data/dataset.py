@@ -26,7 +26,7 @@ class PreparedInfo(Frozen):
 
     size: side of the images in pixels.
     source: what the set was made from, for people.
-    fingerprint: differs if the set was made from other files or in another way.
+    fingerprint: identifies the source files and how they were prepared.
     skipped: (name, reason) of each image that could not be decoded.
     """
 
@@ -75,8 +75,8 @@ class ImageDataset:
 
     def batch(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The images (B, S, S, 3) uint8 and labels (B,) int64 at `indices` (B,), as fresh arrays."""
-        if self.file is not None and self.file.exists():  # the map of a removed file stays whole
-            _check_length(self.file, self.images.nbytes)  # reading what was cut off would end the process (SIGBUS)
+        if self.file is not None and self.file.exists():  # a removed file stays mapped
+            _check_length(self.file, self.images.nbytes)  # else reading a truncated file ends the process
         return self.images[indices], self.labels[indices]
 
 

@@ -1,4 +1,4 @@
-"""What a source holds, before decoding: files, each listed or named with the reason, and the raw set of them."""
+"""The files of a source, each listed or named with the reason why it is not read; and `RawSource`, made of them."""
 
 import os
 import re
@@ -21,13 +21,13 @@ from attnorm.data.decode import PACKAGES, image_endings, is_image
 from attnorm.errors import UserError, counted
 from attnorm.files import explained
 
-# What Synology, macOS, Windows and Linux leave in folders; hidden files are passed over too.
+# System files of Synology, macOS, Windows and Linux, ignored like hidden files.
 _JUNK = frozenset({"@eadir", "#recycle", "__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "lost+found"})
 _ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".npz"})
 _MASK = re.compile(r"(.+)_mask\d*")
 NOT_IMAGE = "not an image"
 _SHOWN = 10
-_MOST_CLASSES = 1 << 20  # an identifier or a date in place of a class number would ask for billions of names
+_MOST_CLASSES = 1 << 20  # larger class numbers are probably identifiers or dates
 _BROKEN = zipfile.BadZipFile, tarfile.TarError, shutil.ReadError, EOFError, RuntimeError, zlib.error
 
 Skipped = tuple[str, str]  # the name of a file, and why it is not read
@@ -37,12 +37,12 @@ RawImage = tuple[str, Content]  # with a name to report it by
 
 @dataclass(eq=False)
 class Listing:
-    """What is at a path, an archive unpacked; names are relative to `root`, with "/" between folders.
+    """The files at a path, or in an unpacked archive. Names are relative to `root`, with "/" between folders.
 
-    path: what the user named.
-    root: the folder that the names are in; of an archive, a temporary one that goes with this object.
-    files, folders: sorted names of what is visible.
-    skipped: what is neither, such as links that lead nowhere.
+    path: the path that the user gave.
+    root: the folder of the names; for an archive, a temporary one that is removed with this object.
+    files, folders: sorted names of visible files and folders.
+    skipped: neither, such as broken links.
     """
 
     path: Path
@@ -93,9 +93,9 @@ class RawSource:
     class_names: one name per class.
     labels: (N,) int64, the class of each image.
     read: streams the images in the order of `labels`.
-    notices: what a person should know, such as which classes are left out.
+    notices: messages for the user, such as which classes are left out.
     skipped: the files that are not read.
-    listing: what has to stay while images are read: an unpacked archive.
+    listing: kept while images are read, for an unpacked archive.
     """
 
     kind: str
@@ -146,7 +146,7 @@ def _walk(listing: Listing, folder: Path, prefix: str, above: tuple[tuple[int, i
     if here in above:
         listing.skipped.append((prefix[:-1], "a link to a folder that it lies in"))
         return
-    with explained(f"cannot read {folder}", "allow reading it"):  # or its images would be lost without a count
+    with explained(f"cannot read {folder}", "allow reading it"):  # else its images would be missing without a note
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
     for entry in entries:
         name = prefix + entry.name

@@ -1,4 +1,4 @@
-"""Masks to train and to measure with. Each is a pure function of (seed, index), so that nothing has to be saved.
+"""Masks for training and evaluation. Each is a pure function of (seed, index), so that none has to be saved.
 
 A mask is a boolean array (h, w), True where pixels are missing.
 """
@@ -28,13 +28,13 @@ Count = Annotated[int, Field(ge=1, le=1000)]
 
 
 class MaskConfig(Frozen):
-    """The kind of mask and its share of the image.
+    """The kind of masks and their share of the image.
 
-    kind: "centre", a centred square as far as it fits; "rectangle", one anywhere; "rectangles", several; "strokes", a
-        brush moved by hand (Yu et al. 2019); "mixed", one of the last three, each as likely; "lines", straight strokes
-        between random points; or "folder", masks from files.
-    fraction: the share of missing pixels, drawn uniformly from this range. Rectangles keep to it within half a row or
-        column; masks of a folder outside the range are left out; lines ignore it.
+    kind: "centre", a centred square, cut off at the edges; "rectangle", one anywhere; "rectangles", several; "strokes",
+        free-form brush strokes (Yu et al. 2019); "mixed", one of the last three, equally likely; "lines", straight
+        strokes between random points; or "folder", masks from files.
+    fraction: the share of missing pixels, drawn uniformly from this range. Rectangles match it to half a row or
+        column; masks of a folder outside of the range are left out; lines ignore it.
     aspect: the longer side of a rectangle is at most this many times the shorter; 1 makes squares.
     count: of "rectangles", how many at least (more where they overlap too much to reach the share); of "lines", how
         many.
@@ -62,7 +62,7 @@ class MaskConfig(Frozen):
 
 
 class Masks:
-    """The masks of one configuration at one size (height, width); UserError if there can be none."""
+    """The masks of a configuration at one size (height, width). Raises a UserError if there are none."""
 
     def __init__(self, config: MaskConfig, size: tuple[int, int]) -> None:
         self.config, self.size = config, size
@@ -113,7 +113,7 @@ def _rectangles(rng: np.random.Generator, config: MaskConfig, height: int, width
         top, left = min(max(row - rows // 2, 0), height - rows), min(max(column - columns // 2, 0), width - columns)
         _cut(mask, top, left, rows, columns)
         missing = int(np.count_nonzero(mask))
-    mask[-1, -1] &= missing < mask.size  # of a share near 1, rounding may have left nothing known
+    mask[-1, -1] &= missing < mask.size  # near a share of 1, rounding may leave no known pixel
     return mask
 
 
@@ -132,7 +132,7 @@ def _strokes(rng: np.random.Generator, config: MaskConfig, height: int, width: i
             x2 = min(max(x + length * math.cos(angle), 0), width - 1)
             y2 = min(max(y + length * math.sin(angle), 0), height - 1)
             _stroke(pen, (x, y), (x2, y2), thickness)
-            # Only the box that the piece lies in is looked at: whole images would be most of the work.
+            # Only the box around the piece: whole images would take most of the time.
             reach = thickness // 2 + 2
             left, right = max(int(min(x, x2)) - reach, 0), min(int(max(x, x2)) + reach + 1, width)
             top, bottom = max(int(min(y, y2)) - reach, 0), min(int(max(y, y2)) + reach + 1, height)
@@ -144,7 +144,7 @@ def _strokes(rng: np.random.Generator, config: MaskConfig, height: int, width: i
                 return mask
             box[...], missing = drawn, missing + added
             if x2 in (0, width - 1) or y2 in (0, height - 1):
-                break  # the pen has left the image; going on would draw along its edge
+                break  # the pen left the image, and would draw along its edge
             x, y, angle = x2, y2, angle + between(rng, _TURN)
 
 
@@ -171,7 +171,7 @@ def _stroke(pen: ImageDraw.ImageDraw, start: tuple[float, float], end: tuple[flo
 
 
 def _cut_first(box: np.ndarray, drawn: np.ndarray, count: int, start: tuple[float, float]) -> None:
-    """Cuts so many of the newly drawn pixels, from the start of the piece on: the share is met to the pixel."""
+    """Cuts so many of the newly drawn pixels, from the start of the piece on, so that the share is exact."""
     rows, columns = np.nonzero(drawn & ~box)
     nearest = np.argsort(np.hypot(columns - start[0], rows - start[1]), kind="stable")[:count]
     box[rows[nearest], columns[nearest]] = True
@@ -182,12 +182,12 @@ def _sides(rng: np.random.Generator, area: float, aspect: float, height: int, wi
     ratio = math.exp(between(rng, (-math.log(aspect), math.log(aspect))))
     rows = min(max(round(math.sqrt(area * ratio)), 1), height)
     columns = min(max(round(area / rows), 1), width)
-    rows = min(max(round(area / columns), 1), height)  # longer, where the image is too narrow for it
+    rows = min(max(round(area / columns), 1), height)  # longer if the image is too narrow
     return _smaller_than_all(rows, columns, height, width)
 
 
 def _smaller_than_all(rows: int, columns: int, height: int, width: int) -> tuple[int, int]:
-    """Leaves a column known where rounding has made a mask of the whole image."""
+    """Leaves a column known if rounding gave a mask of the whole image."""
     return rows, columns - (rows == height and columns == width)
 
 
@@ -200,7 +200,7 @@ def _read_folder(
 ) -> tuple[np.ndarray, list[tuple[str, str]]]:
     """The folder's masks at one size, eight pixels a byte (m, bytes), and (name, reason) of the others."""
     images, masks, left_out = list_images(folder)
-    files = list(masks) or images  # where both are in one folder, the masks
+    files = list(masks) or images  # if both are in one folder, the masks
     kept: list[np.ndarray] = []
     with pillow_quiet():
         for file in track(files, "reading masks", len(files)):

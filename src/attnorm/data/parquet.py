@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-_IMAGES_AT_ONCE = 64  # enough to make a batch's overhead small, few enough for large images
+_IMAGES_AT_ONCE = 64  # rows per batch: small overhead, and little memory for large images
 
 
 def open_parquet(listing: Listing, names: Sequence[str], choice: Choice) -> RawSource:
@@ -38,7 +38,7 @@ def open_parquet(listing: Listing, names: Sequence[str], choice: Choice) -> RawS
             for column in filter(None, (image, label)):
                 index = parquet.schema_arrow.get_field_index(column)
                 if index < 0 or parquet.schema_arrow.field(index).type != schema.field(column).type:
-                    raise UserError(f"{file} lacks the column {column!r} of the files before it: prepare it by itself")
+                    raise UserError(f"{file} lacks the column {column!r} of the files before it: prepare it separately")
             count = parquet.metadata.num_rows
             values += parquet.read([label]).column(0).to_pylist() if label else [files[0].stem] * count
     classes, labels, empty = number_classes(files[0], values, _hugging_face_names(schema, label))

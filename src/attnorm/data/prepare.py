@@ -1,4 +1,4 @@
-"""From whatever `--data` names to an open data set: raw images are prepared once, all or nothing."""
+"""Opens the data of `--data`. Raw images are prepared once, completely or not at all."""
 
 import os
 import sys
@@ -25,7 +25,7 @@ from attnorm.data.sources import fingerprint, kind_of, open_source
 from attnorm.errors import UserError, counted, one_line
 from attnorm.files import check_folder, explained, folder_aside, make_folder
 
-_CHUNK = 8  # images per task: a task per small image would cost more than decoding it
+_CHUNK = 8  # images per task, because a task costs more than decoding a small image
 _MOST_WORKERS = 16
 _DARK = 64  # of 255: below it, an image uses a quarter of its range at most
 _KEY_LENGTH = 16  # letters of a fingerprint in the name of a folder
@@ -111,7 +111,7 @@ def prepare(
     if kind == "prepared folder":
         raise UserError(f"{path} is prepared already: train on it, or prepare what it was made from again")
     if not is_builtin and out.resolve().is_relative_to(path.resolve()):
-        raise UserError(f"{out} lies inside {path}: choose an OUT outside of the images")
+        raise UserError(f"{out} is inside {path}: choose an OUT outside of the images")
     key = fingerprint(source, size, choice)
     if report := _find_same(out, key):
         return report
@@ -121,7 +121,7 @@ def prepare(
     else:
         raw = open_source(source, choice)
     with explained(f"cannot write {out}", "make room or choose another OUT"), _one_at_a_time(out):
-        if report := _find_same(out, key):  # of another process, while this one waited
+        if report := _find_same(out, key):  # written by another process while this one waited
             return report
         with folder_aside(out) as partial:
             images = _decoded(raw, size, f"preparing {path.name}", workers, progress)
@@ -197,7 +197,7 @@ def _find_same(out: Path, key: str) -> PrepareReport | None:
     if dataset.is_prepared(out) and (info := dataset.read_info(out)).fingerprint == key:
         dataset.open_prepared(out)
         return PrepareReport(out, info, [], reused=True)
-    raise UserError(f"{out} exists and holds something else: remove it or choose another OUT")
+    raise UserError(f"{out} exists and has something else in it: remove it or choose another OUT")
 
 
 def _decoded(raw: RawSource, size: int, title: str, workers: int = 0, progress: bool = True) -> Generator[Decoded]:

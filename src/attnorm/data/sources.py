@@ -35,7 +35,7 @@ def kind_of(source: str | Path, choice: Choice) -> Literal["built-in set", "prep
     """What is at `source`; UserError if there is nothing, or no split and no column to choose."""
     kind: Literal["built-in set", "prepared folder"]
     path, is_there = Path(source), str(source).startswith(HUB)
-    with suppress(OSError, ValueError):  # a name that no file can have
+    with suppress(OSError, ValueError):  # not a valid file name
         is_there = is_there or path.exists()
     if str(source) in BUILTIN:
         kind = "built-in set"
@@ -70,7 +70,7 @@ def open_source(source: str | Path, choice: Choice = DEFAULT) -> RawSource:
         return _open_images(listing, choice)
     images, _, skipped = listing.images()
     if images:
-        raise UserError(f"{path} holds both images and parquet files ({parquet[0]}): keep them apart")
+        raise UserError(f"{path} has both images and parquet files ({parquet[0]}): separate them")
     raw = open_parquet(listing, parquet, choice)
     left = [(name, reason) for name, reason in skipped if name not in parquet]
     return replace(raw, notices=[*notices, *raw.notices], skipped=left, listing=listing)

@@ -1,4 +1,4 @@
-"""The model card: what a run's records say about its model, filled into the template card.md."""
+"""The model card: facts from a run's records, filled into the template card.md."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Evaluation(Frozen):
 
 
 class Facts(Frozen):
-    """What a card says about a model. folder: where the weights are. step, hours: how long they were trained."""
+    """The facts of a card. folder: that of the weights. step, hours: the length of the training."""
 
     options: PackageOptions
     folder: Path
@@ -55,7 +55,7 @@ def read_facts(folder: Path, options: PackageOptions) -> Facts:
     run, step = folder.absolute().parent, step_of(folder)
     config: Any = read_config(run)
     if step is None:
-        raise UserError(f"{folder} does not say which step of training it is of: resume the run to save it again")
+        raise UserError(f"{folder} does not record its training step: resume the run to save it again")
     options = replace(options, **BUILTIN_DATA.get(config.data, {}))
     if not (options.data_id and options.data_about and options.data_licence):
         raise UserError("the card must describe the training data: give --data-id, --data-about and --data-licence")
@@ -72,7 +72,7 @@ def read_facts(folder: Path, options: PackageOptions) -> Facts:
 
 
 def make_card(facts: Facts, parameters: int, folder: Path) -> ModelCard:
-    """The card of a network with so many parameters, for the folder that has its sample images already."""
+    """The card of a network with this number of parameters, for a folder with its sample images."""
     inpainting = facts.config.task == "inpainting"
     tag = "image-to-image" if inpainting else "unconditional-image-generation"
     results = [
@@ -152,7 +152,7 @@ def _evaluation(path: Path, config: TrainingConfig, data_id: str) -> Evaluation:
 
 
 def _hours(log: Path, step: int) -> float:
-    """How long training took to a step, without pauses and evaluations, from the rates in its log."""
+    """The hours of training up to a step, without pauses and evaluations, from the rates in the log."""
     seconds, before = 0.0, 0
     for line in map(json.loads, log.read_text(encoding="utf-8").splitlines()):
         if before < line["step"] <= step:

@@ -1,4 +1,4 @@
-"""The folder of a trained model for others, and its upload to the Hub."""
+"""Packages a trained model for sharing, and uploads it to the Hub."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def push(source: Path, repository: str, options: PackageOptions = DEFAULTS, *, p
             raise UserError(f"{source} is not a run and has no model card: give a run, or `attnorm package` it first")
         elif options != DEFAULTS:
             raise UserError(f"{source} has a card already: edit its {CARD_FILE}, and leave the options out")
-        find_trained(folder.resolve()).pipeline("cpu")  # what nobody could load is not uploaded
+        find_trained(folder.resolve()).pipeline("cpu")  # a model that cannot be loaded is not uploaded
         api, files = HfApi(), [*MODEL_FILES, CARD_FILE, SAMPLES_FILE, LAYOUTS_FILE]
         try:
             url = str(api.create_repo(repository, private=private or None, exist_ok=True))
