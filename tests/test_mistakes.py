@@ -53,7 +53,7 @@ CASES = [
     (f"{TRAIN} --accumulation 7", "batch_size 32 cannot be divided", "choose a multiple of 7"),
     (f"{TRAIN} --generator.channels 8 8 8", "makes 16 x 16 images, not image_size 32"),
     (f"{TRAIN} --generator.num_classes 7", "does not fit digits, which has 10: leave it out"),
-    (f"{TRAIN} --discriminator.image_size 64", "set both image sizes alike"),
+    (f"{TRAIN} --discriminator.image_size 64", "set both image sizes to the same value"),
     (f"{TRAIN} --generator.long_range.block 5", "generator.long_range.block must be from 0 to 2, got 5"),
     (f"{TRAIN} --discriminator.downsamples 9", "downsamples 9 does not fit image_size 32 and 4 blocks"),
     # Self-sampling needs as many pixels as entities: 32 x 32 in the generator's block 2, 16 x 16 in the other's 1.
@@ -79,7 +79,7 @@ CASES = [
     ("train an-gan-digits --data file --out new", "file is neither a folder, an archive nor a parquet"),
     ("train an-gan-digits --data empty --out new", "empty holds no"),
     ("train an-gan-digits --data prepared --out new", "prepared at 16×16", "attnorm data prepare"),
-    ("train an-gan-digits --data digits --out run", "run already holds a run: continue it with `attnorm resume run`"),
+    ("train an-gan-digits --data digits --out run", "run already has a run: continue it with `attnorm resume run`"),
     ("train an-gan-digits --data digits --out images", "images is not empty (it has a)", "choose a new or empty"),
     ("train an-gan-digits --data digits --out file/new", "cannot write file/new"),
     ("resume nowhere", "nowhere is not a run directory: config.yaml is missing"),

@@ -26,7 +26,8 @@ def explained(problem: str, remedy: str = "", *others: type[Exception]) -> Itera
         yield
     except expected as error:
         # For a full disk torch.save raises a RuntimeError about its own file format, with the reason behind it.
-        reason = error.__context__ if isinstance(error.__context__, OSError) else error
+        cause = error.__context__
+        reason = cause if isinstance(error, RuntimeError) and isinstance(cause, OSError) else error
         sentence = f"{problem} ({getattr(reason, 'strerror', None) or reason})"
         raise UserError(f"{sentence}: {remedy}" if remedy else sentence) from error
 

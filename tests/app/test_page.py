@@ -49,7 +49,7 @@ def test_the_other_tabs_work_and_fit(visit, size):
 
     opens(here, "Layer")
     assert here.page.locator("#maps figure").count() == 4
-    assert here.page.get_by_text("from 0.25 (all 4 entities alike) to 1").is_visible()
+    assert here.page.get_by_text("from 0.25 (all 4 entities equal) to 1").is_visible()
     first = here.page.locator("#layer-overlay img").first.get_attribute("src")
     here.page.locator("#layer-examples [data-example='1']").click()
     here.page.wait_for_function("first => document.querySelector('#layer-overlay img').src !== first", arg=first)

@@ -97,10 +97,10 @@ def test_a_folder_of_masks_and_what_is_skipped_is_named(inpainter, output, tmp_p
     out, err = output("inpaint", inpainter, "in", "masks", "-o", "out", code=1)
     assert out == "2 images in out\n"
     assert err.splitlines() == [
-        "skipped in/b.jpg: mask masks/b: No such file or directory",
-        "skipped in/d.png: not an image in a known format",
-        "skipped in/e.png: mask masks/e.png: the mask marks no pixel: light pixels (128 or more of 255) are"
-        " the missing ones",
+        "skipped in/b.jpg: cannot use mask masks/b (No such file or directory)",
+        "skipped in/d.png: cannot use image in/d.png (not an image in a known format)",
+        "skipped in/e.png: cannot use mask masks/e.png (the mask marks no pixel: light pixels (128 or more of 255) are"
+        " the missing ones)",
     ]
     assert files("out") == ["a.png", "sub/c.png"]
     found, given = read("out/sub/c.png")[1], read("in/sub/c.png")[1]
@@ -181,18 +181,19 @@ def test_a_folder_with_images_of_any_kind_and_their_masks_beside_them(inpainter,
 
 def test_what_cannot_be_done_is_refused(inpainter, tmp_path, refused):
     save("image.png", noise(3))
+    save("dark.png", MASK.astype(np.uint8))
     (tmp_path / "text.png").write_text("no image")
     (tmp_path / "empty").mkdir()
     for name in ("a.png", "a.jpg"):
         save(f"twice/{name}", noise(3))
     for arguments, part in (
-        (["image.png", "nothing.png"], "mask nothing.png: No such file or directory"),
-        (["text.png", "mask.png"], "text.png: not an image in a known format"),
+        (["image.png", "nothing.png"], "cannot use mask nothing.png (No such file or directory)"),
+        (["text.png", "mask.png"], "cannot use image text.png (not an image in a known format)"),
         (["image.png", "empty"], "empty is a folder, but image.png is one image"),
         (["twice", "twice"], "twice is the images' own folder, without a NAME_mask.png"),
+        (["image.png", "dark.png"], "marks no pixel"),
+        (["image.png", "mask.png", "--quality", 5], "--quality is for JPEG and WebP, not .png"),
     ):
         assert part in refused("inpaint", inpainter, *arguments, "-o", "new"), arguments
-    both = ["image.png", "mask.png", "-o"]
-    assert "written as .png, .tif, " in refused("inpaint", inpainter, *both, "out.gif")
+    assert "written as .png, .tif, " in refused("inpaint", inpainter, "image.png", "mask.png", "-o", "out.gif")
     assert "so --out must be a folder" in refused("inpaint", inpainter, "twice", "mask.png", "-o", "out.png")
-    assert "there is no run or model at nowhere" in refused("inpaint", "nowhere", *both, "new")

@@ -110,6 +110,19 @@ def test_convolutions_that_are_wrapped_hooked_or_replaced_are_called(change, ord
     torch.testing.assert_close(layer(x), x + layer.residual_gain * expected, rtol=1e-4, atol=1e-4)
 
 
+def test_merged_adapters_agree_with_active_ones():
+    layer, x = make_layer().eval(), features(2, 16, 8, 8)
+    adapters = {name: LowRank(getattr(layer, name)).double() for name in ("key", "query", "value")}
+    for name, adapter in adapters.items():
+        setattr(layer, name, adapter)
+    active = layer(x)
+    for name, adapter in adapters.items():
+        adapter.base.weight.data += torch.einsum("or..., ri... -> oi...", adapter.up.weight, adapter.down.weight)
+        setattr(layer, name, adapter.base)
+    torch.testing.assert_close(layer(x), active)
+    assert refusal(layer, x, sampling=False) is None  # the operator runs again
+
+
 # ---- compilers, exporters, tracers ----
 
 

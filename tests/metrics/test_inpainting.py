@@ -1,6 +1,8 @@
 """Completed images: PSNR, SSIM and errors against scikit-image and by hand, how processes share, and the baselines."""
 
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -8,8 +10,9 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.masks import Masks
-from attnorm.metrics import inpainting
-from attnorm.metrics.inpainting import MASKS, ValidationSet, mean_colour, measure_completions, reconstruction, telea
+from attnorm.metrics import distributed, inpainting
+from attnorm.metrics.image_sets import RealImages
+from attnorm.metrics.inpainting import MASKS, mean_colour, measure_completions, reconstruction, telea
 
 
 def images(batch=3, height=40, width=33, noise=25.0):
@@ -60,7 +63,7 @@ def test_errors_by_hand_are_those_of_the_composite_except_for_l1():
 def validation():
     """Eleven of twenty images of 20 pixels a side, 16 in their middle."""
     pixels = np.random.default_rng(0).integers(0, 256, (20, 20, 20, 3), np.uint8)
-    return ValidationSet(ImageDataset(pixels, np.zeros(20, np.int64), ("all",)), np.arange(11) + 5, 16)
+    return RealImages(ImageDataset(pixels, np.zeros(20, np.int64), ("all",)), np.arange(11) + 5, 16)
 
 
 def black_and_white(images, masks):
@@ -83,21 +86,31 @@ def test_each_image_has_the_mask_of_its_place(validation, kind):
 @pytest.mark.promise
 @pytest.mark.parametrize("count", [2, 3, 12])
 def test_processes_share_the_images_and_each_keeps_its_mask(validation, count, monkeypatch):
+    """Threads play the processes; some have no share in the last turn."""
     monkeypatch.setattr(inpainting, "BATCH", 2)
     whole = measure_completions(validation, MASKS["random"], black_and_white)["white"].psnr
-    parts = []
+    here, barrier, parts, seen = threading.local(), threading.Barrier(count), [None] * count, []
 
-    def nothing_but_own(rows):
-        parts.append(rows)
-        return [[{"white": np.zeros((1, 5))}]]
+    def gather(part):
+        parts[here.rank] = part
+        barrier.wait()
+        every = list(parts)
+        barrier.wait()
+        return every
 
-    monkeypatch.setattr(inpainting, "gather", nothing_but_own)
-    for rank in range(count):
-        monkeypatch.setattr(inpainting, "rank_and_count", lambda rank=rank: (rank, count))
-        measure_completions(validation, MASKS["random"], black_and_white)
-    assert [len(rows) for rows in parts] == [len(range(rank, 6, count)) for rank in range(count)]
-    monkeypatch.setattr(inpainting, "gather", lambda rows: parts)  # some may have none
-    assert np.array_equal(measure_completions(validation, MASKS["random"], black_and_white)["white"].psnr, whole)
+    def measure(rank):
+        here.rank = rank
+        return measure_completions(validation, MASKS["random"], watched)["white"].psnr
+
+    def watched(images, masks):
+        seen.append(len(images))
+        return black_and_white(images, masks)
+
+    monkeypatch.setattr(distributed, "rank_and_count", lambda: (here.rank, count))
+    monkeypatch.setattr(distributed, "gather", gather)
+    with ThreadPoolExecutor(count) as pool:
+        assert all(np.array_equal(found, whole) for found in pool.map(measure, range(count)))
+    assert sum(seen) == 11
 
 
 def test_baselines_continue_what_is_known():

@@ -6,8 +6,7 @@ import math
 import pytest
 
 from attnorm.errors import UserError
-from attnorm.metrics.base import MetricValue
-from attnorm.metrics.records import Protocol, make_records, read_records, table, write_records
+from attnorm.metrics.records import MetricValue, Protocol, make_records, read_records, table, write_records
 
 SETTINGS = {"num_real": 5000, "frequencies": "data", "extractor": "toy"}
 PROTOCOL = Protocol(
@@ -48,19 +47,28 @@ def test_values_that_are_not_finite_are_read_back(tmp_path):
 
 
 def test_a_metric_by_class_has_counts_of_its_own():
-    value = MetricValue({"mean": 1.0}, counts=(1300, 150))
+    value = MetricValue({"mean": 1.0}, num=150, settings={"num_real": 1300, "frequencies": "uniform"})
     protocol = make_records({"intra-fd": value}, PROTOCOL)[0].protocol
     assert (protocol.num, protocol.settings["num_real"], protocol.settings["frequencies"]) == (150, 1300, "uniform")
 
 
 def test_the_table_is_aligned_markdown(records):
     assert table(records) == (
-        "|             | distance | images | real images | mean         | precision | recall |\n"
-        "|-------------|----------|--------|-------------|--------------|-----------|--------|\n"
-        "| fd-toy-4k ↓ | 12.35    | 4000   | 5000        |              |           |        |\n"
-        "| is-toy-4k ↑ |          | 4000   | 5000        | 3.25 ± 0.062 |           |        |\n"
-        "| pr-toy-4k ↑ |          | 4000   | 5000        |              | 0.5       | 0.25   |"
+        "| metric                | value        | real images |\n"
+        "|-----------------------|--------------|-------------|\n"
+        "| fd-toy-4k ↓           | 12.35        | 5000        |\n"
+        "| is-toy-4k ↑           | 3.25 ± 0.062 | 5000        |\n"
+        "| pr-toy-4k.precision ↑ | 0.5          | 5000        |\n"
+        "| pr-toy-4k.recall ↑    | 0.25         | 5000        |"
     )
+
+
+def test_the_table_of_an_inpainter_fits_a_terminal():
+    values = {"psnr": 23.456, "psnr_deviation": 1.0, "ssim": 0.81234, "mae": 0.0085923, "mask_mae": 18.4444, "l1": 1.0}
+    [head, rule, row] = table(make_records({"strokes/mean colour": MetricValue(values, "each")}, PROTOCOL)).splitlines()
+    assert row == "| strokes/mean colour | 23.46  | 0.8123 | 0.008592 | 18.44          | 4000   |"
+    assert head == "|                     | PSNR ↑ | SSIM ↑ | MAE ↓    | mask (0–255) ↓ | images |"
+    assert len(head) == len(rule) <= 80
 
 
 def test_an_invalid_record_is_refused_with_the_field(records, tmp_path):

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from attnorm.data.dataset import ImageDataset
-from attnorm.metrics import streaming
+from attnorm.metrics import statistics
 from attnorm.metrics.distributed import joined
 from attnorm.metrics.evaluation import Evaluator, flat_values
 
@@ -41,7 +41,7 @@ class Extractor:
     def __init__(self, name="toy", resizer="pooling to 4", fingerprint="0", seed=0):
         self.name, self.resizer, self.fingerprint = name, resizer, fingerprint
         self.batch_size, self.seen, self.network = 4, 0, Network(seed)
-        self.device, self.dimension = torch.device("cpu"), DIM
+        self.device = torch.device("cpu")
 
     def extract(self, images, *, probabilities=False):
         self.seen += len(images)
@@ -66,6 +66,11 @@ def _images(labels, chance):
     return (noise + 40 * labels[:, None, None, None]).astype(np.uint8)
 
 
+def pixels(images):
+    """All images of a set, (n, 3, h, w) uint8."""
+    return torch.from_numpy(images.read(0, images.count)).permute(0, 3, 1, 2)
+
+
 def evaluator(cache=None, **changes):
     settings = {"metrics": METRICS, "extractor": Extractor(), "num": 70, "num_real": 60, "per_class": 20}
     settings |= {"data": dataset(), "names": NAMES, "cache": cache} | changes
@@ -74,7 +79,7 @@ def evaluator(cache=None, **changes):
 
 def in_small_steps(setattr):
     """With a few images a step, so that two processes take several turns."""
-    setattr(streaming, "UPDATE_SIZE", 8)
+    setattr(statistics, "UPDATE_SIZE", 8)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ import torch
 from scipy import stats
 
 import attnorm
+from attnorm.models.class_conditional import truncated
 from attnorm.pipelines import class_conditional
-from attnorm.pipelines.class_conditional import ClassConditionalPipeline, truncated
+from attnorm.pipelines.class_conditional import ClassConditionalPipeline
 from tests import networks
 from tests.runs import refusal
 

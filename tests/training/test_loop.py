@@ -167,7 +167,7 @@ def test_data_may_move_and_other_data_is_refused_at_resume(tiny_arguments, tmp_p
     assert main(["resume", "pets", "--steps", "2"]) == 0
     raw, old = raw.rename(tmp_path / "moved"), raw
     message = refused(capsys, "resume", run, "--steps", "3")
-    assert f"there is nothing at {old} any more: say where it is now, with --data" in message
+    assert f"{old} no longer exists: give its new place with --data" in message
     assert main(["resume", "pets", "--steps", "3", "--data", "../moved"]) == 0
     assert loop.read_config(run).data == str(raw)
     before = contents(run)

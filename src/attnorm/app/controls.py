@@ -1,4 +1,4 @@
-"""Controls that several tabs have, and errors as sentences on the page."""
+"""Controls that several tabs share, and errors as messages on the page."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from attnorm.config import whole_number
 from attnorm.errors import UserError
 from attnorm.models.pretrained import Task
 
-# Everything that uses a network waits in one queue: two at once would take twice the memory and no less time.
+# All network calls share one queue: two at once would need twice the memory and take as long.
 MODEL_QUEUE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
-# What the page does inside itself and nobody else should call.
+# Internal events, which are not part of the API.
 INSIDE: dict[str, Any] = {"api_visibility": "private"}
-# Quick things: beside the queue, without a sign of progress, and of many in a row only the last.
+# Quick events: outside of the queue, without a progress display; of several in a row only the last runs.
 AT_ONCE: dict[str, Any] = {**INSIDE, "queue": False, "show_progress": "hidden", "trigger_mode": "always_last"}
 NO_FILE = gr.update(value=None, interactive=False)  # for a download button
-# Of each task, what its models are called and how a first one is trained.
+# By task: the name of its models, and the command that trains one.
 FIRST_MODELS: dict[Task, tuple[str, str]] = {
     "class-conditional": ("class-conditional generator", "demo-digits --data digits --out runs/digits"),
     "inpainting": ("inpainting model", "demo-inpaint --data photos --out runs/photos"),
@@ -35,7 +35,7 @@ def whole(name: str, value: Any) -> int:
     Raises:
         UserError: it is empty, as a number that was deleted, or no whole number.
     """
-    exact = number(name, value)  # a slider may send 4.0; a seed may have more digits than that holds
+    exact = number(name, value)  # a slider may send 4.0; a seed may have more digits than a float
     return whole_number(name, int(exact) if isinstance(value, float) and exact.is_integer() else value)
 
 
@@ -54,12 +54,12 @@ def choice_of_model(models: Sequence[Model]) -> gr.Dropdown:
         label="Model",
         info=KINDS_EXPLAINED[models[0].task],
         filterable=len(models) > 8,
-        visible=True if len(models) > 1 else "hidden",  # and still an input
+        visible=True if len(models) > 1 else "hidden",  # hidden components are still inputs
     )
 
 
 def seed_with_dice() -> gr.Number:
-    """A seed, and a button that chooses another."""
+    """A seed, and a button that chooses a random one."""
     with gr.Row(elem_classes="together"):
         seed = gr.Number(0, label="Seed", precision=0, min_width=140)
         dice = gr.Button("Another", size="sm", min_width=90, scale=0)
@@ -70,7 +70,7 @@ def seed_with_dice() -> gr.Number:
 def open_finished(
     tab: gr.Tab, function: Callable[..., tuple[Any, ...]], is_new: gr.State, inputs: list[Any], outputs: list[Any]
 ) -> None:
-    """Calls the function when the tab is opened for the first time, so that it shows a finished example."""
+    """Calls the function when the tab is first opened, so that it shows a finished example."""
 
     def select(new: bool, *values: Any) -> Any:
         return (False, *function(*values)) if new else gr.skip()
@@ -79,7 +79,7 @@ def open_finished(
 
 
 def no_model(task: Task, which: str = "") -> None:
-    """What a tab says that has no model of a task to work with, or none that has what it needs besides."""
+    """The text of a tab without a suitable model."""
     kind, command = FIRST_MODELS[task]
     gr.Markdown(
         f"### No {kind}{which} here yet\n"
@@ -90,7 +90,7 @@ def no_model(task: Task, which: str = "") -> None:
 
 
 def with_errors(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with its UserErrors shown on the page; what is no visitor's mistake is printed where the page was
+    """The function with its UserErrors shown on the page; other errors are printed in the terminal where the page was
     started, and the visitor sees only that something went wrong.
     """
 
@@ -99,7 +99,7 @@ def with_errors(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*args, **named)
         except UserError as error:
-            # Gradio takes it for HTML, and it may hold a file's name.
+            # Gradio renders it as HTML, and it may contain a file name.
             raise gr.Error(html.escape(sentence(error), quote=False), print_exception=False) from error
 
     return run

@@ -1,4 +1,4 @@
-"""What the class-conditional models draw for the page, and what a layer's layout is made of."""
+"""Images of class-conditional models for the page, and the parts of a layer's layout."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from attnorm.plots.grids import GAP, framed, resize
 from attnorm.plots.layouts import grey_map, peak_of
 
 MOST_PICTURES, MOST_EACH = 64, 16
-TILE = 128  # pixels of the longer side that a small image is enlarged to in a sheet
+TILE = 128  # small images in a sheet are enlarged to this many pixels
 TILE_WIDTH, MAP_WIDTH = 84, 120  # pixels on the screen, at least
-FRAMES, FPS = 25, 15  # of an interpolation, both ends among them
-NO_TRUNCATION = 2.0  # this and more is the whole distribution
+FRAMES, FPS = 25, 15  # of an interpolation, including both ends
+NO_TRUNCATION = 2.0  # from here on the whole distribution
 
 
 def draw(
@@ -44,7 +44,7 @@ def draw(
 
 
 def shown(drawn: Generated, class_names: Sequence[str]) -> str:
-    """HTML: each image, its layout below it if there are layouts, and its class."""
+    """HTML: each image with its class, and with its layout below if there are layouts."""
     tiles = []
     for parts, label in zip(_parts(drawn), drawn.labels, strict=True):
         name = html.escape(class_names[label])
@@ -53,7 +53,7 @@ def shown(drawn: Generated, class_names: Sequence[str]) -> str:
 
 
 def sheet(drawn: Generated, class_names: Sequence[str], each: int) -> np.ndarray:
-    """The same as one image, a row a class."""
+    """The same as one image, with a row per class."""
     tiles = []
     for parts in _parts(drawn):
         large = [enlarge(part[None], TILE)[0] for part in parts]
@@ -66,7 +66,7 @@ def sheet(drawn: Generated, class_names: Sequence[str], each: int) -> np.ndarray
 def film(
     pipe: ClassConditionalPipeline, first: str, second: str, rows: int, seed: int
 ) -> tuple[list[np.ndarray], int | None]:
-    """Frames (h, w, 3) uint8 from one class to another with the noises held fixed, and below each image the map of the
+    """Frames (h, w, 3) uint8 from one class to another at fixed noise, and below each image the map of the
     entity that changes most, which is named too; None without a layout.
     """
     drawn = pipe.interpolate(first, second, FRAMES, rows, seed)
@@ -80,7 +80,7 @@ def film(
 
 
 def _parts(drawn: Generated) -> list[list[np.ndarray]]:
-    """Each image, and after it its layout in colour at the same size."""
+    """Each image followed by its layout in colour, at the same size."""
     if not drawn.layouts:
         return [[image] for image in drawn.images]
     [layouts] = drawn.layouts.values()  # a generator has one long-range layer
@@ -96,13 +96,13 @@ def view_layer(pipe: InpaintingPipeline, image: np.ndarray) -> tuple[np.ndarray,
     """
     with record_regions(pipe.generator) as regions:
         layout = layout_of(pipe, image)
-    [moments] = regions.values()
-    statistics, usage, count = moments.statistics(), layout_usage(torch.from_numpy(layout)[None]), len(layout)
+    [statistics] = regions.values()
+    usage, count = layout_usage(torch.from_numpy(layout)[None]), len(layout)
     report = (
-        f"**Sharpness {usage.sharpness:.2f}**: the mean largest weight of a position, from {1 / count:.2f} (all "
-        f"{count} entities alike) to 1 (one entity has it all). "
-        f"**Effective entities {usage.effective_entities:.1f}**: how many would be in use if each had an equal share. "
-        f"Of the variance of the whole map, **{statistics.within:.0%}** is left inside the regions."
+        f"**Sharpness {usage.sharpness:.2f}**: the largest weight of a position, on average; from {1 / count:.2f} (all "
+        f"{count} entities equal) to 1 (one entity only). "
+        f"**Effective entities {usage.effective_entities:.1f}**: how many are in use, weighted by their shares. "
+        f"**{statistics.within:.0%}** of the variance of the whole map remains inside the regions."
     )
     return layout, statistics, report
 

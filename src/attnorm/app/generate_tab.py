@@ -12,12 +12,12 @@ from attnorm.app import controls, drawing, images
 from attnorm.app.model_list import Model, ModelList
 from attnorm.plots import save_image
 
-AT_FIRST = 5  # classes that are chosen at the start
+AT_FIRST = 5  # classes selected at the start
 DRAW_FIRST = '<div class="empty">Choose classes and press Draw.</div>'
 
 
 class GenerateTab:
-    """Builds the tab inside a page that is being made; the methods are what its buttons do."""
+    """Builds the tab inside the current page. The methods are the actions of its buttons."""
 
     def __init__(self, model_list: ModelList) -> None:
         self._models = model_list
@@ -39,7 +39,7 @@ class GenerateTab:
                     drawing.NO_TRUNCATION,
                     step=0.1,
                     label="Truncation",
-                    info="Small: typical images, much alike. At the right end: the whole distribution.",
+                    info="Small values give typical, similar images. The right end is the whole distribution.",
                 )
                 layouts = gr.Checkbox(
                     True, label="Layout under each image", visible=models[0].has_layout, elem_id="with-layouts"
@@ -59,7 +59,7 @@ class GenerateTab:
         )
 
     def choose(self, name: str) -> tuple[Any, ...]:
-        """The classes of a model, whether it has layouts, and nothing of what another one drew."""
+        """The classes of a model and whether it has layouts; clears the results of the previous one."""
         model = self._models.model(name)
         return gr.update(**_classes(model)), gr.update(visible=model.has_layout), DRAW_FIRST, controls.NO_FILE
 

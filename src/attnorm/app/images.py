@@ -1,4 +1,4 @@
-"""Images that visitors send, images of a size for the screen, and files for them to keep."""
+"""Uploaded images, images scaled for the screen, and files to download."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from attnorm.pipelines.inpainting import NATIVE_SIDE, SMALLEST_SIDE, InpaintingP
 from attnorm.plots import colour_layout, entity_colours
 
 WEB = Path(__file__).parent / "web"
-SCREEN = 2048  # pixels of the longer side of what is shown
-LOSSLESS = 1 << 20  # pixels of an image that is shown as PNG; larger ones as JPEG, which is a tenth of the time
-THUMBNAIL = 160  # of an example
-MOST_LAYOUT = 1 << 23  # pixels that go through the network for a layout
+SCREEN = 2048  # longest side of shown images, in pixels
+LOSSLESS = 1 << 20  # pixels; larger images are shown as JPEG, which takes a tenth of the time of PNG
+THUMBNAIL = 160  # side of an example's thumbnail
+MOST_LAYOUT = 1 << 23  # pixels that the network processes for a layout
 
 
 def web_file(*names: str) -> str:
-    """The text of files that the browser gets, joined."""
+    """The joined text of files for the browser."""
     return "\n".join((WEB / name).read_text("utf-8") for name in names)
 
 
@@ -43,20 +43,20 @@ def read_image(source: bytes | str | Path | None) -> Image.Image:
 
 
 def read_rgb(source: bytes | str | Path | None) -> np.ndarray:
-    """As `read_image`: its pixels (h, w, 3) uint8, transparent parts over white."""
+    """As `read_image`, but returns pixels (h, w, 3) uint8, with transparent parts on white."""
     with usable("image"):
         return np.asarray(to_rgb(read_image(source)))
 
 
 def read_mask(source: bytes | str | Path | None) -> np.ndarray:
-    """As `read_image`: the pixels that an uploaded mask marks, (h, w) bool, see `mask_from_image`."""
+    """As `read_image`, but returns an uploaded mask (h, w) bool: see `mask_from_image`."""
     with usable("mask"):
         return mask_from_image(open_upright(_sent(source, "mask")))
 
 
 @contextmanager
 def usable(what: str) -> Iterator[None]:
-    """Raises a UserError where an image cannot be decoded or used."""
+    """Raises a UserError if an image cannot be decoded or used."""
     try:
         yield
     except DecodeError as error:
@@ -87,12 +87,12 @@ def layout_of(pipe: InpaintingPipeline, image: np.ndarray, mask: np.ndarray | No
     small = for_screen(image, NATIVE_SIDE)
     height, width = small.shape[:2]
     missing = np.zeros((height, width), bool)
-    if mask is not None:  # a pixel is missing if half of its area is
+    if mask is not None:  # a pixel is missing if half of its cell is
         area = Image.fromarray(mask.astype(np.uint8) * 255).resize((width, height), Image.Resampling.BOX)
         missing = np.asarray(area) >= 128
-    if pipe.plan(missing, "native").pixels > MOST_LAYOUT:  # which says what else is wrong with the image's size
+    if pipe.plan(missing, "native").pixels > MOST_LAYOUT:  # which also checks the image's size
         raise UserError("the image is too long and narrow for the network to see the whole of it: cut it")
-    [layout] = pipe.stages(small[None], missing[None]).layouts.values()  # the branch has one layer
+    [layout] = pipe.stages(small[None], missing[None]).layouts.values()  # the attentive branch has one layer
     return layout[0]
 
 
@@ -155,14 +155,14 @@ def figures(tiles: Sequence[tuple[Sequence[np.ndarray], str, Sequence[str]]], sm
 
 
 def entity_key(entity: int, share: float, colour: np.ndarray) -> str:
-    """HTML: an entity's colour, its number and its share."""
+    """HTML: an entity's colour, number and share."""
     red, green, blue = (int(part) for part in colour)
     patch = f'<i style="background:rgb({red},{green},{blue})"></i>'
     return f'<span class="entity">{patch}{entity}<b>{share:.0%}</b></span>'
 
 
 def shares_of(layout: np.ndarray) -> np.ndarray:
-    """The share (n,) of the positions of a layout (n, h, w) or (b, n, h, w) that each entity has by argmax."""
+    """Each entity's share (n,) of the positions of a layout (n, h, w) or (b, n, h, w), by argmax."""
     winners = layout.argmax(-3)
     return np.bincount(winners.ravel(), minlength=layout.shape[-3]) / winners.size
 
@@ -178,19 +178,19 @@ def encoded(image: np.ndarray, lossless: bool = True) -> bytes:
 
 
 def as_data_url(image: np.ndarray, lossless: bool = True) -> str:
-    """An image or a mask as an address that holds it."""
+    """An image or a mask as a data URL."""
     content = base64.b64encode(encoded(image, lossless)).decode()
     return f"data:image/{'png' if lossless else 'jpeg'};base64,{content}"
 
 
 def view_of(rgb: np.ndarray) -> str:
-    """An image (h, w, 3) uint8 for the screen, as an address that holds it."""
+    """An image (h, w, 3) uint8, scaled for the screen, as a data URL."""
     shown = for_screen(rgb)
     return as_data_url(shown, lossless=shown.shape[0] * shown.shape[1] <= LOSSLESS)
 
 
 def file_named(name: str) -> Path:
-    """A file of this name in a new folder of its own, which Gradio may hand out."""
+    """The path of a new file of this name, in a folder that Gradio may serve."""
     from gradio.utils import get_upload_folder
 
     folder = get_upload_folder()
@@ -199,7 +199,7 @@ def file_named(name: str) -> Path:
 
 
 def as_file_name(text: str) -> str:
-    """A text without letters that are trouble in file names."""
+    """A text without characters that are unsafe in file names."""
     plain = unicodedata.normalize("NFKC", text)
     return re.sub(r"[^\w.]+", "-", plain).strip("-.")[:80] or "image"
 
@@ -210,5 +210,5 @@ def _sent(source: bytes | str | Path | None, what: str) -> bytes | Path:
     if not source:
         raise UserError(f"choose a {what} first")
     if not Path(source).is_file():
-        raise UserError(f"the {what} is no longer here: open it again")
+        raise UserError(f"the {what} has expired: open it again")
     return Path(source)

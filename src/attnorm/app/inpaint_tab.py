@@ -1,4 +1,4 @@
-"""The tab that completes images: the canvas with its script, and the same for programs."""
+"""The inpainting tab: the canvas with its script, and an API for programs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from attnorm.app.workspace import Workspace, fitted
 
 
 def build_inpaint_tab(model_list: ModelList, examples: Sequence[np.ndarray]) -> None:
-    """Builds the tab inside a page that is being made."""
+    """Builds the tab inside the current page."""
     models = model_list.models("inpainting")
     if not models:
         no_model("inpainting")
@@ -35,7 +35,7 @@ def build_inpaint_tab(model_list: ModelList, examples: Sequence[np.ndarray]) -> 
         completed, _, _ = workspace.run(stored, fitted(missing, stored.size), model, stage, mode)
         return str(completed.save("PNG"))
 
-    with gr.Group(visible=False):  # for programs
+    with gr.Group(visible=False):  # the API
         inputs = [
             gr.File(label="image"),
             gr.File(label="mask"),
@@ -44,7 +44,7 @@ def build_inpaint_tab(model_list: ModelList, examples: Sequence[np.ndarray]) -> 
             gr.Textbox("auto", label="mode: auto, native, crop or resize"),
         ]
         result = gr.File(label="PNG of the image's size; known pixels are untouched")
-        described = "Complete an image where its mask is light."
+        described = "Complete an image where its mask is white."
         gr.Button().click(
             with_errors(inpaint), inputs, result, api_name="inpaint", api_description=described, **MODEL_QUEUE
         )

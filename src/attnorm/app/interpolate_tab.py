@@ -1,4 +1,4 @@
-"""The tab that goes from one class to another."""
+"""The tab that interpolates between two classes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_ROWS = 4
 
 
 class InterpolateTab:
-    """Builds the tab inside a page that is being made; the methods are what its buttons do."""
+    """Builds the tab inside the current page. The methods are the actions of its buttons."""
 
     def __init__(self, model_list: ModelList) -> None:
         self._models = model_list
@@ -32,7 +32,7 @@ class InterpolateTab:
                 with gr.Row():
                     first = gr.Dropdown(**_classes(models[0], 0), label="From", min_width=120, elem_id="from")
                     second = gr.Dropdown(**_classes(models[0], 1), label="To", min_width=120, elem_id="to")
-                rows = gr.Slider(1, MOST_ROWS, 3, step=1, label="Images side by side", info="each of its own noise")
+                rows = gr.Slider(1, MOST_ROWS, 3, step=1, label="Images side by side", info="each with its own noise")
                 seed = controls.seed_with_dice()
                 run = gr.Button("Interpolate", variant="primary", elem_id="interpolate")
             with gr.Column(min_width=320, scale=5):
@@ -45,24 +45,24 @@ class InterpolateTab:
             inputs,
             outputs,
             api_name="interpolate",
-            api_description="Go from one class to another at fixed noise: the frames as HTML, and a GIF.",
+            api_description="Interpolate between two classes at fixed noise: the frames as HTML, and a GIF.",
             **controls.MODEL_QUEUE,
         )
         controls.open_finished(tab, self.interpolate, is_new, inputs, outputs)
 
     def choose(self, name: str) -> tuple[Any, ...]:
-        """The classes of a model, and nothing of what another one drew."""
+        """The classes of a model; clears the results of the previous one."""
         model = self._models.model(name)
         return gr.update(**_classes(model, 0)), gr.update(**_classes(model, 1)), "", controls.NO_FILE
 
     def interpolate(self, model: str, first: str, second: str, rows: int, seed: int) -> tuple[Any, ...]:
-        """The frames, and the file of the animation, which goes there and back."""
+        """The frames, and the file of the animation, which runs forth and back."""
         rows, seed = controls.whole("the number of images", rows), controls.whole("the seed", seed)
         with self._models.generator(model) as pipe:
             frames, entity = drawing.film(pipe, first, second, rows, seed)
         file = images.file_named(images.as_file_name(f"{first}-to-{second}") + ".gif")
         save_animation(frames + frames[-2:0:-1], file, drawing.FPS)
-        report = f"{model}, seed {seed}: the noise stays the same, the classes' gains and biases are mixed."
+        report = f"{model}, seed {seed}: the noise is fixed, and the classes' gains and biases are mixed."
         if entity is not None:
             report += f" Below: the weight of entity {entity}, whose map changes most."
         ends = html.escape(first), html.escape(second)

@@ -1,4 +1,4 @@
-"""The tab that looks inside the layer."""
+"""The tab that shows what the layer does."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXPLAINED = (
 
 
 class LayerTab:
-    """Builds the tab inside a page that is being made; the methods are what its buttons do."""
+    """Builds the tab inside the current page. The methods are the actions of its buttons."""
 
     def __init__(self, model_list: ModelList, examples: Sequence[np.ndarray]) -> None:
         self._models, self._examples = model_list, examples
@@ -34,7 +34,7 @@ class LayerTab:
         with gr.Row():
             with gr.Column(min_width=280, scale=2):
                 model = controls.choice_of_model(models)
-                # The file as it is: Gradio's image component would convert it.
+                # A plain file: Gradio's image component would convert it.
                 upload = gr.File(label="Image", file_types=["image"], height=130, elem_classes="drop")
                 examples = gr.HTML(
                     images.thumbnails(self._examples), js_on_load=images.web_file("layer.js"), elem_id="layer-examples"
@@ -64,7 +64,7 @@ class LayerTab:
         controls.open_finished(tab, self.look, is_new, inputs, outputs)
 
     def pick(self, event: gr.EventData) -> str:
-        """An example, as if it had been uploaded."""
+        """Uses an example as the uploaded image."""
         file = images.file_named("example.png")
         file.write_bytes(images.encoded(self._examples[int(event.number)]))
         return str(file)

@@ -1,4 +1,4 @@
-"""The models at hand: found at the start, loaded when first used, and used by one visitor at a time."""
+"""The models of the page: listed at the start, loaded on first use, and used by one visitor at a time."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from attnorm.models.pretrained import Task, find_model, name_of, saved_config, t
 from attnorm.pipelines import ClassConditionalPipeline
 from attnorm.pipelines.inpainting import InpaintingPipeline
 
-MOST_WAITING = 24  # visitors, of the 40 threads that Gradio has for everything
-LOOK_EVERY = 0.1  # seconds, whether a waiting visitor has given up
+MOST_WAITING = 24  # visitors; Gradio has 40 threads in all
+LOOK_EVERY = 0.1  # seconds between checks whether a waiting visitor has left
 WITH_LAYOUT = "attentive_norm"
 KINDS = {"attentive_norm": "AN", "contextual_attention": "CA", "self_attention": "SA", "none": "plain"}
 KINDS_EXPLAINED = {
@@ -26,7 +26,7 @@ KINDS_EXPLAINED = {
 
 @dataclass(frozen=True)
 class Model:
-    """A saved model: what the page calls it, where it is, what it is for, and its configuration as it was saved."""
+    """A saved model: its name on the page, its folder, its task, and its saved configuration."""
 
     name: str
     source: str
@@ -35,7 +35,7 @@ class Model:
 
     @property
     def kind(self) -> str:
-        """Of its long-range layer, a key of `KINDS`."""
+        """The kind of its long-range layer, a key of `KINDS`."""
         layer = self.config.get("branch" if self.task == "inpainting" else "long_range")
         return str(layer.get("kind", "none")) if isinstance(layer, dict) else "none"
 
@@ -45,18 +45,18 @@ class Model:
 
     @property
     def title(self) -> str:
-        """For a list to choose from."""
+        """Its entry in the list of models."""
         return f"{self.name} ({KINDS.get(self.kind, self.kind)})"
 
     @property
     def class_names(self) -> list[str]:
-        """Of a class-conditional model."""
+        """The class names of a class-conditional model."""
         names = self.config.get("class_names") or range(int(self.config.get("num_classes", 0)))
         return [str(name) for name in names]
 
 
 def model_at(source: str | Path, name: str | None = None) -> Model:
-    """The run or saved model at `source`, or of the hub by its ORGANISATION/NAME.
+    """The run or saved model at `source`, or ORGANISATION/NAME on the Hub.
 
     Raises:
         UserError: there is none, or it is damaged or neither a generator nor an inpainter.
@@ -64,12 +64,12 @@ def model_at(source: str | Path, name: str | None = None) -> Model:
     found = find_model(source)
     config, task = saved_config(found), task_of(found)
     if task is None:
-        raise UserError(f"{source} is neither a generator nor an inpainting model, so the page has no use for it")
+        raise UserError(f"{source} is neither a generator nor an inpainting model: give another")
     return Model(name or name_of(source), str(found), task, config)
 
 
 def models_given(sources: Sequence[str]) -> list[Model]:
-    """The models that a person named; those of one name are called by their whole path.
+    """The models that the user gave. Models of the same name are called by their paths.
 
     Raises:
         UserError: as `model_at`.
@@ -83,7 +83,7 @@ def models_given(sources: Sequence[str]) -> list[Model]:
 
 
 def models_in(folder: Path) -> tuple[list[Model], list[str]]:
-    """The models of the runs in a folder and in its folders, and a sentence for each that is damaged."""
+    """The models of the runs in a folder and its subfolders, and a message for each that is damaged."""
     found, complaints = [], []
     depths = ("*/config.json", "*/model/config.json", "*/*/model/config.json")
     configs = sorted({path for depth in depths for path in folder.glob(depth)})
@@ -111,11 +111,11 @@ class ModelList:
         self._loaded: dict[str, InpaintingPipeline | ClassConditionalPipeline] = {}
 
     def models(self, task: Task, with_layout: bool = False) -> list[Model]:
-        """In the order in which they were given."""
+        """The models in the given order."""
         return [m for m in self._models.values() if m.task == task and (m.has_layout or not with_layout)]
 
     def model(self, name: str | None) -> Model:
-        """Raises a UserError if there is none of this name."""
+        """Raises a UserError if no model has this name."""
         if name not in self._models:
             raise UserError(f"there is no model {name!r} here: choose one of {', '.join(self._models) or 'none'}")
         return self._models[name]

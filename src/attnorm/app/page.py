@@ -1,4 +1,4 @@
-"""The tabs together, and how they look."""
+"""The page: all tabs and its theme."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from attnorm.app.model_list import ModelList
 TITLE = "attnorm: Attentive Normalization"
 HEAD = "# Attentive Normalization\nEverything stays on this machine."
 HOUR = 3600
-WAITING = 32  # visitors in the queue, before others are asked to come back later
+WAITING = 32  # visitors in the queue, before others are turned away
 
-# Fonts of the visitor's machine: Gradio's own would be fetched, and some of its themes' from Google.
+# Fonts of the visitor's machine: Gradio's themes would load theirs from Google.
 FONTS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif")
 MONOSPACED = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace")
 
 
 def look() -> dict[str, Any]:
-    """What makes the page look as it does, as arguments of Gradio's `launch`."""
+    """Theme, styles and scripts, as arguments of Gradio's `launch`."""
     theme = gr.themes.Default(
         primary_hue=gr.themes.colors.indigo,
         secondary_hue=gr.themes.colors.indigo,
@@ -39,14 +39,14 @@ def look() -> dict[str, Any]:
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
     )
-    # In the head and not as Gradio's `css`, which comes later: by then it has measured which tabs fit on a phone.
+    # In the head, not as Gradio's `css`, which is applied after Gradio has measured which tabs fit on a phone.
     head = f"<style>{web_file('page.css')}</style><script>{web_file('page.js')}</script>"
     return {"theme": theme, "head": head}
 
 
 def build_page(model_list: ModelList, examples: Sequence[np.ndarray]) -> gr.Blocks:
-    """The whole page; `examples` are images (h, w, 3) uint8 to try it with."""
-    # Visitors' files are gone after a day, and whatever is left when the server stops.
+    """The page; `examples` are images (h, w, 3) uint8."""
+    # Visitors' files are deleted after a day, and all of them when the server stops.
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(HOUR, 24 * HOUR)) as page:
         gr.Markdown(HEAD, elem_id="head")
         with gr.Tabs():

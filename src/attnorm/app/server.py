@@ -1,4 +1,4 @@
-"""The page on a port of this machine."""
+"""Serves the page on a port of this machine."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from attnorm.data.builtin import example_images
 from attnorm.data.decode import pillow_quiet
 from attnorm.errors import UserError
 
-LARGEST_UPLOAD = 100 << 20  # bytes of a file; how many pixels it may hold is looked at when it is opened
+LARGEST_UPLOAD = 100 << 20  # bytes; the number of pixels is checked when the image is opened
 EXAMPLES, EXAMPLE_SIZE = 4, 256
-VISITORS = 200  # whose state is kept at once
+VISITORS = 200  # whose state is kept
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def served(
     """
     check_free(host, port)
     with tempfile.TemporaryDirectory(prefix="attnorm-page-") as folder, _without_calling_home(folder), pillow_quiet():
-        from attnorm.app.page import build_page, look  # takes seconds, and reads the environment
+        from attnorm.app.page import build_page, look  # slow to import, and reads the environment
 
         page = build_page(ModelList(models, device), list(example_images(EXAMPLE_SIZE, EXAMPLES)))
         try:
@@ -59,13 +59,13 @@ def served(
 
 
 def check_free(host: str, port: int) -> None:
-    """Raises a UserError if the page cannot be served there."""
+    """Raises a UserError if the page cannot be served at this address."""
     if not 1 <= port <= 65535:
         raise UserError(f"--port must be from 1 to 65535, got {port}")
     try:
         [family, kind, protocol, _, address], *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that stopped a moment ago is none
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that just stopped does not count
             probe.bind(address)
     except socket.gaierror as error:
         raise UserError(f"there is no host {host!r}: --host takes an address of this machine") from error

@@ -1,4 +1,4 @@
-"""The images that are open on the page: uploads and completed ones, each under an id that nobody can guess."""
+"""The open images of the page, uploaded and completed, each with an unguessable id."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from attnorm.app.images import as_file_name, file_named, read_image, usable
 from attnorm.data.compositing import EditableImage
 from attnorm.errors import UserError
 
-DAY = 24 * 3600  # seconds that an image is kept
-MOST_BYTES = 4 << 30  # of all images; beyond, the oldest are forgotten
-# Of each format that a download can keep: the ending, and options. JPEG alone is lossy.
+DAY = 24 * 3600  # seconds until an image is deleted
+MOST_BYTES = 4 << 30  # of all images; beyond, the oldest are deleted
+# Formats of downloads: file extension and options. Only JPEG is lossy.
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     "PNG": (".png", {}),
     "TIFF": (".tif", {"compression": "tiff_lzw"}),
     "WEBP": (".webp", {"lossless": True, "exact": True}),
     "JPEG": (".jpg", {"quality": 95, "subsampling": 0}),
 }
-WRITABLE = {"JPEG": ("RGB", "L"), "WEBP": ("RGB", "RGBA")}  # modes; the others take all that an EditableImage has
+WRITABLE = {"JPEG": ("RGB", "L"), "WEBP": ("RGB", "RGBA")}  # modes; other formats take all modes of an EditableImage
 
-# What a TIFF keeps beside its EXIF: how the pixels of the upload lie in its file.
+# TIFF tags that describe how the upload stores its pixels.
 TIFF_STRUCTURE = (256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 322, 323, 324, 325, 338, 339, 34675)
 
 
 @dataclass(frozen=True)
 class StoredImage:
-    """An image whose pixels are in a file: uncompressed, so that opening it again takes no time.
+    """An image whose pixels are in an uncompressed file, which opens fast.
 
     name: the stem of the uploaded file's. size: (height, width). format: the upload's, a key of `FORMATS`.
     """
@@ -48,13 +48,13 @@ class StoredImage:
     profile: bytes | None
 
     def load(self) -> EditableImage:
-        """The image with the pixels of the upload, or of its completion."""
+        """The image with its current pixels: uploaded or completed."""
         image = EditableImage(Image.fromarray(np.load(self.pixels)))
         image.profile = self.profile
         return image
 
     def save(self, format: str) -> Path:
-        """A file to download. It has the upload's EXIF and colour profile, and but for JPEG every pixel as it is."""
+        """A file to download, with the upload's EXIF and colour profile; lossless except for JPEG."""
         if format not in ("PNG", self.format):
             raise UserError(f"this image can be saved as PNG{'' if self.format == 'PNG' else f' or {self.format}'}")
         ending, options = FORMATS[format]
@@ -65,7 +65,7 @@ class StoredImage:
 
 
 class Store:
-    """The images by their ids."""
+    """The open images by id."""
 
     def __init__(self) -> None:
         self._images: dict[str, StoredImage] = {}
@@ -92,12 +92,12 @@ class Store:
         ), image
 
     def add(self, image: Image.Image, source: StoredImage) -> StoredImage:
-        """An image that `source` was completed to."""
+        """Adds the completed version of `source`."""
         name = source.name if source.name.endswith("-completed") else f"{source.name}-completed"
         return self._keep(image, name, source.format, source.exif, source.profile)
 
     def __getitem__(self, id: str) -> StoredImage:
-        """Raises a UserError if there is no such image, or no longer."""
+        """Raises a UserError if there is no such image, or if it has expired."""
         if id not in self._images:
             raise UserError("this image is no longer on the server: open it again")
         return self._images[id]

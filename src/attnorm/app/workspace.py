@@ -27,8 +27,8 @@ from attnorm.errors import UserError
 from attnorm.pipelines.inpainting import Mode, Stage
 from attnorm.plots import colour_layout
 
-MOST_PIXELS = 1 << 23  # of one image that go through the network at once
-MOST_CANCELLED = 1000  # runs that are remembered
+MOST_PIXELS = 1 << 23  # of one image in one pass of the network
+MOST_CANCELLED = 1000  # remembered cancelled runs
 EXAMPLE_MASKS = MaskConfig(kind="strokes", fraction=(0.01, 0.02), brush=(0.02, 0.03))
 STAGES: tuple[str, ...] = get_args(Stage)
 SEEN = {"native": "the whole image", "crop": "windows around the mask", "resize": "the whole image, scaled down"}
@@ -36,7 +36,7 @@ Answer = dict[str, Any]
 
 
 class Workspace:
-    """The functions that the page calls; each takes and returns what JSON can hold, or {"error": a sentence}."""
+    """The functions that the page calls. Arguments and results are JSON; an error is {"error": message}."""
 
     def __init__(self, models: ModelList, examples: Sequence[np.ndarray]) -> None:
         self._models, self._examples = models, examples
@@ -44,32 +44,32 @@ class Workspace:
         self._cancelled: deque[str] = deque(maxlen=MOST_CANCELLED)
 
     def functions(self) -> list[Callable[..., Answer]]:
-        """As Gradio takes them."""
+        """The functions in the form that Gradio takes."""
         calls = (self.open_image, self.open_example, self.read_mask, self.complete, self.cancel, self.save, self.layout)
         return [_answering(call) for call in calls]
 
     def open_image(self, request: Any) -> Answer:
-        """An uploaded file; its transparent pixels are the mask at first."""
+        """Opens an uploaded file; its transparent pixels are the initial mask."""
         [(name, content)] = request.files
         stored, image = self.store.open(content, name)
         mask = _transparent(image)
         return {"image": _shown(stored, image.rgb), "mask": None if mask is None else as_data_url(mask)}
 
     def open_example(self, request: Answer) -> Answer:
-        """An example, with a small mask."""
+        """Opens an example, with a small mask."""
         number = int(request["number"])
         stored, image = self.store.open(encoded(self._examples[number]), f"example-{number + 1}.png")
         mask = Masks(EXAMPLE_MASKS, image.size)(0, number)
         return {"image": _shown(stored, image.rgb), "mask": as_data_url(mask)}
 
     def read_mask(self, request: Any) -> Answer:
-        """An uploaded mask at the image's size."""
+        """Reads an uploaded mask, at the image's size."""
         stored = self.store[request.data["image"]]
         [(_, content)] = request.files
         return {"mask": as_data_url(fitted(read_mask(content), stored.size))}
 
     def complete(self, request: Answer) -> Answer:
-        """The completed image, which is a new one, and what was done."""
+        """Completes an image: the new image, and a report."""
         stored, run = self.store[request["image"]], request["run"]
         mask = _sent_mask(request["mask"], stored.size)
         completed, rgb, report = self.run(
@@ -78,17 +78,17 @@ class Workspace:
         return {"image": _shown(completed, rgb), "report": report}
 
     def cancel(self, request: Answer) -> Answer:
-        """Gives a run up, wherever it is: a queued one never starts, a started one ends before its next convolution."""
+        """Cancels a run: a queued one never starts, and a started one ends before its next convolution."""
         self._cancelled.append(request["run"])
         return {}
 
     def save(self, request: Answer) -> Answer:
-        """A file to download."""
+        """Writes a file to download."""
         path = self.store[request["image"]].save(request["format"])
         return {"path": str(path), "name": path.name}
 
     def layout(self, request: Answer) -> Answer:
-        """The layout of a completed image, as the network sees it with the mask."""
+        """Draws the layout of a completed image with its mask."""
         stored = self.store[request["image"]]
         rgb, mask = stored.load().rgb, _sent_mask(request["mask"], stored.size)
         with self._models.inpainter(request["model"]) as pipe:
@@ -107,7 +107,7 @@ class Workspace:
         """A stored image completed where the mask (h, w) bool is True; see `InpaintingPipeline` for stage and mode.
 
         Returns:
-            the completed image, kept; its RGB pixels (h, w, 3) uint8; what was done.
+            the stored completed image; its RGB pixels (h, w, 3) uint8; a report.
 
         Raises:
             UserError: nothing or everything is marked, an unknown stage or mode, or more pixels at once than are
@@ -136,7 +136,7 @@ class Workspace:
 
 
 def fitted(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A mask (h, w) bool at the image's (height, width); UserError if its proportions are others."""
+    """Scales a mask (h, w) bool to the image's (height, width); UserError if its proportions differ."""
     (height, width), (rows, columns) = size, mask.shape
     if abs(height * columns - width * rows) > max(height, width):  # one pixel of rounding
         raise UserError(
@@ -147,7 +147,7 @@ def fitted(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _sent_mask(sent: Answer, size: tuple[int, int]) -> np.ndarray:
-    """The mask at the image's size from its box, a PNG, and where that lies in a mask of `width` and `height`."""
+    """The mask at the image's size from a PNG of its box, and the box's place in a mask of `width` and `height`."""
     part = read_mask(base64.b64decode(sent["png"].partition(",")[2]))
     mask = np.zeros((sent["height"], sent["width"]), bool)
     mask[sent["top"] : sent["top"] + part.shape[0], sent["left"] : sent["left"] + part.shape[1]] = part
@@ -163,7 +163,7 @@ def _shown(stored: StoredImage, rgb: np.ndarray) -> Answer:
 
 
 def _transparent(image: EditableImage) -> np.ndarray | None:
-    """The image's own transparent pixels, if it has some and others."""
+    """The image's transparent pixels, if some but not all are transparent."""
     try:
         mask = image.transparent()
     except DecodeError:
@@ -173,7 +173,7 @@ def _transparent(image: EditableImage) -> np.ndarray | None:
 
 @contextmanager
 def _stopping(network: nn.Module, is_cancelled: Callable[[], bool]) -> Iterator[None]:
-    """Raises a UserError in a network, for the time of the block, before the next of its parts runs."""
+    """In this context, a cancelled run raises a UserError before the network's next module runs."""
 
     def check(*_: Any) -> None:
         if is_cancelled():

@@ -1,18 +1,17 @@
 """`attnorm evaluate`: its options; `evaluation.py` does the work."""
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from cyclopts import Group, Parameter, validators
 
 from attnorm.cli import arguments as cli
 from attnorm.data.choice import DEFAULT
 
-METRICS = ("fd", "intra", "is", "kid", "pr")  # here too, so that completion need not import PyTorch
-Metrics = Annotated[list[str] | None, cli.completed_by(lambda context: METRICS)]
+# Here too, so that completion need not import PyTorch.
+MetricKey = Literal["fd", "intra", "is", "kid", "pr"]
+Metrics = Annotated[list[MetricKey] | None, cli.completed_by(lambda context: get_args(MetricKey))]
 MaskKind = Literal["centre", "random", "strokes"]
 
 
@@ -27,15 +26,12 @@ class Options:
         out: FILE.json (default: a file in the run's folder metrics/).
     """
 
-    weights: cli.Weights = None
     data: cli.Data | None = None
     choice: cli.Choice = DEFAULT
     num: cli.AtLeast1 | None = None
     seed: cli.Seed = 0
     out: Annotated[cli.OptionalOut, Parameter(validator=validators.Path(ext=("json",)))] = None
     force: cli.Force = False
-    as_json: cli.Json = False
-    device: cli.Device = "auto"
 
 
 @Parameter(name="*", group=Group("Class-conditional models", sort_key=1))
@@ -44,8 +40,8 @@ class GeneratorOptions:
     """How a class-conditional model is evaluated.
 
     Args:
-        metrics: One or more of fd, intra, is, kid and pr (default fd).
-        extractor: efficientnet-lite0 (default), inception, or the path of the Inception file; only with it is fd a FID.
+        metrics: One or more (default fd, which is the FID with the extractor inception).
+        extractor: efficientnet-lite0 (default), inception, or the path of the Inception file.
         reference: Statistics in the place of real images: an .npz file of pytorch-fid, clean-fid or --save-reference.
         save_reference: Also write the statistics of the real images there, FILE.npz.
         num_real: Real images, 0 for all (default: as --num).
@@ -73,7 +69,7 @@ class InpainterOptions:
         masks: Kinds of masks (default: all).
     """
 
-    size: cli.AtLeast1 | None = None
+    size: Annotated[int | None, Parameter(validator=validators.Number(gte=32, lte=4096))] = None
     masks: list[MaskKind] | None = None
 
 
@@ -84,6 +80,7 @@ def evaluate(
     options: Options = Options(),
     generator: GeneratorOptions = GeneratorOptions(),
     inpainter: InpainterOptions = InpainterOptions(),
+    source: cli.Source = cli.USUAL,
 ) -> None:
     """Evaluate a model: a table, a JSON record, and a sheet of images.
 
@@ -95,9 +92,9 @@ def evaluate(
     from attnorm.pipelines.base import resolve_device
     from attnorm.training.trained import find_trained
 
-    device = str(resolve_device(options.device))
+    device = str(resolve_device(source.device))
     with joined(device) as processes:  # before any error, or the other processes would wait
-        found = find_trained(model, options.weights)
+        found = find_trained(model, source.weights)
         if found.task == "inpainting":
             cli.refuse_options(model, "inpainting", "class-conditional", **asdict(generator))
             evaluate_inpainter(found, options, inpainter, str(processes.device))

@@ -57,11 +57,9 @@ def generate(
         wanted = [classes[i % len(classes)] for i in range(count)]
     if out.suffix:
         images = np.stack(pipe(wanted, seed=seed, truncation=truncation))
-        if count:
-            sheet = plots.grid(plots.enlarge(images), math.ceil(math.sqrt(count)))
-        else:
-            sheet = plots.label_grid(images, [pipe.class_names[index] for index in classes], repeats)
-        plots.save_image(sheet, out)
+        names = [pipe.class_names[index] for index in classes]
+        columns = math.ceil(math.sqrt(len(images))) if count else repeats
+        plots.save_image(plots.label_grid(images, [] if count else names, columns), out)
         print(out)
         return
     names = ["".join(c if c.isalnum() else "-" for c in name) for name in pipe.class_names]

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from cyclopts import Parameter
-from cyclopts.validators import Number
-
-from attnorm.cli.arguments import USUAL, Force, Model, Out, Source
+from attnorm.cli.arguments import USUAL, AtLeast1, Force, Model, Out, Source
 from attnorm.errors import UserError, counted, one_line
 
 FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 HOW: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95, "subsampling": 0}}
-SOME_SKIPPED = 1  # exit code
+Work = tuple[Path, Path | None, Path]  # an image, its mask, and the file to write
 MASK_ENDING = re.compile(r"_mask\d*$")  # of LaMa's masks: NAME_mask001.png for NAME.png
 
 
@@ -30,7 +27,7 @@ def inpaint(
     mode: Literal["auto", "native", "crop", "resize"] = "auto",
     resize_mask: bool = False,
     format: Literal["png", "tif", "webp", "jpg"] = "png",
-    quality: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] | None = None,
+    quality: AtLeast1 | None = None,
     force: Force = False,
     source: Source = USUAL,
 ) -> int:
@@ -43,23 +40,22 @@ def inpaint(
         mask: Light where pixels are missing: one for all images, or a folder of masks with the images' names (default:
             NAME_mask*.png beside NAME.png, or the images' own transparent pixels).
         out: A .png, .tif, .webp or .jpg file, or a folder.
-        mode: What the network sees: native, the image at its own size; crop, a window around each masked region, which
-            bounds the memory; resize, the image scaled to the training size; auto, native up to 512 pixels a side and
-            crop above.
+        mode: What the network sees: native, the image at its own size; crop, windows around the masked regions; resize,
+            the image scaled to the training size; auto, native up to 512 pixels a side and crop above.
         resize_mask: Scale a mask of another size to its image.
         format: Of the files in a folder.
         quality: Of JPEG and WebP files, 1 to 100 (default: lossless WebP; the quality of a JPEG image, else 95).
     """
     from attnorm.data.progress import track
     from attnorm.files import check_output, output_file
-    from attnorm.pipelines.inputs import read_inputs
+    from attnorm.pipelines.inpainting import read_inputs
 
     many = image.is_dir()
-    works, skipped = (
-        _folder(image, mask, out, format) if many else ([(image, mask, _file(image, mask, out, format))], 0)
-    )
+    works, skipped = _folder(image, mask, out, format) if many else ([_file(image, mask, out, format)], 0)
     for *_, path in works:
         check_output(path, force)
+        if quality is not None and FORMATS[path.suffix.lower()] not in HOW:
+            raise UserError(f"--quality is for JPEG and WebP, not {path.suffix}: write .jpg, in a folder --format jpg")
     pipe = source.pipeline(model, "inpainting")
     pipe.set_progress_bar_config(disable=many)
     failed = 0
@@ -67,12 +63,14 @@ def inpaint(
         try:
             [given] = read_inputs(file, its_mask, resize=resize_mask, remedy="give one of its size or --resize-mask")
             [completed] = pipe.complete([given.image.rgb], [given.mask], mode)
-            result = given.finish(completed, "pil")
-            kind = _check_format(result.mode, path)
+            result, kind = given.finish(completed, "pil"), FORMATS[path.suffix.lower()]
+            if (result.mode.startswith("I") and kind in HOW) or (result.mode in ("LA", "RGBA") and kind == "JPEG"):
+                what = "16 bits per pixel" if result.mode.startswith("I") else "transparency"
+                raise UserError(f"{kind} cannot store {what}: write .png or .tif, not {path.name}")
         except UserError as error:
             if not many:
                 raise
-            print(one_line(f"skipped {file}: {str(error).removeprefix(f'image {file}: ')}"), file=sys.stderr)
+            print(one_line(f"skipped {file}: {error}"), file=sys.stderr)
             failed += 1
             continue
         if given.image.is_reduced:
@@ -83,64 +81,48 @@ def inpaint(
         with output_file(path) as partial:
             result.save(partial, format=kind, **how)
     print(f"{counted(len(works) - failed, 'image')} in {out}" if many else works[0][-1])
-    return SOME_SKIPPED if failed or skipped else 0
+    return 1 if failed or skipped else 0
 
 
-def _check_format(mode: str, path: Path) -> str:
-    """The format of a file; UserError if it cannot hold an image of this mode of Pillow."""
-    kind = FORMATS[path.suffix.lower()]
-    if (mode.startswith("I") and kind in HOW) or (mode in ("LA", "RGBA") and kind == "JPEG"):
-        what = "16 bits per pixel" if mode.startswith("I") else "transparency"
-        raise UserError(f"{kind} cannot store {what}: write .png or .tif, not {path.name}")
-    return kind
-
-
-def _file(image: Path, mask: Path | None, out: Path, format: str) -> Path:
-    """The file to write."""
+def _file(image: Path, mask: Path | None, out: Path, format: str) -> Work:
     if mask is not None and mask.is_dir():
         raise UserError(f"{mask} is a folder, but {image} is one image: give its mask")
     if out.is_dir() or not out.suffix:
         out = out / f"{image.stem}.{format}"
     if out.suffix.lower() not in FORMATS:
         raise UserError(f"{out}: completed images are written as {', '.join(FORMATS)}")
-    return out
+    return image, mask, out
 
 
-def _folder(
-    folder: Path, mask: Path | None, out: Path, format: str
-) -> tuple[list[tuple[Path, Path | None, Path]], int]:
-    """Each image with its mask and the file to write; and how many images there are that cannot be read.
-
-    A mask that is not there is reported when it is read.
-    """
+def _folder(folder: Path, mask: Path | None, out: Path, format: str) -> tuple[list[Work], int]:
+    """Also how many images there are that cannot be read; a mask that is not there is reported when it is read."""
     from attnorm.data.listing import NOT_IMAGE, list_images
 
     if out.is_file() or out.suffix.lower() in FORMATS:
         raise UserError(f"{folder} is a folder of images, so --out must be a folder, not {out}")
-    images, beside, skipped = list_images(folder)
-    own = mask is None or (mask.is_dir() and mask.samefile(folder))
-    if own and mask is not None and not beside:
-        raise UserError(f"{mask} is the images' own folder, without a NAME_mask.png: give the folder of the masks")
-    masks: dict[str, list[Path | None]] = {}  # by the name of the image
-    if own:
-        for file, image in beside.items():
-            masks.setdefault(_name(image, folder), []).append(file)
-    elif mask is not None and mask.is_dir():
+    images, beside, unread = list_images(folder)
+    masks: dict[str, list[Path | None]] = defaultdict(list)  # by the name of the image
+    if mask is None or (mask.is_dir() and mask.samefile(folder)):
+        if mask is not None and not beside:
+            raise UserError(f"{mask} is the images' own folder, without a NAME_mask.png: give the folder of the masks")
+        mask = None
+        for beside_it, image in beside.items():
+            masks[_name(image, folder)].append(beside_it)
+    elif mask.is_dir():
         others, more, _ = list_images(mask)
-        for file in (*others, *more):
-            for name in {_name(file, mask), MASK_ENDING.sub("", _name(file, mask))}:
-                masks.setdefault(name, []).append(file)
+        for other in (*others, *more):
+            for name in {_name(other, mask), MASK_ENDING.sub("", _name(other, mask))}:
+                masks[name].append(other)
     counts = Counter(_name(image, folder) for image in images)
-    works: list[tuple[Path, Path | None, Path]] = []
+    works: list[Work] = []
     for image in images:
         name = _name(image, folder)
-        default = None if own or mask is None else mask / name if mask.is_dir() else mask
-        for its_mask in masks.get(name, [default]):
-            stem = _name(its_mask, mask or folder) if its_mask and len(masks.get(name, [])) > 1 else name
-            works.append((image, its_mask, out / f"{stem}{image.suffix if counts[name] > 1 else ''}.{format}"))
-    for name, reason in skipped:
+        for file in masks[name] or [mask / name if mask is not None and mask.is_dir() else mask]:
+            stem = _name(file, mask or folder) if file and len(masks[name]) > 1 else name
+            works.append((image, file, out / f"{stem}{image.suffix if counts[name] > 1 else ''}.{format}"))
+    for name, reason in unread:
         print(one_line(f"skipped {folder / name}: {reason}"), file=sys.stderr)
-    return works, sum(reason != NOT_IMAGE for _, reason in skipped)
+    return works, sum(reason != NOT_IMAGE for _, reason in unread)
 
 
 def _name(file: Path, folder: Path) -> str:

@@ -1,30 +1,27 @@
 """`attnorm interpolate`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
-from cyclopts.validators import Number
-
-from attnorm.cli.arguments import USUAL, AtLeast1, Force, ImageOut, LabelPair, Model, Seed, Source, check_entities
+from attnorm.cli import arguments as cli
 
 FPS = 20
 
 
 def interpolate(
-    model: Model,
+    model: cli.Model,
     /,
     *,
-    labels: LabelPair,
-    out: ImageOut,
-    frames: Annotated[int, Parameter(validator=Number(gte=2))] = 8,
-    rows: AtLeast1 = 4,
+    labels: cli.LabelPair,
+    out: cli.ImageOut,
+    frames: cli.AtLeast1 = 8,
+    rows: cli.AtLeast1 = 4,
     entity: int | None = None,
     animation: Path | None = None,
-    seconds: Annotated[float, Parameter(validator=Number(gte=0.1, lte=60))] = 2.0,
-    seed: Seed = 0,
-    force: Force = False,
-    source: Source = USUAL,
+    seconds: cli.Positive = 2.0,
+    seed: cli.Seed = 0,
+    force: cli.Force = False,
+    source: cli.Source = cli.USUAL,
 ) -> None:
     """Interpolate between two classes at fixed noise, as a sheet and a video.
 
@@ -52,7 +49,7 @@ def interpolate(
     pipe = source.pipeline(model, "class-conditional")
     drawn = pipe.interpolate(*labels, frames, rows, seed)
     layout = next(iter(drawn.layouts.values()), None)  # a generator has one long-range layer at most
-    check_entities([] if entity is None else [entity], 0 if layout is None else layout.shape[2])
+    cli.check_entities([] if entity is None else [entity], 0 if layout is None else layout.shape[2])
     if layout is not None and entity is None:
         entity = most_varying_entity(layout)
 

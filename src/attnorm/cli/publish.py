@@ -31,8 +31,7 @@ def export(
     path = out or Path(f"{name_of(model)}.onnx")
     check_output(path, force)
     difference = export(model, path, weights=weights, half=half)
-    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
-    print(f"largest difference from the network: {difference:.1e}, for images in [-1, 1]")
+    print(f"{path}: at most {difference:.1e} from the network, for images in [-1, 1]")
 
 
 Card = Annotated[PackageOptions, Parameter(name="*", show_default=False)]
@@ -50,10 +49,9 @@ def package(run: Path, folder: Path, /, *, card: Card = DEFAULTS) -> None:
     from attnorm.hub.package import package
 
     facts = package(run, folder, card)
-    size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
-    print(f"{folder}: the model of step {facts.step}, {size:.1f} MB; read its README.md before you share it")
+    print(f"{folder}: the model of step {facts.step}; read its README.md before you share it")
     if not facts.evaluations:
-        command = shlex.join(["attnorm", "evaluate", str(facts.folder)])
+        command = f"attnorm evaluate {shlex.quote(str(facts.folder))}"
         print(f"these weights were not evaluated: run {command}, remove {folder}, then package again")
 
 

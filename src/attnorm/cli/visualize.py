@@ -1,11 +1,9 @@
 """`attnorm visualize`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from attnorm.cli import arguments as cli
-from attnorm.errors import UserError, counted
+from attnorm.errors import UserError
 
 COUNT = 8
 
@@ -16,7 +14,7 @@ def visualize(
     mask: Path | None = None,
     /,
     *,
-    out: cli.OptionalImageOut = None,
+    out: cli.ImageOut,
     regions: Path | None = None,
     labels: cli.Labels = None,
     count: cli.AtLeast1 | None = None,
@@ -31,7 +29,7 @@ def visualize(
         image: For an inpainting model: the image to complete.
         mask: Its mask, light where pixels are missing (default: the image's transparent pixels).
         out: The sheet, such as layouts.png.
-        regions: A chart of the features' mean and deviation in each region, such as regions.png.
+        regions: Also a chart of the features' deviation in each region, such as regions.png.
         count: Images in all (default 8).
         entities: The entities whose maps are shown, by number (default: all; none of an inpainting model).
         seed: Seed of the images (default 0).
@@ -42,15 +40,13 @@ def visualize(
     from attnorm.files import check_output
     from attnorm.metrics.inpainting import composite
     from attnorm.metrics.layout import layout_usage, record_regions
-    from attnorm.pipelines.inputs import read_inputs
+    from attnorm.pipelines.inpainting import read_inputs
     from attnorm.plots.saving import CHARTS, check_ending
 
-    if out is None and regions is None:
-        raise UserError("give --out for the sheet, --regions for the regions' statistics, or both")
+    check_output(out, force)
     if regions is not None:
         check_ending(regions, "a chart", CHARTS)
-    for path in filter(None, (out, regions)):
-        check_output(path, force)
+        check_output(regions, force)
     pipe = source.pipeline(model)
     if pipe.task == "inpainting":
         options = {"labels": labels, "count": count, "seed": seed, "regions": regions}
@@ -65,24 +61,19 @@ def visualize(
     else:
         if image is not None:
             raise UserError(f"{model} completes no images: leave {image} out")
-        inputs = None
-        with record_regions(pipe.generator) as moments:
+        with record_regions(pipe.generator) as found:
             drawn = pipe.draw(labels, count or COUNT, seed or 0)
         images, by_layer, titles = drawn.images, drawn.layouts, [pipe.class_names[label] for label in drawn.labels]
+        inputs = None
     if not by_layer:
         raise UserError(f"{model} has no attentive normalization, so there is no layout to draw")
     [layouts] = by_layer.values()  # a model has one long-range layer
-    entity_count = layouts.shape[1]
-    cli.check_entities(entities or (), entity_count)
-    if out is not None:
-        plots.save_image(plots.layout_sheet(images, layouts, titles, entities, inputs), out)
-        usage = layout_usage(torch.from_numpy(layouts))
-        print(
-            f"{out}: {entity_count} entities, sharpness {usage.sharpness:.3f} (1 is hard, {1 / entity_count:.3f} "
-            f"uniform), {usage.effective_entities:.1f} effective entities"
-        )
+    cli.check_entities(entities or (), n := layouts.shape[1])
+    plots.save_image(plots.layout_sheet(images, layouts, titles, entities, inputs), out)
+    sharpness, effective = layout_usage(torch.from_numpy(layouts))
+    scale = f"1 is hard, {1 / n:.3f} uniform"
+    print(f"{out}: {n} entities, sharpness {sharpness:.3f} ({scale}), {effective:.1f} effective entities")
     if regions is not None:
-        [(layer, regional)] = moments.items()
-        statistics, drawn_from = regional.statistics(), counted(len(titles), "image")
-        plots.save_region_chart(statistics, regions, f"features that {layer} normalizes, {drawn_from}")
+        [(layer, statistics)] = found.items()
+        plots.save_region_chart(statistics, regions, f"features that {layer} normalizes, {len(titles)} images")
         print(f"{regions}: inside the regions, {statistics.within:.1%} of the map's variance is left")

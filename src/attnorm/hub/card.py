@@ -132,7 +132,7 @@ def _evaluation(path: Path, config: TrainingConfig, data_id: str) -> Evaluation:
     records = read_records(path)
     protocol, text = records[0].protocol, table(records)
     if config.task == "inpainting":
-        text += f"\n\n{protocol.settings['size']} pixels a side. 8-bit composites; mean ± standard deviation."
+        text += f"\n\n{protocol.settings['size']} pixels a side. 8-bit composites; means over the images."
         values = {
             f"{name} ({each.metric.removesuffix('/refined')} masks)": value
             for each in records

@@ -3,20 +3,22 @@
 Without a process group every function describes one process alone.
 """
 
-from __future__ import annotations
-
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from attnorm.data.progress import track
 from attnorm.errors import UserError
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,17 @@ def gather(value: Any) -> list[Any]:
     if len(every) > 1:
         distributed.all_gather_object(every, value)
     return every
+
+
+def share_work(
+    work: Callable[[int], Result], items: range, title: str, show_progress: bool = False
+) -> Iterator[Result]:
+    """The results of all items in their order: processes take turns at the work, and all get all results."""
+    rank, count = rank_and_count()
+    turns = range(0, len(items), count)
+    for turn in track(turns, title, len(turns), show=show_progress and rank == 0):
+        own = [work(item) for item in items[turn : turn + count][rank : rank + 1]]  # maybe none in the last turn
+        yield from chain.from_iterable(gather(own))
 
 
 def check_alike(facts: Mapping[str, Any], remedy: str) -> None:

@@ -1,47 +1,23 @@
 """Measuring a generator against a data set: once in `attnorm evaluate`, repeatedly while training."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from attnorm.data.dataset import ImageDataset
-from attnorm.errors import UserError, counted
-from attnorm.metrics.base import Arrays, Metric, MetricValue
+from attnorm.errors import UserError
 from attnorm.metrics.features import INCEPTION, FeatureExtractor
-from attnorm.metrics.fid import FID, IntraFID
-from attnorm.metrics.inception_score import InceptionScore
-from attnorm.metrics.neighbours import KID, PrecisionRecall
-from attnorm.metrics.reference import Reference
-from attnorm.metrics.streaming import (
-    DRAW_BLOCK,
-    Draw,
-    ImageSet,
-    drawn_images,
-    real_images,
-    real_statistics,
-    seed_of,
-    stream,
-)
+from attnorm.metrics.generation import METRICS, Metric
+from attnorm.metrics.image_sets import DRAW_BLOCK, Draw, DrawnImages, RealImages, seed_of
+from attnorm.metrics.records import MetricValue
+from attnorm.metrics.statistics import EMPTY, Statistics, compute_statistics, real_statistics
 
-# To add a metric: write a subclass of `Metric` in a file of its own and list it here.
-METRICS: dict[str, Metric] = {one.key: one for one in (FID(), IntraFID(), InceptionScore(), KID(), PrecisionRecall())}
 Frequencies = Literal["data", "uniform"]
 PER_CLASS = 5000  # images that SN-GAN's code generates of each class for an intra-FID
-
-
-def find_metrics(keys: Sequence[str]) -> list[Metric]:
-    """The metrics of these keys, each once, in their order; raises a UserError for an unknown key."""
-    for key in keys:
-        if key not in METRICS:
-            choices = f"choose from {', '.join(sorted(METRICS))} (with the extractor inception, fd is the FID)"
-            raise UserError(f"unknown metric {key!r}: {choices}")
-    return [METRICS[key] for key in dict.fromkeys(keys)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +25,7 @@ class Evaluator:
     """A protocol: everything about an evaluation but the generator. Mistakes are reported when it is made.
 
     Args:
-        dataset: the real images.
+        dataset: the real images; None if `reference` stands for them.
         class_names: of the generator.
         metrics: keys such as "fd" and "kid"; checkpoints are compared by the first one.
         num, num_real: how many images to generate, and how many real ones to take at random, None for all.
@@ -66,7 +42,7 @@ class Evaluator:
             or a generator whose classes are not those of the data where that matters.
     """
 
-    dataset: ImageDataset
+    dataset: ImageDataset | None
     class_names: Sequence[str]
     metrics: Sequence[str]
     extractor: FeatureExtractor
@@ -77,50 +53,71 @@ class Evaluator:
     per_class: int = PER_CLASS
     classes: Sequence[int] | None = None
     cache: Path | None = None
-    reference: Reference | None = None
+    reference: Statistics | None = None
     show_progress: bool = False
 
     def __post_init__(self) -> None:
-        metrics, names = find_metrics(self.metrics), self.dataset.class_names
-        if tuple(self.class_names) != names and (self.frequencies == "data" or any(one.by_class for one in metrics)):
+        if unknown := [key for key in self.metrics if key not in METRICS]:
+            choices = f"choose from {', '.join(METRICS)} (with the extractor inception, fd is the FID)"
+            raise UserError(f"unknown metric {unknown[0]!r}: {choices}")
+        needs_classes = self.frequencies == "data" or any(one.by_class for one in self._metrics.values())
+        if needs_classes and (self.dataset is None or tuple(self.class_names) != self.dataset.class_names):
             raise UserError(
-                f"the generator's {counted(len(self.class_names), 'class')} are not the {len(names)} of the data:"
-                " give data of its classes, or leave intra out and draw classes equally often (frequencies uniform)"
+                f"the real images are not of the generator's {len(self.class_names)} classes: give images of these,"
+                " or leave intra out and draw classes equally often (frequencies uniform)"
             )
-        counts = np.bincount(self.dataset.labels, minlength=len(self.class_names)).tolist()
-        for one in metrics:
-            needed = {"generated images": self.per_class if one.by_class else self.num}
+        for key, one in self._metrics.items():
+            counts = {"generated images": self.per_class if one.by_class else self.num}
             if one.by_class:
-                needed |= {f"real images of {self.class_names[label]!r}": counts[label] for label in self._classes}
-            elif one.compares and self.reference is not None:
-                if lacks := ", ".join(set(one.statistics.needs) - set(self.reference.arrays)):
-                    raise UserError(f"{one.key} needs {lacks}, which {self.reference.name} lacks: leave {one.key} out")
-            elif one.compares:
-                needed["real images"] = self.real.count
-            for what, count in needed.items():
+                for label in self._classes:
+                    counts[f"real images of {self.class_names[label]!r}"] = self._real_of_class(label).count
+            elif one.compares and self.reference is None:
+                counts["real images"] = self.real.count
+            elif self.reference and one.compares and "feats" in one.needs and not len(self.reference.feats):
+                raise UserError(f"{key} needs feats, which {self.reference.file} lacks: leave {key} out")
+            for what, count in counts.items():
                 if count < one.fewest:
-                    raise UserError(f"{one.key} needs at least {one.fewest} {what}, got {count}: take more")
+                    raise UserError(f"{key} needs at least {one.fewest} {what}, got {count}: take more")
+
+    @cached_property
+    def _metrics(self) -> dict[str, Metric]:
+        return {key: METRICS[key] for key in self.metrics}
 
     @property
     def _classes(self) -> Sequence[int]:
         return range(len(self.class_names)) if self.classes is None else list(dict.fromkeys(self.classes))
 
     @cached_property
-    def real(self) -> ImageSet:
+    def real(self) -> RealImages:
         """The real images that are measured as a whole."""
-        return real_images(self.dataset, self.num_real, self.seed)
+        assert self.dataset is not None
+        order = np.arange(len(self.dataset))
+        if self.num_real is not None and self.num_real < len(order):
+            order = np.sort(np.random.default_rng(self.seed).choice(len(order), self.num_real, replace=False))
+        return RealImages(self.dataset, order, self.dataset.size)
 
-    def fake(self, draw: Draw) -> ImageSet:
+    def _real_of_class(self, label: int) -> RealImages:
+        assert self.dataset is not None
+        return RealImages(self.dataset, np.flatnonzero(self.dataset.labels == label), self.dataset.size)
+
+    def fake(self, draw: Draw) -> DrawnImages:
         """The images of a generator that are measured as a whole; the same for the same `draw`."""
         classes = self.real.labels if self.frequencies == "data" else np.arange(len(self.class_names))
-        return drawn_images(draw, classes, self.num, self.seed)
+        return DrawnImages(draw, classes, self.num, self.seed)
 
-    def real_statistics(self) -> Arrays:
+    def settings(self) -> dict[str, Any]:
+        """What values depend on besides the images and the seed, for their record."""
+        count = self.real.count if self.reference is None else self.reference.count
+        settings = {"frequencies": self.frequencies} | ({} if count is None else {"num_real": count})
+        name, resizer, fingerprint = self.extractor.name, self.extractor.resizer, self.extractor.fingerprint
+        return settings | {"extractor": name, "resizer": resizer, "extractor_fingerprint": fingerprint}
+
+    def real_statistics(self) -> Statistics:
         """What metrics compare with that look at all images at once. All processes must call this together."""
         if self.reference is not None:
-            return self.reference.arrays
-        kinds = {one.statistics for one in find_metrics(self.metrics) if one.compares and not one.by_class}
-        return real_statistics(kinds, self.extractor, self.real, self.cache, self.show_progress)
+            return self.reference
+        needs = {need for one in self._metrics.values() for need in one.needs}
+        return real_statistics(self.real, self.extractor, needs, self.cache, self.show_progress)
 
     def measure(self, draw: Draw) -> dict[str, MetricValue]:
         """The values of a generator by the metrics' full names, in the order of the metrics.
@@ -131,11 +128,37 @@ class Evaluator:
         Args:
             draw: (labels, seed) -> images (b, h, w, 3) uint8, the same for the same arguments.
         """
-        metrics = find_metrics(self.metrics)
-        whole = [one for one in metrics if not one.by_class]
-        values = self._compare(whole, self.real_statistics(), self.fake(draw)) if whole else {}
-        values |= {one.key: self._by_class(one, draw) for one in metrics if one.by_class}
-        return {self._name(one): values[one.key] for one in metrics}
+        whole = [one for one in self._metrics.values() if not one.by_class]
+        real = self.real_statistics() if any(one.compares for one in whole) else EMPTY
+        fake = self._statistics(self.fake(draw), whole) if whole else EMPTY
+        return {
+            self._name(one): self._by_class(one, draw) if one.by_class else one.compute(real, fake, self.seed)
+            for one in self._metrics.values()
+        }
+
+    def _by_class(self, metric: Metric, draw: Draw) -> MetricValue:
+        """The mean over classes. One class goes after another, so that memory holds the statistics of one."""
+        by_class, warnings, num_real = dict[str, float](), list[str](), 0
+        for label in self._classes:
+            name, images = self.class_names[label], self._real_of_class(label)
+            real = real_statistics(images, self.extractor, metric.needs, self.cache, self.show_progress)
+            # The same images whichever other classes are measured.
+            drawn = DrawnImages(draw, np.full(DRAW_BLOCK, label), self.per_class, seed_of(self.seed, label))
+            value = metric.compute(real, self._statistics(drawn, [metric]), self.seed)
+            by_class[name], num_real = value.main, num_real + images.count
+            warnings += [f"{name!r}: {value.warning}"] if value.warning else []
+        return MetricValue(
+            {"mean": sum(by_class.values()) / len(by_class)},
+            details={"per_class": self.per_class, "by_class": by_class},
+            num=self.per_class * len(by_class),
+            settings={"num_real": num_real, "frequencies": "uniform"},
+            warning=next(iter(warnings), ""),
+        )
+
+    def _statistics(self, images: DrawnImages, metrics: Sequence[Metric]) -> Statistics:
+        """What these metrics need of generated images, each of which is processed once."""
+        needs = {need for one in metrics for need in one.needs}
+        return compute_statistics(images, self.extractor, "generated images", needs, self.show_progress)
 
     def _name(self, metric: Metric) -> str:
         """The full name: fid-50k, fd-efficientnet-lite0-5k, intra-fid-5k-per-class-2-classes, fid-50k-vs-cifar10.
@@ -148,30 +171,8 @@ class Evaluator:
         if metric.by_class:
             chosen = f"-{len(self._classes)}-classes" if len(self._classes) < len(self.class_names) else ""
             return f"{name}-per-class{chosen}"
-        return f"{name}-vs-{self.reference.name}" if metric.compares and self.reference is not None else name
-
-    def _by_class(self, metric: Metric, draw: Draw) -> MetricValue:
-        """The mean over classes. One class goes after another, so that memory holds the statistics of one."""
-        by_class, warnings, num_real = dict[str, float](), list[str](), 0
-        for label in self._classes:
-            name, real = self.class_names[label], real_images(self.dataset, label=label)
-            # The same images whichever other classes are measured.
-            fake = drawn_images(draw, np.full(DRAW_BLOCK, label), self.per_class, seed_of(self.seed, label))
-            arrays = real_statistics([metric.statistics], self.extractor, real, self.cache, self.show_progress)
-            value = self._compare([metric], arrays, fake)[metric.key]
-            by_class[name], num_real = value.main, num_real + real.count
-            warnings += [f"{name!r}: {value.warning}"] if value.warning else []
-        details = {"per_class": self.per_class, "by_class": by_class}
-        counts = num_real, self.per_class * len(by_class)
-        mean = sum(by_class.values()) / len(by_class)
-        return MetricValue({"mean": mean}, details=details, counts=counts, warning=next(iter(warnings), ""))
-
-    def _compare(self, metrics: Sequence[Metric], real: Arrays, fake: ImageSet) -> dict[str, MetricValue]:
-        """Compares the images of a generator with statistics; values by the metrics' keys. Each is processed once."""
-        fakes = {one.statistics: one.statistics() for one in metrics}
-        options = {"probabilities": any(one.probabilities for one in metrics), "show_progress": self.show_progress}
-        stream(fakes.values(), self.extractor, fake, "generated images", **options)
-        return {one.key: one.compute(real, fakes[one.statistics].compute(), self.seed) for one in metrics}
+        file = self.reference.file if self.reference is not None and metric.compares else None
+        return f"{name}-vs-{file.stem}" if file is not None else name
 
 
 def flat_values(values: Mapping[str, MetricValue]) -> dict[str, float]:

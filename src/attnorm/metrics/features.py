@@ -3,13 +3,10 @@
 `fid` belongs to `inception` alone; with any other network its name is part of the metric's: `fd-efficientnet-lite0`.
 """
 
-from __future__ import annotations
-
 import hashlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from http.client import HTTPException
 from pathlib import Path
 
@@ -49,11 +46,6 @@ class FeatureExtractor:
     batch_size: int
     device: torch.device
     network: Callable[[Tensor, bool], tuple[Tensor, Tensor | None]]
-
-    @cached_property
-    def dimension(self) -> int:
-        """How many features it gives."""
-        return self.extract(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))[0].shape[1]
 
     def extract(self, images: Tensor, *, probabilities: bool = False) -> tuple[Tensor, Tensor | None]:
         """What the network gives, in true float32: autocast or TF32 would move scores in the third digit."""
@@ -118,7 +110,7 @@ def efficientnet_lite0(device: str = "cpu") -> FeatureExtractor:
 
 
 def _streamline(network: nn.Module) -> None:
-    """The same function, a third faster on a CPU: batch norms and symmetric padding go into the convolutions."""
+    """The same function, a quarter faster on a CPU: batch norms go into the convolutions before them."""
     pairs = (("_conv_stem", "_bn0"), ("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
     for module in list(network.modules()):
         for conv, norm in (*pairs, ("_conv_head", "_bn1")):
@@ -127,10 +119,6 @@ def _streamline(network: nn.Module) -> None:
                 setattr(module, norm, nn.Identity())
         if isinstance(module, nn.ReLU6):
             module.inplace = True
-    for module in network.modules():
-        padding: tuple[int, ...] = getattr(getattr(module, "static_padding", None), "padding", ())
-        if isinstance(module, nn.Conv2d) and len(set(padding)) == 1:
-            module.padding, module.static_padding = (padding[0], padding[0]), nn.Identity()
 
 
 def load_extractor(source: str, device: str = "cpu") -> FeatureExtractor:

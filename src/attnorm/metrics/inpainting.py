@@ -4,11 +4,7 @@ The protocol: images are 8-bit RGB composites, with the true pixels outside the 
 image, absolute errors over the whole image and over the mask. Each way to complete an image gets the same masks.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from itertools import zip_longest
 from typing import NamedTuple
 
 import numpy as np
@@ -16,11 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from attnorm.data.dataset import ImageDataset
 from attnorm.data.masks import MaskConfig, Masks
-from attnorm.data.progress import track
-from attnorm.metrics.base import MetricValue
-from attnorm.metrics.distributed import gather, rank_and_count
+from attnorm.metrics.distributed import share_work
+from attnorm.metrics.image_sets import RealImages
+from attnorm.metrics.records import MetricValue
 
 # The paper measures at 256 x 256 with masks of 128 x 128, as CA does: a quarter of the image. Strokes are ours.
 QUARTER = 0.25
@@ -66,32 +61,8 @@ class Reconstruction(NamedTuple):
         return MetricValue(values, "each", {"items": items.tolist(), "per_image": per_image})
 
 
-@dataclass(frozen=True, eq=False)
-class ValidationSet:
-    """The images to measure on: some of a set, and of each the square of `size` pixels in its middle."""
-
-    dataset: ImageDataset
-    items: np.ndarray
-    size: int
-
-    @property
-    def count(self) -> int:
-        return len(self.items)
-
-    def spread_over(self, most: int) -> ValidationSet:
-        """At most so many of them, evenly spread."""
-        most = min(most, self.count)
-        return replace(self, items=self.items[np.arange(most) * self.count // most])
-
-    def read(self, places: slice | np.ndarray) -> np.ndarray:
-        """Some of them, (b, size, size, 3) uint8."""
-        images, _ = self.dataset.batch(self.items[places])
-        margin = (self.dataset.size - self.size) // 2
-        return images[:, margin : margin + self.size, margin : margin + self.size]
-
-
 def measure_completions(
-    validation: ValidationSet, mask_config: MaskConfig, complete: Complete, seed: int = 0, show_progress: bool = False
+    images: RealImages, mask_config: MaskConfig, complete: Complete, seed: int = 0, show_progress: bool = False
 ) -> dict[str, Reconstruction]:
     """Measures ways to complete images; processes of a group share the work and all get all results.
 
@@ -99,17 +70,16 @@ def measure_completions(
         seed: of the masks; mask k is that of image k, whatever the batch or the process.
         show_progress: whether to draw a bar on a terminal.
     """
-    rank, processes = rank_and_count()
-    masks = Masks(mask_config, (validation.size, validation.size))
-    rows: list[dict[str, np.ndarray]] = []
-    steps = range(rank * BATCH, validation.count, processes * BATCH)
-    for first in track(steps, "completing", len(steps), show=show_progress):
-        places = range(first, min(first + BATCH, validation.count))
-        truth, missing = validation.read(np.array(places)), masks.batch(seed, places)
+    masks = Masks(mask_config, (images.size, images.size))
+
+    def measure(first: int) -> dict[str, np.ndarray]:
+        last = min(first + BATCH, images.count)
+        truth, missing = images.read(first, last), masks.batch(seed, range(first, last))
         ways = complete(truth, missing).items()
-        rows.append({name: np.stack(reconstruction(truth, each, missing), axis=1) for name, each in ways})
-    in_order = [step for turn in zip_longest(*gather(rows)) for step in turn if step is not None]
-    return {name: Reconstruction(*np.concatenate([step[name] for step in in_order]).T) for name in in_order[0]}
+        return {name: np.stack(reconstruction(truth, each, missing), axis=1) for name, each in ways}
+
+    rows = list(share_work(measure, range(0, images.count, BATCH), "completing", show_progress))
+    return {name: Reconstruction(*np.concatenate([each[name] for each in rows]).T) for name in rows[0]}
 
 
 def reconstruction(truth: np.ndarray, completed: np.ndarray, mask: np.ndarray) -> Reconstruction:

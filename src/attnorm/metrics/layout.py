@@ -4,8 +4,6 @@ Both ends of the ranges of usage are failures. Sharpness near 1/n: every pixel b
 layer is an instance normalization with extra steps. Effective entities near 1: one entity has taken all pixels.
 """
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -70,39 +68,31 @@ class RegionStatistics(NamedTuple):
         return [["whole map", 1.0, self.map_mean, self.map_std], *rows]
 
 
-class RegionMoments:
-    """Sums over batches, in float64 on the CPU, with memory of O(n).
+def region_statistics(value: Tensor, layout: Tensor) -> RegionStatistics:
+    """Of features value (b, c, h, w), which the layer normalizes, and layout (b, n, h, w); in float64 on the CPU.
 
     Moments are taken as the layer takes them, for each image and channel, and then averaged by the number of pixels.
     """
-
-    def __init__(self) -> None:
-        self._sums = torch.zeros((), dtype=torch.float64)  # (3, n + 1): pixels, and their mean and variance times these
-
-    def update(self, value: Tensor, layout: Tensor) -> None:
-        """Features value (b, c, h, w), which the layer normalizes, and layout (b, n, h, w)."""
-        value, layout = (t.detach().cpu().double().flatten(2) for t in (value, layout))
-        winners = F.one_hot(layout.argmax(1), layout.shape[1]).double()  # (b, p, n)
-        weights = torch.cat([winners, torch.ones_like(winners[:, :, :1])], dim=2)  # the last region is the whole map
-        mass = weights.sum(1)
-        divisor = mass.clamp_min(torch.finfo(mass.dtype).tiny)[:, None]
-        centre = value.mean(2, keepdim=True)  # subtracted, so that the variance survives a large mean
-        centred = value - centre
-        mean = centred @ weights / divisor  # (b, c, n + 1)
-        variance = (centred.square() @ weights / divisor - mean.square()).clamp_min(0)
-        per_image = torch.stack([torch.ones_like(mass), (mean + centre).mean(1), variance.mean(1)])
-        self._sums = self._sums + (mass * per_image).sum(1)
-
-    def statistics(self) -> RegionStatistics:
-        (mass, mean, variance), (pixels, map_mean, map_variance) = self._sums[:, :-1], self._sums[:, -1].tolist()
-        return RegionStatistics(
-            share=mass / mass.sum(),
-            mean=mean / mass,
-            std=(variance / mass).sqrt(),
-            map_mean=map_mean / pixels,
-            map_std=math.sqrt(map_variance / pixels),
-            within=variance.sum().item() / map_variance if map_variance else math.nan,
-        )
+    value, layout = (t.detach().cpu().double().flatten(2) for t in (value, layout))
+    winners = F.one_hot(layout.argmax(1), layout.shape[1]).double()  # (b, p, n)
+    weights = torch.cat([winners, torch.ones_like(winners[:, :, :1])], dim=2)  # the last region is the whole map
+    mass = weights.sum(1)
+    divisor = mass.clamp_min(torch.finfo(mass.dtype).tiny)[:, None]
+    centre = value.mean(2, keepdim=True)  # subtracted, so that the variance survives a large mean
+    centred = value - centre
+    mean = centred @ weights / divisor  # (b, c, n + 1)
+    variance = (centred.square() @ weights / divisor - mean.square()).clamp_min(0)
+    per_image = torch.stack([torch.ones_like(mass), (mean + centre).mean(1), variance.mean(1)])
+    sums = (mass * per_image).sum(1)  # (3, n + 1): pixels, and their mean and variance times these
+    (pixels, mean, variance), (total, map_mean, map_variance) = sums[:, :-1], sums[:, -1].tolist()
+    return RegionStatistics(
+        share=pixels / total,
+        mean=mean / pixels,
+        std=(variance / pixels).sqrt(),
+        map_mean=map_mean / total,
+        map_std=math.sqrt(map_variance / total),
+        within=variance.sum().item() / map_variance if map_variance else math.nan,
+    )
 
 
 def most_varying_entity(layouts: np.ndarray) -> int:
@@ -126,11 +116,14 @@ def record_layouts(model: nn.Module) -> Iterator[dict[str, Tensor]]:
 
 
 @contextmanager
-def record_regions(model: nn.Module) -> Iterator[dict[str, RegionMoments]]:
-    """Inside this context every AttentiveNorm2d of `model` sums its regions' moments under its name; use eval mode."""
-    moments: dict[str, RegionMoments] = defaultdict(RegionMoments)
-    with _observed(model, lambda name, layer, x: moments[name].update(layer.value(x), layer.layout(x))):
-        yield moments
+def record_regions(model: nn.Module) -> Iterator[dict[str, RegionStatistics]]:
+    """After this context, each AttentiveNorm2d's statistics over all its calls, by its name; use eval mode."""
+    calls: dict[str, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+    regions: dict[str, RegionStatistics] = {}
+    with _observed(model, lambda name, layer, x: calls[name].append((layer.value(x), layer.layout(x)))):
+        yield regions
+    for name, pairs in calls.items():
+        regions[name] = region_statistics(*map(torch.cat, zip(*pairs, strict=True)))
 
 
 @contextmanager

@@ -1,12 +1,11 @@
 """Records of evaluations: values with everything that it takes to compare them, as JSON and as tables."""
 
-from __future__ import annotations
-
-import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
+from platform import python_version
 from typing import Any, Literal
 
 from pydantic import Field, RootModel
@@ -14,12 +13,31 @@ from pydantic import Field, RootModel
 from attnorm import errors
 from attnorm.config import Frozen, read_json
 from attnorm.files import output_file
-from attnorm.metrics.base import MetricValue
 
 ARROWS = {"lower": " ↓", "higher": " ↑", "each": ""}
 HEADS = {"psnr": "PSNR ↑", "ssim": "SSIM ↑", "mae": "MAE ↓", "mask_mae": "mask (0–255) ↓"}
 
+Better = Literal["lower", "higher", "each"]
 Detail = int | list[int] | dict[str, float] | dict[str, list[float]]
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """values: the main one first. better: which way it should go. details: further facts for the record.
+    num, settings: of the protocol, where they are the metric's own. warning: why not to trust it.
+    """
+
+    values: dict[str, float]
+    better: Better = "lower"
+    details: dict[str, Any] = field(default_factory=dict)
+    num: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    warning: str = ""
+
+    @property
+    def main(self) -> float:
+        """The value that checkpoints are compared by."""
+        return next(iter(self.values.values()))
 
 
 class Protocol(Frozen):
@@ -51,14 +69,12 @@ class Record(Frozen, allow_inf_nan=True, ser_json_inf_nan="strings"):
 
     metric: str
     values: dict[str, float] = Field(min_length=1)
-    better: Literal["lower", "higher", "each"]
+    better: Better
     details: dict[str, Detail]
     protocol: Protocol
     date: str = Field(default_factory=lambda: datetime.now(timezone.utc).isoformat(timespec="seconds"))
     versions: dict[str, str] = Field(
-        default_factory=lambda: (
-            {name: version(name) for name in ("attnorm", "torch")} | {"python": platform.python_version()}
-        )
+        default_factory=lambda: {"attnorm": version("attnorm"), "torch": version("torch"), "python": python_version()}
     )
 
 
@@ -70,10 +86,8 @@ def make_records(values: Mapping[str, MetricValue], protocol: Protocol) -> list[
     """The records of measured values by their names."""
     records = []
     for name, one in values.items():
-        own = protocol
-        if one.counts is not None:  # measured class by class, with as many generated images of each
-            settings = protocol.settings | {"num_real": one.counts[0], "frequencies": "uniform"}
-            own = protocol.model_copy(update={"num": one.counts[1], "settings": settings})
+        changes = {"num": one.num or protocol.num, "settings": protocol.settings | one.settings}
+        own = protocol.model_copy(update=changes)
         records.append(Record(metric=name, values=one.values, better=one.better, details=one.details, protocol=own))
     return records
 
@@ -90,19 +104,18 @@ def read_records(path: Path) -> list[Record]:
 
 
 def table(records: Sequence[Record]) -> str:
-    """A Markdown table with a row per record and a column per value but l1; an arrow says which way is better."""
-    rows: list[dict[str, str]] = []
+    """A Markdown table: a row per value of a generator's metrics, or per way to complete images. It fits 80 columns."""
+    if records[0].better == "each":
+        rows = [["", *HEADS.values(), "images"]]
+        for one in records:
+            rows.append([one.metric, *(f"{one.values[name]:.4g}" for name in HEADS), str(one.protocol.num)])
+        return errors.table(rows, markdown=True)
+    rows = [["metric", "value", "real images"]]
     for one in records:
-        row, mean = {"": one.metric + ARROWS[one.better]}, ""
-        for name, value in one.values.items():
-            if name.startswith("l1"):
-                continue
-            if name.endswith("deviation"):
-                row[mean] += f" ± {value:.2g}"
-            else:
-                row[mean := name] = f"{value:.4g}"
-        counts = {"images": one.protocol.num, "real images": one.protocol.settings.get("num_real")}
-        rows.append(row | {name: str(count) for name, count in counts.items() if count is not None})
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    shown = [[row.get(name, "") for name in columns] for row in rows]
-    return errors.table([[HEADS.get(name, name) for name in columns], *shown], markdown=True)
+        deviation, num_real = one.values.get("deviation"), str(one.protocol.settings.get("num_real", ""))
+        spread = "" if deviation is None else f" ± {deviation:.2g}"
+        values = {name: value for name, value in one.values.items() if name != "deviation"}
+        for name, value in values.items():
+            full = f"{one.metric}.{name}" if len(values) > 1 else one.metric
+            rows.append([full + ARROWS[one.better], f"{value:.4g}{spread}", num_real])
+    return errors.table(rows, markdown=True)

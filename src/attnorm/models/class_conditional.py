@@ -13,6 +13,7 @@ from torch.nn.utils import parametrize
 from typing_extensions import Self
 
 from attnorm.config import Frozen
+from attnorm.errors import UserError
 from attnorm.layers import AttentiveNorm2d, SelfAttention2d
 from attnorm.layers.checks import require_labels
 from attnorm.layers.context import without_autocast
@@ -205,16 +206,25 @@ class Generator(PretrainedNetwork, pipeline_tag="unconditional-image-generation"
         return torch.tanh(self.to_picture(functional.relu(self.norm(h))).float())
 
 
+def truncated(z: Tensor, limit: float) -> Tensor:
+    """Normal noise as that of the distribution cut off at `limit` on both sides (BigGAN's truncation trick). Values are
+    mapped by their rank and not drawn again, so that an image changes gradually with `limit`.
+    """
+    if not limit > 0:
+        raise UserError(f"truncation must be positive, got {limit:g}")
+    exact = z.double()
+    outside = torch.special.ndtr(exact.new_tensor(-limit))  # the share below -limit, and as much above
+    rank = outside + torch.special.ndtr(exact) * (1 - 2 * outside)
+    return torch.special.ndtri(rank).clamp(-limit, limit).to(z.dtype)
+
+
 class DiscriminatorOutput(NamedTuple):
     score: Tensor  # (b,), high for real images
     class_logits: Tensor | None  # (b, num_classes), with an auxiliary classifier
 
 
 class Discriminator(PretrainedNetwork):
-    """Images and labels in, one score per image out.
-
-    All systems have the network of the AN supplementary: wide blocks, the label concatenated. SN-GAN's paper has six
-    narrow blocks and a projection, SA-GAN's six wide ones.
+    """Images and labels in, one score per image out; docs/decisions.md compares it with those of the sources.
 
     Shapes:
         x (b, 3, size, size) in [-1, 1]; labels (b,) integers -> `DiscriminatorOutput` in float32.

@@ -70,9 +70,8 @@ class InpaintingGeneratorConfig(Frozen):
         image_size: side of the images that it is trained on; it takes others as well.
         width: channels after its first convolution, 32 in the paper.
         branch: the attentive branch of the second stage.
-        dense_bottleneck: two convolutions without dilation behind the dilated ones of both stages. The supplementary
-            has dilations 2, 4, 8 and 16 alone: all are even, so that odd and even positions never mix there. The
-            authors' code has the two in the coarse stage; in the refined one the decoder begins with two.
+        dense_bottleneck: two convolutions without dilation behind the dilated ones of both stages. All dilations are
+            even, so that odd and even positions never mix without them.
     """
 
     image_size: int = Field(256, ge=SMALLEST_IMAGE, le=LARGEST_IMAGE)
@@ -116,15 +115,10 @@ class Inpainted(NamedTuple):
 
 
 class InpaintingGenerator(PretrainedNetwork, pipeline_tag="image-to-image"):
-    """Images and masks in, completed images out (supplementary, Fig. 3).
+    """Images and masks in, completed images out (supplementary, Fig. 3). docs/decisions.md has the authors' code.
 
-    Decided where the sources are silent or differ:
-    - X is the image with 0, mid-grey, inside the mask, a channel of ones and the mask, as in the authors' code and
-      CA's. The ones distinguish grey pixels from the zeros of the padding.
-    - The second stage reads concat(coarse, X), as the supplementary prints. (The code instead pastes the coarse
-      completion into X; that is a function of what is read here.)
-    - Its two branches have encoders of their own, as in the code; the supplementary's formulas leave that open.
-    - docs/decisions.md has what the code has besides, such as a sixth convolution in the encoders.
+    X is the image with 0, mid-grey, inside the mask, a channel of ones, which distinguish grey pixels from the zeros of
+    the padding, and the mask. The second stage reads concat(coarse, X); its two branches have encoders of their own.
 
     Shapes:
         images (b, 3, h, w) in [-1, 1], whose content inside the mask is not used; mask (b, 1, h, w), or (1, 1, h, w)
@@ -183,8 +177,7 @@ class AttentiveBranch(nn.Module):
 class InpaintingCritic(PretrainedNetwork):
     """Scores complete images, higher for real ones: one score of the whole, one of a square around the mask.
 
-    Wasserstein critics (eq. 10): unbounded scores, and no batch norm, because the gradient penalty is per image. Four
-    convolutions, as CA's; the authors' code has six and self-attention.
+    Wasserstein critics (eq. 10): unbounded scores, and no batch norm, because the gradient penalty is per image.
 
     Shapes:
         images (b, 3, s, s) in [-1, 1]; mask (b, 1, s, s), non-zero where pixels were missing -> two of (b,) float32.
@@ -204,9 +197,7 @@ class InpaintingCritic(PretrainedNetwork):
 
 
 class ConstantSlopes(nn.LeakyReLU):
-    """A leaky ReLU without a second derivative. The gradient penalty differentiates the critics' gradient again, and
-    PyTorch's layer would send zeros back through all convolutions, a third of the penalty's cost.
-    """
+    """A leaky ReLU without a second derivative: PyTorch's sends zeros back, a third of the gradient penalty's cost."""
 
     def forward(self, x: Tensor) -> Tensor:
         slope = self.negative_slope

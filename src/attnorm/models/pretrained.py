@@ -79,9 +79,7 @@ def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def find_model(source: str | Path) -> Path:
-    """The folder of a model: of a run, a saved model, a shipped model by its name, or ORGANISATION/NAME on the Hub;
-    UserError if there is none.
-    """
+    """The folder of a run's or a saved model, a shipped one by its name, or ORGANISATION/NAME; UserError if none."""
     path = Path(source)
     for folder in (path / "model", path):
         if (folder / CONFIG_FILE).is_file():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from attnorm.models.pretrained import PretrainedNetwork, Task, find_model, task_
 
 Network = TypeVar("Network", bound=PretrainedNetwork)
 Output = Literal["pil", "np", "pt"]
-OUTPUTS: tuple[str, ...] = get_args(Output)
+Device = str | torch.device
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 COMMANDS: dict[Task, str] = {"class-conditional": "generate", "inpainting": "inpaint"}
 
@@ -46,13 +46,10 @@ class Pipeline(Generic[Network]):
         self._show_progress = True
 
     @classmethod
-    def from_pretrained(
-        cls, source: str | Path, device: str | torch.device = "auto", torch_dtype: torch.dtype = torch.float32
-    ) -> Self:
-        """Loads a model as `find_model` finds it: of a run or its checkpoint, a folder, a shipped name, or the Hub.
+    def from_pretrained(cls, source: str | Path, device: Device = "auto", torch_dtype: torch.dtype = DTYPES[0]) -> Self:
+        """Loads a run, a checkpoint of one, a saved model, a shipped one by its name, or ORGANISATION/NAME on the Hub.
 
-        Raises:
-            UserError: there is no model for this task at `source`, it is damaged, or `to` refuses the device or type.
+        Raises a UserError if there is no model for this task, it is damaged, or `to` refuses the device or type.
         """
         where, model = resolve_device(device), find_model(source)
         task = task_of(model)
@@ -64,11 +61,8 @@ class Pipeline(Generic[Network]):
         """Writes the model to a folder for `from_pretrained`."""
         self.generator.save_pretrained(folder)
 
-    def to(self, *places: str | torch.device | torch.dtype) -> Self:
-        """Moves the generator to a device, and sets the type of its convolutions and products.
-
-        Weights and statistics stay in float32. Raises a UserError for a device or type that cannot be used.
-        """
+    def to(self, *places: Device | torch.dtype) -> Self:
+        """Moves to a device, and sets the type of convolutions and products; weights and statistics stay in float32."""
         for place in places:
             if not isinstance(place, torch.dtype):
                 self.generator.to(resolve_device(place))
@@ -92,10 +86,8 @@ class Pipeline(Generic[Network]):
         size = self.generator.config.image_size
         return f"{type(self).__name__}({size}×{size} pixels, {parameters:,} parameters, {self.device}, {self.dtype})"
 
-    @torch.no_grad()
     def _run(self, *inputs: Tensor) -> Any:
-        """The generator's output."""
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with torch.no_grad(), torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             return self.generator(*(each.to(self.device) for each in inputs))
 
 
@@ -104,11 +96,8 @@ def check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None
         raise UserError(f"{argument} must be one of {', '.join(choices)}, got {value!r}")
 
 
-def resolve_device(name: str | torch.device) -> torch.device:
-    """A device by its name, as "cpu", "cuda:1" or "mps"; "auto" is NVIDIA's or AMD's GPU where PyTorch sees one.
-
-    Raises a UserError if PyTorch cannot use this device here.
-    """
+def resolve_device(name: Device) -> torch.device:
+    """A device by its name; "auto" is the GPU where PyTorch sees one. UserError if PyTorch cannot use it here."""
     if str(name) in ("auto", "cuda") and torch.cuda.is_available():
         return torch.device("cuda")  # without touching it: the processes of torchrun have a GPU each
     device = "cpu" if name == "auto" else str(name)

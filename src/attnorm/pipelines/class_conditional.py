@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from textwrap import shorten
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -17,8 +17,8 @@ from attnorm.data.decode import to_uint8
 from attnorm.data.progress import track
 from attnorm.errors import UserError
 from attnorm.metrics.layout import record_layouts
-from attnorm.models.class_conditional import Generator
-from attnorm.pipelines.base import OUTPUTS, Output, Pipeline, PipelineOutput, check_choice
+from attnorm.models.class_conditional import Generator, truncated
+from attnorm.pipelines.base import Output, Pipeline, PipelineOutput, check_choice
 
 BATCH = 32
 Label = str | int
@@ -27,9 +27,8 @@ Generators = torch.Generator | Sequence[torch.Generator] | None
 
 
 class Generated(NamedTuple):
-    """images (b, h, w, 3) uint8; labels, one index an image; layouts by layer name, each (b, n, h', w') float32.
-
-    An interpolation has (rows, frames) for b, and the indices of its two labels.
+    """images (b, h, w, 3) uint8; labels, one index an image; layouts by layer name, each (b, n, h', w') float32. An
+    interpolation has (rows, frames) for b, and the indices of its two labels.
     """
 
     images: np.ndarray
@@ -63,7 +62,7 @@ class ClassConditionalPipeline(Pipeline[Generator]):
         generator: Generators = None,
         output_type: Output = "pil",
     ) -> PipelineOutput:
-        """Draws images.
+        """Draws images. Raises a UserError for an unknown label or a number out of range.
 
         Args:
             labels: a class name or index, or several, used in turn; None for all classes.
@@ -73,16 +72,12 @@ class ClassConditionalPipeline(Pipeline[Generator]):
                 less varied images. None for the whole distribution, as in training.
             generator: draws the noise instead of `seed`; one, or one for each image.
             output_type: "pil"; or "np", an array (b, h, w, 3), or "pt", a tensor (b, 3, h, w), float32 in [0, 1].
-
-        Raises:
-            UserError: an unknown label, or a number out of range.
         """
-        check_choice("output_type", output_type, OUTPUTS)
+        check_choice("output_type", output_type, get_args(Output))
         indices, z = self._inputs(labels, num_images, seed, truncation, generator)
         images, _ = self._generate(z, torch.tensor(indices), show=self._show_progress)
-        if output_type == "pil":
-            return PipelineOutput(list(map(Image.fromarray, images)), output_type)
-        return PipelineOutput(np.float32(images) / 255, output_type)
+        found = list(map(Image.fromarray, images)) if output_type == "pil" else np.float32(images) / 255
+        return PipelineOutput(found, output_type)
 
     def draw(
         self, labels: Labels = None, num_images: int | None = None, seed: int = 0, truncation: float | None = None
@@ -101,15 +96,13 @@ class ClassConditionalPipeline(Pipeline[Generator]):
             first, second: class names or indices.
             frames: images of a row, including those of the two labels.
             rows: how many noises.
-
-        Raises:
-            UserError: an unknown label.
         """
         labels = self.indices([first, second])
         start, end = functional.one_hot(torch.tensor(labels), len(self.class_names)).float()
         share = torch.from_numpy(np.linspace(0, 1, frames)).float()[:, None]  # of the second label
-        z = self._noise(rows, seed).repeat_interleave(frames, dim=0)
-        images, layouts = self._generate(z, torch.lerp(start, end, share).repeat(rows, 1))
+        _, z = self._inputs([first], rows, seed, None)
+        mixtures = torch.lerp(start, end, share).repeat(rows, 1)  # (rows * frames, classes)
+        images, layouts = self._generate(z.repeat_interleave(frames, dim=0), mixtures)
         by_row = {name: layout.reshape(rows, frames, *layout.shape[1:]) for name, layout in layouts.items()}
         return Generated(images.reshape(rows, frames, *images.shape[1:]), labels, by_row)
 
@@ -129,15 +122,11 @@ class ClassConditionalPipeline(Pipeline[Generator]):
     def _inputs(
         self, labels: Labels, num_images: int | None, seed: int, truncation: float | None, generator: Generators = None
     ) -> tuple[list[int], Tensor]:
-        """The label of each image, and its noise."""
+        """The label of each image, and its noise, on the CPU: the device and the size of a batch do not change it."""
         indices = self.indices(labels)
         count = len(indices) if num_images is None else whole_number("num_images", num_images)
         if count < 1:
             raise UserError(f"labels and num_images must be at least one, got {len(indices)} and {count}")
-        return [indices[i % len(indices)] for i in range(count)], self._noise(count, seed, truncation, generator)
-
-    def _noise(self, count: int, seed: int, truncation: float | None = None, generator: Generators = None) -> Tensor:
-        """Drawn on the CPU in one piece, so that device and batch size do not change the images."""
         if generator is None:
             generator = torch.Generator().manual_seed(whole_number("seed", seed))
         several = list(generator) if isinstance(generator, Sequence) else [generator]
@@ -145,7 +134,7 @@ class ClassConditionalPipeline(Pipeline[Generator]):
             raise UserError(f"generator must be a torch.Generator, or a list of one for each of {count} images")
         size = (count // len(several), self.generator.config.latent_dim)
         z = torch.cat([torch.randn(size, generator=one, device=one.device).cpu() for one in several])
-        return z if truncation is None else truncated(z, truncation)
+        return [indices[i % len(indices)] for i in range(count)], z if truncation is None else truncated(z, truncation)
 
     def _generate(self, z: Tensor, classes: Tensor, show: bool = False) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Images (b, h, w, 3) uint8, and layouts by layer name."""
@@ -155,16 +144,3 @@ class ClassConditionalPipeline(Pipeline[Generator]):
                 images.append(to_uint8(self._run(*inputs)))
             layouts.append({name: layout.float().cpu().numpy() for name, layout in recorded.items()})
         return np.concatenate(images), {name: np.concatenate([part[name] for part in layouts]) for name in layouts[0]}
-
-
-def truncated(z: Tensor, limit: float) -> Tensor:
-    """Normal noise as noise of the normal distribution cut off at `limit` on both sides (BigGAN's truncation trick).
-
-    Values are mapped by their rank and not drawn again, so that an image changes gradually with `limit`.
-    """
-    if not limit > 0:
-        raise UserError(f"truncation must be positive, got {limit:g}")
-    exact = z.double()
-    outside = torch.special.ndtr(exact.new_tensor(-limit))  # the share below -limit, and as much above
-    rank = outside + torch.special.ndtr(exact) * (1 - 2 * outside)
-    return torch.special.ndtri(rank).clamp(-limit, limit).to(z.dtype)

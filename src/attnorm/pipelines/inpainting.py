@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from os import PathLike
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.module import register_module_forward_hook
 
-from attnorm.data.compositing import Box, windows_of
-from attnorm.data.decode import to_uint8
+from attnorm.data.compositing import Box, EditableImage, check_mask, windows_of
+from attnorm.data.decode import DecodeError, mask_from_image, open_upright, pillow_quiet, to_uint8
 from attnorm.data.progress import progress
 from attnorm.errors import UserError
+from attnorm.files import explained
 from attnorm.metrics.layout import record_layouts
 from attnorm.models.inpainting import Inpainted, InpaintingGenerator
-from attnorm.pipelines.base import OUTPUTS, Output, Pipeline, PipelineOutput, check_choice
-from attnorm.pipelines.inputs import read_inputs
+from attnorm.pipelines.base import Output, Pipeline, PipelineOutput, check_choice
 
 Mode = Literal["auto", "native", "crop", "resize"]
 Stage = Literal["coarse", "refined"]
@@ -40,20 +44,38 @@ class Plan(NamedTuple):
 
 
 class Stages(NamedTuple):
-    """Both stages' images (b, h, w, 3) uint8, before the known pixels are put back; layouts (b, n, h', w') float32 by
-    layer name.
-    """
+    """What the network makes of images: (b, h, w, 3) uint8, known pixels too; layouts (b, n, h', w') by layer name."""
 
     coarse: np.ndarray
     refined: np.ndarray
     layouts: dict[str, np.ndarray]
 
 
+class Given(NamedTuple):
+    """An image to complete. mask: (h, w) bool, True where pixels are missing. own: the array (h, w, c) that it was."""
+
+    image: EditableImage
+    mask: np.ndarray
+    own: np.ndarray | None
+
+    def finish(self, rgb: np.ndarray, output_type: str) -> Any:
+        """The completed pixels (h, w, 3) uint8 as a PIL image or an array, with the known ones as they were given."""
+        own, out = self.own, self.image.composite(rgb, self.mask)
+        if output_type == "pil":
+            return out
+        if own is None or own.dtype == np.uint8:
+            return np.float32(rgb) / 255 if own is None else np.asarray(out)
+        black = _black(own)
+        return np.where(self.mask[..., None], rgb / 255 * (1 - black) + black, own).astype(own.dtype)
+
+
 class InpaintingPipeline(Pipeline[InpaintingGenerator]):
     """Completes the missing parts of images::
 
-    pipe = InpaintingPipeline.from_pretrained("runs/photos")
-    completed = pipe(image, mask).images[0]
+        pipe = InpaintingPipeline.from_pretrained("runs/photos")
+        completed = pipe(image, mask).images[0]
+
+    Images may have any size; several go through the network one after the other.
     """
 
     task = "inpainting"
@@ -63,6 +85,8 @@ class InpaintingPipeline(Pipeline[InpaintingGenerator]):
         self, image: Any, mask: Any = None, mode: Mode = "auto", *, mask_image: Any = None, output_type: Output = "pil"
     ) -> PipelineOutput:
         """Completes an image or several. Every known pixel comes back exactly as it was given.
+
+        Raises a UserError for sizes that differ, a mask of nothing or everything, or sides below 32 pixels.
 
         Args:
             image: a file or a PIL image of any mode; an array (h, w), (h, w, 3) or (h, w, 4) or a tensor (c, h, w),
@@ -75,15 +99,11 @@ class InpaintingPipeline(Pipeline[InpaintingGenerator]):
             mask_image: the name of `mask` in diffusers.
             output_type: "pil", upright, and in the image's own mode if possible; or "np", arrays (h, w, c), or "pt",
                 tensors (c, h, w), of the type and range of an array or tensor, else float32 in [0, 1].
-
-        Raises:
-            UserError: sizes that differ, a mask of nothing or everything, or sides below 32 pixels.
         """
-        check_choice("output_type", output_type, OUTPUTS)
+        check_choice("output_type", output_type, get_args(Output))
         given = read_inputs(image, mask_image if mask is None else mask)
-        found = self.complete([one.image.rgb for one in given], [one.mask for one in given], mode)
-        images = [one.finish(rgb, output_type) for one, rgb in zip(given, found, strict=True)]
-        return PipelineOutput(images, output_type)
+        done = self.complete([one.image.rgb for one in given], [one.mask for one in given], mode)
+        return PipelineOutput([one.finish(rgb, output_type) for one, rgb in zip(given, done, strict=True)], output_type)
 
     def complete(
         self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], mode: Mode = "auto", stage: Stage = "refined"
@@ -106,9 +126,8 @@ class InpaintingPipeline(Pipeline[InpaintingGenerator]):
     def stages(self, images: np.ndarray, masks: np.ndarray) -> Stages:
         """Both stages' images, and the layouts, of images (b, h, w, 3) uint8 with masks (b, h, w), whole."""
         with record_layouts(self.generator) as layouts:
-            out = self._network(*_as_tensors(images, masks))
-        arrays = {name: layout.float().cpu().numpy() for name, layout in layouts.items()}
-        return Stages(to_uint8(out.coarse), to_uint8(out.refined), arrays)
+            coarse, refined = map(to_uint8, self._network(*_as_tensors(images, masks)))
+        return Stages(coarse, refined, {name: layout.float().cpu().numpy() for name, layout in layouts.items()})
 
     def plan(self, mask: np.ndarray, mode: Mode = "auto") -> Plan:
         """How an image with this mask (h, w) bool would be completed; UserError if it has sides below 32 pixels."""
@@ -152,3 +171,71 @@ def _as_tensors(images: np.ndarray, masks: np.ndarray) -> tuple[Tensor, Tensor]:
     """Images (b, h, w, 3) uint8 as (b, 3, h, w) in [-1, 1], and masks (b, h, w) as (b, 1, h, w) bool."""
     x = torch.tensor(images).permute(0, 3, 1, 2) / 127.5 - 1  # a copy: Pillow's arrays cannot be written to
     return x, torch.from_numpy(masks != 0)[:, None]
+
+
+def read_inputs(image: Any, mask: Any, **options: Any) -> list[Given]:
+    """Each image with its mask; `options` are those of `check_mask`. A UserError names the argument that is wrong."""
+    images = _several(image)
+    masks = [None] if mask is None else _several(mask, len(images))
+    if len(masks) not in (1, len(images)) or not images:
+        raise UserError(f"mask: {len(images)} images need one mask, or as many, got {len(masks)}")
+    with pillow_quiet():
+        return [_read(one, masks[number % len(masks)], number, options) for number, one in enumerate(images)]
+
+
+def _read(image: Any, mask: Any, number: int, options: dict[str, Any]) -> Given:
+    with _blaming("image", image, number):
+        editable = EditableImage(_load(image))
+        missing = editable.transparent() if mask is None else None
+    with _blaming("image", image, number) if mask is None else _blaming("mask", mask, number):
+        missing = check_mask(_load_mask(mask) if missing is None else missing, editable.size, **options)
+    return Given(editable, missing, image if isinstance(image, np.ndarray) else None)
+
+
+def _blaming(argument: str, value: Any, number: int) -> AbstractContextManager[None]:
+    """Errors of the block become a UserError that names the argument: the file, or its number in a list."""
+    name = value if isinstance(value, (str, PathLike)) else number
+    return explained(f"cannot use {argument} {name}", "", DecodeError)
+
+
+def _several(value: Any, count: int = 0) -> list[Any]:
+    """The items of a list or batch, or the only item; tensors as arrays. Of `count` images, (count, h, w) are masks."""
+    if isinstance(value, (list, tuple)):
+        return [item for each in value for item in _several(each)]
+    is_stack = isinstance(value, (np.ndarray, Tensor)) and value.ndim == 3 and len(value) == count
+    if isinstance(value, Tensor):
+        value = value.detach().cpu().numpy()
+        value = value if is_stack or value.ndim < 3 else np.moveaxis(value, -3, -1)
+    return list(value) if is_stack or (isinstance(value, np.ndarray) and value.ndim == 4) else [value]
+
+
+def _load(value: Any) -> Image.Image:
+    """An upright image; of floating-point pixels, their 256 levels."""
+    if isinstance(value, (str, PathLike)):
+        return open_upright(Path(value))
+    if isinstance(value, Image.Image):
+        return ImageOps.exif_transpose(value)
+    if not isinstance(value, np.ndarray):
+        raise DecodeError(f"it must be a file, a PIL image, an array or a tensor, got {type(value).__name__}")
+    channels = value.shape[2] if value.ndim == 3 else 1
+    if value.dtype.kind == "f" and channels == 3:
+        black = _black(value)
+        return Image.fromarray(np.rint(np.nan_to_num(value - black) / (1 - black) * 255).astype(np.uint8))
+    if value.dtype == np.uint8 and value.ndim in (2, 3) and channels in (1, 3, 4):
+        return Image.fromarray(value[..., 0] if value.shape[2:] == (1,) else value)
+    raise DecodeError(f"it must have 3 channels, uint8 or floating point, got {channels} of {value.dtype}")
+
+
+def _load_mask(value: Any) -> np.ndarray:
+    """(h, w) bool, True where pixels are missing."""
+    mask = value.squeeze() if isinstance(value, np.ndarray) else None
+    if mask is None or mask.ndim != 2:
+        return mask_from_image(_load(value))
+    return mask if mask.dtype == bool else mask >= (128 if mask.max() > 1 else 0.5)
+
+
+def _black(pixels: np.ndarray) -> int:
+    """The value of black in floating-point pixels: -1 if any is negative, else 0."""
+    if not np.nanmax(np.abs(pixels)) <= 1:
+        raise DecodeError("floating-point values must be in [0, 1] or [-1, 1]: scale them, or give uint8")
+    return -1 if np.nanmin(pixels) < 0 else 0

@@ -1,7 +1,5 @@
 """Grids of images with row names, column heads, legends and captions."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

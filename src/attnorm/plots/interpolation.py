@@ -1,7 +1,5 @@
 """From one class to another: the images between, with one entity's map below each (paper, Fig. 8)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Layouts, one colour per entity, and sheets of generated or completed images with them (paper, Fig. 5)."""
 
-from __future__ import annotations
-
 import colorsys
 from collections.abc import Mapping, Sequence
 

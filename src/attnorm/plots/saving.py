@@ -1,7 +1,5 @@
 """Files of images, animations and charts (curves, and the statistics of regions: paper, Fig. 4)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Lines of text in any script: in Pillow's font where that has the letters, else in an installed one, else escaped."""
 
-from __future__ import annotations
-
 import functools
 import sys
 import unicodedata

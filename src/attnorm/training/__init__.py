@@ -1,1 +1,1 @@
-"""One loop for every task; a task says what one step is."""
+"""One training loop; a task defines what one step is."""

@@ -1,4 +1,4 @@
-"""What both tasks share: the optimisers of a generator and its opponent, pieces of a batch, state."""
+"""What both tasks share: the optimizers of a generator and its opponent, pieces of a batch, state."""
 
 import contextlib
 import copy
@@ -24,7 +24,7 @@ Batch = tuple[Any, Any]  # images (m, s, s, 3) uint8 and labels (m,) as read, or
 
 @contextlib.contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """Inside this context no parameter of the network gets a gradient."""
+    """A context in which no parameter of the network gets a gradient."""
     network.requires_grad_(False)
     try:
         yield
@@ -33,9 +33,9 @@ def frozen(network: nn.Module) -> Iterator[None]:
 
 
 class AdversarialTask:
-    """A generator, its opponent, their optimisers and the averaged generator.
+    """A generator, its opponent, their optimizers and the averaged generator.
 
-    A subclass makes its networks with `_trained`, one after another, and then calls `_share`.
+    A subclass passes each of its networks to `_trained`, and then calls `_share`.
     """
 
     config: TrainingConfig
@@ -47,15 +47,15 @@ class AdversarialTask:
         self._memory_format = torch.channels_last if config.channels_last else torch.contiguous_format
         self.networks: dict[str, nn.Module] = {}
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
-        self.scalers: dict[str, torch.amp.GradScaler] = {}  # of losses, under fp16; they scale by 1 otherwise
+        self.scalers: dict[str, torch.amp.GradScaler] = {}  # of losses, for fp16; otherwise the scale is 1
         self._learning_rates: dict[str, float] = {}
-        self._parallel: dict[str, nn.Module] = {}  # what losses are backpropagated through
+        self._parallel: dict[str, nn.Module] = {}  # what losses run through: with DDP if several processes
         if self.device.type == "cuda":
             self._copies = torch.cuda.Stream(self.device)
         torch.manual_seed(seed_for(config.seed, "weights"))
 
     def prepare(self, number: int, batch: tuple[np.ndarray, np.ndarray]) -> tuple[Tensor, Tensor]:
-        """Batch `number` on the device; the reading thread does this ahead of time."""
+        """Moves batch `number` to the device; called ahead of time in the reading thread."""
         images, labels = map(torch.from_numpy, batch)
         if self.device.type != "cuda":
             return images.to(self.device), labels.to(self.device)
@@ -67,7 +67,7 @@ class AdversarialTask:
         return copies[0], copies[1]
 
     def state(self) -> dict[str, Any]:
-        """Everything that the next step depends on."""
+        """Everything on which the next step depends."""
         return {
             **{name: network.state_dict() for name, network in self.networks.items()},
             "ema": self.ema.module.state_dict(),
@@ -91,14 +91,14 @@ class AdversarialTask:
     def _trained(
         self, name: str, network: Network, lr: float, *, compilable: bool = True, gain_decay: float = 0.0
     ) -> Network:
-        """Moves the network to the run's device, makes its optimiser, and compiles it if the run is to be.
+        """Moves the network to the run's device, makes its optimizer, and compiles it if configured.
 
-        A network whose gradient is differentiated again is not compilable.
+        `compilable` is false for a network whose gradient is differentiated again.
         """
         network.to(self.device, memory_format=self._memory_format)  # type: ignore[call-overload]
         if self.config.compile and compilable:
-            # Compiles what calling it does, not its `forward`. Every mode has a graph of its own: with and without
-            # gradients, of its own weights or only of its input.
+            # Compiles its call, not its `forward`. There is a graph for each mode: without gradients, and with those
+            # of its weights or only of its input.
             network.compile(dynamic=False)
         self.networks[name] = network
         layers = [module for module in network.modules() if isinstance(module, AttentiveNorm2d)]
@@ -114,7 +114,7 @@ class AdversarialTask:
         return network
 
     def _share(self) -> None:
-        """Makes the averaged generator, then wraps the networks, which all exist by now, to average gradients."""
+        """Makes the averaged generator, then wraps all networks for gradient averaging. Call it after `_trained`."""
         self.ema = EMA(self.networks["generator"], self.config.ema_half_life, self.config.ema_ramp_up)
         self._parallel = {name: self.processes.share_gradients(network) for name, network in self.networks.items()}
 
@@ -141,11 +141,11 @@ class AdversarialTask:
         self.scalers[name].scale(loss / self.config.accumulation).backward()
 
     def _apply(self, name: str, losses: Metrics) -> Tensor:
-        """Takes the optimiser's step and returns the norm of its gradient.
+        """Takes the optimizer's step and returns the norm of the gradient.
 
-        Where the gradient or one of the `losses` is not finite, the weights stay as they are and the norm is NaN, so
-        that the loop stops the run before it saves them. Under fp16 a scaled gradient may overflow: then the step is
-        skipped, the norm is 0 and the scale halves. All this happens on the device: nothing waits.
+        If the gradient or one of the `losses` is not finite, the weights do not change and the norm is NaN, and the
+        loop stops the run before it saves. In fp16 a scaled gradient may overflow: then the step is skipped, the norm
+        is 0 and the scale is halved. All of this happens on the device, without a synchronization.
         """
         optimizer, scaler = self.optimizers[name], self.scalers[name]
         scale = scaler.scale(torch.ones((), device=self.device))
@@ -164,7 +164,7 @@ class AdversarialTask:
         return torch.where(bad, math.nan, norm)
 
     def _split(self, number: int, batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
-        """The pieces of batch `number`: images (m, 3, h, w) in [-1, 1], and what is beside them."""
+        """The pieces of batch `number`: images (m, 3, h, w) in [-1, 1], and their labels or masks."""
         images, others = batch if isinstance(batch[0], Tensor) else self.prepare(number, batch)
         for part, other in zip(*(t.chunk(self.config.accumulation) for t in (images, others)), strict=True):
             x = part.permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -177,9 +177,9 @@ class AdversarialTask:
 
     @contextlib.contextmanager
     def _piece(self, index: int, updated: str) -> Iterator[None]:
-        """The context of piece `index` of this process's share, in which the network `updated` gets gradients.
+        """The context for piece `index` of this process's share, in which the network `updated` gets gradients.
 
-        Spectral norm iterates with the first piece only, and gradients cross between processes with the last only: so
+        Spectral norm iterates only with the first piece, and processes exchange gradients only with the last, so that
         one process with `accumulation` n takes the same steps as n processes.
         """
         with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The generator that is sampled: an exponential moving average of the weights, with standing statistics."""
+"""The averaged generator: an exponential moving average (EMA) of the weights, with standing statistics."""
 
 import copy
 from collections.abc import Callable
@@ -15,13 +15,13 @@ Network = TypeVar("Network", bound=nn.Module)
 class EMA(Generic[Network]):
     """Averages parameters with a half-life in images, and copies buffers.
 
-    Buffers are copied because an average of the singular vectors of spectral norm is no singular vector, and batch-norm
-    moments are averages already.
+    Buffers are copied: an average of singular vectors of spectral norm is not a singular vector, and moments of batch
+    norm are averages already.
 
     Args:
-        half_life: images after which an old weight counts half; 0 keeps a plain copy.
-        ramp_up: the half-life is at most this share of the images seen before the batch, so that early weights are
-            soon forgotten, as in StyleGAN2-ADA: the first update copies. 0 for the full half-life from the start.
+        half_life: images after which an old weight counts half; 0 for a plain copy.
+        ramp_up: the half-life is at most this fraction of the images seen before the batch, as in StyleGAN2-ADA, so
+            that early weights are soon forgotten; the first update copies. 0 for the full half-life from the start.
     """
 
     def __init__(self, module: Network, half_life: float, ramp_up: float) -> None:
@@ -30,7 +30,7 @@ class EMA(Generic[Network]):
 
     @torch.no_grad()
     def update(self, module: Network, images_seen: int, batch_size: int) -> None:
-        """Call after each optimiser step; `images_seen` does not count its batch."""
+        """Updates the average after an optimizer step. `images_seen` does not count the step's batch."""
         half_life = self.half_life
         if self.ramp_up:
             half_life = min(half_life, images_seen * self.ramp_up)
@@ -38,17 +38,17 @@ class EMA(Generic[Network]):
         averages, weights = list[Tensor](self.module.parameters()), list[Tensor](module.parameters())
         torch._foreach_lerp_(averages, weights, 1 - decay)
         copies, buffers = list(self.module.buffers()), list(module.buffers())
-        if copies:  # the foreach functions refuse empty lists
+        if copies:  # foreach functions take no empty lists
             torch._foreach_copy_(copies, buffers)
 
 
 @torch.no_grad()
 def measure_standing_statistics(network: nn.Module, forward: Callable[[int], object], batches: int) -> None:
-    """Replaces the running moments of every batch norm, and of every AttentiveNorm2d with statistics="batch", by their
-    true average over some batches; `forward(i)` runs the network on batch i.
+    """Measures the running moments of every batch norm, and of every AttentiveNorm2d with statistics="batch", as the
+    average over some batches; `forward(i)` runs the network on batch i.
 
-    The moving average that training keeps belongs to the raw weights of the last steps, not to an average of weights.
-    Only the layers measured are in training mode meanwhile: spectral norm and self-sampling stay as in sampling.
+    The moving averages of training belong to the raw weights of the last steps, not to averaged weights. Only the
+    measured layers are in training mode: spectral norm and self-sampling behave as in sampling.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     regional = [m for m in network.modules() if isinstance(m, AttentiveNorm2d) and m.statistics == "batch"]
@@ -60,10 +60,10 @@ def measure_standing_statistics(network: nn.Module, forward: Callable[[int], obj
     for layer in regional:
         layer.self_sampling = False
     for layer in measured:
-        layer.training = True  # not `train()`, which would reach spectral norm inside
+        layer.training = True  # not `train()`, which would include spectral norm inside it
     for index in range(batches):
         for layer in measured:
-            # A cumulative average. With None a batch norm would read its counter, for which the host waits.
+            # A cumulative average. With None a batch norm reads its counter, which synchronizes.
             layer.momentum = 1 / (index + 1)
         forward(index)
     for layer, momentum in zip(measured, momenta, strict=True):

@@ -15,7 +15,7 @@ STATE, MANIFEST = "state.pt", "manifest.json"
 
 
 class Manifest(Frozen):
-    """What the state file must be."""
+    """The expected state file."""
 
     step: int
     bytes: int
@@ -27,8 +27,8 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int, model: Path 
 
     A copy of the saved `model` beside the state makes the checkpoint a model too.
 
-    All others go, later ones too: they are damaged, or this step would not be done again. Raises a UserError if the
-    folder cannot be written; what was there before is then intact.
+    Removes all others, also later ones: they are damaged, or this step would not be repeated. Raises a UserError if the
+    folder cannot be written; the existing checkpoints are then intact.
     """
     final, remedy = path_of(folder, step), "free some space or make the folder writable, then resume"
     with explained(f"cannot write the checkpoint {final}", remedy, RuntimeError), folder_aside(final) as aside:
@@ -41,16 +41,16 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int, model: Path 
     others = _by_age(folder)
     index = others.index(final)
     for other in [*others[index + 1 :], *others[: max(index + 1 - keep, 0)]]:
-        shutil.rmtree(other, ignore_errors=True)  # the new one is safe; another that stays costs only room
+        shutil.rmtree(other, ignore_errors=True)  # the new one is safe; an old one that stays only takes space
 
 
 def path_of(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step is."""
+    """The path of the checkpoint of a step."""
     return folder / f"step-{step}"
 
 
 def newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """The newest intact checkpoint, on the CPU, or None before the first; and a sentence for each later, damaged one.
+    """The newest intact checkpoint, on the CPU, or None if there are none; and a message for each later, damaged one.
 
     Raises a UserError if there are checkpoints, but none is intact.
     """
@@ -66,13 +66,13 @@ def newest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
 
 
 def latest_step(folder: Path) -> int | None:
-    """The step of the newest checkpoint, whole or not, None before the first."""
+    """The step of the newest checkpoint, intact or not; None if there are none."""
     names = [path.name.removeprefix("step-") for path in _by_age(folder)]
     return int(names[-1]) if names else None
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The state in a checkpoint's folder, on the CPU. Raises a UserError if it is missing or not what was saved."""
+    """The state in a checkpoint's folder, on the CPU. Raises a UserError if it is missing or damaged."""
     if not path.is_dir():
         raise UserError(f"there is no checkpoint {path}")
     try:

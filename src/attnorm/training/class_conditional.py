@@ -35,14 +35,14 @@ from attnorm.training.config import Evaluation, Rate, TrainingConfig, Weight
 from attnorm.training.losses import hinge_discriminator_loss, hinge_generator_loss
 from attnorm.training.runtime import autocast, generator_for, seed_for
 
-USAGE_IMAGES = 16  # images that the layouts' metrics are taken of
+USAGE_IMAGES = 16  # images from which layout metrics are computed
 
 
 class EvaluationConfig(Frozen):
-    """How a generator is measured every `evaluate_every` steps.
+    """How a generator is evaluated every `evaluate_every` steps.
 
     metrics: as `attnorm evaluate` takes them; the first one chooses the best model.
-    num, num_real: images to generate, and real ones to compare with; 0 for all real ones.
+    num, num_real: how many images to generate, and real ones to compare with; 0 for all.
     """
 
     metrics: tuple[str, ...] = Field(("fd",), min_length=1)
@@ -52,18 +52,18 @@ class EvaluationConfig(Frozen):
 
 
 class ClassConditionalConfig(TrainingConfig):
-    """The loop's settings, the two networks and how they are trained against each other (paper, §4)."""
+    """The settings of the loop, of the two networks and of their adversarial training (paper, §4)."""
 
     task: Literal["class-conditional"] = "class-conditional"
     generator: GeneratorConfig = GeneratorConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     discriminator_lr: Rate = 4e-4
     discriminator_steps: int = Field(1, ge=1, le=1000)  # per generator step
-    # Weight decay, as AdamW's, of rho and beta in the discriminator's attentive normalization; ours, not the paper's.
+    # AdamW's weight decay of rho and beta of the discriminator's attentive normalization; not in the paper.
     gain_decay: Weight = 0.0
-    auxiliary_weight: Weight = 1.0  # of the classification loss, where the discriminator predicts the class
+    auxiliary_weight: Weight = 1.0  # of the classification loss of an auxiliary classifier
     augment: tuple[Augmentation, ...] = ()  # DiffAugment: any of color, translation, cutout
-    standing_batches: int = Field(16, ge=1, le=10_000)  # that measure the batch norms of the averaged generator
+    standing_batches: int = Field(16, ge=1, le=10_000)  # batches for the averaged generator's moments
     sample_columns: int = Field(10, ge=1, le=100)
     evaluation: EvaluationConfig = EvaluationConfig()
 
@@ -80,13 +80,13 @@ class ClassConditionalConfig(TrainingConfig):
         return self.for_classes(dataset.class_names)
 
     def for_classes(self, class_names: Sequence[str]) -> Self:
-        """The configuration for a data set with these classes."""
+        """The configuration for data with these classes."""
         count = {f"{network}.num_classes": len(class_names) for network in ("generator", "discriminator")}
         return derive(self, count | {"generator.class_names": tuple(class_names)})
 
 
 class ClassConditionalTask(AdversarialTask):
-    """The networks in training, their optimisers and the averaged generator."""
+    """The networks in training, their optimizers and the averaged generator."""
 
     config: ClassConditionalConfig
     shown: Sequence[str] = ("loss_d", "loss_g", "generator.*.sharpness")
@@ -111,14 +111,14 @@ class ClassConditionalTask(AdversarialTask):
         self._begin_step(step)
         updates = [self._update_discriminator(step, update, batch) for update, batch in enumerate(batches)]
         metrics = updates[-1] | {"gradient_d": torch.stack([found["gradient_d"] for found in updates]).mean()}
-        # The generator's step needs no gradient of the discriminator's weights: a third of its backward pass.
+        # The generator's step needs no gradients of the discriminator's weights, a third of its backward pass.
         with frozen(self.discriminator):
             metrics |= self._update_generator(step, len(batches[0][1]))
         self._average(step)
         return metrics
 
     def usage(self) -> dict[str, float]:
-        """Sharpness and effective entities of every layout, of sampled and of real images."""
+        """Sharpness and effective entities of each layout, for generated and for real images."""
         z, labels = self._fixed_inputs()
         shown = {"generator": (self.ema.module, z[:USAGE_IMAGES], labels[:USAGE_IMAGES])}
         if self._shown_real is not None:
@@ -126,12 +126,12 @@ class ClassConditionalTask(AdversarialTask):
         metrics: dict[str, float] = {}
         for name, (network, *inputs) in shown.items():
             with torch.no_grad(), self._autocast(), record_layouts(network) as layouts:
-                network.forward(*inputs)  # not a call, which hides its layers if it is compiled
+                network.forward(*inputs)  # not a call, which would hide the layers of a compiled network
             metrics |= usage(name, layouts)
         return metrics
 
     def write_samples(self, path: Path) -> None:
-        """A grid of the averaged generator's images for the same noise at every call, a class a row."""
+        """Draws a grid of the averaged generator's images, a row per class, with the same noise at every call."""
         z, labels = self._fixed_inputs()
         generator = self.sampling_generator()
         with torch.no_grad(), self._autocast():
@@ -154,9 +154,9 @@ class ClassConditionalTask(AdversarialTask):
         )
 
     def evaluate(self, step: int) -> Evaluation:
-        """Measures the averaged generator as `evaluate` would. The score is the first metric or its negative."""
+        """Evaluates the averaged generator as `attnorm evaluate`. The score is the first metric or its negative."""
         generator = self.sampling_generator()
-        if self.processes.count > 1:  # each draws a share, of one and the same generator
+        if self.processes.count > 1:  # each draws a share of the images, with the same generator
             for value in generator.state_dict().values():
                 distributed.broadcast(value, 0)
         pipe = ClassConditionalPipeline(generator)
@@ -181,7 +181,7 @@ class ClassConditionalTask(AdversarialTask):
                 with self._autocast():
                     with torch.no_grad():
                         fake = self.generator(z, fake_y)
-                    # One call for both: spectral norm iterates once, and DDP sees one forward per backward.
+                    # One call for both, so that spectral norm iterates once and DDP has one forward per backward pass.
                     both, labels = self._augmented(torch.cat([x, fake]), *purpose), torch.cat([y, fake_y])
                     output = self._parallel["discriminator"](both, labels)
                 real_score, fake_score = output.score.chunk(2)
@@ -225,7 +225,7 @@ class ClassConditionalTask(AdversarialTask):
         return augmented(x, self.config.augment, generator_for(self.device, self.config.seed, *purpose, "augment"))
 
     def _fixed_inputs(self) -> tuple[Tensor, Tensor]:
-        """The noise and labels of every sample grid: `sample_rows` classes, evenly spread, `sample_columns` each."""
+        """The noise and labels of every sample grid: `sample_columns` each of `sample_rows` evenly spread classes."""
         config = self.config
         rows = min(config.sample_rows, config.generator.num_classes)
         classes = torch.arange(rows, device=self.device) * config.generator.num_classes // rows
@@ -233,10 +233,10 @@ class ClassConditionalTask(AdversarialTask):
         return draw_inputs(config, self.device, len(labels), "samples")[0], labels
 
     def _auxiliary(self, network: str, output: DiscriminatorOutput, labels: Tensor, parts: int = 1) -> Metrics:
-        """AC-GAN's classification loss by its name in the log, if the discriminator classifies.
+        """AC-GAN's classification loss by its name in the log; empty without an auxiliary classifier.
 
-        Its sum over the `parts` of the batch: the discriminator's real and generated images (eq. 3 of Odena et al.
-        2017, negated), and the generator's.
+        It is summed over the `parts` of the batch: real and generated images for the discriminator (eq. 3 of Odena et
+        al. 2017, negated), and generated ones for the generator.
         """
         logits = output.class_logits
         if logits is None:
@@ -252,9 +252,9 @@ class ClassConditionalTask(AdversarialTask):
 
 
 def prepare_for_sampling(generator: Generator, config: ClassConditionalConfig, processes: int = 1) -> None:
-    """Puts a trained or averaged generator into eval mode, with standing statistics of its own images.
+    """Puts a trained or averaged generator into eval mode, and measures its standing statistics on its own images.
 
-    As in training, moments are those of one piece of a batch that `processes` share.
+    As in training, moments are those of a piece of a batch that `processes` share.
     """
     device = next(generator.parameters()).device
     share = max(2, config.batch_size // (processes * config.accumulation))

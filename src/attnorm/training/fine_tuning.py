@@ -1,4 +1,4 @@
-"""What a training starts from if not from new weights: those of another run or model."""
+"""Fine-tuning: initial weights from another run or model."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,10 +19,10 @@ from attnorm.training.run_folder import CHECKPOINTS, CONFIG
 
 
 def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: EMA[Any]) -> list[str]:
-    """Copies the weights of a run or model, if `source` names one, into the networks of a new run; says what was taken.
+    """Copies the weights of `source`, if it is not empty, into the networks of a new run; returns notes for the log.
 
-    A checkpoint gives its networks, a run those of its newest checkpoint, a model the generator alone. A row that
-    belongs to a class goes to the class of the same name. Raises a UserError that names weights that do not fit.
+    A checkpoint provides its networks, a run those of its newest checkpoint, and a model only the generator. Rows of
+    classes are matched by the class names. Raises a UserError that names weights that do not fit.
     """
     if not source:
         return []
@@ -59,14 +59,14 @@ def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: E
 
 @torch.no_grad()
 def _copy(given: Mapping[str, Tensor], network: nn.Module, old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
-    """Copies weights of a network for the classes `old` into one for `new`; yields what does not fit."""
+    """Copies weights of a network with the classes `old` into one with `new`; yields what does not fit."""
     same = [name for name in new if name in old]
     rows, found_rows = [new.index(name) for name in same], [old.index(name) for name in same]
     modules = {} if old == new else dict(network.named_modules())
-    # With a row per class.
+    # Tables with a row per class.
     tables = [(f"{name}.", m) for name, m in modules.items() if isinstance(m, nn.Embedding) or name == "classify"]
     by_class = {prefix + name for prefix, table in tables for name, _ in table.named_parameters()}
-    vectors = {prefix + name for prefix, table in tables for name, _ in table.named_buffers()}  # singular ones
+    vectors = {prefix + name for prefix, table in tables for name, _ in table.named_buffers()}  # singular vectors
     own = network.state_dict()
     for name in {**own, **given}:
         if name in vectors:

@@ -19,7 +19,8 @@ from attnorm.data.masks import MaskConfig, Masks
 from attnorm.errors import UserError, counted
 from attnorm.layers import orthogonal_loss
 from attnorm.metrics.distributed import Processes
-from attnorm.metrics.inpainting import MASKS, ValidationSet, composite, measure_completions
+from attnorm.metrics.image_sets import RealImages
+from attnorm.metrics.inpainting import MASKS, composite, measure_completions
 from attnorm.metrics.layout import usage
 from attnorm.models.inpainting import (
     LARGEST_IMAGE,
@@ -39,10 +40,10 @@ from attnorm.training.runtime import generator_for, seed_for
 
 
 class PhaseConfig(Frozen):
-    """The two phases: reconstruction alone, then also the adversarial loss. The paper trains each to convergence.
+    """The two phases: reconstruction only, then with the adversarial loss. The paper trains each to convergence.
 
     at_step: the first step of phase 2, counted from 0; None for 60 % of the steps.
-    lr_scale: the generator's learning rate in phase 2, as a share of `generator_lr`.
+    lr_scale: the generator's learning rate in phase 2, relative to `generator_lr`.
     """
 
     at_step: int | None = Field(None, ge=0)
@@ -50,7 +51,7 @@ class PhaseConfig(Frozen):
 
 
 class InpaintingConfig(TrainingConfig):
-    """The loop's settings, the two networks, the masks, and how they are trained: eq. 9 and 10 in two phases."""
+    """The settings of the loop, the networks, the masks, and of training by eq. 9 and 10 in two phases."""
 
     task: Literal["inpainting"] = "inpainting"
     generator: InpaintingGeneratorConfig = InpaintingGeneratorConfig()
@@ -62,12 +63,12 @@ class InpaintingConfig(TrainingConfig):
     critic_lr: Rate = 1e-4
     betas: tuple[Beta, Beta] = (0.5, 0.9)
     critic_steps: int = Field(5, ge=1, le=1000)  # per generator step, in phase 2
-    reconstruction_weight: Weight = 1.0  # lambda_rec of eq. 9, which the paper does not give
+    reconstruction_weight: Weight = 1.0  # lambda_rec of eq. 9, not given in the paper
     adversarial_weight: Weight = 1e-3  # lambda_adv of eq. 9
     penalty_weight: Weight = 10.0  # lambda_gp of eq. 10
-    coarse_weight: Weight = 1.0  # of the first stage's reconstruction
-    crop_from: int | None = Field(None, ge=1, le=2 * LARGEST_IMAGE)  # images are prepared at this side and cropped
-    val_data: str = ""  # validation images, as `data` with nothing to choose; empty: a share of the data is held out
+    coarse_weight: Weight = 1.0  # weight of the first stage's reconstruction
+    crop_from: int | None = Field(None, ge=1, le=2 * LARGEST_IMAGE)  # side before cropping; None: no crops
+    val_data: str = ""  # validation images, as `data` without split and columns; empty: part of the data is held out
     val_fraction: Rate = 0.1
     val_seed: Seed = 0  # chooses the held-out images and the masks of validation
     val_num: Count = 100  # validation images to measure, at most
@@ -79,7 +80,7 @@ class InpaintingConfig(TrainingConfig):
     def _check_networks(self) -> Self:
         self._check_opponent("critic", self.critic.image_size)
         if self.generator.branch.statistics != "instance":
-            # The averaged generator has no moments of its own, and nothing here measures them anew for its weights.
+            # Not supported: moments are not measured for the averaged generator.
             raise ValueError("generator.branch.statistics must be 'instance' in inpainting")
         if self.prepared_size < self.image_size:
             raise ValueError(f"crop_from must be at least the image size {self.image_size}, got {self.crop_from}")
@@ -105,11 +106,11 @@ class InpaintingConfig(TrainingConfig):
         return self.steps * 3 // 5 if self.phases.at_step is None else self.phases.at_step
 
     def with_steps(self, steps: int) -> Self:
-        """Phase 2 still begins where it did."""
+        """As in the base class; phase 2 begins at the same step."""
         return derive(self, {"steps": steps, "phases.at_step": self.phase_1_steps}, f"--steps {steps}")
 
     def held_out(self, count: int) -> np.ndarray:
-        """The validation images among `count` of the data: sorted indices, the same for every training seed."""
+        """Sorted indices of the validation images among `count` images; the same for every training seed."""
         if self.val_data:
             return np.arange(0)
         builtin = validation_part(self.data)
@@ -130,7 +131,7 @@ class InpaintingConfig(TrainingConfig):
 
 
 class Piece(NamedTuple):
-    """Images (p, 3, s, s) in [-1, 1], masks (p, 1, s, s) bool, and their rows in the whole batch."""
+    """Part of a batch: images (p, 3, s, s) in [-1, 1], masks (p, 1, s, s) bool, and their rows in the batch."""
 
     x: Tensor
     mask: Tensor
@@ -138,10 +139,10 @@ class Piece(NamedTuple):
 
 
 class InpaintingTask(AdversarialTask):
-    """The networks in training, their optimisers and the averaged generator.
+    """The networks in training, their optimizers and the averaged generator.
 
-    Each update reads a batch of its own: one in a step of phase 1, `critic_steps` + 1 in a step of phase 2. Crops,
-    flips, masks and the penalty's mixtures belong to a row of a batch, however it is shared among processes and pieces.
+    Each update reads its own batch: one in a step of phase 1, `critic_steps` + 1 in a step of phase 2. Crops, flips,
+    masks and the mixtures of the penalty depend on the row in the batch, not on processes and pieces.
     """
 
     config: InpaintingConfig
@@ -157,14 +158,14 @@ class InpaintingTask(AdversarialTask):
             name, reason = others[0]
             masks = f"{counted(len(others), 'mask')} of {config.masks.folder}"
             print(f"{masks} not used, such as {name}: {reason}", file=sys.stderr)
-        self._validation: ValidationSet  # set by prepare_evaluation
+        self._validation: RealImages  # set by prepare_evaluation
 
     def batches_before(self, step: int) -> int:
         phase_1 = min(step, self.config.phase_1_steps)
         return phase_1 + (step - phase_1) * (self.config.critic_steps + 1)
 
     def step(self, step: int, batches: Sequence[Batch]) -> Metrics:
-        """One generator update, in phase 2 after `critic_steps` updates of the critics; a batch for each.
+        """One generator update, in phase 2 after `critic_steps` updates of the critics, each on its own batch.
 
         All randomness is a function of the batches' numbers. Returns means over the pieces of a batch.
         """
@@ -178,7 +179,7 @@ class InpaintingTask(AdversarialTask):
         updates = [self._update_critic(number, pieces) for number, pieces in enumerate(completed, first)]
         if updates:
             metrics = updates[-1] | {"gradient_c": torch.stack([found["gradient_c"] for found in updates]).mean()}
-        # The generator's step needs no gradient of the critics' weights.
+        # The generator's step needs no gradients of the critics' weights.
         with frozen(self.critic):
             metrics |= self._update_generator(first + len(for_critics), last, adversarial)
         self._average(step)
@@ -191,17 +192,17 @@ class InpaintingTask(AdversarialTask):
 
     def prepare_evaluation(self, dataset: ImageDataset) -> None:
         items = np.arange(len(dataset)) if self.config.val_data else self.config.held_out(len(dataset))
-        self._validation = ValidationSet(dataset, items, self.config.image_size).spread_over(self.config.val_num)
+        self._validation = RealImages(dataset, items, self.config.image_size).spread_over(self.config.val_num)
 
     def usage(self) -> dict[str, float]:
-        """Sharpness and effective entities of the layout of validation images."""
+        """Sharpness and effective entities of the layout on validation images."""
         layouts: dict[str, Tensor] = {}
         if self.config.generator.branch.kind == "attentive_norm":
             layouts = {name: torch.from_numpy(layout) for name, layout in self._shown()[2].layouts.items()}
         return usage("generator", layouts)
 
     def write_samples(self, path: Path) -> None:
-        """A sheet of the averaged generator's completions of the same images and masks at every call."""
+        """Draws the averaged generator's completions, of the same images and masks at every call."""
         truth, masks, stages = self._shown()
         completed = {name: composite(truth, getattr(stages, name), masks) for name in ("coarse", "refined")}
         columns = {"input": masked_images(truth, masks), **completed, "truth": truth}
@@ -211,7 +212,7 @@ class InpaintingTask(AdversarialTask):
     def evaluate(self, step: int) -> Evaluation:
         """Measures both stages of the averaged generator on validation images, with masks of each kind.
 
-        The score is the negative mean PSNR of the refined images; `l1` is what phase 1 minimises.
+        The score is the negative mean PSNR of the refined images. `l1` is the loss of phase 1.
         """
         pipe = InpaintingPipeline(self.sampling_generator())
 
@@ -235,7 +236,7 @@ class InpaintingTask(AdversarialTask):
     def _completed(self, first: int, batches: Sequence[Batch]) -> list[list[tuple[Piece, Tensor]]]:
         """The pieces of each batch from number `first` on, with their completions.
 
-        The generator does not change between the critics' updates, so that one call serves them all.
+        The generator does not change between updates of the critics, so one call serves all of them.
         """
         completed: list[list[tuple[Piece, Tensor]]] = [[] for _ in batches]
         pieces = [self._pieces(number, batch) for number, batch in enumerate(batches, first)]
@@ -273,7 +274,7 @@ class InpaintingTask(AdversarialTask):
                 loss = config.reconstruction_weight * (config.coarse_weight * coarse + refined)
                 loss = loss + config.orthogonal_weight * orthogonal
                 if adversarial:
-                    # The critic itself, not its wrapped form: its weights get no gradients here.
+                    # The unwrapped critic: its weights get no gradients here.
                     against = losses.adversarial_loss(self.critic, losses.composite(out.refined, x, mask), mask)
                     loss = loss + config.adversarial_weight * against
                     self._add(total, loss_adversarial=against)
@@ -282,7 +283,7 @@ class InpaintingTask(AdversarialTask):
         return total | {"gradient_g": self._apply("generator", total)}
 
     def prepare(self, number: int, batch: tuple[np.ndarray, np.ndarray]) -> tuple[Tensor, Tensor]:
-        """The images, and a mask for each in place of the labels."""
+        """As in the base class, with a mask for each image instead of its label."""
         images, count = batch[0], len(batch[0])
         first = number * self.config.batch_size + self.processes.rank * count
         masks = self._masks.batch(seed_for(self.config.seed, "holes"), range(first, first + count))
@@ -309,18 +310,18 @@ class InpaintingTask(AdversarialTask):
         return torch.where(self._drawn(number, "flip", rows) < 0.5, x.flip(3), x)
 
     def _drawn(self, number: int, purpose: str, rows: slice) -> Tensor:
-        """Uniform in [0, 1) for some rows of batch `number`, (p, 1, 1, 1)."""
+        """Uniform numbers in [0, 1) for some rows of batch `number`, (p, 1, 1, 1)."""
         generator = generator_for(self.device, self.config.seed, number, purpose)
         return torch.rand(self.config.batch_size, 1, 1, 1, generator=generator, device=self.device)[rows]
 
     def _seed_layers(self, number: int, index: int) -> None:
-        """Self-sampling draws for a piece."""
+        """Seeds the self-sampling of a piece."""
         torch.manual_seed(seed_for(self.config.seed, number, "layers", self._first_piece + index))
 
     def _shown(self) -> tuple[np.ndarray, np.ndarray, Stages]:
-        """The first validation images, masks of each kind in turn, and both stages' completions."""
+        """The first validation images with masks of each kind in turn, and both stages' completions."""
         validation = self._validation
-        truth = validation.read(slice(self.config.sample_rows))
+        truth = validation.read(0, self.config.sample_rows)
         kinds = [Masks(masks, (validation.size, validation.size)) for masks in MASKS.values()]
         masks = np.stack([kinds[index % len(kinds)](self.config.val_seed, index) for index in range(len(truth))])
         return truth, masks, InpaintingPipeline(self.sampling_generator()).stages(truth, masks)

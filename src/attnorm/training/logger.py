@@ -1,4 +1,4 @@
-"""What a run reports: a progress bar or plain lines, log.jsonl, metrics.jsonl, and TensorBoard or another tracker."""
+"""Reports of a run: a progress bar or plain lines, log.jsonl, metrics.jsonl, and TensorBoard or another tracker."""
 
 import fnmatch
 import importlib
@@ -24,7 +24,7 @@ SMALLEST_BAR = 8  # columns of the terminal
 
 
 def read_log(path: Path) -> dict[int, dict[str, float]]:
-    """The metrics of a log by step; NaN where one was not finite. A torn last line is left out."""
+    """The metrics of a log by step; NaN for values that were not finite. An incomplete last line is ignored."""
     found: dict[int, dict[str, float]] = {}
     for line in path.read_bytes().splitlines(keepends=True):
         if line.endswith(b"\n"):
@@ -39,8 +39,8 @@ class Logger:
 
     Args:
         start: the first step of this process.
-        shown: metrics for the progress bar, the most important first; the first match of a pattern is shown.
-        enabled: whether to record and print anything: in the main process alone.
+        shown: patterns of the metrics in the progress bar, the most important first; each shows its first match.
+        enabled: whether to record and print; true in the main process only.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Logger:
             self._finish()
 
     def advance(self, step: int) -> None:
-        """Moves the bar; `step` steps are done."""
+        """Moves the progress bar to `step` completed steps."""
         self._progress.update(self._bar, completed=step)
         if speed := self._progress.tasks[0].speed:
             parts = self._status(speed, step)
@@ -86,7 +86,7 @@ class Logger:
             self._progress.update(self._bar, status="  ".join(parts))
 
     def record(self, step: int, metrics: dict[str, float]) -> None:
-        """Writes the metrics of `step` with the rate since the last record."""
+        """Writes the metrics of `step`, and the rate since the last record."""
         now = time.perf_counter()
         rate = (step - self._last_step) / max(now - self._clock, 1e-9)
         self._clock, self._last_step, self._metrics = now, step, metrics
@@ -95,25 +95,25 @@ class Logger:
             self.print("  ".join([f"step {step}/{self._steps}", *self._status(rate, step)]))
 
     def record_evaluation(self, step: int, metrics: dict[str, float]) -> None:
-        """Writes the metrics of an evaluation; its duration does not count as training."""
+        """Writes the metrics of an evaluation. Its duration is excluded from the rate."""
         self._write(EVALUATIONS, step, metrics)
         values = "  ".join(f"{name} {value:.4g}" for name, value in list(metrics.items())[:4])
         self.print(f"evaluated at step {step}: {values}")
         self._clock, self._last_step = time.perf_counter(), step
 
     def sync(self) -> None:
-        """Makes all lines durable, so that no checkpoint is without those before it."""
+        """Syncs all lines to the disk; called before a checkpoint is written."""
         with self._writing():
             for path in (self._run / LOG, self._run / EVALUATIONS):
                 if path.exists():
                     sync_file(path)
 
     def print(self, line: str) -> None:
-        """A line for the user, above the progress bar."""
+        """Prints a line above the progress bar."""
         self._console.print(line, soft_wrap=True, markup=False)
 
     def _status(self, steps_per_second: float, step: int) -> list[str]:
-        """Time left, rate, and the metrics of the last record, as short texts."""
+        """Time left, rate and metrics of the last record, as short texts."""
         left = timedelta(seconds=round((self._steps - step) / max(steps_per_second, 1e-9)))
         images = steps_per_second * self._batch_size
         names = [name for pattern in self._shown for name in fnmatch.filter(self._metrics, pattern)[:1]]
@@ -135,7 +135,7 @@ class Logger:
 
 
 def _tracker(name: str, run: Path, start: int) -> tuple[Callable[[dict[str, float], int], None], Callable[[], None]]:
-    """What records metrics at a step, and what ends that. The package is imported here, if it is used."""
+    """Functions that record metrics at a step and that close the tracker, whose package is imported here."""
     if name == "none":
         return lambda metrics, step: None, lambda: None
     if name == "tensorboard":
@@ -149,14 +149,14 @@ def _tracker(name: str, run: Path, start: int) -> tuple[Callable[[dict[str, floa
 
         return add_scalars, board.close
     tracker = importlib.import_module(name)
-    # One run of the tracker for all processes that continue this one.
+    # A resumed run continues the same run of the tracker.
     named = {"id": f"{zlib.crc32(str(run.resolve()).encode()):08x}", "dir": str(run)} if name == "wandb" else {}
     tracker.init(project="attnorm", name=run.name, config=read_yaml(run / CONFIG), resume="allow", **named)
     return lambda metrics, step: tracker.log(metrics, step=step), tracker.finish
 
 
 def _drop_steps_after(path: Path, start: int) -> None:
-    """Removes the lines of steps after `start`, which a resumed run does again, and a torn last line."""
+    """Removes lines of steps after `start`, which a resumed run repeats, and an incomplete last line."""
     if path.exists():
         lines = path.read_bytes().splitlines(keepends=True)
         kept = [line for line in lines if line.endswith(b"\n") and json.loads(line)["step"] <= start]

@@ -1,4 +1,4 @@
-"""The training loop, the same for every task. Read it from top to bottom; a task says what one step is."""
+"""The training loop for all tasks. A task defines what one step is."""
 
 import importlib
 import math
@@ -34,12 +34,12 @@ from attnorm.training.run_folder import BEST, BEST_OF_PHASE_1, CHECKPOINTS, CONF
 from attnorm.training.running_metrics import RunningMetrics, stop_if_diverged
 from attnorm.training.runtime import StopSignals, resolve_precision, seed_for, set_numerics
 
-FIRST_SAMPLES = (1, 100)  # steps with samples beside every `sample_every`, to see early that training works
+FIRST_SAMPLES = (1, 100)  # additional steps with samples, to see early that training works
 
 
-# A task says what one step is; `AdversarialTask` has what both share.
+# A task defines what one step is; `AdversarialTask` is their base.
 Task = ClassConditionalTask | InpaintingTask
-# The classes of every task by its name.
+# Configuration and task classes by name.
 TASKS: dict[str, tuple[type[TrainingConfig], Callable[[Any, Processes], Task]]] = {
     "class-conditional": (ClassConditionalConfig, ClassConditionalTask),
     "inpainting": (InpaintingConfig, InpaintingTask),
@@ -49,7 +49,7 @@ TASKS: dict[str, tuple[type[TrainingConfig], Callable[[Any, Processes], Task]]] 
 def begin(config: TrainingConfig, run: Path, fixed: Sequence[str] = ()) -> int:
     """Starts a run in a new or empty folder and trains it; returns the exit code.
 
-    `fixed` are dotted names of fields that the user chose and the data may not change.
+    `fixed` are dotted names of fields that the user set, which the data must not change.
     """
     with joined(str(resolve_device(config.device))) as processes:
         if processes.is_main:
@@ -81,7 +81,7 @@ def resume(run: Path, changes: Mapping[str, Any] = MappingProxyType({})) -> int:
     for name in config.paths:
         place = Path(field_of(config, name))
         if place.is_absolute() and not place.exists() and name != "init_from":
-            raise UserError(f"there is nothing at {place} any more: say where it is now, with --{name}")
+            raise UserError(f"{place} no longer exists: give its new place with --{name}")
     with joined(str(resolve_device(config.device))) as processes:
         dataset = _load_data(config, run)
         if config.fitted_to(dataset) != config:
@@ -90,7 +90,7 @@ def resume(run: Path, changes: Mapping[str, Any] = MappingProxyType({})) -> int:
 
 
 def read_config(run: Path) -> TrainingConfig:
-    """The complete configuration that a run was started with."""
+    """The complete configuration of a run."""
     if not (run / CONFIG).is_file():
         raise UserError(f"{run} is not a run directory: {CONFIG} is missing")
     data = read_yaml(run / CONFIG)
@@ -101,14 +101,14 @@ def read_config(run: Path) -> TrainingConfig:
 
 
 def with_absolute_paths(config: TrainingConfig) -> TrainingConfig:
-    """The configuration of a run that can be resumed from any folder."""
+    """The configuration with absolute paths, so that the run can be resumed from any folder."""
     named = {name: field_of(config, name) for name in config.paths}
     places = {name: Path(value).resolve() for name, value in named.items() if value and value not in BUILTIN}
     return derive(config, {name: str(place) for name, place in places.items() if place.exists()})
 
 
 def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: Processes, *, resuming: bool) -> int:
-    """Takes the steps from the newest checkpoint, or the first step, to the end or a stop; returns the exit code."""
+    """Trains from the newest checkpoint, or the first step, to the end or a stop; returns the exit code."""
     _check(config, processes)
     set_numerics(config.precision, deterministic=config.deterministic)
     checksum = dataset.checksum()
@@ -124,7 +124,7 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
     checkpoints = run / CHECKPOINTS
     step, best = 0, dict[int, float]()  # the best score of each phase
     running, good = RunningMetrics(processes), None  # the newest checkpoint
-    # A run that was killed before its first checkpoint starts again: it would do the same steps anyway.
+    # A run that was killed before its first checkpoint starts again, and takes the same steps.
     state, damaged = checkpoint.newest(checkpoints) if resuming else (None, [])
     if state is None:
         notes = start_from(config.init_from, config.task, task.networks, task.ema)
@@ -139,7 +139,7 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
     with run_folder.run_lock(run) if processes.is_main else nullcontext():
         if processes.is_main:
             run_folder.remove_partial_files(run)
-            if not resuming or config != read_config(run):  # a new number of steps holds for the next resume too
+            if not resuming or config != read_config(run):  # changes apply to the next resume too
                 with output_file(run / CONFIG) as aside:
                     aside.write_text(to_yaml(config), encoding="utf-8")
         processes.wait()
@@ -165,10 +165,10 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
                     logger.record(step, means | task.usage())
                     stop_if_diverged(not_finite, good)
                     running.clear()
-                elif saving:  # a run that has diverged must not replace a good checkpoint
+                elif saving:  # a diverged run must not replace a good checkpoint
                     stop_if_diverged(running.line()[1], good)
 
-                # Samples and evaluation, before the checkpoint: what a crash cuts short is then done again.
+                # Samples and evaluation come before the checkpoint, so that they are repeated after a crash.
                 if processes.is_main and (step in FIRST_SAMPLES or step % config.sample_every == 0 or last):
                     task.write_samples(run / SAMPLES / f"step-{step:07d}.png")
                 if config.evaluate_every and (step % config.evaluate_every == 0 or last):
@@ -177,7 +177,7 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
                     if score < best.get(phase, math.inf):
                         best[phase] = score
                         _save_model(task, run / BEST, step)
-                        if phase == 1:  # stays when phase 2 replaces the other
+                        if phase == 1:  # kept when phase 2 replaces the other
                             _save_model(task, run / BEST_OF_PHASE_1, step)
 
                 # Checkpoint.
@@ -198,7 +198,7 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
 
 
 def _check(config: TrainingConfig, processes: Processes) -> None:
-    """Finds out before anything is written whether the batch can be divided, and whether a tracker is there."""
+    """Checks, before anything is written, that the batch can be divided and that the tracker is installed."""
     pieces = processes.count * config.accumulation
     if config.batch_size % pieces:
         how = f"{counted(processes.count, 'process')} and accumulation {config.accumulation}"
@@ -219,12 +219,12 @@ def _restore(state: dict[str, Any], task: Task, config: TrainingConfig, checksum
     except (RuntimeError, ValueError, KeyError) as error:
         raise UserError(f"the checkpoint of step {step} does not fit {run / CONFIG}: undo its changes") from error
     if task.lr_factor(step) != state["lr_factor"]:
-        what = f"at step {step} its learning rates already fall towards another end"
+        what = f"at step {step} its learning rates already fall towards another last step"
         raise UserError(f"--steps {config.steps} does not fit {run}: {what}: start a new run")
 
 
 def _order(config: TrainingConfig, count: int, processes: Processes) -> Callable[[int], np.ndarray]:
-    """Which of `count` images this process reads as its share of batch k."""
+    """A function from k to the indices, among `count` images, of this process's share of batch k."""
     items, seed = config.trained_on(count), seed_for(config.seed, "order")
     share = config.batch_size // processes.count
     own = slice(processes.rank * share, (processes.rank + 1) * share)
@@ -241,15 +241,15 @@ def _read(batches: Prefetcher, count: int, run: Path) -> list[tuple[np.ndarray, 
 def _load_data(config: TrainingConfig, run: Path, other: str = "") -> ImageDataset:
     """The data of the run, or the images of its evaluation."""
     source, choice = (other, DEFAULT) if other else (config.data, config.choice)
-    with main_first():  # one process prepares what the others then open
+    with main_first():  # one process prepares the data, the others then open it
         return load(source, config.prepared_size, choice, cache=run.parent / PREPARED)
 
 
 def _save_model(task: Task, folder: Path, step: int) -> None:
-    """Writes the model of a step aside and swaps it in, so that a reader never sees half a model."""
+    """Writes the model of a step aside and swaps it in, so that readers always see a complete model."""
     if not task.processes.is_main:
         return
-    place = folder.resolve()  # the target of a link, so that all is on one disk
+    place = folder.resolve()  # resolves links, so that both folders are on one disk
     problem = f"cannot write the model to {folder}"
     with explained(problem, "free some space, then resume", SafetensorError), folder_aside(place) as aside:
         task.save_model(aside)

@@ -1,7 +1,7 @@
-"""What the networks minimise: the hinge loss of class-conditional training, and eq. 9 and 10 for inpainting.
+"""Losses: the hinge loss of class-conditional training, and eq. 9 and 10 of inpainting.
 
 Scores are (b,) or (b, critics); images (b, 3, h, w) in [-1, 1]; masks (b, 1, h, w), non-zero where pixels are missing.
-Every loss is a scalar.
+All losses are scalars.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,12 +13,12 @@ from torch.nn import functional
 
 from attnorm.layers.context import without_autocast
 
-# (images, masks) -> of each critic its scores (b,). Not one tensor: the penalty of one critic would run through all.
+# (images, masks) -> scores (b,) of each critic. Not one tensor, or the penalty of one would run through all.
 Critic = Callable[[Tensor, Tensor], Sequence[Tensor]]
 
 
 def hinge_discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))] (paper, §4; the sign that its print lost is restored)."""
+    """E[max(0, 1 - D(x))] + E[max(0, 1 + D(G(z)))] (paper, §4, with the missing sign)."""
     return functional.relu(1 - real).mean() + functional.relu(1 + fake).mean()
 
 
@@ -28,7 +28,7 @@ def hinge_generator_loss(fake: Tensor) -> Tensor:
 
 
 class CriticLoss(NamedTuple):
-    """The loss, its estimate of the distance between real and completed images, and the penalty, unweighted."""
+    """The loss, the estimated distance between real and completed images, and the unweighted penalty."""
 
     loss: Tensor
     wasserstein: Tensor
@@ -36,15 +36,15 @@ class CriticLoss(NamedTuple):
 
 
 def composite(completion: Tensor, truth: Tensor, mask: Tensor) -> Tensor:
-    """The completion inside the mask, and the truth around it: the completed image of eq. 9."""
+    """The completed image of eq. 9: the completion inside the mask, the original outside."""
     return torch.where(mask != 0, completion, truth)
 
 
 def reconstruction_loss(image: Tensor, truth: Tensor) -> Tensor:
     """The first term of eq. 9 for one stage: mean |image - truth| over the whole image, in float32 outside autocast.
 
-    The authors' code weighs the mask with 1.68 and the known pixels with 1.44, each a mean over its own area, and
-    trains the coarse stage only in phase 1. Eq. 9 names the refined stage only.
+    The authors' code weights missing pixels with 1.68 and known ones with 1.44, each averaged over its area, and trains
+    only the coarse stage in phase 1. Eq. 9 has the refined stage only.
     """
     with without_autocast(truth):
         return (image - truth).abs().mean()
@@ -55,9 +55,9 @@ def critic_loss(
 ) -> CriticLoss:
     """Eq. 10, summed over the critics: E[D(fake)] - E[D(real)] + weight E[(||mask grad D(mixed)|| - 1)^2].
 
-    With mixed = t fake + (1 - t) real. Real and fake differ inside the mask only, so the gradient is taken there only,
-    as in CA's code. Everything runs in float32 outside autocast. The mixtures have a call of their own, as only their
-    backward pass is differentiated again. `mixing` is t, (b, 1, 1, 1), uniform in [0, 1).
+    mixed = t fake + (1 - t) real, where `mixing` is t, (b, 1, 1, 1), uniform in [0, 1). Real and fake differ inside the
+    mask only, so the gradient is taken there, as in CA's code. Everything runs in float32 outside autocast. Mixtures
+    have their own call, because only their backward pass is differentiated again.
     """
     with without_autocast(real):
         real, fake, mixing = (t.detach().to(torch.promote_types(t.dtype, torch.float32)) for t in (real, fake, mixing))
@@ -71,7 +71,7 @@ def critic_loss(
 def gradient_penalty(scores: Sequence[Tensor], images: Tensor, mask: Tensor) -> Tensor:
     """The sum over the critics of E[(||mask * d score / d image||_2 - 1)^2], differentiable.
 
-    The norm's own derivative is taken as 0 where the gradient is 0; a square root of a sum of squares would give NaN.
+    The derivative of the norm is 0 where the gradient is 0; the square root of a sum of squares would give NaN.
     """
     total = images.new_zeros(())
     for of_one_critic in scores:

@@ -1,4 +1,4 @@
-"""The folder of a run: the names in it, what a new run may find there, and what a killed one leaves behind."""
+"""The folder of a run: its file names, checks for a new run, and cleaning up after a killed one."""
 
 import shlex
 import shutil
@@ -12,13 +12,13 @@ from attnorm.errors import UserError
 from attnorm.files import check_folder, put_back
 
 CONFIG, CHECKPOINTS, SAMPLES, MODEL = "config.yaml", "checkpoints", "samples", "model"
-BEST, BEST_OF_PHASE_1 = "best", "best-phase-1"  # of the phase that the run is in; and of phase 1, once it is over too
+BEST, BEST_OF_PHASE_1 = "best", "best-phase-1"  # of the current phase; and of phase 1, kept afterwards
 SAVED = (MODEL, BEST, BEST_OF_PHASE_1)  # folders with a saved model
 LOG, EVALUATIONS, LOCK = "log.jsonl", "metrics.jsonl", ".lock"
-RECORDS = "metrics"  # of `attnorm evaluate`
-PREPARED = "prepared-data"  # beside the runs, for all of them
-LEFT_BY_A_START = (LOCK, PREPARED, f"{CONFIG}.partial-*")  # of a run that was killed before its config.yaml was there
-PARTIAL = (".*.partial", "*.partial-*")  # what is being written; left there by a process that was killed
+RECORDS = "metrics"  # from `attnorm evaluate`
+PREPARED = "prepared-data"  # beside the runs, shared by them
+LEFT_BY_A_START = (LOCK, PREPARED, f"{CONFIG}.partial-*")  # left by a run that was killed before it wrote config.yaml
+PARTIAL = (".*.partial", "*.partial-*")  # files being written; left by a killed process
 
 
 def resume_command(run: Path) -> str:
@@ -27,9 +27,9 @@ def resume_command(run: Path) -> str:
 
 
 def check_new(run: Path) -> None:
-    """Raises UserError for a folder that a new run must not write to: a run replaces and removes files there."""
+    """Raises a UserError if a new run must not write to this folder: runs replace and remove files."""
     if (run / CONFIG).exists():
-        raise UserError(f"{run} already holds a run: continue it with `{resume_command(run)}`, or choose another --out")
+        raise UserError(f"{run} already has a run: continue it with `{resume_command(run)}`, or choose another --out")
     check_folder(run)
     found = sorted(run.iterdir()) if run.exists() else []
     others = [path.name for path in found if not any(map(path.match, LEFT_BY_A_START))]
@@ -39,7 +39,7 @@ def check_new(run: Path) -> None:
 
 @contextmanager
 def run_lock(run: Path) -> Iterator[None]:
-    """Inside, no other process trains in the run's folder, which is created if needed."""
+    """A context in which no other process can train in the run's folder, which is created if needed."""
     lock = FileLock(run / LOCK, timeout=0)
     try:
         run.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def run_lock(run: Path) -> Iterator[None]:
         raise UserError(f"{run} is being trained by another process: wait until it ends, or stop it first") from error
     except OSError as error:
         reason = error.strerror or error
-        raise UserError(f"cannot write {run} ({reason}): choose a folder that can be written") from error
+        raise UserError(f"cannot write {run} ({reason}): choose a writable folder") from error
     try:
         yield
     finally:
@@ -56,7 +56,7 @@ def run_lock(run: Path) -> Iterator[None]:
 
 
 def remove_partial_files(run: Path) -> None:
-    """Removes what a killed process was writing, and restores the model folder that it had moved away."""
+    """Removes partial files of a killed process, and restores a model folder that it had moved away."""
     for name in SAVED:
         put_back((run / name).resolve())
     for folder in (run, run / CHECKPOINTS, run / SAMPLES):

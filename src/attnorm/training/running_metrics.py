@@ -1,6 +1,6 @@
-"""A run's metrics between two lines of its log: their means, and the step where one was not finite.
+"""Means of a run's metrics between two lines of its log, and the first step in which one was not finite.
 
-Everything stays on the device until a line is due: fetching metrics at each step would make each step wait.
+Metrics stay on the device until a line is written, because fetching them would synchronize every step.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ _NEVER = float("inf")
 
 @dataclass
 class _Group:
-    """Metrics that came together: their sums and first steps that were not finite, (k,) each; how many steps."""
+    """Metrics of the same steps: their sums and first non-finite steps, (k,) each, and the number of steps."""
 
     sums: Tensor
     firsts: Tensor
@@ -27,14 +27,14 @@ class _Group:
 
 
 class RunningMetrics:
-    """Sums of metrics by name. Steps may have different ones, as the phases of inpainting do."""
+    """Sums of metrics by name. Steps may have different metrics, as in the phases of inpainting."""
 
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
         self._groups: dict[tuple[str, ...], _Group] = {}
 
     def add(self, step: int, metrics: Mapping[str, Tensor]) -> None:
-        """Takes the metrics, scalars on the device, of step `step` (counted from 0)."""
+        """Adds the metrics, scalars on the device, of step `step` (counted from 0)."""
         values = torch.stack([value.detach().float() for value in metrics.values()])
         group = self._group(tuple(metrics))
         group.sums += values
@@ -44,7 +44,7 @@ class RunningMetrics:
     def line(self) -> tuple[dict[str, float], dict[str, int]]:
         """Means over steps and processes, and the first step (from 0) in which a metric was not finite, by its name.
 
-        All processes must call it together, and all get the same.
+        All processes must call it together, and all get the same result.
         """
         total, not_finite = dict[str, tuple[float, int]](), dict[str, int]()
         for names, group in self._groups.items():
@@ -61,7 +61,7 @@ class RunningMetrics:
         self._groups.clear()
 
     def state(self) -> list[dict[str, Any]]:
-        """The means over the processes, from which any number of them can continue. All must call it together."""
+        """The means over all processes, from which any number of processes can continue. All must call it together."""
         state = []
         for names, group in self._groups.items():
             sums = self._processes.all_reduce(group.sums.clone()) / self._processes.count

@@ -1,6 +1,6 @@
-"""Number format, compilation and random numbers of a run, and the signals that stop it.
+"""Precision and random numbers of a run, and the signals that stop it.
 
-Randomness is a pure function of (seed, step, …): a resumed run draws what the undisturbed run would have drawn.
+Randomness is a pure function of (seed, step, …), so a resumed run draws the same numbers as an undisturbed one.
 """
 
 import hashlib
@@ -23,16 +23,15 @@ def resolve_precision(name: Precision, device: torch.device) -> Precision:
         return "float32"
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # an older PyTorch cannot tell
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # older PyTorch cannot detect it
     return "bf16" if capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") else "float32"
 
 
 def set_numerics(precision: Precision, *, deterministic: bool = False) -> None:
-    """Sets what PyTorch computes convolutions and products with on a GPU, in this process.
+    """Sets this process's precision and algorithms of convolutions and products on a GPU.
 
-    "float32" means float32: elsewhere convolutions of float32 may round to TF32. Products never do, as moments are
-    made of them. Deterministic results come from slower algorithms, which are then not chosen by their speed;
-    PyTorch warns of an operation that has none.
+    With "float32", convolutions do not use TF32; otherwise they may. Products never do, because moments are computed
+    with them. `deterministic` selects slower deterministic algorithms; PyTorch warns about operations that have none.
     """
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = precision != "float32"
@@ -43,19 +42,19 @@ def set_numerics(precision: Precision, *, deterministic: bool = False) -> None:
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
-    """The context that networks run in; losses, moments and spectral norms stay in float32."""
+    """The autocast context of the networks; losses, moments and spectral norms stay in float32."""
     dtype = torch.float16 if precision == "fp16" else torch.bfloat16
     return torch.autocast(device.type, dtype, enabled=precision in ("bf16", "fp16"))
 
 
 def seed_for(seed: int, *purpose: int | str) -> int:
-    """A 63-bit seed for one purpose, such as (seed, step, piece of the batch, "noise")."""
+    """A 63-bit seed for one purpose, such as (seed, step, piece, "noise")."""
     digest = hashlib.blake2b(repr((seed, *purpose)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 def generator_for(device: torch.device, seed: int, *purpose: int | str) -> torch.Generator:
-    """A fresh generator on `device` for one purpose."""
+    """A new generator on `device` for one purpose."""
     return torch.Generator(device).manual_seed(seed_for(seed, *purpose))
 
 
@@ -64,19 +63,19 @@ STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SI
 
 
 class StopSignals:
-    """Inside, signals ask for a checkpoint and an orderly end; a second SIGINT ends at once.
+    """A context in which signals request a checkpoint and a clean stop; a second SIGINT stops at once.
 
-    number: the signal that asked and that all processes know of, 0 without one.
+    number: the signal, once all processes know of it, else 0.
     """
 
     def __init__(self, num_processes: int) -> None:
         self.number = 0
-        self._received = 0  # by this process: a signal to another one must not make a first Ctrl-C here the second
-        # A group of its own on the CPU: the exchange does not wait for the device.
+        self._received = 0  # by this process, so that only a second Ctrl-C to it stops at once
+        # Its own group on the CPU, so that the exchange does not wait for the device.
         self._group = distributed.new_group(backend="gloo") if num_processes > 1 else None
 
     def __enter__(self) -> "StopSignals":
-        in_main = threading.current_thread() is threading.main_thread()  # no other thread may set handlers
+        in_main = threading.current_thread() is threading.main_thread()  # only the main thread may set handlers
         self._before = {each: signal.signal(each, self.receive) for each in STOP_SIGNALS if in_main}
         return self
 
@@ -91,7 +90,7 @@ class StopSignals:
         self._received = number
 
     def asked(self) -> bool:
-        """Whether any process was asked to stop. All must call it after each step; all get the same answer."""
+        """Whether any process got a signal. All must call it after each step, and get the same answer."""
         number = torch.tensor(self._received)
         if self._group is not None:
             distributed.all_reduce(number, distributed.ReduceOp.MAX, group=self._group)

@@ -1,4 +1,4 @@
-"""A trained model by name, with the weights that are wanted: also those that a run keeps in its checkpoints alone."""
+"""Finds a trained model with the requested weights, including those that are only in a run's checkpoints."""
 
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -19,7 +19,7 @@ PIPELINES: dict[Task | None, Any] = {"inpainting": InpaintingPipeline, "class-co
 class Trained(NamedTuple):
     """A model, by its `source`, with the weights of one step (None if unknown).
 
-    run, config: None for a model from elsewhere. checkpoint: that has the weights; None for a saved model.
+    run, config: None for a model outside of a run. checkpoint: the one with the weights; None for a saved model.
     """
 
     source: str
@@ -34,7 +34,7 @@ class Trained(NamedTuple):
         return self.config.task if self.config else task_of(self.source)
 
     def pipeline(self, device: str = "auto", task: Task | None = None) -> Any:
-        """The pipeline. A generator with raw weights gets standing statistics, as the model that a run saves.
+        """The pipeline. For raw weights of a generator, standing statistics are measured as in a run.
 
         Raises a UserError if the model is not for `task`, is damaged, or PyTorch cannot use the device.
         """
@@ -57,8 +57,8 @@ class Trained(NamedTuple):
 def find_trained(source: str | Path, weights: Weights | None = None) -> Trained:
     """A run, RUN/checkpoints/step-N, a saved model of a run, or a model as in `find_model`.
 
-    `weights` are those of a run or checkpoint; None for averaged ones if the run has them. Those that a run does not
-    save as a model are in its newest checkpoint. Raises a UserError if the model or the weights are not there.
+    `weights` is "ema" or "raw", for a run or checkpoint; None for averaged weights if there are any. Weights that a run
+    does not save as a model come from its newest checkpoint. Raises a UserError if there are no such weights.
     """
     path, folder = Path(source), find_model(source)
     in_run = path.parent.name == CHECKPOINTS
