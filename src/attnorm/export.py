@@ -1,8 +1,4 @@
-"""Export of a trained model to a file that runs without attnorm: ONNX, or PyTorch's exported program.
-
-The batch size is left open, and for inpainting models the image size too. The file is run and compared with the
-network before it is kept.
-"""
+"""Export of a trained model to a file that runs without attnorm: ONNX, or PyTorch's exported program."""
 
 from __future__ import annotations
 
@@ -67,8 +63,8 @@ def export(model: str | Path, out: Path, *, weights: Weights | None = None, half
     if out.suffix not in WRITERS:
         raise UserError(f"{out}: the name must end in {' or '.join(WRITERS)}")
     trained, tolerance = find_trained(model, weights), HALF_TOLERANCE if half else TOLERANCE
-    card = None if trained.checkpoint else find_model(model) / CARD_FILE
-    licence = ModelCard.load(card).data.license if card and card.is_file() else None
+    card = find_model(model) / CARD_FILE
+    licence = ModelCard.load(card).data.license if card.is_file() else None
     metadata = {"made_with": f"attnorm {__version__}", "licence": str(licence or "not stated")}
     network = _without_parametrizations(trained.pipeline("cpu").generator)
     program = _inpainter(network, metadata) if trained.task == "inpainting" else _generator(network, metadata)
@@ -80,10 +76,8 @@ def export(model: str | Path, out: Path, *, weights: Weights | None = None, half
         differences = [np.abs(run(*case) - program.exact(*case).numpy()).max() for case in program.cases[1:]]
         difference = float(np.max(differences))
         if not difference <= tolerance:
-            raise UserError(
-                f"{out} was not kept: its output differs from the network's by {difference:.1e}, more than "
-                f"{tolerance:.0e}; try another version of PyTorch or of the runtime"
-            )
+            what = f"{out} was not kept: its output differs from the network's by {difference:.1e}, more than"
+            raise UserError(f"{what} {tolerance:.0e}; try another version of PyTorch or of the runtime")
     return difference
 
 

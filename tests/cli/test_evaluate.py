@@ -133,7 +133,7 @@ def test_the_best_folder_and_raw_weights_are_measured_as_parts_of_their_run(run_
         (["--out", "record.txt"], "record.txt"),
         (["--size", "32"], "--size is for inpainting models"),
         (["--reference", "gone.npz"], "cannot read gone.npz (No such file or directory): give an .npz file"),
-        (["--reference", "r.npz", "--num-real", "9"], "--reference stands for the real images: leave out --data"),
+        (["--reference", "r.npz", "--num-real", "9"], "--reference replaces the real images: leave out --data"),
     ],
 )
 def test_mistakes_are_one_line_and_write_nothing(arguments, sentence, run_copy, refused):

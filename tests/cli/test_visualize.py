@@ -66,7 +66,7 @@ def test_of_an_inpainter_what_cannot_be_drawn_is_refused(
     files, finished_inpainting_run, finished_run, tmp_path, refused
 ):
     run = finished_inpainting_run
-    assert "completes no images" in refused("visualize", finished_run, "image.png", "mask.png", "-o", "s.png")
+    assert "is not an inpainting model" in refused("visualize", finished_run, "image.png", "mask.png", "-o", "s.png")
     assert "attnorm visualize MODEL IMAGE MASK" in refused("visualize", run, "-o", "s.png")
     both = ["visualize", run, "image.png", "mask.png", "-o", "s.png"]
     for option in (["--labels", "1"], ["--seed", 0], ["--regions", "r.png"]):

@@ -18,11 +18,6 @@ from tests.runs import python, two_ranks
 pytestmark = pytest.mark.filterwarnings("ignore:Metric .* will save all extracted features:UserWarning")
 
 
-def images_of(evaluator):
-    """All real and all generated images, (n, 3, h, w) uint8 each."""
-    return [pixels(side) for side in (evaluator.real, evaluator.fake(draw))]
-
-
 @pytest.mark.promise
 def test_distances_and_score_are_those_of_torchmetrics():
     from torchmetrics.image.fid import FrechetInceptionDistance
@@ -32,7 +27,7 @@ def test_distances_and_score_are_those_of_torchmetrics():
     ours = evaluator(metrics=["fd", "kid", "is"], num=60)
     values = ours.measure(draw)
     fd, kid = FrechetInceptionDistance(Network()), KernelInceptionDistance(Network(), subsets=1, subset_size=60)
-    real, fake = images_of(ours)
+    real, fake = pixels(ours.real), pixels(ours.fake(draw))
     for oracle in (fd, kid):
         oracle.update(real, real=True)
         oracle.update(fake, real=False)
@@ -97,7 +92,10 @@ def test_each_image_is_processed_once_and_metrics_do_not_depend_on_each_other(tm
 
 def test_generated_classes_are_as_frequent_as_the_real_ones_or_equally_frequent():
     as_data = evaluator(num=60)
-    assert np.bincount(as_data.fake(draw).labels[:60]).tolist() == np.bincount(as_data.real.labels).tolist()
+    assert (
+        np.bincount(as_data.fake(draw).labels[:60]).tolist()
+        == np.bincount(as_data.dataset.labels[as_data.real.items]).tolist()
+    )
     assert np.bincount(evaluator(num=60, frequencies="uniform").fake(draw).labels[:60]).tolist() == [20, 20, 20]
 
 
@@ -112,6 +110,15 @@ def test_two_processes_measure_what_one_does(tmp_path, monkeypatch):
         measured = json.loads(process.stdout)
         assert [one["values"] for one in measured] == [expected, expected]
         assert [one["seen"] for one in measured] == seen
+
+
+def test_images_from_elsewhere_are_measured_in_the_place_of_a_generator():
+    ours, other = evaluator(metrics=["fd"], num=90, num_real=None), dataset(seed=1)
+    assert ours.measure(dataset())["fd-toy-90"].main == pytest.approx(0, abs=1e-9)
+    expected = two_pass(Network()(pixels(ours.real)), Network()(pixels(ours.fake(other))))
+    assert ours.measure(other)["fd-toy-90"].main == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(UserError, match="need num=90, and no intra"):
+        evaluator(metrics=["fd"], num=70).measure(other)
 
 
 def test_the_inception_network_gives_a_metric_its_usual_name():

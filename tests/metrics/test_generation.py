@@ -79,7 +79,7 @@ def test_streaming_keeps_the_digits_of_the_covariance(batch, mean, dtype):
 
 
 @pytest.mark.parametrize(
-    ("real", "fake", "warning"), [(17, 20, ""), (16, 20, "16 real images"), (20, 9, "9 generated images")]
+    ("real", "fake", "warning"), [(17, 20, ""), (16, 20, "16 real images"), (16, 9, "9 generated images")]
 )
 def test_sets_that_are_too_small_for_the_features_are_named(real, fake, warning):
     value = fid(of_rows(normal(real, 16)), of_rows(normal(fake, 16)))

@@ -8,7 +8,6 @@ import pytest
 import torch
 from scipy import stats
 
-import attnorm
 from attnorm.models.class_conditional import truncated
 from attnorm.pipelines import class_conditional
 from attnorm.pipelines.class_conditional import ClassConditionalPipeline
@@ -35,7 +34,6 @@ def largest_difference(first, second):
 
 
 def test_a_run_its_model_folder_and_the_network_draw_the_same(pipe, model, finished_run):
-    assert attnorm.ClassConditionalPipeline is ClassConditionalPipeline
     loaded = ClassConditionalPipeline.from_pretrained(model)
     assert loaded.class_names == NAMES
     assert np.array_equal(loaded.draw(num_images=6).images, pipe.draw(num_images=6).images)
@@ -132,7 +130,6 @@ def test_half_precision_changes_images_a_little_and_no_weights(dtype, pipe, tmp_
         ({"labels": []}, "labels and num_images must be at least one, got 0 and 0"),
         ({"labels": 3.7}, "a label must be a whole number, got 3.7"),
         ({"num_images": 0}, "num_images must be at least one, got 3 and 0"),
-        ({"num_images": "8"}, "num_images must be a whole number, got '8'"),
         ({"seed": 0.5}, "seed must be a whole number, got 0.5"),
         ({"generator": 42}, "generator must be a torch.Generator, or a list of one for each of 3 images"),
         ({"output_type": "jpg"}, "output_type must be one of pil, np, pt, got 'jpg'"),
@@ -189,7 +186,7 @@ def test_damaged_missing_and_other_weights_are_refused(model):
     whole = path.read_bytes()
     config = model / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"latent_dim": 17}))
-    assert "does not hold the weights that its config.json describes" in refusal(load, model)
+    assert "does not have the weights that its config.json describes" in refusal(load, model)
     for share in (0, 0.5, 0.99):
         path.write_bytes(whole[: int(len(whole) * share)])
         assert f"{path} is missing or damaged" in refusal(load, model)
@@ -200,6 +197,8 @@ def test_damaged_missing_and_other_weights_are_refused(model):
 def test_what_is_no_model_is_refused(finished_run, finished_inpainting_run, tmp_path):
     shutil.copy(finished_run / "config.yaml", tmp_path)
     assert "has saved no model yet" in refusal(load, tmp_path)
-    assert refusal(load, finished_inpainting_run).endswith("is inpainting: use its pipeline, or `attnorm inpaint`")
+    assert refusal(load, finished_inpainting_run).endswith(
+        "is a model for inpainting: use its pipeline, or `attnorm inpaint`"
+    )
     assert "cannot use the device 'cuda:999' here: choose cpu" in refusal(load, finished_run, device="cuda:999")
     assert refusal(load, finished_run, torch_dtype=torch.float64).endswith("not in torch.float64")

@@ -15,7 +15,7 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 def app(
     *models: SavedModel, host: str = "127.0.0.1", port: int = 7860, device: Device = "auto", share: Flag = False
 ) -> None:
-    """Serve the web page: inpaint with a brush, generate, interpolate, and look inside the layer.
+    """Serve the web page: inpaint with a brush, generate, interpolate, and inspect the layer.
 
     Without models it serves the runs in ./runs and the trained models that come with attnorm. Only this machine can
     reach the page, and the page sends no requests to other machines.
@@ -40,9 +40,9 @@ def app(
         taken = {model.name for model in chosen}
         chosen += [model_at(path, name) for name, path in shipped_models().items() if name not in taken]
     for complaint in complaints:
-        print(f"left out: {complaint}", file=sys.stderr)
+        print(f"skipped: {complaint}", file=sys.stderr)
     if host not in LOOPBACK:
-        print(f"served at {host}: everybody who can reach this machine may use the page", file=sys.stderr)
+        print(f"served at {host}: everybody who can reach this machine can use the page", file=sys.stderr)
     with served(chosen, host, port, device, share) as addresses:
         for address in filter(None, addresses):
             print(f"{address} with {counted(len(chosen), 'model')}; Ctrl-C stops it", flush=True)

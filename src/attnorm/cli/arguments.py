@@ -1,4 +1,4 @@
-"""Arguments that several commands take: their types, help and completion."""
+"""Arguments shared by several commands: types, help and completion."""
 
 import json
 import sys
@@ -28,7 +28,7 @@ def _require_image_name(kind: Any, path: Path) -> None:
 
 
 def completed_by(names: Callable[[Any], Iterable[str]]) -> Parameter:
-    """Offers these words for an argument; cyclopts 4, the last one for Python 3.10, offers files alone."""
+    """Completes an argument with these words; cyclopts 4, the last for Python 3.10, completes files only."""
     return Parameter(completer=names) if sys.version_info >= (3, 11) else Parameter()
 
 
@@ -43,13 +43,13 @@ def _models(context: Any) -> Iterable[str]:
 
 
 def _paths(context: Any) -> list[str]:
-    """Bash offers no files where there is a completer."""
+    """Completes files too, which bash does not if there is a completer."""
     found = sorted(glob(f"{escape(context.incomplete)}*"))  # noqa: PTH207 - Path.glob takes no absolute pattern
     return [f"{path}/" if Path(path).is_dir() else path for path in found]
 
 
 def _class_names(context: Any) -> Iterable[str]:
-    """Of the model that is named earlier on the command line."""
+    """The class names of the model that is named earlier on the command line."""
     name = context["model"].raw or ""
     folders = (Path(name, "model"), Path(name), shipped_models().get(name, Path()))
     for file in (folder / CONFIG_FILE for folder in folders):
@@ -80,7 +80,7 @@ Force = Annotated[bool, Parameter(help="Overwrite existing files.", show_default
 Flag = Annotated[bool, Parameter(show_default=False)]
 _DEVICE = "auto, cpu, cuda, cuda:1 or mps; auto is the GPU where PyTorch sees one."
 Device = Annotated[str, completed_by(lambda context: ("auto", "cpu", "cuda", "mps")), Parameter(help=_DEVICE)]
-_WEIGHTS = Parameter(help="Of a run or checkpoint: averaged (default, if the run kept an average), or raw.")
+_WEIGHTS = Parameter(help="Weights of a run or checkpoint: averaged (default, if there are any) or raw.")
 Weights = Annotated[Literal["ema", "raw"] | None, _WEIGHTS]
 AtLeast0 = Annotated[int, Parameter(validator=Number(gte=0))]
 AtLeast1 = Annotated[int, Parameter(validator=Number(gte=1))]
@@ -91,7 +91,7 @@ Seed = Annotated[int, Parameter(validator=Number(gte=0, lt=1 << 63), help="Seed 
 @Parameter(name="*")
 @dataclass(frozen=True)
 class Source:
-    """Which weights of a model are used, and where."""
+    """Which weights of a model to use, and on which device."""
 
     weights: Weights = None
     device: Device = "auto"
@@ -107,7 +107,7 @@ USUAL = Source()
 
 
 def refuse_options(model: str | Path, task: str, others: str, **options: Any) -> None:
-    """Raises a UserError for an option of the `others`' task that is given."""
+    """Raises a UserError if an option of the `others`' task is given."""
     for name, value in options.items():
         if value is not None:
             raise UserError(f"--{name.replace('_', '-')} is for {others} models, and {model} is {task}: leave it out")

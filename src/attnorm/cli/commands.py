@@ -1,4 +1,4 @@
-"""All commands in one cyclopts application, and its errors as sentences."""
+"""The cyclopts application with all commands, and its errors as sentences."""
 
 import pkgutil
 
@@ -8,7 +8,7 @@ from cyclopts.exceptions import MissingArgumentError, UnusedCliTokensError
 import attnorm
 from attnorm.errors import UserError
 
-ABOUT = """Attentive Normalization: train generators and inpainters, use them, and look inside.
+ABOUT = """Attentive Normalization: train and use generators and inpainting models.
 
 `attnorm COMMAND --help` explains a command. `--debug`, after any command, shows where an unexpected error came from.
 """
@@ -59,7 +59,7 @@ def run(arguments: list[str]) -> int:
 
 
 def sentence(error: CycloptsError) -> str:
-    """What is wrong, in the style of our own errors."""
+    """The error in the style of our own messages."""
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         return f"unexpected argument {error.unused_tokens[0]!r}"
     if isinstance(error, MissingArgumentError) and error.argument is not None:

@@ -18,11 +18,11 @@ def contact_sheet(
     force: Force = False,
     device: Device = "auto",
 ) -> None:
-    """Draw one sheet of a generator's images, interpolation and layouts, and an inpainting model's completion.
+    """Draw a sheet of a generator's images, interpolation and layouts, with an inpainting model's completion.
 
     Args:
         out: The sheet, such as sheet.png.
-        inpainter: Which model completes the example image.
+        inpainter: The model that completes the example image.
     """
     import numpy as np
 
@@ -58,8 +58,8 @@ def contact_sheet(
     image, mask = example_images(size, 1), Masks(MASKS["strokes"], (size, size)).batch(seed, range(1))
     stages = inpainting.stages(image, mask)
     completed = {"input": plots.masked_images(image, mask), "completed": composite(image, stages.refined, mask)}
-    sheet = plots.inpainting_sheet(completed, [""], next(iter(stages.layouts.values()), None))
-    left[f"A photograph, completed by {inpainter}"] = sheet
+    layout = next(iter(stages.layouts.values()), None)
+    left[f"A photograph, completed by {inpainter}"] = plots.inpainting_sheet(completed, [""], layout)
 
     beside = [column(each).swapaxes(0, 1) for each in (left, right)]  # `stack` puts its parts below one another
     plots.save_image(framed(stack(beside, gap=GAP).swapaxes(0, 1)), out)

@@ -9,7 +9,7 @@ from attnorm.errors import counted, one_line
 
 
 def prepare(source: Data, out: Path, /, *, size: AtLeast1, choice: Choice = DEFAULT) -> None:
-    """Bring images to one size, ready for training.
+    """Prepare images for training: crop, scale, and store them in one file.
 
     Args:
         source: A folder of images or of a folder per class, a zip or tar of one, parquet file(s), a .npz file, CIFAR's
@@ -26,7 +26,7 @@ def prepare(source: Data, out: Path, /, *, size: AtLeast1, choice: Choice = DEFA
 
 
 def inspect(source: Data, /, *, choice: Choice = DEFAULT) -> None:
-    """Read a whole image set, and show its size, classes and counts, and the files that cannot be read.
+    """Read all images of a set; show its size, classes and counts, and the files that cannot be read.
 
     Args:
         source: As for `attnorm data prepare`, or a prepared folder, whose checksums are compared.

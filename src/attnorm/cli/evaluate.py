@@ -23,7 +23,7 @@ class Options:
     Args:
         data: The real images, as for `attnorm train` (default: the run's own).
         num: Images to generate (default 5000), or to complete (default: all).
-        out: FILE.json (default: a file in the run's folder metrics/).
+        out: FILE.json (default: a file in RUN/metrics).
     """
 
     data: cli.Data | None = None
@@ -42,11 +42,11 @@ class GeneratorOptions:
     Args:
         metrics: One or more (default fd, which is the FID with the extractor inception).
         extractor: efficientnet-lite0 (default), inception, or the path of the Inception file.
-        reference: Statistics in the place of real images: an .npz file of pytorch-fid, clean-fid or --save-reference.
-        save_reference: Also write the statistics of the real images there, FILE.npz.
+        reference: Statistics instead of real images: an .npz file of pytorch-fid, clean-fid or --save-reference.
+        save_reference: Also write the statistics of the real images to FILE.npz.
         num_real: Real images, 0 for all (default: as --num).
-        frequencies: How often each class is generated: as in the real images (default), or all alike.
-        per_class: For intra: images to generate of each class (default 5000).
+        frequencies: How often to generate each class: as in the real images (default), or equally.
+        per_class: For intra: images to generate per class (default 5000).
     """
 
     metrics: Metrics = None
@@ -84,8 +84,8 @@ def evaluate(
 ) -> None:
     """Evaluate a model: a table, a JSON record, and a sheet of images.
 
-    A class-conditional model's images are compared with real ones as sets. An inpainting model completes validation
-    images, beside simpler methods that it has to beat.
+    Images of a class-conditional model are compared with real ones as sets. An inpainting model completes validation
+    images, and is compared with simple methods.
     """
     from attnorm.cli.evaluation import evaluate_generator, evaluate_inpainter
     from attnorm.metrics.distributed import joined

@@ -1,4 +1,4 @@
-"""What `attnorm evaluate` does: it measures a run's or a saved model's weights and writes the record."""
+"""The work of `attnorm evaluate`: measures the weights of a run or a saved model, and writes the record."""
 
 import sys
 import zlib
@@ -39,14 +39,14 @@ Source = tuple[str, Choice]  # data, and what of it is read
 
 
 def evaluate_generator(model: Trained, options: Options, own: GeneratorOptions, device: str) -> None:
-    """Measures a class-conditional model; writes the record and the sheet, and prints a table."""
+    """Evaluates a class-conditional model; writes the record and the sheet, and prints a table."""
     metrics, num, per_class = own.metrics or ["fd"], options.num or NUM, own.per_class or PER_CLASS
     if "intra" not in metrics and (own.per_class or own.classes):
         raise UserError("--per-class and --classes are for intra: add intra to --metrics, or leave them out")
     of_images = (options.data, own.save_reference, own.num_real, *asdict(options.choice).values())
     if own.reference and (own.frequencies == "data" or any(value is not None for value in of_images)):
         refused = "--data and what of it is read, --num-real, --save-reference and --frequencies data"
-        raise UserError(f"--reference stands for the real images: leave out {refused}")
+        raise UserError(f"--reference replaces the real images: leave out {refused}")
     if own.save_reference:
         check_output(own.save_reference, options.force)
     source = (str(own.reference), DEFAULT) if own.reference else _source(model, options)
@@ -81,17 +81,16 @@ def evaluate_generator(model: Trained, options: Options, own: GeneratorOptions, 
     warnings = [f"{name}: {value.warning}" for name, value in values.items() if value.warning]
     warnings += _trained_on(model, source, dataset) if dataset else []
     if reference and not reference.network:
-        here = f"{extractor.name}, {extractor.resizer}"
-        warnings.append(f"{own.reference} names no network: values compare only if it is that of here, {here}")
+        warnings.append(f"{own.reference} names no network: it must be {extractor.name}, {extractor.resizer}")
     shown = pipe.indices(own.classes)[:SHOWN_CLASSES]
     images = pipe.draw([label for label in shown for _ in range(SHOWN_EACH)], seed=options.seed).images
     sheet = plots.label_grid(images, [pipe.class_names[label] for label in shown], SHOWN_EACH)
-    facts = {"data": source[0], "split": split, "num": num, "settings": evaluator.settings()}
-    _write(model, options, out, values, facts, warnings, sheet)
+    facts = {"data": source[0], "split": split, "num": num, "seed": options.seed, "settings": evaluator.settings()}
+    _write(model, out, values, warnings, sheet, **facts)
 
 
 def evaluate_inpainter(model: Trained, options: Options, own: InpainterOptions, device: str) -> None:
-    """Measures an inpainting model; writes the record and the sheet, and prints a table."""
+    """Evaluates an inpainting model; writes the record and the sheet, and prints a table."""
     kinds = {kind: MASKS[kind] for kind in own.masks or MASKS}
     config, source = model.config, _source(model, options)
     is_held_out = _is_training_data(model, source) and not config.val_data
@@ -124,12 +123,12 @@ def evaluate_inpainter(model: Trained, options: Options, own: InpainterOptions, 
     titles = [f"{kind} {number}" for kind in kinds for number in range(count)]
     sheet = plots.inpainting_sheet(columns, titles, next(iter(layouts.values()), None))
     settings = {"size": side, "masks": {kind: to_dict(masks) for kind, masks in kinds.items()}}
-    facts = {"data": source[0], "split": split, "num": images.count, "settings": settings}
-    _write(model, options, out, values, facts, [] if is_held_out else _trained_on(model, source, dataset), sheet)
+    facts = {"data": source[0], "split": split, "num": images.count, "seed": options.seed, "settings": settings}
+    _write(model, out, values, [] if is_held_out else _trained_on(model, source, dataset), sheet, **facts)
 
 
 def _source(model: Trained, options: Options) -> Source:
-    """The data that was given, or the run's own, and what of it is read."""
+    """The given data or the run's own, and the split and columns to read."""
     if options.data is None and model.config is None:
         raise UserError(f"{model.source} is not a run, so its data is unknown: give --data")
     own, other = model.config, options.data or model.config.evaluation_data
@@ -138,7 +137,7 @@ def _source(model: Trained, options: Options) -> Source:
 
 
 def _split(source: Source) -> str:
-    """The name of what is read, as a part of a record's name."""
+    """The name of the split, as part of a record's name."""
     return "-".join(filter(None, [Path(source[0]).stem, source[1].split]))
 
 
@@ -150,7 +149,7 @@ def _is_training_data(model: Trained, source: Source) -> bool:
 def _record_path(model: Trained, options: Options, *parts: str) -> Path:
     """`--out`, or a name made of the step and the parts in the run's folder metrics/."""
     if options.out is None and model.run is None:
-        raise UserError(f"{model.source} is not a run to keep the record in: give --out FILE.json")
+        raise UserError(f"{model.source} is not a run, so there is no folder for the record: give --out FILE.json")
     name = "-".join([f"step-{model.step or 0:07d}", model.kind, *parts, f"seed{options.seed}"])
     out = options.out or Path(model.run or "", RECORDS, f"{name.replace('/', '-')}.json")
     for path in (out, out.with_suffix(".png")):
@@ -185,20 +184,14 @@ def _trained_on(model: Trained, source: Source, dataset: ImageDataset) -> list[s
 
 
 def _write(
-    model: Trained,
-    options: Options,
-    out: Path,
-    values: dict[str, MetricValue],
-    facts: dict[str, Any],
-    warnings: list[str],
-    sheet: np.ndarray,
+    model: Trained, out: Path, values: dict[str, MetricValue], warnings: list[str], sheet: np.ndarray, **facts: Any
 ) -> None:
     """The main process writes the record and the sheet, and prints a table; `facts` are fields of the protocol."""
     if rank_and_count()[0] > 0:
         return
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    protocol = Protocol(model=model.source, weights=model.kind, step=model.step, seed=options.seed, **facts)
+    protocol = Protocol(model=model.source, weights=model.kind, step=model.step, **facts)
     records = make_records(values, protocol)
     write_records(records, out)
     plots.save_image(sheet, out.with_suffix(".png"))

@@ -25,13 +25,13 @@ def generate(
     truncation: Positive | None = None,
     source: Source = USUAL,
 ) -> None:
-    """Generate images of classes.
+    """Generate images of given classes.
 
     Args:
-        out: A grid as GRID.png, or a folder for one file per image.
-        per_class: Images of each class; in a grid a row is a class (default 8).
-        count: Images in all, of the classes in turn, instead of --per-class.
-        truncation: Cuts the noise off on both sides: 0.7 gives more typical and less varied images (default: none).
+        out: GRID.png, or a folder for one file per image.
+        per_class: Images of each class, a row of the grid (default 8).
+        count: Total number of images, with classes in turn, instead of --per-class.
+        truncation: Limit of the noise: 0.7 gives more typical and less varied images (default: none).
         force: Overwrite an existing grid, or the images of an earlier call.
     """
     import numpy as np

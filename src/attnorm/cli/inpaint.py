@@ -6,9 +6,12 @@ import re
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from attnorm.cli.arguments import USUAL, AtLeast1, Force, Model, Out, Source
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from attnorm.cli.arguments import USUAL, Force, Model, Out, Source
 from attnorm.errors import UserError, counted, one_line
 
 FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
@@ -27,23 +30,21 @@ def inpaint(
     mode: Literal["auto", "native", "crop", "resize"] = "auto",
     resize_mask: bool = False,
     format: Literal["png", "tif", "webp", "jpg"] = "png",
-    quality: AtLeast1 | None = None,
+    quality: Annotated[int, Parameter(validator=Number(gte=1, lte=100))] | None = None,
     force: Force = False,
     source: Source = USUAL,
 ) -> int:
     """Complete the masked pixels of images; all other pixels come back bit for bit, except in JPEG files.
 
-    EXIF data, resolution and colour profile are kept.
-
     Args:
         image: An image, or a folder of images.
-        mask: Light where pixels are missing: one for all images, or a folder of masks with the images' names (default:
+        mask: White where pixels are missing: one for all images, or a folder of masks with the images' names (default:
             NAME_mask*.png beside NAME.png, or the images' own transparent pixels).
-        out: A .png, .tif, .webp or .jpg file, or a folder.
+        out: A .png, .tif, .webp or .jpg file, or a folder. EXIF data, resolution and colour profile are kept.
         mode: What the network sees: native, the image at its own size; crop, windows around the masked regions; resize,
             the image scaled to the training size; auto, native up to 512 pixels a side and crop above.
         resize_mask: Scale a mask of another size to its image.
-        format: Of the files in a folder.
+        format: Format of the files in a folder.
         quality: Of JPEG and WebP files, 1 to 100 (default: lossless WebP; the quality of a JPEG image, else 95).
     """
     from attnorm.data.progress import track
@@ -74,7 +75,7 @@ def inpaint(
             failed += 1
             continue
         if given.image.is_reduced:
-            print(f"{path}: written with 8 bits per colour, of the 16 that the image has", file=sys.stderr)
+            print(f"{path}: written with 8 bits per colour, though the image has 16", file=sys.stderr)
         how = result.info if kind == "JPEG" and "qtables" in result.info else result.info | HOW.get(kind, {})
         if quality is not None:
             how = result.info | {"qtables": None, "quality": quality, "subsampling": 0}

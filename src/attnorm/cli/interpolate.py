@@ -23,18 +23,18 @@ def interpolate(
     force: cli.Force = False,
     source: cli.Source = cli.USUAL,
 ) -> None:
-    """Interpolate between two classes at fixed noise, as a sheet and a video.
+    """Interpolate between two classes at fixed noise; write a sheet and, optionally, a video.
 
-    Where the model has a layout, each image has the map of one entity below it.
+    If the model has a layout, the map of one entity is below each image.
 
     Args:
         labels: The two classes, names or indices.
         out: The sheet, such as sheet.png.
-        frames: Images from the first class to the second.
-        rows: Noise vectors, a row each.
+        frames: Number of images from the first class to the second.
+        rows: Number of noise vectors, one per row.
         entity: The entity whose map is shown, by number (default: the one that varies most).
-        animation: Also write a video there, FILE.gif or FILE.mp4.
-        seconds: Time from the first class to the second in the video, which then goes back.
+        animation: Also write a video to FILE.gif or FILE.mp4.
+        seconds: Time in the video from the first class to the second, before it runs back.
     """
     from attnorm import plots
     from attnorm.files import check_output

@@ -1,4 +1,4 @@
-"""What there is: `attnorm presets`, `models` and `doctor`; and `attnorm bench layer`, how fast this machine is."""
+"""`attnorm presets`, `models`, `doctor` and `bench layer`."""
 
 import os
 import platform
@@ -17,7 +17,7 @@ FOR_CPU = ("-cpu", "-digits")  # endings of presets' names
 
 
 def models(name: ModelName | None = None, /) -> None:
-    """List the trained models that come with attnorm, or print the card of one.
+    """List the trained models in the package, or print the card of one.
 
     Args:
         name: Print the card of this model.
@@ -29,7 +29,7 @@ def models(name: ModelName | None = None, /) -> None:
 
     shipped = shipped_models()
     if name is not None and name not in shipped:
-        raise UserError(f"no model {name!r} comes with attnorm{nearest(name, shipped)} (`attnorm models` lists them)")
+        raise UserError(f"the package has no model {name!r}{nearest(name, shipped)} (`attnorm models` lists them)")
     if name is not None:
         print(ModelCard.load(shipped[name] / CARD_FILE).text.strip())
         return
@@ -58,12 +58,12 @@ def presets(name: PresetName | None = None, /) -> None:
         device = "CPU" if DEMOS.get(each, each).endswith(FOR_CPU) else "GPU"
         rows.append((each, f"{preset.image_size}×{preset.image_size}", device, TIMES.get(each, "")))
     systems = [(f"  {system}", variant.about) for system, variant in {**SYSTEMS, **INPAINTERS}.items()]
-    print(f"{table(rows)}\n\nA name is SYSTEM-DATA. DATA stands for a size and a number of steps: any images will do.")
+    print(f"{table(rows)}\n\nA name is SYSTEM-DATA. DATA stands for a size and a number of steps; use any images.")
     print(f"\n{table([('SYSTEM', ''), *systems])}\n\n`attnorm presets NAME` prints a preset as YAML.")
 
 
 def doctor() -> None:
-    """Show versions, devices, and which backends of the layer can run on them."""
+    """Show versions, devices, and the backends of the layer that they can run."""
     import torch
     import yaml
 
@@ -81,7 +81,7 @@ def doctor() -> None:
 
 
 def _backends(device: str) -> dict[str, Any] | str:
-    """The backend that a float32 call takes, and why each backend cannot run one."""
+    """The backend of a float32 call, and why other backends cannot run it."""
     import torch
 
     from attnorm.layers import backend_for, backend_refusals
@@ -94,7 +94,7 @@ def _backends(device: str) -> dict[str, Any] | str:
 
 
 def layer(*fields: Fields, json: Annotated[Path | None, Parameter(name="--json")] = None) -> None:
-    """Measure time and memory of the layer beside instance norm and self-attention, by map size (the paper's Table 5).
+    """Measure time and memory of the layer, instance norm and self-attention by map size (the paper's Table 5).
 
     Args:
         fields: --sizes 128 256 512 1024 (sides of the maps), --batch 1, --channels 32, --entities 16, --dtype float32

@@ -1,4 +1,4 @@
-"""`attnorm export`, `attnorm package` and `attnorm push`: models for others."""
+"""`attnorm export`, `attnorm package` and `attnorm push`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def export(
 ) -> None:
     """Export a generator or an inpainting model to a file that runs without attnorm.
 
-    The batch size is left open, and for inpainting models the image size too. The file is run and compared with the
-    network before it is kept. Its metadata has the class names, sizes and licence that a program needs.
+    The batch size is dynamic, and for inpainting models the image size too. The file is run and compared with the
+    network before it is kept. Its metadata has the class names, sizes and license.
 
     Args:
         out: FILE.onnx, or FILE.pt2 for PyTorch's exported program (default: the model's name.onnx).
-        half: Compute in float16, in a file of half the size.
+        half: Compute in float16; halves the size of the file.
     """
     from attnorm.export import export
     from attnorm.files import check_output
@@ -38,13 +38,11 @@ Card = Annotated[PackageOptions, Parameter(name="*", show_default=False)]
 
 
 def package(run: Path, folder: Path, /, *, card: Card = DEFAULTS) -> None:
-    """Package a run's model for others: weights, sample images, and a model card written from the run's records.
-
-    The folder has the form of a repository on the Hugging Face Hub.
+    """Package a run's model for sharing: weights, sample images, and a model card made from the run's records.
 
     Args:
         run: A run, or one of its saved models, such as RUN/best-phase-1.
-        folder: The new folder; must not exist yet.
+        folder: The new folder, in the form of a repository on the Hugging Face Hub; must not exist yet.
     """
     from attnorm.hub.package import package
 
@@ -58,12 +56,10 @@ def package(run: Path, folder: Path, /, *, card: Card = DEFAULTS) -> None:
 def push(source: Path, repository: str, /, *, private: bool = False, card: Card = DEFAULTS) -> None:
     """Upload a model to the Hugging Face Hub: the folder that `attnorm package` makes.
 
-    You must be logged in (`hf auth login`) or have set HF_TOKEN.
-
     Args:
         source: A run, or a folder from `attnorm package`.
-        repository: ORGANISATION/NAME; made if it does not exist yet.
-        private: Visible to its owner only.
+        repository: ORGANISATION/NAME; created if it does not exist. Log in first with `hf auth login`, or set HF_TOKEN.
+        private: Make it visible to its owner only.
     """
     from attnorm.hub.package import push
 

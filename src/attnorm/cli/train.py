@@ -17,19 +17,19 @@ Value = Annotated[str | None, Parameter(metavar="VALUE", show_default=False)]
 @Parameter(name="*", group=Group("Fields of the preset that are changed most (default: as in the preset)", sort_key=1))
 @dataclass(frozen=True)
 class Common:
-    """The fields of a preset that are changed most."""
+    """The most frequently changed fields of a preset."""
 
     steps: Annotated[Value, Parameter(help="Steps to train.")] = None
     batch_size: Annotated[Value, Parameter(help="Images per step.")] = None
-    seed: Annotated[Value, Parameter(help="Seed of the weights, the noise and the order of the images.")] = None
+    seed: Annotated[Value, Parameter(help="Seed of weights, noise and the order of images.")] = None
     device: Annotated[Value, Parameter(help="auto, cpu, cuda, cuda:1 or mps.")] = None
     precision: Annotated[Value, Parameter(help="auto, float32, bf16 or fp16.")] = None
     generator_lr: Annotated[Value, Parameter(help="Learning rate; also --discriminator-lr or --critic-lr.")] = None
     evaluate_every: Annotated[Value, Parameter(help="Steps between evaluations; the best model is kept.")] = None
     sample_every: Annotated[Value, Parameter(help="Steps between sample images.")] = None
     checkpoint_every: Annotated[Value, Parameter(help="Steps between checkpoints.")] = None
-    init_from: Annotated[Value, Parameter(help="A run, checkpoint or model whose weights are the first ones.")] = None
-    log_to: Annotated[Value, Parameter(help="tensorboard, wandb, trackio or none, beside log.jsonl.")] = None
+    init_from: Annotated[Value, Parameter(help="A run, checkpoint or model with the initial weights.")] = None
+    log_to: Annotated[Value, Parameter(help="tensorboard, wandb, trackio or none, in addition to log.jsonl.")] = None
 
 
 def train(
@@ -61,8 +61,8 @@ def resume(run: Path, /, *fields: Fields) -> int:
 
     Args:
         run: The run's directory.
-        fields: What may change: --steps (train to this step), --device, --log_to, and files that have moved but are
-            the same: --data, --val_data, --masks.folder.
+        fields: What may change: --steps (train to this step), --device, --log_to, and the paths of moved files: --data,
+            --val_data, --masks.folder.
     """
     _announce(f"resuming {run}")
     from attnorm.config import parse_overrides
@@ -85,10 +85,10 @@ def reproduce(
 ) -> int:
     """Train and evaluate the systems of a table of the paper, and write our metrics beside the paper's.
 
-    Finished runs are kept: stop it at any time, and start it again.
+    You can stop it at any time; the same command continues.
 
     Args:
-        table: Which table of the paper.
+        table: The table of the paper.
         fields: Fields of every run, as for `attnorm train`: `--steps 2000 --device cuda`.
         out: Folder for the runs and TABLE.md.
         scale: Size of networks and training.
@@ -131,6 +131,6 @@ def reproduce(
 
 
 def _announce(line: str) -> None:
-    """The first thing that a person sees, before PyTorch is imported; by one of several processes."""
+    """Prints the first line, before PyTorch is imported; in one process only."""
     if os.environ.get("RANK", "0") == "0":
         print(line, flush=True)

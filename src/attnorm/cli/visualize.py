@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from attnorm.cli import arguments as cli
-from attnorm.errors import UserError
+from attnorm.errors import UserError, counted
 
 COUNT = 8
 
@@ -26,10 +26,10 @@ def visualize(
     """Draw the layouts that a model learned: each image, its layout in colour, and the maps of its entities.
 
     Args:
-        image: For an inpainting model: the image to complete.
-        mask: Its mask, light where pixels are missing (default: the image's transparent pixels).
+        image: The image to complete, for an inpainting model.
+        mask: Its mask, white where pixels are missing (default: the image's transparent pixels).
         out: The sheet, such as layouts.png.
-        regions: Also a chart of the features' deviation in each region, such as regions.png.
+        regions: Also draw the features' standard deviation in each region, such as regions.png.
         count: Images in all (default 8).
         entities: The entities whose maps are shown, by number (default: all; none of an inpainting model).
         seed: Seed of the images (default 0).
@@ -52,7 +52,7 @@ def visualize(
         options = {"labels": labels, "count": count, "seed": seed, "regions": regions}
         cli.refuse_options(model, "inpainting", "class-conditional", **options)
         if image is None:
-            raise UserError(f"{model} completes images: attnorm visualize MODEL IMAGE MASK -o SHEET.png")
+            raise UserError(f"{model} is an inpainting model: use attnorm visualize MODEL IMAGE MASK -o SHEET.png")
         [given] = read_inputs(image, mask)
         original, missing = given.image.rgb[None], given.mask[None]
         stages = pipe.stages(original, missing)
@@ -60,7 +60,7 @@ def visualize(
         entities, inputs = entities or [], plots.masked_images(original, missing)
     else:
         if image is not None:
-            raise UserError(f"{model} completes no images: leave {image} out")
+            raise UserError(f"{model} is not an inpainting model: leave {image} out")
         with record_regions(pipe.generator) as found:
             drawn = pipe.draw(labels, count or COUNT, seed or 0)
         images, by_layer, titles = drawn.images, drawn.layouts, [pipe.class_names[label] for label in drawn.labels]
@@ -75,5 +75,6 @@ def visualize(
     print(f"{out}: {n} entities, sharpness {sharpness:.3f} ({scale}), {effective:.1f} effective entities")
     if regions is not None:
         [(layer, statistics)] = found.items()
-        plots.save_region_chart(statistics, regions, f"features that {layer} normalizes, {len(titles)} images")
-        print(f"{regions}: inside the regions, {statistics.within:.1%} of the map's variance is left")
+        drawn_from = counted(len(titles), "image")
+        plots.save_region_chart(statistics, regions, f"features that {layer} normalizes, {drawn_from}")
+        print(f"{regions}: inside the regions, {statistics.within:.1%} of the map's variance remains")

@@ -1,6 +1,6 @@
-"""The processes that torchrun started: joining, taking turns, combining what each has, and ending together.
+"""The processes of torchrun: joining, gathering, and ending together.
 
-Without a process group every function describes one process alone.
+Without a process group, functions behave as in a single process.
 """
 
 import os
@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those that work together; `Processes(device)` is one alone."""
+    """This process in its group; `Processes(device)` is a single process."""
 
     device: torch.device
     rank: int = 0
@@ -35,7 +35,7 @@ class Processes:
         return self.rank == 0
 
     def wait(self) -> None:
-        """Returns when all processes are here."""
+        """Waits for all processes."""
         if self.count > 1:
             distributed.barrier()
 
@@ -46,17 +46,17 @@ class Processes:
         return value
 
     def share_gradients(self, network: nn.Module) -> nn.Module:
-        """What a loss is backpropagated through: with several processes, wrapped to average gradients."""
+        """The network, wrapped to average gradients if there are several processes."""
         if self.count == 1:
             return network
-        # Where a weight has a side of 1, both orders of its memory are one, and DDP takes them for two.
+        # With a side of 1 both memory orders of a weight are the same, but DDP warns.
         warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
         devices = None if self.device.type == "cpu" else [self.device]
-        # False, by position because PyTorch has renamed it: broadcasting buffers would change what backward reads.
+        # False, by position because PyTorch has renamed it: broadcast buffers would change what backward reads.
         return DistributedDataParallel(network, devices, None, 0, False)
 
     def without_sharing(self, network: nn.Module) -> AbstractContextManager[Any]:
-        """Inside, the backward pass of a shared network leaves gradients in their process."""
+        """A context in which the backward pass of a shared network does not exchange gradients."""
         return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()
 
 
@@ -64,7 +64,7 @@ class Processes:
 def joined(device: str) -> Iterator[Processes]:
     """Joins the processes that torchrun started, if it did, and leaves them at the end.
 
-    A UserError says so if they do not find each other, or if another one has ended: then the next exchange fails.
+    Raises a UserError if they cannot connect, or if another process has ended and an exchange fails.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Processes(torch.device(device))
@@ -86,7 +86,7 @@ def joined(device: str) -> Iterator[Processes]:
         if not (isinstance(error, distributed.DistError) or "gloo" in str(error)):
             raise
         raise UserError(
-            f"process {distributed.get_rank()} has lost another process of its group, whose own message says why: fix "
+            f"process {distributed.get_rank()} has lost another process of its group, whose message says why: fix "
             "that, then start or resume again"
         ) from error
     finally:
@@ -102,7 +102,7 @@ def rank_and_count() -> tuple[int, int]:
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """The main process runs the body, then the others do: for files that one writes and all read."""
+    """Runs the body in the main process first, then in the others: for files that one writes and all read."""
     rank, count = rank_and_count()
     if rank > 0:
         distributed.barrier()

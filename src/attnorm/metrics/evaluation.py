@@ -1,6 +1,6 @@
-"""Measuring a generator against a data set: once in `attnorm evaluate`, repeatedly while training."""
+"""Evaluation of a generator against a data set, in `attnorm evaluate` and during training."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,37 +9,36 @@ from typing import Any, Literal
 import numpy as np
 
 from attnorm.data.dataset import ImageDataset
-from attnorm.errors import UserError
+from attnorm.errors import UserError, counted
 from attnorm.metrics.features import INCEPTION, FeatureExtractor
 from attnorm.metrics.generation import METRICS, Metric
 from attnorm.metrics.image_sets import DRAW_BLOCK, Draw, DrawnImages, RealImages, seed_of
 from attnorm.metrics.records import MetricValue
 from attnorm.metrics.statistics import EMPTY, Statistics, compute_statistics, real_statistics
 
-Frequencies = Literal["data", "uniform"]
-PER_CLASS = 5000  # images that SN-GAN's code generates of each class for an intra-FID
+PER_CLASS = 5000  # images per class for an intra-FID, as in SN-GAN's code
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluator:
-    """A protocol: everything about an evaluation but the generator. Mistakes are reported when it is made.
+    """The protocol of an evaluation. It is checked when it is created, and can evaluate several generators.
 
     Args:
-        dataset: the real images; None if `reference` stands for them.
-        class_names: of the generator.
-        metrics: keys such as "fd" and "kid"; checkpoints are compared by the first one.
-        num, num_real: how many images to generate, and how many real ones to take at random, None for all.
-        frequencies: "data" draws each class as often as it occurs among the real images taken, "uniform" equally often.
-        seed: of the generated images, the choice of real ones and the subsets that metrics draw.
+        dataset: the real images; None with `reference`.
+        class_names: the generator's.
+        metrics: keys such as "fd" and "kid". The first one compares checkpoints.
+        num, num_real: how many images to generate, and how many real ones to choose at random; None for all.
+        frequencies: "data" draws classes as often as they occur among the chosen real images, "uniform" equally often.
+        seed: of generated images, the choice of real images, and random subsets of metrics.
         per_class: images to generate of each class for intra, which compares them with all real images of the class.
         classes: indices of the classes for intra, None for all.
-        cache: folder for statistics of the real images, None to keep none.
-        reference: statistics to compare with in the place of those of the real images.
-        show_progress: whether to draw bars on a terminal.
+        cache: folder for statistics of real images; None for no cache.
+        reference: statistics to use instead of those of real images.
+        show_progress: whether to show progress bars on a terminal.
 
     Raises:
-        UserError: an unknown metric, too few images of a set or of a class, a reference without what a metric needs,
-            or a generator whose classes are not those of the data where that matters.
+        UserError: an unknown metric, too few images of a set or of a class, a reference that lacks what a metric needs,
+            or, if classes matter, a generator with other classes than the data.
     """
 
     dataset: ImageDataset | None
@@ -48,7 +47,7 @@ class Evaluator:
     extractor: FeatureExtractor
     num: int
     num_real: int | None = None
-    frequencies: Frequencies = "data"
+    frequencies: Literal["data", "uniform"] = "data"
     seed: int = 0
     per_class: int = PER_CLASS
     classes: Sequence[int] | None = None
@@ -63,8 +62,8 @@ class Evaluator:
         needs_classes = self.frequencies == "data" or any(one.by_class for one in self._metrics.values())
         if needs_classes and (self.dataset is None or tuple(self.class_names) != self.dataset.class_names):
             raise UserError(
-                f"the real images are not of the generator's {len(self.class_names)} classes: give images of these,"
-                " or leave intra out and draw classes equally often (frequencies uniform)"
+                f"the real images are not of the generator's {counted(len(self.class_names), 'class')}: give images of"
+                " these, or leave intra out and draw classes equally often (--frequencies uniform)"
             )
         for key, one in self._metrics.items():
             counts = {"generated images": self.per_class if one.by_class else self.num}
@@ -100,9 +99,14 @@ class Evaluator:
         assert self.dataset is not None
         return RealImages(self.dataset, np.flatnonzero(self.dataset.labels == label), self.dataset.size)
 
-    def fake(self, draw: Draw) -> DrawnImages:
+    def fake(self, draw: Draw | ImageDataset) -> DrawnImages | RealImages:
         """The images of a generator that are measured as a whole; the same for the same `draw`."""
-        classes = self.real.labels if self.frequencies == "data" else np.arange(len(self.class_names))
+        if isinstance(draw, ImageDataset):
+            if self.num != len(draw) or any(one.by_class for one in self._metrics.values()):
+                raise UserError(f"images in the place of a generator need num={len(draw)}, and no intra")
+            return RealImages(draw, np.arange(len(draw)), draw.size)
+        is_as_data = self.frequencies == "data"
+        classes = self.real.dataset.labels[self.real.items] if is_as_data else np.arange(len(self.class_names))
         return DrawnImages(draw, classes, self.num, self.seed)
 
     def settings(self) -> dict[str, Any]:
@@ -119,24 +123,25 @@ class Evaluator:
         needs = {need for one in self._metrics.values() for need in one.needs}
         return real_statistics(self.real, self.extractor, needs, self.cache, self.show_progress)
 
-    def measure(self, draw: Draw) -> dict[str, MetricValue]:
+    def measure(self, draw: Draw | ImageDataset) -> dict[str, MetricValue]:
         """The values of a generator by the metrics' full names, in the order of the metrics.
 
         In a group of processes all must call this, with a `draw` that gives the same images in each (buffers such as
         batch-norm moments included): they take turns, and all return the same values.
 
         Args:
-            draw: (labels, seed) -> images (b, h, w, 3) uint8, the same for the same arguments.
+            draw: (labels, seed) -> images (b, h, w, 3) uint8, the same for the same arguments; or generated images.
         """
         whole = [one for one in self._metrics.values() if not one.by_class]
         real = self.real_statistics() if any(one.compares for one in whole) else EMPTY
-        fake = self._statistics(self.fake(draw), whole) if whole else EMPTY
+        needs = {need for one in whole for need in one.needs}
+        fake = self._statistics(self.fake(draw), needs) if whole else EMPTY
         return {
             self._name(one): self._by_class(one, draw) if one.by_class else one.compute(real, fake, self.seed)
             for one in self._metrics.values()
         }
 
-    def _by_class(self, metric: Metric, draw: Draw) -> MetricValue:
+    def _by_class(self, metric: Metric, draw: Any) -> MetricValue:
         """The mean over classes. One class goes after another, so that memory holds the statistics of one."""
         by_class, warnings, num_real = dict[str, float](), list[str](), 0
         for label in self._classes:
@@ -144,7 +149,7 @@ class Evaluator:
             real = real_statistics(images, self.extractor, metric.needs, self.cache, self.show_progress)
             # The same images whichever other classes are measured.
             drawn = DrawnImages(draw, np.full(DRAW_BLOCK, label), self.per_class, seed_of(self.seed, label))
-            value = metric.compute(real, self._statistics(drawn, [metric]), self.seed)
+            value = metric.compute(real, self._statistics(drawn, metric.needs), self.seed)
             by_class[name], num_real = value.main, num_real + images.count
             warnings += [f"{name!r}: {value.warning}"] if value.warning else []
         return MetricValue(
@@ -155,9 +160,7 @@ class Evaluator:
             warning=next(iter(warnings), ""),
         )
 
-    def _statistics(self, images: DrawnImages, metrics: Sequence[Metric]) -> Statistics:
-        """What these metrics need of generated images, each of which is processed once."""
-        needs = {need for one in metrics for need in one.needs}
+    def _statistics(self, images: DrawnImages | RealImages, needs: Collection[str]) -> Statistics:
         return compute_statistics(images, self.extractor, "generated images", needs, self.show_progress)
 
     def _name(self, metric: Metric) -> str:

@@ -1,6 +1,6 @@
-"""Networks that turn images into features, which every metric of a generator compares.
+"""Feature networks, whose features metrics of generated images compare.
 
-`fid` belongs to `inception` alone; with any other network its name is part of the metric's: `fd-efficientnet-lite0`.
+Only with `inception` is the metric called `fid`; with other networks their name is part of it: `fd-efficientnet-lite0`.
 """
 
 import hashlib
@@ -29,12 +29,12 @@ SHORT_DIGEST = 16  # hexadecimal digits of a fingerprint
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """A network with a stated way of resizing images.
+    """A feature network with its resizing of images.
 
     Args:
         name: part of every metric's name.
         resizer: how images are brought to the network's size, in words.
-        fingerprint: differs if the weights differ.
+        fingerprint: identifies the weights.
         batch_size: images per call.
         network: images (b, 3, h, w) uint8 on the device, whether to give probabilities -> features (b, d) float32, and
             class probabilities (b, k) or None.

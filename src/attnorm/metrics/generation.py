@@ -14,20 +14,17 @@ from attnorm.metrics.records import MetricValue
 from attnorm.metrics.statistics import Statistics
 
 SPLITS = 10  # of the inception score
-SMALLEST = 1e-300
 SUBSETS, SUBSET_SIZE = 100, 1000  # of KID
 NEIGHBOURS = 3  # of precision and recall
-BLOCK = 1 << 10
 
 
 def fid(real: Statistics, fake: Statistics, seed: int = 0) -> MetricValue:
     """Fréchet distance (Heusel et al. 2017), which is FID with the features of the standard Inception network."""
     dimension, warning = len(fake.mu), ""
-    for what, count in (("generated", fake.count), ("real", real.count)):
-        if count is not None and count <= dimension:
-            warning = (
-                f"{count} {what} images are too few for {dimension} features: the distance is too high (kid is not)"
-            )
+    known = [(side.count, what) for side, what in ((real, "real"), (fake, "generated")) if side.count is not None]
+    count, what = min(known, key=lambda each: each[0])
+    if count <= dimension:
+        warning = f"{count} {what} images are too few for {dimension} features: the distance is too high (kid is not)"
     return MetricValue({"distance": frechet_distance(real, fake)}, warning=warning)
 
 
@@ -63,7 +60,7 @@ def inception_score(real: Statistics | None, fake: Statistics, seed: int = 0) ->
     for j in range(SPLITS):
         p = fake.probabilities[j * n // SPLITS : (j + 1) * n // SPLITS].double()
         mean = p.mean(0)
-        divergences.append(torch.xlogy(p, p).sum(1).mean() - (mean * mean.clamp_min(SMALLEST).log()).sum())
+        divergences.append(torch.xlogy(p, p).sum(1).mean() - torch.xlogy(mean, mean).sum())
     scores = torch.stack(divergences).exp()  # each in [1, k]
     values = {"mean": scores.mean().item(), "deviation": scores.std(correction=0).item()}
     return MetricValue(values, "higher", {"splits": SPLITS})
@@ -79,9 +76,11 @@ def kid(real: Statistics, fake: Statistics, seed: int = 0) -> MetricValue:
     size = min(SUBSET_SIZE, *map(len, both))
     subsets = 1 if size == len(both[0]) == len(both[1]) else SUBSETS
     rng = np.random.default_rng(seed)
-    values = []
-    for _ in range(subsets):
-        values.append(squared_mmd(*(each[torch.from_numpy(rng.choice(len(each), size, False))] for each in both)))
+
+    def subset(feats: Tensor) -> Tensor:
+        return feats[torch.from_numpy(rng.choice(len(feats), size, replace=False))]
+
+    values = [squared_mmd(*map(subset, both)) for _ in range(subsets)]
     mean, deviation = float(np.mean(values)), float(np.std(values))
     return MetricValue({"mean": mean, "deviation": deviation}, details={"subsets": subsets, "subset_size": size})
 
@@ -103,7 +102,7 @@ def squared_mmd(x: Tensor, y: Tensor) -> float:
     return (mean_of_pairs(kernel(x, x)) + mean_of_pairs(kernel(y, y)) - 2 * kernel(x, y).mean()).item()
 
 
-def precision_recall(real: Statistics, fake: Statistics, seed: int = 0, block: int = BLOCK) -> MetricValue:
+def precision_recall(real: Statistics, fake: Statistics, seed: int = 0, block: int = 1024) -> MetricValue:
     """The shares of generated images inside the real manifold, and of real images inside the generated one
     (Kynkäänniemi et al. 2019).
 

@@ -28,10 +28,6 @@ class RealImages:
     def count(self) -> int:
         return len(self.items)
 
-    @property
-    def labels(self) -> np.ndarray:
-        return self.dataset.labels[self.items]
-
     @cached_property
     def checksum(self) -> str:
         """SHA-256 of the images."""

@@ -1,7 +1,7 @@
-"""Measuring completed images: PSNR, SSIM and mean absolute error against the truth, image by image.
+"""Metrics of completed images: PSNR, SSIM and mean absolute error, for each image.
 
-The protocol: images are 8-bit RGB composites, with the true pixels outside the mask; PSNR and SSIM are over the whole
-image, absolute errors over the whole image and over the mask. Each way to complete an image gets the same masks.
+Images are 8-bit RGB composites with the original pixels outside the mask. PSNR and SSIM are over the whole image,
+absolute errors over the whole image and over the mask. All methods get the same masks.
 """
 
 from collections.abc import Callable
@@ -17,15 +17,14 @@ from attnorm.metrics.distributed import share_work
 from attnorm.metrics.image_sets import RealImages
 from attnorm.metrics.records import MetricValue
 
-# The paper measures at 256 x 256 with masks of 128 x 128, as CA does: a quarter of the image. Strokes are ours.
-QUARTER = 0.25
+# The paper uses masks of 128 x 128 at 256 x 256, as CA does: a quarter of the image. Strokes are ours.
 MASKS = {
-    "centre": MaskConfig(kind="centre", fraction=(QUARTER, QUARTER)),
-    "random": MaskConfig(kind="rectangle", fraction=(QUARTER, QUARTER), aspect=1.0),
+    "centre": MaskConfig(kind="centre", fraction=(0.25, 0.25)),
+    "random": MaskConfig(kind="rectangle", fraction=(0.25, 0.25), aspect=1.0),
     "strokes": MaskConfig(kind="lines", count=(2, 4), brush=(1 / 24, 1 / 10)),
 }
 BATCH = 8
-TELEA_RADIUS = 5  # pixels around one that its colour is estimated from
+TELEA_RADIUS = 5  # neighbourhood for the colour of a pixel, in pixels
 
 PEAK = 255.0
 C1, C2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2  # of Wang et al. 2004

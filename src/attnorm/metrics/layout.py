@@ -1,7 +1,7 @@
-"""Statistics of learned layouts: how they use their entities, and the features inside each region (paper, Fig. 4).
+"""Statistics of layouts: how they use their entities, and the features inside each region (paper, Fig. 4).
 
-Both ends of the ranges of usage are failures. Sharpness near 1/n: every pixel belongs to every entity equally, and the
-layer is an instance normalization with extra steps. Effective entities near 1: one entity has taken all pixels.
+Usage fails at both ends. Sharpness near 1/n: every pixel belongs to all entities equally, and the layer is an expensive
+instance norm. Effective entities near 1: one entity has taken all pixels.
 """
 
 import math
@@ -18,8 +18,6 @@ from torch.nn import functional as F
 
 from attnorm.layers import AttentiveNorm2d
 
-ROUNDING = 1e-6  # standard deviation of weights that do not vary
-
 
 class LayoutUsage(NamedTuple):
     """sharpness: mean over pixels of the largest weight, in [1/n, 1].
@@ -34,17 +32,15 @@ def layout_usage(layout: Tensor) -> LayoutUsage:
     """Sharpness and effective entities of a layout (b, n, h, w) that sums to 1 over n."""
     layout = layout.detach().double()
     mean = layout.mean((0, 2, 3))
-    entropy = -(mean * mean.clamp_min(1e-300).log()).sum()
-    return LayoutUsage(layout.amax(1).mean().item(), entropy.exp().item())
+    return LayoutUsage(layout.amax(1).mean().item(), (-torch.xlogy(mean, mean).sum()).exp().item())
 
 
 def usage(model: str, layouts: dict[str, Tensor]) -> dict[str, float]:
     """Both statistics of each layout of `record_layouts`, under MODEL.LAYER.STATISTIC."""
-    return {
-        f"{model}.{layer}.{name}": value
-        for layer, layout in layouts.items()
-        for name, value in layout_usage(layout)._asdict().items()
-    }
+    found: dict[str, float] = {}
+    for layer, layout in layouts.items():
+        found |= {f"{model}.{layer}.{name}": value for name, value in layout_usage(layout)._asdict().items()}
+    return found
 
 
 class RegionStatistics(NamedTuple):
@@ -101,7 +97,7 @@ def most_varying_entity(layouts: np.ndarray) -> int:
     The score is the geometric mean of the rows' standard deviations: a row that is flat for all entities has no effect.
     """
     deviations = layouts.std((1, 3, 4), dtype=np.float64)
-    return int(np.log(deviations + ROUNDING).mean(0).argmax())
+    return int(np.log(deviations + 1e-6).mean(0).argmax())
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Records of evaluations: values with everything that it takes to compare them, as JSON and as tables."""
+"""Records of evaluations: values with the protocol that makes them comparable, as JSON and as tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ Detail = int | list[int] | dict[str, float] | dict[str, list[float]]
 
 @dataclass(frozen=True)
 class MetricValue:
-    """values: the main one first. better: which way it should go. details: further facts for the record.
+    """values: the main one first. better: the better direction. details: further facts for the record.
     num, settings: of the protocol, where they are the metric's own. warning: why not to trust it.
     """
 
@@ -41,7 +41,7 @@ class MetricValue:
 
 
 class Protocol(Frozen):
-    """What was measured, and how: values compare only where this is the same.
+    """The protocol of an evaluation: values are comparable only if it is the same.
 
     model: the run, folder or repository. weights: averaged over training, as the last step left them, or not known.
     step: of training, None if not known. data, split: where the real images came from.
@@ -104,7 +104,7 @@ def read_records(path: Path) -> list[Record]:
 
 
 def table(records: Sequence[Record]) -> str:
-    """A Markdown table: a row per value of a generator's metrics, or per way to complete images. It fits 80 columns."""
+    """A Markdown table: a row per value of a generator's metrics, or per way to complete images."""
     if records[0].better == "each":
         rows = [["", *HEADS.values(), "images"]]
         for one in records:

@@ -1,6 +1,6 @@
-"""Statistics of the features of one set of images: from one pass through a network, or from an .npz file.
+"""Statistics of the features of a set of images, computed in one pass or read from an .npz file.
 
-The files are our cache, and what pytorch-fid, clean-fid and others write: `mu` (d) and `sigma` (d, d) are the mean and
+The files are those of our cache, of pytorch-fid, clean-fid and others: `mu` (d) and `sigma` (d, d) are the mean and
 covariance of features, `feats` (n, d) the features. Ours also say `count`, and which network gave the features.
 """
 
@@ -24,7 +24,7 @@ from attnorm.metrics.distributed import gather, rank_and_count, share_work
 from attnorm.metrics.features import FeatureExtractor
 from attnorm.metrics.image_sets import DrawnImages, RealImages
 
-UPDATE_SIZE = 256  # images per update of a covariance: updating it with a few costs more than it should
+UPDATE_SIZE = 256  # images per update of a covariance, because small updates are slow
 CACHE_VERSION = 5  # raise it when features or statistics of the same images change
 ARRAYS = ("mu", "sigma", "count", "feats")
 FACTS = ("name", "fingerprint", "resizer")  # of the extractor, in our files

@@ -21,7 +21,7 @@ from attnorm.layers.residual import DiscriminatorBlock, GeneratorBlock
 from attnorm.layers.weights import make_conv, make_embedding, make_linear
 from attnorm.models.pretrained import PretrainedNetwork
 
-FIRST_MAP = 4  # the generator's first maps are 4 x 4
+FIRST_MAP = 4  # side of the generator's first maps
 LARGEST_DEPTH = 10  # blocks
 Width = Annotated[int, Field(ge=1, le=1 << 14)]
 
@@ -31,8 +31,8 @@ class Architecture(NamedTuple):
 
     generator: tuple[int, ...]  # of the first maps, then after each block; every block doubles the size
     discriminator: tuple[int, ...]  # after each block
-    downsamples: int  # how many of the discriminator's blocks halve the size, from the first on
-    concat_after: int  # the label joins the discriminator after this many blocks
+    downsamples: int  # how many discriminator blocks, from the first, halve the size
+    concat_after: int  # the label enters the discriminator after this many blocks
     generator_block: int  # block of the long-range layer, counted from 0
     discriminator_block: int
 
@@ -48,7 +48,7 @@ ARCHITECTURES = {
 
 
 class AttentiveNormConfig(Frozen):
-    """The fields of `AttentiveNorm2d` that every network with the layer has."""
+    """The options of `AttentiveNorm2d`."""
 
     num_entities: int = Field(16, ge=1, le=4096)
     temperature: float = Field(0.1, gt=0)
@@ -59,7 +59,7 @@ class AttentiveNormConfig(Frozen):
     entity_std: float | None = Field(None, gt=0)
 
     def check_entities(self, name: str, side: int) -> None:
-        """Checks that maps of `side` pixels a side have enough of them for self-sampling."""
+        """Checks that maps of `side` x `side` pixels are large enough for self-sampling."""
         if self.self_sampling and self.num_entities > side * side:
             where = f"{name}.num_entities must be at most {side * side} on {side} x {side} maps"
             raise ValueError(f"{where}, got {self.num_entities}")
@@ -70,7 +70,7 @@ class AttentiveNormConfig(Frozen):
 
 
 class LongRangeConfig(AttentiveNormConfig):
-    """The layer that models long-range dependence, and its place; the other fields are attentive normalization's.
+    """The long-range layer and its place; inherited fields are for attentive normalization.
 
     Two options are ours: gain_limit bounds |rho| by this share of the standard deviation of the layer's input, and
     without value_convolution the layer normalizes its input itself.
@@ -164,14 +164,14 @@ class DiscriminatorConfig(Frozen):
             raise ValueError(f"discriminator.downsamples {self.downsamples} does not fit {fields}: change one of them")
         if self.conditioning == "concat" and self.concat_after >= blocks:
             raise ValueError(f"discriminator.concat_after must be below the number of blocks, {blocks}")
-        # A block halves the maps after its norm.
+        # A block halves its maps after the layer.
         sides = [self.image_size >> min(block, self.downsamples) for block in range(blocks)]
         _check_place("discriminator", self.long_range, sides)
         return self
 
 
 class Generator(PretrainedNetwork, pipeline_tag="unconditional-image-generation"):
-    """Noise and labels in, images in [-1, 1] out.
+    """The generator: from noise and labels to images in [-1, 1].
 
     Shapes:
         z (b, latent_dim), standard normal; labels (b,) integers or (b, num_classes) mixtures
@@ -266,7 +266,7 @@ class Discriminator(PretrainedNetwork):
             if str(index) in self.attention:
                 h = self.attention[str(index)](h)
         features = functional.relu(h).sum((2, 3), dtype=torch.float32)
-        with without_autocast(x):  # the hinge loss compares scores with 1: keep their digits
+        with without_autocast(x):  # float32, because the hinge loss compares scores with 1
             score = self.score(features).squeeze(1)
             if conditioning == "projection":
                 score = score + (self.embedding(labels) * features).sum(1)

@@ -31,7 +31,7 @@ class Conv(NamedTuple):
 UP = 2  # x2, nearest neighbour
 Table = tuple[Conv | int, ...]
 
-# The supplementary's table: the one description of the networks. Other widths scale its channels.
+# The supplementary's table. Other widths scale its channels.
 PAPER_WIDTH = 32
 ENCODER: Table = (Conv(5, 32), Conv(3, 64, 2), Conv(3, 64), Conv(3, 128, 2), Conv(3, 128))
 BOTTLENECK: Table = tuple(Conv(3, 128, dilation=d) for d in (2, 4, 8, 16))
@@ -48,15 +48,15 @@ WHOLE_CRITIC = (64, 128, 256, 256)
 LOCAL_CRITIC = (64, 128, 256, 512)
 
 INPUT = 3 + 1 + 1  # channels: image, ones, mask
-# Plain Glorot weights, the default of the sources' TensorFlow. A gain of sqrt(2) makes the untrained network's output
-# so large that the clip to [-1, 1] cuts most of it, and its gradient with it.
+# Glorot weights, as in TensorFlow. With a gain of sqrt(2), the clip to [-1, 1] cuts most of the untrained network's
+# output and its gradient.
 GAIN = 1.0
 
 
 class BranchConfig(AttentiveNormConfig):
-    """The long-range layer of the second stage; the other fields are attentive normalization's.
+    """The long-range layer of the second stage; inherited fields are for attentive normalization.
 
-    No affine by default: the authors say that their inpainting runs had none.
+    No affine by default, as in the authors' inpainting runs.
     """
 
     kind: Literal["attentive_norm", "contextual_attention", "none"] = "attentive_norm"
@@ -89,7 +89,7 @@ class InpaintingGeneratorConfig(Frozen):
 
     @property
     def stride(self) -> int:
-        """Height and width of the images must be multiples of this."""
+        """The height and width of images must be multiples of this."""
         return ENCODER_STRIDE * (2 if self.branch.kind == "contextual_attention" else 1)
 
 
@@ -153,7 +153,7 @@ class InpaintingGenerator(PretrainedNetwork, pipeline_tag="image-to-image"):
 
 
 class AttentiveBranch(nn.Module):
-    """Encoder, Conv, the long-range layer, and two convolutions; x (b, c, h, w), mask (b, 1, h, w) bool."""
+    """Encoder, convolution, long-range layer and two convolutions; x (b, c, h, w), mask (b, 1, h, w) bool."""
 
     def __init__(self, config: BranchConfig, in_channels: int, width: int) -> None:
         super().__init__()
@@ -169,13 +169,13 @@ class AttentiveBranch(nn.Module):
         if self.norm is not None:
             h = self.norm(h)
         if self.attention is not None:
-            # A position is masked if any of its pixels is.
+            # A position is missing if any of its pixels is.
             h = self.attention(functional.relu(h), functional.max_pool2d(mask.float(), ENCODER_STRIDE))
         return self.after(h)
 
 
 class InpaintingCritic(PretrainedNetwork):
-    """Scores complete images, higher for real ones: one score of the whole, one of a square around the mask.
+    """Two scores of an image, higher for real ones: of the whole image, and of a square around the mask.
 
     Wasserstein critics (eq. 10): unbounded scores, and no batch norm, because the gradient penalty is per image.
 
@@ -229,7 +229,7 @@ def crop(x: Tensor, corners: Tensor, size: int) -> Tensor:
 
 
 def _in_full(x: Tensor) -> Tensor:
-    """Half precision as float32."""
+    """Converts half precision to float32."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 

@@ -1,4 +1,4 @@
-"""Saving and loading a network: config.json and model.safetensors in a folder, in a run, shipped, or on the Hub."""
+"""Saving and loading networks as config.json and model.safetensors, in a folder, a run, the package or on the Hub."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ Task = Literal["class-conditional", "inpainting"]
 PAPER = "https://arxiv.org/abs/2004.03828"
 WEIGHTS_FILE = "model.safetensors"
 MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE, TRAINING_FILE)
-# What the Hub's client raises: errors of its HTTP library, OSError, and ValueError for a bad name.
+# Errors of the Hub's client: those of its HTTP library, OSError, and ValueError for an invalid name.
 HUB_ERRORS: tuple[type[BaseException], ...] = (*HfHubHTTPError.__bases__, OSError, ValueError)
 PATIENCE = 2.5  # seconds until the Hub must answer
-# What DataParallel and DDP, torch.compile, FSDP and activation checkpointing put into the names of weights.
+# Parts of weight names added by DataParallel, DDP, torch.compile, FSDP and activation checkpointing.
 WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 
 
 class TrainingRecord(Frozen):
-    """training.json: after how many steps of training the weights were saved."""
+    """training.json: the training step at which the weights were saved."""
 
     step: int = Field(ge=0)
 
@@ -44,8 +44,8 @@ class PretrainedNetwork(
 ):
     """A network built from one configuration, which is saved and loaded with its weights.
 
-    `save_pretrained` and `push_to_hub` are the mixin's. Its loading is not used: it falls back to pickles and accepts
-    missing weights.
+    `save_pretrained` and `push_to_hub` come from the mixin. Its loading is not used: it falls back to pickles and
+    accepts missing weights.
     """
 
     config_class: ClassVar[type[BaseModel]]
@@ -58,7 +58,7 @@ class PretrainedNetwork(
 
     @classmethod
     def from_pretrained(cls, source: str | Path) -> Self:  # type: ignore[override]
-        """Loads a network in eval mode, on the CPU; a UserError says what of the model is missing or damaged."""
+        """Loads a network in eval mode on the CPU; a UserError names what is missing or damaged."""
         folder = find_model(source)
         network = cls(parse(cls.config_class, saved_config(folder), str(folder / CONFIG_FILE)))
         path = folder / WEIGHTS_FILE
@@ -68,13 +68,13 @@ class PretrainedNetwork(
             raise UserError(f"{path} is missing or damaged, save or download the model again: {error}") from error
         except RuntimeError as error:  # names or shapes of weights
             reason = shorten(" ".join(str(error).splitlines()[1:]), 200, placeholder=" …")
-            what = f"{path} does not hold the weights that its {CONFIG_FILE} describes"
+            what = f"{path} does not have the weights that its {CONFIG_FILE} describes"
             raise UserError(f"{what}, save or download both again: {reason}") from error
         return network.eval()
 
 
 def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dictionary without the prefixes that wrappers of a network leave in it, as in `module.stem.weight`."""
+    """A state dictionary without prefixes of wrappers, as in `module.stem.weight`."""
     return {".".join(part for part in name.split(".") if part not in WRAPPERS): value for name, value in state.items()}
 
 
@@ -107,29 +107,29 @@ def task_of(source: str | Path) -> Task | None:
 
 
 def write_step(folder: Path, step: int) -> None:
-    """Records the step of training beside saved weights."""
+    """Writes the training step to a folder with saved weights."""
     (folder / TRAINING_FILE).write_text(TrainingRecord(step=step).model_dump_json() + "\n", encoding="utf-8")
 
 
 def step_of(folder: Path) -> int | None:
-    """The step of training of the weights in a folder, None if it is not recorded."""
+    """The training step of the weights in a folder, or None if it is not recorded."""
     path = folder / TRAINING_FILE
     return read_json(TrainingRecord, path).step if path.is_file() else None
 
 
 def name_of(source: str | Path) -> str:
-    """What a model is called: the name of its run or folder, or its name on the Hub without the organisation."""
+    """The name of a model: that of its run or folder, or its name on the Hub without the organisation."""
     path = Path(source).resolve()
     return path.parent.name if path.name == "model" else path.name
 
 
 def _download(name: str) -> Path:
     path = Path(name)
-    local = path.parent.is_dir()  # a misspelt path is likelier than an organisation of that name
+    local = path.parent.is_dir()  # more likely a misspelt path than an organisation
     if name.count("/") != 1 or local:
         known = [*shipped_models(), *(folder.as_posix() for folder in path.parent.glob("*/"))]
         raise UserError(f"there is no run or model at {name}{nearest(name, known)} (`attnorm models` lists models)")
-    offline = network_problem()  # then only an earlier download is left
+    offline = network_problem()  # if so, only an earlier download can be used
     try:
         folder = Path(snapshot_download(name, allow_patterns=[*MODEL_FILES, CARD_FILE], local_files_only=bool(offline)))
     except HUB_ERRORS as error:
@@ -141,7 +141,7 @@ def _download(name: str) -> Path:
 
 
 def network_problem() -> str | None:
-    """Why the Hub cannot be reached, None if it answers; its own client would try for much longer."""
+    """Why the Hub cannot be reached, or None. Its own client would try for much longer."""
     answers: list[object] = []
 
     def ask() -> None:
@@ -150,7 +150,7 @@ def network_problem() -> str | None:
 
     if constants.HF_HUB_OFFLINE:
         return "no network, because HF_HUB_OFFLINE is set"
-    asking = Thread(target=ask, daemon=True)  # looking up a name has no timeout of its own
+    asking = Thread(target=ask, daemon=True)  # name lookup has no timeout
     asking.start()
     asking.join(PATIENCE)
     return None if answers else f"no network: {constants.ENDPOINT} does not answer"

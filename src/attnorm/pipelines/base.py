@@ -1,4 +1,4 @@
-"""What both pipelines share: a trained generator on a device, as a pipeline of diffusers, and the images it gives."""
+"""What both pipelines share: loading, devices and output, as in the pipelines of diffusers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMMANDS: dict[Task, str] = {"class-conditional": "generate", "inpainting": "inp
 
 
 class PipelineOutput(list[Any]):
-    """PIL images, arrays (h, w, c) or tensors (c, h, w); in `images`, arrays or tensors of one size are one."""
+    """A list of PIL images, arrays (h, w, c) or tensors (c, h, w); `images` stacks arrays or tensors of one size."""
 
     def __init__(self, images: Sequence[Any] | np.ndarray, output_type: str) -> None:
         if output_type == "pt":
@@ -33,36 +33,36 @@ class PipelineOutput(list[Any]):
 
 
 class Pipeline(Generic[Network]):
-    """A generator in eval mode; `from_pretrained` loads it."""
+    """A trained generator in eval mode, loaded by `from_pretrained`."""
 
     task: ClassVar[Task]
     network_class: ClassVar[type[PretrainedNetwork]]
 
     def __init__(self, generator: Network) -> None:
         self.generator = generator.eval()
-        # On a CPU 1.15 to 2 times as fast as the other memory format.
+        # 1.15 to 2 times as fast on a CPU.
         self.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.dtype = torch.float32
         self._show_progress = True
 
     @classmethod
     def from_pretrained(cls, source: str | Path, device: Device = "auto", torch_dtype: torch.dtype = DTYPES[0]) -> Self:
-        """Loads a run, a checkpoint of one, a saved model, a shipped one by its name, or ORGANISATION/NAME on the Hub.
+        """Loads a run, a checkpoint of a run, a saved model, a model in the package by name, or ORGANISATION/NAME.
 
         Raises a UserError if there is no model for this task, it is damaged, or `to` refuses the device or type.
         """
         where, model = resolve_device(device), find_model(source)
         task = task_of(model)
         if task is not None and task != cls.task:
-            raise UserError(f"the task of {source} is {task}: use its pipeline, or `attnorm {COMMANDS[task]}`")
+            raise UserError(f"{source} is a model for {task}: use its pipeline, or `attnorm {COMMANDS[task]}`")
         return cls(cls.network_class.from_pretrained(model)).to(where, torch_dtype)  # type: ignore[arg-type]
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes the model to a folder for `from_pretrained`."""
+        """Saves the model to a folder that `from_pretrained` loads."""
         self.generator.save_pretrained(folder)
 
     def to(self, *places: Device | torch.dtype) -> Self:
-        """Moves to a device, and sets the type of convolutions and products; weights and statistics stay in float32."""
+        """Sets the device, or the dtype of convolutions and products; weights and statistics stay in float32."""
         for place in places:
             if not isinstance(place, torch.dtype):
                 self.generator.to(resolve_device(place))
@@ -74,11 +74,11 @@ class Pipeline(Generic[Network]):
 
     @property
     def device(self) -> torch.device:
-        """Where the generator is."""
+        """The device of the generator."""
         return next(self.generator.parameters()).device
 
     def set_progress_bar_config(self, *, disable: bool = False) -> None:
-        """Turns the progress bar off or on; it is drawn on a terminal only."""
+        """Turns the progress bar on or off. It is shown on a terminal only."""
         self._show_progress = not disable
 
     def __repr__(self) -> str:
@@ -97,9 +97,9 @@ def check_choice(argument: str, value: object, choices: tuple[str, ...]) -> None
 
 
 def resolve_device(name: Device) -> torch.device:
-    """A device by its name; "auto" is the GPU where PyTorch sees one. UserError if PyTorch cannot use it here."""
+    """A device by name; "auto" is the GPU if PyTorch sees one. Raises a UserError if PyTorch cannot use it."""
     if str(name) in ("auto", "cuda") and torch.cuda.is_available():
-        return torch.device("cuda")  # without touching it: the processes of torchrun have a GPU each
+        return torch.device("cuda")  # not opened here, because each process of torchrun has its own GPU
     device = "cpu" if name == "auto" else str(name)
     try:
         torch.empty(0, device=device).cpu()

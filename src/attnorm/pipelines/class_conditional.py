@@ -1,4 +1,4 @@
-"""Images of given classes, and interpolations between classes, from a trained generator."""
+"""Generation of images by class, and interpolation between classes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Generated(NamedTuple):
 
 
 class ClassConditionalPipeline(Pipeline[Generator]):
-    """Draws images of given classes::
+    """Generates images of given classes::
 
         pipe = ClassConditionalPipeline.from_pretrained("runs/digits")
         images = pipe(labels=["3", 7], num_images=8, seed=0).images
@@ -62,7 +62,7 @@ class ClassConditionalPipeline(Pipeline[Generator]):
         generator: Generators = None,
         output_type: Output = "pil",
     ) -> PipelineOutput:
-        """Draws images. Raises a UserError for an unknown label or a number out of range.
+        """Generates images. Raises a UserError for an unknown label or a number out of range.
 
         Args:
             labels: a class name or index, or several, used in turn; None for all classes.
@@ -82,13 +82,13 @@ class ClassConditionalPipeline(Pipeline[Generator]):
     def draw(
         self, labels: Labels = None, num_images: int | None = None, seed: int = 0, truncation: float | None = None
     ) -> Generated:
-        """As calling, but returns uint8 arrays with the layouts that the layer made."""
+        """As calling, but returns uint8 arrays and the layouts."""
         indices, z = self._inputs(labels, num_images, seed, truncation)
         images, layouts = self._generate(z, torch.tensor(indices))
         return Generated(images, indices, layouts)
 
     def interpolate(self, first: Label, second: Label, frames: int = 8, rows: int = 4, seed: int = 0) -> Generated:
-        """Goes from one class to another with the noise held fixed (paper, Fig. 8).
+        """Interpolates between two classes at fixed noise (paper, Fig. 8).
 
         Gains and biases of the conditional batch norms are mixed linearly; both ends are the images of `draw`.
 
@@ -107,7 +107,7 @@ class ClassConditionalPipeline(Pipeline[Generator]):
         return Generated(images.reshape(rows, frames, *images.shape[1:]), labels, by_row)
 
     def indices(self, labels: Labels) -> list[int]:
-        """Class indices of names or indices; a name that is also an index means the class of that name."""
+        """The class indices of names or indices. A string that is both means the class of that name."""
         count = len(self.class_names)
         wanted = range(count) if labels is None else np.atleast_1d(np.asarray(labels, dtype=object)).tolist()
         known = {str(number): number for number in range(count)} | {name: i for i, name in enumerate(self.class_names)}
@@ -122,13 +122,13 @@ class ClassConditionalPipeline(Pipeline[Generator]):
     def _inputs(
         self, labels: Labels, num_images: int | None, seed: int, truncation: float | None, generator: Generators = None
     ) -> tuple[list[int], Tensor]:
-        """The label of each image, and its noise, on the CPU: the device and the size of a batch do not change it."""
+        """The label and noise of each image. Noise is drawn on the CPU, so device and batch size do not change it."""
         indices = self.indices(labels)
         count = len(indices) if num_images is None else whole_number("num_images", num_images)
         if count < 1:
             raise UserError(f"labels and num_images must be at least one, got {len(indices)} and {count}")
         if generator is None:
-            generator = torch.Generator().manual_seed(whole_number("seed", seed))
+            generator = torch.Generator().manual_seed(whole_number("seed", seed) % (1 << 63))
         several = list(generator) if isinstance(generator, Sequence) else [generator]
         if not all(isinstance(one, torch.Generator) for one in several) or len(several) not in (1, count):
             raise UserError(f"generator must be a torch.Generator, or a list of one for each of {count} images")

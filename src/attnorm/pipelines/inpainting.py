@@ -1,4 +1,4 @@
-"""Completed images of any size and kind from a trained inpainting model; known pixels stay untouched."""
+"""Inpainting of images of any size and mode; known pixels do not change."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from attnorm.pipelines.base import Output, Pipeline, PipelineOutput, check_choic
 Mode = Literal["auto", "native", "crop", "resize"]
 Stage = Literal["coarse", "refined"]
 SMALLEST_SIDE = 32
-NATIVE_SIDE = 512  # "auto" looks at larger images through windows
+NATIVE_SIDE = 512  # "auto" uses windows for larger images
 
 
 class Plan(NamedTuple):
-    """How one image will be completed: the mode that "auto" chose, the windows, and their sizes in the network."""
+    """How to complete an image: the mode that "auto" chose, the windows, and their sizes in the network."""
 
     mode: str
     windows: list[Box]
@@ -39,12 +39,12 @@ class Plan(NamedTuple):
 
     @property
     def pixels(self) -> int:
-        """The most pixels in one pass."""
+        """The number of pixels in the largest pass."""
         return max((height * width for height, width in self.sizes), default=0)
 
 
 class Stages(NamedTuple):
-    """What the network makes of images: (b, h, w, 3) uint8, known pixels too; layouts (b, n, h', w') by layer name."""
+    """Outputs of both stages (b, h, w, 3) uint8, including known pixels; layouts (b, n, h', w') by layer name."""
 
     coarse: np.ndarray
     refined: np.ndarray
@@ -52,14 +52,14 @@ class Stages(NamedTuple):
 
 
 class Given(NamedTuple):
-    """An image to complete. mask: (h, w) bool, True where pixels are missing. own: the array (h, w, c) that it was."""
+    """An image to complete. mask: (h, w) bool, True where pixels are missing. own: the given array (h, w, c) if any."""
 
     image: EditableImage
     mask: np.ndarray
     own: np.ndarray | None
 
     def finish(self, rgb: np.ndarray, output_type: str) -> Any:
-        """The completed pixels (h, w, 3) uint8 as a PIL image or an array, with the known ones as they were given."""
+        """The completed image (rgb is (h, w, 3) uint8) as a PIL image or an array, with unchanged known pixels."""
         own, out = self.own, self.image.composite(rgb, self.mask)
         if output_type == "pil":
             return out
@@ -84,14 +84,14 @@ class InpaintingPipeline(Pipeline[InpaintingGenerator]):
     def __call__(
         self, image: Any, mask: Any = None, mode: Mode = "auto", *, mask_image: Any = None, output_type: Output = "pil"
     ) -> PipelineOutput:
-        """Completes an image or several. Every known pixel comes back exactly as it was given.
+        """Completes one or several images. Known pixels are returned unchanged.
 
-        Raises a UserError for sizes that differ, a mask of nothing or everything, or sides below 32 pixels.
+        Raises a UserError for sizes that differ, an empty or full mask, or sides below 32 pixels.
 
         Args:
             image: a file or a PIL image of any mode; an array (h, w), (h, w, 3) or (h, w, 4) or a tensor (c, h, w),
                 uint8, or floating point in [0, 1] or, with a negative value, in [-1, 1]; a batch, or a list of these.
-            mask: one for all images, or one for each: a file or a PIL image, light where pixels are missing; an array
+            mask: one for all images or one for each: a file or a PIL image, white where pixels are missing, or an array
                 or tensor (h, w) or (1, h, w): True, 1, or 128 and more. None for the images' transparent pixels.
             mode: what the network sees: "native", the whole image at its own size; "crop", a window around each missing
                 part, at least as large as the training images and twice the part; "resize", the whole image scaled
@@ -108,13 +108,13 @@ class InpaintingPipeline(Pipeline[InpaintingGenerator]):
     def complete(
         self, images: Sequence[np.ndarray], masks: Sequence[np.ndarray], mode: Mode = "auto", stage: Stage = "refined"
     ) -> list[np.ndarray]:
-        """Completes images (h, w, 3) uint8, each with its mask (h, w) bool, one after the other."""
+        """Completes images (h, w, 3) uint8 with masks (h, w) bool, one after the other."""
         out, plans = [image.copy() for image in images], [self.plan(mask, mode) for mask in masks]
         passes = sum(len(plan.windows) for plan in plans)
         layers = sum(isinstance(module, nn.ELU) for module in self.generator.modules())
         with (
             progress("completing", passes * layers, show=self._show_progress) as advance,
-            # Layers are counted and not passes, because one pass of a large image can take minutes.
+            # Counts layers, because one pass of a large image can take minutes.
             register_module_forward_hook(lambda module, *_: advance(isinstance(module, nn.ELU))),  # type: ignore[arg-type]
         ):
             for image, mask, plan in zip(out, masks, plans, strict=True):
@@ -124,13 +124,13 @@ class InpaintingPipeline(Pipeline[InpaintingGenerator]):
         return out
 
     def stages(self, images: np.ndarray, masks: np.ndarray) -> Stages:
-        """Both stages' images, and the layouts, of images (b, h, w, 3) uint8 with masks (b, h, w), whole."""
+        """Outputs of both stages and layouts, for whole images (b, h, w, 3) uint8 with masks (b, h, w)."""
         with record_layouts(self.generator) as layouts:
             coarse, refined = map(to_uint8, self._network(*_as_tensors(images, masks)))
         return Stages(coarse, refined, {name: layout.float().cpu().numpy() for name, layout in layouts.items()})
 
     def plan(self, mask: np.ndarray, mode: Mode = "auto") -> Plan:
-        """How an image with this mask (h, w) bool would be completed; UserError if it has sides below 32 pixels."""
+        """The plan for an image with this mask (h, w) bool; UserError if a side is below 32 pixels."""
         check_choice("mode", mode, get_args(Mode))
         size, config = mask.shape, self.generator.config
         if min(size) < SMALLEST_SIDE:
@@ -140,16 +140,16 @@ class InpaintingPipeline(Pipeline[InpaintingGenerator]):
         if mode == "crop":
             windows = windows_of(mask, config.image_size, config.stride)
             return Plan(mode, windows, [window.size for window in windows])
-        # "resize" makes the longer side that of the training images, but no side below 32, and enlarges nothing.
+        # "resize" scales the longer side down to that of the training images, but no side below 32.
         scale = max(config.image_size / max(size), SMALLEST_SIDE / min(size))
         resized = (round(size[0] * scale), round(size[1] * scale)) if mode == "resize" and scale < 1 else size
         return Plan(mode, [Box(0, size[0], 0, size[1])], [resized])
 
     def _completed(self, image: np.ndarray, mask: np.ndarray, size: tuple[int, int], stage: Stage) -> np.ndarray:
-        """What a stage of the network makes of an image (h, w, 3) uint8 that it sees at `size`."""
+        """The output of a stage for an image (h, w, 3) uint8, which the network sees at `size`."""
         x, missing = _as_tensors(image[None], mask[None])
         if size != mask.shape:
-            # Each new pixel is the mean of its cell, and missing if any pixel of the cell is.
+            # A pixel is the mean of its cell, and missing if any pixel of the cell is.
             x = functional.adaptive_avg_pool2d(x, size)
             missing = functional.adaptive_max_pool2d(missing.float(), size) > 0
         completed = torch.where(missing, getattr(self._network(x, missing), stage), x)
@@ -158,7 +158,7 @@ class InpaintingPipeline(Pipeline[InpaintingGenerator]):
         return to_uint8(completed)[0]
 
     def _network(self, x: Tensor, mask: Tensor) -> Inpainted:
-        """Both stages of the network on images (b, 3, h, w) of any size with masks (b, 1, h, w), on the CPU."""
+        """The network's output, on the CPU, for images (b, 3, h, w) of any size with masks (b, 1, h, w)."""
         height, width = x.shape[2:]
         stride = self.generator.config.stride
         margin = (0, -width % stride, 0, -height % stride)
@@ -169,16 +169,16 @@ class InpaintingPipeline(Pipeline[InpaintingGenerator]):
 
 def _as_tensors(images: np.ndarray, masks: np.ndarray) -> tuple[Tensor, Tensor]:
     """Images (b, h, w, 3) uint8 as (b, 3, h, w) in [-1, 1], and masks (b, h, w) as (b, 1, h, w) bool."""
-    x = torch.tensor(images).permute(0, 3, 1, 2) / 127.5 - 1  # a copy: Pillow's arrays cannot be written to
+    x = torch.tensor(images).permute(0, 3, 1, 2) / 127.5 - 1  # a copy, because Pillow's arrays are read-only
     return x, torch.from_numpy(masks != 0)[:, None]
 
 
 def read_inputs(image: Any, mask: Any, **options: Any) -> list[Given]:
-    """Each image with its mask; `options` are those of `check_mask`. A UserError names the argument that is wrong."""
+    """Each image with its mask. `options` are for `check_mask`. A UserError names the invalid argument."""
     images = _several(image)
     masks = [None] if mask is None else _several(mask, len(images))
     if len(masks) not in (1, len(images)) or not images:
-        raise UserError(f"mask: {len(images)} images need one mask, or as many, got {len(masks)}")
+        raise UserError(f"mask: {len(images)} images need 1 or {len(images)} masks, got {len(masks)}")
     with pillow_quiet():
         return [_read(one, masks[number % len(masks)], number, options) for number, one in enumerate(images)]
 
@@ -193,13 +193,13 @@ def _read(image: Any, mask: Any, number: int, options: dict[str, Any]) -> Given:
 
 
 def _blaming(argument: str, value: Any, number: int) -> AbstractContextManager[None]:
-    """Errors of the block become a UserError that names the argument: the file, or its number in a list."""
+    """Turns errors in the block into a UserError that names the argument: the file, or its number in a list."""
     name = value if isinstance(value, (str, PathLike)) else number
     return explained(f"cannot use {argument} {name}", "", DecodeError)
 
 
 def _several(value: Any, count: int = 0) -> list[Any]:
-    """The items of a list or batch, or the only item; tensors as arrays. Of `count` images, (count, h, w) are masks."""
+    """The items of a list or batch, or the only item; tensors as arrays. (count, h, w) is a batch of `count` masks."""
     if isinstance(value, (list, tuple)):
         return [item for each in value for item in _several(each)]
     is_stack = isinstance(value, (np.ndarray, Tensor)) and value.ndim == 3 and len(value) == count
@@ -210,7 +210,7 @@ def _several(value: Any, count: int = 0) -> list[Any]:
 
 
 def _load(value: Any) -> Image.Image:
-    """An upright image; of floating-point pixels, their 256 levels."""
+    """An upright image; floating-point pixels become 8-bit."""
     if isinstance(value, (str, PathLike)):
         return open_upright(Path(value))
     if isinstance(value, Image.Image):
@@ -235,7 +235,7 @@ def _load_mask(value: Any) -> np.ndarray:
 
 
 def _black(pixels: np.ndarray) -> int:
-    """The value of black in floating-point pixels: -1 if any is negative, else 0."""
+    """The value of black in floating-point pixels: -1 if any pixel is negative, else 0."""
     if not np.nanmax(np.abs(pixels)) <= 1:
         raise DecodeError("floating-point values must be in [0, 1] or [-1, 1]: scale them, or give uint8")
     return -1 if np.nanmin(pixels) < 0 else 0

@@ -44,7 +44,7 @@ class RunningMetrics:
     def line(self) -> tuple[dict[str, float], dict[str, int]]:
         """Means over steps and processes, and the first step (from 0) in which a metric was not finite, by its name.
 
-        All processes must call it together, and all get the same result.
+        All processes must call it together, and get the same result.
         """
         total, not_finite = dict[str, tuple[float, int]](), dict[str, int]()
         for names, group in self._groups.items():
