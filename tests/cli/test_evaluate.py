@@ -14,7 +14,7 @@ from attnorm.cli import evaluation
 from attnorm.data.builtin import load_builtin
 from attnorm.data.masks import Masks
 from attnorm.errors import UserError
-from attnorm.metrics.generation import METRICS
+from attnorm.metrics.fid import METRICS
 from attnorm.metrics.inpainting import MASKS, mean_colour, reconstruction
 from attnorm.metrics.records import read_records
 from attnorm.models.class_conditional import Generator

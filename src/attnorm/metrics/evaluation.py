@@ -11,7 +11,7 @@ import numpy as np
 from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError, counted
 from attnorm.metrics.features import INCEPTION, FeatureExtractor
-from attnorm.metrics.generation import METRICS, Metric
+from attnorm.metrics.fid import METRICS, Metric
 from attnorm.metrics.image_sets import DRAW_BLOCK, Draw, DrawnImages, RealImages, seed_of
 from attnorm.metrics.records import MetricValue
 from attnorm.metrics.statistics import EMPTY, Statistics, compute_statistics, real_statistics

@@ -1,4 +1,4 @@
-"""Metrics of generated images: FID and intra-FID, KID, inception score, precision and recall.
+"""FID and the other metrics of generated images: intra-FID, KID, inception score, precision and recall.
 
 Each is a function of the `Statistics` of both sets, computed in float64, and a line of `METRICS`.
 """

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from attnorm.metrics.generation import (
+from attnorm.metrics.fid import (
     NEIGHBOURS,
     SPLITS,
     fid,
