@@ -1,8 +1,15 @@
-"""`attnorm models` and `attnorm presets`."""
+"""`attnorm models`, `attnorm presets`, `attnorm doctor` and `attnorm bench layer`."""
 
+import json
+
+import pytest
+import torch
 import yaml
 
+from attnorm import bench
 from attnorm.config import to_dict
+from attnorm.layers import backend_for
+from attnorm.layers.kernels import library
 from attnorm.presets import NAMES, get_preset
 from attnorm.shipped import shipped_models
 
@@ -37,3 +44,47 @@ def test_presets_are_listed_with_size_and_device(output):
     assert list(found) == NAMES and max(map(len, lines)) <= 80
     assert found["an-gan-imagenet128"] == ["128×128", "GPU"]
     assert found["inpaint-an-64-cpu"] == ["64×64", "CPU"]
+
+
+@pytest.fixture
+def found(output):
+    return lambda: yaml.safe_load(output("doctor").out)
+
+
+def test_versions_and_devices_are_named_and_a_script_can_read_them(found):
+    assert found()["versions"]["torch"] == torch.__version__
+    assert found()["gpus"] == [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+
+
+def test_every_backend_is_named_with_why_it_cannot_run(found, monkeypatch):
+    v, s = torch.zeros(1, 8, 4, 4), torch.full((1, 4, 4, 4), 0.25)
+    backends = found()["backends"]["cpu"]
+    assert backends["chosen"] == backend_for(v, s) and backends["reference"] == "can run"
+    monkeypatch.setattr(library, "refusal", lambda: "there is no C++ compiler")
+    assert "there is no C++ compiler" in found()["backends"]["cpu"]["cpp"]
+
+
+def test_a_gpu_that_fails_is_reported(found, monkeypatch):
+    zeros = torch.zeros
+
+    def fail_on_cuda(*size, device):
+        if device == "cuda":
+            raise RuntimeError("CUDA driver initialization failed\nand more")
+        return zeros(*size, device=device)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "zeros", fail_on_cuda)
+    assert found()["backends"]["cuda"] == "PyTorch cannot use the device: CUDA driver initialization failed"
+
+
+def test_the_benchmark_of_the_layer_writes_its_report(output, refused, tmp_path, monkeypatch):
+    monkeypatch.setattr(bench, "SAMPLE_SECONDS", 0.0)
+    monkeypatch.setattr(bench.gc, "collect", int)  # slow where many tests have left objects
+    monkeypatch.setattr(bench, "backend_refusals", lambda x, layout: {"reference": None})
+    sizes = ["--sizes", 16, 8, "--channels", 8, "--entities", 4, "--rounds", 2, "--dtype", "bfloat16"]
+    out = output("bench", "layer", *sizes, "--json", tmp_path / "new" / "layer.json").out
+    assert out.index("1 x 8 x 8 x 8") < out.index("1 x 8 x 16 x 16")
+    results = json.loads((tmp_path / "new" / "layer.json").read_text())["results"]
+    assert {one["name"] for one in results} >= {"copy", "instance_norm", "AttentiveNorm2d", "SelfAttention2d"}
+    assert all(len(one["times"]) == 2 and f"{1e3 * one['median']:.2f}" in out for one in results)
+    assert "unknown field 'size', did you mean 'sizes'?" in refused("bench", "layer", "--size", 8)

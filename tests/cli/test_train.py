@@ -42,6 +42,6 @@ def test_a_split_is_trained_on_and_resumed_with_and_another_one_measured(output,
     evaluate = ["evaluate", tmp_path / "run", "--metrics", "kid", "--num", 3, "--num-real", 0]
     assert "was trained on these images" in output(*evaluate, "--out", tmp_path / "own.json").err
     assert "was trained on" not in output(*evaluate, "--split", "train").err
-    [record] = (tmp_path / "run/metrics").glob("step-0000002-set-train-kid-*.json")
+    [record] = (tmp_path / "run/metrics").glob("step-0000002-*set-train-kid-*.json")
     protocol = read_records(record)[0].protocol
     assert (protocol.split, protocol.settings["num_real"]) == ("set-train", 3)

@@ -9,7 +9,7 @@ import torch
 from attnorm.layers import ContextualAttention2d
 
 
-def literal(x, mask, rate=2, scale=10.0):
+def literal(x, mask, rate=2, softmax_scale=10.0):
     """One picture x (c, h, w) with its mask (h, w), as the paper describes it; differentiable."""
     channels, height, width = x.shape
     rows, columns = height // rate, width // rate
@@ -44,7 +44,7 @@ def literal(x, mask, rate=2, scale=10.0):
     usable = [place for place in places if not patch(missing, *place).any()]
     out, before = [[x.new_zeros(channels) for _ in range(width)] for _ in range(height)], rate // 2
     for position in places if usable else []:
-        weights = torch.softmax(scale * torch.stack([scores[position, place] for place in usable]), 0)
+        weights = torch.softmax(softmax_scale * torch.stack([scores[position, place] for place in usable]), 0)
         for (row, column), weight in zip(usable, weights, strict=True):
             for dr, dc in itertools.product(range(2 * rate), repeat=2):
                 source = (row * rate - before + dr, column * rate - before + dc)
@@ -76,8 +76,6 @@ def inputs(batch, channels, height, width, seed=0):
 def test_it_is_the_literal_one_for_every_picture_of_a_batch(size, options):
     x, mask = inputs(3, 2, *size)
     found = ContextualAttention2d(**options)(x, mask)
-    names = {"softmax_scale": "scale"}
-    options = {names.get(name, name): value for name, value in options.items()}
     expected = torch.stack([literal(x[i], mask[i, 0], **options) for i in range(3)])
     assert expected.abs().max() > 0.05
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)

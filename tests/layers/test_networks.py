@@ -192,6 +192,11 @@ def test_the_layer_is_a_leaf_of_torch_fx():
     net = nn.Sequential(nn.Conv2d(3, 16, 1), nn.Sequential(make_layer().float()), nn.ReLU(inplace=True)).eval()
     graph = torch.fx.symbolic_trace(net)
     assert [node.target for node in graph.graph.nodes if node.op == "call_module"] == ["0", "1.0", "2"]
+    *_, leaf, _, output = graph.graph.nodes  # feature extraction: what comes after the layer is cut off
+    output.args = (leaf,)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    torch.testing.assert_close(graph(x := torch.randn(2, 3, 8, 8)), net[:2](x))
 
 
 # ---- transforms, dispatch modes ----

@@ -153,7 +153,9 @@ def test_the_distance_is_that_of_the_images_that_the_file_was_made_from(features
 
 def test_our_own_files_say_their_network_and_count(features, tmp_path):
     path = tmp_path / "ours.npz"
-    write_statistics(path, evaluator(num_real=None).real_statistics(), Extractor())
+    real = evaluator(num_real=None).real_statistics()
+    assert len(real.feats) == 90 and not len(real.probabilities)  # those are of generated images alone
+    write_statistics(path, real, Extractor())
     reference = open_reference(path, Extractor())
     assert reference.network and reference.count == 90
     np.testing.assert_allclose(reference.sigma, np.cov(features, rowvar=False), rtol=1e-6)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from attnorm import AttentiveNorm2d
-from attnorm.layers.weights import spectral_norm
+from attnorm.layers import spectral_norm
 from attnorm.training.averaging import EMA, measure_standing_statistics
 
 pytestmark = pytest.mark.promise

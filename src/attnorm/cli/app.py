@@ -35,11 +35,8 @@ def app(
 
     check_free(host, port)
     device = str(resolve_device(device))
-    complaints: list[str] = []
-    if models:
-        chosen = models_given([str(model) for model in models])
-    else:
-        chosen, complaints = models_in(Path("runs"))
+    chosen, complaints = (models_given([*map(str, models)]), []) if models else models_in(Path("runs"))
+    if not models:
         taken = {model.name for model in chosen}
         chosen += [model_at(path, name) for name, path in shipped_models().items() if name not in taken]
     for complaint in complaints:

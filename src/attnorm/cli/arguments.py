@@ -21,11 +21,10 @@ def _require_text(kind: Any, value: Any) -> None:
         raise ValueError("it is empty: is a variable of the shell not set?")
 
 
-def _require_image_name(kind: Any, path: Path | None) -> None:
+def _require_image_name(kind: Any, path: Path) -> None:
     from attnorm.plots.saving import check_image_name
 
-    if path is not None:
-        check_image_name(path)
+    check_image_name(path)
 
 
 def completed_by(names: Callable[[Any], Iterable[str]]) -> Parameter:
@@ -77,7 +76,6 @@ _OUT = Parameter(name=["--out", "-o"])
 Out = Annotated[Path, _OUT]
 OptionalOut = Annotated[Path | None, _OUT]
 ImageOut = Annotated[Path, _OUT, Parameter(validator=_require_image_name)]
-OptionalImageOut = Annotated[Path | None, _OUT, Parameter(validator=_require_image_name)]
 Force = Annotated[bool, Parameter(help="Overwrite existing files.", show_default=False)]
 Flag = Annotated[bool, Parameter(show_default=False)]
 _DEVICE = "auto, cpu, cuda, cuda:1 or mps; auto is the GPU where PyTorch sees one."

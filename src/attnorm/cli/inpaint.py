@@ -69,7 +69,7 @@ def inpaint(
                 what = "16 bits per pixel" if result.mode.startswith("I") else "transparency"
                 raise UserError(f"{kind} cannot store {what}: write .png or .tif, not {path.name}")
         except UserError as error:
-            if not many:
+            if not many or str(error).startswith(f"cannot use mask {mask} (it "):  # nor for any other image
                 raise
             print(one_line(f"skipped {file}: {error}"), file=sys.stderr)
             failed += 1

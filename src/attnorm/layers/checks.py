@@ -31,10 +31,7 @@ def require_choice(name: str, value: object, choices: Sequence[str]) -> None:
 
 
 def require_labels(labels: Tensor, batch: int, num_classes: int, *, mixtures: bool = False) -> None:
-    """Labels must be (b,) integers or, with `mixtures`, weights of the classes (b, num_classes).
-
-    Values are not checked, which would wait for a GPU.
-    """
+    """Labels must be (b,) integers or, with `mixtures`, weights of the classes (b, num_classes)."""
     is_mixture = mixtures and labels.shape == (batch, num_classes)
     is_index = labels.dtype in (torch.int64, torch.int32) and labels.shape == (batch,)
     if not (is_mixture or is_index):

@@ -78,20 +78,16 @@ def backend_for(v: Tensor, s: Tensor, *, variance: str = "weighted", backend: st
         return registry.AUTOMATIC[v.device.type]
     if backend not in BACKENDS:
         raise ValueError(f"backend must be 'auto' or one of {sorted(BACKENDS)}, got {backend!r}")
-    if reason := _refusal(backend, v, s, variance):
+    if backend != "reference" and (reason := backend_refusals(v, s, variance=variance)[backend]):
         raise ValueError(f"backend {backend!r} cannot run this call: {reason}")
     return backend
 
 
 def backend_refusals(v: Tensor, s: Tensor, *, variance: str = "weighted") -> dict[str, str | None]:
     """Why each backend cannot run the call, or None if it can, by name."""
-    return {name: _refusal(name, v, s, variance) for name in BACKENDS}
-
-
-def _refusal(backend: str, v: Tensor, s: Tensor, variance: str) -> str | None:
-    if backend == "reference":
-        return None
-    return registry.refusal(backend, (v, s), s.shape[1]) if variance == "weighted" else f"it has no {variance=}"
+    if variance != "weighted":
+        return dict.fromkeys(BACKENDS, f"it has no {variance=}") | {"reference": None}
+    return {"reference": None, **{name: registry.refusal(name, (v, s), s.shape[1]) for name in registry.KERNELS}}
 
 
 def check_operands(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:

@@ -67,13 +67,10 @@ class SpectralNorm(nn.Module):
             return (exact / torch.dot(u, torch.mv(matrix, v))).to(weight.dtype)
 
 
-def spectral_norm(module: Module) -> Module:
+def with_spectral_norm(module: Module) -> Module:
     """Attaches `SpectralNorm` to `module.weight`. Initialize the weight before: later writes to it are lost."""
     parametrize.register_parametrization(module, "weight", SpectralNorm(cast(Tensor, module.weight)))
     return module
-
-
-_with_spectral_norm = spectral_norm  # for functions that have an option of this name
 
 
 @contextmanager
@@ -111,7 +108,7 @@ def make_conv(
         in_channels, out_channels, kernel_size, stride, padding, dilation, bias=bias, device=device, dtype=dtype
     )
     reset_conv(conv, gain)
-    return _with_spectral_norm(conv) if spectral_norm else conv
+    return with_spectral_norm(conv) if spectral_norm else conv
 
 
 def reset_conv(conv: nn.Conv2d, gain: float | None = None) -> None:
@@ -139,10 +136,10 @@ def make_linear(in_features: int, out_features: int, *, spectral_norm: bool = Fa
     linear = nn.Linear(in_features, out_features)
     nn.init.xavier_uniform_(linear.weight)
     nn.init.zeros_(linear.bias)
-    return _with_spectral_norm(linear) if spectral_norm else linear
+    return with_spectral_norm(linear) if spectral_norm else linear
 
 
 def make_embedding(num_embeddings: int, dim: int, *, spectral_norm: bool = False) -> nn.Embedding:
     embedding = nn.Embedding(num_embeddings, dim)
     nn.init.xavier_uniform_(embedding.weight)
-    return _with_spectral_norm(embedding) if spectral_norm else embedding
+    return with_spectral_norm(embedding) if spectral_norm else embedding

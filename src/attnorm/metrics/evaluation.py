@@ -120,7 +120,7 @@ class Evaluator:
         """What metrics compare with that look at all images at once. All processes must call this together."""
         if self.reference is not None:
             return self.reference
-        needs = {need for one in self._metrics.values() for need in one.needs}
+        needs = {need for one in self._metrics.values() if one.compares for need in one.needs}
         return real_statistics(self.real, self.extractor, needs, self.cache, self.show_progress)
 
     def measure(self, draw: Draw | ImageDataset) -> dict[str, MetricValue]:

@@ -89,12 +89,8 @@ def _problem(p: Problem) -> _Problem:
         temperature=p.temperature or 0.0,
         projection_stride=0 if projection is None or projection.ndim == 2 else projection.stride(0),
         **{name: _map(getattr(p, name)) for name in _MAPS},
-        **{name: _address(small[name]) for name in (*_SMALL, *_RESULTS)},
+        **{name: t.data_ptr() for name in (*_SMALL, *_RESULTS) if (t := small[name]) is not None},
     )
-
-
-def _address(t: Tensor | None) -> int | None:
-    return None if t is None else t.data_ptr()
 
 
 def _map(t: Tensor | None) -> _Map:

@@ -26,6 +26,7 @@ class Sampling(NamedTuple):
 class Keys(NamedTuple):
     """The keys at the sampled positions, and what their gradients need."""
 
+    images: Tensor  # (b, 1): the number of each image
     pixels: Tensor  # (b, n, m): flat indices of the m pixels that are pooled at each position
     picked: Tensor  # (b, n m, c): the features of these pixels
     values: Tensor  # (b, n, k)
@@ -40,11 +41,16 @@ def sample_filters(
     steps = torch.arange(pool, device=x.device)
     first = (positions // columns * width + positions % columns) * pool
     pixels = first.unsqueeze(-1) + (steps.unsqueeze(1) * width + steps).flatten()
-    picked = _by_pixel(x)[_images(pixels), pixels.flatten(1)].to(entities.dtype)
+    images = torch.arange(len(x), device=x.device).unsqueeze(1)
+    picked = _by_pixel(x)[images, pixels.flatten(1)].to(entities.dtype)
     all_keys = torch.addmm(sampling.key_bias, picked.flatten(0, 1), sampling.key.t())
     values, choice = all_keys.unflatten(0, pixels.shape).max(2)
     filters = sampling.gain.unsqueeze(1) * values
-    return entities + filters @ sampling.query, filters @ sampling.query_bias, Keys(pixels, picked, values, choice)
+    return (
+        entities + filters @ sampling.query,
+        filters @ sampling.query_bias,
+        Keys(images, pixels, picked, values, choice),
+    )
 
 
 def sampling_gradients(
@@ -59,7 +65,7 @@ def sampling_gradients(
     d_all_keys = d_all_keys.scatter_(2, keys.choice.unsqueeze(2), d_keys.unsqueeze(2)).flatten(1, 2)
     if d_x is not None:
         # No two are the same.
-        _by_pixel(d_x)[_images(keys.pixels), keys.pixels.flatten(1)] += (d_all_keys @ sampling.key).to(d_x.dtype)
+        _by_pixel(d_x)[keys.images, keys.pixels.flatten(1)] += (d_all_keys @ sampling.key).to(d_x.dtype)
     return Sampling(
         key=d_all_keys.flatten(0, 1).t() @ keys.picked.flatten(0, 1),
         key_bias=d_keys.sum((0, 1)),
@@ -72,8 +78,3 @@ def sampling_gradients(
 def _by_pixel(x: Tensor) -> Tensor:
     """x (b, c, h, w) as (b, h w, c), a view in both memory formats."""
     return x.flatten(2).transpose(1, 2)
-
-
-def _images(index: Tensor) -> Tensor:
-    """For each of the indices (b, m) the number of its image, (b, 1)."""
-    return torch.arange(len(index), device=index.device).unsqueeze(1)

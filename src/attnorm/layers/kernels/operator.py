@@ -218,8 +218,8 @@ def _attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
             problem.offset, problem.projection = offset, _stacked(value, matrix, dtype)
             d_x = empty_map(x, x.dtype) if need["x"] else None
             problem.d_features = None if d_x is None else flattened(d_x)
-            d_projection = problem.d_projection = x.new_zeros((b, c + n, c), dtype=dtype)
-            d_offset = problem.d_offset = x.new_zeros((b, n), dtype=dtype)
+            d_projection = problem.d_projection = x.new_empty((b, c + n, c), dtype=dtype)
+            d_offset = problem.d_offset = x.new_empty((b, n), dtype=dtype)
             kernel.backward(problem)
         else:
             # Gradients of values and logits are of one dtype, that of the product with x, for one product with both.
@@ -282,8 +282,7 @@ def _logit_matrix(inputs: Inputs, pool_size: int) -> tuple[Tensor, Tensor | None
 
 def _is_projected(x: Tensor) -> bool:
     """Whether the kernel computes values and logits by itself, and stores neither."""
-    few: bool = x.shape[1] <= kernel_of(x).PROJECTED_CHANNELS
-    return few
+    return bool(x.shape[1] <= kernel_of(x).PROJECTED_CHANNELS)
 
 
 def _is_joint(x: Tensor, product: torch.dtype) -> bool:

@@ -31,6 +31,6 @@ struct attnorm_problem {
     // constant near the mean of the features; the means are those of the values of (features - shift).
     void *mass, *mean, *variance, *shift;
     void *d_weight, *d_bias;  // (regions, channels), or null where not needed
-    void *d_projection, *d_logit_offset;  // (images, channels + regions, channels), (images, regions); or both null
+    void *d_projection, *d_logit_offset;  // (images, channels + regions, channels), (images, regions); with a projection
 };
 }

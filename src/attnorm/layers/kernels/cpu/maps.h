@@ -143,26 +143,31 @@ void copy_out(const attnorm_map& map, const attnorm_map& residual, int64_t image
     }
 }
 
+// Calls f with a value of the type in which a map is stored, for arithmetic in T.
+template <class T, class Function>
+void with_type(const attnorm_map& map, Function f) {
+    if constexpr (sizeof(T) == 8)
+        f(double());
+    else if (map.type == 1)
+        f(bfloat16());
+    else
+        f(float());
+}
+
 template <class T>
 void read(const attnorm_map& map, int64_t image, int64_t channels, int64_t start, int64_t pixels, const T* minus,
           T* rows, int64_t stride) {
-    if constexpr (sizeof(T) == 8)
-        copy_in<T, double>(map, image, channels, start, pixels, minus, rows, stride);
-    else if (map.type == 1)
-        copy_in<T, bfloat16>(map, image, channels, start, pixels, minus, rows, stride);
-    else
-        copy_in<T, float>(map, image, channels, start, pixels, minus, rows, stride);
+    with_type<T>(map, [&](auto stored) {
+        copy_in<T, decltype(stored)>(map, image, channels, start, pixels, minus, rows, stride);
+    });
 }
 
 template <class T>
 void write(const attnorm_map& map, const attnorm_map& residual, int64_t image, int64_t channels, int64_t start,
            int64_t pixels, const T* rows, int64_t stride) {
-    if constexpr (sizeof(T) == 8)
-        copy_out<T, double>(map, residual, image, channels, start, pixels, rows, stride);
-    else if (map.type == 1)
-        copy_out<T, bfloat16>(map, residual, image, channels, start, pixels, rows, stride);
-    else
-        copy_out<T, float>(map, residual, image, channels, start, pixels, rows, stride);
+    with_type<T>(map, [&](auto stored) {
+        copy_out<T, decltype(stored)>(map, residual, image, channels, start, pixels, rows, stride);
+    });
 }
 
 // One number of a map.

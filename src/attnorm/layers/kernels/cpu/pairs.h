@@ -1,103 +1,50 @@
-// The forward products for maps of bfloat16, where the processor multiplies and adds pairs of them in one instruction
-// (AVX-512-BF16): sums are float32. The shares are bfloat16 already; features less their shift, their squares and the
-// factors are rounded, as the result will be.
+// Products of pairs: where the processor multiplies and adds two pairs of bfloat16 in one instruction (AVX-512-BF16), a
+// lane of the operands holds two neighbours of what a product sums over, and sums are float32. Features that are
+// bfloat16 take part as they are; shares and factors are rounded, as the results will be. Sums that cancel, those of
+// gradients and of the moments that these go through, are never of pairs.
 #pragma once
 
-#include "ahead.h"
-#include "products.h"
-
-#if defined(__AVX512BF16__)
-#include <immintrin.h>
-#define ATTNORM_PAIRS 1
-#else
-#define ATTNORM_PAIRS 0
-#endif
+#include "vectors.h"
 
 namespace attnorm {
 namespace {
 
-constexpr int64_t most_pairs = 16;  // of regions
-
+// sum + a b, or of pairs both products; b is a vector, or the same factor for all lanes.
+template <bool pairs, class V, class Factor>
+ATTNORM_INLINE V multiply_add(V sum, V a, Factor b) {
 #if ATTNORM_PAIRS
-using Floats = Vector<float>;
-using Bits = Lanes<float>::Bits;
-
-ATTNORM_INLINE Floats multiply_add(Floats sum, Floats a, Floats b) {
-    return (Floats)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
-}
-
-// rows[p] rounded, two neighbours in a lane; with `squares` their squares behind them.
-inline void round_to_pairs(const float* rows, int64_t count, int64_t stride, int64_t pixels, bool squares, float* pairs) {
-    for (int64_t c = 0; c < count; ++c, rows += stride, pairs += stride)
-        for (int64_t p = 0; p < pixels; p += 32) {
-            auto first = load(rows + p), second = load(rows + p + 16);
-            store_bytes(pairs + p / 2, _mm512_cvtne2ps_pbh((__m512)second, (__m512)first));
-            first *= first, second *= second;
-            if (squares) store_bytes(pairs + (pixels + p) / 2, _mm512_cvtne2ps_pbh((__m512)second, (__m512)first));
-        }
-}
-
-// As `add_sums`, from what `round_to_pairs` made.
-inline void add_sums(const float* x, const float* s, int64_t stride, int64_t channels, int64_t regions, int64_t pixels,
-                     double* sums_out, Ahead& ahead) {
-    constexpr int count = sum_channels * sum_regions;
-    for (int64_t i = 0; i < regions; i += sum_regions)
-        for (int64_t c = 0; c < channels; c += sum_channels, sums_out += 2 * count) {
-            ahead.step();
-            Floats sums[2 * count] = {};
-            for (int64_t p = 0; p < pixels / 2; p += 16) {
-                Floats weight[sum_regions];
-                for (int k = 0; k < sum_regions; ++k) weight[k] = load(s + (i + k) * stride + p);
-                for (int j = 0; j < sum_channels; ++j) {
-                    auto value = load(x + (c + j) * stride + p), square = load(x + (c + j) * stride + pixels / 2 + p);
-                    for (int k = 0; k < sum_regions; ++k) {
-                        auto &first = sums[j * sum_regions + k], &second = sums[count + j * sum_regions + k];
-                        first = multiply_add(first, value, weight[k]), second = multiply_add(second, square, weight[k]);
-                    }
-                }
-            }
-            float totals[2 * count];
-            store(totals, sum_each<float>(sums));
-            for (int k = 0; k < 2 * count; ++k) sums_out[k] += totals[k];
-        }
-}
-
-// Neighbours in a row, rounded, as one number: factors of two regions.
-inline void round_factors(const float* from, int64_t count, float* to) {
-    for (int64_t k = 0; k < count; k += 2) to[k / 2] = join_halves(Floats{} + from[k], Floats{} + from[k + 1])[0];
-}
-
-// As `apply`, with the factors of `round_factors`.
-inline void apply(float* x, const float* s, int64_t stride, int64_t channels, int64_t regions, int64_t pixels,
-                  const float* gain, const float* offset, Ahead& ahead) {
-    const int64_t pairs = regions / 2;
-    for (int64_t p = 0; p < pixels; p += 32) {
-        Floats weight[2 * most_pairs];
-        for (int64_t i = 0; i < pairs; ++i)
-            for (int k = 0; k < 2; ++k) {
-                auto at = s + 2 * i * stride + p + k * 16;
-                weight[2 * i + k] = (Floats)((Bits)load(at) >> 16 | ((Bits)load(at + stride) & 0xffff0000u));  // exact
-            }
-        for (int64_t c = 0; c < channels; c += mix_channels) {
-            ahead.step();
-            Floats scale[mix_channels][2] = {}, constant[mix_channels][2] = {};
-            for (int64_t i = 0; i < pairs; ++i)
-                for (int j = 0; j < mix_channels; ++j)
-                    for (int k = 0; k < 2; ++k) {
-                        const Floats gains = (Floats)_mm512_set1_ps(gain[(c + j) * pairs + i]);
-                        const Floats offsets = (Floats)_mm512_set1_ps(offset[(c + j) * pairs + i]);
-                        scale[j][k] = multiply_add(scale[j][k], gains, weight[2 * i + k]);
-                        constant[j][k] = multiply_add(constant[j][k], offsets, weight[2 * i + k]);
-                    }
-            for (int j = 0; j < mix_channels; ++j)
-                for (int k = 0; k < 2; ++k) {
-                    float* at = x + (c + j) * stride + p + k * 16;
-                    store(at, load(at) * scale[j][k] + constant[j][k]);
-                }
-        }
-    }
-}
+    if constexpr (pairs && sizeof(Factor) == 4) return multiply_add<true>(sum, a, (V)_mm512_set1_ps(b));
+    else if constexpr (pairs) return (V)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
 #endif
+    return sum + a * b;
+}
+
+// to[r / 2] = rows r and r + 1 in pairs; `to` may be `rows`. Up to a vector after its last row is overwritten.
+inline void pack_rows(const float* rows, int64_t count, int64_t width, int64_t stride, float* to) {
+    for (int64_t r = 0; r < count; r += 2, rows += 2 * stride, to += stride)
+        for (int64_t k = 0; k < width; k += Lanes<float>::count)
+            store(to + k, join_halves(load(rows + k), load(rows + stride + k)));
+}
+
+// Neighbours in a row in pairs.
+inline void pack_neighbours(const float* from, int64_t count, float* to) {
+    for (int64_t k = 0; k < count; k += 2)
+        to[k / 2] = join_halves(Vector<float>{} + from[k], Vector<float>{} + from[k + 1])[0];
+}
+
+// Pixels of each row in pairs, and with `factors` their products with these rows behind them. `to` may be `rows`. The
+// order of the pixels is the same in all rows.
+inline void pack_pixels(const float* rows, const float* factors, int64_t count, int64_t stride, int64_t pixels, float* to) {
+    constexpr int lanes = Lanes<float>::count;
+    for (int64_t c = 0; c < count; ++c, rows += stride, to += stride)
+        for (int64_t p = 0; p < pixels; p += 2 * lanes) {
+            auto first = load(rows + p), second = load(rows + p + lanes);
+            store(to + p / 2, join_halves(first, second));
+            if (!factors) continue;
+            const float* by = factors + c * stride + p;
+            store(to + (pixels + p) / 2, join_halves(first * load(by), second * load(by + lanes)));
+        }
+}
 
 }  // namespace
 }  // namespace attnorm

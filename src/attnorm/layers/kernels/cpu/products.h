@@ -1,8 +1,10 @@
 // The operator's arithmetic on scratch matrices: rows are `stride` apart, pixels are padded with zeros to whole vectors.
 // Each product keeps a tile of its result in registers, so that a value loaded takes part in several multiplications.
+// With `pairs` what a product sums over lies in pairs, see pairs.h, and so many channels, regions or pixels are counted.
 #pragma once
 
 #include "ahead.h"
+#include "pairs.h"
 #include "vectors.h"
 
 namespace attnorm {
@@ -16,33 +18,31 @@ constexpr int outer_rows = 4, outer_columns = ATTNORM_MANY_REGISTERS ? 4 : 2;
 constexpr int most_pixels = 4;  // vectors: tiles are padded to a multiple of it
 
 // Adds sum_p y[c][p] s[i][p] and sum_p y[c][p] x[c][p] s[i][p] to `sums`, where they lie as they leave the registers:
-// `order_sums` puts them in rows.
-template <class T>
+// `order_sums` puts them in rows. In pairs the products y x lie behind y.
+template <class T, bool pairs>
 void add_sums(const T* x, const T* y, const T* s, int64_t stride, int64_t channels, int64_t regions, int64_t pixels,
               double* sums_out, Ahead& ahead) {
     constexpr int lanes = Lanes<T>::count, count = sum_channels * sum_regions;
-    static_assert(2 * count % lanes == 0 || lanes > 2 * count, "whole groups of sums");
-    constexpr int groups = 2 * count > lanes ? 2 * count : lanes;
+    static_assert(2 * count % lanes == 0, "whole groups of sums");
     for (int64_t i = 0; i < regions; i += sum_regions) {
         for (int64_t c = 0; c < channels; c += sum_channels) {
             ahead.step();
-            Vector<T> sums[groups] = {};
+            Vector<T> sums[2 * count] = {};
             const T *xs = x + c * stride, *ys = y + c * stride, *ss = s + i * stride;
             for (int64_t p = 0; p < pixels; p += lanes) {
                 Vector<T> weight[sum_regions];
                 for (int k = 0; k < sum_regions; ++k) weight[k] = load(ss + k * stride + p);
                 for (int j = 0; j < sum_channels; ++j) {
                     auto value = load(ys + j * stride + p);
-                    auto product = value * load(xs + j * stride + p);
+                    auto product = pairs ? load(ys + j * stride + pixels + p) : value * load(xs + j * stride + p);
                     for (int k = 0; k < sum_regions; ++k) {
-                        sums[j * sum_regions + k] += value * weight[k];
-                        sums[count + j * sum_regions + k] += product * weight[k];
+                        auto &first = sums[j * sum_regions + k], &second = sums[count + j * sum_regions + k];
+                        first = multiply_add<pairs>(first, value, weight[k]);
+                        second = multiply_add<pairs>(second, product, weight[k]);
                     }
                 }
             }
-            T totals[groups];
-            for (int g = 0; g < groups; g += lanes) store(totals + g, sum_each<T>(sums + g));
-            for (int k = 0; k < 2 * count; ++k) sums_out[k] += totals[k];
+            for (int g = 0; g < 2 * count; g += lanes) add_to<T>(sums_out + g, sum_each<T>(sums + g));
             sums_out += 2 * count;
         }
     }
@@ -57,37 +57,9 @@ inline void order_sums(const double* sums, int64_t channels, int64_t regions, do
                     for (int k = 0; k < sum_regions; ++k) to[(c + j) * regions + i + k] = *sums++;
 }
 
-// x[c][p] = x[c][p] * sum_i gain[c][i] s[i][p] + sum_i offset[c][i] s[i][p], in place.
-template <class T>
-void apply(T* x, const T* s, int64_t stride, int64_t channels, int64_t regions, int64_t pixels, const T* gain,
-           const T* offset, int64_t padded_regions, Ahead& ahead) {
-    constexpr int lanes = Lanes<T>::count;
-    for (int64_t p = 0; p < pixels; p += mix_pixels * lanes) {  // few pixels of s stay in the first-level cache
-        for (int64_t c = 0; c < channels; c += mix_channels) {
-            ahead.step();
-            const T *gains = gain + c * padded_regions, *offsets = offset + c * padded_regions;
-            Vector<T> scale[mix_channels][mix_pixels] = {}, constant[mix_channels][mix_pixels] = {};
-            for (int64_t i = 0; i < regions; ++i) {
-                Vector<T> weight[mix_pixels];
-                for (int k = 0; k < mix_pixels; ++k) weight[k] = load(s + i * stride + p + k * lanes);
-                for (int j = 0; j < mix_channels; ++j)
-                    for (int k = 0; k < mix_pixels; ++k) {
-                        scale[j][k] += weight[k] * gains[j * padded_regions + i];
-                        constant[j][k] += weight[k] * offsets[j * padded_regions + i];
-                    }
-            }
-            for (int j = 0; j < mix_channels; ++j)
-                for (int k = 0; k < mix_pixels; ++k) {
-                    T* at = x + (c + j) * stride + p + k * lanes;
-                    store(at, load(at) * scale[j][k] + constant[j][k]);
-                }
-        }
-    }
-}
-
-// A 1x1 convolution: out[i][p] = constant[i] + sum_k matrix[k][i] x[k][p]; the constant may be null. The order of a sum
-// does not depend on where its pixel lies.
-template <class T>
+// A 1x1 convolution: out[i][p] = constant[i] + sum_k matrix[k][i] x[k][p]; without constants the sum is added to what
+// `out` holds. The order of a sum does not depend on where its pixel lies.
+template <class T, bool pairs>
 void convolve(const T* x, int64_t channels, const T* matrix, const T* constant, T* out, int64_t outputs, int64_t stride,
               int64_t pixels) {
     constexpr int lanes = Lanes<T>::count;
@@ -95,13 +67,15 @@ void convolve(const T* x, int64_t channels, const T* matrix, const T* constant, 
         for (int64_t i = 0; i < outputs; i += gather_regions) {
             Vector<T> sum[gather_regions][gather_pixels];
             for (int j = 0; j < gather_regions; ++j)
-                for (int k = 0; k < gather_pixels; ++k) sum[j][k] = Vector<T>{} + (constant ? constant[i + j] : T(0));
+                for (int k = 0; k < gather_pixels; ++k)
+                    sum[j][k] = constant ? Vector<T>{} + constant[i + j] : load(out + (i + j) * stride + p + k * lanes);
             for (int64_t c = 0; c < channels; ++c) {
                 const T* weights = matrix + c * outputs + i;
                 Vector<T> value[gather_pixels];
                 for (int k = 0; k < gather_pixels; ++k) value[k] = load(x + c * stride + p + k * lanes);
                 for (int j = 0; j < gather_regions; ++j)
-                    for (int k = 0; k < gather_pixels; ++k) sum[j][k] += value[k] * weights[j];
+                    for (int k = 0; k < gather_pixels; ++k)
+                        sum[j][k] = multiply_add<pairs>(sum[j][k], value[k], weights[j]);
             }
             for (int j = 0; j < gather_regions; ++j)
                 for (int k = 0; k < gather_pixels; ++k) store(out + (i + j) * stride + p + k * lanes, sum[j][k]);
@@ -110,7 +84,7 @@ void convolve(const T* x, int64_t channels, const T* matrix, const T* constant, 
 }
 
 // Adds sum_p a[i][p] b[k][p] to `sums`, in the order in which `outer_sum` finds them.
-template <class T>
+template <class T, bool pairs>
 void add_outer(const T* a, int64_t rows, const T* b, int64_t columns, int64_t stride, int64_t pixels, double* sums_out) {
     constexpr int lanes = Lanes<T>::count, count = outer_rows * outer_columns;
     static_assert(count % lanes == 0, "whole groups of sums");
@@ -122,12 +96,13 @@ void add_outer(const T* a, int64_t rows, const T* b, int64_t columns, int64_t st
                 for (int l = 0; l < outer_columns; ++l) right[l] = load(b + (k + l) * stride + p);
                 for (int j = 0; j < outer_rows; ++j) {
                     auto left = load(a + (i + j) * stride + p);
-                    for (int l = 0; l < outer_columns; ++l) sums[j * outer_columns + l] += left * right[l];
+                    for (int l = 0; l < outer_columns; ++l) {
+                        auto& sum = sums[j * outer_columns + l];
+                        sum = multiply_add<pairs>(sum, left, right[l]);
+                    }
                 }
             }
-            T totals[count];
-            for (int g = 0; g < count; g += lanes) store(totals + g, sum_each<T>(sums + g));
-            for (int j = 0; j < count; ++j) sums_out[j] += totals[j];
+            for (int g = 0; g < count; g += lanes) add_to<T>(sums_out + g, sum_each<T>(sums + g));
             sums_out += count;
         }
     }
@@ -145,33 +120,33 @@ struct Factors {
     T *gain, *offset, *linear, *quadratic;
 };
 
-// out[c][p] = g[c][p] (gain s)[c][p] + (linear s)[c][p] + 2 x[c][p] (quadratic s)[c][p]; out may be g.
-template <class T>
-void feature_gradient(const T* x, const T* g, T* out, const T* s, int64_t stride, int64_t channels, int64_t regions,
-                      int64_t pixels, const Factors<T>& factors, int64_t padded_regions, Ahead& ahead) {
+// y[c][p] = y[c][p] (gain s)[c][p] + (linear s)[c][p], plus 2 x[c][p] (quadratic s)[c][p] where there is an x.
+template <class T, bool pairs, bool has_x>
+void mix(T* y, [[maybe_unused]] const T* x, const T* s, int64_t stride, int64_t channels, int64_t regions, int64_t pixels,
+         const T* gain, const T* linear, [[maybe_unused]] const T* quadratic, int64_t padded_regions, Ahead& ahead) {
     constexpr int lanes = Lanes<T>::count;
-    for (int64_t p = 0; p < pixels; p += mix_pixels * lanes) {
+    for (int64_t p = 0; p < pixels; p += mix_pixels * lanes) {  // few pixels of s stay in the first-level cache
         for (int64_t c = 0; c < channels; c += mix_channels) {
             ahead.step();
-            const T *gain = factors.gain + c * padded_regions, *linear = factors.linear + c * padded_regions;
-            const T* quadratic = factors.quadratic + c * padded_regions;
             Vector<T> a[mix_channels][mix_pixels] = {}, b[mix_channels][mix_pixels] = {};
-            Vector<T> d[mix_channels][mix_pixels] = {};
+            [[maybe_unused]] Vector<T> d[mix_channels][mix_pixels] = {};
             for (int64_t i = 0; i < regions; ++i) {
                 Vector<T> weight[mix_pixels];
                 for (int k = 0; k < mix_pixels; ++k) weight[k] = load(s + i * stride + p + k * lanes);
                 for (int j = 0; j < mix_channels; ++j)
                     for (int k = 0; k < mix_pixels; ++k) {
-                        a[j][k] += weight[k] * gain[j * padded_regions + i];
-                        b[j][k] += weight[k] * linear[j * padded_regions + i];
-                        d[j][k] += weight[k] * quadratic[j * padded_regions + i];
+                        const int64_t at = (c + j) * padded_regions + i;
+                        a[j][k] = multiply_add<pairs>(a[j][k], weight[k], gain[at]);
+                        b[j][k] = multiply_add<pairs>(b[j][k], weight[k], linear[at]);
+                        if constexpr (has_x) d[j][k] = multiply_add<pairs>(d[j][k], weight[k], quadratic[at]);
                     }
             }
             for (int j = 0; j < mix_channels; ++j)
                 for (int k = 0; k < mix_pixels; ++k) {
                     const int64_t at = (c + j) * stride + p + k * lanes;
-                    auto twice = load(x + at) * d[j][k];
-                    store(out + at, load(g + at) * a[j][k] + b[j][k] + (twice + twice));
+                    auto result = load(y + at) * a[j][k] + b[j][k];
+                    if constexpr (has_x) result += 2 * load(x + at) * d[j][k];
+                    store(y + at, result);
                 }
         }
     }
@@ -206,35 +181,43 @@ void layout_gradient(const T* x, const T* g, T* out, int64_t stride, int64_t cha
     }
 }
 
-// Logits in, their softmax over the rows out, in place. `offset` is one number per row, or null.
-template <class T>
-void softmax(T* s, int64_t stride, int64_t regions, int64_t pixels, T temperature, const T* offset) {
+// Logits in, their softmax over the rows out, in place; for products of pairs rounded as they will take part.
+template <class T, bool pairs>
+void softmax(T* s, int64_t stride, int64_t regions, int64_t pixels, T temperature) {
     constexpr int lanes = Lanes<T>::count;
-    auto logit = [&](int64_t i, int64_t p) { return load(s + i * stride + p) + (offset ? offset[i] : T(0)); };
     for (int64_t p = 0; p < pixels; p += lanes) {
-        auto highest = logit(0, p);
+        auto highest = load(s + p);
         for (int64_t i = 1; i < regions; ++i) {
-            auto value = logit(i, p);
+            auto value = load(s + i * stride + p);
             highest = value > highest ? value : highest;
         }
         Vector<T> total = {};
         for (int64_t i = 0; i < regions; ++i) {
-            auto value = exp_negative((logit(i, p) - highest) * temperature);
+            auto value = exp_negative((load(s + i * stride + p) - highest) * temperature);
             store(s + i * stride + p, value);
             total += value;
         }
         auto scale = T(1) / total;
-        for (int64_t i = 0; i < regions; ++i) store(s + i * stride + p, load(s + i * stride + p) * scale);
+        for (int64_t i = 0; i < regions; ++i) {
+            auto share = load(s + i * stride + p) * scale;
+            if constexpr (pairs) share = upper_half((Vector<T>)round_to_bfloat16(share));
+            store(s + i * stride + p, share);
+        }
     }
 }
 
-// The gradient of the layout s in, that of its logits out, in place.
+// The gradient of the layout s in, that of its logits out, in place. Rounded shares do not quite add up to 1.
 template <class T>
 void softmax_gradient(T* d, const T* s, int64_t stride, int64_t regions, int64_t pixels, T temperature) {
     constexpr int lanes = Lanes<T>::count;
     for (int64_t p = 0; p < pixels; p += lanes) {
-        Vector<T> mean = {};
-        for (int64_t i = 0; i < regions; ++i) mean += load(d + i * stride + p) * load(s + i * stride + p);
+        Vector<T> mean = {}, total = {};
+        for (int64_t i = 0; i < regions; ++i) {
+            auto share = load(s + i * stride + p);
+            mean += load(d + i * stride + p) * share;
+            total += share;
+        }
+        mean = total > 0 ? mean / total : mean;
         for (int64_t i = 0; i < regions; ++i) {
             auto slope = load(s + i * stride + p) * temperature;
             store(d + i * stride + p, (load(d + i * stride + p) - mean) * slope);

@@ -14,7 +14,7 @@
 //
 // Maps are worked on in tiles of a few hundred pixels, each copied into a scratch matrix (one row per channel, float32)
 // that the caches hold. Pixels of an image are summed tile by tile, tiles into chunks, chunks into the image, and where
-// the borders lie depends on the shape alone: the result is the same for any number of threads.
+// the borders lie depends on the shape alone: the result is the same for any number of threads. `pairs`: see pairs.h.
 
 #include "ahead.h"
 #include "interface.h"
@@ -23,6 +23,8 @@
 #include "products.h"
 #include "scratch.h"
 #include "vectors.h"
+
+#include <omp.h>
 
 #include <algorithm>
 #include <cmath>
@@ -39,22 +41,19 @@ double at_least_zero(double value) { return 0.5 * (value + std::abs(value)); }
 
 constexpr double smallest_mass = 1e-30;  // as in regional_norm.py
 constexpr int64_t shift_samples = 64;  // pixels that estimate the shift: it need only be near the mean
-constexpr int64_t most_chunks = 64;  // an image is split into at most so many units of work
+constexpr int64_t most_chunks = 32;  // an image is split into at most so many units of work
 constexpr int64_t resident_bytes = 768 << 10;  // an image of so much scratch stays in the cache between two passes
 constexpr int64_t kept_bytes = 16 << 20;  // so many values and layouts are worth keeping for the second pass
 
-template <class T>
+template <class T, bool pairs>
 class Run {
   public:
     Run(const attnorm_problem& problem, bool backward) : p_(problem), backward_(backward) {
-        const int64_t c = p_.channels, n = p_.regions;
-        padded_channels_ = round_up(c, 4);
-        padded_regions_ = round_up(n, 4);
+        padded_channels_ = round_up(p_.channels, 4);
+        padded_regions_ = round_up(p_.regions, pairs ? 8 : 4);
         outputs_ = padded_channels_ + padded_regions_;
-        // Values, layout, in the backward pass their gradients, and the input of a projection.
-        in_pairs_ = has_pairs && !backward && !p_.projection && p_.features.type == 1 && p_.layout.type == 1 &&
-                    p_.temperature == 0 && padded_regions_ <= 2 * most_pairs;
-        rows_ = outputs_ * (backward || in_pairs_ ? 2 : 1) + (p_.projection ? padded_channels_ : 0);
+        // Values, layout, in the backward pass their gradients, the input of a projection, and pairs of any of them.
+        rows_ = outputs_ * (1 + backward + pairs) + (p_.projection && (backward || !pairs) ? padded_channels_ : 0);
         const int64_t step = most_pixels * Lanes<T>::count;
         tile_ = std::clamp(tile_bytes / (rows_ * int64_t(sizeof(T))) / step * step, step, int64_t(512));
         tiles_ = (p_.pixels + tile_ - 1) / tile_;
@@ -64,17 +63,16 @@ class Run {
         chunks_ = (tiles_ + tiles_per_chunk_ - 1) / tiles_per_chunk_;
         per_region_ = padded_channels_ * padded_regions_;
         partial_size_ = 2 * per_region_ + padded_regions_;
-        const int64_t whole = round_up(p_.pixels, step);
         threads_ = std::max<int64_t>(1, p_.threads);
-        stride_ = std::min(whole, tile_) + Lanes<T>::count;  // not a power of two: it would alias
+        stride_ = std::min(round_up(p_.pixels, step), tile_) + Lanes<T>::count;  // not a power of two: it would alias
         const int64_t row_bytes = tiles_ * stride_ * int64_t(sizeof(T));
         by_image_ = chunks_ == 1 || p_.images % threads_ == 0 || p_.images >= 4 * threads_;
         resident_ = by_image_ && rows_ * row_bytes <= resident_bytes;
-        kept_ = p_.projection && !resident_ && chunks_ > 1 && p_.images * outputs_ * row_bytes <= kept_bytes;
-        if (kept_) by_image_ = false;
+        places_ = by_image_ ? threads_ : p_.images;
+        kept_ = p_.projection && !resident_ && places_ * outputs_ * row_bytes <= kept_bytes;
         images_at_once_ = std::max<int64_t>(1, p_.images / (8 * threads_));
         factor_size_ = 4 * per_region_ + padded_regions_;
-        if (p_.projection) factor_size_ += outputs_ * padded_channels_ * (backward ? 2 : 1) + outputs_;
+        if (p_.projection) factor_size_ += outputs_ * (1 + padded_channels_ * (1 + backward + pairs));
         outer_size_ = p_.d_projection ? outputs_ * padded_channels_ + padded_regions_ : 0;
         room_ = std::max(partial_size_, outer_size_);
     }
@@ -85,7 +83,7 @@ class Run {
         partials_ = all_partials.take(by_image_ ? 1 : p_.images * chunks_ * room_);
         const int64_t factor_count = p_.images * factor_size_, sum_count = 2 * p_.images * per_region_;
         factors_ = all_factors.take(factor_count + 2 * per_region_ + (backward_ ? sum_count : 0));
-        kept_rows_ = all_kept.take(kept_ ? p_.images * tiles_ * outputs_ * stride_ : 1);
+        kept_rows_ = all_kept.take(kept_ ? places_ * tiles_ * outputs_ * stride_ : 1);
         if (!partials_ || !factors_ || !kept_rows_) return false;
         weights_ = factors_ + factor_count;
         biases_ = weights_ + per_region_;
@@ -166,6 +164,10 @@ class Run {
     T* projection(int64_t image) const { return constants(image) + padded_regions_; }
     T* projection_offset(int64_t image) const { return projection(image) + outputs_ * padded_channels_; }
     T* transposed_projection(int64_t image) const { return projection_offset(image) + outputs_; }
+    // What the logits' matrix loses by rounding.
+    T* projection_rest(int64_t image) const {
+        return transposed_projection(image) + (backward_ ? outputs_ * padded_channels_ : 0);
+    }
     T* shift(int64_t image) const { return static_cast<T*>(p_.shift) + image * p_.channels; }
 
     // Adds up the first `size` sums of all chunks of an image.
@@ -177,34 +179,46 @@ class Run {
     }
 
     void prepare(int64_t image) {
-        find_shift(image);
+        if (!backward_) find_shift(image);  // else it is known
         if (p_.projection) arrange_projection(image);
     }
 
     // The convolutions get the input less its shift: values are then small where the input's mean is large, and the
-    // logits' offset makes up for it.
+    // logits' offset makes up for it. In pairs they get the input itself, which is not rounded then, and the values' offset
+    // takes the shift away; the logits' matrix is two, itself and what it loses by rounding, and their sum float32.
     void arrange_projection(int64_t image) {
         const T* given = static_cast<const T*>(p_.projection) + image * p_.projection_stride;
         const T *offset = static_cast<const T*>(p_.logit_offset), *mean = shift(image);
         T *matrix = projection(image), *constant = projection_offset(image), *back = transposed_projection(image);
+        [[maybe_unused]] T* rest = projection_rest(image);
         const int64_t size = outputs_ * padded_channels_;
-        std::fill(matrix, matrix + size + outputs_ + (backward_ ? size : 0), T(0));
+        std::fill(matrix, matrix + outputs_ + size * (1 + backward_ + pairs), T(0));
         for (int64_t row = 0; row < p_.channels + p_.regions; ++row, given += p_.channels) {
             const bool is_logit = row >= p_.channels;
             const int64_t output = is_logit ? row - p_.channels + padded_channels_ : row;
-            double sum = is_logit && offset ? offset[image * p_.regions + row - p_.channels] : T(0);
+            double sum = 0;
             for (int64_t k = 0; k < p_.channels; ++k) {
                 matrix[k * outputs_ + output] = given[k];
                 if (backward_) back[output * padded_channels_ + k] = given[k];
-                sum += double(given[k]) * mean[k];
+                if constexpr (pairs) {
+                    const T rounded = lower_half(join_halves(Vector<T>{} + given[k], Vector<T>{}))[0];
+                    sum -= is_logit ? 0 : double(rounded) * mean[k];
+                    if (is_logit) rest[k * padded_regions_ + output - padded_channels_] = given[k] - rounded;
+                } else {
+                    sum += is_logit ? double(given[k]) * mean[k] : 0;
+                }
             }
-            if (is_logit) constant[output] = T(sum);
+            constant[output] = T(is_logit && offset ? sum + offset[image * p_.regions + row - p_.channels] : sum);
+        }
+        if constexpr (pairs) {
+            pack_rows(matrix, padded_channels_, outputs_, outputs_, matrix);
+            pack_rows(rest, padded_channels_, padded_regions_, padded_regions_, rest);
+            if (backward_) pack_rows(back, outputs_, padded_channels_, padded_channels_, back);
         }
     }
 
     // A constant near the mean of each channel: moments around it do not cancel where the mean is large.
     void find_shift(int64_t image) {
-        if (backward_) return;  // it is known
         // Odd, as in regional_norm.py: an even step would meet the first column of most maps only, which padding makes unlike
         // the others.
         const int64_t step = std::max<int64_t>(1, p_.pixels / shift_samples) | 1;
@@ -216,10 +230,11 @@ class Run {
         }
     }
 
-    // Where the rows of a tile lie in scratch: values, layout, the gradients of both, and the input of a projection.
+    // Where the rows of a tile lie in scratch: values, layout, the gradients of both, the input of a projection, and room
+    // for pairs.
     struct Tile {
         int64_t start, pixels, padded;
-        T *x, *s, *g, *d, *input;
+        T *x, *s, *g, *d, *input, *room;
     };
 
     Tile tile(int64_t image, int64_t index, T* rows) const {
@@ -228,11 +243,13 @@ class Run {
         t.pixels = std::min(tile_, p_.pixels - t.start);
         t.padded = round_up(t.pixels, most_pixels * Lanes<T>::count);
         if (resident_) rows += index * rows_ * stride_;
-        t.x = kept_ ? kept_rows_ + (image * tiles_ + index) * outputs_ * stride_ : rows;
+        const int64_t place = by_image_ ? omp_get_thread_num() : image;
+        t.x = kept_ ? kept_rows_ + (place * tiles_ + index) * outputs_ * stride_ : rows;
         t.s = t.x + padded_channels_ * stride_;
         t.g = rows + outputs_ * stride_;
         t.d = t.g + padded_channels_ * stride_;
-        t.input = rows + (rows_ - padded_channels_) * stride_;
+        t.room = rows + (rows_ - (pairs ? outputs_ : 0)) * stride_;
+        t.input = pairs && !backward_ ? t.room : t.room - padded_channels_ * stride_;
         return t;
     }
 
@@ -249,10 +266,10 @@ class Run {
         ahead.add(p_.layout, image, p_.regions, start, pixels);
     }
 
-    // While a tile is worked on, the next one of the chunk comes closer.
-    void fetch_next(int64_t image, const Tile& t, int64_t last, Ahead& ahead) const {
+    // While a tile is worked on, the next one comes closer.
+    void fetch_next(int64_t image, const Tile& t, Ahead& ahead) const {
         const int64_t start = t.start + tile_;
-        if (start >= last * tile_) return;
+        if (start >= p_.pixels) return;
         fetch_inputs(image, start, std::min(tile_, p_.pixels - start), ahead);
         const int64_t size = outputs_ * stride_;
         if (kept_) ahead.add({t.x + size, sizeof(T) == 4 ? 0 : 2, 0, 0, 1}, 0, 1, 0, size);
@@ -266,26 +283,30 @@ class Run {
 
     // The rows of a tile; where values and layout have been kept from the first pass, only the others.
     void fill(int64_t image, const Tile& t, bool kept) {
-        const T *none = nullptr, *offset = nullptr;
         if (backward_) {
-            read(p_.grad, image, p_.channels, t.start, t.pixels, none, t.g, stride_);
+            read<T>(p_.grad, image, p_.channels, t.start, t.pixels, nullptr, t.g, stride_);
             clear_padding(t.g, p_.channels, padded_channels_, t);
         } else if (kept) {
             return;
         }
         T* features = p_.projection ? t.input : t.x;
-        read(p_.features, image, p_.channels, t.start, t.pixels, shift(image), features, stride_);
+        const T* less = pairs && p_.projection ? nullptr : shift(image);
+        read(p_.features, image, p_.channels, t.start, t.pixels, less, features, stride_);
         clear_padding(features, p_.channels, padded_channels_, t);
         if (kept) return;
         if (p_.projection) {
-            convolve(t.input, p_.channels, projection(image), projection_offset(image), t.x, outputs_, stride_, t.padded);
+            if constexpr (pairs) pack_rows(t.input, padded_channels_, t.padded, stride_, t.room);
+            const T* input = pairs ? t.room : t.input;
+            const int64_t channels = pairs ? padded_channels_ / 2 : p_.channels;
+            convolve<T, pairs>(input, channels, projection(image), projection_offset(image), t.x, outputs_, stride_, t.padded);
+            if constexpr (pairs)
+                convolve<T, true>(input, channels, projection_rest(image), nullptr, t.s, padded_regions_, stride_, t.padded);
         } else {
-            read(p_.layout, image, p_.regions, t.start, t.pixels, none, t.s, stride_);
-            offset = static_cast<const T*>(p_.logit_offset);
+            read<T>(p_.layout, image, p_.regions, t.start, t.pixels, nullptr, t.s, stride_);
         }
         if (p_.temperature != 0) {
             clear_padding(t.s, p_.regions, p_.regions, t);
-            softmax(t.s, stride_, p_.regions, t.padded, T(p_.temperature), offset ? offset + image * p_.regions : offset);
+            softmax<T, pairs>(t.s, stride_, p_.regions, t.padded, T(p_.temperature));
         }
         clear_padding(t.s, p_.regions, padded_regions_, t);
     }
@@ -308,18 +329,18 @@ class Run {
             fill(image, t, false);
             if (!resident_) {
                 ahead.clear();
-                fetch_next(image, t, last, ahead);
+                fetch_next(image, t, ahead);
                 ahead.spread(sum_steps());
             }
-            if constexpr (has_pairs)
-                if (in_pairs_) {
-                    round_to_pairs(t.x, padded_channels_, stride_, t.padded, true, t.g);
-                    round_to_pairs(t.s, padded_regions_, stride_, t.padded, false, t.d);
-                    add_sums(t.g, t.d, stride_, padded_channels_, padded_regions_, t.padded, partial, ahead);
-                }
-            if (!in_pairs_)
-                add_sums(t.x, backward_ ? t.g : t.x, t.s, stride_, padded_channels_, padded_regions_, t.padded, partial,
-                         ahead);
+            if (backward_ || p_.temperature != 0 || !pairs) {  // moments that gradients go through are float32
+                add_sums<T, false>(t.x, backward_ ? t.g : t.x, t.s, stride_, padded_channels_, padded_regions_, t.padded,
+                                   partial, ahead);
+            } else if constexpr (pairs) {
+                T* layout = t.room + padded_channels_ * stride_;
+                pack_pixels(t.x, t.x, padded_channels_, stride_, t.padded, t.room);
+                pack_pixels(t.s, nullptr, padded_regions_, stride_, t.padded, layout);
+                add_sums<T, true>(t.x, t.room, layout, stride_, padded_channels_, padded_regions_, t.padded / 2, partial, ahead);
+            }
             if (backward_) continue;
             for (int64_t i = 0; i < p_.regions; ++i) {
                 Vector<T> sum = {};
@@ -364,8 +385,9 @@ class Run {
                                static_cast<T*>(p_.mean) + row_out, static_cast<T*>(p_.variance) + row_out,
                                f.gain + row, f.offset + row);
         }
-        if constexpr (has_pairs) {
-            if (in_pairs_) round_factors(f.gain, per_region_, f.linear), round_factors(f.offset, per_region_, f.quadratic);
+        if constexpr (pairs) {  // for `mix`
+            pack_neighbours(f.gain, per_region_, f.linear);
+            pack_neighbours(f.offset, per_region_, f.quadratic);
         }
     }
 
@@ -453,30 +475,31 @@ class Run {
                 fill(image, t, kept_);
                 ahead.clear();
                 fetch_results(image, t.start, t.pixels, ahead);
-                fetch_next(image, t, last, ahead);
+                fetch_next(image, t, ahead);
                 ahead.spread(mix_steps(t));
             }
             if (!backward_) {
-                if constexpr (has_pairs)
-                    if (in_pairs_)
-                        apply(t.x, t.s, stride_, padded_channels_, padded_regions_, t.padded, f.linear, f.quadratic, ahead);
-                if (!in_pairs_)
-                    apply(t.x, t.s, stride_, padded_channels_, p_.regions, t.padded, f.gain, f.offset, padded_regions_,
-                          ahead);
+                if constexpr (pairs) {
+                    pack_rows(t.s, padded_regions_, t.padded, stride_, t.room);
+                    mix<T, true, false>(t.x, nullptr, t.room, stride_, padded_channels_, padded_regions_ / 2, t.padded,
+                                        f.linear, f.quadratic, nullptr, padded_regions_ / 2, ahead);
+                } else {
+                    mix<T, false, false>(t.x, nullptr, t.s, stride_, padded_channels_, p_.regions, t.padded, f.gain,
+                                         f.offset, nullptr, padded_regions_, ahead);
+                }
                 write(p_.out, p_.residual, image, p_.channels, t.start, t.pixels, t.x, stride_);
                 continue;
             }
-            const bool need_values = p_.d_features.data || p_.projection, need_layout = p_.d_layout.data || p_.projection;
-            if (need_layout) {
+            if (p_.d_layout.data || p_.projection) {
                 layout_gradient(t.x, t.g, t.d, stride_, p_.channels, padded_regions_, t.padded, f, padded_regions_,
                                 constants(image));
                 if (p_.temperature != 0)
                     softmax_gradient(t.d, t.s, stride_, p_.regions, t.padded, T(p_.temperature));
                 if (p_.d_layout.data) write(p_.d_layout, nothing, image, p_.regions, t.start, t.pixels, t.d, stride_);
             }
-            if (need_values)
-                feature_gradient(t.x, t.g, t.g, t.s, stride_, padded_channels_, p_.regions, t.padded, f,
-                                 padded_regions_, ahead);
+            if (p_.d_features.data || p_.projection)
+                mix<T, false, true>(t.g, t.x, t.s, stride_, padded_channels_, p_.regions, t.padded, f.gain, f.linear,
+                                    f.quadratic, padded_regions_, ahead);
             if (p_.projection)
                 project_gradients(image, t, sums);
             else if (p_.d_features.data)
@@ -487,24 +510,32 @@ class Run {
     // From the gradients of values and logits, which lie side by side, to those of the input and the matrix.
     void project_gradients(int64_t image, const Tile& t, double* sums) {
         constexpr int lanes = Lanes<T>::count;
-        if (outer_size_) {
-            add_outer(t.g, outputs_, t.input, padded_channels_, stride_, t.padded, sums);
-            double* offset_sums = sums + outputs_ * padded_channels_;
-            for (int64_t i = 0; i < p_.regions; ++i) {
-                Vector<T> sum = {};
-                for (int64_t p = 0; p < t.padded; p += lanes) sum += load(t.d + i * stride_ + p);
-                for (int k = 0; k < lanes; ++k) offset_sums[i] += sum[k];
-            }
+        const T* g = pairs ? t.room : t.g;
+        if constexpr (pairs) {
+            double* logit_sums = sums + padded_channels_ * padded_channels_;
+            add_outer<T, false>(t.d, padded_regions_, t.input, padded_channels_, stride_, t.padded, logit_sums);
+            pack_pixels(t.g, nullptr, padded_channels_, stride_, t.padded, t.room);
+            pack_pixels(t.input, nullptr, padded_channels_, stride_, t.padded, t.input);
+        }
+        add_outer<T, pairs>(g, pairs ? padded_channels_ : outputs_, t.input, padded_channels_, stride_,
+                            pairs ? t.padded / 2 : t.padded, sums);
+        double* offset_sums = sums + outputs_ * padded_channels_;
+        for (int64_t i = 0; i < p_.regions; ++i) {
+            Vector<T> sum = {};
+            for (int64_t p = 0; p < t.padded; p += lanes) sum += load(t.d + i * stride_ + p);
+            for (int k = 0; k < lanes; ++k) offset_sums[i] += sum[k];
         }
         if (p_.d_features.data) {
-            const T* none = nullptr;
-            convolve(t.g, outputs_, transposed_projection(image), none, t.x, padded_channels_, stride_, t.padded);
-            write(p_.d_features, p_.grad, image, p_.channels, t.start, t.pixels, t.x, stride_);
+            if constexpr (pairs) pack_rows(t.g, outputs_, t.padded, stride_, t.room);
+            read<T>(p_.grad, image, p_.channels, t.start, t.pixels, nullptr, t.x, stride_);
+            convolve<T, pairs>(g, pairs ? outputs_ / 2 : outputs_, transposed_projection(image), nullptr, t.x,
+                               padded_channels_, stride_, t.padded);
+            write(p_.d_features, attnorm_map{}, image, p_.channels, t.start, t.pixels, t.x, stride_);
         }
     }
 
     // The sums are over the input less its shift. The gradients of a channel's values add up to 0 over the pixels, so
-    // that only the rows of the logits need a correction.
+    // that only the rows of the logits need a correction; with pairs these have the input itself, and float32 products.
     void finish_projection(int64_t image, const double* sums) {
         if (!outer_size_) return;
         const double* offset_sums = sums + outputs_ * padded_channels_;
@@ -515,7 +546,7 @@ class Run {
             const int64_t output = region < 0 ? row : padded_channels_ + region;
             for (int64_t k = 0; k < p_.channels; ++k) {
                 const double sum = outer_sum(sums, output, k, padded_channels_);
-                out[k] = T(region < 0 ? sum : sum + offset_sums[region] * shift(image)[k]);
+                out[k] = T(region < 0 || pairs ? sum : sum + offset_sums[region] * shift(image)[k]);
             }
             if (region >= 0) offset_out[region] = T(offset_sums[region]);
         }
@@ -524,10 +555,8 @@ class Run {
     const attnorm_problem& p_;
     const bool backward_;
     int64_t padded_channels_, padded_regions_, outputs_, rows_, tile_, tiles_, tiles_per_chunk_, chunks_;
-    int64_t per_region_, partial_size_, outer_size_, room_, factor_size_, stride_, threads_, images_at_once_;
+    int64_t per_region_, partial_size_, outer_size_, room_, factor_size_, stride_, threads_, images_at_once_, places_;
     bool by_image_;  // each thread does whole images; else the units of all images are shared out
-    static constexpr bool has_pairs = ATTNORM_PAIRS && sizeof(T) == 4;
-    bool in_pairs_;  // sums and results by the products of pairs.h
     bool resident_, kept_;  // all scratch of an image, or its values and layout, live from the first pass to the second
     double* partials_ = nullptr;
     T *kept_rows_ = nullptr, *factors_ = nullptr, *weights_ = nullptr, *biases_ = nullptr, *parameter_sums_ = nullptr;
@@ -535,7 +564,7 @@ class Run {
 
 // Asks for huge pages under a large result that nothing was written to yet. Clearing it 4 KB at a time, a page fault each,
 // takes as long as everything else; smaller results lie in memory that the allocator has used before.
-void expect_huge_pages(const attnorm_map& map, int64_t values) {
+void expect_huge_pages([[maybe_unused]] const attnorm_map& map, [[maybe_unused]] int64_t values) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     constexpr uintptr_t page = 2 << 20;
     const int64_t bytes = values * (map.type == 0 ? 4 : map.type == 1 ? 2 : 8);
@@ -543,8 +572,6 @@ void expect_huge_pages(const attnorm_map& map, int64_t values) {
     const uintptr_t begin = (reinterpret_cast<uintptr_t>(map.data) + page - 1) / page * page;
     const uintptr_t end = (reinterpret_cast<uintptr_t>(map.data) + bytes) / page * page;
     madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // a wish: failing costs nothing
-#else
-    (void)map, (void)values;
 #endif
 }
 
@@ -553,8 +580,13 @@ int solve(const attnorm_problem* problem, bool backward) {
     expect_huge_pages(problem->out, pixels * problem->channels);
     expect_huge_pages(problem->d_features, pixels * problem->channels);
     expect_huge_pages(problem->d_layout, pixels * problem->regions);
-    const bool done = problem->in_double ? Run<double>(*problem, backward).run() : Run<float>(*problem, backward).run();
-    return done ? 0 : 1;
+    if (problem->in_double) return Run<double, false>(*problem, backward).run() ? 0 : 1;
+    // A softmax is rounded, a layout is not: it must be bfloat16 itself.
+    if constexpr (ATTNORM_PAIRS)
+        if (problem->features.type == 1 && (backward ? problem->grad : problem->out).type == 1 &&
+            (problem->temperature != 0 || problem->layout.type == 1))
+            return Run<float, true>(*problem, backward).run() ? 0 : 1;
+    return Run<float, false>(*problem, backward).run() ? 0 : 1;
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // Short vectors in portable form: GCC's and Clang's vector extensions, which become AVX-512, AVX2, SSE or NEON by the
-// compiler's target flags. Nothing here names an instruction.
+// compiler's target flags. Nothing here names an instruction but those for bfloat16.
 #pragma once
 
 #include <cmath>
@@ -25,6 +25,13 @@
 #define ATTNORM_MANY_REGISTERS 0
 #endif
 
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#define ATTNORM_PAIRS 1
+#else
+#define ATTNORM_PAIRS 0
+#endif
+
 namespace attnorm {
 
 // One vector of T, the integers of its shape, and how many lanes they have.
@@ -35,6 +42,7 @@ template <>
 struct Lanes<float> {
     static constexpr int count = ATTNORM_VECTOR_BYTES / 4;
     typedef float Vector ATTNORM_VECTOR;
+    typedef double Doubles __attribute__((vector_size(2 * ATTNORM_VECTOR_BYTES)));
     typedef int32_t Index ATTNORM_VECTOR;
     typedef uint32_t Bits ATTNORM_VECTOR;
     typedef uint16_t HalfBits __attribute__((vector_size(ATTNORM_VECTOR_BYTES / 2)));
@@ -44,6 +52,7 @@ template <>
 struct Lanes<double> {
     static constexpr int count = ATTNORM_VECTOR_BYTES / 8;
     typedef double Vector ATTNORM_VECTOR;
+    typedef double Doubles ATTNORM_VECTOR;
     typedef int64_t Index ATTNORM_VECTOR;
 };
 
@@ -90,7 +99,11 @@ ATTNORM_INLINE Lanes<float>::Bits round_to_bfloat16(Vector<float> v) {
 }
 
 ATTNORM_INLINE void store(bfloat16* to, Vector<float> v) {
+#if ATTNORM_PAIRS
+    store_bytes(to, _mm512_cvtneps_pbh((__m512)v));
+#else
     store_bytes(to, __builtin_convertvector(round_to_bfloat16(v) >> 16, Lanes<float>::HalfBits));
+#endif
 }
 
 // Two channels of bfloat16 in one lane, the first in the lower half: what a channels-last map has side by side.
@@ -103,7 +116,14 @@ ATTNORM_INLINE Vector<float> upper_half(Vector<float> pair) {
 }
 
 ATTNORM_INLINE Vector<float> join_halves(Vector<float> lower, Vector<float> upper) {
+#if ATTNORM_PAIRS
+    const __m512i interleaved = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8,  //
+                                                 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const auto halves = (__m512i)_mm512_cvtne2ps_pbh((__m512)upper, (__m512)lower);
+    return (Vector<float>)_mm512_permutexvar_epi16(interleaved, halves);
+#else
     return (Vector<float>)((round_to_bfloat16(lower) >> 16) | (round_to_bfloat16(upper) & 0xffff0000u));
+#endif
 }
 
 #if defined(__clang__)
@@ -153,6 +173,13 @@ ATTNORM_INLINE Vector<T> sum_each(Vector<T>* rows) {
                       second_row<T, step>(rows[i], rows[i + step], All{});
         return sum_each<T, step / 2>(rows);
     }
+}
+
+// to[i] += v[i]
+template <class T>
+ATTNORM_INLINE void add_to(double* to, Vector<T> v) {
+    using Doubles = typename Lanes<T>::Doubles;
+    store_bytes<Doubles>(to, load_bytes<Doubles>(to) + __builtin_convertvector(v, Doubles));
 }
 
 // e^x for x <= 0 with a relative error below 2e-7; 0 is off by 1e-38 where x < -87.
