@@ -41,7 +41,7 @@ class Reconstruction(NamedTuple):
     ssim: structural similarity, at most 1, the mean of the three channels'.
     mae: mean absolute error over the whole image, as a share of 255: in [0, 1], as the paper's Table 3 gives it.
     mask_mae: mean absolute error over the missing pixels, in grey levels from 0 to 255.
-    l1: as `mae`, over the whole image as it was made, known pixels included: what training minimises.
+    l1: as `mae`, over the whole image as it was made, known pixels included: the training loss.
     """
 
     psnr: np.ndarray
