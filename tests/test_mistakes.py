@@ -1,6 +1,4 @@
-"""A user's plausible mistakes with a training: one sentence that names the thing and the remedy, exit code 2, and
-everything on the disk is as it was.
-"""
+"""A user's plausible mistakes: one sentence with the thing and the remedy, exit code 2, and nothing changed on disk."""
 
 import shlex
 import shutil
@@ -42,12 +40,7 @@ CASES = [
     (f"{TRAIN} --augment colour", "must be 'color', 'translation' or 'cutout', got 'colour'"),
     (f"{TRAIN} --device cuda", "cannot use the device 'cuda' here", "choose cpu"),
     (f"{TRAIN} --batch_size 2000", "batch_size 2000 is more than the 1797 images to train on: lower it"),
-    (
-        f"{TRAIN} --init-from run",
-        "run does not fit: generator.channels is [8, 8, 8, 8] there and [32, 32, 32, 32] here, ",
-        " here; give the preset and fields of its training, see ",
-        "run/config.yaml",
-    ),
+    (f"{TRAIN} --init-from run", "run does not fit: generator.channels is [8, 8, 8, 8] there and ", "run/config.yaml"),
     (f"{TRAIN} --init-from nowhere", "there is no run or model at nowhere"),
     (f"{PAINT} --init-from model", "model is not a model for inpainting"),
     (f"{TRAIN} --accumulation 7", "batch_size 32 cannot be divided", "choose a multiple of 7"),
