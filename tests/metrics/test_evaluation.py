@@ -11,7 +11,7 @@ from attnorm.metrics.evaluation import flat_values
 from attnorm.metrics.image_sets import DRAW_BLOCK, DrawnImages, seed_of
 from attnorm.metrics.statistics import Gaussian
 from tests.metrics import toy
-from tests.metrics.test_generation import two_pass
+from tests.metrics.test_fid import two_pass
 from tests.metrics.toy import NAMES, Extractor, Network, dataset, draw, evaluator, pixels
 from tests.runs import python, two_ranks
 

@@ -15,7 +15,7 @@ from attnorm.metrics.statistics import (
     real_statistics,
     write_statistics,
 )
-from tests.metrics.test_generation import two_pass
+from tests.metrics.test_fid import two_pass
 from tests.metrics.toy import DIM, Extractor, Network, dataset, draw, evaluator, pixels
 
 
