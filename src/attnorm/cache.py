@@ -1,7 +1,5 @@
 """The cache folder. Needs only the standard library, so that the layers can import it."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Export of a trained model to a file that runs without attnorm: ONNX, or PyTorch's exported program."""
 
-from __future__ import annotations
-
 import copy
 import io
 import json

@@ -1,7 +1,5 @@
 """Controls that several tabs share, and errors as messages on the page."""
 
-from __future__ import annotations
-
 import functools
 import html
 import math

@@ -1,7 +1,5 @@
 """Images of class-conditional models for the page, and the parts of a layer's layout."""
 
-from __future__ import annotations
-
 import html
 from collections.abc import Sequence
 

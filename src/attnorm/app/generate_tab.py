@@ -1,7 +1,5 @@
 """The tab that draws images of chosen classes."""
 
-from __future__ import annotations
-
 import html
 from collections.abc import Sequence
 from typing import Any

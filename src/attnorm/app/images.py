@@ -1,7 +1,5 @@
 """Uploaded images, images scaled for the screen, and files to download."""
 
-from __future__ import annotations
-
 import base64
 import io
 import re

@@ -1,7 +1,5 @@
 """The inpainting tab: the canvas with its script, and an API for programs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

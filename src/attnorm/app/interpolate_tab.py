@@ -1,7 +1,5 @@
 """The tab that interpolates between two classes."""
 
-from __future__ import annotations
-
 import html
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The tab that shows what the layer does."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

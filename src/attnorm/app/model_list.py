@@ -1,7 +1,5 @@
 """The models of the page: listed at the start, loaded on first use, and used by one visitor at a time."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager

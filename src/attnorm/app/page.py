@@ -1,7 +1,5 @@
 """The page: all tabs and its theme."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

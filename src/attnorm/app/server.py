@@ -1,7 +1,5 @@
 """Serves the page on a port of this machine."""
 
-from __future__ import annotations
-
 import errno
 import os
 import socket

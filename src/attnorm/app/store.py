@@ -1,7 +1,5 @@
 """The open images of the page, uploaded and completed, each with an unguessable id."""
 
-from __future__ import annotations
-
 import secrets
 import threading
 import time

@@ -2,8 +2,6 @@
 click and gets a new image, under an id of its own: no answer can belong to another image.
 """
 
-from __future__ import annotations
-
 import base64
 import functools
 import time

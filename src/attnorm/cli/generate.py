@@ -1,7 +1,5 @@
 """`attnorm generate`."""
 
-from __future__ import annotations
-
 import math
 import re
 

@@ -1,7 +1,5 @@
 """`attnorm inpaint`."""
 
-from __future__ import annotations
-
 import re
 import sys
 from collections import Counter, defaultdict

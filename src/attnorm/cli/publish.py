@@ -1,7 +1,5 @@
 """`attnorm export`, `attnorm package` and `attnorm push`."""
 
-from __future__ import annotations
-
 import shlex
 from pathlib import Path
 from typing import Annotated

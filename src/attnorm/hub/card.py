@@ -1,7 +1,5 @@
 """The model card: facts from a run's records, filled into the template card.md."""
 
-from __future__ import annotations
-
 import json
 import math
 import re

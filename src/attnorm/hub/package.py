@@ -1,7 +1,5 @@
 """Packages a trained model for sharing, and uploads it to the Hub."""
 
-from __future__ import annotations
-
 import shutil
 import tempfile
 from dataclasses import replace

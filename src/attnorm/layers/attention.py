@@ -1,7 +1,5 @@
 """The paper's baselines, both quadratic in pixels: self-attention, and contextual attention for inpainting."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional

@@ -4,8 +4,6 @@ Equations 1 to 6 in the paper's order, in plain PyTorch. `AttentiveNorm2d` calls
 `kernels/operator.py` where that can run, and else the code below, which is also the reference that tests compare with.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Checks of arguments: each raises a ValueError that names the argument."""
 
-from __future__ import annotations
-
 import math
 import numbers
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ Layouts, moments and spectral norms are computed in float32, outside of autocast
 something must see PyTorch's own operations.
 """
 
-from __future__ import annotations
-
 import contextlib
 from typing import Any
 

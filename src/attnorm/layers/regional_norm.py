@@ -1,7 +1,5 @@
 """Regional normalization, eq. 5 of the paper: instance normalization inside each region of a soft layout."""
 
-from __future__ import annotations
-
 import math
 
 import torch

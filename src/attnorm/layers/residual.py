@@ -1,7 +1,5 @@
 """Residual blocks of the generator and the discriminator (supplementary, Fig. 1 and 2), and their norm."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional

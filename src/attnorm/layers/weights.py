@@ -8,8 +8,6 @@ value of a bf16 product is off by up to half a percent. This one (Miyato et al. 
 its first iterations when it is attached.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """The class-conditional generator and discriminator: SN-GAN, SN-GAN*, SA-GAN and AN-GAN are configurations of them."""
 
-from __future__ import annotations
-
 import itertools
 from typing import Annotated, ClassVar, Literal, NamedTuple
 

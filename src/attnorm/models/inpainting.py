@@ -1,7 +1,5 @@
 """The two-stage inpainting generator of the paper, its baselines, and its critics (supplementary, §2)."""
 
-from __future__ import annotations
-
 from typing import ClassVar, Literal, NamedTuple
 
 import torch

@@ -1,7 +1,5 @@
 """Saving and loading networks as config.json and model.safetensors, in a folder, a run, the package or on the Hub."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from contextlib import suppress

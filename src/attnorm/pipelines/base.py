@@ -1,7 +1,5 @@
 """What both pipelines share: loading, devices and output, as in the pipelines of diffusers."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar

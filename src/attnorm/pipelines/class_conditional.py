@@ -1,7 +1,5 @@
 """Generation of images by class, and interpolation between classes."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from textwrap import shorten
 from typing import NamedTuple, get_args

@@ -1,7 +1,5 @@
 """Inpainting of images of any size and mode; known pixels do not change."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from os import PathLike

@@ -1,7 +1,5 @@
 """The paper's tables as data: systems, metrics and printed numbers; and the scales at which we repeat them."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 from attnorm.metrics.evaluation import PER_CLASS

@@ -1,7 +1,5 @@
 """The report of a table: our results beside the paper's in Markdown, what differs, and curves of the runs."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Sequence
 from importlib.util import find_spec

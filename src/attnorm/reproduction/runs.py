@@ -4,8 +4,6 @@ All state is on disk: a run with a configuration is resumed, one at its last ste
 done. A table can therefore be stopped at any time and started again.
 """
 
-from __future__ import annotations
-
 import shlex
 import signal
 import subprocess

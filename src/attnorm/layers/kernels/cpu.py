@@ -3,8 +3,6 @@
 For few channels the C++ code computes values and logits from x tile by tile in every pass and stores neither.
 """
 
-from __future__ import annotations
-
 import ctypes
 from collections.abc import Collection
 from typing import Any

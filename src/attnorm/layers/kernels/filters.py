@@ -5,8 +5,6 @@ and b are the query's weight and bias: small matrices, and neither F, nor the qu
 were not drawn are ever computed.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -13,8 +13,6 @@ Importing this module does nothing; `refusal` builds or loads on its first call.
 With ATTNORM_KERNEL=off it is neither built nor loaded: see `registry.refusal`.
 """
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import functools

@@ -5,8 +5,6 @@ large; the small matrices of the sampled filters come from `filters`. Only x and
 the backward pass, and for many channels the projected values and logits.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 

@@ -1,8 +1,6 @@
 """What a kernel is called with, and the memory of maps: in (b, c, p) the channels of a pixel lie side by side, or the
 pixels of a channel."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import NamedTuple
 

@@ -9,8 +9,6 @@ A kernel, `cpu` in C++ and `gpu` in Triton, is a module with these names:
     PROJECTED_CHANNELS: problems of at most so many channels may have a projection
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from types import ModuleType

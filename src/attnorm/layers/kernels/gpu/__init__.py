@@ -8,8 +8,6 @@ not run on a GPU yet, and its speed there is unmeasured: before a machine's GPU 
 it with PyTorch. `import attnorm` does not import triton: the first call does.
 """
 
-from __future__ import annotations
-
 import importlib.metadata
 import importlib.util
 import os

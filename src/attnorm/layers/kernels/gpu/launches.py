@@ -4,8 +4,6 @@ The sizes of blocks are those that the compiler reports free of spills for up to
 Nothing here was timed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Whether the programs compute on this GPU what PyTorch computes: asked once per kind of call, before the first one."""
 
-from __future__ import annotations
-
 import math
 import warnings
 
