@@ -72,7 +72,7 @@ def test_a_wrong_seed_is_told_and_the_message_goes_and_samples_go_with_their_mod
     here.page.wait_for_selector("#drawn figure", state="detached")
 
 
-@pytest.mark.parametrize(("size", "scheme"), [(DESKTOP, "dark"), (PHONE, "light")])
+@pytest.mark.parametrize(("size", "scheme"), [(s, c) for s in (DESKTOP, PHONE) for c in ("light", "dark")])
 def test_axe_finds_nothing_serious(visit, size, scheme):
     axe = pytest.importorskip("axe_playwright_python", reason="the package axe-playwright-python brings axe-core")
     script = (Path(axe.__file__).parent / "axe.min.js").read_text("utf-8")
