@@ -60,7 +60,7 @@ def seed_with_dice() -> gr.Number:
     """A seed, and a button that chooses a random one."""
     with gr.Row(elem_classes="together"):
         seed = gr.Number(0, label="Seed", precision=0, min_width=140)
-        dice = gr.Button("Another", size="sm", min_width=90, scale=0)
+        dice = gr.Button("Random", size="sm", min_width=90, scale=0)
     dice.click(None, None, seed, js="() => Math.floor(Math.random() * 1000000)", **INSIDE)
     return seed
 

@@ -16,10 +16,10 @@ from attnorm.errors import UserError
 
 DAY = 24 * 3600  # seconds until an image is deleted
 MOST_BYTES = 4 << 30  # of all images; beyond, the oldest are deleted
-# Formats of downloads: file extension and options. Only JPEG is lossy.
+# Formats of downloads: file extension and options. Only JPEG is lossy. A compressed TIFF cannot hold the EXIF block.
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     "PNG": (".png", {}),
-    "TIFF": (".tif", {"compression": "tiff_lzw"}),
+    "TIFF": (".tif", {}),
     "WEBP": (".webp", {"lossless": True, "exact": True}),
     "JPEG": (".jpg", {"quality": 95, "subsampling": 0}),
 }

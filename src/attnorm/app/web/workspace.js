@@ -5,7 +5,7 @@ const root = element.querySelector('.workspace'), $ = query => root.querySelecto
 const field = name => $(`[data-field="${name}"]`), button = name => $(`[data-do="${name}"]`);
 const canvas = $('canvas'), status = $('.status'), MOST_STEPS = 100, LARGE = 512;
 const KEYS = {'B, R, L': 'brush, rectangle, lasso', 'E': 'erase, or paint again', '[ ] or Alt+wheel': 'size of the brush',
-    'Wheel, + −': 'zoom', '0 (zero)': 'fit the view', 'Space or H': 'move the view', 'Arrows': 'move the view, on the image',
+    'Wheel, + −': 'zoom', '0 (zero)': 'fit the view', 'Space or H': 'move the view', 'Arrows, on the image': 'move the view',
     'Enter': 'complete', 'Esc': 'cancel', 'C, held': 'see what was before', 'Ctrl+Z': 'undo',
     'Ctrl+Shift+Z, Ctrl+Y': 'redo', '?': 'these keys'};
 
@@ -79,7 +79,7 @@ function refresh() {
     own.hidden = !format || format === 'PNG';
     own.dataset.format = format;
     own.textContent = `Download ${format}`;
-    own.title = format === 'JPEG' ? 'With the EXIF. JPEG changes all pixels slightly; PNG keeps those outside the mask' : 'With the EXIF';
+    $('[data-lossy]').hidden = format !== 'JPEG';
     $('[data-choice="mode"]').hidden = !isOpen || Math.max(width, height) <= LARGE;
     canvas.setAttribute('aria-label', !isOpen ? 'No image is open' : `${name}, ${width}×${height} pixels, `
         + (result ? 'completed' : 'with its mask'));
