@@ -39,7 +39,7 @@ python_use_unqualified_type_names = True
 # Not documented here: other projects' names, and names of ours that are not public.
 nitpick_ignore_regex = [
     ("py:.*", r"(torch|nn|np|numpy|PIL|pathlib|collections)\b.*"),
-    ("py:.*", r"Box|DecodeError|.*\.(PreparedInfo|Kind|Images|RealImages|DrawnImages|MetricValue|Network)"),
+    ("py:.*", r"(.*\.)?Box|DecodeError|.*\.(PreparedInfo|Kind|Images|RealImages|DrawnImages|MetricValue|Network)"),
 ]
 
 # Formulas become SVG outlines at build time, which need no script and no font.
