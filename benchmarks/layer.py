@@ -1,8 +1,8 @@
-"""`attnorm bench layer` with a measured floor and with the papers' literal forms: python benchmarks/layer.py --help.
+"""`attnorm bench layer` with a lower bound and with the papers' literal forms: python benchmarks/layer.py [--help].
 
-"products" are the layer's matrix products alone, each once, by PyTorch: its cost where all else is free. "literal" is
-Algorithm 1 of the supplementary line by line, with its (b, c, n, h, w) tensor; "naive" self-attention builds the
-(h w) x (h w / 4) matrix.
+"products" has only the layer's matrix products, once each, in PyTorch: the time of the layer if all else were free.
+"literal" is eq. 5 line by line, with its (b, c, n, h, w) tensor. "naive" self-attention builds the (h w) x (h w / 4)
+matrix.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main(
     Args:
         sizes: sides of the maps in pixels.
         limit: calls that take longer, in seconds, are not tried on larger maps.
-        literal: also measure the forms as the papers write them.
+        literal: also measure the layers as the papers write them.
         json: file to write.
     """
     settings = LayerSettings(
@@ -57,7 +57,7 @@ def main(
 
 
 def calls_with_products(settings: LayerSettings, size: int, mode: str) -> dict[str, Call]:
-    """`layer_calls`, and the products that a call of the layer needs at least."""
+    """`layer_calls`, and the matrix products that every call of the layer needs."""
     pixels, c, n = settings.batch * size * size, settings.channels, settings.entities
     dtype = getattr(torch, settings.dtype)
     values, layout, both = (torch.randn(rows, pixels).to(dtype) for rows in (c, n, c + n))
@@ -71,7 +71,7 @@ def calls_with_products(settings: LayerSettings, size: int, mode: str) -> dict[s
         if mode == "training":
             torch.mm(to_both.t(), both)  # the gradient of x
             torch.mm(both, values.t())  # of the convolutions
-            for _ in range(2):  # what the upstream gradient sums to
+            for _ in range(2):  # sums of the upstream gradient
                 torch.mm(values, layout.t())
             for _ in range(3):  # the gradient of the values
                 torch.mm(to_values, layout)
