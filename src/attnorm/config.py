@@ -141,10 +141,8 @@ def read_yaml(path: Path) -> Any:
 def parse_overrides(arguments: list[str], config: BaseModel) -> dict[str, Any]:
     """Command-line overrides, `--field.of.field value`, as changes for `derive`; values are written as in YAML.
 
-    Several values after one name make a list: `--generator.channels 64 64 32`. Dashes in names are underscores.
-
-    Raises:
-        UserError: an argument that is not an override, an unknown field, or a value that is not YAML.
+    Several values after one name make a list: `--generator.channels 64 64 32`. Dashes in names are underscores. A
+    UserError names an argument that is not an override, an unknown field, or a value that is not YAML.
     """
     changes: dict[str, Any] = {}
     known = list(field_names(type(config)))

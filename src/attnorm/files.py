@@ -1,4 +1,4 @@
-"""Atomic writes of files and folders, and system errors as sentences."""
+"""Atomic writes of files and folders, and errors of the system and the network as sentences."""
 
 import errno
 import os
@@ -7,11 +7,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 
 from attnorm.cache import cache_folder
 from attnorm.errors import UserError
 
 _CHUNK = 1 << 22
+PATIENCE = 2.5  # seconds until a host must answer
 
 
 @contextmanager
@@ -30,6 +32,24 @@ def explained(problem: str, remedy: str = "", *others: type[Exception]) -> Itera
         reason = cause if isinstance(error, RuntimeError) and isinstance(cause, OSError) else error
         sentence = f"{problem} ({getattr(reason, 'strerror', None) or reason})"
         raise UserError(f"{sentence}: {remedy}" if remedy else sentence) from error
+
+
+def network_problem(address: str) -> str | None:
+    """Why the host of an address cannot be reached, or None. Clients would try for much longer."""
+    from huggingface_hub import constants, get_session  # its client knows of proxies
+
+    answers: list[object] = []
+
+    def ask() -> None:
+        with suppress(Exception):  # of whichever HTTP library it uses
+            answers.append(get_session().head(address, timeout=PATIENCE))
+
+    if constants.HF_HUB_OFFLINE:
+        return "no network, because HF_HUB_OFFLINE is set"
+    asking = Thread(target=ask, daemon=True)  # the lookup of a name has no timeout
+    asking.start()
+    asking.join(PATIENCE)
+    return None if answers else f"no network: {'/'.join(address.split('/')[:3])} does not answer"
 
 
 def make_folder(folder: Path) -> None:
@@ -131,7 +151,7 @@ def check_folder(folder: Path, wanted: Path | None = None) -> None:
 
 @contextmanager
 def output_file(path: Path) -> Iterator[Path]:
-    """As `written_aside`, for a file that the user named; UserError if it cannot be written."""
+    """As `written_aside`, for a file that the user named; a UserError says why it cannot be written."""
     with explained(f"cannot write {path}", "make room, or choose another name"), written_aside(path) as partial:
         yield partial
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from huggingface_hub import HfApi, ModelCard, get_token
+from huggingface_hub import HfApi, ModelCard, constants, get_token
 from PIL import Image
 
 from attnorm.errors import UserError
-from attnorm.files import explained, folder_aside
+from attnorm.files import explained, folder_aside, network_problem
 from attnorm.hub import DEFAULTS, PackageOptions
 from attnorm.hub.card import LAYOUTS_FILE, SAMPLES_FILE, Facts, make_card, read_facts
-from attnorm.models.pretrained import HUB_ERRORS, MODEL_FILES, find_model, network_problem
+from attnorm.models.pretrained import HUB_ERRORS, MODEL_FILES, find_model
 from attnorm.pipelines import ClassConditionalPipeline
 from attnorm.plots import label_grid, layout_sheet
 from attnorm.shipped import CARD_FILE, CONFIG_FILE
@@ -54,7 +54,7 @@ def push(source: Path, repository: str, options: PackageOptions = DEFAULTS, *, p
     """
     if get_token() is None:
         raise UserError("not logged in to the Hugging Face Hub: run `hf auth login`, or set HF_TOKEN")
-    if problem := network_problem():
+    if problem := network_problem(constants.ENDPOINT):
         raise UserError(f"cannot push to {repository}: {problem}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = source
