@@ -125,8 +125,7 @@ def _old(folder: Path) -> Path:
 def check_output(path: Path, force: bool = False) -> None:
     """Checks, before any work, whether a file can be written to `path`.
 
-    Raises:
-        UserError: it exists already and `force` is false, it is a folder, a pipe or a device, or a parent is a file.
+    Raises a UserError if it exists and `force` is false, it is not a regular file, or its folder is not writable.
     """
     if os.path.lexists(path) and not force:
         raise UserError(f"{path} exists already: give --force to overwrite it, or another name")
@@ -136,11 +135,7 @@ def check_output(path: Path, force: bool = False) -> None:
 
 
 def check_folder(folder: Path, wanted: Path | None = None) -> None:
-    """Checks whether `folder` can be written to or created; errors name `wanted`.
-
-    Raises:
-        UserError: it or a parent is a file, or is not writable.
-    """
+    """Checks whether `folder` can be written to or created; else a UserError, which names `wanted`."""
     wanted = folder if wanted is None else wanted
     there = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), Path())
     if not there.is_dir():

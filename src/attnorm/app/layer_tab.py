@@ -17,65 +17,58 @@ EXPLAINED = (
 )
 
 
-class LayerTab:
-    """Builds the tab inside the current page. The methods are the actions of its buttons."""
+def build_layer_tab(model_list: ModelList, tab: gr.Tab, examples: Sequence[np.ndarray]) -> None:
+    """Builds the tab inside the current page."""
+    models = model_list.models("inpainting", with_layout=True)
+    if not models:
+        controls.no_model("inpainting", " with attentive normalization")
+        return
 
-    def __init__(self, model_list: ModelList, examples: Sequence[np.ndarray]) -> None:
-        self._models, self._examples = model_list, examples
-
-    def build(self, tab: gr.Tab) -> None:
-        models = self._models.models("inpainting", with_layout=True)
-        if not models:
-            controls.no_model("inpainting", " with attentive normalization")
-            return
-        is_new, script = gr.State(True), images.web_file("layer.js")
-        with gr.Row():
-            with gr.Column(min_width=280, scale=2):
-                model = controls.choice_of_model(models)
-                # A plain file: Gradio's image component would convert it.
-                upload = gr.File(label="Image", file_types=["image"], height=130, elem_classes="drop")
-                examples = gr.HTML(
-                    images.thumbnails(self._examples), js_on_load=images.web_file("layer.js"), elem_id="layer-examples"
-                )
-                run = gr.Button("Look inside", variant="primary", elem_id="look")
-            with gr.Column(min_width=320, scale=5):
-                overlay = gr.HTML(js_on_load=script, elem_id="layer-overlay")
-                report = gr.Markdown(elem_classes="hint", elem_id="layer-report")
-                maps = gr.HTML(elem_id="maps")
-                with gr.Accordion("Statistics of the features in each region", open=False):
-                    gr.Markdown(EXPLAINED, elem_classes="hint")
-                    table = gr.HTML(elem_id="statistics")
-        look, inputs = controls.with_errors(self.look), [model, upload]
-        outputs = [overlay, report, maps, table]
-        run.click(
-            look,
-            inputs,
-            outputs,
-            api_name="layer",
-            api_description="Show how the layer of an inpainting model divides an image, as HTML: the layout over the "
-            "image with a legend, a report, the entities' maps, and statistics of the regions.",
-            **controls.MODEL_QUEUE,
-        )
-        again = {**controls.INSIDE, **controls.MODEL_QUEUE}
-        upload.upload(look, inputs, outputs, **again)
-        examples.click(self.pick, None, upload, **controls.INSIDE).then(look, inputs, outputs, **again)
-        controls.open_finished(tab, self.look, is_new, inputs, outputs)
-
-    def pick(self, event: gr.EventData) -> str:
+    def pick(event: gr.EventData) -> str:
         """Uses an example as the uploaded image."""
         file = images.file_named("example.png")
-        file.write_bytes(images.encoded(self._examples[int(event.number)]))
+        file.write_bytes(images.encoded(examples[int(event.number)]))
         return str(file)
 
-    def look(self, model: str, path: str | None) -> tuple[Any, ...]:
+    def look(model: str, path: str | None) -> tuple[Any, ...]:
         """The layout over the image with a legend, a report, the entities' maps and the statistics, as HTML.
 
         Without an image it takes the first example.
         """
-        rgb = images.read_rgb(path) if path else self._examples[0]
-        with self._models.inpainter(model) as pipe:
+        rgb = images.read_rgb(path) if path else examples[0]
+        with model_list.inpainter(model) as pipe:
             layout, regions, report = drawing.view_layer(pipe, rgb)
         maps, peak = drawing.maps(layout)
         report = f"{model}. {report} The maps go from 0 (black) to {peak:.2f} (white)."
         shown = images.overlay(images.for_screen(rgb, NATIVE_SIDE), layout) + images.legend(layout)
         return shown, report, maps, drawing.table(regions)
+
+    is_new, script = gr.State(True), images.web_file("layer.js")
+    with gr.Row():
+        with gr.Column(min_width=280, scale=2):
+            model = controls.choice_of_model(models)
+            # A plain file: Gradio's image component would convert it.
+            upload = gr.File(label="Image", file_types=["image"], height=130, elem_classes="drop")
+            gallery = gr.HTML(images.thumbnails(examples), js_on_load=script, elem_id="layer-examples")
+            run = gr.Button("Look inside", variant="primary", elem_id="look")
+        with gr.Column(min_width=320, scale=5):
+            overlay = gr.HTML(js_on_load=script, elem_id="layer-overlay")
+            report = gr.Markdown(elem_classes="hint", elem_id="layer-report")
+            maps = gr.HTML(elem_id="maps")
+            with gr.Accordion("Statistics of the features in each region", open=False):
+                gr.Markdown(EXPLAINED, elem_classes="hint")
+                table = gr.HTML(elem_id="statistics")
+    show, inputs, outputs = controls.with_errors(look), [model, upload], [overlay, report, maps, table]
+    run.click(
+        show,
+        inputs,
+        outputs,
+        api_name="layer",
+        api_description="Show how the layer of an inpainting model divides an image, as HTML: the layout over the "
+        "image with a legend, a report, the entities' maps, and statistics of the regions.",
+        **controls.MODEL_QUEUE,
+    )
+    again = {**controls.INSIDE, **controls.MODEL_QUEUE}
+    upload.upload(show, inputs, outputs, **again)
+    gallery.click(pick, None, upload, **controls.INSIDE).then(show, inputs, outputs, **again)
+    controls.open_finished(tab, look, is_new, inputs, outputs)

@@ -6,11 +6,11 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from attnorm.app.generate_tab import GenerateTab
+from attnorm.app.generate_tab import build_generate_tab
 from attnorm.app.images import web_file
 from attnorm.app.inpaint_tab import build_inpaint_tab
-from attnorm.app.interpolate_tab import InterpolateTab
-from attnorm.app.layer_tab import LayerTab
+from attnorm.app.interpolate_tab import build_interpolate_tab
+from attnorm.app.layer_tab import build_layer_tab
 from attnorm.app.model_list import ModelList
 
 TITLE = "attnorm: Attentive Normalization"
@@ -51,10 +51,10 @@ def build_page(model_list: ModelList, examples: Sequence[np.ndarray]) -> gr.Bloc
             with gr.Tab("Inpaint", id="inpaint"):
                 build_inpaint_tab(model_list, examples)
             with gr.Tab("Generate", id="generate"):
-                GenerateTab(model_list).build()
+                build_generate_tab(model_list)
             with gr.Tab("Interpolate", id="interpolate") as tab:
-                InterpolateTab(model_list).build(tab)
+                build_interpolate_tab(model_list, tab)
             with gr.Tab("Layer", id="layer") as tab:
-                LayerTab(model_list, examples).build(tab)
+                build_layer_tab(model_list, tab, examples)
     page.queue(max_size=WAITING)
     return page

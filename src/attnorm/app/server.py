@@ -38,7 +38,6 @@ def served(
                 share=share,
                 prevent_thread_lock=True,
                 quiet=True,
-                inbrowser=False,
                 max_file_size=LARGEST_UPLOAD,
                 state_session_capacity=VISITORS,
                 allowed_paths=[folder],

@@ -30,14 +30,6 @@ def validation_part(name: str) -> np.ndarray | None:
     return np.arange(training, training + validation) if name == "photos" else None
 
 
-def photographs() -> dict[str, np.ndarray]:
-    """scikit-learn's two photographs by name, each (427, 640, 3) uint8."""
-    from sklearn.datasets import load_sample_images
-
-    china, flower = load_sample_images().images
-    return {"china": china, "flower": flower}
-
-
 def example_images(size: int, count: int) -> np.ndarray:
     """Crops of the photographs to try a model on, (count, size, size, 3) uint8, at most four."""
     return _cut(_EXAMPLES[:count], _EXAMPLE_SIDE, size)
@@ -82,7 +74,9 @@ def _tiles() -> tuple[list[Crop], list[Crop]]:
 
 def _cut(crops: list[Crop], side: int, size: int) -> np.ndarray:
     """Squares of `side` pixels, scaled: (n, size, size, 3) uint8."""
-    images = [Image.fromarray(photograph) for photograph in photographs().values()]
+    from sklearn.datasets import load_sample_images
+
+    images = list(map(Image.fromarray, load_sample_images().images))  # china, flower
     found = np.empty((len(crops), size, size, 3), dtype=np.uint8)
     for row, (photograph, top, left) in enumerate(crops):
         crop = images[photograph].crop((left, top, left + side, top + side))

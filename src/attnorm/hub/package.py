@@ -5,7 +5,6 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 from huggingface_hub import HfApi, ModelCard, constants, get_token
 from PIL import Image
 
@@ -77,16 +76,11 @@ def push(source: Path, repository: str, options: PackageOptions = DEFAULTS, *, p
     return url
 
 
-def sample_images(pipe: ClassConditionalPipeline) -> np.ndarray:
-    """The images of a card, (b, h, w, 3) uint8: `PER_CLASS` of each of the first `MAX_CLASSES` classes."""
-    classes = range(min(MAX_CLASSES, len(pipe.class_names)))
-    return pipe.draw([label for label in classes for _ in range(PER_CLASS)], seed=0).images
-
-
 def _save_samples(pipe: ClassConditionalPipeline, folder: Path) -> None:
-    """Saves samples of each class, and some with their layouts if the generator has any."""
+    """Saves `PER_CLASS` samples of each of the first classes, and some with their layouts if the generator has any."""
     names = pipe.class_names[:MAX_CLASSES]
-    Image.fromarray(label_grid(sample_images(pipe), names, PER_CLASS)).save(folder / SAMPLES_FILE)
+    images = pipe.draw([label for label in range(len(names)) for _ in range(PER_CLASS)], seed=0).images
+    Image.fromarray(label_grid(images, names, PER_CLASS)).save(folder / SAMPLES_FILE)
     samples = pipe.draw(list(names[:LAYOUT_ROWS]), seed=0)
     for layouts in samples.layouts.values():  # at most one layer
         sheet = layout_sheet(samples.images, layouts, names[:LAYOUT_ROWS])
