@@ -1,4 +1,4 @@
-"""What attentive normalization costs at least: its multiplications alone, as one product of the fastest shape."""
+"""A lower bound of the time of attentive normalization: its multiplications, in a product of the fastest shape."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from attnorm.bench import Call
 
 # "forward" has no gradients, "frozen" those of the input alone, "training" those of the weights too.
 Mode = Literal["forward", "frozen", "training"]
-SIDE = 512  # of the square matrix; products with the layer's thin ones are slower than its kernel
+SIDE = 512  # of the square matrix; products with the layer's thin matrices are slower than its kernel
 
 
 def layer_arithmetic(pixels: int, c: int, n: int, mode: Mode, dtype: torch.dtype, inner: torch.dtype) -> Call:
-    """As many multiplications as the products of one call of `AttentiveNorm2d`.
+    """A call with as many multiplications as one of `AttentiveNorm2d`.
 
     Args:
         pixels: of all images of the batch together.
         c, n: channels and entities.
         dtype: of the convolutions.
-        inner: of the layout, of the moments and of what is made of them.
+        inner: of the layout, the moments and their products.
     """
     times = {"forward": 1, "frozen": 2, "training": 3}[mode]  # values and logits, the gradient of x, of the weights
     calls = _product(pixels * c * (c + n) * times, dtype), operator_arithmetic(pixels, c, n, mode, inner)
@@ -28,7 +28,7 @@ def layer_arithmetic(pixels: int, c: int, n: int, mode: Mode, dtype: torch.dtype
 
 
 def operator_arithmetic(pixels: int, c: int, n: int, mode: Mode, dtype: torch.dtype) -> Call:
-    """As many multiplications as the products of one call of `regional_norm`."""
+    """A call with as many multiplications as one of `regional_norm`."""
     # Two sums and two factors; then two sums, three factors of the values' gradient and four of the layout's.
     return _product(pixels * c * n * (4 if mode == "forward" else 13), dtype)
 

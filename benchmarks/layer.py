@@ -1,7 +1,7 @@
 """`attnorm bench layer` with a lower bound and with the papers' literal forms: python benchmarks/layer.py [--help].
 
-"arithmetic" is that of the layer's matrix products alone, see floor.py. "literal" is eq. 5 line by line,
-with its (b, c, n, h, w) tensor. "naive" self-attention builds the (h w) x (h w / 4) matrix.
+"arithmetic" has the multiplications of the layer's matrix products alone: see floor.py. "literal" is eq. 5 line by
+line, with its (b, c, n, h, w) tensor. "naive" self-attention builds the (h w) x (h w / 4) matrix.
 """
 
 from __future__ import annotations

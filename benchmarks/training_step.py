@@ -2,7 +2,7 @@
 
 A step is one of the training loop: the next batches from the prefetching thread, the updates of both networks, the
 averaged weights. "plain" is the same step in float32, NCHW and with Adam's defaults; "compiled" has compiled networks.
-"arithmetic" is that of all calls of attentive normalization in a step of AN-GAN, see floor.py: the least that it adds.
+"arithmetic" has the multiplications of attentive normalization in a step of AN-GAN, a lower bound: see floor.py.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Step:
         self.batches.close()
 
     def arithmetic(self) -> Call:
-        """That of all calls of the layer in one step: convolutions in the dtype of its input, the rest in float32."""
+        """The multiplications of the layer in one step: convolutions in the dtype of its input, the rest in float32."""
         calls: list[Call] = []
 
         def note(layer: AttentiveNorm2d, inputs: tuple[torch.Tensor], out: torch.Tensor) -> None:
