@@ -1,8 +1,7 @@
-"""`attnorm bench layer` with a measured floor and with the papers' literal forms: python benchmarks/layer.py --help.
+"""`attnorm bench layer` with a lower bound and with the papers' literal forms: python benchmarks/layer.py [--help].
 
-"products" are the layer's matrix products alone, each once, by PyTorch: its cost where all else is free. "literal" is
-Algorithm 1 of the supplementary line by line, with its (b, c, n, h, w) tensor; "naive" self-attention builds the
-(h w) x (h w / 4) matrix.
+"arithmetic" is that of the layer's matrix products alone, see floor.py. "literal" is eq. 5 line by line,
+with its (b, c, n, h, w) tensor. "naive" self-attention builds the (h w) x (h w / 4) matrix.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from typing import Literal
 
 import torch
 from cyclopts import App, Parameter
+from floor import Mode, layer_arithmetic, operator_arithmetic
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -41,7 +41,7 @@ def main(
     Args:
         sizes: sides of the maps in pixels.
         limit: calls that take longer, in seconds, are not tried on larger maps.
-        literal: also measure the forms as the papers write them.
+        literal: also measure the layers as the papers write them.
         json: file to write.
     """
     settings = LayerSettings(
@@ -53,39 +53,29 @@ def main(
         rounds=rounds,
         limit=limit,
     )
-    run_layer(settings, calls_with_literal if literal else calls_with_products, json)
+    run_layer(settings, calls_with_literal if literal else calls_with_arithmetic, json)
 
 
-def calls_with_products(settings: LayerSettings, size: int, mode: str) -> dict[str, Call]:
-    """`layer_calls`, and the products that a call of the layer needs at least."""
-    pixels, c, n = settings.batch * size * size, settings.channels, settings.entities
-    dtype = getattr(torch, settings.dtype)
-    values, layout, both = (torch.randn(rows, pixels).to(dtype) for rows in (c, n, c + n))
-    to_both, to_values = torch.randn(c + n, c).to(dtype), torch.randn(c, n).to(dtype)
-
-    def products() -> None:
-        torch.mm(to_both, values)  # values and logits
-        for _ in range(2):  # mean and square, gain and offset
-            torch.mm(values, layout.t())
-            torch.mm(to_values, layout)
-        if mode == "training":
-            torch.mm(to_both.t(), both)  # the gradient of x
-            torch.mm(both, values.t())  # of the convolutions
-            for _ in range(2):  # what the upstream gradient sums to
-                torch.mm(values, layout.t())
-            for _ in range(3):  # the gradient of the values
-                torch.mm(to_values, layout)
-            for _ in range(4):  # of the layout
-                torch.mm(to_values.t(), values)
-
-    return layer_calls(settings, size, mode) | {"products": torch.no_grad()(products)}
+def calls_with_arithmetic(settings: LayerSettings, size: int, mode: str) -> dict[str, Call]:
+    """`layer_calls`, and what a call of the layer, or of `regional_norm`, has to multiply."""
+    pixels, c, n, dtype = (
+        settings.batch * size * size,
+        settings.channels,
+        settings.entities,
+        getattr(torch, settings.dtype),
+    )
+    kind: Mode = "training" if mode == "training" else "forward"
+    return layer_calls(settings, size, mode) | {
+        "arithmetic": layer_arithmetic(pixels, c, n, kind, dtype, dtype),
+        "regional_norm arithmetic": operator_arithmetic(pixels, c, n, kind, dtype),
+    }
 
 
 def calls_with_literal(settings: LayerSettings, size: int, mode: str) -> dict[str, Call]:
     """`layer_calls`, and the literal and naive forms that fit in memory."""
     x, layout, call = layer_inputs(settings, size, mode)
     training, pixels, values = mode == "training", size * size, x.numel()
-    calls = calls_with_products(settings, size, mode)
+    calls = calls_with_arithmetic(settings, size, mode)
     if (7 if training else 3) * values * settings.entities * 4 <= MOST_BYTES:
         layer = AttentiveNorm2d(settings.channels, settings.entities, self_sampling=settings.entities <= pixels // 4)
         calls["regional_norm literal"] = call(literal_regional_norm, x, layout)

@@ -1,7 +1,7 @@
 """Writes the records of a benchmark run into docs/performance.md: python benchmarks/performance_page.py.
 
-The chart and the tables between `<!-- NAME -->` and `<!-- end -->` are made anew from docs/performance: layer.json and
-layer-bf16.json of layer.py, train.json of training_step.py.
+It replaces the chart, and the tables between `<!-- NAME -->` and `<!-- end -->`. The records are in docs/performance:
+layer.json and layer-bf16.json of layer.py, train.json of training_step.py.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LINES = {
     "copy": "C7",
 }
 MODES = {"forward": "eval", "training": "forward + backward"}
-SYSTEMS = {"sn-gan-star": "SN-GAN*", "sa-gan": "SA-GAN", "an-gan": "AN-GAN"}
+SYSTEMS = {"sn-gan-star": "SN-GAN*", "sa-gan": "SA-GAN", "an-gan": "AN-GAN", "floor": "SN-GAN* + AN's arithmetic"}
 
 app = App()
 
@@ -39,7 +39,7 @@ def main(records: Path = DOCS / "performance", page: Path = DOCS / "performance.
 
     Args:
         records: folder with the JSON files.
-        page: Markdown file with the tables' places.
+        page: Markdown file with these comments.
     """
     reports = [json.loads((records / f"{name}.json").read_text()) for name in ("layer", "layer-bf16", "train")]
     layer, half, step = (report["results"] for report in reports)
@@ -54,53 +54,61 @@ def main(records: Path = DOCS / "performance", page: Path = DOCS / "performance.
 
 
 def layer_table(results: Sequence[dict[str, Any]]) -> list[str]:
-    """The whole layer by map and mode, beside what bounds it."""
-    rows = ["| AttentiveNorm2d | ms | × `instance_norm` | MB | copy, ms | products, ms |", "|---|---|---|---|---|---|"]
+    """Time and memory of the layer by map size and mode, beside its lower bounds."""
+    rows = [
+        "| AttentiveNorm2d | ms | × `instance_norm` | MB | copy, ms | arithmetic, ms |",
+        "|---|---|---|---|---|---|",
+    ]
     for mode, label in MODES.items():
         for size in sorted({one["size"] for one in results}):
             calls = {one["name"]: one for one in results if (one["size"], one["mode"]) == (size, mode)}
-            ours, floors = (
-                calls["AttentiveNorm2d"],
-                [f"{1e3 * calls[name]['median']:.2f}" for name in ("copy", "products")],
-            )
+            ours, floors = calls["AttentiveNorm2d"], [calls.get(name) for name in ("copy", "arithmetic")]
             cells = [
                 f"{label}, {size}²",
                 f"{1e3 * ours['median']:.1f}",
                 f"{ours['ratio']:.2f}",
                 f"{ours['memory']:.0f}",
             ]
-            rows.append("| " + " | ".join([*cells, *floors]) + " |")
+            cells += ["–" if one is None else f"{1e3 * one['median']:.2f}" for one in floors]
+            rows.append("| " + " | ".join(cells) + " |")
     return rows
 
 
 def operator_table(single: Sequence[dict[str, Any]], half: Sequence[dict[str, Any]]) -> list[str]:
-    """`regional_norm` in C++, forward, in both precisions."""
+    """`regional_norm` in C++, forward, in both precisions, beside what bounds it."""
     sizes = sorted({one["size"] for one in single})
-    rows = [
-        "| `regional_norm`, forward | " + " | ".join(f"{s}²" for s in sizes) + " |",
-        "|---" * (len(sizes) + 1) + "|",
-    ]
+    rows = header("`regional_norm`, forward", sizes)
     for label, results in (("float32", single), ("bfloat16", half)):
-        found = {
-            one["size"]: f"{1e3 * one['median']:.1f} ({one['ratio']:.2f})"
-            for one in results
-            if (one["name"], one["mode"]) == ("regional_norm cpp", "forward")
-        }
-        rows.append(f"| {label}, ms (× `instance_norm`) | " + " | ".join(found.get(size, "–") for size in sizes) + " |")
+        calls = {(one["size"], one["name"]): one for one in results if one["mode"] == "forward"}
+        for name, title, text in (
+            ("regional_norm cpp", f"{label}, ms (× `instance_norm`)", "{:.1f} ({:.2f})"),
+            ("copy", f"copy in {label}, ms", "{:.2f}"),
+            ("regional_norm arithmetic", f"arithmetic in {label}, ms", "{:.2f}"),
+        ):
+            if (label, name) == ("float32", "copy"):  # in the table of the layer
+                continue
+            found = [calls.get((size, name)) for size in sizes]
+            cells = ["–" if one is None else text.format(1e3 * one["median"], one["ratio"]) for one in found]
+            rows.append(f"| {title} | " + " | ".join(cells) + " |")
     return rows
 
 
 def step_table(results: Sequence[dict[str, Any]]) -> list[str]:
-    """Images per second of a training step; in brackets its time over SN-GAN*'s and its speed over the plain one's."""
+    """Images per second of a training step; in brackets its time over SN-GAN*'s and its speed over the plain one's. The
+    last row is SN-GAN*'s step with the arithmetic of AN-GAN's layers in addition.
+    """
     sizes = sorted({one["size"] for one in results})
     rows = header("images/s", sizes)
+    calls = {(one["size"], one["system"], one["variant"]): one for one in results}
+    for size, base in [(size, calls.get((size, "sn-gan-star", "ours"))) for size in sizes]:
+        if base is not None and (more := calls.get((size, "arithmetic", "ours"))) is not None:
+            times = [a + b for a, b in zip(base["times"], more["times"], strict=True)]
+            calls[size, "floor", "ours"] = base | {"times": times}
     for system, label in SYSTEMS.items():
         cells = []
         for size in sizes:
-            here = {(one["system"], one["variant"]): one for one in results if one["size"] == size}
-            ours, base, plain = (
-                here.get(key) for key in ((system, "ours"), ("sn-gan-star", "ours"), (system, "plain"))
-            )
+            ours, base = calls.get((size, system, "ours")), calls.get((size, "sn-gan-star", "ours"))
+            plain = calls.get((size, system, "plain"))
             if ours is None or base is None:
                 cells.append("–")
                 continue

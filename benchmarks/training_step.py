@@ -2,6 +2,7 @@
 
 A step is one of the training loop: the next batches from the prefetching thread, the updates of both networks, the
 averaged weights. "plain" is the same step in float32, NCHW and with Adam's defaults; "compiled" has compiled networks.
+"arithmetic" is that of all calls of attentive normalization in a step of AN-GAN, see floor.py: the least that it adds.
 """
 
 from __future__ import annotations
@@ -15,18 +16,21 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from cyclopts import App, Parameter
+from floor import Mode, layer_arithmetic
 from systems import BASELINE, NUM_CLASSES, SYSTEMS, Networks, system_config
 
-from attnorm.bench import describe_machine, machine, measure, print_table, write_json
+from attnorm.bench import Call, describe_machine, machine, measure, print_table, write_json
 from attnorm.data.batches import Prefetcher, batch_indices
 from attnorm.data.dataset import ImageDataset
+from attnorm.layers import AttentiveNorm2d
+from attnorm.layers.weights import raw_weight
 from attnorm.metrics.distributed import Processes
 from attnorm.pipelines.base import resolve_device
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
 from attnorm.training.runtime import resolve_precision
 
 Variant = Literal["ours", "plain", "compiled"]
-NUM_IMAGES = 512  # in memory: reading is another benchmark
+NUM_IMAGES = 512  # in memory; data_reading.py measures reading
 BATCHES = {32: 32, 64: 32, 128: 8}  # images per step
 WARM_UP = 2  # steps; the first one of a compiled network compiles
 
@@ -66,11 +70,28 @@ class Step:
     def close(self) -> None:
         self.batches.close()
 
+    def arithmetic(self) -> Call:
+        """That of all calls of the layer in one step: convolutions in the dtype of its input, the rest in float32."""
+        calls: list[Call] = []
+
+        def note(layer: AttentiveNorm2d, inputs: tuple[torch.Tensor], out: torch.Tensor) -> None:
+            trained = raw_weight(layer.value).requires_grad
+            mode: Mode = "forward" if not out.requires_grad else "training" if trained else "frozen"
+            (x,), n = inputs, layer.num_entities
+            calls.append(layer_arithmetic(x.numel() // x.shape[1], x.shape[1], n, mode, x.dtype, torch.float32))
+
+        modules = [module for network in self.task.networks.values() for module in network.modules()]
+        hooks = [module.register_forward_hook(note) for module in modules if isinstance(module, AttentiveNorm2d)]
+        self()
+        for hook in hooks:
+            hook.remove()
+        return lambda: [call() for call in calls]
+
 
 def step_config(
     system: str, size: int, variant: Variant, networks: Networks = "cpu", batch: int | None = None, device: str = "auto"
 ) -> ClassConditionalConfig:
-    """The configuration of a measured step; `batch` None for BATCHES."""
+    """The configuration of a measured step; by default `batch` is from BATCHES."""
     changes: dict[str, Any] = {"device": device, "batch_size": batch or BATCHES[size], "compile": variant == "compiled"}
     changes["precision"] = resolve_precision("auto", resolve_device(device))
     if variant == "plain":
@@ -111,23 +132,25 @@ def main(
     print(describe_machine(report["machine"]))
     for size in sizes:
         with ExitStack() as stack:
-            steps = {}
+            steps: dict[str, Call] = {}
             for system in systems:
                 for variant in variants:
                     step = Step(step_config(system, size, variant, networks, batch, where.type), variant)
                     stack.callback(step.close)
                     steps[f"{system}, {variant}"] = step
+                    if (system, variant, where.type) == ("an-gan", "ours", "cpu"):
+                        steps["arithmetic, ours"] = step.arithmetic()
             found = measure(steps, rounds=rounds, device=where)
         images, rows = batch or BATCHES[size], []
         for name, one in found.items():
             system, _, kind = name.partition(", ")
             base, plain = found.get(f"{BASELINE}, {kind}"), found.get(f"{system}, plain")
-            rate = images / one.median
+            rate = "–" if system == "arithmetic" else f"{images / one.median:.1f}"
             report["results"].append({"size": size, "system": system, "variant": kind, "batch": images, **asdict(one)})
             rows.append(
                 [
                     name,
-                    f"{rate:.1f}",
+                    rate,
                     f"{1e3 * one.median:.0f}",
                     "–" if base is None else f"{one.ratio(base):.2f}",
                     "–" if plain is None else f"{plain.ratio(one):.2f}",

@@ -7,7 +7,6 @@ import torch
 import yaml
 
 from attnorm import bench
-from attnorm.config import to_dict
 from attnorm.layers import backend_for
 from attnorm.layers.kernels import library
 from attnorm.presets import NAMES, get_preset
@@ -31,7 +30,7 @@ def test_an_unknown_name_is_refused_with_the_nearest(refused):
 
 
 def test_presets_are_listed_with_size_and_device_and_printed_as_yaml(output):
-    assert yaml.safe_load(output("presets", "an-gan-digits").out) == to_dict(get_preset("an-gan-digits"))
+    assert yaml.safe_load(output("presets", "an-gan-digits").out) == get_preset("an-gan-digits").model_dump(mode="json")
     lines = output("presets").out.splitlines()[1 : 1 + len(NAMES)]
     found = {line.split()[0]: line.split()[1:3] for line in lines}
     assert list(found) == NAMES and max(map(len, lines)) <= 80

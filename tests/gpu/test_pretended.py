@@ -28,7 +28,7 @@ def guard(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("what", "launches"), [("layers", 48 * 200), ("class-conditional", 2400), ("inpainting", 3000)], ids=str
+    ("what", "launches"), [("layers", 48 * 200), ("class-conditional", 1900), ("inpainting", 3000)], ids=str
 )
 def test_nothing_waits_and_nothing_is_copied(what, launches, guard):
     """Layers: all sets of options, forward and backward. Tasks: a step, in bf16, of batches that were read ahead."""

@@ -11,7 +11,7 @@ from torch.nn import functional
 from attnorm import SelfAttention2d
 from attnorm.layers import ConditionalBatchNorm2d, spectral_norm
 from attnorm.layers.residual import DiscriminatorBlock, GeneratorBlock
-from attnorm.layers.weights import make_conv, make_embedding, make_linear
+from attnorm.layers.weights import iterate_together, make_conv, make_embedding, make_linear
 from tests.layers import literal
 
 
@@ -38,14 +38,17 @@ def test_spectral_norm_divides_by_the_largest_singular_value(make):
     torch.testing.assert_close(normalized, original / sigma_of(original), rtol=1e-5, atol=1e-6)
 
 
-def test_spectral_norm_iterates_once_per_training_forward_and_never_in_eval_mode():
+@pytest.mark.parametrize("together", [False, True])
+def test_spectral_norm_iterates_once_per_training_forward_and_never_in_eval_mode(together):
     torch.manual_seed(0)
     layer, x = spectral_norm(nn.Linear(20, 30)), torch.ones(1, 20)
     state = layer.parametrizations.weight[0]
     matrix = layer.parametrizations.weight.original.detach().normal_()
     u = functional.normalize(matrix @ state.v, dim=0)
     expected = [u, functional.normalize(matrix.t() @ u, dim=0)]
-    layer(x)
+    if together:
+        iterate_together(nn.Sequential(layer))
+    torch.testing.assert_close(layer(x), functional.linear(x, matrix / (u @ matrix @ expected[1]), layer.bias))
     torch.testing.assert_close([state.u, state.v], expected)
     layer.eval()(x)
     torch.testing.assert_close([state.u, state.v], expected)

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from attnorm import AttentiveNorm2d, regional_norm
 from attnorm.layers.kernels.operator import refusal
-from tests.layers.conftest import ORDERS, features, make_layer
+from tests.layers.conftest import ORDERS, compiles, features, make_layer
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
@@ -126,6 +126,7 @@ def test_merged_adapters_agree_with_active_ones():
 # ---- compilers, exporters, tracers ----
 
 
+@compiles
 @pytest.mark.promise
 @pytest.mark.parametrize("backend", ["cpp", "reference"])
 @pytest.mark.parametrize("options", [{}, {"statistics": "batch"}, {"variance": "algorithm1"}], ids=str)
@@ -142,6 +143,7 @@ def test_compiled_layers_have_the_same_values_and_gradients(options, backend):
     torch.testing.assert_close(*gradients)
 
 
+@compiles
 @pytest.mark.promise
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("order", ORDERS)
@@ -155,6 +157,7 @@ def test_inductor_takes_the_layer_with_its_gradients(training, order):
     torch.testing.assert_close(*pair, rtol=1e-4, atol=1e-4)
 
 
+@compiles
 @pytest.mark.promise
 @pytest.mark.parametrize("dynamic", [None, True])
 @pytest.mark.parametrize("compiler", ["eager", "aot_eager"])
@@ -172,6 +175,7 @@ def test_compiled_with_a_changing_batch_and_map(training, compiler, dynamic):
             torch.testing.assert_close(out, layer(x))
 
 
+@compiles
 @pytest.mark.promise
 @pytest.mark.parametrize("statistics", ["instance", "batch"])
 def test_exported_and_traced_graphs_hold_only_operations_of_pytorch(statistics):

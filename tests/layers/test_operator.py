@@ -170,16 +170,9 @@ def test_calls_that_take_the_reference():
 
 def test_upstream_gradients_of_another_order_expanded_ones_and_an_empty_batch():
     layer, x = make_layer().train(), features(2, 16, 8, 8).requires_grad_()
-    upstream = torch.ones(2, 16, 8, 8, dtype=x.dtype)
-    generator = torch.Generator()
-    first, *others = (
-        torch.autograd.grad(layer(x, generator.manual_seed(3)), x, grad)[0]
-        for grad in (
-            upstream,
-            upstream.to(memory_format=torch.channels_last),
-            torch.ones((), dtype=x.dtype).expand(x.shape),
-        )
-    )
+    ones, generator = torch.ones_like(x), torch.Generator()
+    ways = ones, ones.to(memory_format=torch.channels_last), ones[0, 0, 0, 0].expand(x.shape)
+    first, *others = (torch.autograd.grad(layer(x, generator.manual_seed(3)), x, grad)[0] for grad in ways)
     for other in others:
         torch.testing.assert_close(first, other)
     assert layer(torch.empty(0, 16, 8, 8, dtype=x.dtype)).shape == (0, 16, 8, 8)

@@ -10,7 +10,7 @@ from huggingface_hub import HfApi, ModelCard, constants, get_token
 from PIL import Image
 
 from attnorm.errors import UserError
-from attnorm.files import network_problem
+from attnorm.files import explained, folder_aside, network_problem
 from attnorm.hub import DEFAULTS, PackageOptions
 from attnorm.hub.card import LAYOUTS_FILE, SAMPLES_FILE, Facts, make_card, read_facts
 from attnorm.models.pretrained import HUB_ERRORS, MODEL_FILES, find_model
@@ -32,23 +32,16 @@ def package(run: Path, out: Path, options: PackageOptions = DEFAULTS) -> Facts:
     facts = read_facts(folder, replace(options, name=options.name or out.name))
     if out.exists():
         raise UserError(f"{out} exists already: remove it, or choose another name")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
-            partial = Path(temporary) / out.name
-            partial.mkdir()
-            for name in MODEL_FILES:
-                shutil.copyfile(folder / name, partial / name)
-            pipe = find_trained(partial).pipeline("cpu")
-            if isinstance(pipe, ClassConditionalPipeline):
-                _save_samples(pipe, partial)
-            elif facts.evaluations:
-                shutil.copyfile(facts.evaluations[-1].sheet, partial / SAMPLES_FILE)
-            parameters = sum(parameter.numel() for parameter in pipe.generator.parameters())
-            make_card(facts, parameters, partial).save(partial / CARD_FILE)
-            partial.rename(out)
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror or error}") from error
+    with explained(f"cannot write {out}", "choose another name"), folder_aside(out) as partial:
+        for name in MODEL_FILES:
+            shutil.copyfile(folder / name, partial / name)
+        pipe = find_trained(partial).pipeline("cpu")
+        if isinstance(pipe, ClassConditionalPipeline):
+            _save_samples(pipe, partial)
+        elif facts.evaluations:
+            shutil.copyfile(facts.evaluations[-1].sheet, partial / SAMPLES_FILE)
+        parameters = sum(parameter.numel() for parameter in pipe.generator.parameters())
+        make_card(facts, parameters, partial).save(partial / CARD_FILE)
     return facts
 
 

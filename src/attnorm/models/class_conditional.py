@@ -16,7 +16,7 @@ from attnorm.layers import AttentiveNorm2d, SelfAttention2d
 from attnorm.layers.checks import require_labels
 from attnorm.layers.context import without_autocast
 from attnorm.layers.residual import DiscriminatorBlock, GeneratorBlock
-from attnorm.layers.weights import make_conv, make_embedding, make_linear
+from attnorm.layers.weights import iterate_together, make_conv, make_embedding, make_linear
 from attnorm.models.pretrained import PretrainedNetwork
 
 FIRST_MAP = 4  # side of the generator's first maps
@@ -196,6 +196,7 @@ class Generator(PretrainedNetwork, pipeline_tag="unconditional-image-generation"
         self.to_picture = make_conv(channels[-1], 3, 3, spectral_norm=sn, gain=1.0)
 
     def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        iterate_together(self)
         h = self.stem(z).unflatten(1, (-1, FIRST_MAP, FIRST_MAP))
         for index, block in enumerate(self.blocks):
             h = block(h, labels)
@@ -253,6 +254,7 @@ class Discriminator(PretrainedNetwork):
             self.embedding = make_embedding(config.num_classes, width, spectral_norm=sn)
 
     def forward(self, x: Tensor, labels: Tensor) -> DiscriminatorOutput:
+        iterate_together(self)
         conditioning = self.config.conditioning
         require_labels(labels, x.shape[0], self.config.num_classes)
         h = x

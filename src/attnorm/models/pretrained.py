@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from attnorm.config import Frozen, nearest, parse, read_json, to_dict
+from attnorm.config import Frozen, nearest, parse, read_json
 from attnorm.errors import UserError
 from attnorm.files import network_problem
 from attnorm.shipped import CARD_FILE, CONFIG_FILE, TRAINING_FILE, shipped_models
@@ -49,7 +49,7 @@ class PretrainedNetwork(
 
     def _save_pretrained(self, save_directory: Path) -> None:
         super()._save_pretrained(save_directory)
-        text = json.dumps(to_dict(self.config), indent=2, sort_keys=True)
+        text = json.dumps(self.config.model_dump(mode="json"), indent=2, sort_keys=True)
         (save_directory / CONFIG_FILE).write_text(text, encoding="utf-8")
 
     @classmethod
