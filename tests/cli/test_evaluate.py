@@ -114,11 +114,9 @@ def test_a_saved_model_does_not_know_its_data(run_copy, evaluate, refused, tmp_p
 def test_two_sets_of_images_are_compared(evaluate, refused, tmp_path):
     real = noise_images(tmp_path / "real", [f"{i}.png" for i in range(5)])
     noise_images(tmp_path / "made", [f"{name}/{i}.jpg" for name in "xy" for i in range(3)])
-    np.save("made.npy", np.random.default_rng(0).integers(0, 256, (6, 3, 50, 50), np.uint8))
-    evaluate(real, "--data", real, "--out", "same.json")
-    assert "--out FILE.json writes a record" in evaluate("made", "--data", "real", "--save-reference", "real.npz")
-    evaluate("made.npy", "--data", "real", "--metrics", "kid", "fd", "--out", "images.json")
-    evaluate("made.npy", "--reference", "real.npz", "--out", "statistics.json")
+    evaluate(real, "--data", real, "--out", "same.json", "--save-reference", "real.npz")
+    evaluate("made", "--data", "real", "--metrics", "kid", "fd", "--out", "images.json")
+    evaluate("made", "--reference", "real.npz", "--out", "statistics.json")
     (same,), (_, fd), (again,) = (read_records(Path(f"{name}.json")) for name in ("same", "images", "statistics"))
     assert abs(same.values["distance"]) < 1e-6 < fd.values["distance"] == again.values["distance"]
     assert (fd.protocol.num, fd.protocol.settings["num_real"], fd.protocol.settings["size"]) == (6, 5, 50)
