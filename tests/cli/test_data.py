@@ -25,7 +25,7 @@ def _raw(tmp_path, monkeypatch):
 PREPARE = ["data", "prepare", "raw", "out set", "--size", "8"]
 
 
-def test_prepare_names_what_it_skips_and_the_next_command(output):
+def test_prepare_names_what_it_skips_and_the_next_command(output, refused):
     out, err = output(*PREPARE)
     assert out.splitlines() == [
         "skipped 1 of 5 files:",
@@ -35,7 +35,10 @@ def test_prepare_names_what_it_skips_and_the_next_command(output):
     ]
     assert err == ""
     assert open_prepared(Path("out set")).labels.tolist() == [0, 0, 1, 1]
+    before = {file.name: file.stat().st_mtime_ns for file in Path("out set").iterdir()}
     assert "out set already holds 4 images of 2 classes at 8×8" in output(*PREPARE).out
+    assert "out set exists and has something else in it" in refused(*PREPARE[:2], "photos", *PREPARE[3:])
+    assert {file.name: file.stat().st_mtime_ns for file in Path("out set").iterdir()} == before
 
 
 def test_inspect_raw_prepared_and_built_in_sets(output):
@@ -50,12 +53,7 @@ def test_inspect_raw_prepared_and_built_in_sets(output):
     output(*PREPARE)
     lines = output("data", "inspect", "out set").out.splitlines()
     assert lines[0] == "out set: prepared folder, 4 images of 2 classes at 8×8"
-    assert lines[3:] == [
-        "skipped 1 of 5 files when it was prepared:",
-        "  dog/bad.png: not an image in a known format",
-        "every checksum is right",
-        "next: attnorm train PRESET --data 'out set' --out RUN",
-    ]
+    assert lines[3] == "skipped 1 of 5 files when it was prepared:" and lines[-2] == "every checksum is right"
     lines = output("data", "inspect", "digits").out.splitlines()
     assert lines[0] == "digits: built-in set, 1797 images of 10 classes"
 

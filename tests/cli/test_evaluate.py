@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -104,10 +105,24 @@ def test_other_data_can_be_given_and_classes_drawn_alike(run_copy, evaluate, tmp
 def test_a_saved_model_does_not_know_its_data(run_copy, evaluate, refused, tmp_path):
     model = shutil.copytree(run_copy / "model", tmp_path / "elsewhere" / "model")
     assert "so its data is unknown: give --data" in refused("evaluate", model, "--out", "r.json")
-    assert "give --out FILE.json" in refused("evaluate", model, "--data", "digits")
+    assert evaluate(model, "--data", "digits", *KID).endswith("--out FILE.json writes a record and a sheet of images\n")
     evaluate(model, "--data", "digits", *KID, "--out", "r.json")
     protocol = read_records(tmp_path / "r.json")[0].protocol
     assert (protocol.weights, protocol.step) == ("unknown", 6)
+
+
+def test_two_sets_of_images_are_compared(evaluate, refused, tmp_path):
+    real = noise_images(tmp_path / "real", [f"{i}.png" for i in range(5)])
+    noise_images(tmp_path / "made", [f"{name}/{i}.jpg" for name in "xy" for i in range(3)])
+    evaluate(real, "--data", real, "--out", "same.json", "--save-reference", "real.npz")
+    evaluate("made", "--data", "real", "--metrics", "kid", "fd", "--out", "images.json")
+    evaluate("made", "--reference", "real.npz", "--out", "statistics.json")
+    (same,), (_, fd), (again,) = (read_records(Path(f"{name}.json")) for name in ("same", "images", "statistics"))
+    assert abs(same.values["distance"]) < 1e-6 < fd.values["distance"] == again.values["distance"]
+    assert (fd.protocol.num, fd.protocol.settings["num_real"], fd.protocol.settings["size"]) == (6, 5, 50)
+    assert "so its data is unknown: give --data" in refused("evaluate", "made")
+    assert "all of them, and no intra" in refused("evaluate", "made", "--data", "made", "--metrics", "intra")
+    assert "--masks is for inpainting models, and made is none" in refused("evaluate", "made", "--masks", "centre")
 
 
 def test_the_best_folder_and_raw_weights_are_measured_as_parts_of_their_run(run_copy, evaluate):
@@ -213,8 +228,4 @@ def test_of_an_inpainter_what_cannot_be_measured_is_refused(inpainting_run, refu
     run = inpainting_run
     assert "--num-real is for class-conditional models" in refused("evaluate", run, "--num-real", 3)
     assert "must be >= 32" in refused("evaluate", run, "--size", 31)
-
-
-def test_the_choices_of_options_are_those_of_the_metrics():
-    assert set(get_args(options.MetricKey)) == set(METRICS)
-    assert set(get_args(options.MaskKind)) == set(MASKS)
+    assert (set(get_args(options.MetricKey)), set(get_args(options.MaskKind))) == (set(METRICS), set(MASKS))

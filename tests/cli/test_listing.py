@@ -18,17 +18,9 @@ def test_models_are_listed_with_what_tells_them_apart(output):
     assert lines[0].split() == ["model", "task", "size", "classes", "data"]
     assert [line.split()[0] for line in lines[1 : lines.index("")]] == list(shipped_models())
     assert ["an-gan-digits", "class-conditional", "32×32", "10", "digits"] in map(str.split, lines)
-
-
-def test_a_card_is_printed_without_its_yaml(output):
     card = (shipped_models()["an-gan-digits"] / "README.md").read_text("utf-8")
-    out = output("models", "an-gan-digits").out
-    assert out.startswith("# ")
-    assert card.rstrip().endswith(out.rstrip())
-
-
-def test_a_preset_is_printed_as_yaml(output):
-    assert yaml.safe_load(output("presets", "an-gan-digits").out) == get_preset("an-gan-digits").model_dump(mode="json")
+    out = output("models", "an-gan-digits").out  # without its YAML
+    assert out.startswith("# ") and card.rstrip().endswith(out.rstrip())
 
 
 def test_an_unknown_name_is_refused_with_the_nearest(refused):
@@ -37,7 +29,8 @@ def test_an_unknown_name_is_refused_with_the_nearest(refused):
     assert "`attnorm models` lists" in refused("generate", "quite-else", "-o", "grid.png")
 
 
-def test_presets_are_listed_with_size_and_device(output):
+def test_presets_are_listed_with_size_and_device_and_printed_as_yaml(output):
+    assert yaml.safe_load(output("presets", "an-gan-digits").out) == get_preset("an-gan-digits").model_dump(mode="json")
     lines = output("presets").out.splitlines()[1 : 1 + len(NAMES)]
     found = {line.split()[0]: line.split()[1:3] for line in lines}
     assert list(found) == NAMES and max(map(len, lines)) <= 80
@@ -50,12 +43,9 @@ def found(output):
     return lambda: yaml.safe_load(output("doctor").out)
 
 
-def test_versions_and_devices_are_named_and_a_script_can_read_them(found):
+def test_versions_devices_and_every_backend_are_named_with_why_it_cannot_run(found, monkeypatch):
     assert found()["versions"]["torch"] == torch.__version__
     assert found()["gpus"] == [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-
-
-def test_every_backend_is_named_with_why_it_cannot_run(found, monkeypatch):
     v, s = torch.zeros(1, 8, 4, 4), torch.full((1, 4, 4, 4), 0.25)
     backends = found()["backends"]["cpu"]
     assert backends["chosen"] == backend_for(v, s) and backends["reference"] == "can run"

@@ -1,6 +1,7 @@
 """What a training starts from: weights of a run or model, rows by the names of their classes, and its exact resume."""
 
 import copy
+import shutil
 
 import pytest
 import torch
@@ -48,9 +49,12 @@ def test_weights_are_taken_and_rows_go_to_the_class_of_the_same_name(task, finis
     assert differences(task.ema.module.state_dict(), task.generator.state_dict()) == []
 
 
-def test_a_checkpoint_gives_its_networks(task, finished_run):
+def test_a_checkpoint_gives_its_networks_also_without_its_run(task, finished_run, tmp_path):
     source = finished_run / "checkpoints" / "step-4"
-    assert start(task, source).startswith(f"starts with the generator and discriminator of step 4 of {source}; new: 1")
+    for place in (source, shutil.copytree(source, tmp_path / "copied")):
+        assert start(task, place).startswith(
+            f"starts with the generator and discriminator of step 4 of {place}; new: 1"
+        )
     given = checkpoint.load(source)["task"]["discriminator"]["score.bias"]
     assert torch.equal(task.discriminator.score.bias, given)
     with pytest.raises(UserError, match=r"there is no checkpoint .*step-5"):

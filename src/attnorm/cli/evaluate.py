@@ -13,6 +13,7 @@ from attnorm.data.choice import DEFAULT
 MetricKey = Literal["fd", "intra", "is", "kid", "pr"]
 Metrics = Annotated[list[MetricKey] | None, cli.completed_by(lambda context: get_args(MetricKey))]
 MaskKind = Literal["centre", "random", "strokes"]
+_MODEL = "A model or checkpoint as for `attnorm generate`; or images, as for --data, in the place of generated ones."
 
 
 @Parameter(name="*")
@@ -23,18 +24,20 @@ class Options:
     Args:
         data: The real images, as for `attnorm train` (default: the run's own).
         num: Images to generate (default 5000), or to complete (default: all).
-        out: FILE.json (default: a file in RUN/metrics).
+        size: Side of completed or given images (default: as in training; of images, the first one's, at most 299).
+        out: FILE.json (default: a file in RUN/metrics; without a run, none).
     """
 
     data: cli.Data | None = None
     choice: cli.Choice = DEFAULT
     num: cli.AtLeast1 | None = None
+    size: Annotated[int | None, Parameter(validator=validators.Number(gte=32, lte=4096))] = None
     seed: cli.Seed = 0
     out: Annotated[cli.OptionalOut, Parameter(validator=validators.Path(ext=("json",)))] = None
     force: cli.Force = False
 
 
-@Parameter(name="*", group=Group("Class-conditional models", sort_key=1))
+@Parameter(name="*", group=Group("Class-conditional models, and images", sort_key=1))
 @dataclass(frozen=True)
 class GeneratorOptions:
     """How a class-conditional model is evaluated.
@@ -65,16 +68,14 @@ class InpainterOptions:
     """How an inpainting model is evaluated.
 
     Args:
-        size: Side of the images and masks (default: as in training).
         masks: Kinds of masks (default: all).
     """
 
-    size: Annotated[int | None, Parameter(validator=validators.Number(gte=32, lte=4096))] = None
     masks: list[MaskKind] | None = None
 
 
 def evaluate(
-    model: cli.Model,
+    model: Annotated[cli.Model, Parameter(help=_MODEL)],
     /,
     *,
     options: Options = Options(),
@@ -82,13 +83,14 @@ def evaluate(
     inpainter: InpainterOptions = InpainterOptions(),
     source: cli.Source = cli.USUAL,
 ) -> None:
-    """Evaluate a model: a table, a JSON record, and a sheet of images.
+    """Evaluate a model, or compare two sets of images: a table, a JSON record, and a sheet of images.
 
-    Images of a class-conditional model are compared with real ones as sets. An inpainting model completes validation
-    images, and is compared with simple methods.
+    Images of a class-conditional model, or those given, are compared with real ones as sets. An inpainting model
+    completes validation images, and is compared with simple methods.
     """
     from attnorm.cli.evaluation import evaluate_generator, evaluate_inpainter
     from attnorm.metrics.distributed import joined
+    from attnorm.models.pretrained import is_image_set
     from attnorm.pipelines.base import resolve_device
     from attnorm.training.trained import find_trained
 
@@ -99,5 +101,6 @@ def evaluate(
             cli.refuse_options(model, "inpainting", "class-conditional", **asdict(generator))
             evaluate_inpainter(found, options, inpainter, str(processes.device))
         else:  # a damaged model is reported when it is loaded
-            cli.refuse_options(model, "class-conditional", "inpainting", **asdict(inpainter))
+            of_inpainters = asdict(inpainter) | ({} if is_image_set(model) else {"size": options.size})
+            cli.refuse_options(model, "none", "inpainting", **of_inpainters)
             evaluate_generator(found, options, generator, str(processes.device))

@@ -71,7 +71,8 @@ def inpaint(
         except UserError as error:
             if not many:
                 raise
-            print(one_line(f"skipped {file}: {error}"), file=sys.stderr)
+            what = "skipped" if str(file) in str(error) else f"skipped {file}"
+            print(one_line(f"{what}: {error}"), file=sys.stderr)
             failed += 1
             continue
         if given.image.is_reduced:

@@ -66,7 +66,7 @@ def load(source: str, size: int, choice: Choice = DEFAULT, *, cache: Path) -> da
         opened = dataset.open_prepared(path)
         if opened.size != size:
             raise UserError(
-                f"{path} was prepared at {opened.size}×{opened.size} but the preset needs {size}×{size}:"
+                f"{path} was prepared at {opened.size}×{opened.size} but {size}×{size} is needed:"
                 f" run attnorm data prepare SRC OUT --size {size}"
             )
         return opened

@@ -102,8 +102,6 @@ class Evaluator:
     def fake(self, draw: Draw | ImageDataset) -> DrawnImages | RealImages:
         """The images of a generator that are measured as a whole; the same for the same `draw`."""
         if isinstance(draw, ImageDataset):
-            if self.num != len(draw) or any(one.by_class for one in self._metrics.values()):
-                raise UserError(f"images in the place of a generator need num={len(draw)}, and no intra")
             return RealImages(draw, np.arange(len(draw)), draw.size)
         is_as_data = self.frequencies == "data"
         classes = self.real.dataset.labels[self.real.items] if is_as_data else np.arange(len(self.class_names))
@@ -133,6 +131,8 @@ class Evaluator:
             draw: (labels, seed) -> images (b, h, w, 3) uint8, the same for the same arguments; or generated images.
         """
         whole = [one for one in self._metrics.values() if not one.by_class]
+        if isinstance(draw, ImageDataset) and (self.num != len(draw) or len(whole) < len(self._metrics)):
+            raise UserError(f"images in the place of a generator need num={len(draw)}, all of them, and no intra")
         real = self.real_statistics() if any(one.compares for one in whole) else EMPTY
         needs = {need for one in whole for need in one.needs}
         fake = self._statistics(self.fake(draw), needs) if whole else EMPTY

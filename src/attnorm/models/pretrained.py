@@ -87,6 +87,12 @@ def find_model(source: str | Path) -> Path:
     return shipped_models().get(str(source)) or _download(str(source))
 
 
+def is_image_set(source: str | Path) -> bool:
+    """Whether there is something that is neither a run nor a saved model, such as a folder of images."""
+    marks = (CONFIG_FILE, f"model/{CONFIG_FILE}", "config.yaml")
+    return Path(source).exists() and not any(Path(source, mark).is_file() for mark in marks)
+
+
 def saved_config(folder: Path) -> dict[str, Any]:
     """The configuration of the model in a folder, not validated. Raises UserError if it cannot be read."""
     path = folder / CONFIG_FILE

@@ -13,6 +13,7 @@ from attnorm.errors import UserError, counted
 from attnorm.layers.weights import SpectralNorm, raw_weight
 from attnorm.metrics.distributed import check_alike
 from attnorm.models.pretrained import find_model, step_of, task_of
+from attnorm.shipped import CARD_FILE, CONFIG_FILE
 from attnorm.training import checkpoint
 from attnorm.training.averaging import EMA
 from attnorm.training.run_folder import CHECKPOINTS, CONFIG
@@ -27,16 +28,17 @@ def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: E
     if not source:
         return []
     path = Path(source)
-    run = path.parents[1] if path.parent.name == CHECKPOINTS else path
-    if task_of(run) != task:
+    is_checkpoint = path.parent.name == CHECKPOINTS or (path / checkpoint.STATE).is_file()  # of a run, or copied
+    run = path.resolve().parents[1] if is_checkpoint else path
+    home = path if (path / CONFIG_FILE).is_file() else run  # of the model
+    if task_of(home) != task:
         raise UserError(f"{source} is not a model for {task}: choose a preset of its task")
     generator: Any = networks["generator"]
-    model = generator.from_pretrained(run)
-    given, step = {"generator": model.state_dict()}, step_of(find_model(run))
-    state = checkpoint.newest(run / CHECKPOINTS)[0] if run == path else checkpoint.load(path)
+    model = generator.from_pretrained(home)
+    given, step = {"generator": model.state_dict()}, step_of(saved := find_model(home))
+    state = checkpoint.load(path) if is_checkpoint else checkpoint.newest(run / CHECKPOINTS)[0]
     if state is not None:
         given, step = {name: state["task"][name] for name in networks}, state["step"]
-    config, card = run / CONFIG, find_model(run) / "README.md"
     old, new = (getattr(each.config, "class_names", ()) for each in (model, generator))
     for name, weights in given.items():
         if misfits := ", ".join(_copy(weights, networks[name], old, new)):
@@ -44,7 +46,7 @@ def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: E
             other = ", ".join(f"generator.{field} is {value} there and {ours} here" for field, value, ours in fields)
             raise UserError(
                 f"the {name} of {source} does not fit: {other or shorten(misfits, 200, placeholder=' …')};"
-                f" give the preset and fields of its training, see {config if config.exists() else card}"
+                f" give its preset and fields, see {made if (made := run / CONFIG).exists() else saved / CARD_FILE}"
             )
     ema.module.load_state_dict(generator.state_dict())
     fresh = [f"the {name}" for name in networks if name not in given]

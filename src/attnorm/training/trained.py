@@ -1,11 +1,15 @@
 """Finds a trained model with the requested weights, including those that are only in a run's checkpoints."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from attnorm.data.choice import Choice
+from attnorm.data.dataset import ImageDataset
+from attnorm.data.sources import place_of
 from attnorm.errors import UserError
 from attnorm.models.class_conditional import Generator
-from attnorm.models.pretrained import Task, find_model, step_of, task_of, unwrapped
+from attnorm.models.pretrained import Task, find_model, is_image_set, step_of, task_of, unwrapped
 from attnorm.pipelines import ClassConditionalPipeline, InpaintingPipeline
 from attnorm.training import checkpoint
 from attnorm.training.class_conditional import prepare_for_sampling
@@ -31,7 +35,20 @@ class Trained(NamedTuple):
 
     @property
     def task(self) -> Task | None:
-        return self.config.task if self.config else task_of(self.source)
+        return self.config.task if self.config else None if is_image_set(self.source) else task_of(self.source)
+
+    def is_own_data(self, data: str, choice: Choice) -> bool:
+        """Whether this is the data of the run, however it is spelled."""
+        return self.config is not None and (place_of(data), choice) == (place_of(self.config.data), self.config.choice)
+
+    def has_seen(self, data: str, choice: Choice, dataset: ImageDataset) -> bool:
+        """Whether the run was trained on these images, by their place or the checksum in its newest checkpoint."""
+        if self.run is None or self.is_own_data(data, choice):
+            return self.run is not None
+        with suppress(UserError):  # a damaged checkpoint is the concern of `attnorm resume`
+            state, _ = checkpoint.newest(self.run / CHECKPOINTS)
+            return state is not None and state["checksum"] == dataset.checksum()
+        return False
 
     def pipeline(self, device: str = "auto", task: Task | None = None) -> Any:
         """The pipeline. For raw weights of a generator, standing statistics are measured as in a run.
@@ -60,7 +77,7 @@ def find_trained(source: str | Path, weights: Weights | None = None) -> Trained:
     `weights` is "ema" or "raw", for a run or checkpoint; None for averaged weights if there are any. Weights that a run
     does not save as a model come from its newest checkpoint. Raises a UserError if there are no such weights.
     """
-    path, folder = Path(source), find_model(source)
+    path, folder = Path(source), Path(source) if is_image_set(source) else find_model(source)
     in_run = path.parent.name == CHECKPOINTS
     run = path.parents[1] if in_run else path.parent if path.name in SAVED else path
     if not (run / CONFIG).is_file():
