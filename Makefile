@@ -1,4 +1,4 @@
-# `make demo` and `make test` need Python 3.10 to 3.13 and make; PYTHON=python3.12 chooses one.
+# Needs Python 3.10 to 3.13; `make demo PYTHON=python3.12` chooses the interpreter.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,export,dev]'
 	touch $@
 
-# A fresh demo each time: the run that the last one left is moved aside, not overwritten.
+# Always starts a new run; an earlier one is renamed, not overwritten.
 demo: setup
 	@if [ -e $(DEMO) ]; then mv $(DEMO) $(DEMO)-$$(date +%Y%m%d-%H%M%S); fi
 	$(BIN)/attnorm train demo-digits --data digits --out $(DEMO)
@@ -26,7 +26,7 @@ demo: setup
 	$(BIN)/attnorm visualize $(DEMO) --count 10 -o $(DEMO)/layouts.png
 	$(BIN)/attnorm contact-sheet $(DEMO) -o $(DEMO)/sheet.png
 
-# One thread a process: four workers of two threads each would fight for the processors.
+# One thread per process, because pytest starts a process for each processor.
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
@@ -36,7 +36,7 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# About ten minutes on two processors that do nothing else; BENCH=FOLDER says where the records go.
+# About ten minutes on two idle processors; BENCH=FOLDER is the folder for the records.
 bench: setup
 	$(BIN)/python benchmarks/layer.py --literal --limit 1 --rounds 11 --json $(BENCH)/layer.json
 	$(BIN)/python benchmarks/layer.py --dtype bfloat16 --limit 1 --json $(BENCH)/layer-bf16.json
@@ -46,7 +46,7 @@ bench: setup
 	$(BIN)/python benchmarks/generation.py --json $(BENCH)/generation.json
 	$(BIN)/python benchmarks/inpainting.py --rounds 3 --json $(BENCH)/inpainting.json
 
-# The site in build/site: any warning, a link that leads nowhere and a request to another host fail it.
+# Builds the site in build/site; fails for a warning, a broken link, or a request to another host.
 docs: $(VENV)/.docs-installed
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env docs build/site
 	$(BIN)/python docs/check_site.py build/site
@@ -55,7 +55,7 @@ $(VENV)/.docs-installed: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
-# Kills, full disks, dying processes, memory: docs/reliability.md. JOBS runs are disturbed at a time.
+# Kills runs, fills disks, measures memory: see docs/reliability.md. JOBS runs are killed at a time.
 JOBS ?= 1
 faults: setup
 	mkdir -p runs

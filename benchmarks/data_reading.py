@@ -1,6 +1,6 @@
-"""How fast training images are prepared from JPEG files and read back: python benchmarks/data_reading.py [--help].
+"""Measures how fast images are prepared from JPEG files and read back: python benchmarks/data_reading.py [--help].
 
-The files are written just before, so they are in the system's cache, as a training set is after its first epoch.
+The files have just been written, so they are in the system's cache, as a training set is after its first epoch.
 """
 
 from __future__ import annotations

@@ -31,12 +31,12 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (all)")
-    parser.add_argument("--kills", type=int, default=100, metavar="N", help="(100)")
-    parser.add_argument("--steps", type=int, default=10_000, metavar="N", help="of the runs whose memory is watched")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"one or more of {', '.join(PARTS)} (default: all)")
+    parser.add_argument("--kills", type=int, default=100, metavar="N", help="kills in all (default 100)")
+    parser.add_argument("--steps", type=int, default=10_000, metavar="N", help="steps of the runs of `memory`")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs to kill at a time (1)")
-    parser.add_argument("--folder", type=Path, help="where the runs go; failed ones stay there (a temporary folder)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs to kill at a time (default 1)")
+    parser.add_argument("--folder", type=Path, help="folder for the runs; failed ones stay (default: a temporary one)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the summary here too")
     args = parser.parse_args(argv)
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     report: dict[str, Any] = {"machine": machine(torch.device("cpu"))}
     for part in args.parts or PARTS:
         if (folder / part).exists() and any((folder / part).iterdir()):
-            parser.error(f"{folder / part} holds an earlier round: remove it, or choose another --folder")
+            parser.error(f"{folder / part} has the runs of an earlier call: remove it, or choose another --folder")
     for part in args.parts or PARTS:
         print(f"== {part}", flush=True)
         try:
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         except UserError as error:
             parser.error(str(error))
         except (OSError, LookupError, RuntimeError) as error:  # other parts may still work
-            report[part] = {"failures": [f"broken off: {error}"]}
+            report[part] = {"failures": [f"stopped by an error: {error}"]}
         if args.json is not None:
             args.json.write_text(json.dumps(report, indent=1) + "\n")
     text = summary(report)
@@ -73,7 +73,7 @@ def summary(report: dict[str, Any]) -> str:
         if part in report:
             failures = report[part]["failures"]
             verdict = f"**{len(failures)} failed**" if failures else "as promised"
-            said = SUMMARIES[part](report[part]) if "seconds" in report[part] else "broken off"
+            said = SUMMARIES[part](report[part]) if "seconds" in report[part] else "stopped by an error"
             rows.append(f"| {part} | {verdict}: {said} |")
     rows += [f"\nFAILED {part}: {line}" for part in PARTS for line in report.get(part, {}).get("failures", [])]
     return "\n".join(rows) + "\n"
@@ -85,7 +85,8 @@ def _kills(found: dict[str, Any]) -> str:
     return (
         f"{found['kills']} kills ({tasks}), {found['kills_inside_a_write']} inside a write ({hits}); "
         f"{found['damaged']} damaged checkpoints; {found['runs']} runs, {found['resumes']} resumes, "
-        f"{found['runs'] - len(found['failures'])} bitwise the undisturbed one; {found['seconds'] / 60:.1f} minutes"
+        f"{found['runs'] - len(found['failures'])} ended with the bits of undisturbed ones; "
+        f"{found['seconds'] / 60:.1f} minutes"
     )
 
 

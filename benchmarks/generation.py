@@ -1,4 +1,4 @@
-"""How fast generators with equal channels are, by image and batch size: python benchmarks/generation.py [--help]."""
+"""Measures generators with equal channels, by image and batch size: python benchmarks/generation.py [--help]."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def main(
     rounds: int = 9,
     json: Path | None = None,
 ) -> None:
-    """Measures `ClassConditionalPipeline` with random weights, systems in turn.
+    """Measures `ClassConditionalPipeline` with random weights, all systems in turns.
 
     Args:
         sizes: image sizes in pixels.

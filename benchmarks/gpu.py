@@ -1,9 +1,9 @@
-"""Ten minutes on one GPU: is the Triton kernel right, safe in a CUDA graph, and quicker? python benchmarks/gpu.py
+"""Checks and measures the Triton kernel on one GPU, in about ten minutes: python benchmarks/gpu.py [--help].
 
-It compares the layer with the equations in float64, and its time with a copy of its input (the floor), instance norm,
-PyTorch's own operations ("off") and fused attention: Table 5 of the paper among others. It also tries other sizes of
-blocks, and training steps of two presets with the kernel and without. Without a GPU, --pretend runs all of its logic on
-tiny shapes in Triton's interpreter; times then mean nothing.
+It compares the layer with the equations in float64 and runs it in a CUDA graph. It measures the layer beside a copy of
+its input (a lower bound), instance norm, PyTorch's own operations ("off") and fused attention, at the sizes of the
+paper's Table 5 and others; then other block sizes, and training steps of two presets with and without the kernel.
+Without a GPU, --pretend runs everything on tiny shapes in Triton's interpreter; times then mean nothing.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ STEPS = {"an-gan-digits": 2} if PRETEND else {"an-gan-cifar10": 64, "an-gan-imag
 
 
 class Shape(NamedTuple):
-    """Of a map: images, channels, and pixels a side."""
+    """The shape of a square map: images, channels, side in pixels."""
 
     b: int
     c: int
@@ -68,12 +68,12 @@ app = App()
 
 @app.default
 def main(*, json: Path = Path("gpu.json"), seconds: float = 540, pretend: bool = False) -> None:
-    """Checks and measures; prints tables, writes a record.
+    """Checks and measures; prints tables and writes a record.
 
     Args:
         json: file to write.
-        seconds: parts that would begin later are left out, and named.
-        pretend: tiny shapes in Triton's interpreter, to try this program.
+        seconds: after this time, each part stops after its next row; what is left out is reported.
+        pretend: run on tiny shapes in Triton's interpreter, to test this program.
     """
     if not pretend and not torch.cuda.is_available():
         sys.exit("there is no GPU that PyTorch can use: --pretend tries the program without one")
@@ -106,7 +106,7 @@ def print_rows(name: str, rows: list[dict[str, Any]]) -> None:
         print_table(name, list(rows[0]), cells)
 
 
-# ---- is it right? ----
+# Checks.
 
 
 def check() -> Iterator[dict[str, Any]]:
@@ -125,7 +125,7 @@ def check() -> Iterator[dict[str, Any]]:
 
 
 def same_bits() -> str | None:
-    """Twice, in a CUDA graph, and on a side stream."""
+    """Whether a second call, a CUDA graph and a side stream give the same bits; else a message."""
     layer, x = make_layer(Shape(2, 8, 6) if PRETEND else Shape(8, 64, 64), torch.bfloat16)
     layer.eval()
     with torch.no_grad(), torch.autocast(DEVICE.type, torch.bfloat16, cache_enabled=False):
@@ -154,7 +154,7 @@ def many_values() -> str | None:
     return None if abs(out[0, 32, -8:].float().std().item() - 1) < 0.1 else "the last channel is wrong"
 
 
-# ---- is it quick? ----
+# Times.
 
 
 def make_layer(shape: Shape, dtype: torch.dtype) -> tuple[AttentiveNorm2d, Tensor]:
@@ -168,7 +168,7 @@ def make_layer(shape: Shape, dtype: torch.dtype) -> tuple[AttentiveNorm2d, Tenso
 
 
 def measure(shapes: list[Shape]) -> Iterator[dict[str, Any]]:
-    """ms of the layer with the kernel and without, and beside it; in CUDA graphs too, which leave out the host."""
+    """ms of the layer with and without the kernel, and of others; also in CUDA graphs, which exclude the host."""
     for shape, dtype, mode in itertools.product(shapes, DTYPES[:2], ("forward", "training")):
         layer, x = make_layer(shape, dtype)
         x.requires_grad_(mode == "training")
@@ -199,7 +199,7 @@ def call(function: Callable[[Tensor], Tensor], x: Tensor, mode: str, half: torch
 
 
 def try_blocks() -> Iterator[dict[str, Any]]:
-    """ms of a training call with other blocks than those of `launches`."""
+    """ms of a training call with other block sizes than those of `launches`."""
     layer, x = make_layer(Shape(1, 8, 8) if PRETEND else Shape(64, 256, 32), torch.bfloat16)
     x.requires_grad_()
     function = call(layer, x, "training", torch.autocast(DEVICE.type, torch.bfloat16))
@@ -241,7 +241,7 @@ def without_kernel() -> Iterator[None]:
 
 
 def milliseconds(function: Callable[[], object]) -> float:
-    """The median of some rounds, each of many calls; by events on a GPU."""
+    """The median over rounds of many calls each; measured by events on a GPU."""
     for _ in range(1 if PRETEND else 3):
         function()
     begin = time.perf_counter()

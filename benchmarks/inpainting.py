@@ -1,6 +1,6 @@
-"""Inpainting with attentive normalization against contextual attention: python benchmarks/inpainting.py [--help].
+"""Measures inpainting with attentive normalization and contextual attention: python benchmarks/inpainting.py [--help].
 
-The networks are equal but for that layer and have random weights.
+The networks differ in this layer only and have random weights.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main(
     limit: float = 60.0,
     json: Path | None = None,
 ) -> None:
-    """Measures seconds and memory of one image with a square mask of a quarter of its side, both networks in turn.
+    """Measures time and memory for one image, with a square mask of a quarter of its side; both networks in turns.
 
     Args:
         sizes: sides of the images in pixels.
@@ -69,7 +69,7 @@ def main(
             memory = ["–" if one.memory is None else f"{one.memory:.0f}" for one in (ours, other)]
             rows.append([mode, f"{ours.median:.2f}", f"{other.median:.2f}", f"{other.ratio(ours):.2f}", *memory])
         header = ["", "AN, s", "CA, s", "CA / AN", "AN, MB", "CA, MB"]
-        print_table(f"{size} x {size}: seconds an image, and peak memory beside the networks", header, rows)
+        print_table(f"{size} x {size}: seconds per image, and peak memory without the weights", header, rows)
         write_json(json, report)
 
 

@@ -1,7 +1,7 @@
-"""`attnorm bench layer` with a measured floor and with the papers' literal forms: python benchmarks/layer.py --help.
+"""`attnorm bench layer` with a lower bound and with the papers' literal forms: python benchmarks/layer.py [--help].
 
-"arithmetic" is that of the layer's matrix products alone, see floor.py. "literal" is Algorithm 1 of the supplementary
-line by line, with its (b, c, n, h, w) tensor; "naive" self-attention builds the (h w) x (h w / 4) matrix.
+"arithmetic" is that of the layer's matrix products alone, see floor.py. "literal" is eq. 5 line by line,
+with its (b, c, n, h, w) tensor. "naive" self-attention builds the (h w) x (h w / 4) matrix.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main(
     Args:
         sizes: sides of the maps in pixels.
         limit: calls that take longer, in seconds, are not tried on larger maps.
-        literal: also measure the forms as the papers write them.
+        literal: also measure the layers as the papers write them.
         json: file to write.
     """
     settings = LayerSettings(

@@ -1,7 +1,7 @@
 """Writes the records of a benchmark run into docs/performance.md: python benchmarks/performance_page.py.
 
-The chart and the tables between `<!-- NAME -->` and `<!-- end -->` are made anew from docs/performance: layer.json and
-layer-bf16.json of layer.py, train.json of training_step.py.
+It replaces the chart, and the tables between `<!-- NAME -->` and `<!-- end -->`. The records are in docs/performance:
+layer.json and layer-bf16.json of layer.py, train.json of training_step.py.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main(records: Path = DOCS / "performance", page: Path = DOCS / "performance.
 
     Args:
         records: folder with the JSON files.
-        page: Markdown file with the tables' places.
+        page: Markdown file with these comments.
     """
     reports = [json.loads((records / f"{name}.json").read_text()) for name in ("layer", "layer-bf16", "train")]
     layer, half, step = (report["results"] for report in reports)
@@ -54,7 +54,7 @@ def main(records: Path = DOCS / "performance", page: Path = DOCS / "performance.
 
 
 def layer_table(results: Sequence[dict[str, Any]]) -> list[str]:
-    """The whole layer by map and mode, beside what bounds it."""
+    """Time and memory of the layer by map size and mode, beside its lower bounds."""
     rows = [
         "| AttentiveNorm2d | ms | × `instance_norm` | MB | copy, ms | arithmetic, ms |",
         "|---|---|---|---|---|---|",

@@ -13,7 +13,7 @@ BASELINE = "sn-gan-star"  # the same networks without a long-range layer
 SYSTEMS = (BASELINE, "sa-gan", "an-gan")
 NUM_CLASSES = 10
 
-# "cpu" is narrow enough for a processor; at 128 pixels it is the preset's network with the channels below.
+# "cpu" networks are narrow enough for a CPU; at 128 pixels, the preset's network with the channels below.
 DATA = {
     "cpu": {32: "cifar10-cpu", 64: "tiny-imagenet-cpu", 128: "imagenet128"},
     "paper": {32: "cifar10", 64: "tiny-imagenet", 128: "imagenet128"},

@@ -30,7 +30,7 @@ from attnorm.training.class_conditional import ClassConditionalConfig, ClassCond
 from attnorm.training.runtime import resolve_precision
 
 Variant = Literal["ours", "plain", "compiled"]
-NUM_IMAGES = 512  # in memory: reading is another benchmark
+NUM_IMAGES = 512  # in memory; data_reading.py measures reading
 BATCHES = {32: 32, 64: 32, 128: 8}  # images per step
 WARM_UP = 2  # steps; the first one of a compiled network compiles
 
@@ -91,7 +91,7 @@ class Step:
 def step_config(
     system: str, size: int, variant: Variant, networks: Networks = "cpu", batch: int | None = None, device: str = "auto"
 ) -> ClassConditionalConfig:
-    """The configuration of a measured step; `batch` None for BATCHES."""
+    """The configuration of a measured step; by default `batch` is from BATCHES."""
     changes: dict[str, Any] = {"device": device, "batch_size": batch or BATCHES[size], "compile": variant == "compiled"}
     changes["precision"] = resolve_precision("auto", resolve_device(device))
     if variant == "plain":

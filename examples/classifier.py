@@ -1,4 +1,4 @@
-"""Compares a small classifier of digits with no layer, instance norm, attentive normalization, and both.
+"""Compares a small classifier of digits without normalization, with instance norm, attentive norm, and both.
 
     python examples/classifier.py --seeds 0 1 2
 
@@ -37,7 +37,7 @@ def classifier(layer: str, temperature: float = 0.3, channels: int = 32) -> nn.S
 
 def train(network: nn.Module, images: Tensor, labels: Tensor, steps: int, seed: int) -> None:
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
-    order = torch.Generator().manual_seed(seed)  # its own, so that self-sampling does not change the batches
+    order = torch.Generator().manual_seed(seed)  # separate, so that self-sampling does not change the batches
     for _ in range(steps):
         batch = torch.randint(len(images), (32,), generator=order)
         loss = functional.cross_entropy(network(images[batch]), labels[batch]) + 1e-3 * orthogonal_loss(network)
@@ -48,11 +48,11 @@ def train(network: nn.Module, images: Tensor, labels: Tensor, steps: int, seed: 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1000, help="training steps of batch 32 (1000)")
-    parser.add_argument("--images", type=int, default=300, help="training images; the rest of 1797 test (300)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one training each (0)")
-    parser.add_argument("--layers", nargs="+", choices=list(LAYERS), default=list(LAYERS), help="layers to try (all)")
-    parser.add_argument("--temperature", type=float, default=0.3, help="of attentive normalization (0.3)")
+    parser.add_argument("--steps", type=int, default=1000, help="training steps of 32 images (default 1000)")
+    parser.add_argument("--images", type=int, default=300, help="training images; the others test (default 300)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one training each (default 0)")
+    parser.add_argument("--layers", nargs="+", choices=list(LAYERS), default=list(LAYERS), help="(default: all)")
+    parser.add_argument("--temperature", type=float, default=0.3, help="of attentive normalization (default 0.3)")
     args = parser.parse_args(argv)
 
     digits = load_builtin("digits", size=16)

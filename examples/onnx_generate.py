@@ -1,4 +1,4 @@
-"""Generate images of one class with an exported generator: numpy, onnxruntime and pillow, no PyTorch.
+"""Generate images of one class with an exported generator. Needs NumPy, onnxruntime and Pillow, not PyTorch.
 
 attnorm export an-gan-digits -o digits.onnx
 python onnx_generate.py digits.onnx 3 threes.png

@@ -1,4 +1,4 @@
-"""Inpaint an image of any size with an exported model: numpy, onnxruntime and pillow, no PyTorch.
+"""Inpaint an image of any size with an exported model. Needs NumPy, onnxruntime and Pillow, not PyTorch.
 
 attnorm export runs/inpaint -o inpaint.onnx
 python onnx_inpaint.py inpaint.onnx photo.png mask.png completed.png   # white in the mask is missing

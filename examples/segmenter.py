@@ -1,4 +1,4 @@
-"""Compares a small segmenter of digits with no layer, instance norm, attentive normalization, and both.
+"""Compares a small segmenter of digits without normalization, with instance norm, attentive norm, and both.
 
     python examples/segmenter.py --seeds 0 1 2
 
@@ -54,7 +54,7 @@ def mean_iou(predicted: Tensor, true: Tensor) -> float:
 
 def train(network: nn.Module, images: Tensor, classes: Tensor, steps: int, seed: int) -> None:
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
-    order = torch.Generator().manual_seed(seed)  # its own, so that self-sampling does not change the batches
+    order = torch.Generator().manual_seed(seed)  # separate, so that self-sampling does not change the batches
     for _ in range(steps):
         batch = torch.randint(len(images), (16,), generator=order)
         loss = functional.cross_entropy(network(images[batch]), classes[batch]) + 1e-3 * orthogonal_loss(network)
@@ -65,11 +65,11 @@ def train(network: nn.Module, images: Tensor, classes: Tensor, steps: int, seed:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1000, help="training steps of batch 16 (1000)")
-    parser.add_argument("--images", type=int, default=1200, help="training images; the rest of 1797 test (1200)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one training each (0)")
-    parser.add_argument("--layers", nargs="+", choices=list(LAYERS), default=list(LAYERS), help="layers to try (all)")
-    parser.add_argument("--temperature", type=float, default=0.3, help="of attentive normalization (0.3)")
+    parser.add_argument("--steps", type=int, default=1000, help="training steps of 16 images (default 1000)")
+    parser.add_argument("--images", type=int, default=1200, help="training images; the others test (default 1200)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one training each (default 0)")
+    parser.add_argument("--layers", nargs="+", choices=list(LAYERS), default=list(LAYERS), help="(default: all)")
+    parser.add_argument("--temperature", type=float, default=0.3, help="of attentive normalization (default 0.3)")
     args = parser.parse_args(argv)
 
     images, classes = digits()

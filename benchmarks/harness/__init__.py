@@ -1,1 +1,1 @@
-"""Harnesses that disturb real runs of the command line and look at what is left: see docs/reliability.md."""
+"""Harnesses that disturb real runs of the command line and check the result: see docs/reliability.md."""

@@ -1,8 +1,7 @@
-"""Full disks and read-only folders, real ones: small tmpfs mounts, which need root. And data that is lost while it is
-read.
+"""Full disks and read-only folders, on small tmpfs mounts, which need root; and data that is lost while it is read.
 
-Every command must leave with code 2 and one line on stderr, leave what was there as it was and nothing half-written,
-and a run must go on to bitwise the undisturbed end once there is room again.
+Every command must exit with code 2 and one line on stderr, change no existing file and leave no partial one. Once there
+is room again, a run must resume and end with the bits of an undisturbed one.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ from harness.runs import (
 )
 
 SIZE = 24 << 20  # of the mounts, bytes
-# Free bytes when a run starts, so that different writers meet the end of the disk: the configuration, the log, the
-# sample sheets, the model, the checkpoint, its second and third.
+# Free bytes when a run starts. Each lets another file fill the disk: the configuration, the log, the sample sheets, the
+# model, or the first, second or third checkpoint.
 ROOMS = {CLASS_CONDITIONAL: (0, 4096, 100_000, 500_000, 1_000_000), INPAINTING: (8192, 300_000, 1_800_000, 3_200_000)}
 
 
 class _Report:
-    """What was tried, how many of it failed, and how."""
+    """The cases, the failures, and what each command printed."""
 
     def __init__(self) -> None:
         self.cases: list[str] = []
@@ -49,15 +48,15 @@ class _Report:
         print(f"{name}: {'; '.join(failures) or 'as promised'}", flush=True)
 
     def refused(self, name: str, done: subprocess.CompletedProcess[str]) -> list[str]:
-        """What is wrong with how a command refused; its line is kept."""
+        """What is wrong with how a command failed; its line is kept."""
         text = done.stderr.strip()
         self.lines[name] = text
-        wrong = [] if done.returncode == 2 else [f"left with {done.returncode}: {text or done.stdout.strip()}"]
-        return wrong if text.startswith("attnorm: error: ") and "\n" not in text else [*wrong, f"said {text!r}"]
+        wrong = [] if done.returncode == 2 else [f"exited with {done.returncode}: {text or done.stdout.strip()}"]
+        return wrong if text.startswith("attnorm: error: ") and "\n" not in text else [*wrong, f"printed {text!r}"]
 
 
 def run(folder: Path) -> dict[str, Any]:
-    """Returns {"cases", "skipped", "failures", "lines", "seconds"}; lines: what each command said."""
+    """Returns {"cases", "skipped", "failures", "lines", "seconds"}; lines: what each command printed."""
     began, report, skipped = time.monotonic(), _Report(), None
     folder.mkdir(parents=True, exist_ok=True)
     references = {kind: _undisturbed(kind, folder / f"undisturbed-{kind.name}") for kind in ROOMS}
@@ -75,7 +74,7 @@ def run(folder: Path) -> dict[str, Any]:
     try:
         _lost_data(report, folder)
     except (OSError, RuntimeError) as error:
-        report.case("lost data, to its end", f"broken off: {error}")
+        report.case("lost data", f"stopped by an error: {error}")
     return {
         "cases": report.cases,
         "skipped": skipped,
@@ -93,7 +92,7 @@ def _undisturbed(kind: Kind, run: Path, *more: str) -> Path:
 
 
 class _CannotMountError(Exception):
-    """This machine or this user may mount nothing."""
+    """This user may not mount."""
 
 
 @contextmanager
@@ -132,15 +131,15 @@ def _full_while_training(report: _Report, kind: Kind, disk: Path, room: int, boa
     with _ballast(disk, room):
         wrong = report.refused(name, call(command(*arguments)))
     again = call(command("resume", run) if (run / "config.yaml").exists() else command(*arguments))
-    wrong += [f"the resume left with {again.returncode}: {again.stderr}"] if again.returncode else []
-    # The configuration says whether there is a board; nothing else may differ.
+    wrong += [f"the resume exited with {again.returncode}: {again.stderr}"] if again.returncode else []
+    # The configuration has `log_to`; nothing else may differ.
     wrong += [found for found in differences(run, reference) if board == "none" or found != "config.yaml"]
     report.case(name, *wrong)
     shutil.rmtree(run)
 
 
 def _outputs(references: dict[Kind, Path], folder: Path, disk: Path) -> dict[str, list[str]]:
-    """Commands that write to the disk, beside training."""
+    """Commands other than training that write to the disk."""
     images = folder / "images"
     if not images.exists():
         done = call(command("generate", references[CLASS_CONDITIONAL], "--count", "2", "-o", images))
@@ -187,11 +186,11 @@ def _read_only(report: _Report, disk: Path, references: dict[Kind, Path], folder
             report.case(f"read-only folder, {name}", *wrong, *_half_written(disk / "out"))
     finally:
         _mount("-o", "remount,rw", disk)
-    report.case("read-only folder, the run is as it was", *differences(disk / "run", references[CLASS_CONDITIONAL]))
+    report.case("read-only folder, the run is unchanged", *differences(disk / "run", references[CLASS_CONDITIONAL]))
 
 
 def _half_written(folder: Path) -> list[str]:
-    """Files that are whole images may stay: they were written before there was no room."""
+    """Partial or empty files. Complete images may stay: they were written before the disk was full."""
     found = [
         path for path in folder.rglob("*") if path.is_file() and (".partial" in str(path) or not path.stat().st_size)
     ]
@@ -199,7 +198,7 @@ def _half_written(folder: Path) -> list[str]:
 
 
 def _lost_data(report: _Report, folder: Path) -> None:
-    """A prepared file that is cut short, or removed, while it is read."""
+    """A prepared file is cut short or removed while it is read."""
     data = folder / "data"
     done = call(command("data", "prepare", "digits", data, "--size", "32"))
     if done.returncode:
@@ -219,12 +218,12 @@ def _lost_data(report: _Report, folder: Path) -> None:
         out, err = finish(process)
         ended = subprocess.CompletedProcess(arguments, process.returncode, out, err)
         wrong = []
-        if name == "removed":  # the mapping outlives the name: the run ends well, and only a resume misses the file
-            wrong += [f"left with {ended.returncode}: {err}"] if ended.returncode else []
+        if name == "removed":  # it stays mapped: the run ends well, and only a resume misses the file
+            wrong += [f"exited with {ended.returncode}: {err}"] if ended.returncode else []
             wrong += report.refused(f"data {name}, resume", call(command("resume", run, "--steps", "14")))
         else:
             wrong += report.refused(f"data {name}", ended)
         images.write_bytes(whole)
         again = call(command("resume", run))
-        wrong += [f"the resume left with {again.returncode}: {again.stderr}"] if again.returncode else []
+        wrong += [f"the resume exited with {again.returncode}: {again.stderr}"] if again.returncode else []
         report.case(f"data file {name} while training", *wrong, *differences(run, reference))

@@ -1,8 +1,8 @@
-"""SIGKILL at random moments, some of them inside the write of a file; then a resume, and so on until the run is done.
+"""Kills runs at random moments, some inside the write of a file, and resumes them until they are done.
 
-The kill is aimed from outside, with nothing built into the program: either at a random time, or by watching the folder
-for the name that a file has while it is written. Now and then the newest checkpoint is damaged before the resume: the
-one before must then be taken, and named, and the end must be the same.
+The program knows nothing of this: a kill comes at a random time, or when a file appears under the name that it has
+while it is written. Sometimes the newest checkpoint is damaged before the resume. The resume must then name it and
+continue from the one before, with the same result.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from attnorm.errors import UserError
 from harness.runs import KINDS, Kind, call, command, differences, environment
 
-# Where a kill is aimed, with how often, and the name that shows that the moment has come.
+# By aim of a kill: its relative frequency, and the name of the file to wait for.
 AIMS: dict[str, tuple[int, str | None]] = {
     "any moment since the start": (2, None),
     "any moment of the training": (5, None),
@@ -33,12 +33,12 @@ AIMS: dict[str, tuple[int, str | None]] = {
 MOST_KILLS = 6  # of one run
 DAMAGED = 0.15  # share of resumes before which the newest checkpoint is damaged
 POLL_SECONDS = 1e-3
-PATIENCE_SECONDS = 300.0  # for a process that neither dies nor ends
+PATIENCE_SECONDS = 300.0  # until the moment of a kill must have come
 
 
 @dataclass
 class Kill:
-    """One kill: where it was aimed, what was being written when it came, and the newest checkpoint then and before."""
+    """One kill: its aim, what was being written (hit), and the newest checkpoint at the start and at the kill."""
 
     task: str
     run: int
@@ -54,7 +54,7 @@ def run(folder: Path, kills: int, seed: int, jobs: int = 1) -> dict[str, Any]:
 
     Returns:
         {"kills", "kills_inside_a_write", "resumes", "damaged", "runs", "by_aim", "by_hit", "by_task", "failures",
-        "seconds", "seed", "every_kill"}. failures: a sentence for each run that did not end as it should.
+        "seconds", "seed", "every_kill"}. failures: a sentence for each run that ended wrongly.
     """
     if kills < 1 or jobs < 1:
         raise UserError(f"--kills and --jobs must be at least 1, got {kills} and {jobs}")
@@ -79,7 +79,7 @@ def run(folder: Path, kills: int, seed: int, jobs: int = 1) -> dict[str, Any]:
     trials: list[_Trial] = []
     with ThreadPoolExecutor(jobs) as pool:
         while (number := sum(len(trial.kills) for trial in trials)) < kills:
-            # No more at once than may be needed, at one kill each.
+            # No more at once than are needed if each has one kill.
             for trial in pool.map(attempt, range(len(trials), len(trials) + min(jobs, kills - number))):
                 trials.append(trial)
                 done = [kill for trial in trials for kill in trial.kills]
@@ -113,12 +113,10 @@ class _Trial:
         self.failure: str | None = None
 
     def disturb(self, most: int, reference: Path) -> None:
-        """Kills the run 1 to `most` times, unless it is done before, lets it end, and compares it with the undisturbed
-        one.
-        """
+        """Kills and resumes the run 1 to `most` times or until it is done, and compares it with the undisturbed one."""
         wrong = self._kill_and_end(self._chance.randint(1, most)) or "; ".join(differences(self.path, reference))
         if wrong:
-            self.failure = f"{self.path} ({self.kind.name}): {wrong}"  # the folder stays, to be looked at
+            self.failure = f"{self.path} ({self.kind.name}): {wrong}"  # the folder is kept
         else:
             shutil.rmtree(self.path)
 
@@ -130,13 +128,13 @@ class _Trial:
             before = self._newest()
             hit, ended = self._start_and_kill(aim, damaged)
             if ended is not None:
-                return ended or None  # it was done before the kill
+                return ended or None  # done before the kill
             kill = Kill(self.kind.name, self._number, aim, hit, before, self._newest())
             self.kills.append(kill)
             damaged = kill.damaged = self._damage()
         last = call(self._next())
         if last.returncode:
-            return f"left with {last.returncode}: {last.stderr.strip()}"
+            return f"exited with {last.returncode}: {last.stderr.strip()}"
         return self._unnamed(damaged, last.stdout)
 
     def _aim(self) -> str:
@@ -144,14 +142,14 @@ class _Trial:
         return self._chance.choices(names, [AIMS[name][0] for name in names])[0]
 
     def _next(self) -> list[str]:
-        """The command that a person would give now."""
+        """The command that a user would run now."""
         if (self.path / "config.yaml").exists():
             self.resumes += 1
             return command("resume", self.path)
         return command(*self.kind.train(self.path))
 
     def _start_and_kill(self, aim: str, damaged: str | None) -> tuple[str | None, str | None]:
-        """What was being written when the kill came; and, if the process ended by itself, what was wrong or ""."""
+        """What was being written at the kill; and, if the process ended before it, what was wrong or ""."""
         old = self._aside()
         log = self.path / "log.jsonl"
         length = log.stat().st_size if log.exists() else 0
@@ -166,16 +164,16 @@ class _Trial:
         text = output.read_text()
         output.unlink()
         if hung:
-            return None, f"did neither end nor get to {aim} within {PATIENCE_SECONDS:.0f} s: {text.strip()}"
+            return None, f"neither ended nor reached {aim} within {PATIENCE_SECONDS:.0f} s: {text.strip()}"
         if code == -signal.SIGKILL:
             new = [name for name, identity in self._aside().items() if old.get(name) != identity]
             return (_what(new[0]) if new else None), None
         if code:
-            return None, f"left with {code}: {text.strip()}"
+            return None, f"exited with {code}: {text.strip()}"
         return None, self._unnamed(damaged, text) or ""
 
     def _wait(self, aim: str, process: subprocess.Popen[bytes], old: dict[str, Any], log: Path, length: int) -> bool:
-        """Waits for the moment to kill; False if it has not come in time, and the process has not ended either."""
+        """Waits for the moment of the kill or the end of the process; False if neither comes in time."""
         chance, pattern, deadline = self._chance, AIMS[aim][1], time.monotonic() + PATIENCE_SECONDS
         if aim == "any moment since the start":
             _sleep(process, chance.uniform(0, self._duration))
@@ -198,7 +196,7 @@ class _Trial:
         return True
 
     def _aside(self, *patterns: str) -> dict[str, Any]:
-        """What is being written, by name, with what tells it from one that an earlier kill left."""
+        """The files being written, by name, with an identity that tells them from those of an earlier kill."""
         found = {}
         for pattern in patterns or [pattern for _, pattern in AIMS.values() if pattern]:
             for path in self.path.glob(pattern):
@@ -218,7 +216,7 @@ class _Trial:
         return int(found[-1].name.removeprefix("step-")) if found else None
 
     def _damage(self) -> str | None:
-        """Sometimes damages the newest checkpoint, if there is one before it; its name."""
+        """Sometimes damages the newest checkpoint, if there is one before it; returns its name."""
         found = self._checkpoints()
         if self._chance.random() >= DAMAGED or len(found) < 2:
             return None
@@ -232,14 +230,14 @@ class _Trial:
         return found[-1].name
 
     def _unnamed(self, damaged: str | None, output: str) -> str | None:
-        """The complaint that a damaged checkpoint was passed over without a word."""
+        """A message if the damaged checkpoint is not named in the output."""
         if damaged is None or f"{damaged} is damaged" in output:
             return None
         return f"{damaged} was damaged, and the resume did not name it"
 
 
 def _what(aside: str) -> str:
-    """What a name aside belongs to."""
+    """The kind of file that is written under this name."""
     return next(name for name, start in _WRITTEN.items() if aside.startswith(start))
 
 

@@ -1,4 +1,4 @@
-"""Whether memory grows: with the steps of a training, the images of an evaluation, the files of a folder."""
+"""Checks that memory does not grow with training steps, evaluated images, or files in a folder."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import numpy as np
 
 from harness.runs import CLASS_CONDITIONAL, INPAINTING, LONGEST_SECONDS, Kind, call, command, end, environment
 
-WARM_UP = 1 / 3  # share of the steps before memory is looked at: allocators fill their pools
-MOST_GROWTH_MB = 1.0  # per 1000 steps, with twice the standard error
-MOST_DIFFERENCE_MB = 60.0  # between few and many images; peaks of one and the same call scatter by up to 52
-# To keep the many would take at least 90: features of 1280 float32 of each generated image, or the pixels of
-# each file. The few fill the batches and buffers that there are at a time; and they are more images than features, so
-# that the covariance of either has the same rank, and its square root the same size.
+WARM_UP = 1 / 3  # share of the steps before memory is measured, in which allocators fill their pools
+MOST_GROWTH_MB = 1.0  # per 1000 steps, plus twice the standard error
+MOST_DIFFERENCE_MB = 60.0  # between few and many images; peaks of the same call vary by up to 52
+# Storing the many would take at least 90 MB: 1280 float32 features per generated image, or the pixels of each file. The
+# few are enough to fill all batches and buffers, and more than there are features, so that both covariances have full
+# rank and roots of the same size.
 EVALUATED = (2048, 20480)
 NUM_REAL = 128
 FILES, FILE_SIDE = (32, 192), 512
@@ -46,7 +46,7 @@ SMALLEST = {  # ten thousand steps take minutes
 def run(folder: Path, steps: int) -> dict[str, Any]:
     """Returns {"cases", "skipped", "failures", "growth", "peaks", "seconds"}.
 
-    growth: MB of resident memory per 1000 steps, with its standard error, by task. peaks: MB with few and many
+    growth: MB of resident memory per 1000 steps and its standard error, by task. peaks: MB with few and with many
     images, by command.
     """
     began = time.monotonic()
@@ -80,12 +80,12 @@ def _case(found: dict[str, Any], said: str, wrong: bool) -> None:
 
 
 def growth(kind: Kind, run: Path, steps: int) -> tuple[float, float, int]:
-    """MB per 1000 steps of a training, the standard error of that, and the number of samples.
+    """MB per 1000 steps of a training, its standard error, and the number of samples.
 
-    Resident memory is read each time that the log has a new line, and a line is fitted by least squares.
+    Resident memory is read at each new line of the log, and a line is fitted by least squares.
 
     Raises:
-        RuntimeError: the training failed, or its log had no new line for too long; it is then killed.
+        RuntimeError: the training failed, or was killed because its log had no new line for too long.
     """
     every = max(steps // 200, 1)
     often = {"--steps": steps, "--log_every": every, "--sample_every": steps // 10, "--checkpoint_every": steps // 10}
@@ -103,7 +103,7 @@ def growth(kind: Kind, run: Path, steps: int) -> tuple[float, float, int]:
             last, deadline = done, time.monotonic() + LONGEST_SECONDS
         elif time.monotonic() > deadline:
             end(process)
-            raise RuntimeError(f"the long run stood still at step {last} for {LONGEST_SECONDS:.0f} s and was killed")
+            raise RuntimeError(f"the long run hung at step {last} for {LONGEST_SECONDS:.0f} s and was killed")
         if done > WARM_UP * steps and (not at or done > at[-1]):
             resident = _resident(process.pid)
             if resident is not None:
@@ -111,13 +111,13 @@ def growth(kind: Kind, run: Path, steps: int) -> tuple[float, float, int]:
                 memory.append(resident)
         time.sleep(0.02)
     if process.returncode:
-        raise RuntimeError(f"the long run left with {process.returncode}")
+        raise RuntimeError(f"the long run exited with {process.returncode}")
     (slope, _), covariance = np.polyfit(np.array(at) / 1000, memory, 1, cov=True)
     return float(slope), float(np.sqrt(covariance[0, 0])), len(at)
 
 
 def _resident(pid: int) -> float | None:
-    """MB; None where the process has just ended."""
+    """Resident memory in MB; None if the process has just ended."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except (OSError, IndexError):
@@ -126,7 +126,7 @@ def _resident(pid: int) -> float | None:
 
 
 def _peaks(folder: Path) -> dict[str, tuple[tuple[int, int], tuple[float, float]]]:
-    """Two numbers of images for each command, and its largest resident memory with them."""
+    """By command: two numbers of images, and the largest resident memory with each."""
     runs = {}
     for kind in (CLASS_CONDITIONAL, INPAINTING):
         runs[kind] = folder / f"model-{kind.name}"
@@ -152,7 +152,7 @@ def _peaks(folder: Path) -> dict[str, tuple[tuple[int, int], tuple[float, float]
 
 
 def _draw(folder: Path, count: int) -> None:
-    """Noise, which takes as much room as any image; and a mask beside the folder."""
+    """Writes images of noise, which compress least, and a mask beside the folder."""
     from PIL import Image
 
     shutil.rmtree(folder, ignore_errors=True)
@@ -168,7 +168,7 @@ def _draw(folder: Path, count: int) -> None:
 
 
 def _peak(arguments: list[str]) -> float:
-    """MB, of a command that must succeed."""
+    """The peak memory of a command in MB; RuntimeError if it fails."""
     process = subprocess.Popen(arguments, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     clock = Timer(LONGEST_SECONDS, os.kill, (process.pid, signal.SIGKILL))
     clock.start()
@@ -178,5 +178,5 @@ def _peak(arguments: list[str]) -> float:
         clock.cancel()
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise RuntimeError(f"{' '.join(arguments)} left with {process.returncode}")
+        raise RuntimeError(f"{' '.join(arguments)} exited with {process.returncode}")
     return usage.ru_maxrss * 1024 / 1e6

@@ -1,5 +1,7 @@
-"""Several processes on this machine, started by torchrun: the same losses, also after an interruption, the same
-evaluation, one writer, and an orderly end when one of them dies.
+"""Several processes on this machine, started by torchrun.
+
+They must have the losses and the evaluation of one process, also after an interruption; only one may write; and if one
+dies, all must stop.
 """
 
 from __future__ import annotations
@@ -36,19 +38,19 @@ COUNTS = (1, 2, 4)
 BATCH = 8
 STEPS = 8
 PAPERS_RATES = ["--generator_lr", "1e-4", "--discriminator_lr", "4e-4"]
-TOLERANCE = 2e-5  # relative, or absolute below 1: of every loss of every step
-SEED = 1  # 1, 2 and 4 agree to 1e-6; with 0 and 3 a rounding crosses the kink of a ReLU, which makes 3e-4
-# Figures of the networks' layouts are taken from what one process has seen.
+TOLERANCE = 2e-5  # of every loss of every step: relative above 1, absolute below
+SEED = 1  # with 1, 2 and 4 losses agree to 1e-6; with 0 and 3 a rounding decides a ReLU, and they differ by 3e-4
+# Metrics of layouts are not compared: they come from the images of one process.
 LOSSES = ("loss_", "score_", "orthogonal_", "gradient_", "wasserstein", "l1_", "auxiliary_")
-LOST_SECONDS = 60.0
-TRIES = 5  # to interrupt a run of few steps before it is done
+LOST_SECONDS = 60.0  # until all processes must have stopped after one died
+TRIES = 5  # to interrupt a short run before it is done
 POLL_SECONDS = 0.01
 
 
 def run(folder: Path) -> dict[str, Any]:
     """Returns {"cases", "skipped", "failures", "differences", "seconds_to_end", "lines", "seconds"}.
 
-    differences: the largest of any loss by task and number of processes. seconds_to_end: of all after one was killed.
+    differences: of any loss, the largest, by task and number of processes. seconds_to_end: after one was killed.
     """
     began = time.monotonic()
     found: dict[str, Any] = {"cases": [], "failures": [], "skipped": None, "differences": {}, "lines": {}}
@@ -57,8 +59,8 @@ def run(folder: Path) -> dict[str, Any]:
     for part in (_same_losses, _interrupted, _same_evaluation, _one_writer, _one_dies, _stopped):
         try:
             part(folder, found)
-        except (OSError, LookupError, RuntimeError) as error:  # what the rest of it builds on is not there
-            _case(found, f"{part.__name__.strip('_').replace('_', ' ')}, to its end", f"broken off: {error}")
+        except (OSError, LookupError, RuntimeError) as error:  # the rest of this part needs it
+            _case(found, part.__name__.strip("_").replace("_", " "), f"stopped by an error: {error}")
     return found | {"seconds": time.monotonic() - began}
 
 
@@ -69,12 +71,12 @@ def _case(found: dict[str, Any], name: str, *failures: str) -> None:
 
 
 def _same_losses(folder: Path, found: dict[str, Any]) -> None:
-    """n processes take the steps of one with as many pieces: losses, penalty and gradient norms of every step."""
+    """Losses and gradient norms of every step of n processes are those of one with as many pieces."""
     for kind in KINDS:
         for count in COUNTS:  # the first is what the others are compared with
             run = folder / f"{kind.name}-{count}"
             done = call(_launch(kind, run, count))
-            wrong = [f"left with {done.returncode}: {done.stderr}"] if done.returncode else []
+            wrong = [f"exited with {done.returncode}: {done.stderr}"] if done.returncode else []
             if count != COUNTS[0] and not wrong:
                 apart = _apart(run, folder / f"{kind.name}-{COUNTS[0]}")
                 found["differences"][f"{kind.name}, {count} processes"] = apart
@@ -88,7 +90,7 @@ def _same_losses(folder: Path, found: dict[str, Any]) -> None:
 
 
 def _launch(kind: Kind, run: Path, count: int) -> list[str]:
-    """The command of a run in as many pieces as every other of its kind."""
+    """The command of a run, with the same number of pieces for every number of processes."""
     pieces = {
         "--batch_size": BATCH,
         "--accumulation": COUNTS[-1] // count,
@@ -97,13 +99,13 @@ def _launch(kind: Kind, run: Path, count: int) -> list[str]:
         "--seed": SEED,
     }
     more = [str(part) for pair in pieces.items() for part in pair]
-    # At the preset's learning rates, five times the paper's, roundings grow tenfold a step.
+    # At the preset's learning rates, five times the paper's, rounding errors grow tenfold per step.
     more += ["--phases.at_step", str(STEPS // 2)] if kind is INPAINTING else PAPERS_RATES
     return torchrun(count, *kind.train(run, *more))
 
 
 def _apart(run: Path, reference: Path) -> float:
-    """The largest difference of any loss of any step, relative to it where it is above 1."""
+    """The largest difference of any loss of any step, relative to losses above 1."""
     worst = 0.0
     got, expected = lines(run / "log.jsonl"), lines(reference / "log.jsonl")
     if len(got) != len(expected):
@@ -116,14 +118,14 @@ def _apart(run: Path, reference: Path) -> float:
 
 
 def _interrupted(folder: Path, found: dict[str, Any]) -> None:
-    """Two processes that are stopped or killed, all of them, and resumed: the losses of two that nothing disturbed."""
+    """Two processes that are both stopped or killed, and resumed, have the losses of two undisturbed ones."""
     for kind in KINDS:
         for name in ("SIGTERM", "SIGKILL"):
             run = folder / f"{kind.name}-interrupted-{name}"
             _disturbed(kind, run, name)
             at = final_state(run)["step"]
             done = call(torchrun(2, "resume", run))
-            wrong = [f"the resume left with {done.returncode}: {done.stderr}"] if done.returncode else []
+            wrong = [f"the resume exited with {done.returncode}: {done.stderr}"] if done.returncode else []
             if not wrong:
                 apart = _apart(run, folder / f"{kind.name}-2")
                 found["differences"][f"{kind.name}, 2 processes, {name} and resume"] = apart
@@ -131,16 +133,16 @@ def _interrupted(folder: Path, found: dict[str, Any]) -> None:
             found["lines"][f"{kind.name}, {name} to all of 2 processes"] = f"resumed from step {at} of {STEPS}"
             _case(
                 found,
-                f"{kind.name}: {name} to all of 2 processes, and a resume, has the losses of no interruption",
+                f"{kind.name}: after {name} to both processes and a resume, the losses are those of an undisturbed run",
                 *wrong,
             )
 
 
 def _disturbed(kind: Kind, run: Path, name: str) -> None:
-    """A run of two processes that a signal has ended between its first checkpoint and its last step.
+    """Starts a run of two processes and ends it by a signal between its first checkpoint and its last step.
 
     Raises:
-        RuntimeError: it failed, or was done before the signal came, time and again.
+        RuntimeError: it failed, or was done before the signal in every try.
     """
     checkpoints = run / "checkpoints"
     for _ in range(TRIES):
@@ -154,14 +156,14 @@ def _disturbed(kind: Kind, run: Path, name: str) -> None:
                 _signal(process, None, getattr(signal, name))
         _, err = finish(process)
         if latest_step(checkpoints) is None:
-            raise RuntimeError(f"{run} left with {process.returncode} before it was disturbed: {err}")
+            raise RuntimeError(f"{run} exited with {process.returncode} before the signal: {err}")
         if final_state(run)["step"] < STEPS:
             return
-    raise RuntimeError(f"{run} was done before {name} came, {TRIES} times")
+    raise RuntimeError(f"{run} was done before {name}, {TRIES} times")
 
 
 def _same_evaluation(folder: Path, found: dict[str, Any]) -> None:
-    """One model measured by any number of processes: the same metrics, to the rounding of a sum's order."""
+    """One model has the same metrics with any number of processes, up to the order of sums."""
     for kind in KINDS:
         run = folder / f"{kind.name}-1"
         values: dict[int, dict[str, float]] = {}
@@ -183,7 +185,7 @@ def _same_evaluation(folder: Path, found: dict[str, Any]) -> None:
 
 
 def _figures(record: Any) -> dict[str, float]:
-    """Every number in a record by its place, but for those of the clock and the machine."""
+    """Every number in a record by its place, except times and facts of the machine."""
     found: dict[str, float] = {}
 
     def visit(value: Any, where: str) -> None:
@@ -202,7 +204,7 @@ def _figures(record: Any) -> dict[str, float]:
 
 
 def _one_writer(folder: Path, found: dict[str, Any]) -> None:
-    """The second process sees the run's folder read-only, in a mount namespace of its own, and misses nothing."""
+    """The second process works although the run's folder is read-only in its own mount namespace."""
     run = folder / "one-writer"
     run.mkdir()
     seal = f"mount --bind {run} {run} && mount -o remount,bind,ro {run}"
@@ -230,7 +232,7 @@ def _one_writer(folder: Path, found: dict[str, Any]) -> None:
         for process in processes:
             end(process)
     wrong = [
-        f"process {rank} left with {process.returncode}: {text}"
+        f"process {rank} exited with {process.returncode}: {text}"
         for rank, (process, text) in enumerate(zip(processes, said, strict=True))
         if process.returncode
     ]
@@ -246,16 +248,16 @@ def _free_port() -> int:
 
 
 def _started(run: Path, count: int, steps: int) -> subprocess.Popen[str]:
-    """A run that has done some steps.
+    """Starts a run and waits until it has done some steps.
 
     Raises:
-        RuntimeError: it has ended, or got no further in time.
+        RuntimeError: it has ended, or did not get that far in time.
     """
     settings = ["--batch_size", str(BATCH), "--steps", str(steps), "--log_every", "1"]
     process = start(torchrun(count, *CLASS_CONDITIONAL.train(run, *settings)))
     wait_for(lambda: len(lines(run / "log.jsonl")) >= 4, process, LONGEST_SECONDS, POLL_SECONDS)
     if process.poll() is not None:
-        raise RuntimeError(f"{run} left with {process.returncode} before it was disturbed: {finish(process)[1]}")
+        raise RuntimeError(f"{run} exited with {process.returncode} before the signal: {finish(process)[1]}")
     return process
 
 
@@ -271,7 +273,7 @@ def _workers(launcher: int) -> list[int]:
 
 
 def _signal(launcher: subprocess.Popen[str], rank: int | None, number: int) -> None:
-    """Sends a signal to torchrun, or to its process of a rank; where that is not to be found, everything is ended."""
+    """Sends a signal to torchrun, or to its process of a rank; if that fails, ends all processes."""
     try:
         os.kill(launcher.pid if rank is None else _workers(launcher.pid)[rank], number)
     except BaseException:
@@ -280,7 +282,7 @@ def _signal(launcher: subprocess.Popen[str], rank: int | None, number: int) -> N
 
 
 def _one_dies(folder: Path, found: dict[str, Any]) -> None:
-    """One of two processes is killed: the other says so and leaves soon; the run goes on with 2, 1 and 4 processes."""
+    """If one of two processes is killed, the other says so and stops; the run resumes with 1, 2 and 4 processes."""
     run = folder / "one-dies"
     for victim in (1, 0):
         shutil.rmtree(run, ignore_errors=True)
@@ -292,20 +294,20 @@ def _one_dies(folder: Path, found: dict[str, Any]) -> None:
         found["seconds_to_end"][f"process {victim} killed"] = took
         said = [line for line in err.splitlines() if line.startswith("attnorm: error:")]
         found["lines"][f"process {victim} of 2 killed"] = said
-        wrong = [f"all were gone after {took:.0f} s only"] if took > LOST_SECONDS else []
-        wrong += [] if process.returncode else ["torchrun left with 0"]
-        wrong += [] if any("has lost another process" in line for line in said) else [f"nobody said so: {err}"]
-        _case(found, f"process {victim} of 2 is killed: the other leaves within {LOST_SECONDS:.0f} s", *wrong)
+        wrong = [f"it took {took:.0f} s until all had stopped"] if took > LOST_SECONDS else []
+        wrong += [] if process.returncode else ["torchrun exited with 0"]
+        wrong += [] if any("has lost another process" in line for line in said) else [f"no process said so: {err}"]
+        _case(found, f"process {victim} of 2 is killed: the other stops within {LOST_SECONDS:.0f} s", *wrong)
     for count in COUNTS:
         step = final_state(run)["step"]
         done = call(torchrun(count, "resume", run, "--steps", str(step + 2)))
-        wrong = [f"left with {done.returncode}: {done.stderr}"] if done.returncode else []
-        wrong += [] if final_state(run)["step"] == step + 2 else ["did not get there"]
-        _case(found, f"the run of 2 processes goes on with {count}", *wrong)
+        wrong = [f"exited with {done.returncode}: {done.stderr}"] if done.returncode else []
+        wrong += [] if final_state(run)["step"] == step + 2 else ["it did not reach the last step"]
+        _case(found, f"the run of 2 processes resumes with {count}", *wrong)
 
 
 def _stopped(folder: Path, found: dict[str, Any]) -> None:
-    """SIGTERM to torchrun, and SIGUSR1 to one of its processes: all save at the same step and leave."""
+    """After SIGTERM to torchrun, or SIGUSR1 to one of its processes, all save at the same step and stop."""
     for name in ("SIGTERM", "SIGUSR1"):
         run = folder / f"stopped-{name}"
         process = _started(run, 2, steps=400)
@@ -315,8 +317,8 @@ def _stopped(folder: Path, found: dict[str, Any]) -> None:
         wrong = (
             [] if f"stopped at step {step}; continue with" in out else [f"does not say where it stopped: {out}{err}"]
         )
-        wrong += [] if process.returncode else ["torchrun left with 0"]
-        found["lines"][f"{name}, 2 processes"] = f"torchrun left with {process.returncode}"
+        wrong += [] if process.returncode else ["torchrun exited with 0"]
+        found["lines"][f"{name}, 2 processes"] = f"torchrun exited with {process.returncode}"
         done = call(torchrun(2, "resume", run, "--steps", str(step + 2)))
-        wrong += [f"the resume left with {done.returncode}: {done.stderr}"] if done.returncode else []
-        _case(found, f"{name} with 2 processes: saved, left, resumed", *wrong)
+        wrong += [f"the resume exited with {done.returncode}: {done.stderr}"] if done.returncode else []
+        _case(found, f"{name} with 2 processes: saved, stopped, resumed", *wrong)

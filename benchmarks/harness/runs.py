@@ -1,4 +1,4 @@
-"""Short runs of both tasks through the real command line, and whether two of them are the same to the bit."""
+"""Short runs of both tasks through the real command line, and the comparison of two runs bit by bit."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ import torch
 
 from attnorm.training import checkpoint
 
-CLOCK = ("time", "steps_per_second", "images_per_second")  # of a line of the log: they depend on the moment
-LONGEST_SECONDS = 600.0  # of a command here; one that takes longer hangs
-PATIENCE_SECONDS = 30.0  # for what has been killed to be gone
-# What is written aside, to be renamed: a run that is finished must hold none of it.
+CLOCK = ("time", "steps_per_second", "images_per_second")  # fields of the log that depend on the time
+LONGEST_SECONDS = 600.0  # a command that takes longer hangs
+PATIENCE_SECONDS = 30.0  # until killed processes must be gone
+# Names of files that are written aside; a finished run must have none.
 ASIDE = re.compile(r"\.partial(-\d+)?$")
 
 
 @dataclass(frozen=True, eq=False)
 class Kind:
-    """A task with networks so small that starting the program takes longer than its steps."""
+    """A task with networks so small that the program takes longer to start than to train."""
 
     name: str
     preset: str
     settings: Mapping[str, str]
 
     def train(self, run: Path, *more: str) -> list[str]:
-        """The arguments of `attnorm` that start it; `more` are fields that override these settings."""
+        """The arguments of `attnorm` that start a run; `more` are fields that override the settings."""
         fields = [part for name, value in self.settings.items() for part in (f"--{name}", *value.split())]
         return ["train", self.preset, "--data", "digits", "--out", str(run), *fields, *more]
 
@@ -94,12 +94,12 @@ def command(*arguments: str | Path) -> list[str]:
 
 def torchrun(processes: int, *arguments: str | Path) -> list[str]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    # Without the dashes torchrun takes our options for abbreviations of its own.
+    # Without the dashes, torchrun takes our options for abbreviations of its own.
     return [*launcher, "-m", "--", "attnorm", *map(str, arguments)]
 
 
 def environment() -> dict[str, str]:
-    """One thread a process, so that sums do not depend on the machine, and no network."""
+    """One thread per process, so that sums do not depend on the machine; and no network."""
     return os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
@@ -112,26 +112,28 @@ def start(arguments: Sequence[str]) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str], seconds: float = LONGEST_SECONDS) -> tuple[str, str]:
-    """What a command says until it ends, on stdout and stderr. One that takes longer is killed with all that it has
-    started: its exit code is then that of the kill, and stderr ends with a line that says so.
+    """Waits for a command to end; returns its stdout and stderr.
+
+    A command that takes longer is killed with all its children. Its exit code is then that of the kill, and stderr says
+    so.
     """
     try:
         return process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         end(process)
-        process.returncode = -signal.SIGKILL  # also where it had ended, and only what it had started was left
+        process.returncode = -signal.SIGKILL  # also if only its children were left
         try:
             out, err = process.communicate(timeout=PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
-            out, err = "", "something that it left behind could not be ended; "
+            out, err = "", "a child process could not be ended; "
         return out, f"{err}did not end within {seconds:.0f} s and was killed"
-    except BaseException:  # Ctrl-C, for one
+    except BaseException:  # such as Ctrl-C
         end(process)
         raise
 
 
 def end(process: subprocess.Popen[Any]) -> None:
-    """Kills a process with all that it has started, also what torchrun has put into sessions of their own."""
+    """Kills a process and all its descendants, including those that torchrun has put into their own sessions."""
     for pid in [process.pid, *_descendants(process.pid)] if process.poll() is None else ():
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
@@ -148,16 +150,16 @@ def _descendants(pid: int) -> list[int]:
 
 
 def wait_for(happened: Callable[[], bool], process: subprocess.Popen[Any], seconds: float, pause: float) -> None:
-    """Returns when something has happened or the process has ended.
+    """Waits until `happened()` is true or the process has ended.
 
     Raises:
-        RuntimeError: neither has come in time; the process is killed.
+        RuntimeError: neither came in time; the process is then killed.
     """
     deadline = time.monotonic() + seconds
     try:
         while process.poll() is None and not happened():
             if time.monotonic() > deadline:
-                raise RuntimeError(f"what was waited for did not happen within {seconds:.0f} s; the process was killed")
+                raise RuntimeError(f"the expected event did not happen within {seconds:.0f} s; the process was killed")
             time.sleep(pause)
     except BaseException:  # Ctrl-C too, which does not reach the process
         end(process)
@@ -165,14 +167,14 @@ def wait_for(happened: Callable[[], bool], process: subprocess.Popen[Any], secon
 
 
 def call(arguments: Sequence[str], seconds: float = LONGEST_SECONDS) -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end, as `finish` has it."""
+    """Runs a command to its end, as `finish` does."""
     process = start(arguments)
     out, err = finish(process, seconds)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
 
 def final_state(run: Path) -> dict[str, Any]:
-    """The newest whole checkpoint."""
+    """The newest intact checkpoint."""
     state, _ = checkpoint.newest(run / "checkpoints")
     if state is None:
         raise FileNotFoundError(f"{run} has no checkpoint")
@@ -180,11 +182,11 @@ def final_state(run: Path) -> dict[str, Any]:
 
 
 def differences(run: Path, reference: Path) -> list[str]:
-    """What of a finished run is not, bit for bit, what the undisturbed one has; empty if all is.
+    """The parts of a finished run that differ from those of the undisturbed one, in any bit.
 
-    Compared are the checkpoint (weights of all networks, their average, both optimisers, the phase, the step), the
-    published model and the best one, every sample sheet, and the log and the evaluations without what a clock says.
-    What is random is a function of seed and step and is nowhere saved: it shows in all of these.
+    It compares the checkpoint (weights of all networks, their average, both optimizers, the phase, the step), the saved
+    and the best model, every sample sheet, and the log and evaluations without times. Random numbers are not saved, but
+    are functions of seed and step, and all of these depend on them.
     """
     found = list(_unequal(final_state(run), final_state(reference), "checkpoint"))
     for pattern in ("model/*", "best/*", "samples/*", "config.yaml"):
@@ -199,7 +201,7 @@ def differences(run: Path, reference: Path) -> list[str]:
 
 
 def lines(path: Path) -> list[dict[str, float]]:
-    """A log without what depends on the clock; empty where there is none."""
+    """The lines of a log without times; none if there is no log."""
     if not path.exists():
         return []
     entries = [json.loads(line) for line in path.read_text().splitlines()]

@@ -87,15 +87,10 @@ def nearest(name: str, known: Iterable[object]) -> str:
     return f", did you mean {close[0]!r}?" if close else ""
 
 
-def to_dict(config: BaseModel) -> dict[str, Any]:
-    """Nested plain dictionaries and lists, as YAML and JSON write them."""
-    return config.model_dump(mode="json")
-
-
 def flat(config: BaseModel | dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """The fields of a configuration by their dotted names."""
     found: dict[str, Any] = {}
-    for name, value in (to_dict(config) if isinstance(config, BaseModel) else config).items():
+    for name, value in (config.model_dump(mode="json") if isinstance(config, BaseModel) else config).items():
         found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return found
 
@@ -117,7 +112,7 @@ def derive(config: Model, changes: dict[str, Any], where: str | None = None) -> 
     Raises:
         UserError: a change is invalid, if `where` names the origin of the changes; else a ValueError.
     """
-    data = to_dict(config)
+    data = config.model_dump(mode="json")
     for name, value in changes.items():
         *parents, leaf = name.split(".")
         inner = data
@@ -131,7 +126,7 @@ def derive(config: Model, changes: dict[str, Any], where: str | None = None) -> 
 
 def to_yaml(config: BaseModel) -> str:
     """The whole configuration as YAML, lists on one line."""
-    return yaml.safe_dump(to_dict(config), sort_keys=False, default_flow_style=None, width=100)
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100)
 
 
 def read_yaml(path: Path) -> Any:
@@ -146,10 +141,8 @@ def read_yaml(path: Path) -> Any:
 def parse_overrides(arguments: list[str], config: BaseModel) -> dict[str, Any]:
     """Command-line overrides, `--field.of.field value`, as changes for `derive`; values are written as in YAML.
 
-    Several values after one name make a list: `--generator.channels 64 64 32`. Dashes in names are underscores.
-
-    Raises:
-        UserError: an argument that is not an override, an unknown field, or a value that is not YAML.
+    Several values after one name make a list: `--generator.channels 64 64 32`. Dashes in names are underscores. A
+    UserError names an argument that is not an override, an unknown field, or a value that is not YAML.
     """
     changes: dict[str, Any] = {}
     known = list(field_names(type(config)))
@@ -167,11 +160,7 @@ def parse_overrides(arguments: list[str], config: BaseModel) -> dict[str, Any]:
 
 
 def whole_number(name: str, value: Any) -> int:
-    """An argument as an int: an integer of Python or NumPy, or a tensor with one.
-
-    Raises:
-        UserError: it is not a whole number, such as 3.7.
-    """
+    """An argument as an int: an integer of Python or NumPy, or a tensor with one; UserError for others, such as 3.7."""
     try:
         return operator.index(value)
     except (TypeError, ValueError):

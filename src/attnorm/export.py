@@ -173,12 +173,10 @@ def _write_torch(program: Program, path: Path) -> Run:
 
 
 def _write_onnx(program: Program, path: Path) -> Run:
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime
-        import onnxscript  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise UserError(f"ONNX files need the package {error.name!r}: pip install '.[export]'") from error
+    import onnx  # noqa: F401
+    import onnxruntime
+    import onnxscript  # noqa: F401
+
     logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)  # no torchvision, no harm
     traced, names = program.trace(), list(program.inputs)
     made = torch.onnx.export(

@@ -1,4 +1,4 @@
-"""Atomic writes of files and folders, and system errors as sentences."""
+"""Atomic writes of files and folders, and errors of the system and the network as sentences."""
 
 import errno
 import os
@@ -7,11 +7,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 
 from attnorm.cache import cache_folder
 from attnorm.errors import UserError
 
 _CHUNK = 1 << 22
+PATIENCE = 2.5  # seconds until a host must answer
 
 
 @contextmanager
@@ -30,6 +32,24 @@ def explained(problem: str, remedy: str = "", *others: type[Exception]) -> Itera
         reason = cause if isinstance(error, RuntimeError) and isinstance(cause, OSError) else error
         sentence = f"{problem} ({getattr(reason, 'strerror', None) or reason})"
         raise UserError(f"{sentence}: {remedy}" if remedy else sentence) from error
+
+
+def network_problem(address: str) -> str | None:
+    """Why the host of an address cannot be reached, or None. Clients would try for much longer."""
+    from huggingface_hub import constants, get_session  # its client knows of proxies
+
+    answers: list[object] = []
+
+    def ask() -> None:
+        with suppress(Exception):  # of whichever HTTP library it uses
+            answers.append(get_session().head(address, timeout=PATIENCE))
+
+    if constants.HF_HUB_OFFLINE:
+        return "no network, because HF_HUB_OFFLINE is set"
+    asking = Thread(target=ask, daemon=True)  # the lookup of a name has no timeout
+    asking.start()
+    asking.join(PATIENCE)
+    return None if answers else f"no network: {'/'.join(address.split('/')[:3])} does not answer"
 
 
 def make_folder(folder: Path) -> None:
@@ -66,43 +86,34 @@ def written_aside(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def folder_aside(folder: Path) -> Iterator[Path]:
-    """As `written_aside`, for a folder of files: an empty one to write to, which is renamed to `folder` at the end."""
-    aside = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(aside, ignore_errors=True)  # left by a killed process
-    try:
-        aside.mkdir(parents=True)
-        yield aside
-        swap_in(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    """As `written_aside`, for a folder of files: an empty one to write to, which replaces `folder` at the end.
 
-
-def swap_in(aside: Path, folder: Path) -> None:
-    """Syncs the finished folder `aside` and renames it to `folder`; the old `folder` is removed only after that.
-
-    A crash between the two renames is repaired by `put_back`.
+    Two renames replace it, and the old folder is removed after them. `put_back` repairs a crash between the two.
 
     Raises:
         OSError: a file cannot be synced or a folder renamed; `folder` is then unchanged.
     """
-    for path in aside.iterdir():
-        sync_file(path)
-    sync_folder(aside)
-    old = _old(folder)
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
+    aside, old = folder.with_name(f".{folder.name}.partial"), _old(folder)
+    shutil.rmtree(aside, ignore_errors=True)  # left by a killed process
     try:
+        aside.mkdir(parents=True)
+        yield aside
+        for path in aside.iterdir():
+            sync_file(path)
+        sync_folder(aside)
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            folder.rename(old)
         aside.rename(folder)
-    except OSError:
+        sync_folder(folder.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
         put_back(folder)
-        raise
-    sync_folder(folder.parent)
-    shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def put_back(folder: Path) -> None:
-    """Restores the old folder that `swap_in` moved away, if there is no new one."""
+    """Restores the old folder that `folder_aside` moved away, if there is no new one."""
     if not folder.exists() and _old(folder).is_dir():
         _old(folder).rename(folder)
 
@@ -119,10 +130,8 @@ def check_output(path: Path, force: bool = False) -> None:
     """
     if os.path.lexists(path) and not force:
         raise UserError(f"{path} exists already: give --force to overwrite it, or another name")
-    if path.is_dir():
-        raise UserError(f"cannot write {path}: it is a folder: choose another name")
     if path.exists() and not path.is_file():
-        raise UserError(f"cannot write {path}: it is a pipe or device, which a file would replace: choose another name")
+        raise UserError(f"cannot write {path}: it is a folder, a pipe or a device: choose another name")
     check_folder(path.parent, path)
 
 
@@ -142,11 +151,7 @@ def check_folder(folder: Path, wanted: Path | None = None) -> None:
 
 @contextmanager
 def output_file(path: Path) -> Iterator[Path]:
-    """As `written_aside`, for a file that the user named.
-
-    Raises:
-        UserError: the file cannot be written; the message says why.
-    """
+    """As `written_aside`, for a file that the user named; a UserError says why it cannot be written."""
     with explained(f"cannot write {path}", "make room, or choose another name"), written_aside(path) as partial:
         yield partial
 

@@ -174,4 +174,4 @@ def test_mistakes_are_answered_in_a_sentence(page, noise, monkeypatch):
     assert "open it again" in page.complete(run_of({"id": "other"}, mask))["error"]
     assert "tage must be one of coarse, refined" in page.complete(run_of(image, mask, stage="fine"))["error"]
     monkeypatch.setattr(workspace, "MOST_PIXELS", 1000)
-    assert "megapixels at once exceed" in page.complete(run_of(image, mask))["error"]
+    assert "megapixels at once are more than" in page.complete(run_of(image, mask))["error"]

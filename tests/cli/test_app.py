@@ -19,7 +19,8 @@ from attnorm.shipped import shipped_models
 def test_a_port_that_cannot_be_used_is_named(refused):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        assert refused("app", "--port", port) == f"port {port} of 127.0.0.1 is in use: choose another with --port"
+        problem = f"cannot serve at port {port} of 127.0.0.1 (Address already in use)"
+        assert refused("app", "--port", port) == f"{problem}: choose another with --port or --host"
     assert "--port must be from 1 to 65535, got 0" in refused("app", "--port", 0)
 
 

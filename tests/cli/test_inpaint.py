@@ -191,6 +191,7 @@ def test_what_cannot_be_done_is_refused(inpainter, tmp_path, refused):
         (["text.png", "mask.png"], "cannot use image text.png (not an image in a known format)"),
         (["image.png", "empty"], "empty is a folder, but image.png is one image"),
         (["twice", "twice"], "twice is the images' own folder, without a NAME_mask.png"),
+        (["twice", "nothing.png"], "cannot use mask nothing.png (No such file or directory)"),
         (["twice", "dark.png"], "cannot use mask dark.png (it marks no pixel, its values are 0 to 1: "),
         (["image.png", "mask.png", "--quality", 5], "--quality is for JPEG and WebP, not .png"),
     ):

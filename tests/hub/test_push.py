@@ -42,7 +42,7 @@ def api(monkeypatch):
     api = Api()
     monkeypatch.setattr(hub, "HfApi", lambda: api)
     monkeypatch.setattr(hub, "get_token", lambda: "hf_token")
-    monkeypatch.setattr(hub, "network_problem", lambda: None)
+    monkeypatch.setattr(hub, "network_problem", lambda _: None)
     return api
 
 
@@ -82,7 +82,7 @@ def test_a_packaged_folder_goes_as_it_is_and_a_public_repository_is_refused_as_p
 
 
 def test_without_a_network_or_a_token_it_says_so(packaged, api, capsys, monkeypatch):
-    monkeypatch.setattr(hub, "network_problem", lambda: "no network: it is silent")
+    monkeypatch.setattr(hub, "network_problem", lambda _: "no network: it is silent")
     assert pushed(capsys, packaged, "me/digits")[2].endswith("cannot push to me/digits: no network: it is silent\n")
     monkeypatch.setattr(hub, "get_token", lambda: None)
     err = pushed(capsys, packaged, "me/digits")[2]

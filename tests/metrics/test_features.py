@@ -105,6 +105,7 @@ def test_the_inception_file_is_downloaded_once_and_a_failure_leaves_nothing(tmp_
     cache, file = tmp_path / "cache", tmp_path / "file"
     monkeypatch.setenv("ATTNORM_CACHE", str(cache))
     monkeypatch.setattr(features, "INCEPTION_URL", file.as_uri())
+    monkeypatch.setattr(features, "network_problem", lambda _: None)
     with pytest.raises(UserError, match=f"could not be downloaded .*give its path, or put it at .*{INCEPTION_FILE}"):
         fetch_inception()
     file.write_bytes(b"network")

@@ -10,7 +10,10 @@ import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 
+from attnorm import files
+from attnorm.data.sources import open_source
 from attnorm.errors import UserError
+from attnorm.metrics.features import load_extractor
 from attnorm.models import pretrained
 from attnorm.models.class_conditional import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from attnorm.models.inpainting import InpaintingGenerator, InpaintingGeneratorConfig
@@ -43,7 +46,7 @@ def hub(models, monkeypatch):
         return str(models / name)
 
     monkeypatch.setattr(pretrained, "snapshot_download", download)
-    monkeypatch.setattr(pretrained, "network_problem", lambda: None)
+    monkeypatch.setattr(pretrained, "network_problem", lambda _: None)
     return asked
 
 
@@ -86,18 +89,26 @@ def test_weights_of_a_wrapped_network_load(prefixes, models, tmp_path):
 
 
 @pytest.mark.parametrize("answer", [OSError("no route to host"), None, "offline"], ids=["refused", "silent", "offline"])
-def test_without_a_network_it_says_so_at_once_and_loads_what_is_there(answer, monkeypatch, models):
+def test_without_a_network_downloads_say_so_at_once_and_what_is_there_loads(answer, monkeypatch, models, tmp_path):
     def head(url, timeout):
         if answer is not None:
             raise answer
         time.sleep(20)  # as a name server that does not answer
 
-    monkeypatch.setattr(pretrained, "get_session", lambda: SimpleNamespace(head=head))
+    monkeypatch.setattr("huggingface_hub.get_session", lambda: SimpleNamespace(head=head))
     monkeypatch.setattr(pretrained.constants, "HF_HUB_OFFLINE", answer == "offline")
-    start = time.monotonic()
-    with pytest.raises(UserError, match="no run or model at user/model, and the Hub did not provide it: no network"):
-        Generator.from_pretrained("user/model")
-    assert time.monotonic() - start < 3
+    monkeypatch.setenv("ATTNORM_CACHE", str(tmp_path))
+    assert files.PATIENCE < 3  # seconds
+    monkeypatch.setattr(files, "PATIENCE", 0.5)
+    for place, load, problem in (
+        ("user/model", Generator.from_pretrained, "no run or model at user/model, and the Hub did not provide it: "),
+        ("hf:user/set", open_source, "hf:user/set cannot be loaded: "),
+        ("inception", load_extractor, r"inception-2015-12-05.pt could not be downloaded \("),
+    ):
+        start = time.monotonic()
+        with pytest.raises(UserError, match=f"{problem}no network"):
+            load(place)
+        assert time.monotonic() - start < 2
     monkeypatch.setattr(pretrained, "snapshot_download", lambda *_, local_files_only, **__: models / "me" / "generate")
     assert Generator.from_pretrained("user/model").config == SMALL  # downloaded earlier
 

@@ -10,7 +10,7 @@ import torch
 import yaml
 from PIL import Image
 
-from attnorm.config import derive, to_dict
+from attnorm.config import derive
 from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
 from attnorm.models.class_conditional import Generator
@@ -112,7 +112,7 @@ def test_the_saved_configuration_is_complete_with_its_precision_resolved(
     finished_run, tiny_config, tiny_arguments, tmp_path, monkeypatch
 ):
     resolved = derive(tiny_config, {"data": "digits"}).for_classes("0123456789")
-    assert yaml.safe_load((finished_run / "config.yaml").read_text()) == to_dict(resolved)
+    assert yaml.safe_load((finished_run / "config.yaml").read_text()) == resolved.model_dump(mode="json")
     assert loop.read_config(finished_run) == resolved
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False)
     run = tmp_path / "run"

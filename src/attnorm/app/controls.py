@@ -15,9 +15,9 @@ from attnorm.models.pretrained import Task
 
 # All network calls share one queue: two at once would need twice the memory and take as long.
 MODEL_QUEUE: dict[str, Any] = {"concurrency_id": "model", "concurrency_limit": 1}
-# Internal events, which are not part of the API.
+# Events that are not part of the API.
 INSIDE: dict[str, Any] = {"api_visibility": "private"}
-# Quick events: outside of the queue, without a progress display; of several in a row only the last runs.
+# Quick events: outside the queue, without a progress display; of several in a row, only the last one runs.
 AT_ONCE: dict[str, Any] = {**INSIDE, "queue": False, "show_progress": "hidden", "trigger_mode": "always_last"}
 NO_FILE = gr.update(value=None, interactive=False)  # for a download button
 # By task: the name of its models, and the command that trains one.
@@ -28,12 +28,8 @@ FIRST_MODELS: dict[Task, tuple[str, str]] = {
 
 
 def whole(name: str, value: Any) -> int:
-    """What a control for whole numbers holds.
-
-    Raises:
-        UserError: it is empty, as a number that was deleted, or no whole number.
-    """
-    exact = number(name, value)  # a slider may send 4.0; a seed may have more digits than a float
+    """The value of a control for whole numbers; UserError if it is empty or not whole."""
+    exact = number(name, value)  # a slider may send 4.0, and a seed may have more digits than a float
     return whole_number(name, int(exact) if isinstance(value, float) and exact.is_integer() else value)
 
 
@@ -77,7 +73,7 @@ def open_finished(
 
 
 def no_model(task: Task, which: str = "") -> None:
-    """The text of a tab without a suitable model."""
+    """Fills a tab that has no suitable model."""
     kind, command = FIRST_MODELS[task]
     gr.Markdown(
         f"### No {kind}{which} here yet\n"
@@ -88,8 +84,8 @@ def no_model(task: Task, which: str = "") -> None:
 
 
 def with_errors(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function with its UserErrors shown on the page; other errors are printed in the terminal where the page was
-    started, and the visitor sees only that something went wrong.
+    """The function with its UserErrors shown on the page. For other errors the page says only that something went
+    wrong, and the terminal shows the traceback.
     """
 
     @functools.wraps(function)  # Gradio reads the parameters

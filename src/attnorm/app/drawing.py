@@ -1,4 +1,4 @@
-"""Images of class-conditional models for the page, and the parts of a layer's layout."""
+"""Images and interpolations of class-conditional models for the page, and views of a layer's layout."""
 
 import html
 from collections.abc import Sequence
@@ -17,18 +17,17 @@ from attnorm.plots.layouts import grey_map, peak_of
 
 MOST_PICTURES, MOST_EACH = 64, 16
 TILE = 128  # small images in a sheet are enlarged to this many pixels
-TILE_WIDTH, MAP_WIDTH = 84, 120  # pixels on the screen, at least
-FRAMES, FPS = 25, 15  # of an interpolation, including both ends
-NO_TRUNCATION = 2.0  # from here on the whole distribution
+TILE_WIDTH, MAP_WIDTH = 84, 120  # smallest width on the screen, in pixels
+FRAMES, FPS = 25, 15  # frames of an interpolation, including both ends
+NO_TRUNCATION = 2.0  # this value and larger ones mean no truncation
 
 
 def draw(
     pipe: ClassConditionalPipeline, labels: Sequence[str], each: int, seed: int, truncation: float, layouts: bool
 ) -> Generated:
-    """`each` images of every label; a truncation of 2 and more is none.
+    """Generates `each` images of every label; a truncation of 2 or more means none.
 
-    Raises:
-        UserError: no or an unknown label, more than 64 images, or a number that makes no sense.
+    Raises a UserError for no label or an unknown one, more than 64 images, or a truncation that is not positive.
     """
     if not labels:
         raise UserError("choose at least one class")
@@ -42,7 +41,7 @@ def draw(
 
 
 def shown(drawn: Generated, class_names: Sequence[str]) -> str:
-    """HTML: each image with its class, and with its layout below if there are layouts."""
+    """HTML: each image with its layout below, if any, and the name of its class."""
     tiles = []
     for parts, label in zip(_parts(drawn), drawn.labels, strict=True):
         name = html.escape(class_names[label])
@@ -51,7 +50,7 @@ def shown(drawn: Generated, class_names: Sequence[str]) -> str:
 
 
 def sheet(drawn: Generated, class_names: Sequence[str], each: int) -> np.ndarray:
-    """The same as one image, with a row per class."""
+    """The images of `shown` as one sheet, with a row per class."""
     tiles = []
     for parts in _parts(drawn):
         large = [enlarge(part[None], TILE)[0] for part in parts]
@@ -64,8 +63,8 @@ def sheet(drawn: Generated, class_names: Sequence[str], each: int) -> np.ndarray
 def film(
     pipe: ClassConditionalPipeline, first: str, second: str, rows: int, seed: int
 ) -> tuple[list[np.ndarray], int | None]:
-    """Frames (h, w, 3) uint8 from one class to another at fixed noise, and below each image the map of the
-    entity that changes most, which is named too; None without a layout.
+    """Frames (h, w, 3) uint8 from one class to another at fixed noise, with the map of the entity that changes most
+    below each image; and that entity's number, None without a layout.
     """
     drawn = pipe.interpolate(first, second, FRAMES, rows, seed)
     names = pipe.class_names[drawn.labels[0]], pipe.class_names[drawn.labels[1]]
@@ -89,26 +88,24 @@ def _parts(drawn: Generated) -> list[list[np.ndarray]]:
 
 
 def view_layer(pipe: InpaintingPipeline, image: np.ndarray) -> tuple[np.ndarray, RegionStatistics, str]:
-    """What the layer sees in an image (h, w, 3) uint8 without a mask: its layout (n, h', w'), the statistics of the
-    features inside each region, and a report.
+    """The layout (n, h', w') of an image (h, w, 3) uint8 without a mask, statistics of the features in each region, and
+    a report in Markdown.
     """
     with record_regions(pipe.generator) as regions:
         layout = layout_of(pipe, image)
     [statistics] = regions.values()
     usage, count = layout_usage(torch.from_numpy(layout)[None]), len(layout)
     report = (
-        f"**Sharpness {usage.sharpness:.2f}**: the largest weight of a position, on average; from {1 / count:.2f} (all "
-        f"{count} entities equal) to 1 (one entity only). "
-        f"**Effective entities {usage.effective_entities:.1f}**: how many are in use, weighted by their shares. "
-        f"**{statistics.within:.0%}** of the variance of the whole map remains inside the regions."
+        f"**Sharpness {usage.sharpness:.2f}**: the average over positions of the largest weight, from {1 / count:.2f} "
+        f"(all {count} entities equal) to 1 (one entity only). "
+        f"**Effective entities {usage.effective_entities:.1f}**: the number of entities in use, weighted by their "
+        f"shares. **{statistics.within:.0%}** of the variance of the whole map remains inside the regions."
     )
     return layout, statistics, report
 
 
 def maps(layout: np.ndarray) -> tuple[str, float]:
-    """HTML: the map of each entity of a layout (n, h, w) with its colour and its share of the positions by argmax; and
-    the weight that is white in all of them.
-    """
+    """HTML: the map of each entity of a layout (n, h, w), with its colour and share; and the weight shown as white."""
     peak, shares, colours = peak_of(layout), shares_of(layout), entity_colours(len(layout))
     tiles = [
         ([grey_map(weights, peak)], entity_key(entity, shares[entity], colours[entity]), [f"Map of entity {entity}"])

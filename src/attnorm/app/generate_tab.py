@@ -37,7 +37,7 @@ class GenerateTab:
                     drawing.NO_TRUNCATION,
                     step=0.1,
                     label="Truncation",
-                    info="Small values give typical, similar images. The right end is the whole distribution.",
+                    info="Small values give typical, similar images. The largest value means no truncation.",
                 )
                 layouts = gr.Checkbox(
                     True, label="Layout under each image", visible=models[0].has_layout, elem_id="with-layouts"
@@ -52,19 +52,19 @@ class GenerateTab:
             [model, labels, each, seed, truncation, layouts],
             [drawn, sheet],
             api_name="generate",
-            api_description="Draw images of classes: as HTML with the legend of their layouts, and as a PNG sheet.",
+            api_description="Generate images of classes: as HTML with a legend of the layouts, and as a PNG sheet.",
             **controls.MODEL_QUEUE,
         )
 
     def choose(self, name: str) -> tuple[Any, ...]:
-        """The classes of a model and whether it has layouts; clears the results of the previous one."""
+        """Shows a model's classes and whether it has layouts; clears the results of the previous model."""
         model = self._models.model(name)
         return gr.update(**_classes(model)), gr.update(visible=model.has_layout), DRAW_FIRST, controls.NO_FILE
 
     def draw(
         self, model: str, labels: Sequence[str], each: int, seed: int, truncation: float, layouts: bool
     ) -> tuple[Any, ...]:
-        """The images with their captions and the legend of their layouts, and the sheet's file."""
+        """The images with captions and the legend of their layouts, as HTML; and the sheet's file."""
         each, seed = controls.whole("the number of images", each), controls.whole("the seed", seed)
         truncation = controls.number("the truncation", truncation)
         with self._models.generator(model) as pipe:

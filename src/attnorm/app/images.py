@@ -1,4 +1,4 @@
-"""Uploaded images, images scaled for the screen, and files to download."""
+"""Uploaded images, images as HTML scaled for the screen, and files to download."""
 
 import base64
 import io
@@ -26,35 +26,31 @@ MOST_LAYOUT = 1 << 23  # pixels that the network processes for a layout
 
 
 def web_file(*names: str) -> str:
-    """The joined text of files for the browser."""
+    """The joined text of files in web/."""
     return "\n".join((WEB / name).read_text("utf-8") for name in names)
 
 
 def read_image(source: bytes | str | Path | None) -> Image.Image:
-    """An uploaded image, upright: its bytes or its file.
-
-    Raises:
-        UserError: nothing was sent, or it is no image, damaged or too large.
-    """
+    """An uploaded image, upright, from its bytes or file; UserError if it is missing, damaged or too large."""
     with usable("image"):
         return open_upright(_sent(source, "image"))
 
 
 def read_rgb(source: bytes | str | Path | None) -> np.ndarray:
-    """As `read_image`, but returns pixels (h, w, 3) uint8, with transparent parts on white."""
+    """As `read_image`, as pixels (h, w, 3) uint8, with transparent parts over white."""
     with usable("image"):
         return np.asarray(to_rgb(read_image(source)))
 
 
 def read_mask(source: bytes | str | Path | None) -> np.ndarray:
-    """As `read_image`, but returns an uploaded mask (h, w) bool: see `mask_from_image`."""
+    """An uploaded mask (h, w) bool: see `mask_from_image`; UserError as `read_image`."""
     with usable("mask"):
         return mask_from_image(open_upright(_sent(source, "mask")))
 
 
 @contextmanager
 def usable(what: str) -> Iterator[None]:
-    """Raises a UserError if an image cannot be decoded or used."""
+    """Turns a DecodeError into a UserError that names the image or mask."""
     try:
         yield
     except DecodeError as error:
@@ -62,9 +58,7 @@ def usable(what: str) -> Iterator[None]:
 
 
 def for_screen(rgb: np.ndarray, most: int = SCREEN) -> np.ndarray:
-    """An image (h, w, 3) uint8, scaled down if a side is longer than `most`; its shorter side is not scaled below what
-    the networks can see.
-    """
+    """An image (h, w, 3) uint8, scaled down if a side is longer than `most`, but to no side below `SMALLEST_SIDE`."""
     height, width = rgb.shape[:2]
     scale = max(most / max(height, width), SMALLEST_SIDE / min(height, width))
     if scale >= 1:
@@ -74,14 +68,13 @@ def for_screen(rgb: np.ndarray, most: int = SCREEN) -> np.ndarray:
 
 
 def layout_of(pipe: InpaintingPipeline, image: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-    """The layout (n, h', w') that the network makes of an image (h, w, 3) uint8 with a mask (h, w) bool; it sees the
-    whole of it, scaled down if a side is longer than 512 pixels.
+    """The layout (n, h', w') of a whole image (h, w, 3) uint8, scaled down if a side is longer than 512 pixels.
 
-    Raises:
-        UserError: the network has no attentive normalization, or the image is too small or far too long.
+    The mask is (h, w) bool. Raises a UserError if the network has no attentive normalization, or the image is too small
+    or far too long.
     """
     if pipe.generator.config.branch.kind != WITH_LAYOUT:
-        raise UserError("this model has no attentive normalization and so no layout: choose one that is marked AN")
+        raise UserError("this model has no attentive normalization, so it has no layout: choose one marked AN")
     small = for_screen(image, NATIVE_SIDE)
     height, width = small.shape[:2]
     missing = np.zeros((height, width), bool)
@@ -89,15 +82,13 @@ def layout_of(pipe: InpaintingPipeline, image: np.ndarray, mask: np.ndarray | No
         area = Image.fromarray(mask.astype(np.uint8) * 255).resize((width, height), Image.Resampling.BOX)
         missing = np.asarray(area) >= 128
     if pipe.plan(missing, "native").pixels > MOST_LAYOUT:  # which also checks the image's size
-        raise UserError("the image is too long and narrow for the network to see the whole of it: cut it")
+        raise UserError("the image is too long and narrow to go through the network whole: crop it")
     [layout] = pipe.stages(small[None], missing[None]).layouts.values()  # the attentive branch has one layer
     return layout[0]
 
 
 def overlay(image: np.ndarray, layout: np.ndarray) -> str:
-    """HTML: a layout (n, h', w') in its entities' colours over an image (h, w, 3) uint8, and a slider for its
-    opacity.
-    """
+    """HTML: a layout (n, h', w') in colour over an image (h, w, 3) uint8, and a slider for its opacity."""
     words = "The layout: at each position the colour of the entity with the largest weight"
     over = f'<img src="{as_data_url(colour_layout(layout))}" alt="{words}">'
     slider = '<label class="under">Opacity of the layout <input type="range" min="0" max="100" value="55"></label>'
@@ -115,9 +106,7 @@ def thumbnails(examples: Sequence[np.ndarray]) -> str:
 
 
 def film(frames: Sequence[np.ndarray], first: str, second: str) -> str:
-    """HTML: the frames of an interpolation (h, w, 3) uint8 and a slider to go through them; the names of its ends are
-    HTML.
-    """
+    """HTML: the frames (h, w, 3) uint8 of an interpolation and a slider; `first` and `second` are HTML too."""
     shown = "".join(
         f'<img src="{as_data_url(frame)}" alt="Step {step} of {len(frames)}"{" hidden" if step > 1 else ""}>'
         for step, frame in enumerate(frames, 1)
@@ -128,9 +117,7 @@ def film(frames: Sequence[np.ndarray], first: str, second: str) -> str:
 
 
 def legend(layout: np.ndarray) -> str:
-    """HTML: each entity's colour, number and share of the pixels of a layout (n, h, w) or (b, n, h, w) by its argmax;
-    the largest share first, and entities without a pixel counted at the end.
-    """
+    """HTML: the entities of a layout, as in `shares_of`, by decreasing share; those without a pixel are counted."""
     shares = shares_of(layout)
     colours = entity_colours(len(shares))
     order = np.argsort(-shares, kind="stable").tolist()
@@ -141,9 +128,8 @@ def legend(layout: np.ndarray) -> str:
 
 
 def figures(tiles: Sequence[tuple[Sequence[np.ndarray], str, Sequence[str]]], smallest: int) -> str:
-    """HTML: a grid of tiles, as many side by side as have room at `smallest` pixels. A tile is images (h, w, 3) uint8
-    below one another, a caption as HTML, and each image in words. Enlarged by repeating pixels, as everywhere in this
-    project.
+    """HTML: a grid of tiles, each at least `smallest` pixels wide. A tile has images (h, w, 3) uint8 below one another,
+    a caption as HTML, and an alternative text for each image.
     """
     cells = []
     for parts, caption, words in tiles:

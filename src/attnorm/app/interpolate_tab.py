@@ -49,12 +49,12 @@ class InterpolateTab:
         controls.open_finished(tab, self.interpolate, is_new, inputs, outputs)
 
     def choose(self, name: str) -> tuple[Any, ...]:
-        """The classes of a model; clears the results of the previous one."""
+        """Shows a model's classes; clears the results of the previous model."""
         model = self._models.model(name)
         return gr.update(**_classes(model, 0)), gr.update(**_classes(model, 1)), "", controls.NO_FILE
 
     def interpolate(self, model: str, first: str, second: str, rows: int, seed: int) -> tuple[Any, ...]:
-        """The frames, and the file of the animation, which runs forth and back."""
+        """The frames as HTML, and the file of the animation, which runs forward and back."""
         rows, seed = controls.whole("the number of images", rows), controls.whole("the seed", seed)
         with self._models.generator(model) as pipe:
             frames, entity = drawing.film(pipe, first, second, rows, seed)

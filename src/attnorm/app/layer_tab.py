@@ -11,9 +11,9 @@ from attnorm.app.model_list import ModelList
 from attnorm.pipelines.inpainting import NATIVE_SIDE
 
 EXPLAINED = (
-    "The layer gives every position of its feature map to its entities by weights that sum to 1, and normalizes each "
-    "region on its own. **Share**: of all positions. **Mean** and **std**: of the features inside the region, averaged "
-    "over channels. A position counts for the entity with the largest weight."
+    "The layer assigns every position of its feature map to its entities, with weights that sum to 1, and normalizes "
+    "each region separately. **Share**: fraction of all positions. **Mean** and **std**: of the features inside the "
+    "region, averaged over channels. A position belongs to the entity with the largest weight."
 )
 
 
@@ -52,8 +52,8 @@ class LayerTab:
             inputs,
             outputs,
             api_name="layer",
-            api_description="What the layer of an inpainting model sees in an image, as HTML: the layout over it with "
-            "its legend, a report, the entities' maps, and the statistics of the regions.",
+            api_description="Show how the layer of an inpainting model divides an image, as HTML: the layout over the "
+            "image with a legend, a report, the entities' maps, and statistics of the regions.",
             **controls.MODEL_QUEUE,
         )
         again = {**controls.INSIDE, **controls.MODEL_QUEUE}
@@ -68,8 +68,9 @@ class LayerTab:
         return str(file)
 
     def look(self, model: str, path: str | None) -> tuple[Any, ...]:
-        """The layout over the image with its legend, a report, the entities' maps, and the statistics; of the first
-        example if there is no image.
+        """The layout over the image with a legend, a report, the entities' maps and the statistics, as HTML.
+
+        Without an image it takes the first example.
         """
         rgb = images.read_rgb(path) if path else self._examples[0]
         with self._models.inpainter(model) as pipe:

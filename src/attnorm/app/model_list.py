@@ -1,4 +1,4 @@
-"""The models of the page: listed at the start, loaded on first use, and used by one visitor at a time."""
+"""The models of the page: listed at the start, loaded on first use, used by one visitor at a time."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ KINDS_EXPLAINED = {
 
 @dataclass(frozen=True)
 class Model:
-    """A saved model: its name on the page, its folder, its task, and its saved configuration."""
+    """A saved model: its name on the page, folder, task and saved configuration."""
 
     name: str
     source: str
@@ -33,7 +33,7 @@ class Model:
 
     @property
     def kind(self) -> str:
-        """The kind of its long-range layer, a key of `KINDS`."""
+        """The kind of the long-range layer, a key of `KINDS`."""
         layer = self.config.get("branch" if self.task == "inpainting" else "long_range")
         return str(layer.get("kind", "none")) if isinstance(layer, dict) else "none"
 
@@ -43,7 +43,7 @@ class Model:
 
     @property
     def title(self) -> str:
-        """Its entry in the list of models."""
+        """The model's entry in the list of models."""
         return f"{self.name} ({KINDS.get(self.kind, self.kind)})"
 
     @property
@@ -54,11 +54,7 @@ class Model:
 
 
 def model_at(source: str | Path, name: str | None = None) -> Model:
-    """The run or saved model at `source`, or ORGANISATION/NAME on the Hub.
-
-    Raises:
-        UserError: there is none, or it is damaged or neither a generator nor an inpainter.
-    """
+    """The model of `find_model`; UserError if there is none, or it is damaged or neither generator nor inpainter."""
     found = find_model(source)
     config, task = saved_config(found), task_of(found)
     if task is None:
@@ -67,11 +63,7 @@ def model_at(source: str | Path, name: str | None = None) -> Model:
 
 
 def models_given(sources: Sequence[str]) -> list[Model]:
-    """The models that the user gave. Models of the same name are called by their paths.
-
-    Raises:
-        UserError: as `model_at`.
-    """
+    """The models at `sources`; those with the same name are called by their paths. UserError as `model_at`."""
     sources = list(dict.fromkeys(sources))
     names = [name_of(source) for source in sources]
     return [
@@ -95,10 +87,10 @@ def models_in(folder: Path) -> tuple[list[Model], list[str]]:
 
 
 class ModelList:
-    """The models by name. Each is loaded by its first user; one visitor at a time uses any of them, the others wait.
+    """The models by name. Each is loaded on first use. One visitor at a time uses a model, and all others wait.
 
-    Two at once would take twice the memory and no less time. And layouts are recorded by hooks on the network, which
-    would hear whatever anybody else sends through it.
+    Two models at once would need twice the memory and take as long. Layouts are recorded by hooks on the network, which
+    would record another visitor's too.
     """
 
     def __init__(self, models: Sequence[Model], device: str = "cpu") -> None:
@@ -121,10 +113,9 @@ class ModelList:
     def inpainter(
         self, name: str | None, is_cancelled: Callable[[], bool] = lambda: False
     ) -> AbstractContextManager[InpaintingPipeline]:
-        """An inpainting model, for the time of the block for this caller alone.
+        """A context with exclusive use of an inpainting model.
 
-        Raises:
-            UserError: there is no such model, its weights are damaged, too many wait, or this caller gave up.
+        Raises a UserError if there is no such model, its weights are damaged, too many wait, or the call is cancelled.
         """
         return self._held(name, "inpainting", InpaintingPipeline.from_pretrained, is_cancelled)
 

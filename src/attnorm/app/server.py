@@ -1,6 +1,5 @@
 """Serves the page on a port of this machine."""
 
-import errno
 import os
 import socket
 import tempfile
@@ -21,15 +20,15 @@ VISITORS = 200  # whose state is kept
 def served(
     models: Sequence[Model], host: str = "127.0.0.1", port: int = 7860, device: str = "cpu", share: bool = False
 ) -> Iterator[tuple[str, str | None]]:
-    """The page, for the time of the block; its visitors' files are removed with it. Yields its address on this machine,
-    and that of the tunnel, if there is one.
+    """Serves the page in this context, and removes its visitors' files at the end.
 
-    Raises:
-        UserError: the port is in use, or there is no such host.
+    Yields the address on this machine, and that of the tunnel or None; UserError if the address cannot be used.
     """
     check_free(host, port)
-    with tempfile.TemporaryDirectory(prefix="attnorm-page-") as folder, _without_calling_home(folder), pillow_quiet():
-        from attnorm.app.page import build_page, look  # slow to import, and reads the environment
+    with tempfile.TemporaryDirectory(prefix="attnorm-page-") as folder, pillow_quiet():
+        # Gradio reads both from the environment; they stay set, because a process serves one page.
+        os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": folder}
+        from attnorm.app.page import build_page, look  # slow to import
 
         page = build_page(ModelList(models, device), list(example_images(EXAMPLE_SIZE, EXAMPLES)))
         try:
@@ -65,27 +64,6 @@ def check_free(host: str, port: int) -> None:
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a server that just stopped does not count
             probe.bind(address)
-    except socket.gaierror as error:
-        raise UserError(f"there is no host {host!r}: --host takes an address of this machine") from error
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise UserError(f"port {port} of {host} is in use: choose another with --port") from error
-        if error.errno == errno.EACCES:
-            raise UserError(f"port {port} needs more rights than you have: choose one from 1024 with --port") from error
-        raise UserError(f"the page cannot be served at {host}:{port} ({error.strerror}): choose another") from error
-
-
-@contextmanager
-def _without_calling_home(folder: str) -> Iterator[None]:
-    """Gradio without analytics and with its files in `folder`, which it reads from the environment."""
-    wanted = {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": folder}
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    except OSError as error:  # in use, needs root, or no such host
+        problem = f"cannot serve at port {port} of {host} ({error.strerror})"
+        raise UserError(f"{problem}: choose another with --port or --host") from error

@@ -15,7 +15,7 @@ from attnorm.data.compositing import EditableImage
 from attnorm.errors import UserError
 
 DAY = 24 * 3600  # seconds until an image is deleted
-MOST_BYTES = 4 << 30  # of all images; beyond, the oldest are deleted
+MOST_BYTES = 4 << 30  # of all images together; the oldest are deleted to stay below
 # Formats of downloads: file extension and options. Only JPEG is lossy. A compressed TIFF cannot hold the EXIF block.
 FORMATS: dict[str, tuple[str, dict[str, Any]]] = {
     "PNG": (".png", {}),
@@ -31,7 +31,7 @@ TIFF_STRUCTURE = (256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 322, 32
 
 @dataclass(frozen=True)
 class StoredImage:
-    """An image whose pixels are in an uncompressed file, which opens fast.
+    """An image, whose pixels are in an uncompressed file because it opens fast.
 
     name: the stem of the uploaded file's. size: (height, width). format: the upload's, a key of `FORMATS`.
     """
@@ -52,7 +52,7 @@ class StoredImage:
         return image
 
     def save(self, format: str) -> Path:
-        """A file to download, with the upload's EXIF and colour profile; lossless except for JPEG."""
+        """Writes a file to download, with the upload's EXIF and colour profile; lossless except for JPEG."""
         if format not in ("PNG", self.format):
             raise UserError(f"this image can be saved as PNG{'' if self.format == 'PNG' else f' or {self.format}'}")
         ending, options = FORMATS[format]
@@ -71,11 +71,7 @@ class Store:
         self._lock = threading.Lock()
 
     def open(self, content: bytes, file_name: str) -> tuple[StoredImage, EditableImage]:
-        """An upload.
-
-        Raises:
-            UserError: it is no image, damaged or too large.
-        """
+        """Stores an upload; UserError if it is not an image, or it is damaged or too large."""
         decoded = read_image(content)
         format = "JPEG" if decoded.format == "MPO" else str(decoded.format)
         exif = decoded.getexif()
@@ -90,12 +86,12 @@ class Store:
         ), image
 
     def add(self, image: Image.Image, source: StoredImage) -> StoredImage:
-        """Adds the completed version of `source`."""
+        """Stores the completed version of `source`."""
         name = source.name if source.name.endswith("-completed") else f"{source.name}-completed"
         return self._keep(image, name, source.format, source.exif, source.profile)
 
     def __getitem__(self, id: str) -> StoredImage:
-        """Raises a UserError if there is no such image, or if it has expired."""
+        """Raises a UserError if there is no such image, or it has expired."""
         if id not in self._images:
             raise UserError("this image is no longer on the server: open it again")
         return self._images[id]

@@ -1,5 +1,7 @@
-"""What the canvas of the page asks for: images opened, completed and saved. It sends an image's id with the mask at the
-click and gets a new image, under an id of its own: no answer can belong to another image.
+"""The server side of the canvas: opens, completes and saves images.
+
+A request has the image's id and the mask as they were at the click, and a completed image gets an id of its own. So a
+late answer cannot be applied to another image.
 """
 
 import base64
@@ -34,7 +36,7 @@ Answer = dict[str, Any]
 
 
 class Workspace:
-    """The functions that the page calls. Arguments and results are JSON; an error is {"error": message}."""
+    """The functions that the page calls with JSON. They return JSON; an error is {"error": message}."""
 
     def __init__(self, models: ModelList, examples: Sequence[np.ndarray]) -> None:
         self._models, self._examples = models, examples
@@ -61,13 +63,13 @@ class Workspace:
         return {"image": _shown(stored, image.rgb), "mask": as_data_url(mask)}
 
     def read_mask(self, request: Any) -> Answer:
-        """Reads an uploaded mask, at the image's size."""
+        """Reads an uploaded mask and scales it to the image."""
         stored = self.store[request.data["image"]]
         [(_, content)] = request.files
         return {"mask": as_data_url(fitted(read_mask(content), stored.size))}
 
     def complete(self, request: Answer) -> Answer:
-        """Completes an image: the new image, and a report."""
+        """Completes an image; returns the new image and a report."""
         stored, run = self.store[request["image"]], request["run"]
         mask = _sent_mask(request["mask"], stored.size)
         completed, rgb, report = self.run(
@@ -102,27 +104,23 @@ class Workspace:
         mode: str = "auto",
         is_cancelled: Callable[[], bool] = lambda: False,
     ) -> tuple[StoredImage, np.ndarray, str]:
-        """A stored image completed where the mask (h, w) bool is True; see `InpaintingPipeline` for stage and mode.
+        """Completes a stored image where the mask (h, w) bool is True; see `InpaintingPipeline` for stage and mode.
 
-        Returns:
-            the stored completed image; its RGB pixels (h, w, 3) uint8; a report.
-
-        Raises:
-            UserError: nothing or everything is marked, an unknown stage or mode, or more pixels at once than are
-                allowed; or the run was cancelled.
+        Returns the stored completed image, its RGB pixels (h, w, 3) uint8, and a report. Raises a UserError if nothing
+        or everything is marked, a stage or mode is unknown, there are too many pixels, or the run is cancelled.
         """
         if stage not in STAGES:
             raise UserError(f"stage must be one of {', '.join(STAGES)}, got {stage!r}")
         if not mask.any():
             raise UserError("nothing is marked: paint over what should be replaced")
         if mask.all():
-            raise UserError("everything is marked, so there is nothing known to go by: erase some of the mask")
+            raise UserError("everything is marked: erase part of the mask")
         with self._models.inpainter(model, is_cancelled) as pipe, _stopping(pipe.generator, is_cancelled):
             plan = pipe.plan(mask, cast(Mode, mode))
             if plan.pixels > MOST_PIXELS:
                 raise UserError(
-                    f"{plan.pixels / 1e6:.0f} megapixels at once exceed the {MOST_PIXELS / 1e6:.0f} that the page "
-                    "allows: choose “whole image, scaled down”, or mark less"
+                    f"{plan.pixels / 1e6:.0f} megapixels at once are more than the {MOST_PIXELS / 1e6:.0f} that the "
+                    "page allows: choose “whole image, scaled down”, or mark less"
                 )
             image = stored.load()
             start = time.perf_counter()
@@ -145,7 +143,7 @@ def fitted(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _sent_mask(sent: Answer, size: tuple[int, int]) -> np.ndarray:
-    """The mask at the image's size from a PNG of its box, and the box's place in a mask of `width` and `height`."""
+    """The mask, scaled to the image. The page sends a PNG of a box and the box's place in a mask (height, width)."""
     part = read_mask(base64.b64decode(sent["png"].partition(",")[2]))
     mask = np.zeros((sent["height"], sent["width"]), bool)
     mask[sent["top"] : sent["top"] + part.shape[0], sent["left"] : sent["left"] + part.shape[1]] = part

@@ -13,7 +13,6 @@ from torch import nn
 from attnorm import plots
 from attnorm.cache import cache_folder
 from attnorm.cli.evaluate import GeneratorOptions, InpainterOptions, Options
-from attnorm.config import to_dict
 from attnorm.data.choice import DEFAULT, Choice
 from attnorm.data.dataset import ImageDataset
 from attnorm.data.masks import Masks
@@ -122,7 +121,7 @@ def evaluate_inpainter(model: Trained, options: Options, own: InpainterOptions, 
     layouts = pipe.stages(original, missing).layouts
     titles = [f"{kind} {number}" for kind in kinds for number in range(count)]
     sheet = plots.inpainting_sheet(columns, titles, next(iter(layouts.values()), None))
-    settings = {"size": side, "masks": {kind: to_dict(masks) for kind, masks in kinds.items()}}
+    settings = {"size": side, "masks": {kind: masks.model_dump(mode="json") for kind, masks in kinds.items()}}
     facts = {"data": source[0], "split": split, "num": images.count, "seed": options.seed, "settings": settings}
     _write(model, out, values, [] if is_held_out else _trained_on(model, source, dataset), sheet, **facts)
 

@@ -47,7 +47,7 @@ def inpaint(
     """
     from attnorm.data.progress import track
     from attnorm.files import check_output, output_file
-    from attnorm.pipelines.inpainting import read_inputs
+    from attnorm.pipelines.inpainting import read_inputs, read_mask
 
     many = image.is_dir()
     works, skipped = _folder(image, mask, out, format) if many else ([_file(image, mask, out, format)], 0)
@@ -55,6 +55,8 @@ def inpaint(
         check_output(path, force)
         if quality is not None and FORMATS[path.suffix.lower()] not in HOW:
             raise UserError(f"--quality is for JPEG and WebP, not {path.suffix}: write .jpg, in a folder --format jpg")
+    if many and mask is not None and not mask.is_dir():
+        read_mask(mask)  # one that no image can use ends the command
     pipe = source.pipeline(model, "inpainting")
     pipe.set_progress_bar_config(disable=many)
     failed = 0
@@ -67,7 +69,7 @@ def inpaint(
                 what = "16 bits per pixel" if result.mode.startswith("I") else "transparency"
                 raise UserError(f"{kind} cannot store {what}: write .png or .tif, not {path.name}")
         except UserError as error:
-            if not many or str(error).startswith(f"cannot use mask {mask} (it "):  # nor for any other image
+            if not many:
                 raise
             print(one_line(f"skipped {file}: {error}"), file=sys.stderr)
             failed += 1

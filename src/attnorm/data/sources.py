@@ -17,10 +17,9 @@ from attnorm.data.dataset import VERSION, is_prepared
 from attnorm.data.listing import Listing, RawSource, describe, list_source, number_classes
 from attnorm.data.parquet import columns_of, open_parquet
 from attnorm.errors import UserError
-from attnorm.files import explained
+from attnorm.files import explained, network_problem
 
 HUB = "hf:"  # hf:ORGANISATION/NAME, or hf:ORGANISATION/NAME:CONFIGURATION
-_PATIENCE = 3  # seconds
 _CONVERTED = "refs/convert/parquet"  # the branch to which the Hub converts every data set
 
 TABLES = ("dataset.json", "metadata.csv", "metadata.jsonl")  # of StyleGAN and EDM, and of Hugging Face's imagefolder
@@ -93,12 +92,13 @@ def fingerprint(source: str | Path, *options: object) -> str:
 
 def _download(source: str, choice: Choice) -> tuple[Path, list[str]]:
     """The folder of a split's parquet files in the Hub's cache, and a notice of other splits."""
-    from huggingface_hub import HfApi, constants, get_session, snapshot_download
+    from huggingface_hub import HfApi, constants, snapshot_download
 
     name, _, configuration = source.removeprefix(HUB).partition(":")
     prefix = f"{configuration}/" if configuration else ""
     try:
-        get_session().head(constants.ENDPOINT, timeout=_PATIENCE)  # without a network, the client retries for long
+        if problem := network_problem(constants.ENDPOINT):
+            raise UserError(f"{source} cannot be loaded: {problem}")
         every = HfApi().list_repo_files(name, repo_type="dataset", revision=_CONVERTED)
         files = [file for file in every if file.endswith(".parquet") and file.startswith(prefix)]
         found = sorted({file.split("/")[0] for file in files})
@@ -111,7 +111,7 @@ def _download(source: str, choice: Choice) -> tuple[Path, list[str]]:
         if isinstance(error, UserError):
             raise
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(f"no network, or no such set on the Hub: {source} ({reason})") from error
+        raise UserError(f"{source} cannot be loaded from the Hub: {reason}") from error
     return Path(folder, found[0]), notices
 
 

@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from huggingface_hub import HfApi, ModelCard, get_token
+from huggingface_hub import HfApi, ModelCard, constants, get_token
 from PIL import Image
 
 from attnorm.errors import UserError
+from attnorm.files import explained, folder_aside, network_problem
 from attnorm.hub import DEFAULTS, PackageOptions
 from attnorm.hub.card import LAYOUTS_FILE, SAMPLES_FILE, Facts, make_card, read_facts
-from attnorm.models.pretrained import HUB_ERRORS, MODEL_FILES, find_model, network_problem
+from attnorm.models.pretrained import HUB_ERRORS, MODEL_FILES, find_model
 from attnorm.pipelines import ClassConditionalPipeline
 from attnorm.plots import label_grid, layout_sheet
 from attnorm.shipped import CARD_FILE, CONFIG_FILE
@@ -31,23 +32,16 @@ def package(run: Path, out: Path, options: PackageOptions = DEFAULTS) -> Facts:
     facts = read_facts(folder, replace(options, name=options.name or out.name))
     if out.exists():
         raise UserError(f"{out} exists already: remove it, or choose another name")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
-            partial = Path(temporary) / out.name
-            partial.mkdir()
-            for name in MODEL_FILES:
-                shutil.copyfile(folder / name, partial / name)
-            pipe = find_trained(partial).pipeline("cpu")
-            if isinstance(pipe, ClassConditionalPipeline):
-                _save_samples(pipe, partial)
-            elif facts.evaluations:
-                shutil.copyfile(facts.evaluations[-1].sheet, partial / SAMPLES_FILE)
-            parameters = sum(parameter.numel() for parameter in pipe.generator.parameters())
-            make_card(facts, parameters, partial).save(partial / CARD_FILE)
-            partial.rename(out)
-    except OSError as error:
-        raise UserError(f"cannot write {out}: {error.strerror or error}") from error
+    with explained(f"cannot write {out}", "choose another name"), folder_aside(out) as partial:
+        for name in MODEL_FILES:
+            shutil.copyfile(folder / name, partial / name)
+        pipe = find_trained(partial).pipeline("cpu")
+        if isinstance(pipe, ClassConditionalPipeline):
+            _save_samples(pipe, partial)
+        elif facts.evaluations:
+            shutil.copyfile(facts.evaluations[-1].sheet, partial / SAMPLES_FILE)
+        parameters = sum(parameter.numel() for parameter in pipe.generator.parameters())
+        make_card(facts, parameters, partial).save(partial / CARD_FILE)
     return facts
 
 
@@ -60,7 +54,7 @@ def push(source: Path, repository: str, options: PackageOptions = DEFAULTS, *, p
     """
     if get_token() is None:
         raise UserError("not logged in to the Hugging Face Hub: run `hf auth login`, or set HF_TOKEN")
-    if problem := network_problem():
+    if problem := network_problem(constants.ENDPOINT):
         raise UserError(f"cannot push to {repository}: {problem}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = source

@@ -17,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from attnorm.cache import cache_folder
 from attnorm.errors import UserError
-from attnorm.files import make_folder
+from attnorm.files import explained, make_folder, network_problem
 
 INCEPTION = "inception"
 INCEPTION_FILE = "inception-2015-12-05.pt"
@@ -140,14 +140,13 @@ def fetch_inception() -> Path:
     """The Inception file in the cache folder, downloaded if it is not there yet; raises a UserError if that fails."""
     path = cache_folder() / INCEPTION_FILE
     if not path.is_file():
-        try:
+        remedy = f"download it on another machine and give its path, or put it at {path}"
+        # RuntimeError: another checksum.
+        with explained(f"{INCEPTION_URL} could not be downloaded", remedy, RuntimeError, HTTPException):
+            if problem := network_problem(INCEPTION_URL):
+                raise OSError(problem)
             make_folder(path.parent)
             torch.hub.download_url_to_file(INCEPTION_URL, str(path), INCEPTION_SHA256)
-        except (OSError, RuntimeError, HTTPException) as error:  # RuntimeError: another checksum
-            raise UserError(
-                f"{INCEPTION_FILE} could not be downloaded from {INCEPTION_URL} ({error}): download it on another"
-                f" machine and give its path, or put it at {path}"
-            ) from error
     return path
 
 

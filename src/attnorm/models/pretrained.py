@@ -2,13 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from textwrap import shorten
-from threading import Thread
 from typing import Any, ClassVar, Literal
 
-from huggingface_hub import PyTorchModelHubMixin, constants, get_session, snapshot_download
+from huggingface_hub import PyTorchModelHubMixin, constants, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
@@ -16,8 +14,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from attnorm.config import Frozen, nearest, parse, read_json, to_dict
+from attnorm.config import Frozen, nearest, parse, read_json
 from attnorm.errors import UserError
+from attnorm.files import network_problem
 from attnorm.shipped import CARD_FILE, CONFIG_FILE, TRAINING_FILE, shipped_models
 
 Task = Literal["class-conditional", "inpainting"]
@@ -26,7 +25,6 @@ WEIGHTS_FILE = "model.safetensors"
 MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE, TRAINING_FILE)
 # Errors of the Hub's client: those of its HTTP library, OSError, and ValueError for an invalid name.
 HUB_ERRORS: tuple[type[BaseException], ...] = (*HfHubHTTPError.__bases__, OSError, ValueError)
-PATIENCE = 2.5  # seconds until the Hub must answer
 # Parts of weight names added by DataParallel, DDP, torch.compile, FSDP and activation checkpointing.
 WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 
@@ -51,7 +49,7 @@ class PretrainedNetwork(
 
     def _save_pretrained(self, save_directory: Path) -> None:
         super()._save_pretrained(save_directory)
-        text = json.dumps(to_dict(self.config), indent=2, sort_keys=True)
+        text = json.dumps(self.config.model_dump(mode="json"), indent=2, sort_keys=True)
         (save_directory / CONFIG_FILE).write_text(text, encoding="utf-8")
 
     @classmethod
@@ -127,7 +125,7 @@ def _download(name: str) -> Path:
     if name.count("/") != 1 or local:
         known = [*shipped_models(), *(folder.as_posix() for folder in path.parent.glob("*/"))]
         raise UserError(f"there is no run or model at {name}{nearest(name, known)} (`attnorm models` lists models)")
-    offline = network_problem()  # if so, only an earlier download can be used
+    offline = network_problem(constants.ENDPOINT)  # if so, only an earlier download can be used
     try:
         folder = Path(snapshot_download(name, allow_patterns=[*MODEL_FILES, CARD_FILE], local_files_only=bool(offline)))
     except HUB_ERRORS as error:
@@ -136,19 +134,3 @@ def _download(name: str) -> Path:
     if not (folder / CONFIG_FILE).is_file():
         raise UserError(f"{name} on the Hub is not a model of attnorm: {CONFIG_FILE} is missing")
     return folder
-
-
-def network_problem() -> str | None:
-    """Why the Hub cannot be reached, or None. Its own client would try for much longer."""
-    answers: list[object] = []
-
-    def ask() -> None:
-        with suppress(*HUB_ERRORS):
-            answers.append(get_session().head(constants.ENDPOINT, timeout=PATIENCE))
-
-    if constants.HF_HUB_OFFLINE:
-        return "no network, because HF_HUB_OFFLINE is set"
-    asking = Thread(target=ask, daemon=True)  # name lookup has no timeout
-    asking.start()
-    asking.join(PATIENCE)
-    return None if answers else f"no network: {constants.ENDPOINT} does not answer"

@@ -181,6 +181,12 @@ def read_inputs(image: Any, mask: Any, **options: Any) -> list[Given]:
         return [_read(one, masks[number % len(masks)], number, options) for number, one in enumerate(images)]
 
 
+def read_mask(mask: Any) -> np.ndarray:
+    """A mask (h, w) bool, True where pixels are missing. A UserError names the mask and says what is wrong."""
+    with pillow_quiet(), _blaming("mask", mask, 0):
+        return _load_mask(mask)
+
+
 def _read(image: Any, mask: Any, number: int, options: dict[str, Any]) -> Given:
     with _blaming("image", image, number):
         editable = EditableImage(_load(image))

@@ -11,9 +11,9 @@ from attnorm.plots.text import INK, LINE, TEXT_SIZE, text_width, write
 GAP = 2
 BACKGROUND = 255
 SMALLEST_TILE = 64  # smaller images are enlarged by a whole factor
-LEAST_TEXT = 320  # shortest line of a caption, in pixels
+LEAST_TEXT = 320  # smallest width of a caption, in pixels
 PADDING = 8
-BAR = 5  # height of the strip in an entity's colour below a column head
+BAR = 5  # height of the coloured strip below a column head, in pixels
 
 
 class Key(NamedTuple):
@@ -24,7 +24,7 @@ class Key(NamedTuple):
 
 
 def enlarge(images: np.ndarray, smallest: int = SMALLEST_TILE) -> np.ndarray:
-    """Repeats the pixels of images (b, h, w, 3) smaller than `smallest` by a whole factor."""
+    """Enlarges images (b, h, w, 3) that are smaller than `smallest` by a whole factor, by repeating pixels."""
     factor = max(1, smallest // max(images.shape[1:3]))
     return images.repeat(factor, axis=1).repeat(factor, axis=2)
 
@@ -61,9 +61,9 @@ def label_grid(images: np.ndarray, row_names: Sequence[str], columns: int, heads
 
 
 def column_grid(columns: Sequence[tuple[Key, np.ndarray]], row_names: Sequence[str], smallest: int) -> np.ndarray:
-    """A `label_grid` of columns: heads with their images (b, h, w, 3), or (b, h', w', 3) of maps, one per row.
+    """A `label_grid` from its columns: each a head, and an image or map (h, w, 3) for each row.
 
-    All columns are resized to the first, which is enlarged to at least about `smallest`.
+    The first column is enlarged to about `smallest` pixels, and the others are resized to it.
     """
     first = enlarge(columns[0][1], smallest)
     others = [np.stack([resize(image, first.shape[1:3]) for image in images]) for _, images in columns[1:]]
@@ -72,7 +72,7 @@ def column_grid(columns: Sequence[tuple[Key, np.ndarray]], row_names: Sequence[s
 
 
 def legend(keys: Sequence[Key], width: int) -> np.ndarray:
-    """Names with a patch of their colour, in as many columns as fit into `width`; wider if one entry is."""
+    """Names, each with a patch of its colour, in as many columns as fit into `width` pixels but at least one."""
     pitch = 3 * PADDING + TEXT_SIZE + max(text_width(key.name) for key in keys)
     rows = -(-len(keys) // max(1, width // pitch))
     columns = -(-len(keys) // rows)  # equally many in each row
@@ -86,7 +86,7 @@ def legend(keys: Sequence[Key], width: int) -> np.ndarray:
 
 
 def caption(text: str, width: int) -> np.ndarray:
-    """A text in lines of at most `width` pixels, or LEAST_TEXT if that is more; wider if a word is."""
+    """A text in lines of at most `width` pixels, or LEAST_TEXT if that is more; a longer word widens it."""
     width, lines = max(width, LEAST_TEXT), [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()

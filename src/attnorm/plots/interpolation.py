@@ -1,4 +1,4 @@
-"""From one class to another: the images between, with one entity's map below each (paper, Fig. 8)."""
+"""Sheets and animations of the way from one class to another, with the maps of an entity (paper, Fig. 8)."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +18,7 @@ def interpolation_sheet(
 
     Args:
         images: (rows, frames, h, w, 3) uint8, at even steps.
-        names: of the two classes.
+        names: the names of the two classes.
         maps: weights of `entity`, (rows, frames, h', w'), drawn below the images on one grey scale.
     """
     heads, titles = [Key(f"{share:.0%}") for share in np.linspace(0, 1, images.shape[1])], _titles(maps, entity)
@@ -36,7 +36,7 @@ def interpolation_sheet(
 def interpolation_frames(
     images: np.ndarray, names: Names, maps: np.ndarray | None = None, entity: int | None = None
 ) -> Iterator[np.ndarray]:
-    """The frames of an animation, all of one size, rows side by side; arguments as of `interpolation_sheet`."""
+    """The frames of an animation, rows side by side; arguments as for `interpolation_sheet`."""
     titles = _titles(maps, entity)
     for frame, share in enumerate(np.linspace(0, 1, images.shape[1])):
         sheet = label_grid(_tiles(images, maps, (slice(None), frame), LARGE_TILE), titles, len(images))
@@ -45,7 +45,7 @@ def interpolation_frames(
 
 
 def _titles(maps: np.ndarray | None, entity: int | None) -> list[str]:
-    """The names of a row of images and of the row of their maps."""
+    """The titles of a row of images and of the row of their maps."""
     return [""] if maps is None else ["", f"entity {entity}"]
 
 

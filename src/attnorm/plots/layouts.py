@@ -9,14 +9,14 @@ from attnorm.plots.grids import SMALLEST_TILE, Key, caption, column_grid, framed
 
 LARGE_TILE = 128
 
-# Found by simulated annealing on the smallest OKLab distance between any two colours, and of each from white, in normal
-# vision and in the three dichromacies (Machado et al. 2009); ordered so that the first k are far apart for every k.
-# Smallest distance: 0.17 in normal vision, 0.10 in any dichromacy; about 0.02 is just noticeable.
+# Chosen by simulated annealing to maximize the smallest OKLab distance between two colours, or a colour and white, in
+# normal vision and three kinds of colour blindness (Machado et al. 2009): 0.17 and 0.10, where about 0.02 is just
+# noticeable. Ordered so that the first k are far apart for every k.
 DISTINCT = (
     *("#000095", "#fbcb02", "#cb000c", "#2bacee", "#554e6c", "#f7918a", "#46ffa6", "#ac9901"),
     *("#fe38aa", "#906aff", "#2c00fc", "#ad09b4", "#c4c7ff", "#358770", "#790b02", "#4c0257"),
 )
-GOLDEN = 0.618034  # of the hue circle: consecutive hues never come close
+GOLDEN = 0.618034  # step around the hue circle, by which consecutive hues are far apart
 
 
 def entity_colours(count: int) -> np.ndarray:
@@ -49,8 +49,8 @@ def layout_sheet(
         images: (b, h, w, 3) uint8.
         layouts: (b, n, h', w'), enlarged to the images by pixel repetition.
         titles: row names.
-        entities: whose maps are shown, in this order; None for all.
-        inputs: (b, h, w, 3) uint8, what the images were completed from.
+        entities: the entities whose maps are drawn, in this order; None for all.
+        inputs: (b, h, w, 3) uint8, the masked images from which `images` were completed; None for generated ones.
     """
     count = layouts.shape[1]
     shown = range(count) if entities is None else entities

@@ -1,4 +1,4 @@
-"""Files of images, animations and charts (curves, and the statistics of regions: paper, Fig. 4)."""
+"""Writes images, animations and charts: curves, and statistics of regions (paper, Fig. 4)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from attnorm.files import output_file
 from attnorm.plots.layouts import entity_colours
 
 ANIMATIONS, CHARTS = (".gif", ".mp4"), (".png", ".svg", ".pdf")
-# Names may contain dollar signs.
+# Without parse_math, dollar signs in names are drawn as they are.
 STYLE = {"axes.axisbelow": True, "axes.grid": True, "grid.color": "0.9", "text.parse_math": False}
 Curve = tuple[np.ndarray, np.ndarray]  # steps (k,), values (k,)
 
@@ -27,7 +27,7 @@ def check_image_name(path: Path) -> str:
 
 
 def check_ending(path: Path, what: str, endings: Sequence[str]) -> None:
-    """Raises a UserError if a file of this kind cannot have this name."""
+    """Raises a UserError, which names the kind of file, if the name has none of these endings."""
     if path.suffix.lower() not in endings:
         raise UserError(f"{path}: the name of {what} must end in {', '.join(endings[:-1])} or {endings[-1]}")
 
@@ -62,7 +62,7 @@ def chart(path: Path, width: float, height: float) -> Iterator[Any]:
 
 
 def save_curves(panels: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
-    """Draws one panel per metric with one curve per run; `panels` has the curves by run, by metric."""
+    """Draws one panel per metric with one curve per run: `panels[metric][run]`."""
     with chart(path, 4.2 * len(panels), 2.7) as figure:
         row = figure.subplots(1, len(panels), squeeze=False)[0]
         for axes, (metric, curves) in zip(row, panels.items(), strict=True):
@@ -86,7 +86,7 @@ def save_region_chart(regions: Any, path: Path, title: str) -> None:
 
 
 def _write_gif(frames: Sequence[np.ndarray], path: Path, fps: int) -> None:
-    # One palette for all frames and no dithering: both would flicker.
+    # One palette for all frames and no dithering, or the animation would flicker.
     sample = np.concatenate(frames[:: max(1, len(frames) // 8)])
     palette = Image.fromarray(sample).quantize(256, Image.Quantize.MEDIANCUT)
     first, *others = (Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)

@@ -1,4 +1,4 @@
-"""Lines of text in any script: in Pillow's font where that has the letters, else in an installed one, else escaped."""
+"""Draws text in any script: in Pillow's font if it has the letters, else in an installed font, else escaped."""
 
 import functools
 import sys
@@ -10,8 +10,8 @@ import numpy as np
 from PIL import ImageDraw, ImageFont, features
 
 INK = (40, 40, 40)
-TEXT_SIZE, LINE = 14, 20  # pixels of a letter and of a line of text
-STYLES = ("bold", "italic", "oblique", "light", "thin", "mono", "serif", "condensed")  # in the names of files
+TEXT_SIZE, LINE = 14, 20  # height of letters and of a line, in pixels
+STYLES = ("bold", "italic", "oblique", "light", "thin", "mono", "serif", "condensed")  # file names of unused fonts
 EMOJI_STYLE = "\ufe0f"
 Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -30,7 +30,7 @@ def write(draw: ImageDraw.ImageDraw, at: tuple[int, int], text: str, anchor: str
 
 @functools.cache
 def drawable(text: str) -> tuple[str, Font]:
-    """A text and a font for it. Latin letters lose their accents; what no font has is escaped, and a notice says so."""
+    """A text and a font for it. Latin letters lose their accents; letters without a font are escaped, with a notice."""
     plain = "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))
     if plain.isascii():
         return plain, ImageFont.load_default(TEXT_SIZE)
@@ -48,12 +48,12 @@ def drawable(text: str) -> tuple[str, Font]:
 
 def _has(font: str, letter: str) -> bool:
     if unicodedata.bidirectional(letter) in ("R", "AL") and not features.check("raqm"):
-        return False  # from right to left without a layout engine
-    return ord(letter) in _letters(font) or unicodedata.category(letter) == "Cf"  # an invisible joiner
+        return False  # right-to-left text needs a layout engine
+    return ord(letter) in _letters(font) or unicodedata.category(letter) == "Cf"  # Cf: invisible, such as joiners
 
 
 def _escaped(letter: str) -> str:
-    """A symbol's name, such as :cat face:, or else the letter's number, as in Python."""
+    """The name of a symbol, such as :cat face:, or the escape sequence of a letter, as in Python."""
     name, is_symbol = unicodedata.name(letter, "unknown"), unicodedata.category(letter) == "So"
     _notice(name if is_symbol else f"letters of {name.split()[0]}")
     return f":{name.lower()}:" if is_symbol else letter.encode("unicode_escape").decode()
@@ -61,12 +61,12 @@ def _escaped(letter: str) -> str:
 
 @functools.cache
 def _notice(what: str) -> None:
-    print(f"no installed font has {what}: images have codes instead; install a font such as Noto Sans", file=sys.stderr)
+    print(f"no installed font has {what}: images show codes instead; install a font such as Noto Sans", file=sys.stderr)
 
 
 @functools.cache
 def _fonts() -> tuple[str, ...]:
-    """Files of matplotlib's own font, which has many scripts, and of the upright ones on this machine."""
+    """Font files: matplotlib's own, which covers many scripts, then the upright fonts of this machine."""
     from matplotlib import font_manager, get_data_path
 
     found = [path for path in font_manager.findSystemFonts() if not any(s in Path(path).stem.lower() for s in STYLES)]
@@ -75,11 +75,11 @@ def _fonts() -> tuple[str, ...]:
 
 @functools.cache
 def _letters(font: str) -> frozenset[int]:
-    """The code points that a font has; none if it cannot be drawn at any size."""
+    """The code points that a font has; none if the file is damaged or the font has fixed sizes."""
     from matplotlib.ft2font import FT2Font
 
     try:
         face = FT2Font(font)
-    except RuntimeError:  # no font, or a damaged one
+    except RuntimeError:  # damaged, or not a font
         return frozenset()
     return frozenset(face.get_charmap()) if face.scalable else frozenset()

@@ -101,8 +101,7 @@ class Reproduction:
 def make_runs(plan: Reproduction, say: Callable[[str], None], after_each: Callable[[], object]) -> int:
     """Trains and evaluates what is missing; returns 0, or the exit code of the command that failed.
 
-    Raises:
-        UserError: a setting is invalid, or an existing run was started with other settings.
+    Raises a UserError if a setting is invalid, or an existing run was started with other settings.
     """
     for config, run in [(plan.config(system, seed), run) for system, seed, run in plan.runs()]:
         if (run / CONFIG).exists():

@@ -1,4 +1,4 @@
-"""What both tasks share: the optimizers of a generator and its opponent, pieces of a batch, state."""
+"""What both tasks share: networks and their optimizers, pieces of a batch, state."""
 
 import contextlib
 import copy
@@ -49,7 +49,7 @@ class AdversarialTask:
         self.optimizers: dict[str, torch.optim.Optimizer] = {}
         self.scalers: dict[str, torch.amp.GradScaler] = {}  # of losses, for fp16; otherwise the scale is 1
         self._learning_rates: dict[str, float] = {}
-        self._parallel: dict[str, nn.Module] = {}  # what losses run through: with DDP if several processes
+        self._parallel: dict[str, nn.Module] = {}  # the networks for the losses: in DDP if there are several processes
         if self.device.type == "cuda":
             self._copies = torch.cuda.Stream(self.device)
         torch.manual_seed(seed_for(config.seed, "weights"))
@@ -61,9 +61,9 @@ class AdversarialTask:
             return images.to(self.device), labels.to(self.device)
         with torch.cuda.stream(self._copies):
             copies = [t.pin_memory().to(self.device, non_blocking=True) for t in (images, labels)]
-        self._copies.synchronize()  # this thread waits, and the training thread never does
+        self._copies.synchronize()  # waits in this thread, so that the training thread need not
         for tensor in copies:
-            tensor.record_stream(torch.cuda.default_stream(self.device))  # which reads it
+            tensor.record_stream(torch.cuda.default_stream(self.device))  # the stream that reads it
         return copies[0], copies[1]
 
     def state(self) -> dict[str, Any]:

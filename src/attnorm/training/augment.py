@@ -55,9 +55,7 @@ def _cutout(x: Tensor, generator: torch.Generator) -> Tensor:
     for axis, side in ((2, x.shape[2]), (3, x.shape[3])):
         cut = int(side * CUT + 0.5)
         start = torch.randint(0, side + 1 - cut % 2, (len(x), 1, 1, 1), generator=generator, device=x.device) - cut // 2
-        shape = [1, 1, 1, 1]
-        shape[axis] = side
-        position = torch.arange(side, device=x.device).view(shape)
+        position = torch.arange(side, device=x.device).view(-1, *[1] * (3 - axis))
         outside = outside | (position < start) | (position >= start + cut)
     return x * outside
 

@@ -23,12 +23,11 @@ class Manifest(Frozen):
 
 
 def save(folder: Path, step: int, state: dict[str, Any], keep: int, model: Path | None = None) -> None:
-    """Writes `folder`/step-N, nested dictionaries of tensors and plain values, and keeps the `keep` - 1 before it.
+    """Writes `state`, nested dictionaries of tensors and plain values, to `folder`/step-N, and removes old checkpoints.
 
-    A copy of the saved `model` beside the state makes the checkpoint a model too.
-
-    Removes all others, also later ones: they are damaged, or this step would not be repeated. Raises a UserError if the
-    folder cannot be written; the existing checkpoints are then intact.
+    The files of the saved `model` are copied beside it, so that the checkpoint can be loaded as a model. The `keep` - 1
+    checkpoints before it stay. Later ones are removed: they are damaged, or this step would not be repeated. Raises a
+    UserError if the folder cannot be written; the existing checkpoints are then intact.
     """
     final, remedy = path_of(folder, step), "free some space or make the folder writable, then resume"
     with explained(f"cannot write the checkpoint {final}", remedy, RuntimeError), folder_aside(final) as aside:

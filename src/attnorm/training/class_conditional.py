@@ -41,8 +41,8 @@ USAGE_IMAGES = 16  # images from which layout metrics are computed
 class EvaluationConfig(Frozen):
     """How a generator is evaluated every `evaluate_every` steps.
 
-    metrics: as `attnorm evaluate` takes them; the first one chooses the best model.
-    num, num_real: how many images to generate, and real ones to compare with; 0 for all.
+    metrics: as for `attnorm evaluate --metrics`; the first one chooses the best model.
+    num: images to generate. num_real: real images to compare with, 0 for all.
     """
 
     metrics: tuple[str, ...] = Field(("fd",), min_length=1)
@@ -154,7 +154,7 @@ class ClassConditionalTask(AdversarialTask):
         )
 
     def evaluate(self, step: int) -> Evaluation:
-        """Evaluates the averaged generator as `attnorm evaluate`. The score is the first metric or its negative."""
+        """Evaluates the averaged generator. The score is the first metric, or its negative if higher is better."""
         generator = self.sampling_generator()
         if self.processes.count > 1:  # each draws a share of the images, with the same generator
             for value in generator.state_dict().values():
@@ -254,7 +254,7 @@ class ClassConditionalTask(AdversarialTask):
 def prepare_for_sampling(generator: Generator, config: ClassConditionalConfig, processes: int = 1) -> None:
     """Puts a trained or averaged generator into eval mode, and measures its standing statistics on its own images.
 
-    As in training, moments are those of a piece of a batch that `processes` share.
+    Each batch has the size of a piece of the training batch, which `processes` share.
     """
     device = next(generator.parameters()).device
     share = max(2, config.batch_size // (processes * config.accumulation))

@@ -1,4 +1,4 @@
-"""The fields of config.yaml that runs of every task have."""
+"""The fields of config.yaml that both tasks share."""
 
 import math
 from typing import Annotated, ClassVar, Literal, NamedTuple
@@ -89,7 +89,7 @@ class TrainingConfig(Frozen):
 
     @property
     def evaluation_data(self) -> str:
-        """The data for `evaluate_every`, read without a choice of split; empty for the training data."""
+        """The data for `evaluate_every`, read without split and columns; empty for the training data."""
         return ""
 
     def trained_on(self, count: int) -> np.ndarray:
@@ -105,7 +105,7 @@ class TrainingConfig(Frozen):
         return left if self.lr_schedule == "linear" else (1 - math.cos(math.pi * left)) / 2
 
     def with_steps(self, steps: int) -> Self:
-        """The configuration for another number of steps, under which the steps so far are the same."""
+        """A copy with another number of steps, under which the steps so far would have been the same."""
         return derive(self, {"steps": steps}, f"--steps {steps}")
 
     def _check_opponent(self, name: str, size: int) -> None:

@@ -36,9 +36,7 @@ from attnorm.training.runtime import StopSignals, resolve_precision, seed_for, s
 
 FIRST_SAMPLES = (1, 100)  # additional steps with samples, to see early that training works
 
-
-# A task defines what one step is; `AdversarialTask` is their base.
-Task = ClassConditionalTask | InpaintingTask
+Task = ClassConditionalTask | InpaintingTask  # both derive from `AdversarialTask`
 # Configuration and task classes by name.
 TASKS: dict[str, tuple[type[TrainingConfig], Callable[[Any, Processes], Task]]] = {
     "class-conditional": (ClassConditionalConfig, ClassConditionalTask),
@@ -260,7 +258,7 @@ def _describe(config: TrainingConfig, dataset: ImageDataset, processes: Processe
     images = counted(len(dataset), "image")
     if config.task == "class-conditional":
         images += f" of {counted(dataset.num_classes, 'class')}"
-        images += " (several need a folder for each)" if dataset.num_classes == 1 else ""
+        images += " (for several, use a folder for each)" if dataset.num_classes == 1 else ""
     held_out = len(dataset) - len(config.trained_on(len(dataset)))
     images += f" at {dataset.size}x{dataset.size}{f', {held_out} of them held out' if held_out else ''}"
     threads = os.environ.get("OMP_NUM_THREADS") or torch.get_num_threads()

@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from attnorm.errors import UserError
-from attnorm.files import check_folder, put_back
+from attnorm.files import check_folder, explained, put_back
 
 CONFIG, CHECKPOINTS, SAMPLES, MODEL = "config.yaml", "checkpoints", "samples", "model"
 BEST, BEST_OF_PHASE_1 = "best", "best-phase-1"  # of the current phase; and of phase 1, kept afterwards
@@ -41,14 +41,13 @@ def check_new(run: Path) -> None:
 def run_lock(run: Path) -> Iterator[None]:
     """A context in which no other process can train in the run's folder, which is created if needed."""
     lock = FileLock(run / LOCK, timeout=0)
-    try:
+    with explained(f"cannot write {run}", "choose a writable folder"):
         run.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise UserError(f"{run} is being trained by another process: wait until it ends, or stop it first") from error
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"cannot write {run} ({reason}): choose a writable folder") from error
+        try:
+            lock.acquire()
+        except Timeout as error:
+            what = f"{run} is being trained by another process"
+            raise UserError(f"{what}: wait until it ends, or stop it first") from error
     try:
         yield
     finally:

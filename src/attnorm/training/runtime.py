@@ -16,7 +16,7 @@ from attnorm.training.config import Precision
 
 
 def resolve_precision(name: Precision, device: torch.device) -> Precision:
-    """ "auto" is bf16 where the processor has instructions for it: elsewhere it is slower."""
+    """Replaces "auto": by bf16 if the processor has instructions for it, else by float32, which is then faster."""
     if name != "auto":
         return name
     if device.type == "mps":
@@ -28,10 +28,10 @@ def resolve_precision(name: Precision, device: torch.device) -> Precision:
 
 
 def set_numerics(precision: Precision, *, deterministic: bool = False) -> None:
-    """Sets this process's precision and algorithms of convolutions and products on a GPU.
+    """Sets the precision and algorithms of this process's convolutions and matrix products on a GPU.
 
-    With "float32", convolutions do not use TF32; otherwise they may. Products never do, because moments are computed
-    with them. `deterministic` selects slower deterministic algorithms; PyTorch warns about operations that have none.
+    With "float32", convolutions do not use TF32; otherwise they may. Matrix products never do, because they compute
+    moments. `deterministic` selects slower deterministic algorithms; PyTorch warns about operations that have none.
     """
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = precision != "float32"

@@ -65,7 +65,7 @@ def find_trained(source: str | Path, weights: Weights | None = None) -> Trained:
     run = path.parents[1] if in_run else path.parent if path.name in SAVED else path
     if not (run / CONFIG).is_file():
         if weights is not None:
-            raise UserError(f"--weights chooses among those of a run, and {source} is none: leave it out")
+            raise UserError(f"--weights is for runs, and {source} is not a run: leave it out")
         return Trained(str(source), None, None, "unknown", step_of(folder))
     config: Any = read_config(run)
     saved: Weights = "ema" if config.ema_half_life > 0 else "raw"

@@ -3,7 +3,7 @@
 const PAINT = [255, 45, 120], PAINT_OPACITY = 0.6, MOST_ZOOM = 32;
 
 class Editor {
-    // changed() after each finished stroke; resized() when the size of the brush was changed by key or wheel.
+    // Calls changed() after each finished stroke, and resized() when a key or the wheel changes the size of the brush.
     constructor(canvas, changed, resized) {
         Object.assign(this, {canvas, changed, resized, tool: 'brush', erasing: false, size: 24, split: 0, opacity: 0.55});
         this.context = canvas.getContext('2d');
@@ -16,7 +16,7 @@ class Editor {
         canvas.addEventListener('wheel', event => this.wheel(event), {passive: false});
     }
 
-    // An image of {width, height}, with an empty mask.
+    // Opens an image of {width, height} with an empty mask.
     open(image) {
         const {width, height} = image;
         Object.assign(this, {width, height, mask: Mask.of(image), stroke: null});
@@ -25,7 +25,7 @@ class Editor {
         this.fit();
     }
 
-    // The paint anew inside a box of the mask.
+    // Redraws the paint inside a box of the mask.
     repaint([left, top, right, bottom] = this.mask.box) {
         if (right <= left || bottom <= top) return;
         const pixels = new ImageData(right - left, bottom - top), words = new Uint32Array(pixels.data.buffer);
@@ -38,7 +38,7 @@ class Editor {
         this.draw();
     }
 
-    get scale() { return this.mask.width / this.width; }  // from the image's pixels to the mask's
+    get scale() { return this.mask.width / this.width; }  // mask pixels per image pixel
 
     fit() {
         const {clientWidth, clientHeight} = this.canvas;
@@ -59,7 +59,7 @@ class Editor {
     }
 
     panBy(dx, dy) {
-        const {clientWidth, clientHeight} = this.canvas, {zoom} = this.view, rest = 40;  // pixels that stay in sight
+        const {clientWidth, clientHeight} = this.canvas, {zoom} = this.view, rest = 40;  // pixels of the image that stay visible
         const within = (at, length, room) => Math.min(room - rest, Math.max(rest - length * zoom, at));
         this.view.x = within(this.view.x + dx, this.width, clientWidth);
         this.view.y = within(this.view.y + dy, this.height, clientHeight);
@@ -76,7 +76,7 @@ class Editor {
         this.draw();
     }
 
-    place(event) {  // of a pointer: on the canvas, and in the image
+    place(event) {  // the place of a pointer on the canvas and in the image
         const box = this.canvas.getBoundingClientRect(), at = [event.clientX - box.left, event.clientY - box.top];
         return {at, point: [(at[0] - this.view.x) / this.view.zoom, (at[1] - this.view.y) / this.view.zoom]};
     }
@@ -87,7 +87,7 @@ class Editor {
         const {at, point} = this.place(event);
         this.pointers.set(event.pointerId, at);
         if (event.pointerType !== 'touch') event.preventDefault();
-        try { this.canvas.setPointerCapture(event.pointerId); } catch { /* one that is no longer there */ }
+        try { this.canvas.setPointerCapture(event.pointerId); } catch { /* the pointer is already gone */ }
         if (this.pointers.size > 1) return this.abandon();  // two fingers zoom
         if (this.tool === 'hand' || this.isHeld || event.button === 1) return;
         this.stroke = {points: [point], erasing: this.erasing, pointer: event.pointerId, start: this.mask.data.slice()};
@@ -127,7 +127,7 @@ class Editor {
         if (this.mask.differs(start)) this.changed();
     }
 
-    pointercancel(event) {  // the browser scrolls, or another finger came
+    pointercancel(event) {  // the browser scrolls, or a second finger touches
         this.pointers.delete(event.pointerId);
         this.abandon();
     }
@@ -145,7 +145,7 @@ class Editor {
         this.repaint(this.mask.line(from, to, this.size / 2 * this.scale, erasing ? 0 : 1));
     }
 
-    abandon() {  // a stroke that was not meant
+    abandon() {  // undoes an unfinished stroke
         if (!this.stroke) return false;
         this.mask.data.set(this.stroke.start);
         this.stroke = null;
@@ -156,7 +156,7 @@ class Editor {
     wheel(event) {
         if (!this.before) return;
         event.preventDefault();
-        const step = event.deltaY || event.deltaX;  // some systems turn the wheel sideways while Alt is held
+        const step = event.deltaY || event.deltaX;  // some systems scroll sideways while Alt is held
         if (event.altKey) this.resize(step < 0 ? Math.max(this.size * 1.15, this.size + 1) : this.size / 1.15 - 0.5);
         else this.zoomBy(Math.exp(-step / (event.deltaMode ? 15 : 400)), this.place(event).at);
     }
@@ -174,7 +174,7 @@ class Editor {
         context.clearRect(0, 0, canvas.width, canvas.height);
         if (!this.before) return;
         context.setTransform(view.zoom * ratio, 0, 0, view.zoom * ratio, view.x * ratio, view.y * ratio);
-        context.imageSmoothingEnabled = view.zoom < 4;  // nearer than that, single pixels are to be seen
+        context.imageSmoothingEnabled = view.zoom < 4;  // closer than that, single pixels are shown
         context.imageSmoothingQuality = 'high';
         const put = image => context.drawImage(image, 0, 0, this.width, this.height);
         put(this.after && !this.showsBefore ? this.after : this.before);
@@ -228,7 +228,7 @@ class Editor {
         context.fillText(text, at[0] - room / 2 + 7, at[1] + 5);
     }
 
-    lines(trace, unit = 1) {  // white within black: seen on any image
+    lines(trace, unit = 1) {  // white with a black edge, visible on any image
         for (const [colour, thickness] of [['rgba(0, 0, 0, .7)', 3], ['#fff', 1.4]]) {
             this.context.beginPath();
             trace();

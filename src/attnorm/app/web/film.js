@@ -1,4 +1,4 @@
-// An interpolation as its frames, of which a slider shows one; it plays there and back until the slider is moved.
+// Plays the frames of an interpolation forward and back, until the slider is moved; it then shows one frame.
 
 const TICK = 1000 / 15;
 let direction = 1, isPlaying = !matchMedia('(prefers-reduced-motion: reduce)').matches;

@@ -1,4 +1,4 @@
-// Examples hand on which one was clicked; a slider changes the opacity of the layout over the image.
+// A click on an example sends its number; the slider changes the opacity of the layout over the image.
 element.addEventListener('click', ({target}) => {
     const pressed = target.closest('[data-example]');
     if (pressed) trigger('click', {number: pressed.dataset.example});

@@ -1,13 +1,13 @@
-// The mask: one byte for each pixel, 1 where it is missing. Boxes are [left, top, right, bottom], the last two beyond.
+// The mask: one byte per pixel, 1 where it is missing. Boxes are [left, top, right, bottom], right and bottom excluded.
 
-const MOST_PIXELS = 1 << 24;  // of a mask; that of a larger image is coarser
+const MOST_PIXELS = 1 << 24;  // of a mask; a larger image has a coarser one
 
 class Mask {
     constructor(width, height) {
         Object.assign(this, {width, height, data: new Uint8Array(width * height)});
     }
 
-    static of({width, height}) {  // an image
+    static of({width, height}) {  // an empty mask for an image
         const fine = Math.min(1, Math.sqrt(MOST_PIXELS / (width * height)));
         return new Mask(Math.max(1, Math.round(width * fine)), Math.max(1, Math.round(height * fine)));
     }
@@ -19,7 +19,7 @@ class Mask {
             Math.min(this.width, Math.ceil(right)), Math.min(this.height, Math.ceil(bottom))];
     }
 
-    // Run lengths, the first of known pixels: small enough to keep one for every step of the history.
+    // Run lengths, starting with known pixels; small enough to store with every step of the history.
     runs() {
         const {data} = this, runs = [];
         for (let at = 0, value = 0; at < data.length; value = 1 - value) {
@@ -44,7 +44,7 @@ class Mask {
         return this.runs().reduce((sum, length, index) => sum + (index % 2 ? length : 0), 0);
     }
 
-    // Every pixel whose centre is at most `radius` from the segment between two points, and at least the one at its end.
+    // Sets the pixels whose centres are at most `radius` from the segment between two points, and the one at its end.
     line(from, to, radius, value) {
         const [[x0, y0], [x1, y1]] = [from, to], dx = x1 - x0, dy = y1 - y0, square = dx * dx + dy * dy || 1;
         const box = this.clip([Math.min(x0, x1) - radius - 1, Math.min(y0, y1) - radius - 1,
@@ -62,7 +62,7 @@ class Mask {
         return box;
     }
 
-    // The inside of a polygon by the even-odd rule, looked at along the middle of each row.
+    // Fills a polygon by the even-odd rule, along the middle of each row.
     polygon(points, value) {
         const box = this.clip([0, Math.min(...points.map(p => p[1])), this.width, Math.max(...points.map(p => p[1]))]);
         for (let y = box[1]; y < box[3]; y++) {
@@ -80,8 +80,8 @@ class Mask {
         return box;
     }
 
-    // Grown by so many pixels, or shrunk if negative: every pixel whose centre is that near to a marked one's. Shrinking
-    // grows the known pixels; beyond the edge there are none.
+    // Grows the mask by a number of pixels, or shrinks it if negative. Growing marks the pixels whose centres are at most
+    // so far from a marked one's. Shrinking grows the known pixels in the same way; outside the image there are none.
     grow(pixels) {
         const {width, height, data} = this, value = pixels > 0 ? 1 : 0, radius = Math.abs(pixels), old = data.slice();
         for (let y = 0; y < height; y++) {
@@ -90,7 +90,7 @@ class Mask {
                 if (old[at] !== value) continue;
                 const inner = x && x < width - 1 && y && y < height - 1 && old[at - 1] === value
                     && old[at + 1] === value && old[at - width] === value && old[at + width] === value;
-                if (inner) continue;  // what it reaches, pixels at the rim reach too
+                if (inner) continue;  // pixels at the border of their region reach as far
                 for (let row = Math.max(0, y - radius); row <= Math.min(height - 1, y + radius); row++) {
                     const half = Math.floor(Math.sqrt(radius * radius - (row - y) * (row - y)));
                     data.fill(value, row * width + Math.max(0, x - half), row * width + Math.min(width, x + half + 1));
@@ -99,7 +99,7 @@ class Mask {
         }
     }
 
-    // A box of it, white on black.
+    // A canvas with a box of the mask, white on black.
     canvas([left, top, right, bottom] = this.box) {
         const canvas = document.createElement('canvas'), pixels = new ImageData(right - left, bottom - top);
         const words = new Uint32Array(pixels.data.buffer);
@@ -112,7 +112,7 @@ class Mask {
         return canvas;
     }
 
-    // From a white-on-black image of any size, without mixing pixels.
+    // Reads a white-on-black image of any size, without mixing pixels.
     read(image) {
         const canvas = new OffscreenCanvas(this.width, this.height), context = canvas.getContext('2d');
         context.imageSmoothingEnabled = false;

@@ -1,15 +1,15 @@
-// Open, paint, complete, continue. Python is handed the image's id with the mask at the click and answers with a new
-// image; what comes back for an image that is no longer open is dropped. `element`, `props` and `server` are Gradio's.
+// Open, paint, complete, continue. A request has the image's id and the mask as they were at the click, and the answer has
+// a new image. Answers for an image that is no longer open are ignored. Gradio defines `element`, `props` and `server`.
 
 const root = element.querySelector('.workspace'), $ = query => root.querySelector(query);
 const field = name => $(`[data-field="${name}"]`), button = name => $(`[data-do="${name}"]`);
 const canvas = $('canvas'), status = $('.status'), MOST_STEPS = 100, LARGE = 512;
 const KEYS = {'B, R, L': 'brush, rectangle, lasso', 'E': 'erase, or paint again', '[ ] or Alt+wheel': 'size of the brush',
     'Wheel, + −': 'zoom', '0 (zero)': 'fit the view', 'Space or H': 'move the view', 'Arrows, on the image': 'move the view',
-    'Enter': 'complete', 'Esc': 'cancel', 'C, held': 'see what was before', 'Ctrl+Z': 'undo',
+    'Enter': 'complete', 'Esc': 'cancel', 'C, held': 'show the image before', 'Ctrl+Z': 'undo',
     'Ctrl+Shift+Z, Ctrl+Y': 'redo', '?': 'these keys'};
 
-// A step of the history is never changed: {image, runs of the mask, result, runs that the result was made with}.
+// Steps of the history do not change. One is {image, runs: its mask, result, made: the mask of the result}.
 const steps = [];
 let at = -1, current = null, running = null, opening = 0, families = 0;
 const editor = new Editor(canvas, changed, size => showSize(size));
@@ -19,7 +19,7 @@ function say(text, kind = '') {
     status.className = `status ${kind}`;
 }
 
-async function ask(name, request) {  // Gradio's client answers a failed call with nothing
+async function ask(name, request) {  // Gradio's client returns nothing after a failed call
     const answer = await server[name](request);
     return answer ?? {error: 'The server did not answer: it may have stopped, or the file is too large.'};
 }
@@ -93,13 +93,13 @@ function changed() {
     complete();
 }
 
-// Images come in.
+// Images.
 
 async function open(name, request, title) {
     const ticket = ++opening;
     say(`Opening ${title}…`);
     const answer = await ask(name, request);
-    if (ticket !== opening) return false;  // another was opened since
+    if (ticket !== opening) return false;  // another image was opened meanwhile
     if (answer.error) return say(answer.error, 'error');
     const image = await received(answer.image), mask = Mask.of(image);
     if (answer.mask) mask.read(await loaded(answer.mask));
@@ -124,7 +124,7 @@ async function loadMask(file) {
 
 // Runs.
 
-function maskToSend(runs) {  // its box alone, as PNG
+function maskToSend(runs) {  // the box around its marked pixels, as PNG
     const mask = new Mask(editor.mask.width, editor.mask.height);
     mask.restore(runs);
     const {data, width, height} = mask, row = y => data.subarray(y * width, (y + 1) * width);
@@ -214,14 +214,14 @@ function use(tool) {
     canvas.dataset.tool = tool;
 }
 
-function showSize(size) {  // the slider's middle is a tenth of the image
+function showSize(size) {  // on a logarithmic slider, because small sizes need finer steps
     field('size').value = Math.log(size) / Math.log(Math.max(editor.width ?? 100, editor.height ?? 100) / 2) * 100;
     $('.size output').textContent = `${size} px`;
 }
 
 function grow(sign) {
     const pixels = Number(field('pixels').value);
-    if (!(pixels >= 1 && pixels <= 64)) return say('Give the pixels as a number from 1 to 64.', 'error');
+    if (!(pixels >= 1 && pixels <= 64)) return say('Give a number of pixels from 1 to 64.', 'error');
     editor.mask.grow(sign * Math.round(pixels * editor.scale) || sign);
     changed();
 }
@@ -260,7 +260,7 @@ root.addEventListener('click', event => {
 for (const input of root.querySelectorAll('input[type=file]'))
     input.addEventListener('change', () => {
         const [file] = input.files;
-        input.value = '';  // so that the same one can be chosen again
+        input.value = '';  // so that the same file can be chosen again
         if (file) input.dataset.file === 'mask' ? loadMask(file) : openFile(file);
     });
 field('size').addEventListener('input', () => current
@@ -278,7 +278,7 @@ for (const [type, isOn] of [['pointerdown', true], ['pointerup', false], ['point
 button('before').addEventListener('keydown', event => [' ', 'Enter'].includes(event.key) && seeBefore(true));
 button('before').addEventListener('keyup', () => seeBefore(false));
 
-// The whole page: keys, drop and paste, while this tab is the one that is seen.
+// Keys, drop and paste, anywhere on the page while this tab is visible.
 
 const isSeen = () => root.isConnected && root.offsetParent !== null && !$('dialog').open;
 
