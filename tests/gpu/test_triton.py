@@ -144,7 +144,7 @@ def test_auto_takes_what_passes_its_self_check_and_warns_once_of_what_fails(dtyp
 
 
 REFUSED = {
-    "int32 is none of its dtypes": {"dtype": torch.int32},
+    "float64, not torch.int32": {"dtype": torch.int32},
     "at most 64 regions, not 65": {"regions": 65},
     "needs compute capability 8.0, and this GPU has 7.5": {"capability": (7, 5)},
     "needs triton 3.4 or newer, not 3.1.0": {"version": "3.1.0"},

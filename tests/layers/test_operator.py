@@ -159,13 +159,13 @@ def test_the_operators_keep_pytorchs_rules(channels, order):
 
 def test_calls_that_take_the_reference():
     layer, x = make_layer().float(), features(2, 16, 8, 8, dtype=torch.float32)
-    for call, reason in ((x.double(), "float64 features do not go with torch.float32"), (x.half(), "float16")):
+    for call, reason in ((x.double(), "float64 features do not fit torch.float32"), (x.half(), "float16")):
         assert reason in refusal(layer, call, sampling=False)
     with torch.autocast("cpu", torch.float16):
         assert "float16" in refusal(layer, x, sampling=False)
         assert layer(x).dtype == torch.float32
     for options in ({"variance": "algorithm1"}, {"statistics": "batch"}):
-        assert "alone" in refusal(make_layer(**options), x.double(), sampling=False)
+        assert "only" in refusal(make_layer(**options), x.double(), sampling=False)
 
 
 def test_upstream_gradients_of_another_order_expanded_ones_and_an_empty_batch():

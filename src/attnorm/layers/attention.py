@@ -10,7 +10,6 @@ from attnorm.layers.weights import make_conv
 
 SMALLEST_NORM = 1e-4  # patches shorter than this are not scaled to length 1
 PATCH_SIZE = 3  # side of the compared patches
-FUSE_REACH = 1  # neighbours on each side whose scores are added
 COVERAGE = 4  # patches of side 2 rate and stride rate that cover each pixel
 
 
@@ -125,9 +124,8 @@ class ContextualAttention2d(nn.Module):
 
     def _add_diagonal_neighbours(self, scores: Tensor) -> Tensor:
         fused = scores.clone()
-        for shift in range(1, FUSE_REACH + 1):
-            fused[:, shift:, shift:] += scores[:, :-shift, :-shift]
-            fused[:, :-shift, :-shift] += scores[:, shift:, shift:]
+        fused[:, 1:, 1:] += scores[:, :-1, :-1]
+        fused[:, :-1, :-1] += scores[:, 1:, 1:]
         return fused
 
     def _raw_patches(self, x: Tensor) -> Tensor:

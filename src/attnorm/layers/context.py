@@ -1,7 +1,7 @@
 """The context in which a layer is called: autocast, compilers, tracers, transforms.
 
-Layouts, moments and spectral norms are computed in float32, outside of autocast. A compiled kernel is not used where
-something must see PyTorch's own operations.
+Layouts, moments and spectral norms are computed in float32, outside of autocast. Kernels are not used where something
+has to see PyTorch's own operations.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ def autocast_dtype(tensor: Tensor) -> torch.dtype | None:
 
 
 def is_exporting() -> bool:
-    """Whether a graph is being recorded that must run without this package."""
+    """Whether a graph is being recorded that has to run without this package."""
     compiler = torch.compiler
     # PyTorch before 2.7 does not distinguish export and compilation.
     exporting = compiler.is_exporting() if hasattr(compiler, "is_exporting") else compiler.is_compiling()

@@ -13,7 +13,7 @@ VARIANCES = ("weighted", "algorithm1")
 BACKENDS = ("cpp", "triton", "reference")
 # Avoids 0 / 0 in a region without pixels, which contributes nothing.
 SMALLEST_MASS = 1e-30
-# The shift of each channel and image is estimated from at least half as many pixels.
+# The shift of each channel and image is estimated from at least half this number of pixels.
 SHIFT_SAMPLES = 1024
 
 
@@ -154,8 +154,7 @@ def estimate_shift(v: Tensor) -> Tensor:
 
     The moments do not depend on it in exact arithmetic, so no gradient flows through it.
     """
-    # Odd: with rows of even length an even step would sample only some columns, and too often the first one, which
-    # padding makes different.
+    # Odd: in rows of even length an even step would sample few columns, and the first too often, which padding changes.
     step = 2 * (v.shape[-1] // (2 * SHIFT_SAMPLES)) + 1
     return v.detach()[..., ::step].mean(-1, keepdim=True)
 

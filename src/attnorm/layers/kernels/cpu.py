@@ -1,6 +1,6 @@
-"""The operators on the CPU: one parallel region a pass over the map, in registers and caches; C++ source in `cpu/`.
+"""The operators on the CPU, in C++ (source in `cpu/`): each pass works on tiles of the map that fit the caches.
 
-For few channels the C++ code computes values and logits from x tile by tile in every pass and stores neither.
+For few channels every pass computes values and logits from x, tile by tile, and stores neither.
 """
 
 import ctypes
@@ -14,7 +14,7 @@ from attnorm.layers.kernels import library
 from attnorm.layers.kernels.problem import Problem, multiply
 
 STORAGE = {torch.float32: 0, torch.bfloat16: 1, torch.float64: 2}
-PROJECTED_CHANNELS = 64  # a problem of at most so many channels may have a projection
+PROJECTED_CHANNELS = 64  # most channels of a problem with a projection
 
 
 def refusal(device: torch.device, dtypes: Collection[torch.dtype], regions: int) -> str | None:
@@ -22,13 +22,13 @@ def refusal(device: torch.device, dtypes: Collection[torch.dtype], regions: int)
     if device.type != "cpu":
         return f"the features are on {device.type}, not on the CPU"
     if unknown := next((dtype for dtype in dtypes if dtype not in STORAGE), None):
-        return f"{unknown} is none of its dtypes (float32, bfloat16, float64)"
+        return f"it takes float32, bfloat16 and float64, not {unknown}"
     reason = library.refusal()
     return None if reason is None else f"its library is missing: {reason}"
 
 
 def doubt(x: Tensor, dtype: torch.dtype, regions: int) -> None:
-    """A library that was built and loaded is taken without a check."""
+    """None: a library that could be loaded needs no self-check."""
 
 
 def forward(problem: Problem) -> None:

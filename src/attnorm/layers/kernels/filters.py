@@ -1,8 +1,8 @@
 """Equations 2 and 3 as weights of one product with the features, for the fused operator.
 
 F of eq. 2 is K q(x), with K the keys of an image at n sampled positions. So t F + f(x) = (W + t K Q) x + t K b, where Q
-and b are the query's weight and bias: small matrices, and neither F, nor the queries, nor the keys at positions that
-were not drawn are ever computed.
+and b are the query's weight and bias. These matrices are small; F, the queries, and the keys at other positions are
+never computed.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class Sampling(NamedTuple):
-    """What filters are sampled with, in the dtype of the computation."""
+    """The parameters of sampling, in the dtype of the computation."""
 
     key: Tensor  # (k, c)
     key_bias: Tensor  # (k,)
@@ -24,7 +24,7 @@ class Sampling(NamedTuple):
 class Keys(NamedTuple):
     """The keys at the sampled positions, and what their gradients need."""
 
-    images: Tensor  # (b, 1): the number of each image
+    images: Tensor  # (b, 1): the index of each image
     pixels: Tensor  # (b, n, m): flat indices of the m pixels that are pooled at each position
     picked: Tensor  # (b, n m, c): the features of these pixels
     values: Tensor  # (b, n, k)
@@ -54,7 +54,7 @@ def sample_filters(
 def sampling_gradients(
     sampling: Sampling, keys: Keys, d_matrix: Tensor, d_offset: Tensor, d_x: Tensor | None
 ) -> Sampling:
-    """From the gradients of W + t K Q and t K b; adds what reaches x through the keys to its gradient d_x."""
+    """The parameters' gradients from those of W + t K Q and t K b; adds the keys' share of the gradient of x to d_x."""
     filters = sampling.gain.unsqueeze(1) * keys.values
     d_filters = d_matrix @ sampling.query.t() + d_offset.unsqueeze(2) * sampling.query_bias
     d_keys = sampling.gain.unsqueeze(1) * d_filters
@@ -62,7 +62,7 @@ def sampling_gradients(
     d_all_keys = d_keys.new_zeros((*keys.pixels.shape, d_keys.shape[-1]))
     d_all_keys = d_all_keys.scatter_(2, keys.choice.unsqueeze(2), d_keys.unsqueeze(2)).flatten(1, 2)
     if d_x is not None:
-        # No two are the same.
+        # No pixel occurs twice.
         _by_pixel(d_x)[keys.images, keys.pixels.flatten(1)] += (d_all_keys @ sampling.key).to(d_x.dtype)
     return Sampling(
         key=d_all_keys.flatten(0, 1).t() @ keys.picked.flatten(0, 1),

@@ -1,9 +1,8 @@
-"""The compiled library of the CPU kernel: found in a cache, or built there when it is first needed.
+"""The compiled library of the CPU kernel: loaded from a cache, or built there when it is first needed.
 
-It has a plain C interface and includes no header of PyTorch: a compiler makes it in about two seconds instead of a
-minute, any version of PyTorch can call it, and neither ninja nor a build step at installation is needed. Its parallel
-regions run on the OpenMP runtime that PyTorch has already loaded: the linker is given that very file, because a
-second runtime in the process would bring a second set of threads, which fights with the first for the processors.
+It has a plain C interface and includes no header of PyTorch: it compiles in seconds instead of a minute, works with any
+version of PyTorch, and needs neither ninja nor a build step at installation. It is linked against the OpenMP runtime
+that PyTorch has loaded: a second runtime would start a second set of threads, and both would compete for the cores.
 
 Importing this module does nothing; `refusal` builds or loads on its first call. Environment:
 
@@ -36,11 +35,10 @@ import torch
 from attnorm.cache import cache_folder
 
 SOURCES = Path(__file__).parent / "cpu"
-COMPILE_SECONDS = 300.0  # a compiler that takes longer hangs
+COMPILE_SECONDS = 300.0  # then the compiler is taken to hang
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fno-math-errno", "-ffp-contract=fast", "-Wno-psabi")
-# What each of PyTorch's names for this processor's vector instructions allows the compiler; anything else, such as
-# ARM's, is the compiler's default. A library is built for one of them and kept under its name, so that machines that
-# share a home do not load each other's.
+# Compiler flags for each of PyTorch's names of vector instructions; others, such as ARM's, get the compiler's default.
+# The name is part of the file's, so that different machines can share a home.
 _AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma")
 VECTOR_FLAGS = {
     "AVX512_BF16": (*_AVX512, "-mavx512bf16"),
@@ -53,7 +51,7 @@ _lock = threading.Lock()
 
 
 def refusal() -> str | None:
-    """None where the library is at hand, after building it if that was needed; else a sentence that says why not."""
+    """Why the library cannot be used, or None. The first call loads or builds it."""
     with _lock:
         return _load_once()[1]
 
@@ -62,7 +60,7 @@ refusal._dynamo_marked_constant = True  # type: ignore[attr-defined] # see regis
 
 
 def library() -> ctypes.CDLL:
-    """The loaded library; call `refusal` first."""
+    """The loaded library; `refusal` must have been None."""
     found, reason = _load_once()
     assert found is not None, reason
     return found
@@ -72,7 +70,7 @@ def library() -> ctypes.CDLL:
 def _load_once() -> tuple[ctypes.CDLL | None, str | None]:
     try:
         return _load_or_build(), None
-    except (OSError, RuntimeError) as error:  # no compiler, a full disk, no home: nothing that may end the work
+    except (OSError, RuntimeError) as error:  # no compiler, a full disk, no home folder: run without it
         _log.warning(
             "attnorm: no CPU kernel, so layers run on PyTorch's own operations, several times slower: %s "
             "(ATTNORM_KERNEL=off silences this)",
@@ -87,7 +85,7 @@ def _load_or_build() -> ctypes.CDLL:
     runtime = _openmp_runtime()
     name, cache = f"regional_norm-{_key(runtime)}.so", cache_folder()
     if cache.is_dir() and cache.stat().st_mode & stat.S_IWOTH:
-        raise RuntimeError(f"everybody may write to the cache {cache}, and what lies there would be run")
+        raise RuntimeError(f"everybody may write to the cache {cache}, so a library in it cannot be trusted")
     if (cache / name).is_file():
         try:
             return ctypes.CDLL(str(cache / name))
@@ -99,7 +97,7 @@ def _load_or_build() -> ctypes.CDLL:
 
 
 def _key(runtime: Path) -> str:
-    """Names a build by everything that it depends on, except the compiler: a machine without one may load it."""
+    """A name for a build, from everything it depends on but the compiler: a machine without one may load it."""
     digest = hashlib.sha256()
     for source in sorted([*SOURCES.glob("*.h"), *SOURCES.glob("*.cpp")]):
         digest.update(source.name.encode() + source.read_bytes())
@@ -109,26 +107,26 @@ def _key(runtime: Path) -> str:
 
 def _capability() -> str:
     name = torch.backends.cpu.get_cpu_capability().replace(" ", "_")
-    processor = Path("/proc/cpuinfo")  # PyTorch does not tell these two apart
+    processor = Path("/proc/cpuinfo")  # PyTorch has one name for both
     has_pairs = name == "AVX512" and processor.exists() and "avx512_bf16" in processor.read_text()
     return "AVX512_BF16" if has_pairs else name
 
 
 def _vector_flags() -> list[tuple[str, ...]]:
-    """The flags for this processor; compilers before GCC 10 and Clang 9 know none for bfloat16."""
+    """Flags to try for this processor; compilers before GCC 10 and Clang 9 have none for bfloat16."""
     flags = VECTOR_FLAGS.get(_capability(), ())
     return [flags, _AVX512] if "-mavx512bf16" in flags else [flags]
 
 
 @contextlib.contextmanager
 def _writable(folder: Path) -> Iterator[Path]:
-    """The folder, made if need be; where it cannot be written to, a temporary one that goes away afterwards."""
+    """The folder, created if needed, or a temporary one if it is not writable."""
     with contextlib.suppress(OSError):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.is_dir() and os.access(folder, os.W_OK):
         yield folder
         return
-    with tempfile.TemporaryDirectory(prefix="attnorm-") as temporary:  # a loaded library needs its file no longer
+    with tempfile.TemporaryDirectory(prefix="attnorm-") as temporary:  # a loaded library no longer needs its file
         yield Path(temporary)
 
 
@@ -139,16 +137,16 @@ def _openmp_runtime() -> Path:
     files = [file for file in _loaded_files() if file.name.startswith(("libgomp", "libomp", "libiomp5"))]
     if not files:
         raise RuntimeError("PyTorch's OpenMP runtime was not found")
-    # Another package may have brought one of its own: PyTorch's lies nearest to it.
+    # Other packages may have loaded their own; PyTorch's is nearest to its folder.
     torch_folder = Path(torch.__file__).parent
     return max(files, key=lambda file: len(os.path.commonpath([file, torch_folder])))
 
 
 def _loaded_files() -> list[Path]:
-    """The shared libraries in this process, or where that is not to be known, those that come with PyTorch."""
+    """The shared libraries of this process, or on systems without /proc those in PyTorch's folder."""
     maps = Path("/proc/self/maps")
     if maps.exists():
-        lines = os.fsdecode(maps.read_bytes()).split("\n")  # of any file that is mapped, whatever its name
+        lines = os.fsdecode(maps.read_bytes()).split("\n")  # names can hold any bytes
         paths = {line.split(maxsplit=5)[-1] for line in lines if "/" in line}
         return [Path(path) for path in sorted(paths) if Path(path).is_file()]
     return sorted((Path(torch.__file__).parent / "lib").iterdir())
@@ -160,7 +158,7 @@ def _compilers() -> list[str]:
 
 
 def _build(folder: Path, name: str, runtime: Path) -> Path:
-    """Compiles aside and renames: another process sees a whole library or none."""
+    """Compiles in a temporary folder and renames: other processes see a complete library or none."""
     compilers = _compilers()
     if not compilers:
         raise RuntimeError("there is no C++ compiler (g++, c++ or clang++)")

@@ -1,8 +1,8 @@
-"""AttentiveNorm2d as one operator of PyTorch, and its inner half `regional_norm`: shapes, gradients, who computes them.
+"""AttentiveNorm2d as one operator of PyTorch, and its inner half `regional_norm`: results, shapes and gradients.
 
-`torch.ops.attnorm.attentive_norm` takes x and the layer's weights to its output. The kernel of the device does what is
-large; the small matrices of the sampled filters come from `filters`. Only x and statistics of the regions are kept for
-the backward pass, and for many channels the projected values and logits.
+`torch.ops.attnorm.attentive_norm` computes the layer's output from x and its weights. The device's kernel works on the
+maps; `filters` computes the small matrices of the sampled filters. The backward pass keeps only x and the statistics of
+the regions, and for many channels the projected values and logits.
 """
 
 from collections.abc import Callable
@@ -96,8 +96,8 @@ register(
 
 
 class Inputs(NamedTuple):
-    """The tensors of the layer; the last six are None where no filters are sampled. Weight and bias are in the dtype of
-    the computation and hold rho as a factor, in which eq. 5 is linear."""
+    """The tensors of a call; the last six are None without sampling. Weight and bias are in the computation's dtype and
+    multiplied by rho, as eq. 5 is linear in them."""
 
     x: Tensor  # (b, c, h, w)
     value: Tensor  # (c, c, 1, 1), in the dtype of its product with x: autocast's under autocast
@@ -132,7 +132,7 @@ def inputs_of(layer: Any, x: Tensor, positions: Tensor | None) -> Inputs:
 def refusal(layer: Any, x: Tensor, *, sampling: bool) -> str | None:
     """Why the operator cannot take a call of an AttentiveNorm2d with x, or None."""
     if layer.statistics != "instance" or layer.variance != "weighted":
-        return "it has instance statistics and weighted variances alone"
+        return "it has instance statistics and weighted variances only"
     plain = _is_plain(layer.value, bias=False) and _is_plain(layer.entities, bias=False)
     if sampling:
         plain = plain and _is_plain(layer.key, bias=True) and _is_plain(layer.query, bias=True)
@@ -140,7 +140,7 @@ def refusal(layer: Any, x: Tensor, *, sampling: bool) -> str | None:
         return "a convolution of the layer is wrapped, hooked or replaced"
     product, dtype = autocast_dtype(x), layer.sampling_gain.dtype
     if product is None and x.dtype != dtype:
-        return f"{x.dtype} features do not go with {dtype} weights"
+        return f"{x.dtype} features do not fit {dtype} weights"
     if product == torch.float16 and x.device.type == "cpu":
         return "it has no products in float16 on a CPU"
     return automatic_refusal(x, product or x.dtype, [*layer.parameters()], layer.num_entities)
@@ -165,7 +165,7 @@ def attentive_norm(inputs: Inputs, pool_size: int, temperature: float, eps: floa
 
 
 def _attentive_norm(*arguments: Any) -> Any:
-    """The output, the statistics, and what a product of many channels leaves: see `_fake_attentive_norm`."""
+    """The output, the statistics, and for many channels values and logits: see `_fake_attentive_norm`."""
     inputs, (pool_size, temperature, eps) = Inputs(*arguments[:-3]), arguments[-3:]
     x, kernel = inputs.x, kernel_of(inputs.x)
     with without_autocast(x):
@@ -220,7 +220,7 @@ def _attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
             d_offset = problem.d_offset = x.new_empty((b, n), dtype=dtype)
             kernel.backward(problem)
         else:
-            # Gradients of values and logits are of one dtype, that of the product with x, for one product with both.
+            # Gradients of values and logits have one dtype, so that one product takes both.
             d_joint = empty_map(flat, value.dtype, c + n)
             problem.d_features, problem.d_layout = d_joint[:, :c], d_joint[:, c:]
             kernel.backward(problem)
@@ -266,8 +266,8 @@ register(
 
 
 def _logit_matrix(inputs: Inputs, pool_size: int) -> tuple[Tensor, Tensor | None, tuple[Sampling, Keys] | None]:
-    """The matrix of the logits (n, c), or (b, n, c) where filters are sampled, their offset (b, n), and what sampling
-    leaves for its gradients; in the dtype of the computation."""
+    """The matrix of the logits (n, c), or (b, n, c) with sampling, their offset (b, n), and what the gradients of
+    sampling need; in the dtype of the computation."""
     dtype = inputs.weight.dtype
     entities = inputs.entities.flatten(1).to(dtype)
     if inputs.positions is None:
@@ -279,12 +279,12 @@ def _logit_matrix(inputs: Inputs, pool_size: int) -> tuple[Tensor, Tensor | None
 
 
 def _is_projected(x: Tensor) -> bool:
-    """Whether the kernel computes values and logits by itself, and stores neither."""
+    """Whether the kernel computes values and logits itself, and stores neither."""
     return bool(x.shape[1] <= kernel_of(x).PROJECTED_CHANNELS)
 
 
 def _is_joint(x: Tensor, product: torch.dtype) -> bool:
-    """Whether one product gives values and logits: logits are never rounded to half precision."""
+    """Whether one product gives values and logits, which are never rounded to half precision."""
     return product == x.dtype == arithmetic_dtype(x)
 
 

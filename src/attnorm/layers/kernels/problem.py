@@ -1,5 +1,5 @@
-"""What a kernel is called with, and the memory of maps: in (b, c, p) the channels of a pixel lie side by side, or the
-pixels of a channel."""
+"""The arguments of a kernel, and the two memory orders of a map (b, c, p): NCHW, and channels-last, in which the
+channels of a pixel lie side by side."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,7 +19,7 @@ class Statistics(NamedTuple):
 
 @dataclass
 class Problem:
-    """One call of eq. 5, and with a projection of eq. 3 and 4 too; the kernel fills what the last lines name.
+    """One call of eq. 5, with a projection also of eq. 3 and 4; the kernel fills the tensors of the last two groups.
 
     Maps are (b, c, p), in one of the two orders. Small tensors are contiguous and in the dtype of the computation.
     """
@@ -52,18 +52,18 @@ def empty_statistics(x: Tensor, n: int, dtype: torch.dtype) -> Statistics:
 
 
 def empty_map(t: Tensor, dtype: torch.dtype, channels: int | None = None) -> Tensor:
-    """Fresh memory for a map (b, c, h, w) or (b, c, p), or one of so many channels, in the order of t without gaps."""
+    """An empty map in the memory order of t, (b, c, h, w) or (b, c, p), or one with another number of channels."""
     b, c, *size = t.shape
     shape = (b, c if channels is None else channels, *size)
     if not is_side_by_side(t.flatten(2)):
         return t.new_empty(shape, dtype=dtype)
-    if t.ndim == 4:  # not a view, so that what follows the layer may change it in place
+    if t.ndim == 4:  # not a view: modules after the layer may change it in place
         return torch.empty(shape, dtype=dtype, device=t.device, memory_format=torch.channels_last)
     return t.new_empty((b, *size, shape[1]), dtype=dtype).transpose(1, 2)
 
 
 def is_side_by_side(flat: Tensor) -> bool:
-    """Whether a map (b, c, p) is channels-last; where it could be called either it is not."""
+    """Whether a map (b, c, p) is channels-last; False if it is in both orders."""
     return flat.stride(1) == 1 and flat.shape[1] > 1
 
 

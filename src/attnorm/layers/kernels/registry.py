@@ -3,10 +3,10 @@
 A kernel, `cpu` in C++ and `gpu` in Triton, is a module with these names:
 
     refusal(device, dtypes, regions): why it cannot run such a call, or None
-    doubt(x, dtype, regions): why it is not taken unasked, or None
+    doubt(x, dtype, regions): why it must not be chosen automatically, or None
     forward(problem), backward(problem): fill what `Problem` says
     float32_logits(x, matrix): a product that is float32 whatever x is
-    PROJECTED_CHANNELS: problems of at most so many channels may have a projection
+    PROJECTED_CHANNELS: most channels of a problem with a projection
 """
 
 import os
@@ -21,7 +21,7 @@ from attnorm.layers.context import is_dispatched, is_exporting, is_transformed
 from attnorm.layers.kernels import cpu, gpu
 
 KERNELS: dict[str, ModuleType] = {"cpp": cpu, "triton": gpu}
-AUTOMATIC = {"cpu": "cpp", "cuda": "triton"}  # the kernel that a device uses unless told otherwise
+AUTOMATIC = {"cpu": "cpp", "cuda": "triton"}  # the kernel of each device
 
 
 def refusal(kernel: str, tensors: Sequence[Tensor | None], regions: int) -> str | None:
@@ -44,7 +44,7 @@ def refusal(kernel: str, tensors: Sequence[Tensor | None], regions: int) -> str 
 def automatic_refusal(
     features: Tensor, dtype: torch.dtype, others: Sequence[Tensor | None], regions: int
 ) -> str | None:
-    """Why no kernel takes a call unasked, or None: the one of the device cannot, or has not passed its self-check here.
+    """Why no kernel is chosen automatically, or None: that of the device refuses, or has not passed its self-check.
 
     Args:
         dtype: that of the values, autocast's under autocast.
@@ -83,11 +83,11 @@ def register(
 
     Args:
         tensors, options: of its schema.
-        results: how many tensors it returns: the output, and what the backward pass needs beside the inputs.
-        forward, fake: what computes the results, and what makes tensors of their shapes.
-        backward: (grad, *tensors, *options, saved, needed) to the gradients of the tensors, empty where not needed; an
-            operator too, so that a compiler does not look inside.
-        plain: the output in PyTorch's operations, which second derivatives go through.
+        results: number of returned tensors: the output, and what the backward pass needs beside the inputs.
+        forward, fake: compute the results, and empty tensors of their shapes.
+        backward: from (grad, *tensors, *options, saved, needed) to the gradients of the tensors, empty where not
+            needed. It becomes an operator too, so that a compiler does not look inside.
+        plain: computes the output with PyTorch's operations, for second derivatives.
     """
     count = tensors.count("Tensor")
     _define(f"{name}({tensors}, {options}) -> ({', '.join(['Tensor'] * results)})", forward, fake)
@@ -131,7 +131,7 @@ def kernel_of(x: Tensor) -> ModuleType:
 
 
 def storable(t: Tensor, arithmetic: torch.dtype) -> Tensor:
-    """Arithmetic in float64 reads and writes nothing else."""
+    """t in a dtype that the kernels read and write: arithmetic in float64 needs float64 maps."""
     return t.double() if arithmetic == torch.float64 else t
 
 
@@ -151,13 +151,13 @@ def empty_gradients(tensors: Sequence[Any], needed: Sequence[bool]) -> list[Tens
 def _differentiable_gradients(
     function: Callable[..., Tensor], tensors: Sequence[Tensor | None], needed: Sequence[bool], grad: Tensor
 ) -> list[Tensor | None]:
-    """The gradients of a function as a graph: what second derivatives go through.
+    """The gradients of a function as a graph, for second derivatives.
 
-    The statistics are computed again from the inputs: to autograd those that the operator saved are constants, and
-    second derivatives through them would be silently wrong.
+    The statistics are computed again from the inputs: autograd takes saved ones for constants, and second derivatives
+    would be silently wrong.
     """
-    # Views: of two inputs one may have been computed from the other, and its gradient would then hold what reaches it
-    # through the other as well, which autograd adds by itself.
+    # Views: if one input was computed from another, the other's gradient must not include the path through the first,
+    # which autograd adds itself.
     inputs = [None if t is None else t.view_as(t) for t in tensors]
     wanted = [t for t, need in zip(inputs, needed, strict=True) if need and t is not None]
     found = iter(torch.autograd.grad(function(*inputs), wanted, grad, create_graph=True, materialize_grads=True))

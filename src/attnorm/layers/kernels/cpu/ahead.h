@@ -6,12 +6,12 @@
 namespace attnorm {
 namespace {
 
-// Fetches memory that is needed soon into the cache, a few lines at a time between the products, which wait for none.
+// Prefetches memory that is needed soon, a few cache lines at a time between the products, which do not wait for it.
 class Ahead {
   public:
     void clear() { count_ = current_ = 0, lines_ = 0; }
 
-    // A run of an image's pixels.
+    // Adds a range of an image's pixels.
     void add(const attnorm_map& map, int64_t image, int64_t channels, int64_t start, int64_t pixels) {
         if (!map.data) return;
         const int64_t size = map.type == 0 ? 4 : map.type == 1 ? 2 : 8;
@@ -25,7 +25,7 @@ class Ahead {
         lines_ += span.rows * (span.bytes / line + 1);
     }
 
-    // What has been added will be fetched in so many steps.
+    // Divides what has been added among this number of steps.
     void spread(int64_t steps) { per_step_ = int(lines_ / steps + 1); }
 
     ATTNORM_INLINE void step() {

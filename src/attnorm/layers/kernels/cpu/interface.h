@@ -22,7 +22,7 @@ struct attnorm_problem {
     double eps;
     double temperature;  // 0: `layout` is the layout; else it holds logits, and the layout is their softmax times this
     attnorm_map features, layout, residual, out;
-    attnorm_map grad, d_features, d_layout;  // backward alone
+    attnorm_map grad, d_features, d_layout;  // backward only
     const void *weight, *bias;  // (regions, channels), or null for 1 and 0
     const void* logit_offset;  // (images, regions), added to the logits, or null
     const void* projection;  // (channels + regions, channels), one for each image or one for all; or null

@@ -1,4 +1,4 @@
-// Between maps in memory, NCHW or channels-last, and scratch matrices with one row per channel.
+// Copies between maps in memory, NCHW or channels-last, and scratch matrices with one row per channel.
 #pragma once
 
 #include "interface.h"
@@ -23,8 +23,8 @@ void store_part(To* to, V v, int64_t count) {
     std::memcpy(to, part, count * sizeof(To));
 }
 
-// Channels-last maps are copied in squares, transposed on the way: as many pixels as a vector has lanes by as many
-// channels, or twice as many where two bfloat16 channels travel in one lane.
+// Channels-last maps are copied and transposed in squares: as many pixels as a vector has lanes by as many channels, or
+// twice as many where a lane holds two bfloat16 channels.
 template <class T, class Stored>
 constexpr int square_channels = Lanes<T>::count * (sizeof(Stored) == 2 ? 2 : 1);
 
@@ -37,7 +37,7 @@ ATTNORM_INLINE void load_square(const From* from, int64_t pixel_stride, int64_t 
     for (int64_t k = 0; k < pixels; ++k) {
         if (channels == wide)
             square[k] = load_bytes<Vector<T>>(from + k * pixel_stride);
-        else if (channels == wide / 2)  // a constant size, for the compiler to make one move of
+        else if (channels == wide / 2)  // a constant size becomes one instruction
             std::memcpy(square + k, from + k * pixel_stride, wide / 2 * sizeof(From));
         else
             std::memcpy(square + k, from + k * pixel_stride, channels * sizeof(From));
@@ -75,8 +75,7 @@ ATTNORM_INLINE void store_square(To* to, int64_t pixel_stride, int64_t pixels, i
     }
 }
 
-// rows[c][p] = map[image][c][start + p] - minus[c] for `pixels` pixels; what a row has after them is overwritten up to a
-// vector. `minus` may be null.
+// rows[c][p] = map[image][c][start + p] - minus[c] for `pixels` pixels, rounded up to whole vectors. `minus` may be null.
 template <class T, class From>
 void copy_in(const attnorm_map& map, int64_t image, int64_t channels, int64_t start, int64_t pixels, const T* minus,
              T* rows, int64_t stride) {
@@ -105,8 +104,8 @@ void copy_in(const attnorm_map& map, int64_t image, int64_t channels, int64_t st
     }
 }
 
-// map[image][c][start + p] = rows[c][p] + residual[image][c][start + p]; the residual, where there is one, is of the
-// map's type and order.
+// map[image][c][start + p] = rows[c][p] + residual[image][c][start + p]; the residual, if there is one, has the map's type
+// and order.
 template <class T, class To>
 void copy_out(const attnorm_map& map, const attnorm_map& residual, int64_t image, int64_t channels, int64_t start,
               int64_t pixels, const T* rows, int64_t stride) {
@@ -143,7 +142,7 @@ void copy_out(const attnorm_map& map, const attnorm_map& residual, int64_t image
     }
 }
 
-// Calls f with a value of the type in which a map is stored, for arithmetic in T.
+// Calls f with a value of the type in which a map is stored; T is the type of the arithmetic.
 template <class T, class Function>
 void with_type(const attnorm_map& map, Function f) {
     if constexpr (sizeof(T) == 8)
@@ -170,7 +169,7 @@ void write(const attnorm_map& map, const attnorm_map& residual, int64_t image, i
     });
 }
 
-// One number of a map.
+// One value of a map.
 inline double value_at(const attnorm_map& map, int64_t image, int64_t channel, int64_t pixel) {
     const int64_t at = image * map.image_stride + channel * map.channel_stride + pixel * map.pixel_stride;
     if (map.type != 1) return map.type == 0 ? static_cast<const float*>(map.data)[at] : static_cast<const double*>(map.data)[at];

@@ -1,6 +1,6 @@
 // The operator's arithmetic on scratch matrices: rows are `stride` apart, pixels are padded with zeros to whole vectors.
-// Each product keeps a tile of its result in registers, so that a value loaded takes part in several multiplications.
-// With `pairs` what a product sums over lies in pairs, see pairs.h, and so many channels, regions or pixels are counted.
+// Each product keeps a tile of its result in registers, so that each loaded value is used several times. With `pairs` the
+// dimension that a product sums over is stored in pairs (see pairs.h), and its size counts pairs.
 #pragma once
 
 #include "ahead.h"
@@ -10,15 +10,15 @@
 namespace attnorm {
 namespace {
 
-// Tiles of accumulators that fit the registers: channels, regions, and vectors of pixels.
+// Sizes of the tiles of accumulators in registers: channels, regions, and vectors of pixels.
 constexpr int sum_channels = ATTNORM_MANY_REGISTERS ? 2 : 1, sum_regions = 4;
 constexpr int mix_channels = ATTNORM_MANY_REGISTERS ? 4 : 2, mix_pixels = 2;
 constexpr int gather_regions = 4, gather_pixels = ATTNORM_MANY_REGISTERS ? 4 : 2;
 constexpr int outer_rows = 4, outer_columns = ATTNORM_MANY_REGISTERS ? 4 : 2;
 constexpr int most_pixels = 4;  // vectors: tiles are padded to a multiple of it
 
-// Adds sum_p y[c][p] s[i][p] and sum_p y[c][p] x[c][p] s[i][p] to `sums`, where they lie as they leave the registers:
-// `order_sums` puts them in rows. In pairs the products y x lie behind y.
+// Adds sum_p y[c][p] s[i][p] and sum_p y[c][p] x[c][p] s[i][p] to `sums`, in the order of the registers; `order_sums` puts
+// them in rows. With pairs the products y x follow y.
 template <class T, bool pairs>
 void add_sums(const T* x, const T* y, const T* s, int64_t stride, int64_t channels, int64_t regions, int64_t pixels,
               double* sums_out, Ahead& ahead) {
@@ -57,13 +57,13 @@ inline void order_sums(const double* sums, int64_t channels, int64_t regions, do
                     for (int k = 0; k < sum_regions; ++k) to[(c + j) * regions + i + k] = *sums++;
 }
 
-// A 1x1 convolution: out[i][p] = constant[i] + sum_k matrix[k][i] x[k][p]; without constants the sum is added to what
-// `out` holds. The order of a sum does not depend on where its pixel lies.
+// A 1x1 convolution: out[i][p] = constant[i] + sum_k matrix[k][i] x[k][p]; without constants the sum is added to `out`.
+// The order of a sum does not depend on the position of its pixel.
 template <class T, bool pairs>
 void convolve(const T* x, int64_t channels, const T* matrix, const T* constant, T* out, int64_t outputs, int64_t stride,
               int64_t pixels) {
     constexpr int lanes = Lanes<T>::count;
-    for (int64_t p = 0; p < pixels; p += gather_pixels * lanes) {  // few pixels stay in the first-level cache for all i
+    for (int64_t p = 0; p < pixels; p += gather_pixels * lanes) {  // few pixels, to stay in the first-level cache for all i
         for (int64_t i = 0; i < outputs; i += gather_regions) {
             Vector<T> sum[gather_regions][gather_pixels];
             for (int j = 0; j < gather_regions; ++j)
@@ -108,7 +108,7 @@ void add_outer(const T* a, int64_t rows, const T* b, int64_t columns, int64_t st
     }
 }
 
-// What `add_outer` summed for row i and column k.
+// The sum of `add_outer` for row i and column k.
 inline double outer_sum(const double* sums, int64_t i, int64_t k, int64_t columns) {
     const int64_t tile = (i / outer_rows) * (columns / outer_columns) + k / outer_columns;
     return sums[(tile * outer_rows + i % outer_rows) * outer_columns + k % outer_columns];
@@ -120,12 +120,12 @@ struct Factors {
     T *gain, *offset, *linear, *quadratic;
 };
 
-// y[c][p] = y[c][p] (gain s)[c][p] + (linear s)[c][p], plus 2 x[c][p] (quadratic s)[c][p] where there is an x.
+// y[c][p] = y[c][p] (gain s)[c][p] + (linear s)[c][p], plus 2 x[c][p] (quadratic s)[c][p] with has_x.
 template <class T, bool pairs, bool has_x>
 void mix(T* y, [[maybe_unused]] const T* x, const T* s, int64_t stride, int64_t channels, int64_t regions, int64_t pixels,
          const T* gain, const T* linear, [[maybe_unused]] const T* quadratic, int64_t padded_regions, Ahead& ahead) {
     constexpr int lanes = Lanes<T>::count;
-    for (int64_t p = 0; p < pixels; p += mix_pixels * lanes) {  // few pixels of s stay in the first-level cache
+    for (int64_t p = 0; p < pixels; p += mix_pixels * lanes) {  // few pixels, so that s stays in the first-level cache
         for (int64_t c = 0; c < channels; c += mix_channels) {
             ahead.step();
             Vector<T> a[mix_channels][mix_pixels] = {}, b[mix_channels][mix_pixels] = {};
@@ -181,7 +181,7 @@ void layout_gradient(const T* x, const T* g, T* out, int64_t stride, int64_t cha
     }
 }
 
-// Logits in, their softmax over the rows out, in place; for products of pairs rounded as they will take part.
+// Replaces logits by their softmax over the rows, rounded to bfloat16 with pairs.
 template <class T, bool pairs>
 void softmax(T* s, int64_t stride, int64_t regions, int64_t pixels, T temperature) {
     constexpr int lanes = Lanes<T>::count;
@@ -206,7 +206,7 @@ void softmax(T* s, int64_t stride, int64_t regions, int64_t pixels, T temperatur
     }
 }
 
-// The gradient of the layout s in, that of its logits out, in place. Rounded shares do not quite add up to 1.
+// Replaces the gradient of the layout s by that of its logits. Rounded shares do not add up to 1 exactly.
 template <class T>
 void softmax_gradient(T* d, const T* s, int64_t stride, int64_t regions, int64_t pixels, T temperature) {
     constexpr int lanes = Lanes<T>::count;

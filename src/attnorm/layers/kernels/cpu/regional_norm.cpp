@@ -12,9 +12,9 @@
 // With a projection, X and the logits of S are 1x1 convolutions of the layer's input, computed tile by tile in each pass
 // and never stored: what a tile needs stays in the cache.
 //
-// Maps are worked on in tiles of a few hundred pixels, each copied into a scratch matrix (one row per channel, float32)
-// that the caches hold. Pixels of an image are summed tile by tile, tiles into chunks, chunks into the image, and where
-// the borders lie depends on the shape alone: the result is the same for any number of threads. `pairs`: see pairs.h.
+// A map is processed in tiles of a few hundred pixels, copied into scratch matrices (one row per channel) that fit the
+// caches. Sums go from pixels to tiles, from tiles to chunks and from chunks to the image. Their borders depend on the
+// shape only, so the result is the same for any number of threads. `pairs`: see pairs.h.
 
 #include "ahead.h"
 #include "interface.h"
@@ -36,14 +36,14 @@
 namespace attnorm {
 namespace {
 
-// No branch, which would keep loops from becoming vector instructions; not a number stays what it is.
+// Without a branch, so that loops are vectorized; NaN stays NaN.
 double at_least_zero(double value) { return 0.5 * (value + std::abs(value)); }
 
 constexpr double smallest_mass = 1e-30;  // as in regional_norm.py
-constexpr int64_t shift_samples = 64;  // pixels that estimate the shift: it need only be near the mean
-constexpr int64_t most_chunks = 32;  // an image is split into at most so many units of work
-constexpr int64_t resident_bytes = 768 << 10;  // an image of so much scratch stays in the cache between two passes
-constexpr int64_t kept_bytes = 16 << 20;  // so many values and layouts are worth keeping for the second pass
+constexpr int64_t shift_samples = 64;  // pixels to estimate the shift from: it need only be near the mean
+constexpr int64_t most_chunks = 32;  // most units of work of an image
+constexpr int64_t resident_bytes = 768 << 10;  // most scratch of an image that stays in the cache between two passes
+constexpr int64_t kept_bytes = 16 << 20;  // most values and layouts that are kept for the second pass
 
 template <class T, bool pairs>
 class Run {
@@ -52,19 +52,19 @@ class Run {
         padded_channels_ = round_up(p_.channels, 4);
         padded_regions_ = round_up(p_.regions, pairs ? 8 : 4);
         outputs_ = padded_channels_ + padded_regions_;
-        // Values, layout, in the backward pass their gradients, the input of a projection, and pairs of any of them.
+        // Values, layout, in the backward pass their gradients, the input of a projection, and room for pairs.
         rows_ = outputs_ * (1 + backward + pairs) + (p_.projection && (backward || !pairs) ? padded_channels_ : 0);
         const int64_t step = most_pixels * Lanes<T>::count;
         tile_ = std::clamp(tile_bytes / (rows_ * int64_t(sizeof(T))) / step * step, step, int64_t(512));
         tiles_ = (p_.pixels + tile_ - 1) / tile_;
-        // A chunk has so many pixels that its sums take an eighth of the memory of its features, or less.
+        // The sums of a chunk take at most an eighth of the memory of its features.
         const int64_t fewest_tiles = (32 * padded_regions_ + tile_ - 1) / tile_;
         tiles_per_chunk_ = std::max(fewest_tiles, (tiles_ + most_chunks - 1) / most_chunks);
         chunks_ = (tiles_ + tiles_per_chunk_ - 1) / tiles_per_chunk_;
         per_region_ = padded_channels_ * padded_regions_;
         partial_size_ = 2 * per_region_ + padded_regions_;
         threads_ = std::max<int64_t>(1, p_.threads);
-        stride_ = std::min(round_up(p_.pixels, step), tile_) + Lanes<T>::count;  // not a power of two: it would alias
+        stride_ = std::min(round_up(p_.pixels, step), tile_) + Lanes<T>::count;  // a power of two would alias
         const int64_t row_bytes = tiles_ * stride_ * int64_t(sizeof(T));
         by_image_ = chunks_ == 1 || p_.images % threads_ == 0 || p_.images >= 4 * threads_;
         resident_ = by_image_ && rows_ * row_bytes <= resident_bytes;
@@ -103,7 +103,7 @@ class Run {
 #pragma omp for schedule(dynamic, images_at_once_)
                 for (int64_t image = 0; image < p_.images; ++image) {
                     if (!enough) continue;
-                    if (resident_) {  // one step of the first pass for every line of the second and of the next image
+                    if (resident_) {  // during the first pass, for the second pass and the next image
                         ahead.clear();
                         fetch_results(image, 0, p_.pixels, ahead);
                         if (image + 1 < p_.images) fetch_inputs(image + 1, 0, p_.pixels, ahead);
@@ -164,7 +164,7 @@ class Run {
     T* projection(int64_t image) const { return constants(image) + padded_regions_; }
     T* projection_offset(int64_t image) const { return projection(image) + outputs_ * padded_channels_; }
     T* transposed_projection(int64_t image) const { return projection_offset(image) + outputs_; }
-    // What the logits' matrix loses by rounding.
+    // The rounding error of the logits' matrix.
     T* projection_rest(int64_t image) const {
         return transposed_projection(image) + (backward_ ? outputs_ * padded_channels_ : 0);
     }
@@ -183,9 +183,9 @@ class Run {
         if (p_.projection) arrange_projection(image);
     }
 
-    // The convolutions get the input less its shift: values are then small where the input's mean is large, and the
-    // logits' offset makes up for it. In pairs they get the input itself, which is not rounded then, and the values' offset
-    // takes the shift away; the logits' matrix is two, itself and what it loses by rounding, and their sum float32.
+    // The convolutions get the input less its shift, so that values are small where the input's mean is large, and an offset
+    // of the logits compensates. With pairs they get the input itself, which is exact in bfloat16, and an offset of the
+    // values subtracts the shift; the logits' matrix is then the sum of two, itself rounded and its rounding error.
     void arrange_projection(int64_t image) {
         const T* given = static_cast<const T*>(p_.projection) + image * p_.projection_stride;
         const T *offset = static_cast<const T*>(p_.logit_offset), *mean = shift(image);
@@ -219,8 +219,7 @@ class Run {
 
     // A constant near the mean of each channel: moments around it do not cancel where the mean is large.
     void find_shift(int64_t image) {
-        // Odd, as in regional_norm.py: an even step would meet the first column of most maps only, which padding makes unlike
-        // the others.
+        // Odd, as in regional_norm.py: an even step could sample the first column only, which padding makes different.
         const int64_t step = std::max<int64_t>(1, p_.pixels / shift_samples) | 1;
         const int64_t count = (p_.pixels + step - 1) / step;
         for (int64_t c = 0; c < p_.channels; ++c) {
@@ -230,8 +229,7 @@ class Run {
         }
     }
 
-    // Where the rows of a tile lie in scratch: values, layout, the gradients of both, the input of a projection, and room
-    // for pairs.
+    // The rows of a tile in scratch: values, layout, the gradients of both, the input of a projection, and room for pairs.
     struct Tile {
         int64_t start, pixels, padded;
         T *x, *s, *g, *d, *input, *room;
@@ -253,7 +251,7 @@ class Run {
         return t;
     }
 
-    // The memory of results and of inputs, for a run of pixels.
+    // Prefetches the memory of results, and of inputs, for a range of pixels.
     void fetch_results(int64_t image, int64_t start, int64_t pixels, Ahead& ahead) const {
         for (const auto* map : {&p_.out, &p_.residual, &p_.d_features})
             ahead.add(*map, image, p_.channels, start, pixels);
@@ -266,7 +264,7 @@ class Run {
         ahead.add(p_.layout, image, p_.regions, start, pixels);
     }
 
-    // While a tile is worked on, the next one comes closer.
+    // Prefetches the next tile during the work on this one.
     void fetch_next(int64_t image, const Tile& t, Ahead& ahead) const {
         const int64_t start = t.start + tile_;
         if (start >= p_.pixels) return;
@@ -281,7 +279,7 @@ class Run {
         return (padded_channels_ / mix_channels) * (t.padded / (mix_pixels * Lanes<T>::count));
     }
 
-    // The rows of a tile; where values and layout have been kept from the first pass, only the others.
+    // Fills the rows of a tile; if values and layout were kept from the first pass, only the others.
     void fill(int64_t image, const Tile& t, bool kept) {
         if (backward_) {
             read<T>(p_.grad, image, p_.channels, t.start, t.pixels, nullptr, t.g, stride_);
@@ -350,7 +348,7 @@ class Run {
         }
     }
 
-    // `sums` of the whole image become its moments and factors; `ordered` is room for as many.
+    // Moments and factors from the `sums` of the whole image; `ordered` is scratch of the same size.
     void finish_sums(int64_t image, double* sums, double* ordered) {
         T* at = factors_ + image * factor_size_;
         std::fill(at, at + 4 * per_region_ + padded_regions_, T(0));
@@ -362,7 +360,7 @@ class Run {
             finish_forward(image, ordered, ordered + per_region_, mass);
     }
 
-    // weight and bias as [channel][region] with padded rows, for the loops below to run along.
+    // weight and bias as [channel][region] with padded rows, as the loops below need them.
     void arrange_parameters() {
         const T *weight = static_cast<const T*>(p_.weight), *bias = static_cast<const T*>(p_.bias);
         for (int64_t c = 0; c < p_.channels; ++c)
@@ -391,7 +389,7 @@ class Run {
         }
     }
 
-    // One channel. Pointers that promise not to overlap let the compiler do all regions at once.
+    // One channel. __restrict lets the compiler vectorize over the regions.
     void finish_forward_row(const double* __restrict first, const double* __restrict second,
                             const double* __restrict inverse_mass, const T* __restrict weight,
                             const T* __restrict bias, T* __restrict mean_out, T* __restrict variance_out,
@@ -446,7 +444,7 @@ class Run {
         }
     }
 
-    // The gradients of weight and bias, summed over the images; rows of them are shared out between the threads.
+    // The gradients of weight and bias for one channel, summed over the images.
     void sum_parameters(int64_t c, double* sums) const {
         double *weight = sums, *bias = sums + padded_regions_;
         std::fill(sums, sums + 2 * padded_regions_, 0.0);
@@ -463,7 +461,7 @@ class Run {
         }
     }
 
-    // The results of a chunk's pixels; `sums` of d_projection, where it is needed.
+    // Writes the results of a chunk; adds its part of d_projection to `sums`.
     void write_chunk(int64_t image, int64_t chunk, T* rows, double* sums, Ahead& ahead) {
         std::fill(sums, sums + outer_size_, 0.0);
         const int64_t last = std::min(tiles_, (chunk + 1) * tiles_per_chunk_);
@@ -507,7 +505,7 @@ class Run {
         }
     }
 
-    // From the gradients of values and logits, which lie side by side, to those of the input and the matrix.
+    // The gradients of the input and the matrix, from those of values and logits, whose rows are adjacent.
     void project_gradients(int64_t image, const Tile& t, double* sums) {
         constexpr int lanes = Lanes<T>::count;
         const T* g = pairs ? t.room : t.g;
@@ -534,8 +532,8 @@ class Run {
         }
     }
 
-    // The sums are over the input less its shift. The gradients of a channel's values add up to 0 over the pixels, so
-    // that only the rows of the logits need a correction; with pairs these have the input itself, and float32 products.
+    // The sums are over the input less its shift. The gradients of a channel's values add up to 0 over the pixels, so only
+    // the rows of the logits need a correction; with pairs these sums are over the input itself, in float32.
     void finish_projection(int64_t image, const double* sums) {
         if (!outer_size_) return;
         const double* offset_sums = sums + outputs_ * padded_channels_;
@@ -556,14 +554,14 @@ class Run {
     const bool backward_;
     int64_t padded_channels_, padded_regions_, outputs_, rows_, tile_, tiles_, tiles_per_chunk_, chunks_;
     int64_t per_region_, partial_size_, outer_size_, room_, factor_size_, stride_, threads_, images_at_once_, places_;
-    bool by_image_;  // each thread does whole images; else the units of all images are shared out
-    bool resident_, kept_;  // all scratch of an image, or its values and layout, live from the first pass to the second
+    bool by_image_;  // each thread processes whole images; else chunks are distributed
+    bool resident_, kept_;  // all scratch of an image, or values and layout, are kept for the second pass
     double* partials_ = nullptr;
     T *kept_rows_ = nullptr, *factors_ = nullptr, *weights_ = nullptr, *biases_ = nullptr, *parameter_sums_ = nullptr;
 };
 
-// Asks for huge pages under a large result that nothing was written to yet. Clearing it 4 KB at a time, a page fault each,
-// takes as long as everything else; smaller results lie in memory that the allocator has used before.
+// Requests huge pages for a large result before it is written: 4 KB page faults would take as long as everything else.
+// Smaller results reuse memory of the allocator.
 void expect_huge_pages([[maybe_unused]] const attnorm_map& map, [[maybe_unused]] int64_t values) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     constexpr uintptr_t page = 2 << 20;
@@ -571,7 +569,7 @@ void expect_huge_pages([[maybe_unused]] const attnorm_map& map, [[maybe_unused]]
     if (!map.data || bytes < (32 << 20)) return;
     const uintptr_t begin = (reinterpret_cast<uintptr_t>(map.data) + page - 1) / page * page;
     const uintptr_t end = (reinterpret_cast<uintptr_t>(map.data) + bytes) / page * page;
-    madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // a wish: failing costs nothing
+    madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // a hint: failing costs nothing
 #endif
 }
 
@@ -581,7 +579,7 @@ int solve(const attnorm_problem* problem, bool backward) {
     expect_huge_pages(problem->d_features, pixels * problem->channels);
     expect_huge_pages(problem->d_layout, pixels * problem->regions);
     if (problem->in_double) return Run<double, false>(*problem, backward).run() ? 0 : 1;
-    // A softmax is rounded, a layout is not: it must be bfloat16 itself.
+    // The softmax of logits may be rounded; a given layout must be bfloat16 already.
     if constexpr (ATTNORM_PAIRS)
         if (problem->features.type == 1 && (backward ? problem->grad : problem->out).type == 1 &&
             (problem->temperature != 0 || problem->layout.type == 1))
@@ -592,6 +590,6 @@ int solve(const attnorm_problem* problem, bool backward) {
 }  // namespace
 }  // namespace attnorm
 
-// 0, or 1 where memory ran out.
+// Return 0, or 1 if memory ran out.
 extern "C" int attnorm_regional_norm_forward(const attnorm_problem* problem) { return attnorm::solve(problem, false); }
 extern "C" int attnorm_regional_norm_backward(const attnorm_problem* problem) { return attnorm::solve(problem, true); }

@@ -7,11 +7,11 @@
 namespace attnorm {
 namespace {
 
-constexpr int64_t tile_bytes = 320 << 10;  // of scratch a tile: fits the second-level cache
+constexpr int64_t tile_bytes = 320 << 10;  // scratch of a tile: fits the second-level cache
 
 inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-// Scratch memory of one thread, kept between calls: fresh pages would cost more than the work on small maps.
+// Scratch memory of one thread, kept between calls: on small maps, page faults would cost more than the work.
 template <class T>
 class Scratch {
   public:

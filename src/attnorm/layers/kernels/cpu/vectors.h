@@ -1,5 +1,5 @@
-// Short vectors in portable form: GCC's and Clang's vector extensions, which become AVX-512, AVX2, SSE or NEON by the
-// compiler's target flags. Nothing here names an instruction but those for bfloat16.
+// Portable short vectors: the vector extensions of GCC and Clang, which become AVX-512, AVX2, SSE or NEON according to
+// the compiler's flags. Only the code for bfloat16 names instructions.
 #pragma once
 
 #include <cmath>
@@ -18,7 +18,7 @@
 #define ATTNORM_VECTOR __attribute__((vector_size(ATTNORM_VECTOR_BYTES)))
 #define ATTNORM_INLINE inline __attribute__((always_inline))
 
-// AVX-512 and 64-bit ARM have 32 vector registers, everything else 16: the size of the tiles held in registers.
+// AVX-512 and 64-bit ARM have 32 vector registers, others 16; this determines the tiles in products.h.
 #if defined(__AVX512F__) || defined(__aarch64__)
 #define ATTNORM_MANY_REGISTERS 1
 #else
@@ -34,7 +34,7 @@
 
 namespace attnorm {
 
-// One vector of T, the integers of its shape, and how many lanes they have.
+// The vector type of T, vectors of integers and doubles with as many lanes, and the number of lanes.
 template <class T>
 struct Lanes;
 
@@ -76,7 +76,7 @@ ATTNORM_INLINE Vector<T> load(const T* from) {
     return load_bytes<Vector<T>>(from);
 }
 
-// Half the range and precision of nothing: the upper 16 bits of a float32.
+// The upper 16 bits of a float32.
 struct bfloat16 {
     uint16_t bits;
 };
@@ -106,7 +106,7 @@ ATTNORM_INLINE void store(bfloat16* to, Vector<float> v) {
 #endif
 }
 
-// Two channels of bfloat16 in one lane, the first in the lower half: what a channels-last map has side by side.
+// Two bfloat16 channels in one lane, the first in the lower half, as in a channels-last map.
 ATTNORM_INLINE Vector<float> lower_half(Vector<float> pair) {
     return (Vector<float>)((Lanes<float>::Bits)pair << 16);
 }
@@ -132,7 +132,7 @@ ATTNORM_INLINE Vector<float> join_halves(Vector<float> lower, Vector<float> uppe
 #define ATTNORM_SHUFFLE(T, a, b, ...) __builtin_shuffle(a, b, (typename Lanes<T>::Index){__VA_ARGS__})
 #endif
 
-// Of two vectors seen as rows of 2 x 2 blocks of `step` lanes: the first or the second row of the transposed blocks.
+// Two vectors as the rows of 2 x 2 blocks of `step` lanes: the first, or the second, row of the transposed blocks.
 template <class T, int step, std::size_t... lane>
 ATTNORM_INLINE Vector<T> first_row(Vector<T> a, Vector<T> b, std::index_sequence<lane...>) {
     constexpr int count = Lanes<T>::count;
@@ -145,7 +145,7 @@ ATTNORM_INLINE Vector<T> second_row(Vector<T> a, Vector<T> b, std::index_sequenc
     return ATTNORM_SHUFFLE(T, a, b, ((lane & step) ? int(lane) + count : int(lane) + step)...);
 }
 
-// Transposes a square of vectors in place.
+// Transposes a square matrix of vectors in place.
 template <class T, int step = 1>
 ATTNORM_INLINE void transpose(Vector<T>* rows) {
     constexpr int count = Lanes<T>::count;

@@ -4,8 +4,8 @@ The softmax of the logits and the sum with a residual are part of the same passe
 half-precision map, and nothing depends on the order in which programs run: the same input gives the same bits.
 
 Tested against float64 in Triton's interpreter, and compiled for compute capabilities 8.0 and 9.0 without spills; it has
-not run on a GPU yet, and its speed there is unmeasured: before a machine's GPU takes it unasked, `self_check` compares
-it with PyTorch. `import attnorm` does not import triton: the first call does.
+not run on a GPU yet, and its speed is unmeasured: before it is chosen automatically on a GPU, `self_check` compares it
+with PyTorch. `import attnorm` does not import triton; the first call does.
 """
 
 import importlib.metadata
@@ -22,7 +22,7 @@ from attnorm.layers.kernels.gpu.launches import Launch
 from attnorm.layers.kernels.problem import Problem, is_side_by_side
 
 STORAGE = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-PROJECTED_CHANNELS = 0  # no problem may have a projection
+PROJECTED_CHANNELS = 0  # no problem has a projection
 SHIFT_SAMPLES = 1024  # at least half as many pixels estimate the shift
 MAX_REGIONS = 64  # a block holds all regions of a pixel in registers
 SMALLEST_TRITON = (3, 4)  # of those tested; PyTorch 2.8 brings it along
@@ -34,7 +34,7 @@ def refusal(device: torch.device, dtypes: Collection[torch.dtype], regions: int)
     if device.type != "cuda" and not (device.type == "cpu" and _interprets()):
         return f"the features are on {device.type}, not on a CUDA device"
     if unknown := next((dtype for dtype in dtypes if dtype not in STORAGE), None):
-        return f"{unknown} is none of its dtypes (float32, bfloat16, float16, float64)"
+        return f"it takes float32, bfloat16, float16 and float64, not {unknown}"
     if regions > MAX_REGIONS:
         return f"it takes at most {MAX_REGIONS} regions, not {regions}"
     return _is_refused(device)
@@ -56,7 +56,7 @@ def _machine_refusal(device: torch.device) -> str | None:
 
 
 def doubt(x: Tensor, dtype: torch.dtype, regions: int) -> str | None:
-    """Why this kernel is not taken unasked for features like x in `dtype`, or None."""
+    """Why this kernel must not be chosen automatically for features like x in `dtype`, or None."""
     last, recording = is_side_by_side(x.flatten(2)), torch.compiler.is_compiling()
     return self_check.doubt(x.device, dtype, last, launches.block(regions), recording)
 

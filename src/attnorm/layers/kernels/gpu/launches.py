@@ -1,7 +1,7 @@
-"""Which programs a call launches, on which blocks; nothing here runs them.
+"""Which programs a call launches, and on which blocks; nothing here runs them.
 
-The sizes of blocks are those that the compiler reports free of spills for up to 32 regions, and nearly so above.
-Nothing here was timed.
+With these sizes of blocks the compiler reports no spilled registers for up to 32 regions, and few above. Nothing here
+was timed.
 """
 
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ from torch import Tensor
 from attnorm.layers.kernels.problem import Problem, empty_map
 
 SMALLEST_BLOCK = 16  # a side of tl.dot
-# A map is cut until about this many programs run: a few for each multiprocessor of the largest GPU. It does not depend
-# on the GPU, so neither do the results.
+# A map is split into about this many programs, a few for each multiprocessor of the largest GPU. The number does not
+# depend on the GPU, so neither do the results.
 PROGRAMS = 1024
 # How products run on the tensor cores, by the storage of the features. One pass in TF32 rounds to 11 bits: no loss for
 # bfloat16's 8, but twice the error of float16's 11.
@@ -22,7 +22,7 @@ PRECISIONS = {torch.float64: "ieee", torch.float32: "tf32x3", torch.bfloat16: "t
 
 
 class Blocks(NamedTuple):
-    """What a program holds in registers at a time (block_c at most), with how many warps, and its loops' stages."""
+    """Channels (at most) and pixels that a program holds in registers, its warps, and the stages of its loops."""
 
     block_c: int
     block_p: int
@@ -42,7 +42,7 @@ ALL_CHANNELS = ("project", "apply_gradients")  # programs whose results sum over
 
 
 class Launch(NamedTuple):
-    """One program of `programs`: by name, with its grid, its arguments in order, and its constants and options."""
+    """A call of a program of `programs`: its name, grid, arguments in order, and constants and options."""
 
     program: str
     grid: tuple[int, ...]
@@ -50,11 +50,11 @@ class Launch(NamedTuple):
     settings: dict[str, Any]
 
 
-# Each launch must have run before the next one is asked for: between two, sums of splits are added up.
+# Run each launch before asking for the next: sums of splits are added up in between.
 
 
 def project(x: Tensor, matrix: Tensor) -> tuple[Tensor, Launch]:
-    """What matrix (n, c) or (b, n, c) times x (b, c, p) fills, (b, n, p) float32, and the launch."""
+    """Empty memory (b, n, p) in float32 for matrix (n, c) or (b, n, c) times x (b, c, p), and the launch."""
     out = empty_map(x, torch.float32, matrix.shape[-2])
     grid = _Grid("project", x, matrix.shape[-2])
     arguments = (_map(x), _map(matrix.expand(x.shape[0], -1, -1)), _map(out), grid.sizes)
@@ -62,7 +62,7 @@ def project(x: Tensor, matrix: Tensor) -> tuple[Tensor, Launch]:
 
 
 def forward(p: Problem) -> Iterator[Launch]:
-    """Fills `out` and the statistics but for the shift."""
+    """Fills `out` and the statistics except the shift."""
     *found, shift = p.statistics
     yield from _sums(p, partial := _partial(p))
     grid, affine = _grid("apply", p), (p.weight, p.bias)
@@ -72,7 +72,7 @@ def forward(p: Problem) -> Iterator[Launch]:
 
 
 def backward(p: Problem, terms: Tensor) -> Iterator[Launch]:
-    """Fills `d_features`, `d_layout` and terms (b, 2, n, c): what images add to the gradients of weight and bias."""
+    """Fills `d_features`, `d_layout` and terms (b, 2, n, c), each image's share of the gradients of weight and bias."""
     *found, shift = p.statistics
     yield from _sums(p, partial := _partial(p))
     grid, (_, c, n) = _grid("finish_gradients", p), found[1].shape
@@ -98,9 +98,9 @@ def _sums(p: Problem, partial: Tensor) -> Iterator[Launch]:
 
 
 class _Grid:
-    """How a call is cut into programs: rows (of images and blocks of channels) times splits.
+    """How a call is divided into programs: rows (images, or images and blocks of channels) times splits of pixels.
 
-    A split has as many pixels as the last of `sizes` says, the last one fewer.
+    The last of `sizes` is the number of pixels in a split.
     """
 
     def __init__(self, program: str, features: Tensor, regions: int) -> None:
@@ -130,7 +130,7 @@ def _constants(p: Problem) -> dict[str, Any]:
 
 
 def block(size: int) -> int:
-    """The power of two that holds a size, as tl.dot wants it."""
+    """The smallest power of two that holds a size and that tl.dot takes."""
     return max(SMALLEST_BLOCK, 1 << (size - 1).bit_length())
 
 

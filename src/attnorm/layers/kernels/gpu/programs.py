@@ -1,9 +1,9 @@
-"""The programs that run on the GPU. Nothing else imports triton, and this file is imported by the first launch.
+"""The programs that run on the GPU. Only this file imports triton, and the first launch imports it.
 
-A map is a tuple of its address and strides, so NCHW and channels_last take the same code. A program owns a run of
-pixels (a split) of one image; sums of splits are written out and added up in a fixed order: the same input gives the
-same bits on every run. Arithmetic is in the dtype of the statistics, float32 or float64, whatever the storage;
-products run on the tensor cores, for float32 maps in three TF32 passes, which keep float32's accuracy.
+A map is a tuple of its address and strides, so NCHW and channels_last share the code. A program works on a range of
+pixels (a split) of one image; sums of splits are written and then added in a fixed order, so the same input gives the
+same bits. Arithmetic is in the dtype of the statistics, float32 or float64, whatever the storage. Products run on the
+tensor cores, for float32 maps in three TF32 passes, which keep float32's accuracy.
 
 Notation and formulas as in cpu/regional_norm.cpp: X = v less a shift near its mean, S the layout (0 outside the map,
 whatever the padding of the blocks), G the upstream gradient. Shapes of blocks: (block_c, block_p) for X and G,
@@ -244,7 +244,7 @@ def apply_gradients(
 
 @triton.jit
 def _place(sizes, blocks):
-    """Image, block of channels, and first and last pixel of a program of the grid (b * blocks, splits)."""
+    """Image, block of channels, and the range of pixels of a program of the grid (b * blocks, splits)."""
     _, _, pixels, span = sizes
     start = tl.program_id(1) * span
     image = (tl.program_id(0) // blocks).to(tl.int64)
@@ -253,7 +253,7 @@ def _place(sizes, blocks):
 
 @triton.jit
 def _addresses(map, image, row, column, rows, columns):
-    """Of these rows and columns of one image's map, and which of them are inside it."""
+    """The addresses of these rows and columns of one image's map, and which of them are inside it."""
     pointer, image_stride, row_stride, column_stride = map
     offsets = row.to(tl.int64)[:, None] * row_stride + column.to(tl.int64)[None, :] * column_stride
     return pointer + image * image_stride + offsets, (row < rows)[:, None] & (column < columns)[None, :]

@@ -1,4 +1,4 @@
-"""Whether the programs compute on this GPU what PyTorch computes: asked once per kind of call, before the first one."""
+"""Compares the programs with PyTorch on this GPU, once for each kind of call, before the first one."""
 
 import math
 import warnings
@@ -10,11 +10,11 @@ _verdicts: dict[tuple[object, ...], str | None] = {}
 
 
 def doubt(device: torch.device, dtype: torch.dtype, last: bool, regions: int, recording: bool) -> str | None:
-    """Why the programs are not taken unasked for maps like these, or None. The first time, this runs them.
+    """Why the programs must not be chosen automatically for such maps, or None. The first time, this runs them.
 
     Args:
-        last: whether the channels of a pixel lie side by side.
-        regions: as many as the blocks of a program hold.
+        last: whether the maps are channels-last.
+        regions: the number that the blocks of a program hold.
         recording: whether torch.compile traces this call.
     """
     kind = device, dtype, last, regions
@@ -32,7 +32,7 @@ doubt._dynamo_marked_constant = True  # type: ignore[attr-defined]  # see regist
 
 
 def _failure(device: torch.device, dtype: torch.dtype, last: bool, regions: int) -> str | None:
-    """What is wrong with the whole operator and its gradients, beside the equations in float64."""
+    """Why the operator or its gradients differ from the equations in float64, or None."""
     from attnorm.layers.kernels.operator import plain_attentive_norm  # which imports this module
 
     try:
