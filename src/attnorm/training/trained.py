@@ -43,8 +43,10 @@ class Trained(NamedTuple):
 
     def has_seen(self, data: str, choice: Choice, dataset: ImageDataset) -> bool:
         """Whether the run was trained on these images, by their place or the checksum in its newest checkpoint."""
-        if self.run is None or self.is_own_data(data, choice):
-            return self.run is not None
+        if self.run is None:
+            return False
+        if self.is_own_data(data, choice):
+            return True
         with suppress(UserError):  # a damaged checkpoint is the concern of `attnorm resume`
             state, _ = checkpoint.newest(self.run / CHECKPOINTS)
             return state is not None and state["checksum"] == dataset.checksum()
