@@ -6,10 +6,7 @@ from pathlib import Path
 
 def cache_folder() -> Path:
     """$ATTNORM_CACHE, or attnorm/ in $XDG_CACHE_HOME or ~/.cache: for downloads, reference statistics and the compiled
-    CPU kernel. It may not exist yet.
-
-    Raises:
-        RuntimeError: the user has no home folder, and neither variable is set.
+    CPU kernel. It may not exist yet. RuntimeError if the user has no home folder and neither variable is set.
     """
     if own := os.environ.get("ATTNORM_CACHE"):
         return Path(own)

@@ -109,8 +109,7 @@ def field_of(config: Any, name: str) -> Any:
 def derive(config: Model, changes: dict[str, Any], where: str | None = None) -> Model:
     """A copy with some fields changed, by their dotted names; this is how one preset is made from another.
 
-    Raises:
-        UserError: a change is invalid, if `where` names the origin of the changes; else a ValueError.
+    For an invalid change it raises a UserError if `where` names the origin of the changes, else a ValueError.
     """
     data = config.model_dump(mode="json")
     for name, value in changes.items():

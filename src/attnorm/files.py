@@ -18,11 +18,7 @@ PATIENCE = 2.5  # seconds until a host must answer
 
 @contextmanager
 def explained(problem: str, remedy: str = "", *others: type[Exception]) -> Iterator[None]:
-    """Turns a system error in the block, or one of `others`, into a UserError.
-
-    Raises:
-        UserError: "PROBLEM (REASON): REMEDY".
-    """
+    """Turns a system error in the block, or one of `others`, into a UserError "PROBLEM (REASON): REMEDY"."""
     expected: tuple[type[Exception], ...] = (OSError, *others)
     try:
         yield

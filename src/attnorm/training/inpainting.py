@@ -122,11 +122,6 @@ class InpaintingConfig(TrainingConfig):
     def trained_on(self, count: int) -> np.ndarray:
         return np.setdiff1d(np.arange(count), self.held_out(count))
 
-    def validation(self, dataset: ImageDataset) -> RealImages:
-        """The images of `val_data`, or the held-out images of the data."""
-        items = np.arange(len(dataset)) if self.val_data else self.held_out(len(dataset))
-        return RealImages(dataset, items, self.image_size)
-
     def fitted_to(self, dataset: ImageDataset) -> Self:
         if not len(self.trained_on(len(dataset))):
             raise UserError(
@@ -196,7 +191,9 @@ class InpaintingTask(AdversarialTask):
         return self.config.lr_factor(done, length)
 
     def prepare_evaluation(self, dataset: ImageDataset) -> None:
-        self._validation = self.config.validation(dataset).spread_over(self.config.val_num)
+        config = self.config
+        items = np.arange(len(dataset)) if config.val_data else config.held_out(len(dataset))
+        self._validation = RealImages(dataset, items, config.image_size).spread_over(config.val_num)
 
     def usage(self) -> dict[str, float]:
         """Sharpness and effective entities of the layout on validation images."""
