@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -38,10 +39,11 @@ def kind_of(source: str | Path, choice: Choice) -> Literal["built-in set", "prep
         is_there = is_there or path.exists()
     if str(source) in BUILTIN:
         kind = "built-in set"
+        if is_there:
+            print(f"{source} is a built-in set here: for what is at ./{source}, write ./{source}", file=sys.stderr)
     elif not is_there:
-        kinds = f"a folder, an archive, parquet file(s), {HUB}ORGANISATION/NAME or a built-in set"
-        nearby = nearest(str(source), BUILTIN)
-        raise UserError(f"there is nothing at {source}{nearby} (give {kinds} ({', '.join(BUILTIN)}))")
+        kinds = f"a folder, an archive, parquet file(s), {HUB}ORGANISATION/NAME or a built-in set: {', '.join(BUILTIN)}"
+        raise UserError(f"there is nothing at {source}{nearest(str(source), BUILTIN)} (give {kinds})")
     elif is_prepared(path):
         kind = "prepared folder"
     else:
