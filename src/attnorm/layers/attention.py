@@ -130,19 +130,14 @@ class ContextualAttention2d(nn.Module):
 
     def _raw_patches(self, x: Tensor) -> Tensor:
         """The patches of side 2 rate around every position, zero outside the map: (b, c (2 rate)^2, patches)."""
-        before, after = self._margins
-        return functional.unfold(functional.pad(x, (before, after) * 2), 2 * self.rate, stride=self.rate)
+        before = self.rate // 2
+        return functional.unfold(functional.pad(x, (before, self.rate - before) * 2), 2 * self.rate, stride=self.rate)
 
     def _paste(self, patches: Tensor, size: tuple[int, ...]) -> Tensor:
         """The inverse of `_raw_patches`, averaging where they overlap: a transposed convolution."""
-        before, after = self._margins
-        padded = (size[0] + self.rate, size[1] + self.rate)
-        canvas = functional.fold(patches, padded, 2 * self.rate, stride=self.rate)
-        return canvas[..., before : padded[0] - after, before : padded[1] - after] / COVERAGE
-
-    @property
-    def _margins(self) -> tuple[int, int]:
-        return self.rate // 2, self.rate - self.rate // 2
+        (height, width), before = size, self.rate // 2
+        canvas = functional.fold(patches, (height + self.rate, width + self.rate), 2 * self.rate, stride=self.rate)
+        return canvas[..., before : before + height, before : before + width] / COVERAGE
 
     def _check(self, x: Tensor, mask: Tensor) -> None:
         if x.ndim != 4 or 0 in x.shape[2:] or x.shape[2] % self.rate or x.shape[3] % self.rate:

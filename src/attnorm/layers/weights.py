@@ -23,7 +23,6 @@ from attnorm.layers.context import without_autocast
 Module = TypeVar("Module", bound=nn.Module)
 WARM_UP_ITERATIONS = 15
 EPS = 1e-12
-Iterated = tuple[Tensor, Tensor, Tensor, Tensor]  # a weight in float32, the same as a matrix, and u and v for it
 
 
 class SpectralNorm(nn.Module):
@@ -37,7 +36,7 @@ class SpectralNorm(nn.Module):
         matrix = weight.detach().flatten(1)
         self.register_buffer("u", torch.empty_like(matrix[:, 0]))
         self.register_buffer("v", torch.empty_like(matrix[0]))
-        self.ahead: Iterated | None = None  # for the next forward pass, from `iterate_together`
+        self.ahead: tuple[Tensor, ...] | None = None  # for the next forward pass, from `iterate_together`
         self.reset(weight)
 
     @torch.no_grad()
@@ -72,8 +71,8 @@ def iterate_together(network: nn.Module) -> None:
                 norm.ahead = ahead
 
 
-def _iterate(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) -> list[Iterated]:
-    """The next power iteration of each norm."""
+def _iterate(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) -> list[tuple[Tensor, ...]]:
+    """The next power iteration of each norm: its weight in float32 at least, the same as a matrix, u and v."""
     exact, matrices = zip(*map(_as_matrix, weights), strict=True)
     with torch.no_grad():
         u = _normalized([torch.mv(m, norm.v.to(m.dtype)) for m, norm in zip(matrices, norms, strict=True)])
