@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -126,8 +127,7 @@ def python(*arguments, environments=({},)):
     finally:
         for process in started:
             process.kill()
-    ended = zip(started, outputs, strict=True)
-    return [subprocess.CompletedProcess(command, process.returncode, *output) for process, output in ended]
+    return [subprocess.CompletedProcess(command, p.returncode, *out) for p, out in zip(started, outputs, strict=True)]
 
 
 def two_ranks():
@@ -193,6 +193,7 @@ def run_two(task, arguments, stopped_in=None):
 
 
 def _one_of_two(task, arguments, stopped_in):
+    warnings.simplefilter("error", FutureWarning)  # of PyTorch, about arguments
     if stopped_in is not None and os.environ["RANK"] == "1":
         interrupt(pytest.MonkeyPatch(), task, stopped_in, signal.SIGTERM)
     return main(arguments)

@@ -43,7 +43,7 @@ def test_the_splits_of_an_npz(tmp_path):
     assert len(open_source(tmp_path / "a.npz").labels) == 4
     test = open_source(tmp_path / "a.npz", Choice(split="test"))
     assert (test.class_names, len(test.labels)) == (("1",), 1)
-    assert test.notices[-1] == "1 of 2 classes have no image and are left out: '0'"
+    assert test.notices[-1] == "left out 1 of 2 classes, for lack of images: '0'"
 
 
 @pytest.mark.promise

@@ -89,7 +89,7 @@ def test_the_splits_of_file_names_are_not_mixed(tmp_path):
     assert source.notices == ["reading the split train; not read (--split): 1 file of test"]
     test = open_source(tmp_path, Choice(split="test"))
     assert (test.class_names, test.labels.tolist()) == (("dog",), [0])
-    assert test.notices[-1] == "1 of 2 classes have no image and are left out: 'cat'"
+    assert test.notices[-1] == "left out 1 of 2 classes, for lack of images: 'cat'"
     assert len(open_source(tmp_path / "data/test-0.parquet").labels) == 1
 
 

@@ -119,7 +119,7 @@ def test_labels_of_stylegan_and_of_imagefolder_decide_over_folders(tmp_path):
     assert source.notices == [
         "classes are those in dataset.json",
         "named in dataset.json but not there: '00001/gone.png'",
-        "2 of 4 classes have no image and are left out: '1', '2'",
+        "left out 2 of 4 classes, for lack of images: '1', '2'",
     ]
     (tmp_path / "dataset.json").write_text('{"labels": [["00000/a.png", [0, 1]]]}')
     with pytest.raises(UserError, match=r"dataset.json cannot be read as labels \(labels must be class numbers"):

@@ -191,5 +191,5 @@ def number_classes(
     if twice := [name for name, count in Counter(every).items() if count > 1]:
         raise UserError(f"{where} has several classes with one name: {listed(twice)}: name them differently")
     empty = [every[number] for number in sorted(set(range(len(every))) - set(found.tolist()))]
-    notice = f"{len(empty)} of {len(every)} classes have no image and are left out: {listed(empty)}"
+    notice = f"left out {len(empty)} of {len(every)} classes, for lack of images: {listed(empty)}"
     return tuple(every[number] for number in found), labels.astype(np.int64), [notice] if empty else []

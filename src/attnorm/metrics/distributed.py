@@ -49,8 +49,8 @@ class Processes:
         """The network, wrapped to average gradients if there are several processes."""
         if self.count == 1:
             return network
-        # With a side of 1 both memory orders of a weight are the same, but DDP warns.
-        warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+        # DDP warns of weights with a side of 1, whose memory orders are the same, and of an argument's old name.
+        warnings.filterwarnings("ignore", "Grad strides do not match bucket view|`broadcast_buffers` is deprecated")
         devices = None if self.device.type == "cpu" else [self.device]
         # False, by position because PyTorch has renamed it: broadcast buffers would change what backward reads.
         return DistributedDataParallel(network, devices, None, 0, False)
