@@ -73,7 +73,7 @@ def test_weights_of_a_checkpoint_and_without_averaging(finished_run, tmp_path, o
     assert not np.array_equal(from_first.draw().images, from_run.draw().images)
     assert f"did you mean '{last}'?" in refused("generate", last.with_name("step-5"), "-o", "g.png")
     assert "has no raw weights" in refused("generate", finished_run / "model", "--weights", "raw", "-o", "g.png")
-    assert "and an-gan-digits is none" in refused("generate", "an-gan-digits", "--weights", "raw", "-o", "g.png")
+    assert "an-gan-digits is not a run" in refused("generate", "an-gan-digits", "--weights", "raw", "-o", "g.png")
 
 
 def test_every_command_takes_a_checkpoint_and_raw_weights(finished_run, tmp_path, output):
