@@ -12,9 +12,6 @@ from attnorm.cli.arguments import Fields, ModelName, PresetName
 from attnorm.errors import UserError, table
 from attnorm.shipped import CARD_FILE, shipped_models
 
-TIMES = {"demo-digits": "4 min", "an-gan-digits": "4 min", "an-gan-cifar10-cpu": "50 min"}  # measured on two CPU cores
-FOR_CPU = ("-cpu", "-digits")  # endings of presets' names
-
 
 def models(name: ModelName | None = None, /) -> None:
     """List the trained models in the package, or print the card of one.
@@ -48,15 +45,16 @@ def presets(name: PresetName | None = None, /) -> None:
         name: Print this preset.
     """
     from attnorm.config import to_yaml
-    from attnorm.presets import DEMOS, INPAINTERS, SYSTEMS, get_preset, presets
+    from attnorm.presets import DEMOS, INPAINTERS, MINUTES, SYSTEMS, get_preset, presets
 
     if name:
         print(to_yaml(get_preset(name)), end="")
         return
     rows = [("preset", "size", "for a", "on two cores")]
     for each, preset in presets().items():
-        device = "CPU" if DEMOS.get(each, each).endswith(FOR_CPU) else "GPU"
-        rows.append((each, f"{preset.image_size}×{preset.image_size}", device, TIMES.get(each, "")))
+        minutes = MINUTES.get(DEMOS.get(each, each))
+        device, time = ("CPU", f"{minutes} min") if minutes else ("GPU", "")
+        rows.append((each, f"{preset.image_size}×{preset.image_size}", device, time))
     systems = [(f"  {system}", variant.about) for system, variant in {**SYSTEMS, **INPAINTERS}.items()]
     print(f"{table(rows)}\n\nA name is SYSTEM-DATA. DATA stands for a size and a number of steps; use any images.")
     print(f"\n{table([('SYSTEM', ''), *systems])}\n\n`attnorm presets NAME` prints a preset as YAML.")
