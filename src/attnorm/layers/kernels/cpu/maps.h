@@ -6,19 +6,21 @@
 
 #include <algorithm>
 
-namespace attnorm {
 namespace {
 
-template <class From>
-auto load_part(const From* from, int64_t count) {
-    From part[64] = {};
+// The first `count` lanes of a vector.
+template <int lanes, class From>
+ATTNORM_INLINE auto load_part(const From* from, int64_t count) {
+    if (count >= lanes) return load(from);
+    From part[lanes] = {};
     std::memcpy(part, from, count * sizeof(From));
     return load(part);
 }
 
-template <class To, class V>
-void store_part(To* to, V v, int64_t count) {
-    To part[64];
+template <int lanes, class To, class V>
+ATTNORM_INLINE void store_part(To* to, V v, int64_t count) {
+    if (count >= lanes) return store(to, v);
+    To part[lanes];
     store(part, v);
     std::memcpy(to, part, count * sizeof(To));
 }
@@ -28,20 +30,21 @@ void store_part(To* to, V v, int64_t count) {
 template <class T, class Stored>
 constexpr int square_channels = Lanes<T>::count * (sizeof(Stored) == 2 ? 2 : 1);
 
+template <std::size_t vector>
+ATTNORM_INLINE void copy_channels(void* to, const void* from, std::size_t bytes) {
+    if (bytes == vector) std::memcpy(to, from, vector);  // a constant size becomes one instruction
+    else if (bytes == vector / 2) std::memcpy(to, from, vector / 2);
+    else std::memcpy(to, from, bytes);
+}
+
 // to[j] = channel j at `pixels` <= lanes successive pixels, for `channels` <= square_channels of them.
 template <class T, class From>
 ATTNORM_INLINE void load_square(const From* from, int64_t pixel_stride, int64_t pixels, int64_t channels,
                                 Vector<T>* to) {
     constexpr int lanes = Lanes<T>::count, wide = square_channels<T, From>;
     Vector<T> square[lanes] = {};
-    for (int64_t k = 0; k < pixels; ++k) {
-        if (channels == wide)
-            square[k] = load_bytes<Vector<T>>(from + k * pixel_stride);
-        else if (channels == wide / 2)  // a constant size becomes one instruction
-            std::memcpy(square + k, from + k * pixel_stride, wide / 2 * sizeof(From));
-        else
-            std::memcpy(square + k, from + k * pixel_stride, channels * sizeof(From));
-    }
+    for (int64_t k = 0; k < pixels; ++k)
+        copy_channels<sizeof(Vector<T>)>(square + k, from + k * pixel_stride, channels * sizeof(From));
     transpose<T>(square);
     for (int j = 0; j < lanes; ++j) {
         if constexpr (wide == lanes) {
@@ -65,107 +68,83 @@ ATTNORM_INLINE void store_square(To* to, int64_t pixel_stride, int64_t pixels, i
             square[j] = join_halves(from[2 * j], from[2 * j + 1]);
     }
     transpose<T>(square);
-    for (int64_t k = 0; k < pixels; ++k) {
-        if (channels == wide)
-            store_bytes(to + k * pixel_stride, square[k]);
-        else if (channels == wide / 2)
-            std::memcpy(to + k * pixel_stride, square + k, wide / 2 * sizeof(To));
-        else
-            std::memcpy(to + k * pixel_stride, square + k, channels * sizeof(To));
-    }
-}
-
-// rows[c][p] = map[image][c][start + p] - minus[c] for `pixels` pixels, rounded up to whole vectors. `minus` may be null.
-template <class T, class From>
-void copy_in(const attnorm_map& map, int64_t image, int64_t channels, int64_t start, int64_t pixels, const T* minus,
-             T* rows, int64_t stride) {
-    constexpr int lanes = Lanes<T>::count, wide = square_channels<T, From>;
-    const From* base = static_cast<const From*>(map.data) + image * map.image_stride + start * map.pixel_stride;
-    if (map.pixel_stride == 1) {
-        for (int64_t c = 0; c < channels; ++c) {
-            const From* from = base + c * map.channel_stride;
-            const T less = minus ? minus[c] : T(0);
-            T* to = rows + c * stride;
-            int64_t p = 0;
-            for (; p + lanes <= pixels; p += lanes) store(to + p, load(from + p) - less);
-            if (p < pixels) store(to + p, load_part(from + p, pixels - p) - less);
-        }
-        return;
-    }
-    for (int64_t p = 0; p < pixels; p += lanes) {
-        for (int64_t c = 0; c < channels; c += wide) {
-            const int64_t here = std::min<int64_t>(wide, channels - c);
-            Vector<T> square[wide];
-            load_square<T>(base + p * map.pixel_stride + c, map.pixel_stride, std::min<int64_t>(lanes, pixels - p),
-                           here, square);
-            for (int64_t j = 0; j < here; ++j)
-                store(rows + (c + j) * stride + p, square[j] - (minus ? minus[c + j] : T(0)));
-        }
-    }
-}
-
-// map[image][c][start + p] = rows[c][p] + residual[image][c][start + p]; the residual, if there is one, has the map's type
-// and order.
-template <class T, class To>
-void copy_out(const attnorm_map& map, const attnorm_map& residual, int64_t image, int64_t channels, int64_t start,
-              int64_t pixels, const T* rows, int64_t stride) {
-    constexpr int lanes = Lanes<T>::count, wide = square_channels<T, To>;
-    To* base = static_cast<To*>(map.data) + image * map.image_stride + start * map.pixel_stride;
-    const bool add = residual.data;
-    const To* more = static_cast<const To*>(residual.data);
-    if (add) more += image * residual.image_stride + start * residual.pixel_stride;
-    if (map.pixel_stride == 1) {
-        for (int64_t c = 0; c < channels; ++c) {
-            To* to = base + c * map.channel_stride;
-            const To* plus = add ? more + c * residual.channel_stride : nullptr;
-            const T* from = rows + c * stride;
-            int64_t p = 0;
-            for (; p + lanes <= pixels; p += lanes) store(to + p, add ? load(from + p) + load(plus + p) : load(from + p));
-            if (p < pixels) {
-                auto rest = load(from + p);  // rows are padded
-                if (add) rest += load_part(plus + p, pixels - p);
-                store_part(to + p, rest, pixels - p);
-            }
-        }
-        return;
-    }
-    for (int64_t p = 0; p < pixels; p += lanes) {
-        const int64_t high = std::min<int64_t>(lanes, pixels - p);
-        for (int64_t c = 0; c < channels; c += wide) {
-            const int64_t here = std::min<int64_t>(wide, channels - c);
-            Vector<T> square[wide] = {};
-            if (add)
-                load_square<T>(more + p * residual.pixel_stride + c, residual.pixel_stride, high, here, square);
-            for (int64_t j = 0; j < here; ++j) square[j] += load(rows + (c + j) * stride + p);
-            store_square<T>(base + p * map.pixel_stride + c, map.pixel_stride, high, here, square);
-        }
-    }
+    for (int64_t k = 0; k < pixels; ++k)
+        copy_channels<sizeof(Vector<T>)>(to + k * pixel_stride, square + k, channels * sizeof(To));
 }
 
 // Calls f with a value of the type in which a map is stored; T is the type of the arithmetic.
 template <class T, class Function>
 void with_type(const attnorm_map& map, Function f) {
-    if constexpr (sizeof(T) == 8)
-        f(double());
-    else if (map.type == 1)
-        f(bfloat16());
-    else
-        f(float());
+    if constexpr (sizeof(T) == 8) f(double());
+    else if (map.type == 1) f(bfloat16());
+    else f(float());
 }
 
+// rows[c][p] = map[image][c][start + p] - minus[c] for `pixels` pixels, rounded up to whole vectors. `minus` may be null.
 template <class T>
-void read(const attnorm_map& map, int64_t image, int64_t channels, int64_t start, int64_t pixels, const T* minus,
-          T* rows, int64_t stride) {
+void read(const attnorm_map& map, int64_t image, int64_t channels, int64_t start, int64_t pixels, const T* minus, T* rows,
+          int64_t stride) {
     with_type<T>(map, [&](auto stored) {
-        copy_in<T, decltype(stored)>(map, image, channels, start, pixels, minus, rows, stride);
+        using From = decltype(stored);
+        constexpr int lanes = Lanes<T>::count, wide = square_channels<T, From>;
+        const From* base = static_cast<const From*>(map.data) + image * map.image_stride + start * map.pixel_stride;
+        if (map.pixel_stride == 1) {
+            for (int64_t c = 0; c < channels; ++c) {
+                const From* from = base + c * map.channel_stride;
+                const T less = minus ? minus[c] : T(0);
+                T* to = rows + c * stride;
+                for (int64_t p = 0; p < pixels; p += lanes) store(to + p, load_part<lanes>(from + p, pixels - p) - less);
+            }
+            return;
+        }
+        for (int64_t p = 0; p < pixels; p += lanes) {
+            for (int64_t c = 0; c < channels; c += wide) {
+                const int64_t here = std::min<int64_t>(wide, channels - c);
+                Vector<T> square[wide];
+                load_square<T>(base + p * map.pixel_stride + c, map.pixel_stride, std::min<int64_t>(lanes, pixels - p),
+                               here, square);
+                for (int64_t j = 0; j < here; ++j)
+                    store(rows + (c + j) * stride + p, square[j] - (minus ? minus[c + j] : T(0)));
+            }
+        }
     });
 }
 
+// map[image][c][start + p] = rows[c][p] + residual[image][c][start + p]; the residual, if there is one, has the map's type
+// and order.
 template <class T>
 void write(const attnorm_map& map, const attnorm_map& residual, int64_t image, int64_t channels, int64_t start,
            int64_t pixels, const T* rows, int64_t stride) {
     with_type<T>(map, [&](auto stored) {
-        copy_out<T, decltype(stored)>(map, residual, image, channels, start, pixels, rows, stride);
+        using To = decltype(stored);
+        constexpr int lanes = Lanes<T>::count, wide = square_channels<T, To>;
+        To* base = static_cast<To*>(map.data) + image * map.image_stride + start * map.pixel_stride;
+        const bool add = residual.data;
+        const To* more = static_cast<const To*>(residual.data) + image * residual.image_stride + start * residual.pixel_stride;
+        if (map.pixel_stride == 1) {
+            for (int64_t c = 0; c < channels; ++c) {
+                To* to = base + c * map.channel_stride;
+                const To* plus = add ? more + c * residual.channel_stride : nullptr;
+                const T* from = rows + c * stride;
+                for (int64_t p = 0; p < pixels; p += lanes) {
+                    auto value = load(from + p);  // rows are padded
+                    if (add) value += load_part<lanes>(plus + p, pixels - p);
+                    store_part<lanes>(to + p, value, pixels - p);
+                }
+            }
+            return;
+        }
+        for (int64_t p = 0; p < pixels; p += lanes) {
+            const int64_t high = std::min<int64_t>(lanes, pixels - p);
+            for (int64_t c = 0; c < channels; c += wide) {
+                const int64_t here = std::min<int64_t>(wide, channels - c);
+                Vector<T> square[wide] = {};
+                if (add)
+                    load_square<T>(more + p * residual.pixel_stride + c, residual.pixel_stride, high, here, square);
+                for (int64_t j = 0; j < here; ++j) square[j] += load(rows + (c + j) * stride + p);
+                store_square<T>(base + p * map.pixel_stride + c, map.pixel_stride, high, here, square);
+            }
+        }
     });
 }
 
@@ -178,4 +157,3 @@ inline double value_at(const attnorm_map& map, int64_t image, int64_t channel, i
 }
 
 }  // namespace
-}  // namespace attnorm

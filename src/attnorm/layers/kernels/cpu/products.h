@@ -3,11 +3,10 @@
 // dimension that a product sums over is stored in pairs (see pairs.h), and its size counts pairs.
 #pragma once
 
-#include "ahead.h"
+#include "memory.h"
 #include "pairs.h"
 #include "vectors.h"
 
-namespace attnorm {
 namespace {
 
 // Sizes of the tiles of accumulators in registers: channels, regions, and vectors of pixels.
@@ -120,10 +119,12 @@ struct Factors {
     T *gain, *offset, *linear, *quadratic;
 };
 
-// y[c][p] = y[c][p] (gain s)[c][p] + (linear s)[c][p], plus 2 x[c][p] (quadratic s)[c][p] with has_x.
-template <class T, bool pairs, bool has_x>
-void mix(T* y, [[maybe_unused]] const T* x, const T* s, int64_t stride, int64_t channels, int64_t regions, int64_t pixels,
-         const T* gain, const T* linear, [[maybe_unused]] const T* quadratic, int64_t padded_regions, Ahead& ahead) {
+// to[c][p] = (from[c][p] - minus[c]) (gain s)[c][p] + (linear s)[c][p], plus 2 x[c][p] (quadratic s)[c][p] with has_x. `to`
+// may be `from`, and `minus` null.
+template <class T, bool pairs, bool has_x, class From, class To>
+void mix(Rows<From> from, const T* minus, Rows<To> to, [[maybe_unused]] const T* x, const T* s, int64_t stride, int64_t channels,
+         int64_t regions, int64_t pixels, const T* gain, const T* linear, [[maybe_unused]] const T* quadratic,
+         int64_t padded_regions, Ahead& ahead) {
     constexpr int lanes = Lanes<T>::count;
     for (int64_t p = 0; p < pixels; p += mix_pixels * lanes) {  // few pixels, so that s stays in the first-level cache
         for (int64_t c = 0; c < channels; c += mix_channels) {
@@ -141,13 +142,15 @@ void mix(T* y, [[maybe_unused]] const T* x, const T* s, int64_t stride, int64_t 
                         if constexpr (has_x) d[j][k] = multiply_add<pairs>(d[j][k], weight[k], quadratic[at]);
                     }
             }
-            for (int j = 0; j < mix_channels; ++j)
+            for (int j = 0; j < mix_channels; ++j) {
+                Vector<T> y[mix_pixels];
+                load_two(from.at + (c + j) * from.stride + p, y);
                 for (int k = 0; k < mix_pixels; ++k) {
-                    const int64_t at = (c + j) * stride + p + k * lanes;
-                    auto result = load(y + at) * a[j][k] + b[j][k];
-                    if constexpr (has_x) result += 2 * load(x + at) * d[j][k];
-                    store(y + at, result);
+                    y[k] = (y[k] - (minus ? minus[c + j] : T(0))) * a[j][k] + b[j][k];
+                    if constexpr (has_x) y[k] += 2 * load(x + (c + j) * stride + p + k * lanes) * d[j][k];
                 }
+                store_two(to.at + (c + j) * to.stride + p, y, to.past_caches);
+            }
         }
     }
 }
@@ -226,4 +229,3 @@ void softmax_gradient(T* d, const T* s, int64_t stride, int64_t regions, int64_t
 }
 
 }  // namespace
-}  // namespace attnorm

@@ -16,12 +16,11 @@
 // caches. Sums go from pixels to tiles, from tiles to chunks and from chunks to the image. Their borders depend on the
 // shape only, so the result is the same for any number of threads. `pairs`: see pairs.h.
 
-#include "ahead.h"
 #include "interface.h"
 #include "maps.h"
+#include "memory.h"
 #include "pairs.h"
 #include "products.h"
-#include "scratch.h"
 #include "vectors.h"
 
 #include <omp.h>
@@ -29,11 +28,6 @@
 #include <algorithm>
 #include <cmath>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
-namespace attnorm {
 namespace {
 
 // Without a branch, so that loops are vectorized; NaN stays NaN.
@@ -43,6 +37,7 @@ constexpr double smallest_mass = 1e-30;  // as in regional_norm.py
 constexpr int64_t shift_samples = 64;  // pixels to estimate the shift from: it need only be near the mean
 constexpr int64_t most_chunks = 32;  // most units of work of an image
 constexpr int64_t resident_bytes = 768 << 10;  // most scratch of an image that stays in the cache between two passes
+constexpr int64_t uncached_bytes = 16 << 20;  // least result that would not stay in the caches
 constexpr int64_t kept_bytes = 16 << 20;  // most values and layouts that are kept for the second pass
 
 template <class T, bool pairs>
@@ -70,6 +65,8 @@ class Run {
         resident_ = by_image_ && rows_ * row_bytes <= resident_bytes;
         places_ = by_image_ ? threads_ : p_.images;
         kept_ = p_.projection && !resident_ && places_ * outputs_ * row_bytes <= kept_bytes;
+        direct_ = pairs && p_.temperature == 0;
+        past_caches_ = p_.images * p_.channels * p_.pixels * 2 >= uncached_bytes && uintptr_t(p_.out.data) % 64 == 0;
         images_at_once_ = std::max<int64_t>(1, p_.images / (8 * threads_));
         factor_size_ = 4 * per_region_ + padded_regions_;
         if (p_.projection) factor_size_ += outputs_ * (1 + padded_channels_ * (1 + backward + pairs));
@@ -211,9 +208,9 @@ class Run {
             constant[output] = T(is_logit && offset ? sum + offset[image * p_.regions + row - p_.channels] : sum);
         }
         if constexpr (pairs) {
-            pack_rows(matrix, padded_channels_, outputs_, outputs_, matrix);
-            pack_rows(rest, padded_channels_, padded_regions_, padded_regions_, rest);
-            if (backward_) pack_rows(back, outputs_, padded_channels_, padded_channels_, back);
+            pack_rows(Rows<T>{matrix, outputs_}, padded_channels_, outputs_, outputs_, matrix);
+            pack_rows(Rows<T>{rest, padded_regions_}, padded_channels_, padded_regions_, padded_regions_, rest);
+            if (backward_) pack_rows(Rows<T>{back, padded_channels_}, outputs_, padded_channels_, padded_channels_, back);
         }
     }
 
@@ -281,6 +278,7 @@ class Run {
 
     // Fills the rows of a tile; if values and layout were kept from the first pass, only the others.
     void fill(int64_t image, const Tile& t, bool kept) {
+        if (direct_) return;
         if (backward_) {
             read<T>(p_.grad, image, p_.channels, t.start, t.pixels, nullptr, t.g, stride_);
             clear_padding(t.g, p_.channels, padded_channels_, t);
@@ -293,7 +291,7 @@ class Run {
         clear_padding(features, p_.channels, padded_channels_, t);
         if (kept) return;
         if (p_.projection) {
-            if constexpr (pairs) pack_rows(t.input, padded_channels_, t.padded, stride_, t.room);
+            if constexpr (pairs) pack_rows(Rows<T>{t.input, stride_}, padded_channels_, t.padded, stride_, t.room);
             const T* input = pairs ? t.room : t.input;
             const int64_t channels = pairs ? padded_channels_ / 2 : p_.channels;
             convolve<T, pairs>(input, channels, projection(image), projection_offset(image), t.x, outputs_, stride_, t.padded);
@@ -319,7 +317,6 @@ class Run {
 
     // Forward: sums of x s, x x s and s. Backward: sums of g s and g x s.
     void sum_chunk(int64_t image, int64_t chunk, T* rows, double* partial, Ahead& ahead) {
-        constexpr int lanes = Lanes<T>::count;
         std::fill(partial, partial + partial_size_, 0.0);
         const int64_t last = std::min(tiles_, (chunk + 1) * tiles_per_chunk_);
         for (int64_t index = chunk * tiles_per_chunk_; index < last; ++index) {
@@ -330,22 +327,40 @@ class Run {
                 fetch_next(image, t, ahead);
                 ahead.spread(sum_steps());
             }
-            if (backward_ || p_.temperature != 0 || !pairs) {  // moments that gradients go through are float32
-                add_sums<T, false>(t.x, backward_ ? t.g : t.x, t.s, stride_, padded_channels_, padded_regions_, t.padded,
-                                   partial, ahead);
-            } else if constexpr (pairs) {
-                T* layout = t.room + padded_channels_ * stride_;
-                pack_pixels(t.x, t.x, padded_channels_, stride_, t.padded, t.room);
-                pack_pixels(t.s, nullptr, padded_regions_, stride_, t.padded, layout);
-                add_sums<T, true>(t.x, t.room, layout, stride_, padded_channels_, padded_regions_, t.padded / 2, partial, ahead);
+            if constexpr (pairs) {
+                if (direct_) {
+                    T* layout = t.room + padded_channels_ * stride_;
+                    pack_pixels(rows_of(p_.features, image, t), shift(image), true, p_.channels, t.padded, stride_, t.room);
+                    pack_pixels(rows_of(p_.layout, image, t), nullptr, false, p_.regions, t.padded, stride_, layout);
+                    add_sums<T, true>(nullptr, t.room, layout, stride_, p_.channels, p_.regions, t.padded / 2, partial, ahead);
+                    add_rows<true>(layout, t.padded / 2, partial + 2 * per_region_);
+                    continue;
+                }
             }
-            if (backward_) continue;
-            for (int64_t i = 0; i < p_.regions; ++i) {
-                Vector<T> sum = {};
-                for (int64_t p = 0; p < t.padded; p += lanes) sum += load(t.s + i * stride_ + p);
-                for (int k = 0; k < lanes; ++k) partial[2 * per_region_ + i] += sum[k];
-            }
+            // Moments that gradients go through are float32.
+            add_sums<T, false>(t.x, backward_ ? t.g : t.x, t.s, stride_, padded_channels_, padded_regions_, t.padded, partial,
+                               ahead);
+            if (!backward_) add_rows<false>(t.s, t.padded, partial + 2 * per_region_);
         }
+    }
+
+    // Adds the sum of each region's row.
+    template <bool in_pairs>
+    void add_rows(const T* rows, int64_t width, double* sums) const {
+        Vector<T> one = {};
+        one += 1;
+        if constexpr (in_pairs) one = join_halves(one, one);
+        for (int64_t i = 0; i < p_.regions; ++i) {
+            Vector<T> sum = {};
+            for (int64_t p = 0; p < width; p += Lanes<T>::count)
+                sum = multiply_add<in_pairs>(sum, load(rows + i * stride_ + p), one);
+            for (int k = 0; k < Lanes<T>::count; ++k) sums[i] += sum[k];
+        }
+    }
+
+    // A tile of a contiguous map of bfloat16.
+    static Rows<bfloat16> rows_of(const attnorm_map& map, int64_t image, const Tile& t) {
+        return {static_cast<bfloat16*>(map.data) + image * map.image_stride + t.start, map.channel_stride};
     }
 
     // Moments and factors from the `sums` of the whole image; `ordered` is scratch of the same size.
@@ -379,9 +394,17 @@ class Run {
         }
         for (int64_t c = 0; c < p_.channels; ++c) {
             const int64_t row = c * padded_regions_, row_out = (image * p_.channels + c) * p_.regions;
-            finish_forward_row(first + row, second + row, mass, weights_ + row, biases_ + row,
-                               static_cast<T*>(p_.mean) + row_out, static_cast<T*>(p_.variance) + row_out,
-                               f.gain + row, f.offset + row);
+            T *mean_out = static_cast<T*>(p_.mean) + row_out, *variance_out = static_cast<T*>(p_.variance) + row_out;
+#pragma omp simd
+            for (int64_t i = 0; i < p_.regions; ++i) {
+                const double mean = first[row + i] * mass[i];
+                const double variance = at_least_zero(second[row + i] * mass[i] - mean * mean);
+                const double gain = weights_[row + i] / (std::sqrt(variance) + p_.eps);
+                mean_out[i] = T(mean);
+                variance_out[i] = T(variance);
+                f.gain[row + i] = T(gain);
+                f.offset[row + i] = T(biases_[row + i] - mean * gain);
+            }
         }
         if constexpr (pairs) {  // for `mix`
             pack_neighbours(f.gain, per_region_, f.linear);
@@ -389,58 +412,30 @@ class Run {
         }
     }
 
-    // One channel. __restrict lets the compiler vectorize over the regions.
-    void finish_forward_row(const double* __restrict first, const double* __restrict second,
-                            const double* __restrict inverse_mass, const T* __restrict weight,
-                            const T* __restrict bias, T* __restrict mean_out, T* __restrict variance_out,
-                            T* __restrict gain_out, T* __restrict offset_out) const {
-        for (int64_t i = 0; i < p_.regions; ++i) {
-            const double mean = first[i] * inverse_mass[i];
-            const double variance = at_least_zero(second[i] * inverse_mass[i] - mean * mean);
-            const double gain = weight[i] / (std::sqrt(variance) + p_.eps);
-            mean_out[i] = T(mean);
-            variance_out[i] = T(variance);
-            gain_out[i] = T(gain);
-            offset_out[i] = T(bias[i] - mean * gain);
-        }
-    }
-
     void finish_backward(int64_t image, const double* grad_sum, const double* grad_dot, double* inverse_mass) {
         const Factors<T> f = factors(image);
         for (int64_t i = 0; i < p_.regions; ++i)
             inverse_mass[i] = 1.0 / static_cast<const T*>(p_.mass)[image * p_.regions + i];
-        T* parameters = parameter_sums_ + 2 * image * per_region_;
+        T *parameters = parameter_sums_ + 2 * image * per_region_, *constant = constants(image);
         for (int64_t c = 0; c < p_.channels; ++c) {
             const int64_t row = c * padded_regions_, row_in = (image * p_.channels + c) * p_.regions;
-            const Factors<T> here = {f.gain + row, f.offset + row, f.linear + row, f.quadratic + row};
-            finish_backward_row(grad_sum + row, grad_dot + row, inverse_mass, static_cast<const T*>(p_.mean) + row_in,
-                                static_cast<const T*>(p_.variance) + row_in, weights_ + row, biases_ + row,
-                                here, constants(image), parameters + row,
-                                parameters + per_region_ + row);
-        }
-    }
-
-    void finish_backward_row(const double* __restrict grad_sum, const double* __restrict grad_dot,
-                             const double* __restrict inverse_mass, const T* __restrict mean_in, const T* __restrict variance_in,
-                             const T* __restrict weight, const T* __restrict bias,
-                             const Factors<T>& factors, T* __restrict constant, T* __restrict d_weight,
-                             T* __restrict d_bias) const {
-        T *__restrict gain_out = factors.gain, *__restrict offset_out = factors.offset;
-        T *__restrict linear = factors.linear, *__restrict quadratic = factors.quadratic;
-        for (int64_t i = 0; i < p_.regions; ++i) {
-            const double mean = mean_in[i], variance = variance_in[i];
-            const double sigma = std::sqrt(variance), inverse = 1 / (sigma + p_.eps), gain = weight[i] * inverse;
-            const double centred = (grad_dot[i] - mean * grad_sum[i]) * inverse;
-            // d variance = d sigma / (2 sigma), taken as 0 where the features of a region do not vary.
-            const double half = sigma > 0 ? -0.5 / (sigma > 0 ? sigma : 1) : 0;
-            const double d_variance = centred * gain * half, d_mean = -gain * grad_sum[i];
-            gain_out[i] = T(gain);
-            offset_out[i] = T(bias[i] - mean * gain);
-            linear[i] = T((d_mean - 2 * mean * d_variance) * inverse_mass[i]);
-            quadratic[i] = T(d_variance * inverse_mass[i]);
-            constant[i] += T((d_variance * (mean * mean - variance) - mean * d_mean) * inverse_mass[i]);
-            d_weight[i] = T(centred);
-            d_bias[i] = T(grad_sum[i]);
+            const T *mean_in = static_cast<const T*>(p_.mean) + row_in, *variance_in = static_cast<const T*>(p_.variance) + row_in;
+#pragma omp simd
+            for (int64_t i = 0; i < p_.regions; ++i) {
+                const double mean = mean_in[i], variance = variance_in[i], sum = grad_sum[row + i];
+                const double sigma = std::sqrt(variance), inverse = 1 / (sigma + p_.eps), gain = weights_[row + i] * inverse;
+                const double centred = (grad_dot[row + i] - mean * sum) * inverse;
+                // d variance = d sigma / (2 sigma), taken as 0 where the features of a region do not vary.
+                const double half = sigma > 0 ? -0.5 / (sigma > 0 ? sigma : 1) : 0;
+                const double d_variance = centred * gain * half, d_mean = -gain * sum;
+                f.gain[row + i] = T(gain);
+                f.offset[row + i] = T(biases_[row + i] - mean * gain);
+                f.linear[row + i] = T((d_mean - 2 * mean * d_variance) * inverse_mass[i]);
+                f.quadratic[row + i] = T(d_variance * inverse_mass[i]);
+                constant[i] += T((d_variance * (mean * mean - variance) - mean * d_mean) * inverse_mass[i]);
+                parameters[row + i] = T(centred);
+                parameters[per_region_ + row + i] = T(sum);
+            }
         }
     }
 
@@ -466,23 +461,32 @@ class Run {
         std::fill(sums, sums + outer_size_, 0.0);
         const int64_t last = std::min(tiles_, (chunk + 1) * tiles_per_chunk_);
         const Factors<T> f = factors(image);
-        const attnorm_map nothing = {};
         for (int64_t index = chunk * tiles_per_chunk_; index < last; ++index) {
             const Tile t = tile(image, index, rows);
             if (!resident_) {
                 fill(image, t, kept_);
                 ahead.clear();
-                fetch_results(image, t.start, t.pixels, ahead);
+                if (!direct_ || !past_caches_) fetch_results(image, t.start, t.pixels, ahead);
                 fetch_next(image, t, ahead);
                 ahead.spread(mix_steps(t));
             }
             if (!backward_) {
+                const Rows<T> x{t.x, stride_};
                 if constexpr (pairs) {
-                    pack_rows(t.s, padded_regions_, t.padded, stride_, t.room);
-                    mix<T, true, false>(t.x, nullptr, t.room, stride_, padded_channels_, padded_regions_ / 2, t.padded,
-                                        f.linear, f.quadratic, nullptr, padded_regions_ / 2, ahead);
+                    const int64_t half = padded_regions_ / 2;
+                    if (direct_) {
+                        Rows<bfloat16> out = rows_of(p_.out, image, t);
+                        out.past_caches = past_caches_;
+                        pack_rows(rows_of(p_.layout, image, t), p_.regions, t.padded, stride_, t.room);
+                        mix<T, true, false>(rows_of(p_.features, image, t), shift(image), out, nullptr, t.room, stride_, p_.channels,
+                                            half, t.padded, f.linear, f.quadratic, nullptr, half, ahead);
+                        continue;
+                    }
+                    pack_rows(Rows<T>{t.s, stride_}, padded_regions_, t.padded, stride_, t.room);
+                    mix<T, true, false>(x, nullptr, x, nullptr, t.room, stride_, padded_channels_, half, t.padded, f.linear,
+                                        f.quadratic, nullptr, half, ahead);
                 } else {
-                    mix<T, false, false>(t.x, nullptr, t.s, stride_, padded_channels_, p_.regions, t.padded, f.gain,
+                    mix<T, false, false>(x, nullptr, x, nullptr, t.s, stride_, padded_channels_, p_.regions, t.padded, f.gain,
                                          f.offset, nullptr, padded_regions_, ahead);
                 }
                 write(p_.out, p_.residual, image, p_.channels, t.start, t.pixels, t.x, stride_);
@@ -493,42 +497,36 @@ class Run {
                                 constants(image));
                 if (p_.temperature != 0)
                     softmax_gradient(t.d, t.s, stride_, p_.regions, t.padded, T(p_.temperature));
-                if (p_.d_layout.data) write(p_.d_layout, nothing, image, p_.regions, t.start, t.pixels, t.d, stride_);
+                if (p_.d_layout.data) write(p_.d_layout, {}, image, p_.regions, t.start, t.pixels, t.d, stride_);
             }
             if (p_.d_features.data || p_.projection)
-                mix<T, false, true>(t.g, t.x, t.s, stride_, padded_channels_, p_.regions, t.padded, f.gain, f.linear,
-                                    f.quadratic, padded_regions_, ahead);
+                mix<T, false, true>(Rows<T>{t.g, stride_}, nullptr, Rows<T>{t.g, stride_}, t.x, t.s, stride_, padded_channels_,
+                                    p_.regions, t.padded, f.gain, f.linear, f.quadratic, padded_regions_, ahead);
             if (p_.projection)
                 project_gradients(image, t, sums);
             else if (p_.d_features.data)
-                write(p_.d_features, nothing, image, p_.channels, t.start, t.pixels, t.g, stride_);
+                write(p_.d_features, {}, image, p_.channels, t.start, t.pixels, t.g, stride_);
         }
     }
 
     // The gradients of the input and the matrix, from those of values and logits, whose rows are adjacent.
     void project_gradients(int64_t image, const Tile& t, double* sums) {
-        constexpr int lanes = Lanes<T>::count;
         const T* g = pairs ? t.room : t.g;
         if constexpr (pairs) {
             double* logit_sums = sums + padded_channels_ * padded_channels_;
             add_outer<T, false>(t.d, padded_regions_, t.input, padded_channels_, stride_, t.padded, logit_sums);
-            pack_pixels(t.g, nullptr, padded_channels_, stride_, t.padded, t.room);
-            pack_pixels(t.input, nullptr, padded_channels_, stride_, t.padded, t.input);
+            pack_pixels(Rows<T>{t.g, stride_}, nullptr, false, padded_channels_, t.padded, stride_, t.room);
+            pack_pixels(Rows<T>{t.input, stride_}, nullptr, false, padded_channels_, t.padded, stride_, t.input);
         }
         add_outer<T, pairs>(g, pairs ? padded_channels_ : outputs_, t.input, padded_channels_, stride_,
                             pairs ? t.padded / 2 : t.padded, sums);
-        double* offset_sums = sums + outputs_ * padded_channels_;
-        for (int64_t i = 0; i < p_.regions; ++i) {
-            Vector<T> sum = {};
-            for (int64_t p = 0; p < t.padded; p += lanes) sum += load(t.d + i * stride_ + p);
-            for (int k = 0; k < lanes; ++k) offset_sums[i] += sum[k];
-        }
+        add_rows<false>(t.d, t.padded, sums + outputs_ * padded_channels_);
         if (p_.d_features.data) {
-            if constexpr (pairs) pack_rows(t.g, outputs_, t.padded, stride_, t.room);
+            if constexpr (pairs) pack_rows(Rows<T>{t.g, stride_}, outputs_, t.padded, stride_, t.room);
             read<T>(p_.grad, image, p_.channels, t.start, t.pixels, nullptr, t.x, stride_);
             convolve<T, pairs>(g, pairs ? outputs_ / 2 : outputs_, transposed_projection(image), nullptr, t.x,
                                padded_channels_, stride_, t.padded);
-            write(p_.d_features, attnorm_map{}, image, p_.channels, t.start, t.pixels, t.x, stride_);
+            write(p_.d_features, {}, image, p_.channels, t.start, t.pixels, t.x, stride_);
         }
     }
 
@@ -555,22 +553,17 @@ class Run {
     int64_t padded_channels_, padded_regions_, outputs_, rows_, tile_, tiles_, tiles_per_chunk_, chunks_;
     int64_t per_region_, partial_size_, outer_size_, room_, factor_size_, stride_, threads_, images_at_once_, places_;
     bool by_image_;  // each thread processes whole images; else chunks are distributed
+    bool direct_, past_caches_;  // the products read and write the maps, with no scratch rows between; see Rows
     bool resident_, kept_;  // all scratch of an image, or values and layout, are kept for the second pass
     double* partials_ = nullptr;
     T *kept_rows_ = nullptr, *factors_ = nullptr, *weights_ = nullptr, *biases_ = nullptr, *parameter_sums_ = nullptr;
 };
 
-// Requests huge pages for a large result before it is written: 4 KB page faults would take as long as everything else.
-// Smaller results reuse memory of the allocator.
-void expect_huge_pages([[maybe_unused]] const attnorm_map& map, [[maybe_unused]] int64_t values) {
-#if defined(__linux__) && defined(MADV_HUGEPAGE)
-    constexpr uintptr_t page = 2 << 20;
-    const int64_t bytes = values * (map.type == 0 ? 4 : map.type == 1 ? 2 : 8);
-    if (!map.data || bytes < (32 << 20)) return;
-    const uintptr_t begin = (reinterpret_cast<uintptr_t>(map.data) + page - 1) / page * page;
-    const uintptr_t end = (reinterpret_cast<uintptr_t>(map.data) + bytes) / page * page;
-    madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // a hint: failing costs nothing
-#endif
+// Contiguous maps of bfloat16, of whole vectors.
+bool can_be_direct(const attnorm_problem& p) {
+    for (const auto& map : {p.features, p.layout, p.out})
+        if (map.type != 1 || map.pixel_stride != 1) return false;
+    return !p.residual.data && p.channels % 4 == 0 && p.regions % 8 == 0 && p.pixels % (most_pixels * Lanes<float>::count) == 0;
 }
 
 int solve(const attnorm_problem* problem, bool backward) {
@@ -582,14 +575,13 @@ int solve(const attnorm_problem* problem, bool backward) {
     // The softmax of logits may be rounded; a given layout must be bfloat16 already.
     if constexpr (ATTNORM_PAIRS)
         if (problem->features.type == 1 && (backward ? problem->grad : problem->out).type == 1 &&
-            (problem->temperature != 0 || problem->layout.type == 1))
+            (problem->temperature != 0 || (!backward && can_be_direct(*problem))))
             return Run<float, true>(*problem, backward).run() ? 0 : 1;
     return Run<float, false>(*problem, backward).run() ? 0 : 1;
 }
 
 }  // namespace
-}  // namespace attnorm
 
 // Return 0, or 1 if memory ran out.
-extern "C" int attnorm_regional_norm_forward(const attnorm_problem* problem) { return attnorm::solve(problem, false); }
-extern "C" int attnorm_regional_norm_backward(const attnorm_problem* problem) { return attnorm::solve(problem, true); }
+extern "C" int attnorm_regional_norm_forward(const attnorm_problem* problem) { return solve(problem, false); }
+extern "C" int attnorm_regional_norm_backward(const attnorm_problem* problem) { return solve(problem, true); }

@@ -32,7 +32,7 @@
 #define ATTNORM_PAIRS 0
 #endif
 
-namespace attnorm {
+namespace {
 
 // The vector type of T, vectors of integers and doubles with as many lanes, and the number of lanes.
 template <class T>
@@ -132,17 +132,10 @@ ATTNORM_INLINE Vector<float> join_halves(Vector<float> lower, Vector<float> uppe
 #define ATTNORM_SHUFFLE(T, a, b, ...) __builtin_shuffle(a, b, (typename Lanes<T>::Index){__VA_ARGS__})
 #endif
 
-// Two vectors as the rows of 2 x 2 blocks of `step` lanes: the first, or the second, row of the transposed blocks.
-template <class T, int step, std::size_t... lane>
-ATTNORM_INLINE Vector<T> first_row(Vector<T> a, Vector<T> b, std::index_sequence<lane...>) {
-    constexpr int count = Lanes<T>::count;
-    return ATTNORM_SHUFFLE(T, a, b, ((lane & step) ? int(lane) - step + count : int(lane))...);
-}
-
-template <class T, int step, std::size_t... lane>
-ATTNORM_INLINE Vector<T> second_row(Vector<T> a, Vector<T> b, std::index_sequence<lane...>) {
-    constexpr int count = Lanes<T>::count;
-    return ATTNORM_SHUFFLE(T, a, b, ((lane & step) ? int(lane) + count : int(lane) + step)...);
+// Two vectors as the rows of 2 x 2 blocks of `step` lanes: row 0, or 1, of the transposed blocks.
+template <class T, int step, int row, std::size_t... lane>
+ATTNORM_INLINE Vector<T> block_row(Vector<T> a, Vector<T> b, std::index_sequence<lane...>) {
+    return ATTNORM_SHUFFLE(T, a, b, (int(lane) + row * step + ((lane & step) ? Lanes<T>::count - step : 0))...);
 }
 
 // Transposes a square matrix of vectors in place.
@@ -154,8 +147,8 @@ ATTNORM_INLINE void transpose(Vector<T>* rows) {
         for (int i = 0; i < count; ++i) {
             if (i & step) continue;
             auto a = rows[i], b = rows[i + step];
-            rows[i] = first_row<T, step>(a, b, All{});
-            rows[i + step] = second_row<T, step>(a, b, All{});
+            rows[i] = block_row<T, step, 0>(a, b, All{});
+            rows[i + step] = block_row<T, step, 1>(a, b, All{});
         }
         transpose<T, step * 2>(rows);
     }
@@ -169,8 +162,8 @@ ATTNORM_INLINE Vector<T> sum_each(Vector<T>* rows) {
     } else {
         using All = std::make_index_sequence<Lanes<T>::count>;
         for (int i = 0; i < step; ++i)
-            rows[i] = first_row<T, step>(rows[i], rows[i + step], All{}) +
-                      second_row<T, step>(rows[i], rows[i + step], All{});
+            rows[i] = block_row<T, step, 0>(rows[i], rows[i + step], All{}) +
+                      block_row<T, step, 1>(rows[i], rows[i + step], All{});
         return sum_each<T, step / 2>(rows);
     }
 }
@@ -207,4 +200,4 @@ ATTNORM_INLINE Vector<double> exp_negative(Vector<double> x) {
     return x;
 }
 
-}  // namespace attnorm
+}  // namespace

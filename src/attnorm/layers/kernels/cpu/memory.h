@@ -1,10 +1,39 @@
+// Memory: scratch of threads, prefetching and large pages.
 #pragma once
 
 #include "interface.h"
 #include "vectors.h"
 
-namespace attnorm {
+#include <cstdlib>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace {
+
+constexpr int64_t tile_bytes = 320 << 10;  // scratch of a tile: fits the second-level cache
+
+inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+// Scratch memory of one thread, kept between calls: on small maps, page faults would cost more than the work.
+template <class T>
+class Scratch {
+  public:
+    ~Scratch() { std::free(data_); }
+    T* take(int64_t count) {
+        if (count > count_) {
+            std::free(data_);
+            data_ = static_cast<T*>(std::aligned_alloc(64, round_up(count * int64_t(sizeof(T)), 64)));
+            count_ = data_ ? count : 0;
+        }
+        return data_;
+    }
+
+  private:
+    T* data_ = nullptr;
+    int64_t count_ = 0;
+};
 
 // Prefetches memory that is needed soon, a few cache lines at a time between the products, which do not wait for it.
 class Ahead {
@@ -50,5 +79,17 @@ class Ahead {
     int64_t lines_ = 0;
 };
 
+// Requests huge pages for a large result before it is written: 4 KB page faults would take as long as everything else.
+// Smaller results reuse memory of the allocator.
+void expect_huge_pages([[maybe_unused]] const attnorm_map& map, [[maybe_unused]] int64_t values) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    constexpr uintptr_t page = 2 << 20;
+    const int64_t bytes = values * (map.type == 0 ? 4 : map.type == 1 ? 2 : 8);
+    if (!map.data || bytes < (32 << 20)) return;
+    const uintptr_t begin = (reinterpret_cast<uintptr_t>(map.data) + page - 1) / page * page;
+    const uintptr_t end = (reinterpret_cast<uintptr_t>(map.data) + bytes) / page * page;
+    madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // a hint: failing costs nothing
+#endif
+}
+
 }  // namespace
-}  // namespace attnorm
