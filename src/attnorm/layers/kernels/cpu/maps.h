@@ -72,7 +72,8 @@ ATTNORM_INLINE void store_square(To* to, int64_t pixel_stride, int64_t pixels, i
         copy_channels<sizeof(Vector<T>)>(to + k * pixel_stride, square + k, channels * sizeof(To));
 }
 
-// Calls f with a value of the type in which a map is stored; T is the type of the arithmetic.
+// Calls f with a value of the type in which a map is stored; T is the type of the arithmetic. Unless f is inlined and has copies, it
+// reads what it captures again after every store.
 template <class T, class Function>
 void with_type(const attnorm_map& map, Function f) {
     if constexpr (sizeof(T) == 8) f(double());
@@ -84,7 +85,7 @@ void with_type(const attnorm_map& map, Function f) {
 template <class T>
 void read(const attnorm_map& map, int64_t image, int64_t channels, int64_t start, int64_t pixels, const T* minus, T* rows,
           int64_t stride) {
-    with_type<T>(map, [&](auto stored) {
+    with_type<T>(map, [=](auto stored) __attribute__((always_inline)) {
         using From = decltype(stored);
         constexpr int lanes = Lanes<T>::count, wide = square_channels<T, From>;
         const From* base = static_cast<const From*>(map.data) + image * map.image_stride + start * map.pixel_stride;
@@ -115,7 +116,7 @@ void read(const attnorm_map& map, int64_t image, int64_t channels, int64_t start
 template <class T>
 void write(const attnorm_map& map, const attnorm_map& residual, int64_t image, int64_t channels, int64_t start,
            int64_t pixels, const T* rows, int64_t stride) {
-    with_type<T>(map, [&](auto stored) {
+    with_type<T>(map, [=](auto stored) __attribute__((always_inline)) {
         using To = decltype(stored);
         constexpr int lanes = Lanes<T>::count, wide = square_channels<T, To>;
         To* base = static_cast<To*>(map.data) + image * map.image_stride + start * map.pixel_stride;

@@ -40,6 +40,13 @@ constexpr int64_t resident_bytes = 768 << 10;  // most scratch of an image that 
 constexpr int64_t uncached_bytes = 16 << 20;  // least result that would not stay in the caches
 constexpr int64_t kept_bytes = 16 << 20;  // most values and layouts that are kept for the second pass
 
+// Contiguous maps of bfloat16, of whole vectors.
+bool can_be_direct(const attnorm_problem& p) {
+    for (const auto& map : {p.features, p.layout, p.out})
+        if (map.type != 1 || map.pixel_stride != 1) return false;
+    return !p.residual.data && p.channels % 4 == 0 && p.regions % 8 == 0 && p.pixels % (most_pixels * Lanes<float>::count) == 0;
+}
+
 template <class T, bool pairs>
 class Run {
   public:
@@ -65,7 +72,7 @@ class Run {
         resident_ = by_image_ && rows_ * row_bytes <= resident_bytes;
         places_ = by_image_ ? threads_ : p_.images;
         kept_ = p_.projection && !resident_ && places_ * outputs_ * row_bytes <= kept_bytes;
-        direct_ = pairs && p_.temperature == 0;
+        direct_ = pairs && !backward_ && p_.temperature == 0 && can_be_direct(p_);
         past_caches_ = p_.images * p_.channels * p_.pixels * 2 >= uncached_bytes && uintptr_t(p_.out.data) % 64 == 0;
         images_at_once_ = std::max<int64_t>(1, p_.images / (8 * threads_));
         factor_size_ = 4 * per_region_ + padded_regions_;
@@ -328,11 +335,15 @@ class Run {
                 ahead.spread(sum_steps());
             }
             if constexpr (pairs) {
-                if (direct_) {
+                if (!backward_ && p_.temperature == 0) {
                     T* layout = t.room + padded_channels_ * stride_;
-                    pack_pixels(rows_of(p_.features, image, t), shift(image), true, p_.channels, t.padded, stride_, t.room);
-                    pack_pixels(rows_of(p_.layout, image, t), nullptr, false, p_.regions, t.padded, stride_, layout);
-                    add_sums<T, true>(nullptr, t.room, layout, stride_, p_.channels, p_.regions, t.padded / 2, partial, ahead);
+                    const auto pack = [&](auto x, const T* minus, auto s) {
+                        pack_pixels(x, minus, true, padded_channels_, t.padded, stride_, t.room);
+                        pack_pixels(s, nullptr, false, padded_regions_, t.padded, stride_, layout);
+                    };
+                    if (direct_) pack(rows_of(p_.features, image, t), shift(image), rows_of(p_.layout, image, t));
+                    else pack(Rows<T>{t.x, stride_}, nullptr, Rows<T>{t.s, stride_});
+                    add_sums<T, true>(nullptr, t.room, layout, stride_, padded_channels_, padded_regions_, t.padded / 2, partial, ahead);
                     add_rows<true>(layout, t.padded / 2, partial + 2 * per_region_);
                     continue;
                 }
@@ -359,8 +370,8 @@ class Run {
     }
 
     // A tile of a contiguous map of bfloat16.
-    static Rows<bfloat16> rows_of(const attnorm_map& map, int64_t image, const Tile& t) {
-        return {static_cast<bfloat16*>(map.data) + image * map.image_stride + t.start, map.channel_stride};
+    Rows<bfloat16> rows_of(const attnorm_map& map, int64_t image, const Tile& t) const {
+        return {static_cast<bfloat16*>(map.data) + image * map.image_stride + t.start, map.channel_stride, past_caches_};
     }
 
     // Moments and factors from the `sums` of the whole image; `ordered` is scratch of the same size.
@@ -473,23 +484,18 @@ class Run {
             if (!backward_) {
                 const Rows<T> x{t.x, stride_};
                 if constexpr (pairs) {
-                    const int64_t half = padded_regions_ / 2;
-                    if (direct_) {
-                        Rows<bfloat16> out = rows_of(p_.out, image, t);
-                        out.past_caches = past_caches_;
-                        pack_rows(rows_of(p_.layout, image, t), p_.regions, t.padded, stride_, t.room);
-                        mix<T, true, false>(rows_of(p_.features, image, t), shift(image), out, nullptr, t.room, stride_, p_.channels,
-                                            half, t.padded, f.linear, f.quadratic, nullptr, half, ahead);
-                        continue;
-                    }
-                    pack_rows(Rows<T>{t.s, stride_}, padded_regions_, t.padded, stride_, t.room);
-                    mix<T, true, false>(x, nullptr, x, nullptr, t.room, stride_, padded_channels_, half, t.padded, f.linear,
-                                        f.quadratic, nullptr, half, ahead);
+                    const auto mix_pairs = [&](auto from, const T* minus, auto s, auto to) {
+                        pack_rows(s, padded_regions_, t.padded, stride_, t.room);
+                        mix<T, true, false>(from, minus, to, nullptr, t.room, stride_, padded_channels_, padded_regions_ / 2, t.padded,
+                                            f.linear, f.quadratic, nullptr, padded_regions_ / 2, ahead);
+                    };
+                    if (direct_) mix_pairs(rows_of(p_.features, image, t), shift(image), rows_of(p_.layout, image, t), rows_of(p_.out, image, t));
+                    else mix_pairs(x, nullptr, Rows<T>{t.s, stride_}, x);
                 } else {
                     mix<T, false, false>(x, nullptr, x, nullptr, t.s, stride_, padded_channels_, p_.regions, t.padded, f.gain,
                                          f.offset, nullptr, padded_regions_, ahead);
                 }
-                write(p_.out, p_.residual, image, p_.channels, t.start, t.pixels, t.x, stride_);
+                if (!direct_) write(p_.out, p_.residual, image, p_.channels, t.start, t.pixels, t.x, stride_);
                 continue;
             }
             if (p_.d_layout.data || p_.projection) {
@@ -559,13 +565,6 @@ class Run {
     T *kept_rows_ = nullptr, *factors_ = nullptr, *weights_ = nullptr, *biases_ = nullptr, *parameter_sums_ = nullptr;
 };
 
-// Contiguous maps of bfloat16, of whole vectors.
-bool can_be_direct(const attnorm_problem& p) {
-    for (const auto& map : {p.features, p.layout, p.out})
-        if (map.type != 1 || map.pixel_stride != 1) return false;
-    return !p.residual.data && p.channels % 4 == 0 && p.regions % 8 == 0 && p.pixels % (most_pixels * Lanes<float>::count) == 0;
-}
-
 int solve(const attnorm_problem* problem, bool backward) {
     const int64_t pixels = problem->images * problem->pixels;
     expect_huge_pages(problem->out, pixels * problem->channels);
@@ -575,7 +574,7 @@ int solve(const attnorm_problem* problem, bool backward) {
     // The softmax of logits may be rounded; a given layout must be bfloat16 already.
     if constexpr (ATTNORM_PAIRS)
         if (problem->features.type == 1 && (backward ? problem->grad : problem->out).type == 1 &&
-            (problem->temperature != 0 || (!backward && can_be_direct(*problem))))
+            (problem->temperature != 0 || problem->layout.type == 1))
             return Run<float, true>(*problem, backward).run() ? 0 : 1;
     return Run<float, false>(*problem, backward).run() ? 0 : 1;
 }
