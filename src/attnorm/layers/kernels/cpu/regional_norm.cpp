@@ -343,14 +343,14 @@ class Run {
                     };
                     if (direct_) pack(rows_of(p_.features, image, t), shift(image), rows_of(p_.layout, image, t));
                     else pack(Rows<T>{t.x, stride_}, nullptr, Rows<T>{t.s, stride_});
-                    add_sums<T, true>(nullptr, t.room, layout, stride_, padded_channels_, padded_regions_, t.padded / 2, partial, ahead);
+                    add_sums<T, true>(nullptr, t.room, layout, stride_, padded_channels_, padded_regions_, t.padded / 2, partial,
+                                      ahead);
                     add_rows<true>(layout, t.padded / 2, partial + 2 * per_region_);
                     continue;
                 }
             }
             // Moments that gradients go through are float32.
-            add_sums<T, false>(t.x, backward_ ? t.g : t.x, t.s, stride_, padded_channels_, padded_regions_, t.padded, partial,
-                               ahead);
+            add_sums<T, false>(t.x, backward_ ? t.g : t.x, t.s, stride_, padded_channels_, padded_regions_, t.padded, partial, ahead);
             if (!backward_) add_rows<false>(t.s, t.padded, partial + 2 * per_region_);
         }
     }
@@ -358,8 +358,7 @@ class Run {
     // Adds the sum of each region's row.
     template <bool in_pairs>
     void add_rows(const T* rows, int64_t width, double* sums) const {
-        Vector<T> one = {};
-        one += 1;
+        auto one = Vector<T>{} + T(1);
         if constexpr (in_pairs) one = join_halves(one, one);
         for (int64_t i = 0; i < p_.regions; ++i) {
             Vector<T> sum = {};
@@ -489,8 +488,10 @@ class Run {
                         mix<T, true, false>(from, minus, to, nullptr, t.room, stride_, padded_channels_, padded_regions_ / 2, t.padded,
                                             f.linear, f.quadratic, nullptr, padded_regions_ / 2, ahead);
                     };
-                    if (direct_) mix_pairs(rows_of(p_.features, image, t), shift(image), rows_of(p_.layout, image, t), rows_of(p_.out, image, t));
-                    else mix_pairs(x, nullptr, Rows<T>{t.s, stride_}, x);
+                    if (direct_)
+                        mix_pairs(rows_of(p_.features, image, t), shift(image), rows_of(p_.layout, image, t), rows_of(p_.out, image, t));
+                    else
+                        mix_pairs(x, nullptr, Rows<T>{t.s, stride_}, x);
                 } else {
                     mix<T, false, false>(x, nullptr, x, nullptr, t.s, stride_, padded_channels_, p_.regions, t.padded, f.gain,
                                          f.offset, nullptr, padded_regions_, ahead);
