@@ -102,11 +102,12 @@ def refused(capsys, *arguments):
 
 
 def write_record(path, values, *, step=6, weights="ema", data="digits", split="digits", details=None):
-    """The record of an evaluation: values by metric, of a step of a run."""
+    """The record of an evaluation: by metric its value or several by name, of a step of a run."""
     about = {"step": step, "weights": weights, "data": data, "split": split}
     protocol = Protocol(model="run", num=40, seed=7, settings={"num_real": 40}, **about)
     common = {"better": "lower", "details": details or {}, "protocol": protocol}
-    write_records([Record(metric=name, values={"mean": value}, **common) for name, value in values.items()], path)
+    named = {metric: value if isinstance(value, dict) else {"mean": value} for metric, value in values.items()}
+    write_records([Record(metric=metric, values=value, **common) for metric, value in named.items()], path)
 
 
 def refusal(call, *arguments, **named):

@@ -138,11 +138,11 @@ def _evaluation(path: Path, config: TrainingConfig, data_id: str) -> Evaluation:
             if each.metric.endswith("/refined") and not name.endswith("deviation")
         }
     else:
-        values = {  # the first value of a metric has the metric's own name
-            f"{each.metric} {name}" if number else each.metric: value
-            for each in records
-            for number, (name, value) in enumerate(each.values.items())
-        }
+        values = {}
+        for each in records:
+            several = len(each.values.keys() - {"deviation"}) > 1
+            for name, value in each.values.items():
+                values[f"{each.metric} {name}" if several or name == "deviation" else each.metric] = value
     metrics = {name: value for name, value in values.items() if math.isfinite(value)}  # the Hub takes no others
     dataset = data_id if place_of(protocol.data) == place_of(config.data) else protocol.split
     how = protocol.model_dump(exclude={"model", "data", "settings"}) | protocol.settings  # without paths
