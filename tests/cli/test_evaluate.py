@@ -191,7 +191,7 @@ def test_held_out_images_are_completed_beside_simpler_methods(inpainting_run, ev
     assert list(records) == [f"{kind}/{way}" for kind in MASKS for way in ("refined", "coarse", "mean colour", "Telea")]
     protocol = records["centre/refined"].protocol
     assert (protocol.weights, protocol.step, protocol.data, protocol.num) == ("ema", 6, "digits", 6)
-    assert (protocol.split, protocol.settings["size"]) == ("digits-held-out", 32)
+    assert (protocol.split, protocol.settings["size"], protocol.settings["short_side"]) == ("digits-held-out", 32, 36)
     shown = records["random/refined"].values
     assert f"| {shown['psnr']:.4g}" in out
     with Image.open(inpainting_run / "metrics" / f"{name}.png") as sheet:

@@ -111,8 +111,9 @@ def evaluate_inpainter(model: Trained, options: Options, own: InpainterOptions, 
     out = _record_path(model, options, split, *size, *(own.masks or ()), f"n{options.num or 'all'}")
     pipe = model.pipeline(device)
     side = options.size or pipe.generator.config.image_size
-    # A larger side shows more of the image at the scale of the training.
-    dataset = _load(model, source, max(side, config.prepared_size) if config else side, pipe.generator)
+    # A larger side shows more of the image at the scale of the training, which a model without its run does not know.
+    short_side = max(side, config.prepared_size) if config else side
+    dataset = _load(model, source, short_side, pipe.generator)
     items = config.held_out(len(dataset)) if is_held_out else np.arange(len(dataset))
     images = RealImages(dataset, items, side).spread_over(options.num or len(items))
 
@@ -134,7 +135,8 @@ def evaluate_inpainter(model: Trained, options: Options, own: InpainterOptions, 
     layouts = pipe.stages(original, missing).layouts
     titles = [f"{kind} {number}" for kind in kinds for number in range(count)]
     sheet = plots.inpainting_sheet(columns, titles, next(iter(layouts.values()), None))
-    settings = {"size": side, "masks": {kind: masks.model_dump(mode="json") for kind, masks in kinds.items()}}
+    masks_used = {kind: masks.model_dump(mode="json") for kind, masks in kinds.items()}
+    settings = {"size": side, "short_side": short_side, "masks": masks_used}
     facts = {"data": source[0], "split": split, "num": images.count, "seed": options.seed, "settings": settings}
     warnings = [SEEN.format(model.source)] if not is_held_out and model.has_seen(*source, dataset) else []
     _write(model, out, values, warnings, sheet, **facts)

@@ -130,7 +130,9 @@ def _evaluation(path: Path, config: TrainingConfig, data_id: str) -> Evaluation:
     records = read_records(path)
     protocol, text = records[0].protocol, table(records)
     if config.task == "inpainting":
-        text += f"\n\n{protocol.settings['size']} pixels a side. 8-bit composites; means over the images."
+        size, short_side = protocol.settings["size"], protocol.settings.get("short_side")
+        cropped = f", cropped from images with a short side of {short_side}" if short_side not in (None, size) else ""
+        text += f"\n\n{size} pixels a side{cropped}. 8-bit composites; means over the images."
         values = {
             f"{name} ({each.metric.removesuffix('/refined')} masks)": value
             for each in records
