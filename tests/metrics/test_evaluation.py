@@ -131,7 +131,7 @@ def test_the_inception_network_gives_a_metric_its_usual_name():
     [
         ({"metrics": ["fid"]}, "unknown metric 'fid': choose from fd, intra, is, kid, pr"),
         ({"metrics": ["fd"], "num": 1}, "fd needs at least 2 generated images, got 1: take more"),
-        ({"metrics": ["pr"], "num_real": 3}, "pr needs at least 4 real images, got 3"),
+        ({"metrics": ["fd"], "num_real": 1}, "fd needs at least 2 real images, got 1"),
         ({"names": ("a", "b", "x"), "metrics": ["fd"]}, "the real images are not of the generator's 3 classes"),
         ({"names": ("a",), "frequencies": "uniform"}, "leave intra out"),
     ],

@@ -128,7 +128,7 @@ def measured(x, y, seed=0):
 def test_two_sets_that_are_used_up_are_compared_once():
     x, y = normal(5, 3), normal(5, 3, seed=1)
     value = measured(x, y)
-    assert value.values == {"mean": pytest.approx(squared_mmd(x, y), rel=1e-12), "deviation": 0}
+    assert value.values == {"mean": pytest.approx(squared_mmd(x, y), rel=1e-12)}
     assert value.details == {"subsets": 1, "subset_size": 5}
 
 

@@ -168,13 +168,11 @@ def test_our_own_files_say_their_network_and_count(features, tmp_path):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        ({"arr_0": np.zeros((3, 8, 8, 3), np.uint8)}, r"has no mean mu \(d\) and covariance sigma \(d, d\)"),
+        ({"arr_0": np.zeros((3, 8, 8, 3), np.uint8)}, r"no finite mean mu \(d\) and covariance sigma \(d, d\)"),
         ({"mu": np.zeros(DIM), "sigma": np.zeros((DIM, 3))}, r"it has .*'sigma': \(6, 3\)"),
         ({"mu": np.zeros(2048), "sigma": np.eye(2048)}, r"another network than toy \(features: 2048, not 6\)"),
-        (
-            {"mu": np.array([None, 1], object), "sigma": np.eye(2)},
-            "cannot read .*: give an .npz file with mu and sigma",
-        ),
+        ({"mu": np.zeros(DIM), "sigma": np.full((DIM, DIM), np.nan)}, "no finite mean"),
+        ({"mu": np.array([None, 1], object), "sigma": np.eye(2)}, "cannot read .*: give an .npz file with mu"),
         (b"PK not an archive", "cannot read .*: give an .npz file with mu and sigma"),
         (None, "cannot read .*No such file"),
     ],
@@ -193,5 +191,6 @@ def test_a_metric_that_needs_more_than_the_file_has_is_refused(features, tmp_pat
     np.savez(path := tmp_path / "stats.npz", **gaussian(features))
     with pytest.raises(UserError, match=r"kid needs feats, which .* lacks: leave kid out"):
         compared(path, metrics=["kid"])
-    with pytest.raises(UserError, match="leave intra out"):
-        compared(path, metrics=["intra"])
+    np.savez(path, **gaussian(features), feats=features[:3])
+    with pytest.raises(UserError, match="pr needs at least 4 real images, got 3"):
+        compared(path, metrics=["pr"])

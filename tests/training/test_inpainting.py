@@ -105,7 +105,7 @@ def test_the_model_is_what_the_pipeline_reads_and_the_metrics_are_of_its_composi
 def test_the_best_model_of_each_phase_has_its_highest_mean_psnr(finished_inpainting_run):
     lines = log_of(finished_inpainting_run, "metrics.jsonl")
     scores = {line["step"]: -np.mean([line[f"refined.{kind}.psnr"] for kind in MASKS]) for line in lines}
-    assert list(scores) == [2, 4, 6]  # phase 1 ends after step 3
+    assert {line["step"]: line["phase"] for line in lines} == {2: 1, 4: 2, 6: 2}  # phase 1 ends after step 3
     best = min((4, 6), key=lambda step: scores[step])
     steps = [step_of(finished_inpainting_run / name) for name in ("model", "best", "best-phase-1")]
     assert steps == [6, best, 2]

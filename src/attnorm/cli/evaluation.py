@@ -96,7 +96,7 @@ def evaluate_generator(model: Trained, options: Options, own: GeneratorOptions, 
     labels = [label for label in shown for _ in range(SHOWN_EACH)]
     drawn = pipe.draw(labels, seed=options.seed).images if pipe else images.images[: SHOWN_EACH**2]
     sheet = plots.label_grid(drawn, [names[label] for label in shown], SHOWN_EACH)
-    settings = evaluator.settings() | {"size": side}
+    settings = evaluator.settings() | {"size": side} | ({"checksum": dataset.checksum()} if dataset else {})
     facts = {"data": source[0], "split": split, "num": num, "seed": options.seed, "settings": settings}
     _write(model, out, values, warnings, sheet, **facts)
 
@@ -136,7 +136,7 @@ def evaluate_inpainter(model: Trained, options: Options, own: InpainterOptions, 
     titles = [f"{kind} {number}" for kind in kinds for number in range(count)]
     sheet = plots.inpainting_sheet(columns, titles, next(iter(layouts.values()), None))
     masks_used = {kind: masks.model_dump(mode="json") for kind, masks in kinds.items()}
-    settings = {"size": side, "short_side": short_side, "masks": masks_used}
+    settings = {"size": side, "short_side": short_side, "masks": masks_used, "checksum": dataset.checksum()}
     facts = {"data": source[0], "split": split, "num": images.count, "seed": options.seed, "settings": settings}
     warnings = [SEEN.format(model.source)] if not is_held_out and model.has_seen(*source, dataset) else []
     _write(model, out, values, warnings, sheet, **facts)

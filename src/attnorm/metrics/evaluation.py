@@ -70,10 +70,10 @@ class Evaluator:
             if one.by_class:
                 for label in self._classes:
                     counts[f"real images of {self.class_names[label]!r}"] = self._real_of_class(label).count
-            elif one.compares and self.reference is None:
-                counts["real images"] = self.real.count
-            elif self.reference and one.compares and "feats" in one.needs and not len(self.reference.feats):
+            elif self.reference and "feats" in one.needs and not len(self.reference.feats):
                 raise UserError(f"{key} needs feats, which {self.reference.file} lacks: leave {key} out")
+            elif one.compares:
+                counts["real images"] = self.settings().get("num_real", one.fewest)
             for what, count in counts.items():
                 if count < one.fewest:
                     raise UserError(f"{key} needs at least {one.fewest} {what}, got {count}: take more")

@@ -81,8 +81,8 @@ def kid(real: Statistics, fake: Statistics, seed: int = 0) -> MetricValue:
         return feats[torch.from_numpy(rng.choice(len(feats), size, replace=False))]
 
     values = [squared_mmd(*map(subset, both)) for _ in range(subsets)]
-    mean, deviation = float(np.mean(values)), float(np.std(values))
-    return MetricValue({"mean": mean, "deviation": deviation}, details={"subsets": subsets, "subset_size": size})
+    spread = {"deviation": float(np.std(values))} if subsets > 1 else {}
+    return MetricValue({"mean": float(np.mean(values)), **spread}, details={"subsets": subsets, "subset_size": size})
 
 
 def squared_mmd(x: Tensor, y: Tensor) -> float:

@@ -147,9 +147,10 @@ def read_statistics(path: Path) -> Statistics:
         gaussian.update(arrays["feats"])
         return gaussian.statistics(feats=arrays["feats"], file=path)
     size = shapes.get("mu", ())
-    if len(size) != 1 or shapes.get("sigma") != size * 2:
-        raise UserError(f"{path} has no mean mu (d) and covariance sigma (d, d) of features: it has {shapes}")
-    count, feats = int(arrays["count"]) if "count" in arrays else None, arrays.get("feats", NOTHING)
+    if len(size) != 1 or shapes.get("sigma") != size * 2 or not all(t.isfinite().all() for t in arrays.values()):
+        raise UserError(f"{path} has no finite mean mu (d) and covariance sigma (d, d) of features: it has {shapes}")
+    feats = arrays.get("feats", NOTHING)
+    count = int(arrays["count"]) if "count" in arrays else len(feats) or None
     return Statistics(arrays["mu"].double(), arrays["sigma"].double(), count, feats, file=path, network=network)
 
 

@@ -35,11 +35,11 @@ def save_report(plan: Reproduction) -> Path:
 def report(plan: Reproduction) -> str:
     """The table with the results so far, how they differ from the paper's, and the commands."""
     lines = [f"# {plan.paper.title}, at scale {plan.scale}", "", errors.table(rows(plan), markdown=True), ""]
-    lines += ["Mean ± standard deviation over seeds.", ""]
+    lines += ["Mean ± standard deviation over seeds. docs/decisions.md has what no option shows.", ""]
     if differing := differences_from_paper(plan):
         lines += ["**Do not compare our numbers with the paper's.** What differs:", "", *differing]
     else:
-        lines += ["Data, settings and protocol are the paper's, as far as the paper and its sources state them."]
+        lines += ["Data, options and protocol are the paper's, as far as the paper and its sources state them."]
     lines += ["", "## Commands", ""]
     for run in plan.runs():
         lines += [f"    attnorm {shlex.join(one)}" for one in (plan.train_command(*run), plan.evaluate_command(run[2]))]

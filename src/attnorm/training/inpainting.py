@@ -229,9 +229,9 @@ class InpaintingTask(AdversarialTask):
             for way, reconstruction in ways.items():
                 values = reconstruction._asdict().items()
                 metrics |= {f"{way}.{kind}.{metric}": float(value.mean()) for metric, value in values}
-        metrics["phase"] = 1.0 + (step >= self.config.phase_1_steps)  # of the next step
+        phase = 1 + (step > self.config.phase_1_steps)
         psnr = float(np.mean([way.psnr.mean() for way in refined]))
-        return Evaluation(metrics, -psnr, phase=1 + (step > self.config.phase_1_steps))
+        return Evaluation(metrics | {"phase": float(phase)}, -psnr, phase=phase)
 
     @torch.no_grad()
     def _completed(self, first: int, batches: Sequence[Batch]) -> list[list[tuple[Piece, Tensor]]]:
