@@ -139,12 +139,14 @@ def test_half_precision_is_as_good_as_the_rounding_of_its_input(backend, dtype):
 
 
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("mean", [0.0, 10.0])
+@pytest.mark.parametrize("size", [(2, 33, 17, 40, 41), (2, 32, 16, 64, 64)])
+@pytest.mark.parametrize(("mean", "distance"), [(0.0, 0.0), (10.0, 0.0), (0.0, 0.1), (0.0, 20.0)])
 @pytest.mark.usefixtures("cpp_library")
-def test_bfloat16_maps_cost_no_more_than_twice_the_rounding(mean, order):
-    """Of the result in the mean square, where the processor's products of bfloat16 pairs round the factors as well."""
-    v, s, weight, bias = operands(2, 33, 17, 40, 41, sharpness=2.0)
-    v, s = ((v + mean).bfloat16().contiguous(memory_format=order), s.bfloat16().contiguous(memory_format=order))
+def test_bfloat16_maps_cost_no_more_than_twice_the_rounding(mean, distance, size, order):
+    """Of the result in the mean square, also where the means of the regions are far from one another."""
+    v, s, weight, bias = operands(*size, sharpness=8.0)
+    v = v + mean + distance * s.argmax(1, keepdim=True)
+    v, s = (v.bfloat16().contiguous(memory_format=order), s.bfloat16().contiguous(memory_format=order))
     expected = literal.regional_norm(v.double(), s.double(), weight, bias, "weighted")
     out = regional_norm(v, s, weight.float(), bias.float(), backend="cpp")
     error, rounding = ((t.double() - expected).square().mean().sqrt() for t in (out, expected.bfloat16()))

@@ -1,7 +1,6 @@
 // Products of pairs. AVX-512-BF16 multiplies two pairs of bfloat16 and adds both products to a float32 sum in one
-// instruction; a lane of the operands then holds two neighbours along the dimension that a product sums over. The layer's
-// input stays exact, other operands are rounded as the results will be. Sums that cancel never use pairs: those of
-// gradients, and of moments that gradients go through.
+// instruction; a lane of the operands then holds two neighbours along the dimension that a product sums over. They are used
+// where the operands are exact, as for the moments of given maps, or where rounding them costs no more than rounding the result.
 #pragma once
 
 #include "vectors.h"
@@ -32,6 +31,12 @@ struct Rows {
     bool past_caches = false;
 };
 
+// A vector of row r, `lane` lanes after its start: values of type T, or pairs.
+template <class T, class Stored>
+ATTNORM_INLINE Vector<T> load_lanes(Rows<Stored> rows, int64_t r, int64_t lane) {
+    return load_bytes<Vector<T>>(rows.at + r * rows.stride + lane * int64_t(sizeof(T) / sizeof(Stored)));
+}
+
 // Two vectors of successive values; those of bfloat16 are the even and the odd ones.
 template <class T>
 ATTNORM_INLINE void load_two(const T* from, Vector<T>* to) {
@@ -56,8 +61,8 @@ ATTNORM_INLINE void store_two(bfloat16* to, const Vector<float>* from, [[maybe_u
     store_bytes(to, pair);
 }
 
-// to[r / 2] = rows r and r + 1 in pairs, in the order of `load_two`; `to` may be the rows. Reads and writes whole vectors,
-// also at the end of the last row.
+// to[r / 2] = rows r and r + 1 in pairs, in the order of `load_two`; `to` may be the rows, if these are at least 8 values apart.
+// Reads and writes whole vectors, also at the end of the last row.
 template <class Stored>
 void pack_rows(Rows<Stored> rows, int64_t count, int64_t width, int64_t stride, float* to) {
     constexpr int lanes = Lanes<float>::count;
@@ -71,17 +76,23 @@ void pack_rows(Rows<Stored> rows, int64_t count, int64_t width, int64_t stride, 
         }
 }
 
-// The pixels of each row, less a constant, in pairs, in the same order in all rows; with `squares` followed by theirs.
-// `to` may be the rows where there are no squares.
-template <class Stored>
-void pack_pixels(Rows<Stored> rows, const float* minus, bool squares, int64_t count, int64_t pixels, int64_t stride, float* to) {
+// The pixels of each row in pairs, in the same order in all rows; `to` may be the rows.
+inline void pack_pixels(const float* rows, int64_t count, int64_t pixels, int64_t stride, float* to) {
+    constexpr int lanes = Lanes<float>::count;
+    for (int64_t c = 0; c < count; ++c, rows += stride, to += stride)
+        for (int64_t p = 0; p < pixels; p += 2 * lanes) store(to + p / 2, join_halves(load(rows + p), load(rows + p + lanes)));
+}
+
+// The squares of the values of each row in pairs, in their order. A square is the sum of two bfloat16: after those of the
+// first `pixels` / 2 lanes come the rounding errors.
+inline void pack_squares(Rows<bfloat16> rows, int64_t count, int64_t pixels, int64_t stride, float* to) {
     for (int64_t c = 0; c < count; ++c, to += stride)
         for (int64_t p = 0; p < pixels; p += 2 * Lanes<float>::count) {
             Vector<float> value[2];
             load_two(rows.at + c * rows.stride + p, value);
-            for (auto& one : value) one -= minus ? minus[c] : 0;
-            store(to + p / 2, join_halves(value[0], value[1]));
-            if (squares) store(to + (pixels + p) / 2, join_halves(value[0] * value[0], value[1] * value[1]));
+            const auto even = value[0] * value[0], odd = value[1] * value[1], rounded = join_halves(even, odd);
+            store(to + p / 2, rounded);
+            store(to + (pixels + p) / 2, join_halves(even - lower_half(rounded), odd - upper_half(rounded)));
         }
 }
 

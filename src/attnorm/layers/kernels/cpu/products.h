@@ -17,9 +17,9 @@ constexpr int outer_rows = 4, outer_columns = ATTNORM_MANY_REGISTERS ? 4 : 2;
 constexpr int most_pixels = 4;  // vectors: tiles are padded to a multiple of it
 
 // Adds sum_p y[c][p] s[i][p] and sum_p y[c][p] x[c][p] s[i][p] to `sums`, in the order of the registers; `order_sums` puts
-// them in rows. With pairs the products y x follow y.
-template <class T, bool pairs>
-void add_sums(const T* x, const T* y, const T* s, int64_t stride, int64_t channels, int64_t regions, int64_t pixels,
+// them in rows. With pairs x is y, given as `pack_squares` makes it.
+template <class T, bool pairs, class Stored>
+void add_sums(Rows<Stored> y, const T* x, Rows<Stored> s, int64_t stride, int64_t channels, int64_t regions, int64_t pixels,
               double* sums_out, Ahead& ahead) {
     constexpr int lanes = Lanes<T>::count, count = sum_channels * sum_regions;
     static_assert(2 * count % lanes == 0, "whole groups of sums");
@@ -27,17 +27,17 @@ void add_sums(const T* x, const T* y, const T* s, int64_t stride, int64_t channe
         for (int64_t c = 0; c < channels; c += sum_channels) {
             ahead.step();
             Vector<T> sums[2 * count] = {};
-            const T *xs = x + c * stride, *ys = y + c * stride, *ss = s + i * stride;
             for (int64_t p = 0; p < pixels; p += lanes) {
                 Vector<T> weight[sum_regions];
-                for (int k = 0; k < sum_regions; ++k) weight[k] = load(ss + k * stride + p);
+                for (int k = 0; k < sum_regions; ++k) weight[k] = load_lanes<T>(s, i + k, p);
                 for (int j = 0; j < sum_channels; ++j) {
-                    auto value = load(ys + j * stride + p);
-                    auto product = pairs ? load(ys + j * stride + pixels + p) : value * load(xs + j * stride + p);
+                    const T* xs = x + (c + j) * stride + p;
+                    auto value = load_lanes<T>(y, c + j, p), product = pairs ? load(xs) : value * load(xs);
                     for (int k = 0; k < sum_regions; ++k) {
                         auto &first = sums[j * sum_regions + k], &second = sums[count + j * sum_regions + k];
                         first = multiply_add<pairs>(first, value, weight[k]);
                         second = multiply_add<pairs>(second, product, weight[k]);
+                        if constexpr (pairs) second = multiply_add<pairs>(second, load(xs + pixels), weight[k]);
                     }
                 }
             }
@@ -184,8 +184,8 @@ void layout_gradient(const T* x, const T* g, T* out, int64_t stride, int64_t cha
     }
 }
 
-// Replaces logits by their softmax over the rows, rounded to bfloat16 with pairs.
-template <class T, bool pairs>
+// Replaces logits by their softmax over the rows.
+template <class T>
 void softmax(T* s, int64_t stride, int64_t regions, int64_t pixels, T temperature) {
     constexpr int lanes = Lanes<T>::count;
     for (int64_t p = 0; p < pixels; p += lanes) {
@@ -202,25 +202,18 @@ void softmax(T* s, int64_t stride, int64_t regions, int64_t pixels, T temperatur
         }
         auto scale = T(1) / total;
         for (int64_t i = 0; i < regions; ++i) {
-            auto share = load(s + i * stride + p) * scale;
-            if constexpr (pairs) share = upper_half((Vector<T>)round_to_bfloat16(share));
-            store(s + i * stride + p, share);
+            store(s + i * stride + p, load(s + i * stride + p) * scale);
         }
     }
 }
 
-// Replaces the gradient of the layout s by that of its logits. Rounded shares do not add up to 1 exactly.
+// Replaces the gradient of the layout s by that of its logits.
 template <class T>
 void softmax_gradient(T* d, const T* s, int64_t stride, int64_t regions, int64_t pixels, T temperature) {
     constexpr int lanes = Lanes<T>::count;
     for (int64_t p = 0; p < pixels; p += lanes) {
-        Vector<T> mean = {}, total = {};
-        for (int64_t i = 0; i < regions; ++i) {
-            auto share = load(s + i * stride + p);
-            mean += load(d + i * stride + p) * share;
-            total += share;
-        }
-        mean = total > 0 ? mean / total : mean;
+        Vector<T> mean = {};
+        for (int64_t i = 0; i < regions; ++i) mean += load(d + i * stride + p) * load(s + i * stride + p);
         for (int64_t i = 0; i < regions; ++i) {
             auto slope = load(s + i * stride + p) * temperature;
             store(d + i * stride + p, (load(d + i * stride + p) - mean) * slope);

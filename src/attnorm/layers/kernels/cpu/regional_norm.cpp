@@ -39,19 +39,21 @@ constexpr int64_t most_chunks = 32;  // most units of work of an image
 constexpr int64_t resident_bytes = 768 << 10;  // most scratch of an image that stays in the cache between two passes
 constexpr int64_t uncached_bytes = 16 << 20;  // least result that would not stay in the caches
 constexpr int64_t kept_bytes = 16 << 20;  // most values and layouts that are kept for the second pass
+constexpr double most_offset = 1;  // most deviations between a region's mean and the shift for factors in bfloat16
 
-// Contiguous maps of bfloat16, of whole vectors.
+// A given layout, and contiguous maps of bfloat16, of whole vectors.
 bool can_be_direct(const attnorm_problem& p) {
     for (const auto& map : {p.features, p.layout, p.out})
         if (map.type != 1 || map.pixel_stride != 1) return false;
-    return !p.residual.data && p.channels % 4 == 0 && p.regions % 8 == 0 && p.pixels % (most_pixels * Lanes<float>::count) == 0;
+    return p.temperature == 0 && !p.residual.data && p.channels % 4 == 0 && p.regions % 8 == 0 &&
+           p.pixels % (most_pixels * Lanes<float>::count) == 0;
 }
 
 template <class T, bool pairs>
 class Run {
   public:
     Run(const attnorm_problem& problem, bool backward) : p_(problem), backward_(backward) {
-        padded_channels_ = round_up(p_.channels, 4);
+        padded_channels_ = std::max<int64_t>(round_up(p_.channels, 4), pairs && backward_ ? 8 : 4);  // see pack_rows
         padded_regions_ = round_up(p_.regions, pairs ? 8 : 4);
         outputs_ = padded_channels_ + padded_regions_;
         // Values, layout, in the backward pass their gradients, the input of a projection, and room for pairs.
@@ -69,10 +71,10 @@ class Run {
         stride_ = std::min(round_up(p_.pixels, step), tile_) + Lanes<T>::count;  // a power of two would alias
         const int64_t row_bytes = tiles_ * stride_ * int64_t(sizeof(T));
         by_image_ = chunks_ == 1 || p_.images % threads_ == 0 || p_.images >= 4 * threads_;
-        resident_ = by_image_ && rows_ * row_bytes <= resident_bytes;
+        direct_ = pairs && !p_.projection;
+        resident_ = by_image_ && !direct_ && rows_ * row_bytes <= resident_bytes;
         places_ = by_image_ ? threads_ : p_.images;
         kept_ = p_.projection && !resident_ && places_ * outputs_ * row_bytes <= kept_bytes;
-        direct_ = pairs && !backward_ && p_.temperature == 0 && can_be_direct(p_);
         past_caches_ = p_.images * p_.channels * p_.pixels * 2 >= uncached_bytes && uintptr_t(p_.out.data) % 64 == 0;
         images_at_once_ = std::max<int64_t>(1, p_.images / (8 * threads_));
         factor_size_ = 4 * per_region_ + padded_regions_;
@@ -285,7 +287,6 @@ class Run {
 
     // Fills the rows of a tile; if values and layout were kept from the first pass, only the others.
     void fill(int64_t image, const Tile& t, bool kept) {
-        if (direct_) return;
         if (backward_) {
             read<T>(p_.grad, image, p_.channels, t.start, t.pixels, nullptr, t.g, stride_);
             clear_padding(t.g, p_.channels, padded_channels_, t);
@@ -309,7 +310,7 @@ class Run {
         }
         if (p_.temperature != 0) {
             clear_padding(t.s, p_.regions, p_.regions, t);
-            softmax<T, pairs>(t.s, stride_, p_.regions, t.padded, T(p_.temperature));
+            softmax(t.s, stride_, p_.regions, t.padded, T(p_.temperature));
         }
         clear_padding(t.s, p_.regions, padded_regions_, t);
     }
@@ -328,42 +329,37 @@ class Run {
         const int64_t last = std::min(tiles_, (chunk + 1) * tiles_per_chunk_);
         for (int64_t index = chunk * tiles_per_chunk_; index < last; ++index) {
             const Tile t = tile(image, index, rows);
-            fill(image, t, false);
+            if (!direct_) fill(image, t, false);
             if (!resident_) {
                 ahead.clear();
                 fetch_next(image, t, ahead);
                 ahead.spread(sum_steps());
             }
+            double* mass = partial + 2 * per_region_;
             if constexpr (pairs) {
-                if (!backward_ && p_.temperature == 0) {
-                    T* layout = t.room + padded_channels_ * stride_;
-                    const auto pack = [&](auto x, const T* minus, auto s) {
-                        pack_pixels(x, minus, true, padded_channels_, t.padded, stride_, t.room);
-                        pack_pixels(s, nullptr, false, padded_regions_, t.padded, stride_, layout);
-                    };
-                    if (direct_) pack(rows_of(p_.features, image, t), shift(image), rows_of(p_.layout, image, t));
-                    else pack(Rows<T>{t.x, stride_}, nullptr, Rows<T>{t.s, stride_});
-                    add_sums<T, true>(nullptr, t.room, layout, stride_, padded_channels_, padded_regions_, t.padded / 2, partial,
-                                      ahead);
-                    add_rows<true>(layout, t.padded / 2, partial + 2 * per_region_);
+                if (direct_) {
+                    const auto x = rows_of(p_.features, image, t), s = rows_of(p_.layout, image, t);
+                    pack_squares(x, padded_channels_, t.padded, stride_, t.room);
+                    add_sums<T, true>(x, t.room, s, stride_, padded_channels_, padded_regions_, t.padded / 2, partial, ahead);
+                    add_rows<true>(s, t.padded / 2, mass);
                     continue;
                 }
             }
-            // Moments that gradients go through are float32.
-            add_sums<T, false>(t.x, backward_ ? t.g : t.x, t.s, stride_, padded_channels_, padded_regions_, t.padded, partial, ahead);
-            if (!backward_) add_rows<false>(t.s, t.padded, partial + 2 * per_region_);
+            const Rows<T> y{backward_ ? t.g : t.x, stride_}, s{t.s, stride_};
+            add_sums<T, false>(y, t.x, s, stride_, padded_channels_, padded_regions_, t.padded, partial, ahead);
+            if (!backward_) add_rows<false>(s, t.padded, mass);
         }
     }
 
     // Adds the sum of each region's row.
-    template <bool in_pairs>
-    void add_rows(const T* rows, int64_t width, double* sums) const {
+    template <bool in_pairs, class Stored>
+    void add_rows(Rows<Stored> rows, int64_t width, double* sums) const {
         auto one = Vector<T>{} + T(1);
         if constexpr (in_pairs) one = join_halves(one, one);
         for (int64_t i = 0; i < p_.regions; ++i) {
             Vector<T> sum = {};
             for (int64_t p = 0; p < width; p += Lanes<T>::count)
-                sum = multiply_add<in_pairs>(sum, load(rows + i * stride_ + p), one);
+                sum = multiply_add<in_pairs>(sum, load_lanes<T>(rows, i, p), one);
             for (int k = 0; k < Lanes<T>::count; ++k) sums[i] += sum[k];
         }
     }
@@ -398,24 +394,26 @@ class Run {
     void finish_forward(int64_t image, const double* first, const double* second, double* mass) {
         const Factors<T> f = factors(image);
         T* mass_out = static_cast<T*>(p_.mass) + image * p_.regions;
-        for (int64_t i = 0; i < p_.regions; ++i) {
-            mass_out[i] = T(std::max(mass[i], smallest_mass));
-            mass[i] = 1 / std::max(mass[i], smallest_mass);
-        }
+        for (int64_t i = 0; i < p_.regions; ++i) mass_out[i] = T(std::max(mass[i], smallest_mass));
+        double largest = 0;
         for (int64_t c = 0; c < p_.channels; ++c) {
             const int64_t row = c * padded_regions_, row_out = (image * p_.channels + c) * p_.regions;
             T *mean_out = static_cast<T*>(p_.mean) + row_out, *variance_out = static_cast<T*>(p_.variance) + row_out;
-#pragma omp simd
+            const double origin = direct_ ? shift(image)[c] : 0;  // the sums are then of the features themselves
+#pragma omp simd reduction(max : largest)
             for (int64_t i = 0; i < p_.regions; ++i) {
-                const double mean = first[row + i] * mass[i];
-                const double variance = at_least_zero(second[row + i] * mass[i] - mean * mean);
-                const double gain = weights_[row + i] / (std::sqrt(variance) + p_.eps);
+                const double inverse = 1 / std::max(mass[i], smallest_mass), raw = first[row + i] * inverse;
+                const double mean = raw - origin * mass[i] * inverse;
+                const double variance = at_least_zero(second[row + i] * inverse - raw * raw);
+                const double sigma = std::sqrt(variance) + p_.eps, gain = weights_[row + i] / sigma;
+                largest = std::max(largest, std::abs(mean) / sigma);
                 mean_out[i] = T(mean);
                 variance_out[i] = T(variance);
                 f.gain[row + i] = T(gain);
                 f.offset[row + i] = T(biases_[row + i] - mean * gain);
             }
         }
+        constants(image)[0] = T(largest);
         if constexpr (pairs) {  // for `mix`
             pack_neighbours(f.gain, per_region_, f.linear);
             pack_neighbours(f.offset, per_region_, f.quadratic);
@@ -473,30 +471,28 @@ class Run {
         const Factors<T> f = factors(image);
         for (int64_t index = chunk * tiles_per_chunk_; index < last; ++index) {
             const Tile t = tile(image, index, rows);
+            const bool direct = direct_ && constants(image)[0] <= most_offset;
             if (!resident_) {
-                fill(image, t, kept_);
+                if (!direct) fill(image, t, kept_);
                 ahead.clear();
-                if (!direct_ || !past_caches_) fetch_results(image, t.start, t.pixels, ahead);
+                if (!direct || !past_caches_) fetch_results(image, t.start, t.pixels, ahead);
                 fetch_next(image, t, ahead);
                 ahead.spread(mix_steps(t));
             }
             if (!backward_) {
-                const Rows<T> x{t.x, stride_};
                 if constexpr (pairs) {
-                    const auto mix_pairs = [&](auto from, const T* minus, auto s, auto to) {
-                        pack_rows(s, padded_regions_, t.padded, stride_, t.room);
-                        mix<T, true, false>(from, minus, to, nullptr, t.room, stride_, padded_channels_, padded_regions_ / 2, t.padded,
-                                            f.linear, f.quadratic, nullptr, padded_regions_ / 2, ahead);
-                    };
-                    if (direct_)
-                        mix_pairs(rows_of(p_.features, image, t), shift(image), rows_of(p_.layout, image, t), rows_of(p_.out, image, t));
-                    else
-                        mix_pairs(x, nullptr, Rows<T>{t.s, stride_}, x);
-                } else {
-                    mix<T, false, false>(x, nullptr, x, nullptr, t.s, stride_, padded_channels_, p_.regions, t.padded, f.gain,
-                                         f.offset, nullptr, padded_regions_, ahead);
+                    if (direct) {
+                        const auto from = rows_of(p_.features, image, t), to = rows_of(p_.out, image, t);
+                        pack_rows(rows_of(p_.layout, image, t), padded_regions_, t.padded, stride_, t.room);
+                        mix<T, true, false>(from, shift(image), to, nullptr, t.room, stride_, padded_channels_, padded_regions_ / 2,
+                                            t.padded, f.linear, f.quadratic, nullptr, padded_regions_ / 2, ahead);
+                        continue;
+                    }
                 }
-                if (!direct_) write(p_.out, p_.residual, image, p_.channels, t.start, t.pixels, t.x, stride_);
+                const Rows<T> x{t.x, stride_};
+                mix<T, false, false>(x, nullptr, x, nullptr, t.s, stride_, padded_channels_, p_.regions, t.padded, f.gain, f.offset,
+                                     nullptr, padded_regions_, ahead);
+                write(p_.out, p_.residual, image, p_.channels, t.start, t.pixels, t.x, stride_);
                 continue;
             }
             if (p_.d_layout.data || p_.projection) {
@@ -522,12 +518,12 @@ class Run {
         if constexpr (pairs) {
             double* logit_sums = sums + padded_channels_ * padded_channels_;
             add_outer<T, false>(t.d, padded_regions_, t.input, padded_channels_, stride_, t.padded, logit_sums);
-            pack_pixels(Rows<T>{t.g, stride_}, nullptr, false, padded_channels_, t.padded, stride_, t.room);
-            pack_pixels(Rows<T>{t.input, stride_}, nullptr, false, padded_channels_, t.padded, stride_, t.input);
+            pack_pixels(t.g, padded_channels_, t.padded, stride_, t.room);
+            pack_pixels(t.input, padded_channels_, t.padded, stride_, t.input);
         }
         add_outer<T, pairs>(g, pairs ? padded_channels_ : outputs_, t.input, padded_channels_, stride_,
                             pairs ? t.padded / 2 : t.padded, sums);
-        add_rows<false>(t.d, t.padded, sums + outputs_ * padded_channels_);
+        add_rows<false>(Rows<T>{t.d, stride_}, t.padded, sums + outputs_ * padded_channels_);
         if (p_.d_features.data) {
             if constexpr (pairs) pack_rows(Rows<T>{t.g, stride_}, outputs_, t.padded, stride_, t.room);
             read<T>(p_.grad, image, p_.channels, t.start, t.pixels, nullptr, t.x, stride_);
@@ -572,10 +568,9 @@ int solve(const attnorm_problem* problem, bool backward) {
     expect_huge_pages(problem->d_features, pixels * problem->channels);
     expect_huge_pages(problem->d_layout, pixels * problem->regions);
     if (problem->in_double) return Run<double, false>(*problem, backward).run() ? 0 : 1;
-    // The softmax of logits may be rounded; a given layout must be bfloat16 already.
     if constexpr (ATTNORM_PAIRS)
-        if (problem->features.type == 1 && (backward ? problem->grad : problem->out).type == 1 &&
-            (problem->temperature != 0 || problem->layout.type == 1))
+        if (problem->projection ? problem->features.type == 1 && (backward ? problem->grad : problem->out).type == 1
+                                : !backward && can_be_direct(*problem))
             return Run<float, true>(*problem, backward).run() ? 0 : 1;
     return Run<float, false>(*problem, backward).run() ? 0 : 1;
 }
