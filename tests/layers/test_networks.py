@@ -9,6 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import grad, jacfwd, jacrev, jvp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
+from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils import parametrizations, prune
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -74,13 +75,9 @@ def hooked(conv):
     return conv
 
 
-def pruned(conv):
-    return prune.l1_unstructured(conv, "weight", 0.5)
-
-
 CHANGES = {
     "spectral_norm hook": nn.utils.spectral_norm,
-    "prune": pruned,
+    "prune": lambda conv: prune.l1_unstructured(conv, "weight", 0.5),
     "LoRA": LowRank,
     "subclass": subclassed,
     "own forward": patched,
@@ -108,6 +105,13 @@ def test_convolutions_that_are_wrapped_hooked_or_replaced_are_called(change, ord
     assert layer.eval()(x).is_contiguous(memory_format=ORDERS[order])
     expected = regional_norm(layer.value(x), (0.1 * layer.entities(x)).softmax(1), layer.weight, layer.bias)
     torch.testing.assert_close(layer(x), x + layer.residual_gain * expected, rtol=1e-4, atol=1e-4)
+
+
+def test_hooks_of_all_modules_see_the_convolutions():
+    seen, layer = [], make_layer().eval()
+    with register_module_forward_hook(lambda module, *_: seen.append(module)):
+        layer(features(2, 16, 8, 8))
+    assert seen == [layer.entities, layer.value, layer]
 
 
 def test_merged_adapters_agree_with_active_ones():
@@ -224,6 +228,8 @@ def test_transforms_of_torch_func(order):
     tangent = torch.randn_like(x)
     expected = (directly(function, x) * tangent).sum()
     torch.testing.assert_close(jvp(function, (x,), (tangent,))[1], expected)
+    jacobians = (torch.autograd.functional.jacobian(layer, x, vectorize=way) for way in (True, False))
+    torch.testing.assert_close(*jacobians)
     assert vmap(lambda image: layer.train()(image[None])[0], randomness="different")(x).shape == x.shape
 
 

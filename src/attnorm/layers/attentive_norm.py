@@ -254,7 +254,7 @@ class AttentiveNorm2d(nn.Module):
         with without_autocast(v):
             dtype = arithmetic_dtype(v, s)
             v_all, s_all = (t.to(dtype).transpose(0, 1).flatten(1).unsqueeze(0) for t in (v, s))  # (1, c, b h w)
-            if self.training:
+            if self.training and len(v):  # an empty batch has no moments
                 shift = estimate_shift(v_all)  # (1, c, 1)
                 mean, variance = region_moments(v_all - shift, s_all, shift, self.variance, self.eps)  # (1, c, n)
                 with torch.no_grad():

@@ -86,10 +86,8 @@ def kid(real: Statistics, fake: Statistics, seed: int = 0) -> MetricValue:
 
 
 def squared_mmd(x: Tensor, y: Tensor) -> float:
-    """The unbiased estimate of the squared maximum mean discrepancy with the kernel (x·y / d + 1)³.
-
-    Args:
-        x, y: features (m, d) and (n, d), m and n at least 2.
+    """The unbiased estimate, from features (m, d) and (n, d), of the squared maximum mean discrepancy with the kernel
+    (x·y / d + 1)³; m and n are at least 2.
     """
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:

@@ -42,7 +42,9 @@ def drawable(text: str) -> tuple[str, Font]:
             best, lacking = font, lacks
         if not lacks:
             break
-    shown = "".join(_escaped(letter) if letter in lacking else letter for letter in text)
+    for letter in lacking:
+        _notice(unicodedata.name(letter, "unknown").split()[0])
+    shown = "".join(letter.encode("unicode_escape").decode() if letter in lacking else letter for letter in text)
     return shown, ImageFont.truetype(best, TEXT_SIZE) if best else ImageFont.load_default(TEXT_SIZE)
 
 
@@ -52,16 +54,10 @@ def _has(font: str, letter: str) -> bool:
     return ord(letter) in _letters(font) or unicodedata.category(letter) == "Cf"  # Cf: invisible, such as joiners
 
 
-def _escaped(letter: str) -> str:
-    """The name of a symbol, such as :cat face:, or the escape sequence of a letter, as in Python."""
-    name, is_symbol = unicodedata.name(letter, "unknown"), unicodedata.category(letter) == "So"
-    _notice(name if is_symbol else f"letters of {name.split()[0]}")
-    return f":{name.lower()}:" if is_symbol else letter.encode("unicode_escape").decode()
-
-
 @functools.cache
-def _notice(what: str) -> None:
-    print(f"no installed font has {what}: images show codes instead; install a font such as Noto Sans", file=sys.stderr)
+def _notice(script: str) -> None:
+    remedy = "images show codes instead; install a font such as Noto Sans"
+    print(f"no installed font has letters of {script}: {remedy}", file=sys.stderr)
 
 
 @functools.cache

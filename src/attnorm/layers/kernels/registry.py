@@ -104,11 +104,12 @@ def register(
         ctx.set_materialize_grads(False)
 
     def gradients(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-        inputs, saved = ctx.saved_tensors[:count], list(ctx.saved_tensors[count:])
+        tensors = ctx.saved_tensors  # once: under gradient checkpointing each access would compute them again
+        inputs, saved = tensors[:count], list(tensors[count:])
         needed, rest = list(ctx.needs_input_grad[:count]), (None,) * len(ctx.options)
         if grad is None:
             return (None,) * count + rest
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or torch._C._functorch.is_legacy_batchedtensor(grad):  # is_grads_batched=True
             return (*_differentiable_gradients(lambda *t: plain(*t, *ctx.options), inputs, needed, grad), *rest)
         operator = getattr(torch.ops.attnorm, f"{name}_backward")
         found = operator(grad, *inputs, *ctx.options, saved, needed)
@@ -137,11 +138,10 @@ def storable(t: Tensor, arithmetic: torch.dtype) -> Tensor:
 
 def like(tensors: Sequence[Any], gradients: Sequence[Tensor | None], needed: Sequence[bool]) -> list[Tensor]:
     """Gradients in the shapes and dtypes of their tensors; empty where not needed."""
-    results = empty_gradients(tensors, [False] * len(tensors))
-    for index, (t, gradient, need) in enumerate(zip(tensors, gradients, needed, strict=True)):
-        if need and gradient is not None:
-            results[index] = gradient.reshape(t.shape).to(t.dtype)
-    return results
+    return [
+        gradient.reshape(t.shape).to(t.dtype) if need and gradient is not None else tensors[0].new_empty(0)
+        for t, gradient, need in zip(tensors, gradients, needed, strict=True)
+    ]
 
 
 def empty_gradients(tensors: Sequence[Any], needed: Sequence[bool]) -> list[Tensor]:
@@ -151,14 +151,19 @@ def empty_gradients(tensors: Sequence[Any], needed: Sequence[bool]) -> list[Tens
 def _differentiable_gradients(
     function: Callable[..., Tensor], tensors: Sequence[Tensor | None], needed: Sequence[bool], grad: Tensor
 ) -> list[Tensor | None]:
-    """The gradients of a function as a graph, for second derivatives.
+    """The gradients of a function from PyTorch's own operations, as a graph for second derivatives if grad is enabled.
 
     The statistics are computed again from the inputs: autograd takes saved ones for constants, and second derivatives
     would be silently wrong.
     """
     # Views: if one input was computed from another, the other's gradient must not include the path through the first,
     # which autograd adds itself.
-    inputs = [None if t is None else t.view_as(t) for t in tensors]
-    wanted = [t for t, need in zip(inputs, needed, strict=True) if need and t is not None]
-    found = iter(torch.autograd.grad(function(*inputs), wanted, grad, create_graph=True, materialize_grads=True))
+    with torch.enable_grad():
+        inputs = [None if t is None else t.view_as(t) for t in tensors]
+        out = function(*inputs)
+    wanted, graph = (
+        [t for t, need in zip(inputs, needed, strict=True) if need and t is not None],
+        torch.is_grad_enabled(),
+    )
+    found = iter(torch.autograd.grad(out, wanted, grad, create_graph=graph, materialize_grads=True))
     return [next(found) if need else None for need in needed]
