@@ -55,15 +55,7 @@ def saved(page, image, format="PNG"):
 
 @pytest.mark.promise
 @pytest.mark.parametrize(
-    ("mode", "stage"),
-    [
-        ("RGB", "refined"),
-        ("RGB", "coarse"),
-        ("RGBA", "refined"),
-        ("L", "refined"),
-        ("LA", "refined"),
-        ("I;16", "refined"),
-    ],
+    ("mode", "stage"), [("RGB", "coarse"), *((mode, "refined") for mode in ("RGB", "RGBA", "L", "LA", "I;16"))]
 )
 def test_known_pixels_come_back_bit_for_bit_also_from_a_result_completed_again(page, noise, mode, stage):
     rgb = noise(45, 61)
