@@ -37,7 +37,7 @@ def test_prepare_names_what_it_skips_and_the_next_command(output, refused):
     assert open_prepared(Path("out set")).labels.tolist() == [0, 0, 1, 1]
     before = {file.name: file.stat().st_mtime_ns for file in Path("out set").iterdir()}
     assert "out set already holds 4 images of 2 classes at 8×8" in output(*PREPARE).out
-    assert "out set exists and has something else in it" in refused(*PREPARE[:2], "photos", *PREPARE[3:])
+    assert "out set holds something else, or these images at" in refused(*PREPARE[:2], "photos", *PREPARE[3:])
     assert {file.name: file.stat().st_mtime_ns for file in Path("out set").iterdir()} == before
 
 
@@ -62,6 +62,7 @@ def test_inspect_raw_prepared_and_built_in_sets(output):
 def test_mistakes_are_one_line(refused):
     assert "there is nothing at nowhere" in refused("data", "prepare", "nowhere", "out", "--size", "8")
     assert "digits is a built-in set, which is read whole" in refused("data", "inspect", "digits", "--split", "test")
+    assert "1.png is neither a folder, an archive nor a parquet" in refused("data", "inspect", "raw/cat/1.png")
     assert "no columns" in refused("data", "prepare", "raw", "out", "--size", "8", "--label-column", "x")
 
 
