@@ -57,6 +57,10 @@ def test_inspect_raw_prepared_and_built_in_sets(output):
     Path("digits").mkdir()
     out, err = output("data", "inspect", "digits")
     assert out.startswith("digits: built-in set, 1797 images of 10 classes\n") and "write ./digits\n" in err
+    for number in (1, 2):
+        Path(f"raw/dog/{number}.png").unlink()
+    out, err = output("data", "inspect", "raw", code=2)
+    assert out.endswith("bad.png: not an image in a known format\n") and "class 'dog': replace or remove" in err
 
 
 def test_mistakes_are_one_line(refused):
