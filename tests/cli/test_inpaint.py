@@ -144,11 +144,9 @@ def test_a_jpeg_file_of_a_jpeg_file_has_its_quality(inpainter, output):
 def test_what_a_format_cannot_store_is_refused(inpainter, refused):
     save("deep.png", noise(high=65536, dtype=np.uint16))
     save("clear.png", noise(4))
-    for name, out, part in (
-        ("deep.png", "o.jpg", "JPEG cannot store 16 bits per pixel: write .png or .tif, not o.jpg"),
-        ("clear.png", "o.jpg", "JPEG cannot store transparency"),
-    ):
-        assert part in refused("inpaint", inpainter, name, "mask.png", "-o", out)
+    deep, clear = (refused("inpaint", inpainter, name, "mask.png", "-o", "o.jpg") for name in ("deep.png", "clear.png"))
+    assert "JPEG cannot store 16 bits per pixel: write .png or .tif, not o.jpg" in deep
+    assert "JPEG cannot store transparency" in clear
 
 
 def test_existing_images_are_overwritten_with_force_only(inpainter, output, refused):
