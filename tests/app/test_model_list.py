@@ -17,8 +17,7 @@ def test_runs_are_found_with_what_they_are_for(runs):
         ("ca", "inpainting", "ca (CA)"),
         ("tables/plain-gan", "class-conditional", "tables/plain-gan (plain)"),
     ]
-    assert complaints == []
-    assert found[1].class_names == ["cat", "<b>dog</b>", "0"]
+    assert complaints == [] and found[1].class_names == ["cat", "<b>dog</b>", "0"]
     assert [m.has_layout for m in found] == [True, True, False, False]
 
 
@@ -27,8 +26,7 @@ def test_a_damaged_model_among_others_is_left_out_with_a_sentence(tmp_path):
         (tmp_path / name / "model").mkdir(parents=True)
         (tmp_path / name / "model" / "config.json").write_text(text)
     found, complaints = models_in(tmp_path)
-    assert found == []
-    assert "is damaged" in complaints[0]
+    assert found == [] and "is damaged" in complaints[0]
     assert "neither a generator nor an inpainting model" in complaints[1]
 
 

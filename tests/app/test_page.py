@@ -35,7 +35,7 @@ def test_the_other_tabs_work_and_fit(visit, size):
     opens(here, "Generate")
     assert here.page.locator("#drawn img").count() == 2 * 3 * 4
     assert here.page.get_by_text("<b>dog</b>").first.is_visible()
-    assert fits()
+    assert fits() and here.page.get_by_text("Use via API").is_visible()
     name, sheet = here.download(here.page.locator("#sheet").click)
     assert name == "an-gan-seed-0.png" and sheet.width > 4 * 128
 
@@ -63,9 +63,9 @@ def test_a_wrong_seed_is_told_and_the_message_goes_and_samples_go_with_their_mod
     here.page.get_by_text("the seed is empty").wait_for()
     assert here.page.locator("[data-testid=status-tracker] > .error").evaluate("error => !error.offsetParent")
     assert "Traceback" not in capfd.readouterr().err
-    here.page.get_by_label("Seed").locator("visible=true").fill("-3")
+    here.page.get_by_label("Seed").locator("visible=true").fill("3")
     here.page.locator("#draw").click()
-    here.page.get_by_text("an-gan, seed -3").wait_for()  # above the images
+    here.page.get_by_text("an-gan, seed 3").wait_for()  # above the images
     here.page.get_by_text("the seed is empty").wait_for(state="detached")  # it fades away
     here.page.get_by_label("Model", exact=True).locator("visible=true").click()
     here.page.get_by_role("option", name="tables/plain-gan (plain)").click()

@@ -55,15 +55,7 @@ def saved(page, image, format="PNG"):
 
 @pytest.mark.promise
 @pytest.mark.parametrize(
-    ("mode", "stage"),
-    [
-        ("RGB", "refined"),
-        ("RGB", "coarse"),
-        ("RGBA", "refined"),
-        ("L", "refined"),
-        ("LA", "refined"),
-        ("I;16", "refined"),
-    ],
+    ("mode", "stage"), [("RGB", "coarse"), *((mode, "refined") for mode in ("RGB", "RGBA", "L", "LA", "I;16"))]
 )
 def test_known_pixels_come_back_bit_for_bit_also_from_a_result_completed_again(page, noise, mode, stage):
     rgb = noise(45, 61)
@@ -109,10 +101,8 @@ def test_a_large_image_is_shown_smaller_and_completed_at_its_own_size(page, nois
     image = page.open_image(upload(noise(400, 2600)))["image"]
     assert pixels(image["view"]).shape == (315, 2048, 3)
     for step in (1, 2):  # a mask of the image's size, and one of half of it
-        sent, mask = (
-            box((400 // step, 2600 // step), 50, 9, 20, 30),
-            box((400, 2600), *np.multiply((50, 9, 20, 30), step)),
-        )
+        sent = box((400 // step, 2600 // step), 50, 9, 20, 30)
+        mask = box((400, 2600), *np.multiply((50, 9, 20, 30), step))
         done = page.complete(run_of(image, sent))["image"]
         changed = (np.asarray(saved(page, done)) != noise(400, 2600)).any(-1)
         assert not changed[~mask].any() and changed[mask].mean() > 0.9

@@ -37,7 +37,7 @@ def test_prepare_names_what_it_skips_and_the_next_command(output, refused):
     assert open_prepared(Path("out set")).labels.tolist() == [0, 0, 1, 1]
     before = {file.name: file.stat().st_mtime_ns for file in Path("out set").iterdir()}
     assert "out set already holds 4 images of 2 classes at 8×8" in output(*PREPARE).out
-    assert "out set exists and has something else in it" in refused(*PREPARE[:2], "photos", *PREPARE[3:])
+    assert "out set holds something else, or these images at" in refused(*PREPARE[:2], "photos", *PREPARE[3:])
     assert {file.name: file.stat().st_mtime_ns for file in Path("out set").iterdir()} == before
 
 
@@ -57,11 +57,16 @@ def test_inspect_raw_prepared_and_built_in_sets(output):
     Path("digits").mkdir()
     out, err = output("data", "inspect", "digits")
     assert out.startswith("digits: built-in set, 1797 images of 10 classes\n") and "write ./digits\n" in err
+    for number in (1, 2):
+        Path(f"raw/dog/{number}.png").unlink()
+    out, err = output("data", "inspect", "raw", code=2)
+    assert out.endswith("bad.png: not an image in a known format\n") and "class 'dog': replace or remove" in err
 
 
 def test_mistakes_are_one_line(refused):
     assert "there is nothing at nowhere" in refused("data", "prepare", "nowhere", "out", "--size", "8")
     assert "digits is a built-in set, which is read whole" in refused("data", "inspect", "digits", "--split", "test")
+    assert "1.png is neither a folder, an archive nor a parquet" in refused("data", "inspect", "raw/cat/1.png")
     assert "no columns" in refused("data", "prepare", "raw", "out", "--size", "8", "--label-column", "x")
 
 

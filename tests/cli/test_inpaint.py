@@ -97,7 +97,7 @@ def test_a_folder_of_masks_and_what_is_skipped_is_named(inpainter, output, tmp_p
     out, err = output("inpaint", inpainter, "in", "masks", "-o", "out", code=1)
     assert out == "2 images in out\n"
     assert err.splitlines() == [
-        "skipped in/b.jpg: cannot use mask masks/b (No such file or directory)",
+        "skipped in/b.jpg: no mask named b.* in masks",
         "skipped: cannot use image in/d.png (not an image in a known format)",
         "skipped in/e.png: cannot use mask masks/e.png (the mask marks no pixel: light pixels (128 or more of 255) are"
         " the missing ones)",
@@ -144,11 +144,9 @@ def test_a_jpeg_file_of_a_jpeg_file_has_its_quality(inpainter, output):
 def test_what_a_format_cannot_store_is_refused(inpainter, refused):
     save("deep.png", noise(high=65536, dtype=np.uint16))
     save("clear.png", noise(4))
-    for name, out, part in (
-        ("deep.png", "o.jpg", "JPEG cannot store 16 bits per pixel: write .png or .tif, not o.jpg"),
-        ("clear.png", "o.jpg", "JPEG cannot store transparency"),
-    ):
-        assert part in refused("inpaint", inpainter, name, "mask.png", "-o", out)
+    deep, clear = (refused("inpaint", inpainter, name, "mask.png", "-o", "o.jpg") for name in ("deep.png", "clear.png"))
+    assert "JPEG cannot store 16 bits per pixel: write .png or .tif, not o.jpg" in deep
+    assert "JPEG cannot store transparency" in clear
 
 
 def test_existing_images_are_overwritten_with_force_only(inpainter, output, refused):

@@ -68,11 +68,7 @@ def test_a_damaged_file_is_named(prepared, name, content, problem):
 
 
 @pytest.mark.parametrize(
-    "change, problem",
-    [
-        ({"size": 4}, "images.u8 has 108 bytes, not 192"),
-        ({"size": 3.5}, "size"),
-    ],
+    "change, problem", [({"size": 4}, "images.u8 has 108 bytes, not 192"), ({"size": 3.5}, "size")]
 )
 def test_a_description_that_is_invalid_or_contradicts_the_files_is_refused(prepared, change, problem):
     file = prepared / "dataset.json"

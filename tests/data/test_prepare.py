@@ -58,7 +58,7 @@ def test_images_that_use_a_fraction_of_their_range_are_reported(tmp_path):
     Image.fromarray(np.ones((4, 4), np.uint8)).save(tmp_path / "cat/ones.png")
     Image.new("RGB", (4, 4), (0, 0, 64)).save(tmp_path / "cat/night.png")
     notice = prepare(tmp_path / "cat", tmp_path / "out", 4).notices[-1]
-    assert notice.startswith("2 of 3 images have no value above 63 of 255: '12bit.png', 'ones.png': scale them")
+    assert notice.startswith("no value above 63 of 255 in 2 of 3 images: '12bit.png', 'ones.png': scale them")
 
 
 def test_no_image_left_or_a_class_without_any_is_refused(raw, tmp_path):

@@ -156,7 +156,7 @@ def test_all_that_is_wrong_with_a_folder_is_one_message(tmp_path):
         (tmp_path / f"{name}.png").unlink()
     assert open_source(tmp_path).notices[0] == "class folders without an image are left out: 'dog', 'owl', 'void'"
     shutil.rmtree(tmp_path / "cat")
-    with pytest.raises(UserError, match=r"holds no image .*dog/b.heic: needs a package.*owl/c.txt: not an image"):
+    with pytest.raises(UserError, match=r"holds no image; dog/b.heic: needs a package.*owl/c.txt: not an image"):
         open_source(tmp_path)
 
 
@@ -179,6 +179,13 @@ def test_archives_are_read_as_the_folder_that_they_hold(tmp_path, kind, monkeypa
     assert [file.read_bytes() for _, file in source.read()] == [b"image", b"image"]
     del source
     assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_names_in_a_zip_are_utf8_also_without_its_flag_and_stay_inside(tmp_path):
+    touch(tmp_path, "in/XXpfel/a.png", "in/YY/Birne/a.png")
+    file = Path(shutil.make_archive(tmp_path / "set", "zip", tmp_path / "in"))
+    file.write_bytes(file.read_bytes().replace(b"XX", "Ä".encode()).replace(b"YY", b".."))
+    assert read(open_source(file)) == {"Birne/a.png": "Birne", "Äpfel/a.png": "Äpfel"}
 
 
 @pytest.mark.promise

@@ -120,7 +120,7 @@ def test_what_cannot_be_packaged_is_refused(run_copy, tmp_path):
 
     (tmp_path / "mine").mkdir()
     refused("exists already", run_copy, "mine")
-    refused(r"config\.yaml", shutil.copytree(run_copy / "model", tmp_path / "copy" / "model"), "x")
+    refused("neither a run nor a model in one", shutil.copytree(run_copy / "model", tmp_path / "copy" / "model"), "x")
     (run_copy / "model" / "training.json").unlink()
     refused("does not record its training step", run_copy, "x")
     shutil.rmtree(run_copy / "model")

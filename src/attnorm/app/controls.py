@@ -28,8 +28,10 @@ FIRST_MODELS: dict[Task, tuple[str, str]] = {
 
 
 def whole(name: str, value: Any) -> int:
-    """The value of a control for whole numbers; UserError if it is empty or not whole."""
+    """The value of a control for whole numbers from 0; UserError if it is empty, negative or not whole."""
     exact = number(name, value)  # a slider may send 4.0, and a seed may have more digits than a float
+    if exact < 0:
+        raise UserError(f"{name} must be at least 0, got {value}")
     return whole_number(name, int(exact) if isinstance(value, float) and exact.is_integer() else value)
 
 

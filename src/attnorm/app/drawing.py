@@ -81,10 +81,8 @@ def _parts(drawn: Generated) -> list[list[np.ndarray]]:
     if not drawn.layouts:
         return [[image] for image in drawn.images]
     [layouts] = drawn.layouts.values()  # a generator has one long-range layer
-    return [
-        [image, resize(colour_layout(layout), image.shape[:2])]
-        for image, layout in zip(drawn.images, layouts, strict=True)
-    ]
+    pairs = zip(drawn.images, layouts, strict=True)
+    return [[image, resize(colour_layout(layout), image.shape[:2])] for image, layout in pairs]
 
 
 def view_layer(pipe: InpaintingPipeline, image: np.ndarray) -> tuple[np.ndarray, RegionStatistics, str]:

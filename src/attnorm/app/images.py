@@ -142,7 +142,8 @@ def entity_key(entity: int, share: float, colour: np.ndarray) -> str:
     """HTML: an entity's colour, number and share."""
     red, green, blue = (int(part) for part in colour)
     patch = f'<i style="background:rgb({red},{green},{blue})"></i>'
-    return f'<span class="entity">{patch}{entity}<b>{share:.0%}</b></span>'
+    percent = "&lt;1%" if 0 < share <= 0.005 else f"{share:.0%}"  # "0%" would be that of no pixel
+    return f'<span class="entity">{patch}{entity}<b>{percent}</b></span>'
 
 
 def shares_of(layout: np.ndarray) -> np.ndarray:

@@ -66,10 +66,8 @@ def models_given(sources: Sequence[str]) -> list[Model]:
     """The models at `sources`; those with the same name are called by their paths. UserError as `model_at`."""
     sources = list(dict.fromkeys(sources))
     names = [name_of(source) for source in sources]
-    return [
-        model_at(source, name if names.count(name) == 1 else source)
-        for source, name in zip(sources, names, strict=True)
-    ]
+    pairs = zip(sources, names, strict=True)
+    return [model_at(source, name if names.count(name) == 1 else source) for source, name in pairs]
 
 
 def models_in(folder: Path) -> tuple[list[Model], list[str]]:

@@ -81,9 +81,8 @@ class Store:
             image = EditableImage(decoded)
         own = _own_pixels(image)
         keeps = format in FORMATS and own.mode in WRITABLE.get(format, (own.mode,)) and not image.is_reduced
-        return self._keep(
-            own, as_file_name(Path(file_name).stem), format if keeps else "PNG", exif.tobytes(), image.profile
-        ), image
+        name = as_file_name(Path(file_name).stem)
+        return self._keep(own, name, format if keeps else "PNG", exif.tobytes(), image.profile), image
 
     def add(self, image: Image.Image, source: StoredImage) -> StoredImage:
         """Stores the completed version of `source`."""

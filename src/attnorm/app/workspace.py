@@ -127,7 +127,7 @@ class Workspace:
             [rgb] = pipe.complete([image.rgb], [mask], cast(Mode, mode), cast(Stage, stage))
             seconds = time.perf_counter() - start
         completed = self.store.add(image.composite(rgb, mask), stored)
-        report = f"network {seconds:.1f} s, {mask.mean():.1%} replaced, seen: {SEEN[plan.mode]}"
+        report = f"network {seconds:.1f} s, {mask.mean():.1%} replaced; the network saw {SEEN[plan.mode]}"
         return completed, rgb, report
 
 

@@ -4,8 +4,10 @@ import shlex
 from pathlib import Path
 
 from attnorm.cli.arguments import AtLeast1, Choice, Data
-from attnorm.data.choice import DEFAULT
-from attnorm.errors import counted, one_line
+from attnorm.data.choice import DEFAULT, listed
+from attnorm.errors import UserError, counted, one_line
+
+PREPARE, TRAIN = "next: attnorm data prepare {} OUT --size N", "next: attnorm train PRESET --data {} --out RUN"
 
 
 def prepare(source: Data, out: Path, /, *, size: AtLeast1, choice: Choice = DEFAULT) -> None:
@@ -22,7 +24,7 @@ def prepare(source: Data, out: Path, /, *, size: AtLeast1, choice: Choice = DEFA
     report = prepare(source, out, size, choice)
     info, verb = report.info, "already holds" if report.reused else "holds"
     images = f"{counted(info.count, 'image')} of {counted(len(info.class_names), 'class')}"
-    _print([*report.notices, f"{report.path} {verb} {images} at {size}×{size}", _train(str(out))])
+    _print([*report.notices, f"{report.path} {verb} {images} at {size}×{size}", TRAIN.format(shlex.quote(str(out)))])
 
 
 def inspect(source: Data, /, *, choice: Choice = DEFAULT) -> None:
@@ -45,13 +47,11 @@ def inspect(source: Data, /, *, choice: Choice = DEFAULT) -> None:
         lines.append(f"skipped {len(found.skipped)} of {counted(count + len(found.skipped), 'file')}{when}:")
         lines += [f"  {line}" for line in describe(found.skipped)]
     lines += ["every checksum is right"] if found.size else []
+    _print(lines)
+    if lost := [name for name, number in zip(found.class_names, found.counts, strict=True) if not number]:
+        raise UserError(f"no usable image in class {listed(lost)}: replace or remove them")
     is_ready = found.kind in ("prepared folder", "built-in set")
-    again = f"next: attnorm data prepare {shlex.quote(str(source))} OUT --size N"
-    _print([*lines, _train(str(source)) if is_ready else again])
-
-
-def _train(data: str) -> str:
-    return f"next: attnorm train PRESET --data {shlex.quote(data)} --out RUN"
+    _print([(TRAIN if is_ready else PREPARE).format(shlex.quote(str(source)))])
 
 
 def _print(lines: list[str]) -> None:

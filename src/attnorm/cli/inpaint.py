@@ -97,7 +97,7 @@ def _file(image: Path, mask: Path | None, out: Path, format: str) -> Work:
 
 
 def _folder(folder: Path, mask: Path | None, out: Path, format: str) -> tuple[list[Work], int]:
-    """Also how many images there are that cannot be read; a mask that is not there is reported when it is read."""
+    """Also how many images cannot be read or have no mask, which it prints."""
     from attnorm.data.listing import NOT_IMAGE, list_images
 
     if out.is_file() or out.suffix.lower() in FORMATS:
@@ -119,7 +119,10 @@ def _folder(folder: Path, mask: Path | None, out: Path, format: str) -> tuple[li
     works: list[Work] = []
     for image in images:
         name = _name(image, folder)
-        for file in masks[name] or [mask / name if mask is not None and mask.is_dir() else mask]:
+        if mask is not None and mask.is_dir() and not masks[name]:
+            unread.append((image.relative_to(folder).as_posix(), f"no mask named {name}.* in {mask}"))
+            continue
+        for file in masks[name] or [mask]:
             stem = _name(file, mask or folder) if file and len(masks[name]) > 1 else name
             works.append((image, file, out / f"{stem}{image.suffix if counts[name] > 1 else ''}.{format}"))
     for name, reason in unread:

@@ -125,8 +125,7 @@ def reproduce(
         load_extractor(plan.options()["extractor"])  # a wrong path is reported now, not after days of training
     code = make_runs(plan, lambda line: print(line, flush=True), lambda: save_report(plan))
     path = save_report(plan)
-    print(path.read_text(encoding="utf-8"))
-    print(path)
+    print(path.read_text(encoding="utf-8"), path, sep="\n")
     return code
 
 

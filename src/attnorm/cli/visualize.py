@@ -5,8 +5,6 @@ from pathlib import Path
 from attnorm.cli import arguments as cli
 from attnorm.errors import UserError, counted
 
-COUNT = 8
-
 
 def visualize(
     model: cli.Model,
@@ -30,7 +28,7 @@ def visualize(
         mask: Its mask, white where pixels are missing (default: the image's transparent pixels).
         out: The sheet, such as layouts.png.
         regions: Also draw the features' standard deviation in each region, such as regions.png.
-        count: Images in all (default 8).
+        count: Images in all (default 8), with classes in turn.
         entities: The entities whose maps are shown, by number (default: all; none of an inpainting model).
         seed: Seed of the images (default 0).
     """
@@ -62,7 +60,7 @@ def visualize(
         if image is not None:
             raise UserError(f"{model} is not an inpainting model: leave {image} out")
         with record_regions(pipe.generator) as found:
-            drawn = pipe.draw(labels, count or COUNT, seed or 0)
+            drawn = pipe.draw(labels, count or 8, seed or 0)
         images, by_layer, titles = drawn.images, drawn.layouts, [pipe.class_names[label] for label in drawn.labels]
         inputs = None
     if not by_layer:
@@ -74,7 +72,6 @@ def visualize(
     scale = f"1 is hard, {1 / n:.3f} uniform"
     print(f"{out}: {n} entities, sharpness {sharpness:.3f} ({scale}), {effective:.1f} effective entities")
     if regions is not None:
-        [(layer, statistics)] = found.items()
-        drawn_from = counted(len(titles), "image")
-        plots.save_region_chart(statistics, regions, f"features that {layer} normalizes, {drawn_from}")
-        print(f"{regions}: inside the regions, {statistics.within:.1%} of the map's variance remains")
+        [(layer, measured)] = found.items()
+        plots.save_region_chart(measured, regions, f"features that {layer} normalizes, {counted(len(images), 'image')}")
+        print(f"{regions}: inside the regions, {measured.within:.1%} of the map's variance remains")

@@ -34,9 +34,8 @@ def open_npz(path: Path, choice: Choice) -> RawSource:
         arrays = {path.stem: loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
     names = list(arrays)
     kept, notices = choice.pick_split(path, list(map(split_in, names)), "array")
-    return _open(
-        f"{path.suffix} file", path, {names[index]: arrays[names[index]] for index in kept}, {}, choice, notices
-    )
+    chosen = {names[index]: arrays[names[index]] for index in kept}
+    return _open(f"{path.suffix} file", path, chosen, {}, choice, notices)
 
 
 def find_batches(listing: Listing) -> list[str]:

@@ -117,6 +117,5 @@ def verify(folder: Path) -> PreparedInfo:
 
 
 def _check_length(file: Path, expected: int) -> None:
-    length = file.stat().st_size
-    if length != expected:
+    if (length := file.stat().st_size) != expected:
         raise UserError(f"{file} has {length} bytes, not {expected}")

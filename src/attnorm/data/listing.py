@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ _MASK = re.compile(r"(.+)_mask\d*")
 NOT_IMAGE = "not an image"
 _SHOWN = 10
 _MOST_CLASSES = 1 << 20  # larger class numbers are probably identifiers or dates
-_BROKEN = zipfile.BadZipFile, tarfile.TarError, shutil.ReadError, EOFError, RuntimeError, zlib.error
+_BROKEN = zipfile.BadZipFile, tarfile.TarError, EOFError, RuntimeError, zlib.error
 
 Skipped = tuple[str, str]  # the name of a file, and why it is not read
 Content = bytes | Path | np.ndarray  # an encoded image, its file, or its pixels (h, w[, channels]) uint8
@@ -71,12 +72,8 @@ class Listing:
             else:
                 skipped.append((name, "an archive: give it by itself" if ending in _ARCHIVES else NOT_IMAGE))
         if not images and not self.parquet():
-            if self.path.is_file() and self.root == self.path.parent:
-                raise UserError(
-                    f"{self.path} is neither a folder, an archive nor a parquet, .npz or .npy file: give one"
-                )
             reasons = "; ".join(["", *describe(skipped)])
-            raise UserError(f"{self.path} holds no image and no parquet file{reasons}: give another folder")
+            raise UserError(f"{self.path} holds no image{reasons}: give another folder")
         masks = {}
         if any("_mask" in name for name in images):
             stems = {str(Path(name).with_suffix("")): name for name in images}
@@ -110,6 +107,8 @@ class RawSource:
 def list_source(path: Path) -> Listing:
     """Lists a folder, a zip or tar, or one file; UserError if it cannot be read."""
     if path.is_file() and not (zipfile.is_zipfile(path) or tarfile.is_tarfile(path)):
+        if path.suffix.lower() != ".parquet":
+            raise UserError(f"{path} is neither a folder, an archive nor a parquet, .npz or .npy file: give one")
         return Listing(path, path.parent, [path.name])
     listing = Listing(path, path)
     if path.is_file():
@@ -117,7 +116,12 @@ def list_source(path: Path) -> Listing:
         weakref.finalize(listing, shutil.rmtree, listing.root, ignore_errors=True)
         with explained(f"{path} cannot be unpacked", "fetch it again, or unpack it yourself", *_BROKEN):
             if zipfile.is_zipfile(path):
-                shutil.unpack_archive(path, listing.root, "zip")
+                with zipfile.ZipFile(path) as zipped:
+                    for info in zipped.infolist():
+                        if not info.flag_bits & 0x800:  # Info-ZIP writes UTF-8 without this flag; Python reads cp437
+                            with suppress(UnicodeError):
+                                info.filename = info.filename.encode("cp437").decode()
+                    zipped.extractall(listing.root, zipped.infolist())  # nothing outside of the folder
             else:
                 with tarfile.open(path) as archive:
                     archive.extractall(listing.root, filter="data")  # nothing outside of the folder

@@ -15,7 +15,7 @@ from typing_extensions import Self
 
 from attnorm.config import Frozen
 from attnorm.data.decode import DecodeError, decode_mask, pillow_quiet
-from attnorm.data.listing import list_images
+from attnorm.data.listing import Skipped, list_images
 from attnorm.data.progress import track
 from attnorm.errors import UserError
 
@@ -66,9 +66,9 @@ class Masks:
 
     def __init__(self, config: MaskConfig, size: tuple[int, int]) -> None:
         self.config, self.size = config, size
-        self.left_out: list[tuple[str, str]] = []  # (name, reason) of each file of a folder that is not used
+        self.left_out: list[Skipped] = []  # the name and reason of each file of a folder that is not used
         if config.kind == "folder":
-            self._packed, self.left_out = _read_folder(Path(config.folder), config.fraction, size)
+            self._packed, self.left_out = _in_folder(Path(config.folder), config.fraction, size)
 
     def __call__(self, seed: int, index: int) -> np.ndarray:
         """Mask `index` of `seed`, both 0 or more: (h, w) bool, with at least one pixel missing and one known."""
@@ -195,9 +195,7 @@ def _cut(mask: np.ndarray, top: int, left: int, rows: int, columns: int) -> None
     mask[top : top + rows, left : left + columns] = True
 
 
-def _read_folder(
-    folder: Path, fraction: tuple[float, float], size: tuple[int, int]
-) -> tuple[np.ndarray, list[tuple[str, str]]]:
+def _in_folder(folder: Path, fraction: tuple[float, float], size: tuple[int, int]) -> tuple[np.ndarray, list[Skipped]]:
     """The folder's masks at one size, eight pixels a byte (m, bytes), and (name, reason) of the others."""
     images, masks, left_out = list_images(folder)
     files = list(masks) or images  # if both are in one folder, the masks

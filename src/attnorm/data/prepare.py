@@ -166,7 +166,7 @@ def _write(
     notices = [f"skipped {len(skipped)} of {counted(len(labels) + len(skipped), 'file')}:"] if skipped else []
     notices += [one_line(f"  {line}") for line in describe(list(info.skipped))]
     if dark:
-        what = f"{len(dark)} of {counted(len(labels), 'image')} have no value above {_DARK - 1} of 255"
+        what = f"no value above {_DARK - 1} of 255 in {len(dark)} of {counted(len(labels), 'image')}"
         notices.append(f"{what}: {listed(dark)}: scale them if they hold values from 0 to 1, or 12 of 16 bits")
     return info, notices
 
@@ -197,7 +197,7 @@ def _find_same(out: Path, key: str) -> PrepareReport | None:
     if dataset.is_prepared(out) and (info := dataset.read_info(out)).fingerprint == key:
         dataset.open_prepared(out)
         return PrepareReport(out, info, [], reused=True)
-    raise UserError(f"{out} exists and has something else in it: remove it or choose another OUT")
+    raise UserError(f"{out} holds something else, or these images at another size: remove it or choose another OUT")
 
 
 def _decoded(raw: RawSource, size: int, title: str, workers: int = 0, progress: bool = True) -> Generator[Decoded]:

@@ -28,6 +28,8 @@ def package(run: Path, out: Path, options: PackageOptions = DEFAULTS) -> Facts:
     `run` is a run, whose best model is taken if there is one, else its last; or one of its models, such as RUN/model.
     """
     folder = run / BEST if (run / BEST / CONFIG_FILE).is_file() else find_model(run)
+    if not (folder.absolute().parent / CONFIG).is_file():
+        raise UserError(f"{run} is neither a run nor a model in one ({CONFIG} is missing): give a run, or RUN/{BEST}")
     facts = read_facts(folder, replace(options, name=options.name or out.name))
     if out.exists():
         raise UserError(f"{out} exists already: remove it, or choose another name")

@@ -50,9 +50,9 @@ class Pipeline(Generic[Network]):
         Raises a UserError if there is no model for this task, it is damaged, or `to` refuses the device or type.
         """
         where, model = resolve_device(device), find_model(source)
-        task = task_of(model)
-        if task is not None and task != cls.task:
-            raise UserError(f"{source} is a model for {task}: use its pipeline, or `attnorm {COMMANDS[task]}`")
+        if (task := task_of(model)) is not None and task != cls.task:
+            article = "an" if task == "inpainting" else "a"
+            raise UserError(f"{source} is {article} {task} model: use its pipeline, or `attnorm {COMMANDS[task]}`")
         return cls(cls.network_class.from_pretrained(model)).to(where, torch_dtype)  # type: ignore[arg-type]
 
     def save_pretrained(self, folder: str | Path) -> None:
