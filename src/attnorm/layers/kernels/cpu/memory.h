@@ -80,7 +80,6 @@ class Ahead {
 };
 
 // Requests huge pages for a large result before it is written: 4 KB page faults would take as long as everything else.
-// Smaller results reuse memory of the allocator.
 void expect_huge_pages([[maybe_unused]] const attnorm_map& map, [[maybe_unused]] int64_t values) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     constexpr uintptr_t page = 2 << 20;

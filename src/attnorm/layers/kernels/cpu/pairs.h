@@ -83,8 +83,7 @@ inline void pack_pixels(const float* rows, int64_t count, int64_t pixels, int64_
         for (int64_t p = 0; p < pixels; p += 2 * lanes) store(to + p / 2, join_halves(load(rows + p), load(rows + p + lanes)));
 }
 
-// The squares of the values of each row in pairs, in their order. A square is the sum of two bfloat16: after those of the
-// first `pixels` / 2 lanes come the rounding errors.
+// The exact squares of each row's values, in their order: pairs of them rounded, then pairs of the rounding errors.
 inline void pack_squares(Rows<bfloat16> rows, int64_t count, int64_t pixels, int64_t stride, float* to) {
     for (int64_t c = 0; c < count; ++c, to += stride)
         for (int64_t p = 0; p < pixels; p += 2 * Lanes<float>::count) {

@@ -30,8 +30,7 @@
 
 namespace {
 
-// Without a branch, so that loops are vectorized; NaN stays NaN.
-double at_least_zero(double value) { return 0.5 * (value + std::abs(value)); }
+double at_least_zero(double value) { return 0.5 * (value + std::abs(value)); }  // without a branch; NaN stays NaN
 
 constexpr double smallest_mass = 1e-30;  // as in regional_norm.py
 constexpr int64_t shift_samples = 64;  // pixels to estimate the shift from: it need only be near the mean
@@ -39,7 +38,6 @@ constexpr int64_t most_chunks = 32;  // most units of work of an image
 constexpr int64_t resident_bytes = 768 << 10;  // most scratch of an image that stays in the cache between two passes
 constexpr int64_t uncached_bytes = 16 << 20;  // least result that would not stay in the caches
 constexpr int64_t kept_bytes = 16 << 20;  // most values and layouts that are kept for the second pass
-constexpr double most_offset = 1;  // most deviations between a region's mean and the shift for factors in bfloat16
 
 // A given layout, and contiguous maps of bfloat16, of whole vectors.
 bool can_be_direct(const attnorm_problem& p) {
@@ -335,19 +333,17 @@ class Run {
                 fetch_next(image, t, ahead);
                 ahead.spread(sum_steps());
             }
-            double* mass = partial + 2 * per_region_;
-            if constexpr (pairs) {
+            if constexpr (pairs)
                 if (direct_) {
                     const auto x = rows_of(p_.features, image, t), s = rows_of(p_.layout, image, t);
                     pack_squares(x, padded_channels_, t.padded, stride_, t.room);
                     add_sums<T, true>(x, t.room, s, stride_, padded_channels_, padded_regions_, t.padded / 2, partial, ahead);
-                    add_rows<true>(s, t.padded / 2, mass);
+                    add_rows<true>(s, t.padded / 2, partial + 2 * per_region_);
                     continue;
                 }
-            }
             const Rows<T> y{backward_ ? t.g : t.x, stride_}, s{t.s, stride_};
             add_sums<T, false>(y, t.x, s, stride_, padded_channels_, padded_regions_, t.padded, partial, ahead);
-            if (!backward_) add_rows<false>(s, t.padded, mass);
+            if (!backward_) add_rows<false>(s, t.padded, partial + 2 * per_region_);
         }
     }
 
@@ -375,6 +371,17 @@ class Run {
         std::fill(at, at + 4 * per_region_ + padded_regions_, T(0));
         order_sums(sums, padded_channels_, padded_regions_, ordered, ordered + per_region_);
         double* mass = sums + 2 * per_region_;
+        bool coarse = false;  // whether a region's mean is farther from the shift than its deviation, so that factors must be exact
+        for (int64_t c = 0; direct_ && c < p_.channels; ++c) {  // the sums become those of the features less the shift
+            const double less = shift(image)[c];
+            double *first = ordered + c * padded_regions_, *second = first + per_region_;
+            for (int64_t i = 0; i < p_.regions; ++i) {
+                second[i] += (less * mass[i] - 2 * first[i]) * less;
+                first[i] -= less * mass[i];
+                coarse |= 2 * first[i] * first[i] > second[i] * mass[i];
+            }
+        }
+        constants(image)[0] = coarse;
         if (backward_)
             finish_backward(image, ordered, ordered + per_region_, mass);
         else
@@ -394,26 +401,24 @@ class Run {
     void finish_forward(int64_t image, const double* first, const double* second, double* mass) {
         const Factors<T> f = factors(image);
         T* mass_out = static_cast<T*>(p_.mass) + image * p_.regions;
-        for (int64_t i = 0; i < p_.regions; ++i) mass_out[i] = T(std::max(mass[i], smallest_mass));
-        double largest = 0;
+        for (int64_t i = 0; i < p_.regions; ++i) {
+            mass_out[i] = T(std::max(mass[i], smallest_mass));
+            mass[i] = 1 / std::max(mass[i], smallest_mass);
+        }
         for (int64_t c = 0; c < p_.channels; ++c) {
             const int64_t row = c * padded_regions_, row_out = (image * p_.channels + c) * p_.regions;
             T *mean_out = static_cast<T*>(p_.mean) + row_out, *variance_out = static_cast<T*>(p_.variance) + row_out;
-            const double origin = direct_ ? shift(image)[c] : 0;  // the sums are then of the features themselves
-#pragma omp simd reduction(max : largest)
+#pragma omp simd
             for (int64_t i = 0; i < p_.regions; ++i) {
-                const double inverse = 1 / std::max(mass[i], smallest_mass), raw = first[row + i] * inverse;
-                const double mean = raw - origin * mass[i] * inverse;
-                const double variance = at_least_zero(second[row + i] * inverse - raw * raw);
-                const double sigma = std::sqrt(variance) + p_.eps, gain = weights_[row + i] / sigma;
-                largest = std::max(largest, std::abs(mean) / sigma);
+                const double mean = first[row + i] * mass[i];
+                const double variance = at_least_zero(second[row + i] * mass[i] - mean * mean);
+                const double gain = weights_[row + i] / (std::sqrt(variance) + p_.eps);
                 mean_out[i] = T(mean);
                 variance_out[i] = T(variance);
                 f.gain[row + i] = T(gain);
                 f.offset[row + i] = T(biases_[row + i] - mean * gain);
             }
         }
-        constants(image)[0] = T(largest);
         if constexpr (pairs) {  // for `mix`
             pack_neighbours(f.gain, per_region_, f.linear);
             pack_neighbours(f.offset, per_region_, f.quadratic);
@@ -471,7 +476,7 @@ class Run {
         const Factors<T> f = factors(image);
         for (int64_t index = chunk * tiles_per_chunk_; index < last; ++index) {
             const Tile t = tile(image, index, rows);
-            const bool direct = direct_ && constants(image)[0] <= most_offset;
+            const bool direct = direct_ && constants(image)[0] == 0;
             if (!resident_) {
                 if (!direct) fill(image, t, kept_);
                 ahead.clear();
@@ -480,7 +485,7 @@ class Run {
                 ahead.spread(mix_steps(t));
             }
             if (!backward_) {
-                if constexpr (pairs) {
+                if constexpr (pairs)
                     if (direct) {
                         const auto from = rows_of(p_.features, image, t), to = rows_of(p_.out, image, t);
                         pack_rows(rows_of(p_.layout, image, t), padded_regions_, t.padded, stride_, t.room);
@@ -488,7 +493,6 @@ class Run {
                                             t.padded, f.linear, f.quadratic, nullptr, padded_regions_ / 2, ahead);
                         continue;
                     }
-                }
                 const Rows<T> x{t.x, stride_};
                 mix<T, false, false>(x, nullptr, x, nullptr, t.s, stride_, padded_channels_, p_.regions, t.padded, f.gain, f.offset,
                                      nullptr, padded_regions_, ahead);
