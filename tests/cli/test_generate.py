@@ -52,11 +52,12 @@ def test_force_replaces_the_images_of_an_earlier_call_and_nothing_else(finished_
     output("generate", finished_run, "--labels", "3", "7", "--per-class", "2", "-o", out)  # into an empty folder
     names = ["00000-3.png", "00001-3.png", "00002-7.png", "00003-7.png"]
     assert sorted(path.name for path in out.iterdir()) == names
-    for mine in ("mine.txt", "00000-3.jpg", "7-3.png"):
+    for mine in ("mine.txt", "00000-3.jpg", "7-3.png", "20210704-beach.png"):
         (out / mine).write_text("x")
     assert "exists already" in refused("generate", finished_run, "-o", out)
     output("generate", finished_run, "--labels", "7", "--count", "1", "--force", "-o", out)
-    assert sorted(path.name for path in out.iterdir()) == ["00000-3.jpg", "00000-7.png", "7-3.png", "mine.txt"]
+    kept = ["00000-3.jpg", "00000-7.png", "20210704-beach.png", "7-3.png", "mine.txt"]
+    assert sorted(path.name for path in out.iterdir()) == kept
 
 
 def test_weights_of_a_checkpoint_and_without_averaging(finished_run, tmp_path, output, refused):

@@ -32,9 +32,11 @@ def read(source):
 def test_parquet_with_hugging_face_names(tmp_path):
     pq.write_table(hugging_face_table([1, 0, 1], ["cat", "dog"]), tmp_path / "a.parquet")
     source = open_source(tmp_path / "a.parquet")
-    assert source.class_names == ("cat", "dog")
-    assert source.labels.tolist() == [1, 0, 1]
+    assert (source.class_names, source.labels.tolist()) == (("cat", "dog"), [1, 0, 1])
     assert list(source.read()) == [(f"a.parquet row {row}", png(row)) for row in range(3)]
+    pq.write_table(hugging_face_table([1], ["dog", "cat"]), tmp_path / "b.parquet")
+    with pytest.raises(UserError, match=r"b\.parquet names its classes differently than .*a\.parquet"):
+        open_source(tmp_path)
 
 
 def test_a_folder_of_parquet_files_is_read_in_order_across_row_groups(tmp_path):

@@ -135,9 +135,7 @@ def fitted(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Scales a mask (h, w) bool to the image's (height, width); UserError if its proportions differ."""
     (height, width), (rows, columns) = size, mask.shape
     if abs(height * columns - width * rows) > max(height, width):  # one pixel of rounding
-        raise UserError(
-            f"the mask is {columns}×{rows} and the image {width}×{height}: give a mask of the image's proportions"
-        )
+        raise UserError(f"the mask is {columns}×{rows} and the image {width}×{height}: give one of its proportions")
     with usable("mask"):
         return check_mask(mask, size, resize=True)
 

@@ -30,7 +30,7 @@ def generate(
         per_class: Images of each class, a row of the grid (default 8).
         count: Total number of images, with classes in turn, instead of --per-class.
         truncation: Limit of the noise: 0.7 gives more typical and less varied images (default: none).
-        force: Overwrite an existing grid, or the images of an earlier call.
+        force: Overwrite a grid, or write into a folder that is not empty and remove images of an earlier call from it.
     """
     import numpy as np
     import torch
@@ -68,6 +68,6 @@ def generate(
         for file, image in zip(files[piece], pipe(wanted[piece], generator=noise, truncation=truncation), strict=True):
             plots.save_image(np.asarray(image), file)
     for path in {*out.iterdir()} - {*files}:  # the images of an earlier call, and nothing else
-        if re.fullmatch(r"\d{5,}-.*\.png", path.name):
+        if re.fullmatch(rf"\d{{5,}}-({'|'.join(map(re.escape, names))})\.png", path.name):
             path.unlink()
     print(f"{counted(len(files), 'image')} in {out}")

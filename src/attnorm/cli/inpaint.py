@@ -68,6 +68,8 @@ def inpaint(
             if (result.mode.startswith("I") and kind in HOW) or (result.mode in ("LA", "RGBA") and kind == "JPEG"):
                 what = "16 bits per pixel" if result.mode.startswith("I") else "transparency"
                 raise UserError(f"{kind} cannot store {what}: write .png or .tif, not {path.name}")
+            if kind in HOW and max(result.size) > (side := {"WEBP": 16383, "JPEG": 65500}[kind]):
+                raise UserError(f"{kind} cannot store more than {side} pixels a side: write .png or .tif")
         except UserError as error:
             if not many:
                 raise

@@ -80,7 +80,8 @@ def _open(kind: str, path: Path, arrays: Arrays, names: Names, choice: Choice, n
     label, more = choice.pick_label(path, usable, [], required=bool(columns))
     values = columns[label].ravel().tolist() if label else [path.stem] * len(images)
     classes, labels, empty = number_classes(path, values, names.get(f"{label}_name"))
-    return RawSource(kind, classes, labels, lambda: named(image, images), [*notices, *more, *empty])
+    other = [f"not read: {name!r} {value.shape}" for name, value in arrays.items() if name not in {image, *columns}]
+    return RawSource(kind, classes, labels, lambda: named(image, images), [*notices, *more, *empty, *other])
 
 
 def _binary(file: Path, content: bytes) -> dict[str, Any]:

@@ -32,16 +32,18 @@ def open_parquet(listing: Listing, names: Sequence[str], choice: Choice) -> RawS
     images, integers, strings = columns_of(schema)
     image = choice.pick_image(files[0], images)
     label, more = choice.pick_label(files[0], integers, strings, required=len(schema) > 1)
-    values: list[Any] = []
+    class_names, values = _hugging_face_names(schema, label), list[Any]()
     for file in files:
         with _opened(file) as parquet:
             for column in filter(None, (image, label)):
                 index = parquet.schema_arrow.get_field_index(column)
                 if index < 0 or parquet.schema_arrow.field(index).type != schema.field(column).type:
                     raise UserError(f"{file} lacks the column {column!r} of the files before it: prepare it separately")
+            if _hugging_face_names(parquet.schema_arrow, label) != class_names:
+                raise UserError(f"{file} names its classes differently than {files[0]}: prepare it separately")
             count = parquet.metadata.num_rows
             values += parquet.read([label]).column(0).to_pylist() if label else [files[0].stem] * count
-    classes, labels, empty = number_classes(files[0], values, _hugging_face_names(schema, label))
+    classes, labels, empty = number_classes(files[0], values, class_names)
 
     def read() -> Iterator[RawImage]:
         for file in files:

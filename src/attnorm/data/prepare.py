@@ -65,10 +65,8 @@ def load(source: str, size: int, choice: Choice = DEFAULT, *, cache: Path) -> da
     if kind == "prepared folder":
         opened = dataset.open_prepared(path)
         if opened.size != size:
-            raise UserError(
-                f"{path} was prepared at {opened.size}×{opened.size} but {size}×{size} is needed:"
-                f" run attnorm data prepare SRC OUT --size {size}"
-            )
+            found = f"{path} was prepared at {opened.size}×{opened.size} but {size}×{size} is needed"
+            raise UserError(f"{found}: run attnorm data prepare SRC OUT --size {size}")
         return opened
     key = fingerprint(source, size, choice)
     report = prepare(source, cache / f"{path.resolve().stem}-{size}-{key[:_KEY_LENGTH]}", size, choice)
@@ -196,7 +194,8 @@ def _find_same(out: Path, key: str) -> PrepareReport | None:
         return None
     if dataset.is_prepared(out) and (info := dataset.read_info(out)).fingerprint == key:
         dataset.open_prepared(out)
-        return PrepareReport(out, info, [], reused=True)
+        notice = f"{counted(len(info.skipped), 'file')} skipped back then: remove {out} to try again"
+        return PrepareReport(out, info, [notice] if info.skipped else [], reused=True)
     raise UserError(f"{out} holds something else, or these images at another size: remove it or choose another OUT")
 
 

@@ -30,7 +30,7 @@ class LayoutUsage(NamedTuple):
 
 def layout_usage(layout: Tensor) -> LayoutUsage:
     """Sharpness and effective entities of a layout (b, n, h, w) that sums to 1 over n."""
-    layout = layout.detach().double()
+    layout = layout.detach().cpu().double()  # not every device has float64
     mean = layout.mean((0, 2, 3))
     return LayoutUsage(layout.amax(1).mean().item(), (-torch.xlogy(mean, mean).sum()).exp().item())
 

@@ -208,7 +208,7 @@ def _several(value: Any, count: int = 0) -> list[Any]:
         return [item for each in value for item in _several(each)]
     is_stack = isinstance(value, (np.ndarray, Tensor)) and value.ndim == 3 and len(value) == count
     if isinstance(value, Tensor):
-        value = value.detach().cpu().numpy()
+        value = (value.float() if value.dtype == torch.bfloat16 else value).detach().cpu().numpy()
         value = value if is_stack or value.ndim < 3 else np.moveaxis(value, -3, -1)
     return list(value) if is_stack or (isinstance(value, np.ndarray) and value.ndim == 4) else [value]
 

@@ -29,7 +29,7 @@ def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: E
         return []
     path = Path(source)
     is_checkpoint = path.parent.name == CHECKPOINTS or (path / checkpoint.STATE).is_file()  # of a run, or copied
-    run = path.resolve().parents[1] if is_checkpoint else path
+    run = path.resolve().parent.parent if is_checkpoint else path
     home = path if (path / CONFIG_FILE).is_file() else run  # of the model
     if task_of(home) != task:
         raise UserError(f"{source} is not a model for {task}: choose a preset of its task")

@@ -80,13 +80,14 @@ class InpaintingConfig(TrainingConfig):
     def _check_networks(self) -> Self:
         self._check_opponent("critic", self.critic.image_size)
         if self.generator.branch.statistics != "instance":
-            # Not supported: moments are not measured for the averaged generator.
             raise ValueError("generator.branch.statistics must be 'instance' in inpainting")
         if self.prepared_size < self.image_size:
             raise ValueError(f"crop_from must be at least the image size {self.image_size}, got {self.crop_from}")
-        folder = self.masks.folder
-        if folder and Path(folder).resolve() == Path(self.data).resolve() and not list_images(Path(folder))[1]:
-            raise ValueError(f"masks.folder must not be the images' own, {folder}, without masks named NAME_mask.png")
+        folder = Path(self.masks.folder)
+        is_own = self.masks.folder and folder.resolve() == Path(self.data).resolve()
+        if is_own and folder.is_dir() and not list_images(folder)[1]:  # it may have moved since
+            what = f"the images' own, {self.masks.folder}, without masks named NAME_mask.png"
+            raise ValueError(f"masks.folder must not be {what}")
         return self
 
     @property
@@ -124,9 +125,8 @@ class InpaintingConfig(TrainingConfig):
 
     def fitted_to(self, dataset: ImageDataset) -> Self:
         if not len(self.trained_on(len(dataset))):
-            raise UserError(
-                f"{self.data} has {counted(len(dataset), 'image')}, too few to hold one out: give --val_data"
-            )
+            images = counted(len(dataset), "image")
+            raise UserError(f"{self.data} has {images}, too few to hold one out: give --val_data")
         return self
 
 

@@ -59,9 +59,8 @@ def begin(config: TrainingConfig, run: Path, fixed: Sequence[str] = ()) -> int:
             if field_of(config, name) != (found := field_of(fitted, name)):
                 raise UserError(f"--{name} does not fit {config.data}, which has {found}: leave it out")
         if config.batch_size > (count := len(config.trained_on(len(dataset)))):
-            raise UserError(
-                f"batch_size {config.batch_size} is more than the {counted(count, 'image')} to train on: lower it"
-            )
+            images = counted(count, "image")
+            raise UserError(f"batch_size {config.batch_size} is more than the {images} to train on: lower it")
         return _train(with_absolute_paths(fitted), run, dataset, processes, resuming=False)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from attnorm.layers.kernels.gpu import launches, self_check
 from attnorm.layers.kernels.gpu.launches import Launch
-from attnorm.layers.kernels.problem import Problem, is_side_by_side
+from attnorm.layers.kernels.problem import Problem
 
 STORAGE = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 PROJECTED_CHANNELS = 0  # no problem has a projection
@@ -57,15 +57,15 @@ def _machine_refusal(device: torch.device) -> str | None:
 
 def doubt(x: Tensor, dtype: torch.dtype, regions: int) -> str | None:
     """Why this kernel must not be chosen automatically for features like x in `dtype`, or None."""
-    last, recording = is_side_by_side(x.flatten(2)), torch.compiler.is_compiling()
-    return self_check.doubt(x.device, dtype, last, launches.block(regions), recording)
+    last = not (x.stride(1) != 1 or x.shape[1] < 2)  # a constant, also where a compiler has symbols for sizes
+    return self_check.doubt(x.device, dtype, last, launches.block(int(regions)), torch.compiler.is_compiling())
 
 
 def _triton_version() -> str:
     try:
         return importlib.metadata.version("triton")
     except importlib.metadata.PackageNotFoundError:  # pytorch-triton and triton-windows are wheels of the same module
-        return str(importlib.import_module("triton").__version__)
+        return str(getattr(importlib.import_module("triton"), "__version__", "0.0"))
 
 
 def _interprets() -> bool:

@@ -16,9 +16,9 @@ SMALLEST_BLOCK = 16  # a side of tl.dot
 # A map is split into about this many programs, a few for each multiprocessor of the largest GPU. The number does not
 # depend on the GPU, so neither do the results.
 PROGRAMS = 1024
-# How products run on the tensor cores, by the storage of the features. One pass in TF32 rounds to 11 bits: no loss for
-# bfloat16's 8, but twice the error of float16's 11.
-PRECISIONS = {torch.float64: "ieee", torch.float32: "tf32x3", torch.bfloat16: "tf32", torch.float16: "tf32x3"}
+# Products on the tensor cores: three TF32 passes keep float32's accuracy. With one, the variance of a region whose mean
+# is far from the others' would be lost, also that of bfloat16 features.
+PRODUCTS = "tf32x3"
 
 
 class Blocks(NamedTuple):
@@ -58,7 +58,7 @@ def project(x: Tensor, matrix: Tensor) -> tuple[Tensor, Launch]:
     out = empty_map(x, torch.float32, matrix.shape[-2])
     grid = _Grid("project", x, matrix.shape[-2])
     arguments = (_map(x), _map(matrix.expand(x.shape[0], -1, -1)), _map(out), grid.sizes)
-    return out, grid.launch(arguments, precision=PRECISIONS[torch.float32])
+    return out, grid.launch(arguments, precision=PRODUCTS)
 
 
 def forward(p: Problem) -> Iterator[Launch]:
@@ -109,7 +109,7 @@ class _Grid:
         self.program = program
         self.rows = batch if program in ALL_CHANNELS else batch * -(-channels // block_c)
         tiles = -(-pixels // (blocks.block_p or pixels))
-        per_split = -(-tiles // max(1, PROGRAMS // self.rows))
+        per_split = -(-tiles // max(1, PROGRAMS // max(1, self.rows)))
         self.splits = -(-tiles // per_split)
         self.sizes = (channels, regions, pixels, per_split * blocks.block_p)
         self.settings = {**blocks._asdict(), "block_c": block_c, "block_n": block(regions)}
@@ -126,7 +126,8 @@ def _grid(program: str, p: Problem) -> _Grid:
 
 
 def _constants(p: Problem) -> dict[str, Any]:
-    return {"softmax": p.temperature is not None, "precision": PRECISIONS[p.features.dtype]}
+    precision = "ieee" if p.features.dtype == torch.float64 else PRODUCTS
+    return {"softmax": p.temperature is not None, "precision": precision}
 
 
 def block(size: int) -> int:

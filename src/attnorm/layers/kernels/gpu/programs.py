@@ -3,7 +3,7 @@
 A map is a tuple of its address and strides, so NCHW and channels_last share the code. A program works on a range of
 pixels (a split) of one image; sums of splits are written and then added in a fixed order, so the same input gives the
 same bits. Arithmetic is in the dtype of the statistics, float32 or float64, whatever the storage. Products run on the
-tensor cores, for float32 maps in three TF32 passes, which keep float32's accuracy.
+tensor cores, float32 in three TF32 passes, which keep its accuracy.
 
 Notation and formulas as in cpu/regional_norm.cpp: X = v less a shift near its mean, S the layout (0 outside the map,
 whatever the padding of the blocks), G the upstream gradient. Shapes of blocks: (block_c, block_p) for X and G,

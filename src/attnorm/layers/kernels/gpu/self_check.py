@@ -12,10 +12,7 @@ _verdicts: dict[tuple[object, ...], str | None] = {}
 def doubt(device: torch.device, dtype: torch.dtype, last: bool, regions: int, recording: bool) -> str | None:
     """Why the programs must not be chosen automatically for such maps, or None. The first time, this runs them.
 
-    Args:
-        last: whether the maps are channels-last.
-        regions: the number that the blocks of a program hold.
-        recording: whether torch.compile traces this call.
+    `last`: the maps are channels-last. `regions`: what the blocks hold. `recording`: torch.compile traces this call.
     """
     kind = device, dtype, last, regions
     if kind not in _verdicts:
@@ -48,7 +45,9 @@ def _failure(device: torch.device, dtype: torch.dtype, last: bool, regions: int)
             worst = max(_error(*pair) for pair in zip((found, *gradients), truths, strict=True))
     except Exception as error:  # whatever a compiler or a driver raises
         return f"the Triton kernel failed its self-check ({type(error).__name__}: {str(error).strip()[:200]})"
-    limit = 1e-4 if dtype in (torch.float32, torch.float64) else 4 * torch.finfo(dtype).eps
+    limit = 1e-4 if dtype in (torch.float32, torch.float64) else 3 * torch.finfo(dtype).eps
+    if torch.get_float32_matmul_precision() != "highest":
+        limit = max(limit, 1e-2)  # of products beside the kernel's, as the user chose
     return None if worst <= limit else f"the Triton kernel failed its self-check (its relative error is {worst:.1e})"
 
 
@@ -57,7 +56,9 @@ def _small_call(device: torch.device, dtype: torch.dtype, last: bool, n: int) ->
     c, k, height, width = 24, 3, 17, 20
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     shapes = (c, c, 1, 1), (n, c, 1, 1), (n, c), (n, c), (k, c, 1, 1), (k,), (k, c, 1, 1), (k,), (n,)
-    x = (_wave(device, 2, c, height, width) + 1).to(dtype)
+    x = _wave(device, 2, c, height, width) + 1
+    x[..., : width // 4] += 10  # a region far from the others, whose variance coarse products would lose
+    x = x.to(dtype)
     if last:
         x = x.to(memory_format=torch.channels_last)
     value, *others = (_wave(device, *shape) for shape in shapes)
