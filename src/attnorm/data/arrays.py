@@ -80,7 +80,8 @@ def _open(kind: str, path: Path, arrays: Arrays, names: Names, choice: Choice, n
     label, more = choice.pick_label(path, usable, [], required=bool(columns))
     values = columns[label].ravel().tolist() if label else [path.stem] * len(images)
     classes, labels, empty = number_classes(path, values, names.get(f"{label}_name"))
-    other = [f"not read: {name!r} {value.shape}" for name, value in arrays.items() if name not in {image, *columns}]
+    unread = [name for name in arrays if name not in {image, *columns}]
+    other = [f"not read: {name!r} of shape {arrays[name].shape}" for name in unread]
     return RawSource(kind, classes, labels, lambda: named(image, images), [*notices, *more, *empty, *other])
 
 

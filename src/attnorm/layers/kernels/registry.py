@@ -161,9 +161,7 @@ def _differentiable_gradients(
     with torch.enable_grad():
         inputs = [None if t is None else t.view_as(t) for t in tensors]
         out = function(*inputs)
-    wanted, graph = (
-        [t for t, need in zip(inputs, needed, strict=True) if need and t is not None],
-        torch.is_grad_enabled(),
-    )
+    wanted = [t for t, need in zip(inputs, needed, strict=True) if need and t is not None]
+    graph = torch.is_grad_enabled()
     found = iter(torch.autograd.grad(out, wanted, grad, create_graph=graph, materialize_grads=True))
     return [next(found) if need else None for need in needed]
