@@ -8,15 +8,11 @@ from attnorm.data.dataset import ImageDataset
 from attnorm.errors import UserError
 from attnorm.metrics import statistics
 from attnorm.metrics.image_sets import DRAW_BLOCK, DrawnImages, RealImages
-from attnorm.metrics.statistics import (
-    UPDATE_SIZE,
-    compute_statistics,
-    open_reference,
-    real_statistics,
-    write_statistics,
-)
+from attnorm.metrics.statistics import compute_statistics, open_reference, real_statistics, write_statistics
 from tests.metrics.test_fid import two_pass
 from tests.metrics.toy import DIM, Extractor, Network, dataset, draw, evaluator, pixels
+
+UNREADABLE = "cannot read .*: give an .npz file with mu and sigma"
 
 
 def numbered(count):
@@ -58,7 +54,7 @@ def real(count=90, seed=0):
 
 
 def test_the_network_sees_every_image_once_and_the_rows_are_in_their_order():
-    images = RealImages(dataset(count := 2 * UPDATE_SIZE + 9), np.arange(count), 8)
+    images = RealImages(dataset(count := 2 * statistics.UPDATE_SIZE + 9), np.arange(count), 8)
     extractor = Extractor()
     found = compute_statistics(images, extractor, "images", ("feats", "probabilities"), False)
     assert extractor.seen == found.count == count
@@ -172,8 +168,8 @@ def test_our_own_files_say_their_network_and_count(features, tmp_path):
         ({"mu": np.zeros(DIM), "sigma": np.zeros((DIM, 3))}, r"it has .*'sigma': \(6, 3\)"),
         ({"mu": np.zeros(2048), "sigma": np.eye(2048)}, r"another network than toy \(features: 2048, not 6\)"),
         ({"mu": np.zeros(DIM), "sigma": np.full((DIM, DIM), np.nan)}, "no finite mean"),
-        ({"mu": np.array([None, 1], object), "sigma": np.eye(2)}, "cannot read .*: give an .npz file with mu"),
-        (b"PK not an archive", "cannot read .*: give an .npz file with mu and sigma"),
+        ({"mu": np.array([None, 1], object), "sigma": np.eye(2)}, UNREADABLE),
+        (b"PK not an archive", UNREADABLE),
         (None, "cannot read .*No such file"),
     ],
 )
@@ -191,6 +187,8 @@ def test_a_metric_that_needs_more_than_the_file_has_is_refused(features, tmp_pat
     np.savez(path := tmp_path / "stats.npz", **gaussian(features))
     with pytest.raises(UserError, match=r"kid needs feats, which .* lacks: leave kid out"):
         compared(path, metrics=["kid"])
+    with pytest.raises(UserError, match="leave intra out"):
+        compared(path, metrics=["intra"])
     np.savez(path, **gaussian(features), feats=features[:3])
     with pytest.raises(UserError, match="pr needs at least 4 real images, got 3"):
         compared(path, metrics=["pr"])

@@ -64,8 +64,8 @@ def inception(path: Path, device: str = "cpu", sha256: str = INCEPTION_SHA256) -
     if not path.is_file():
         raise UserError(f"there is no file {path}: get it from {INCEPTION_URL}")
     if (digest := _sha256(path)) != sha256:
-        found = f"its SHA-256 begins with {digest[:SHORT_DIGEST]}"
-        raise UserError(f"{path} is not the standard Inception network ({found}): get it again from {INCEPTION_URL}")
+        found = f"{path} is not the standard Inception network: its SHA-256 begins with {digest[:SHORT_DIGEST]}"
+        raise UserError(f"{found}: remove it and get it again from {INCEPTION_URL}")
     with warnings.catch_warnings():  # TorchScript as such is deprecated, but this file exists in no other form
         warnings.simplefilter("ignore", DeprecationWarning)
         script = torch.jit.load(str(path), map_location=device).eval()

@@ -35,7 +35,7 @@ def save_report(plan: Reproduction) -> Path:
 def report(plan: Reproduction) -> str:
     """The table with the results so far, how they differ from the paper's, and the commands."""
     lines = [f"# {plan.paper.title}, at scale {plan.scale}", "", errors.table(rows(plan), markdown=True), ""]
-    lines += ["Mean ± standard deviation over seeds. docs/decisions.md has what no option shows.", ""]
+    lines += ["Mean ± standard deviation over seeds. docs/decisions.md lists choices that are not options.", ""]
     if differing := differences_from_paper(plan):
         lines += ["**Do not compare our numbers with the paper's.** What differs:", "", *differing]
     else:
