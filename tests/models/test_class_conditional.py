@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from attnorm import AttentiveNorm2d, regional_norm
+from attnorm import AttentiveNorm2d
 from attnorm.models.class_conditional import (
     Discriminator,
     DiscriminatorConfig,
@@ -91,24 +91,6 @@ def test_the_long_range_layer_stands_where_the_paper_puts_it():
             layer.register_forward_hook(lambda module, args, out: seen.append(tuple(out.shape[1:])))
         network(x, labels)
     assert seen == [(256, 32, 32), (128, 64, 64)]
-
-
-@pytest.mark.parametrize(("limit", "value_convolution"), [(0.5, True), (100.0, True), (None, False)])
-def test_the_options_of_ours_in_the_layer(limit, value_convolution):
-    torch.manual_seed(0)
-    config = LongRangeConfig(kind="attentive_norm", gain_limit=limit, value_convolution=value_convolution)
-    network = nn.Sequential(config.attentive_norm(8, False)).eval()
-    layer, x = network[0], 0.1 * torch.randn(3, 8, 6, 6) + 2
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    (gain,) = (p for name, p in layer.named_parameters() if "residual_gain" in name)
-    nn.init.constant_(gain, -0.8)
-    normalized = regional_norm(layer.value(x), layer.layout(x), layer.weight, layer.bias)
-    used = max(-0.8, -x.std().item() * limit) if limit else -0.8
-    torch.testing.assert_close(network(x), x + used * normalized)
-    assert (used == -0.8) == (limit != 0.5)
-    assert value_convolution or layer.value(x) is x
-    network.load_state_dict(before)
-    assert torch.equal(network(x), x)
 
 
 def test_spectral_norm_is_on_every_weight_but_the_class_gains():

@@ -7,7 +7,6 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils import parametrize
 from typing_extensions import Self
 
 from attnorm.config import Frozen
@@ -68,40 +67,10 @@ class AttentiveNormConfig(Frozen):
 
 
 class LongRangeConfig(AttentiveNormConfig):
-    """The long-range layer and its place; inherited fields are for attentive normalization.
-
-    Two options are ours: gain_limit bounds |rho| by this share of the standard deviation of the layer's input, and
-    without value_convolution the layer normalizes its input itself.
-    """
+    """The long-range layer and its place; inherited fields are for attentive normalization."""
 
     kind: Literal["none", "self_attention", "attentive_norm"] = "none"
     block: int = Field(2, ge=0)
-    gain_limit: float | None = Field(None, gt=0)
-    value_convolution: bool = True
-
-    def attentive_norm(self, channels: int, spectral_norm: bool) -> AttentiveNorm2d:
-        layer = super().attentive_norm(channels, spectral_norm)
-        if not self.value_convolution:
-            layer.value = nn.Identity()  # type: ignore[assignment]
-        if self.gain_limit is not None:
-            limit = GainLimit(self.gain_limit)
-            layer.register_forward_pre_hook(limit.measure)
-            parametrize.register_parametrization(layer, "residual_gain", limit)
-        return layer
-
-
-class GainLimit(nn.Module):
-    """A parametrization of rho: clamps it to `share` of the deviation of the layer's last input, over the batch."""
-
-    def __init__(self, share: float) -> None:
-        super().__init__()
-        self.share, self.bound = share, torch.zeros(())
-
-    def measure(self, layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        self.bound = self.share * inputs[0].detach().float().std()
-
-    def forward(self, gain: Tensor) -> Tensor:
-        return gain.clamp(-self.bound, self.bound)
 
 
 class GeneratorConfig(Frozen):
