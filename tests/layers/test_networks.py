@@ -9,7 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import grad, jacfwd, jacrev, jvp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional as F
-from torch.nn.modules.module import register_module_forward_hook
+from torch.nn.modules.module import register_module_forward_hook, register_module_full_backward_hook
 from torch.nn.utils import parametrizations, prune
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -107,11 +107,12 @@ def test_convolutions_that_are_wrapped_hooked_or_replaced_are_called(change, ord
     torch.testing.assert_close(layer(x), x + layer.residual_gain * expected, rtol=1e-4, atol=1e-4)
 
 
-def test_hooks_of_all_modules_see_the_convolutions():
+@pytest.mark.parametrize("register", [register_module_forward_hook, register_module_full_backward_hook])
+def test_hooks_of_all_modules_see_the_convolutions(register):
     seen, layer = [], make_layer().eval()
-    with register_module_forward_hook(lambda module, *_: seen.append(module)):
-        layer(features(2, 16, 8, 8))
-    assert seen == [layer.entities, layer.value, layer]
+    with register(lambda module, *_: seen.append(module)):
+        layer(features(2, 16, 8, 8).requires_grad_()).sum().backward()
+    assert len(seen) == 3 and set(seen) == {layer.entities, layer.value, layer}
 
 
 def test_merged_adapters_agree_with_active_ones():

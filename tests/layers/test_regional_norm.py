@@ -235,6 +235,7 @@ def test_mixed_dtypes_and_slices(dtypes):
         ((3, 4, 4), (5, 4, 4), {}, r"\(b, c, h, w\)"),
         ((2, 3, 0, 4), (2, 5, 0, 4), {}, "at least one"),
         ((2, 3, 4, 4), (2, 5, 4, 4), {"weight": torch.ones(3, 5)}, r"weight must be \(5, 3\)"),
+        ((2, 3, 4, 4), (2, 5, 4, 4), {"bias": torch.ones(3, device="meta")}, r"on cpu, got \(3,\) on meta"),
         ((2, 3, 4, 4), (2, 5, 4, 4), {"bias": torch.ones(4)}, r"bias must be \(5, 3\)"),
         ((2, 3, 4, 4), (2, 5, 4, 4), {"variance": "biased"}, "variance must be one of"),
     ],

@@ -134,7 +134,7 @@ class ContextualAttention2d(nn.Module):
         return functional.unfold(functional.pad(x, (before, self.rate - before) * 2), 2 * self.rate, stride=self.rate)
 
     def _paste(self, patches: Tensor, size: tuple[int, ...]) -> Tensor:
-        """The inverse of `_raw_patches`, averaging where they overlap: a transposed convolution."""
+        """Averages patches where `_raw_patches` took them; darker at the border, which fewer cover, as in CA's code."""
         (height, width), before = size, self.rate // 2
         canvas = functional.fold(patches, (height + self.rate, width + self.rate), 2 * self.rate, stride=self.rate)
         return canvas[..., before : before + height, before : before + width] / COVERAGE

@@ -189,7 +189,7 @@ class AttentiveNorm2d(nn.Module):
             generator: draws the sampled positions, on the device of x; None for PyTorch's global generator.
 
         Returns:
-            (b, n, h, w), non-negative, summing to 1 over n; float32, or float64 for float64 input.
+            (b, n, h, w), non-negative, summing to 1 over n; float32, or float64 for a layer in float64.
 
         Raises:
             ValueError: x has the wrong shape, or fewer than n pixels with self-sampling.
@@ -233,9 +233,10 @@ class AttentiveNorm2d(nn.Module):
                 f"self-sampling draws {n} positions, but the map has {height} x {width} pixels: "
                 "use fewer entities, a larger map, or self_sampling=False"
             )
-        # torch.compile does not take generator=None with a dynamic batch or map size.
-        given = {} if generator is None else {"generator": generator}
-        scores = torch.rand(batch, 1, (height // pool) * (width // pool), device=x.device, **given)  # type: ignore[call-overload]
+        options: dict[str, Any] = {"dtype": torch.float32, "device": x.device}
+        if generator is not None:  # torch.compile does not take generator=None with a dynamic batch or map size
+            options["generator"] = generator
+        scores = torch.rand(batch, 1, (height // pool) * (width // pool), **options)
         return scores.topk(n, dim=2).indices.squeeze(1), pool
 
     def _check(self, x: Tensor) -> None:

@@ -100,8 +100,9 @@ def check_operands(v: Tensor, s: Tensor, weight: Tensor | None, bias: Tensor | N
         raise ValueError(f"v {tuple(v.shape)} and s {tuple(s.shape)} must have at least one channel, region and pixel")
     n, c = s.shape[1], v.shape[1]
     for name, parameter in (("weight", weight), ("bias", bias)):
-        if parameter is not None and tuple(parameter.shape) not in ((n, c), (c,)):
-            raise ValueError(f"{name} must be ({n}, {c}) per region or ({c},) shared, got {tuple(parameter.shape)}")
+        if parameter is not None and (tuple(parameter.shape) not in ((n, c), (c,)) or parameter.device != v.device):
+            found = f"{tuple(parameter.shape)} on {parameter.device}"
+            raise ValueError(f"{name} must be ({n}, {c}) per region or ({c},) shared, on {v.device}, got {found}")
 
 
 # ---- eq. 5 in plain PyTorch: four matrix products instead of Algorithm 1's tensor (b, c, n, h, w) ----

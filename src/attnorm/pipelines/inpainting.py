@@ -1,7 +1,7 @@
 """Inpainting of images of any size and mode; known pixels do not change."""
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
@@ -11,7 +11,6 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.modules.module import register_module_forward_hook
 
 from attnorm.data.compositing import Box, EditableImage, check_mask, windows_of
 from attnorm.data.decode import DecodeError, mask_from_image, open_upright, pillow_quiet, to_uint8
@@ -50,11 +49,13 @@ class Stages(NamedTuple):
 
 
 class Given(NamedTuple):
-    """An image to complete. mask: (h, w) bool, True where pixels are missing. own: the given array (h, w, c) if any."""
+    """An image to complete. mask: (h, w) bool, True where pixels are missing. own: the given array (h, w, c) if any,
+    and black its value of black."""
 
     image: EditableImage
     mask: np.ndarray
     own: np.ndarray | None
+    black: int
 
     def finish(self, rgb: np.ndarray, output_type: str) -> Any:
         """The completed image (rgb is (h, w, 3) uint8) as a PIL image or an array, with unchanged known pixels."""
@@ -63,8 +64,8 @@ class Given(NamedTuple):
             return out
         if own is None or own.dtype == np.uint8:
             return np.float32(rgb) / 255 if own is None else np.asarray(out)
-        black = _black(own)
-        return np.where(self.mask[..., None], rgb / 255 * (1 - black) + black, own).astype(own.dtype)
+        completed = rgb / 255 * (1 - self.black) + self.black
+        return np.where(self.mask[..., None], completed, own).astype(own.dtype)
 
 
 class InpaintingPipeline(Pipeline[InpaintingGenerator]):
@@ -88,7 +89,8 @@ class InpaintingPipeline(Pipeline[InpaintingGenerator]):
 
         Args:
             image: a file or a PIL image of any mode; an array (h, w), (h, w, 3) or (h, w, 4) or a tensor (c, h, w),
-                uint8, or floating point in [0, 1] or, with a negative value, in [-1, 1]; a batch, or a list of these.
+                uint8 or floating point; a batch, or a list of these. Floating point is in [-1, 1] if any of the images
+                has a negative value, and else in [0, 1].
             mask: one for all images or one for each: a file or a PIL image, white where pixels are missing, or an array
                 or tensor (h, w) or (1, h, w): True, 1, or 128 and more. None for the images' transparent pixels.
             mode: what the network sees: "native", the whole image at its own size; "crop", a window around each missing
@@ -109,12 +111,10 @@ class InpaintingPipeline(Pipeline[InpaintingGenerator]):
         """Completes images (h, w, 3) uint8 with masks (h, w) bool, one after the other."""
         out, plans = [image.copy() for image in images], [self.plan(mask, mode) for mask in masks]
         passes = sum(len(plan.windows) for plan in plans)
-        layers = sum(isinstance(module, nn.ELU) for module in self.generator.modules())
-        with (
-            progress("completing", passes * layers, show=self._show_progress) as advance,
-            # Counts layers, because one pass of a large image can take minutes.
-            register_module_forward_hook(lambda module, *_: advance(isinstance(module, nn.ELU))),  # type: ignore[arg-type]
-        ):
+        layers = [module for module in self.generator.modules() if isinstance(module, nn.ELU)]
+        with progress("completing", passes * len(layers), show=self._show_progress) as advance, ExitStack() as hooks:
+            for layer in layers:  # counted, because one pass of a large image can take minutes
+                hooks.enter_context(layer.register_forward_hook(lambda *_: advance(1)))
             for image, mask, plan in zip(out, masks, plans, strict=True):
                 for window, size in zip(plan.windows, plan.sizes, strict=True):
                     part, missing = image[window.slices], mask[window.slices]
@@ -177,8 +177,10 @@ def read_inputs(image: Any, mask: Any, **options: Any) -> list[Given]:
     masks = [None] if mask is None else _several(mask, len(images))
     if len(masks) not in (1, len(images)) or not images:
         raise UserError(f"mask: {len(images)} images need 1 or {len(images)} masks, got {len(masks)}")
+    floating = [one for one in images if isinstance(one, np.ndarray) and one.dtype.kind == "f"]
+    black = -1 if any(np.nanmin(one, initial=0) < 0 for one in floating) else 0
     with pillow_quiet():
-        return [_read(one, masks[number % len(masks)], number, options) for number, one in enumerate(images)]
+        return [_read(one, masks[number % len(masks)], number, black, options) for number, one in enumerate(images)]
 
 
 def read_mask(mask: Any) -> np.ndarray:
@@ -187,13 +189,13 @@ def read_mask(mask: Any) -> np.ndarray:
         return _load_mask(mask)
 
 
-def _read(image: Any, mask: Any, number: int, options: dict[str, Any]) -> Given:
+def _read(image: Any, mask: Any, number: int, black: int, options: dict[str, Any]) -> Given:
     with _blaming("image", image, number):
-        editable = EditableImage(_load(image))
+        editable = EditableImage(_load(image, black))
         missing = editable.transparent() if mask is None else None
     with _blaming("image", image, number) if mask is None else _blaming("mask", mask, number):
         missing = check_mask(_load_mask(mask) if missing is None else missing, editable.size, **options)
-    return Given(editable, missing, image if isinstance(image, np.ndarray) else None)
+    return Given(editable, missing, image if isinstance(image, np.ndarray) else None, black)
 
 
 def _blaming(argument: str, value: Any, number: int) -> AbstractContextManager[None]:
@@ -213,8 +215,8 @@ def _several(value: Any, count: int = 0) -> list[Any]:
     return list(value) if is_stack or (isinstance(value, np.ndarray) and value.ndim == 4) else [value]
 
 
-def _load(value: Any) -> Image.Image:
-    """An upright image; floating-point pixels become 8-bit."""
+def _load(value: Any, black: int = 0) -> Image.Image:
+    """An upright image; floating-point pixels, from `black` to 1, become 8-bit."""
     if isinstance(value, (str, PathLike)):
         return open_upright(Path(value))
     if isinstance(value, Image.Image):
@@ -223,7 +225,8 @@ def _load(value: Any) -> Image.Image:
         raise DecodeError(f"it must be a file, a PIL image, an array or a tensor, got {type(value).__name__}")
     channels = value.shape[2] if value.ndim == 3 else 1
     if value.dtype.kind == "f" and channels == 3:
-        black = _black(value)
+        if not (black <= np.nanmin(value) and np.nanmax(value) <= 1):
+            raise DecodeError("floating-point values must be in [0, 1] or [-1, 1]: scale them, or give uint8")
         return Image.fromarray(np.rint(np.nan_to_num(value - black) / (1 - black) * 255).astype(np.uint8))
     if value.dtype == np.uint8 and value.ndim in (2, 3) and channels in (1, 3, 4):
         return Image.fromarray(value[..., 0] if value.shape[2:] == (1,) else value)
@@ -236,10 +239,3 @@ def _load_mask(value: Any) -> np.ndarray:
     if mask is None or mask.ndim != 2:
         return mask_from_image(_load(value))
     return mask if mask.dtype == bool else mask >= (128 if mask.max() > 1 else 0.5)
-
-
-def _black(pixels: np.ndarray) -> int:
-    """The value of black in floating-point pixels: -1 if any pixel is negative, else 0."""
-    if not np.nanmax(np.abs(pixels)) <= 1:
-        raise DecodeError("floating-point values must be in [0, 1] or [-1, 1]: scale them, or give uint8")
-    return -1 if np.nanmin(pixels) < 0 else 0

@@ -70,7 +70,7 @@ def library() -> ctypes.CDLL:
 def _load_once() -> tuple[ctypes.CDLL | None, str | None]:
     try:
         return _load_or_build(), None
-    except (OSError, RuntimeError) as error:  # no compiler, a full disk, no home folder: run without it
+    except (OSError, RuntimeError, ValueError) as error:  # no compiler, a full disk, no home folder: run without it
         _log.warning(
             "attnorm: no CPU kernel, so layers run on PyTorch's own operations, several times slower: %s "
             "(ATTNORM_KERNEL=off silences this)",
@@ -154,7 +154,7 @@ def _loaded_files() -> list[Path]:
 
 def _compilers() -> list[str]:
     wanted = [os.environ.get("CXX", ""), "g++", "c++", "clang++"]
-    return list(dict.fromkeys(name for name in wanted if name and shutil.which(shlex.split(name)[0])))
+    return list(dict.fromkeys(name for name in wanted if name.strip() and shutil.which(shlex.split(name)[0])))
 
 
 def _build(folder: Path, name: str, runtime: Path) -> Path:

@@ -155,6 +155,7 @@ def _is_plain(conv: nn.Module, *, bias: bool) -> bool:
         and "forward" not in conv.__dict__
         and not (conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks or conv._backward_pre_hooks)
         and not (nn.modules.module._global_forward_hooks or nn.modules.module._global_forward_pre_hooks)
+        and not (nn.modules.module._global_backward_hooks or nn.modules.module._global_backward_pre_hooks)
         and (conv.kernel_size, conv.stride, conv.padding, conv.groups) == ((1, 1), (1, 1), (0, 0), 1)
         and (conv.bias is not None) == bias
     )

@@ -63,7 +63,7 @@ def empty_map(t: Tensor, dtype: torch.dtype, channels: int | None = None) -> Ten
 
 
 def is_side_by_side(flat: Tensor) -> bool:
-    """Whether a map (b, c, p) is channels-last; False if it is in both orders."""
+    """Whether a map (b, c, p) is channels-last; False for a single channel."""
     return flat.stride(1) == 1 and flat.shape[1] > 1
 
 

@@ -14,7 +14,7 @@ struct attnorm_map {
 
 // Small arrays are contiguous and in the type of the computation.
 // Without a projection, `features` holds the values and `layout` the layout or logits. With one, the values and the logits
-// are 1x1 convolutions of `features` (the layer's x) that are never stored, and there is no `layout` map.
+// are 1x1 convolutions of `features` (the layer's x) that are not among the results, and there is no `layout` map.
 struct attnorm_problem {
     int64_t images, channels, regions, pixels;
     int64_t in_double, threads;

@@ -9,8 +9,8 @@
 //     d_weight = sum D r    d_bias = sum U    dX = G (A S) + 2 X (a2 S) + a1 S
 //     dS = A (G X) + B G + a1 X + a2 X^2 + sum_c [a2 (mu^2 - v) - mu dmu / q].
 //
-// With a projection, X and the logits of S are 1x1 convolutions of the layer's input, computed tile by tile in each pass
-// and never stored: what a tile needs stays in the cache.
+// With a projection, X and the logits of S are 1x1 convolutions of the layer's input, computed tile by tile. Scratch
+// may keep them for the second pass; they are not among the results.
 //
 // A map is processed in tiles of a few hundred pixels, copied into scratch matrices (one row per channel) that fit the
 // caches. Sums go from pixels to tiles, from tiles to chunks and from chunks to the image. Their borders depend on the
@@ -381,7 +381,7 @@ class Run {
                 coarse |= 2 * first[i] * first[i] > second[i] * mass[i];
             }
         }
-        constants(image)[0] = coarse;
+        constants(image)[0] = coarse;  // in the forward pass its only use
         if (backward_)
             finish_backward(image, ordered, ordered + per_region_, mass);
         else

@@ -178,7 +178,7 @@ ATTNORM_INLINE void add_to(double* to, Vector<T> v) {
 // e^x for x <= 0 with a relative error below 2e-7; 0 is off by 1e-38 where x < -87.
 ATTNORM_INLINE Vector<float> exp_negative(Vector<float> x) {
     using L = Lanes<float>;
-    const Vector<float> lowest = x * 0 - 87.0f;
+    const auto lowest = Vector<float>{} - 87.0f;
     x = x < lowest ? lowest : x;
     const float to_integer = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest integer
     auto shifted = x * 1.44269504f + to_integer;

@@ -3,9 +3,9 @@
 The softmax of the logits and the sum with a residual are part of the same passes. The statistics are float32 for every
 half-precision map, and nothing depends on the order in which programs run: the same input gives the same bits.
 
-Tested against float64 in Triton's interpreter, and compiled for compute capabilities 8.0 and 9.0 without spills; it has
-not run on a GPU yet, and its speed is unmeasured: before it is chosen automatically on a GPU, `self_check` compares it
-with PyTorch. `import attnorm` does not import triton; the first call does.
+Tested against float64 in Triton's interpreter, and compiled for compute capabilities 8.0 and 9.0, without spills up to
+32 regions; it has not run on a GPU yet, and its speed is unmeasured: before it is chosen automatically, `self_check`
+compares it with PyTorch. `import attnorm` does not import triton; the first call does.
 """
 
 import importlib.metadata
@@ -57,7 +57,7 @@ def _machine_refusal(device: torch.device) -> str | None:
 
 def doubt(x: Tensor, dtype: torch.dtype, regions: int) -> str | None:
     """Why this kernel must not be chosen automatically for features like x in `dtype`, or None."""
-    last = not (x.stride(1) != 1 or x.shape[1] < 2)  # a constant, also where a compiler has symbols for sizes
+    last = not (x.stride(1) != 1 or x.shape[1] < 2)  # `not … or` gives a bool where a compiler has symbols for sizes
     return self_check.doubt(x.device, dtype, last, launches.block(int(regions)), torch.compiler.is_compiling())
 
 

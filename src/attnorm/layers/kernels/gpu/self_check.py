@@ -18,7 +18,6 @@ def doubt(device: torch.device, dtype: torch.dtype, last: bool, regions: int, re
     if kind not in _verdicts:
         if recording or (device.type == "cuda" and torch.cuda.is_current_stream_capturing()):
             return "its self-check has not run yet: call the layer once before it is compiled or captured"
-        _verdicts[kind] = None  # the check asks again
         _verdicts[kind] = _failure(*kind)
         if reason := _verdicts[kind]:
             warnings.warn(f"attnorm uses PyTorch's own operations on {device} for {dtype}: {reason}", stacklevel=2)
