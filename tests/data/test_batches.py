@@ -73,7 +73,7 @@ def test_prefetcher_reraises_with_its_cause_after_the_good_batches(error, said, 
     with Prefetcher(dataset, indices) as prefetcher:
         assert [int(prefetcher.next()[1][0]) for _ in range(2)] == [0, 1]
         for _ in range(2):  # asking again must not hang
-            with pytest.raises(RuntimeError, match=f"step 2 failed: {said}$") as caught:
+            with pytest.raises(RuntimeError, match=f"batch 2 could not be read: {said}$") as caught:
                 prefetcher.next()
             assert caught.value.__cause__ is error
 

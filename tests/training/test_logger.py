@@ -98,12 +98,15 @@ def test_trackers_get_the_metrics_of_every_process_that_continues_a_run_as_one(n
     for start, step in ((0, 50), (50, 100)):
         with logger_of(tmp_path, start=start, log_to=name) as logger:
             logger.record(step, {"loss_g": 1.5})
-    begun = {"project": "attnorm", "name": tmp_path.name, "config": {"seed": 3}, "resume": "allow"}
-    first, again = (call.kwargs for call in stub.init.call_args_list)
-    assert first == again and first.items() >= begun.items()
-    assert ("id" in first) == (name == "wandb")
+    (tmp_path / "tracker-id").unlink()  # as where another run was trained at the same path
+    with logger_of(tmp_path, log_to=name):
+        begun = {"project": "attnorm", "config": {"seed": 3}, "resume": "allow"}
+    first, again, other = (call.kwargs for call in stub.init.call_args_list)
+    assert first == again and first.items() >= begun.items() and first["name"].startswith(f"{tmp_path.name}-")
+    assert first["name"] != other["name"] and ("id" in first) == (name == "wandb")
+    assert name != "wandb" or first["id"] != other["id"]
     assert [call.kwargs for call in stub.log.call_args_list] == [{"step": 50}, {"step": 100}]
-    assert stub.log.call_args.args[0]["loss_g"] == 1.5 and stub.finish.call_count == 2
+    assert stub.log.call_args.args[0]["loss_g"] == 1.5 and stub.finish.call_count == 3
 
 
 def test_a_missing_tracker_is_refused_before_anything_is_written(tmp_path, tiny_arguments, monkeypatch, capsys):

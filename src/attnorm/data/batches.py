@@ -45,12 +45,12 @@ def batch_indices(num_items: int, step: int, batch_size: int, seed: int) -> np.n
 
 
 class Prefetcher(AbstractContextManager["Prefetcher"]):
-    """Reads the batches of steps `start`, `start + 1`, … ahead in one thread, which `close` ends.
+    """Reads the batches `start`, `start + 1`, … ahead in one thread, which `close` ends.
 
     Args:
-        indices: maps a step to the items of its batch, such as a partial of `batch_indices`.
+        indices: maps the number of a batch to its items, such as a partial of `batch_indices`.
         depth: how many batches are read ahead, at least 1.
-        prepare: called as `prepare(step, batch)` in the thread; its result replaces the batch.
+        prepare: called as `prepare(number, batch)` in the thread; its result replaces the batch.
     """
 
     def __init__(
@@ -59,12 +59,12 @@ class Prefetcher(AbstractContextManager["Prefetcher"]):
         indices: Callable[[int], np.ndarray],
         start: int = 0,
         depth: int = 2,
-        prepare: Callable[[int, Batch], Any] = lambda step, batch: batch,
+        prepare: Callable[[int, Batch], Any] = lambda number, batch: batch,
     ) -> None:
-        self._read = lambda step: prepare(step, dataset.batch(indices(step)))
+        self._read = lambda number: prepare(number, dataset.batch(indices(number)))
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="prefetch")
-        self._step = start
-        self._waiting = deque(self._pool.submit(self._read, step) for step in range(start, start + depth))
+        self._number = start
+        self._waiting = deque(self._pool.submit(self._read, number) for number in range(start, start + depth))
 
     def next(self) -> Any:
         """The next batch, as `prepare` returned it. Raises a RuntimeError, with its cause, if reading failed."""
@@ -72,10 +72,10 @@ class Prefetcher(AbstractContextManager["Prefetcher"]):
             batch = self._waiting[0].result()
         except Exception as error:  # stays first in the queue, so that another call raises it too
             reason = error if isinstance(error, UserError) else repr(error)
-            raise RuntimeError(f"reading the batch of step {self._step} failed: {reason}") from error
-        self._waiting.append(self._pool.submit(self._read, self._step + len(self._waiting)))
+            raise RuntimeError(f"batch {self._number} could not be read: {reason}") from error
+        self._waiting.append(self._pool.submit(self._read, self._number + len(self._waiting)))
         self._waiting.popleft()
-        self._step += 1
+        self._number += 1
         return batch
 
     def close(self) -> None:

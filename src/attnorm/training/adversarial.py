@@ -25,11 +25,14 @@ Batch = tuple[Any, Any]  # images (m, s, s, 3) uint8 and labels (m,) as read, or
 @contextlib.contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
     """A context in which no parameter of the network gets a gradient."""
-    network.requires_grad_(False)
+    trained = [p for p in network.parameters() if p.requires_grad]
+    for p in trained:
+        p.requires_grad_(False)
     try:
         yield
     finally:
-        network.requires_grad_(True)
+        for p in trained:
+            p.requires_grad_(True)
 
 
 class AdversarialTask:

@@ -26,7 +26,7 @@ def save(folder: Path, step: int, state: dict[str, Any], keep: int, model: Path 
     """Writes `state`, nested dictionaries of tensors and plain values, to `folder`/step-N, and removes old checkpoints.
 
     The files of the saved `model` are copied beside it, so that the checkpoint can be loaded as a model. The `keep` - 1
-    checkpoints before it stay. Later ones are removed: they are damaged, or this step would not be repeated. Raises a
+    checkpoints before it stay. Later ones are removed: they are damaged, so training resumed before them. Raises a
     UserError if the folder cannot be written; the existing checkpoints are then intact.
     """
     final, remedy = path_of(folder, step), "free some space or make the folder writable, then resume"

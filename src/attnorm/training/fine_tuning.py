@@ -35,7 +35,8 @@ def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: E
         raise UserError(f"{source} is not a model for {task}: choose a preset of its task")
     generator: Any = networks["generator"]
     model = generator.from_pretrained(home)
-    given, step = {"generator": model.state_dict()}, step_of(saved := find_model(home))
+    saved = find_model(home)
+    given, step = {"generator": model.state_dict()}, step_of(saved)
     state = checkpoint.load(path) if is_checkpoint else checkpoint.newest(run / CHECKPOINTS)[0]
     if state is not None:
         given, step = {name: state["task"][name] for name in networks}, state["step"]
@@ -44,10 +45,9 @@ def start_from(source: str, task: str, networks: Mapping[str, nn.Module], ema: E
         if misfits := ", ".join(_copy(weights, networks[name], old, new)):
             fields = [each for each in differences(model.config, generator.config) if "class" not in each[0]]
             other = ", ".join(f"generator.{field} is {value} there and {ours} here" for field, value, ours in fields)
-            raise UserError(
-                f"the {name} of {source} does not fit: {other or shorten(misfits, 200, placeholder=' …')};"
-                f" give its preset and fields, see {made if (made := run / CONFIG).exists() else saved / CARD_FILE}"
-            )
+            reason = other or shorten(misfits, 200, placeholder=" …")
+            where = run / CONFIG if (run / CONFIG).exists() else saved / CARD_FILE
+            raise UserError(f"the {name} of {source} does not fit: {reason}; give its preset and fields, see {where}")
     ema.module.load_state_dict(generator.state_dict())
     fresh = [f"the {name}" for name in networks if name not in given]
     if unknown := [name for name in new if name not in old]:

@@ -5,7 +5,7 @@ import importlib
 import json
 import math
 import time
-import zlib
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -21,6 +21,7 @@ from attnorm.training.config import TrainingConfig
 from attnorm.training.run_folder import CONFIG, EVALUATIONS, LOG, resume_command
 
 SMALLEST_BAR = 8  # columns of the terminal
+TRACKER_ID = "tracker-id"  # in the run's folder
 
 
 def read_log(path: Path) -> dict[int, dict[str, float]]:
@@ -38,7 +39,7 @@ class Logger:
     """Records metrics by step and shows progress; use it as a context manager.
 
     Args:
-        start: the first step of this process.
+        start: the steps completed before this process.
         shown: patterns of the metrics in the progress bar, the most important first; each shows its first match.
         enabled: whether to record and print; true in the main process only.
     """
@@ -149,9 +150,13 @@ def _tracker(name: str, run: Path, start: int) -> tuple[Callable[[dict[str, floa
 
         return add_scalars, board.close
     tracker = importlib.import_module(name)
-    # A resumed run continues the same run of the tracker.
-    named = {"id": f"{zlib.crc32(str(run.resolve()).encode()):08x}", "dir": str(run)} if name == "wandb" else {}
-    tracker.init(project="attnorm", name=run.name, config=read_yaml(run / CONFIG), resume="allow", **named)
+    identity = run / TRACKER_ID  # a resumed run continues the same run of the tracker
+    if not identity.exists():
+        identity.write_text(uuid.uuid4().hex[:8])
+    own = identity.read_text()
+    options = {"id": own, "dir": str(run)} if name == "wandb" else {}
+    title, config = f"{run.name}-{own}", read_yaml(run / CONFIG)
+    tracker.init(project="attnorm", name=title, config=config, resume="allow", **options)
     return lambda metrics, step: tracker.log(metrics, step=step), tracker.finish
 
 

@@ -53,6 +53,7 @@ def begin(config: TrainingConfig, run: Path, fixed: Sequence[str] = ()) -> int:
         if processes.is_main:
             run_folder.check_new(run)
         config = derive(config, {"precision": resolve_precision(config.precision, processes.device)})
+        _check(config, processes)
         dataset = _load_data(config, run)
         fitted = config.fitted_to(dataset)
         for name in fixed:
@@ -80,6 +81,7 @@ def resume(run: Path, changes: Mapping[str, Any] = MappingProxyType({})) -> int:
         if place.is_absolute() and not place.exists() and name != "init_from":
             raise UserError(f"{place} no longer exists: give its new place with --{name}")
     with joined(str(resolve_device(config.device))) as processes:
+        _check(config, processes)
         dataset = _load_data(config, run)
         if config.fitted_to(dataset) != config:
             raise UserError(f"the classes of {config.data} are no longer those of {run}: restore the data")
@@ -106,7 +108,6 @@ def with_absolute_paths(config: TrainingConfig) -> TrainingConfig:
 
 def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: Processes, *, resuming: bool) -> int:
     """Trains from the newest checkpoint, or the first step, to the end or a stop; returns the exit code."""
-    _check(config, processes)
     set_numerics(config.precision, deterministic=config.deterministic)
     checksum = dataset.checksum()
     check_alike({"the checksum of the images": checksum}, f"{config.data} must be the same on every machine")
@@ -232,7 +233,7 @@ def _read(batches: Prefetcher, count: int, run: Path) -> list[tuple[np.ndarray, 
     try:
         return [batches.next() for _ in range(count)]
     except RuntimeError as error:
-        raise UserError(f"{error}; fix the data, then continue with: {run_folder.resume_command(run)}") from error
+        raise UserError(f"{error}; fix that, then continue with: {run_folder.resume_command(run)}") from error
 
 
 def _load_data(config: TrainingConfig, run: Path, other: str = "") -> ImageDataset:

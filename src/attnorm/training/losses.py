@@ -1,7 +1,7 @@
 """Losses: the hinge loss of class-conditional training, and eq. 9 and 10 of inpainting.
 
-Scores are (b,) or (b, critics); images (b, 3, h, w) in [-1, 1]; masks (b, 1, h, w), non-zero where pixels are missing.
-All losses are scalars.
+Scores are (b,), images (b, 3, h, w) in [-1, 1], masks (b, 1, h, w), non-zero where pixels are missing; losses are
+scalars.
 """
 
 from collections.abc import Callable, Sequence

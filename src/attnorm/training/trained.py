@@ -35,7 +35,9 @@ class Trained(NamedTuple):
 
     @property
     def task(self) -> Task | None:
-        return self.config.task if self.config else None if is_image_set(self.source) else task_of(self.source)
+        if self.config:
+            return self.config.task
+        return None if is_image_set(self.source) else task_of(self.source)
 
     def is_own_data(self, data: str, choice: Choice) -> bool:
         """Whether this is the data of the run, however it is spelled."""
@@ -79,7 +81,8 @@ def find_trained(source: str | Path, weights: Weights | None = None) -> Trained:
     `weights` is "ema" or "raw", for a run or checkpoint; None for averaged weights if there are any. Weights that a run
     does not save as a model come from its newest checkpoint. Raises a UserError if there are no such weights.
     """
-    path, folder = Path(source), Path(source) if is_image_set(source) else find_model(source)
+    path = Path(source)
+    folder = path if is_image_set(source) else find_model(source)
     in_run = path.parent.name == CHECKPOINTS
     run = path.parents[1] if in_run else path.parent if path.name in SAVED else path
     if not (run / CONFIG).is_file():
