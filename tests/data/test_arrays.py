@@ -35,6 +35,9 @@ def test_an_array_without_labels_is_one_class(tmp_path):
     source = open_source(tmp_path / "real.npy")
     assert (source.kind, source.class_names, source.labels.tolist()) == (".npy file", ("real",), [0] * 4)
     np.testing.assert_array_equal([pixels for _, pixels in source.read()], IMAGES)
+    np.savez(tmp_path / "real.npz", x=IMAGES, score=np.zeros(4))
+    source = open_source(tmp_path / "real.npz")
+    assert source.class_names == ("real",) and source.notices == ["not read: 'score' of shape (4,)"]
 
 
 def test_the_splits_of_an_npz(tmp_path):
@@ -52,7 +55,6 @@ def test_the_splits_of_an_npz(tmp_path):
     [
         ({"x": IMAGES / 255}, r"'x' is float64 from 0.0 to 1.0: store uint8, from 0 to 255"),
         ({"x": IMAGES, "y": IMAGES}, "2 image columns: choose --image-column from 'x', 'y'"),
-        ({"x": IMAGES, "y": np.zeros(4)}, "no obvious label column"),
         ({"x": IMAGES, "a": np.zeros(4, int), "b": np.zeros(4, int)}, "choose --label-column from 'a', 'b'"),
         ({"x": np.array([{}, 1, 2])}, "not a readable .npz file"),  # a pickle
     ],

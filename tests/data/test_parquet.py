@@ -111,7 +111,7 @@ def test_a_set_on_the_hub_is_read_from_its_parquet_branch(tmp_path, monkeypatch)
     monkeypatch.setattr("attnorm.data.sources.network_problem", lambda _: None)
     monkeypatch.setattr("huggingface_hub.HfApi.list_repo_files", lambda *_, **options: ["README.md", *files])
     monkeypatch.setattr("huggingface_hub.snapshot_download", download)
-    with pytest.raises(UserError, match="has 2 configurations, add :NAME of one: 'default', 'tiny'"):
+    with pytest.raises(UserError, match=r"give one configuration, as hf:.*:NAME, of 'default', 'tiny'"):
         open_source("hf:some/set")
     source = open_source("hf:some/set:default")
     assert source.class_names == ("0",)

@@ -101,11 +101,12 @@ def test_folders_of_splits_are_no_classes(tmp_path, names, classes, notice):
 
 
 def test_a_split_is_chosen(tmp_path):
-    touch(tmp_path, "valid/cat/a.png", "test/cat/b.png", "test/dog/c.png")
+    touch(tmp_path, "valid/cat/a.png", "test/cat/b.png", "test/dog/c.png", "Extra/dog/d.png")
+    assert list(read(open_source(tmp_path, Choice(split="Extra")))) == ["Extra/dog/d.png"]
     assert list(read(open_source(tmp_path, Choice(split="validation")))) == ["valid/cat/a.png"]
     assert len(read(open_source(tmp_path, Choice(split="val+test")))) == 3
     for choice in (Choice(), Choice(split="train")):  # which of the two is not guessed
-        with pytest.raises(UserError, match="no split 'train': give --split, one of 'test', 'val'"):
+        with pytest.raises(UserError, match="no split 'train': give --split, one of 'extra', 'test', 'val'"):
             open_source(tmp_path, choice)
 
 
@@ -123,6 +124,9 @@ def test_labels_of_stylegan_and_of_imagefolder_decide_over_folders(tmp_path):
     ]
     (tmp_path / "dataset.json").write_text('{"labels": [["00000/a.png", [0, 1]]]}')
     with pytest.raises(UserError, match=r"dataset.json cannot be read as labels \(labels must be class numbers"):
+        open_source(tmp_path)
+    (tmp_path / "dataset.json").rename(tmp_path / "metadata.jsonl").write_text('{"file_name": null, "label": 1}')
+    with pytest.raises(UserError, match=r"metadata.jsonl cannot be read as labels"):
         open_source(tmp_path)
 
 

@@ -77,10 +77,10 @@ def _open(kind: str, path: Path, arrays: Arrays, names: Names, choice: Choice, n
         images = images.transpose(0, 2, 3, 1)
     columns = {name: array for name, array in arrays.items() if array.shape in ((len(images),), (len(images), 1))}
     usable = [name for name, column in columns.items() if column.dtype.kind in "iuU"]
-    label, more = choice.pick_label(path, usable, [], required=bool(columns))
+    label, more = choice.pick_label(path, usable, [], required=bool(usable))
     values = columns[label].ravel().tolist() if label else [path.stem] * len(images)
     classes, labels, empty = number_classes(path, values, names.get(f"{label}_name"))
-    unread = [name for name in arrays if name not in {image, *columns}]
+    unread = [name for name in arrays if name not in {image, *usable}]
     other = [f"not read: {name!r} of shape {arrays[name].shape}" for name in unread]
     return RawSource(kind, classes, labels, lambda: named(image, images), [*notices, *more, *empty, *other])
 

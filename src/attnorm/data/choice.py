@@ -37,7 +37,8 @@ class Choice:
         default = known[0] if len(known) == 1 else "train"
         wanted = {SPLITS.get(name, name) for name in (self.split or default).lower().split("+")}
         if missing := sorted(wanted - set(known)):
-            raise UserError(f"{where} has no split {missing[0]!r}: give --split, one of {listed(known)}")
+            remedy = f"give --split, one of {listed(known)}" if known else "leave --split out"
+            raise UserError(f"{where} has no split {missing[0]!r}: {remedy}")
         others = sorted((name, count) for name, count in counts.items() if name not in wanted)
         rest = ", ".join(f"{counted(count, what)} of {name or 'none'}" for name, count in others)
         notice = f"reading the split {'+'.join(sorted(wanted))}; not read (--split): {rest}"

@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 from scipy import ndimage
 
-from attnorm.data.decode import HALF, REDUCED, DecodeError, to_rgb
+from attnorm.data.decode import HALF, REDUCED, DecodeError, is_sixteen_bit, to_rgb
 
 _KEPT_MODES = ("RGB", "RGBA", "L", "LA")
 _GREY_MODES = ("1", "L", "LA", "La")
@@ -29,7 +29,7 @@ class EditableImage:
 
     def __init__(self, image: Image.Image) -> None:
         self.is_reduced: bool = image.info.get(REDUCED, False)  # to 8 of 16 bits for each colour, when it was read
-        self._sixteen_bit = image.mode == "I" or image.mode.startswith("I;16")
+        self._sixteen_bit = is_sixteen_bit(image)
         self.rgb = np.asarray(to_rgb(image))  # (h, w, 3) uint8, transparent parts over white
         self.profile: bytes | None = image.info.get("icc_profile")
         self._info: dict[str | tuple[int, int], Any] = {"dpi": image.info["dpi"]} if "dpi" in image.info else {}

@@ -114,9 +114,9 @@ def mask_from_image(mask: Image.Image) -> np.ndarray:
     if len(colours) > 2 and any(len(set(colour)) > 1 for _, colour in colours):  # type: ignore[arg-type]
         raise DecodeError(f"it has a palette of {len(colours)} colours: make the missing pixels white, others black")
     marked = np.asarray(grey) >= HALF
-    low, high = (mask if _is_sixteen_bit(mask) else grey).getextrema()
+    low, high = (mask if is_sixteen_bit(mask) else grey).getextrema()
     if low != high and not marked.any():
-        light = "32896 or more of 65535" if _is_sixteen_bit(mask) else "128 or more of 255"
+        light = "32896 or more of 65535" if is_sixteen_bit(mask) else "128 or more of 255"
         raise DecodeError(f"it marks no pixel, its values are {low} to {high}: make the missing pixels light ({light})")
     return marked
 
@@ -127,7 +127,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return image
     if image.mode == "F":
         raise DecodeError("floating-point pixels have no defined range")
-    if _is_sixteen_bit(image):
+    if is_sixteen_bit(image):
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > _SIXTEEN_BIT_MAX:
             raise DecodeError("32-bit pixels have no defined range")
@@ -171,7 +171,7 @@ def _kinds() -> list[str]:
     return [kind for kind in Image.OPEN if kind not in _NOT_READ]
 
 
-def _is_sixteen_bit(image: Image.Image) -> bool:
+def is_sixteen_bit(image: Image.Image) -> bool:
     return image.mode == "I" or image.mode.startswith("I;16")
 
 

@@ -22,8 +22,7 @@ def open_parquet(listing: Listing, names: Sequence[str], choice: Choice) -> RawS
     """A raw set from parquet files that share their columns.
 
     Images are a binary column or a struct with `bytes` and perhaps `path`. Classes are integers, named by the schema's
-    `huggingface` metadata or else "0", "1", …, or strings, numbered in sorted order. Files without any other column
-    than the images are one class. Only the labels are read ahead.
+    `huggingface` metadata or else "0", "1", …, or strings in sorted order; files without both are one class.
     """
     kept, notices = choice.pick_split(listing.path, [split_in(name) for name in names])
     files = [listing.root / names[index] for index in kept]
@@ -31,7 +30,7 @@ def open_parquet(listing: Listing, names: Sequence[str], choice: Choice) -> RawS
         schema = parquet.schema_arrow
     images, integers, strings = columns_of(schema)
     image = choice.pick_image(files[0], images)
-    label, more = choice.pick_label(files[0], integers, strings, required=len(schema) > 1)
+    label, more = choice.pick_label(files[0], integers, strings, required=bool(integers or strings))
     class_names, values = _hugging_face_names(schema, label), list[Any]()
     for file in files:
         with _opened(file) as parquet:

@@ -83,9 +83,10 @@ def fingerprint(source: str | Path, *options: object) -> str:
     The images are not read: a file replaced by one of the same size and time goes unnoticed. A built-in set and one on
     the Hub are known by their names.
     """
-    path = Path(source)
+    path, names = Path(place_of(source)), list[str]()
     digest = hashlib.sha256(repr((VERSION, place_of(source), options)).encode("utf-8", "backslashreplace"))
-    names = sorted(list_source(path).files) if path.is_dir() else [""] if path.exists() else []
+    if path.is_absolute() and path.exists():  # else a name
+        names = sorted(list_source(path).files) if path.is_dir() else [""]
     for name in names:
         status = (path / name).stat()
         digest.update(repr((name, status.st_size, status.st_mtime_ns)).encode("utf-8", "backslashreplace"))
@@ -97,15 +98,15 @@ def _download(source: str, choice: Choice) -> tuple[Path, list[str]]:
     from huggingface_hub import HfApi, constants, snapshot_download
 
     name, _, configuration = source.removeprefix(HUB).partition(":")
-    prefix = f"{configuration}/" if configuration else ""
     try:
         if problem := network_problem(constants.ENDPOINT):
             raise UserError(f"{source} cannot be loaded: {problem}")
         every = HfApi().list_repo_files(name, repo_type="dataset", revision=_CONVERTED)
-        files = [file for file in every if file.endswith(".parquet") and file.startswith(prefix)]
-        found = sorted({file.split("/")[0] for file in files})
-        if len(found) != 1:
-            raise UserError(f"{source} has {len(found)} configurations, add :NAME of one: {listed(found)}")
+        found = sorted({file.split("/")[0] for file in every if file.endswith(".parquet")})
+        configuration = configuration or (found[0] if len(found) == 1 else "")
+        if configuration not in found:
+            raise UserError(f"{source}: give one configuration, as {HUB}{name}:NAME, of {listed(found)}")
+        files = [file for file in every if file.startswith(f"{configuration}/") and file.endswith(".parquet")]
         kept, notices = choice.pick_split(source, [split_in(file) for file in files])
         wanted = [files[index] for index in kept]
         folder = snapshot_download(name, repo_type="dataset", revision=_CONVERTED, allow_patterns=wanted)
@@ -114,7 +115,7 @@ def _download(source: str, choice: Choice) -> tuple[Path, list[str]]:
             raise
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"{source} cannot be loaded from the Hub: {reason}") from error
-    return Path(folder, found[0]), notices
+    return Path(folder, configuration), notices
 
 
 def _open_images(listing: Listing, choice: Choice) -> RawSource:
@@ -155,7 +156,7 @@ def _folders(name: str) -> Folders:
 
 def _split(name: str, depth: int | None) -> str:
     parts = _folders(name)
-    return "" if depth is None or len(parts) <= depth else SPLITS.get(parts[depth].lower(), parts[depth])
+    return "" if depth is None or len(parts) <= depth else SPLITS.get(parts[depth].lower(), parts[depth].lower())
 
 
 def _depth_of_splits(names: list[str]) -> int | None:
@@ -183,7 +184,8 @@ def _by_folder(path: Path, names: list[str], folders: list[str], depth: int | No
         return [path.resolve().name] * len(names), [], []
     tops = [parts[level] if len(parts) > level else "" for parts in images]
     loose = [name for name, top in zip(names, tops, strict=True) if not top]
-    beside = {parts[level] for parts in map(without_split, folders) if parts[:level] == images[0][:level] != parts}
+    shared = images[0][:level]
+    beside = {parts[level] for parts in map(without_split, folders) if parts[:level] == shared and parts != shared}
     return tops, loose, sorted(beside - set(tops))
 
 
@@ -198,7 +200,7 @@ def _labels_beside(listing: Listing, names: list[str], choice: Choice) -> tuple[
         with explained(f"{listing.path / table} cannot be read as labels", "fix or remove it", *_WRONG):
             text = (listing.root / table).read_bytes()
             rows, doubt = _style_gan(text) if name == "dataset.json" else _metadata(table, text, choice)
-        rows = {os.path.normpath(f"{folder}/{name}" if folder else name): value for name, value in rows.items()}
+            rows = {os.path.normpath(f"{folder}/{name}" if folder else name): value for name, value in rows.items()}
         if rows and not rows.keys().isdisjoint(names):
             values |= rows
             used.append(table)
