@@ -122,7 +122,7 @@ def test_two_sets_of_images_are_compared(evaluate, refused, tmp_path):
     assert (fd.protocol.num, fd.protocol.settings["num_real"], fd.protocol.settings["size"]) == (6, 5, 50)
     assert "so its data is unknown: give --data" in refused("evaluate", "made")
     assert "all of them, and no intra" in refused("evaluate", "made", "--data", "made", "--metrics", "intra")
-    assert "--masks is for inpainting models, and made is none" in refused("evaluate", "made", "--masks", "centre")
+    assert "--masks is for inpainting models, and made is not one" in refused("evaluate", "made", "--masks", "centre")
 
 
 def test_the_best_folder_and_raw_weights_are_measured_as_parts_of_their_run(run_copy, evaluate):

@@ -25,10 +25,10 @@ def test_each_map_lies_below_its_image_on_one_scale():
 def test_the_frames_of_a_film_have_one_size_the_noises_side_by_side_and_the_shares(maps, monkeypatch):
     said = []
     monkeypatch.setattr(interpolation, "caption", lambda text, width: said.append(text) or grids.caption(text, width))
-    frames = list(plots.interpolation_frames(IMAGES, ("cat", "dog"), maps, None if maps is None else 5))
+    frames = list(plots.interpolation_frames(IMAGES, ("cat", "dog" * 15), maps, None if maps is None else 5))
     assert len(frames) == FRAMES
     assert len({frame.shape for frame in frames}) == 1
-    assert said == ["cat: 100%", "dog: 0%", "cat: 50%", "dog: 50%", "cat: 0%", "dog: 100%"]
+    assert said[::2] == [f"From cat to {'dog' * 15}:"] * FRAMES and said[1::2] == ["0%", "50%", "100%"]
     for index, frame in enumerate(frames):
         for row in range(ROWS):
             assert (frame == 10 + row * FRAMES + index).all(-1).sum() == 128 * 128

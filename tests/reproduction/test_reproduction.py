@@ -99,6 +99,15 @@ def test_after_a_stop_the_same_command_continues(stopped, next_command, plan, ca
     assert called[0].startswith(f"{next_command} {plan.out / 'an-gan-no-orth-digits-seed0'}")
 
 
+def test_a_run_that_diverges_does_not_end_the_others(plan, calls):
+    called, codes = calls
+    codes[1] = 2
+    said = []
+    assert make(plan, say=said.append) == 2
+    assert [line.split()[0] for line in called] == ["train", *["train", "evaluate"] * (len(list(plan.runs())) - 1)]
+    assert any("ended with exit code 2; the same command tries it again" in line for line in said)
+
+
 def test_a_folder_with_other_settings_is_refused_before_anything_is_done(plan, calls):
     called, _ = calls
     make(plan)

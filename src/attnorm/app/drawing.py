@@ -6,14 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from attnorm.app.images import entity_key, figures, layout_of, shares_of
+from attnorm.app.images import entity_key, figures, layout_of
 from attnorm.errors import UserError, counted
 from attnorm.metrics.layout import RegionStatistics, layout_usage, most_varying_entity, record_regions
 from attnorm.pipelines.class_conditional import ClassConditionalPipeline, Generated
 from attnorm.pipelines.inpainting import InpaintingPipeline
 from attnorm.plots import colour_layout, enlarge, entity_colours, interpolation_frames, label_grid
 from attnorm.plots.grids import GAP, framed, resize
-from attnorm.plots.layouts import grey_map, peak_of
+from attnorm.plots.layouts import grey_map, peak_of, shares_of
 
 MOST_PICTURES, MOST_EACH = 64, 16
 TILE = 128  # small images in a sheet are enlarged to this many pixels

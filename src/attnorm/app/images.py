@@ -17,6 +17,7 @@ from attnorm.data.decode import DecodeError, mask_from_image, open_upright, to_r
 from attnorm.errors import UserError
 from attnorm.pipelines.inpainting import NATIVE_SIDE, SMALLEST_SIDE, InpaintingPipeline
 from attnorm.plots import colour_layout, entity_colours
+from attnorm.plots.layouts import shares_of
 
 WEB = Path(__file__).parent / "web"
 SCREEN = 2048  # longest side of shown images, in pixels
@@ -144,12 +145,6 @@ def entity_key(entity: int, share: float, colour: np.ndarray) -> str:
     patch = f'<i style="background:rgb({red},{green},{blue})"></i>'
     percent = "&lt;1%" if 0 < share <= 0.005 else f"{share:.0%}"  # "0%" would be that of no pixel
     return f'<span class="entity">{patch}{entity}<b>{percent}</b></span>'
-
-
-def shares_of(layout: np.ndarray) -> np.ndarray:
-    """Each entity's share (n,) of the positions of a layout (n, h, w) or (b, n, h, w), by argmax."""
-    winners = layout.argmax(-3)
-    return np.bincount(winners.ravel(), minlength=layout.shape[-3]) / winners.size
 
 
 def encoded(image: np.ndarray, lossless: bool = True) -> bytes:

@@ -29,11 +29,10 @@ def app(
     # Read when huggingface_hub is imported: a model of the Hub must be on this machine already.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from attnorm.app.model_list import model_at, models_given, models_in
-    from attnorm.app.server import check_free, served
+    from attnorm.app.server import served
     from attnorm.pipelines.base import resolve_device
     from attnorm.shipped import shipped_models
 
-    check_free(host, port)
     device = str(resolve_device(device))
     chosen, complaints = (models_given([*map(str, models)]), []) if models else models_in(Path("runs"))
     if not models:

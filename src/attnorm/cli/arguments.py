@@ -106,11 +106,11 @@ class Source:
 USUAL = Source()
 
 
-def refuse_options(model: str | Path, task: str, others: str, **options: Any) -> None:
+def refuse_options(model: str | Path, others: str, **options: Any) -> None:
     """Raises a UserError if an option of the `others`' task is given."""
     for name, value in options.items():
         if value is not None:
-            raise UserError(f"--{name.replace('_', '-')} is for {others} models, and {model} is {task}: leave it out")
+            raise UserError(f"--{name.replace('_', '-')} is for {others} models, and {model} is not one: leave it out")
 
 
 def check_entities(entities: Iterable[int], count: int) -> None:

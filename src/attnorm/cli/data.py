@@ -14,8 +14,8 @@ def prepare(source: Data, out: Path, /, *, size: AtLeast1, choice: Choice = DEFA
     """Prepare images for training: crop, scale, and store them in one file.
 
     Args:
-        source: A folder of images or of a folder per class, a zip or tar of one, parquet file(s), a .npz file, CIFAR's
-            files, hf:ORGANISATION/NAME on the Hugging Face Hub, or a built-in set (digits, photos).
+        source: A folder of images, with or without a subfolder per class, a zip or tar of one, parquet file(s), a .npz
+            file, CIFAR's files, hf:ORGANISATION/NAME on the Hugging Face Hub, or a built-in set (digits, photos).
         out: The new folder.
         size: Side of the prepared images, in pixels.
     """

@@ -24,7 +24,8 @@ class Options:
     Args:
         data: The real images, as for `attnorm train` (default: the run's own).
         num: Images to generate (default 5000), or to complete (default: all).
-        size: Side of completed or given images (default: as in training; of images, the first one's, at most 299).
+        size: Side of completed or given images (default: as in training; for given images the
+            shorter side of the first, at most 299).
         out: FILE.json (default: a file in RUN/metrics; without a run, none).
     """
 
@@ -98,9 +99,9 @@ def evaluate(
     with joined(device) as processes:  # before any error, or the other processes would wait
         found = find_trained(model, source.weights)
         if found.task == "inpainting":
-            cli.refuse_options(model, "inpainting", "class-conditional", **asdict(generator))
+            cli.refuse_options(model, "class-conditional", **asdict(generator))
             evaluate_inpainter(found, options, inpainter, str(processes.device))
         else:  # a damaged model is reported when it is loaded
             of_inpainters = asdict(inpainter) | ({} if is_image_set(model) else {"size": options.size})
-            cli.refuse_options(model, "none", "inpainting", **of_inpainters)
+            cli.refuse_options(model, "inpainting", **of_inpainters)
             evaluate_generator(found, options, generator, str(processes.device))

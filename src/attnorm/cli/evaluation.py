@@ -85,7 +85,7 @@ def evaluate_generator(model: Trained, options: Options, own: GeneratorOptions, 
     values = evaluator.measure(images or (lambda labels, seed: pipe.draw(labels, seed=seed).images))
     if own.save_reference:
         real = evaluator.real_statistics()
-        with main_first():
+        if rank_and_count()[0] == 0:
             write_statistics(own.save_reference, real, extractor)
     warnings = [f"{name}: {value.warning}" for name, value in values.items() if value.warning]
     if dataset and model.has_seen(*source, dataset):
@@ -123,18 +123,19 @@ def evaluate_inpainter(model: Trained, options: Options, own: InpainterOptions, 
         return {"refined": stages.refined, "coarse": stages.coarse, **simple}
 
     values: Values = {}
+    # The sheet has the first images with each kind of mask.
+    count, parts, layouts = min(SHOWN_COMPLETED, images.count), list[dict[str, np.ndarray]](), list[np.ndarray]()
+    original = images.read(0, count)
     for kind, masks in kinds.items():
         measured = measure_completions(images, masks, complete, seed=options.seed, show_progress=True)
         values |= {f"{kind}/{way}": result.value(images.items) for way, result in measured.items()}
-    # The sheet: the first images with each kind of mask.
-    count = min(SHOWN_COMPLETED, images.count)
-    original = np.concatenate([images.read(0, count)] * len(kinds))
-    missing = np.concatenate([Masks(kind, (side, side)).batch(options.seed, range(count)) for kind in kinds.values()])
-    columns = {"input": plots.masked_images(original, missing), "truth": original}
-    columns |= {way: composite(original, made, missing) for way, made in complete(original, missing).items()}
-    layouts = pipe.stages(original, missing).layouts
+        missing = Masks(masks, (side, side)).batch(options.seed, range(count))
+        completed = {way: composite(original, made, missing) for way, made in complete(original, missing).items()}
+        parts.append({"input": plots.masked_images(original, missing), "truth": original} | completed)
+        layouts += pipe.stages(original, missing).layouts.values()
     titles = [f"{kind} {number}" for kind in kinds for number in range(count)]
-    sheet = plots.inpainting_sheet(columns, titles, next(iter(layouts.values()), None))
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    sheet = plots.inpainting_sheet(columns, titles, np.concatenate(layouts) if layouts else None)
     masks_used = {kind: masks.model_dump(mode="json") for kind, masks in kinds.items()}
     settings = {"size": side, "short_side": short_side, "masks": masks_used, "checksum": dataset.checksum()}
     facts = {"data": source[0], "split": split, "num": images.count, "seed": options.seed, "settings": settings}

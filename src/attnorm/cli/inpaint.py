@@ -13,7 +13,7 @@ from attnorm.cli.arguments import USUAL, Force, Model, Out, Source
 from attnorm.errors import UserError, counted, one_line
 
 FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
-HOW: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True}, "JPEG": {"quality": 95, "subsampling": 0}}
+HOW: dict[str, dict[str, Any]] = {"WEBP": {"lossless": True, "exact": True}, "JPEG": {"quality": 95, "subsampling": 0}}
 Work = tuple[Path, Path | None, Path]  # an image, its mask, and the file to write
 MASK_ENDING = re.compile(r"_mask\d*$")  # of LaMa's masks: NAME_mask001.png for NAME.png
 

@@ -19,7 +19,7 @@ def export(
     network before it is kept. Its metadata has the class names, sizes and license.
 
     Args:
-        out: FILE.onnx, or FILE.pt2 for PyTorch's exported program (default: the model's name.onnx).
+        out: FILE.onnx, or FILE.pt2 for PyTorch's exported program (default: MODEL.onnx).
         half: Compute in float16; halves the size of the file.
     """
     from attnorm.export import export

@@ -48,7 +48,7 @@ def visualize(
     pipe = source.pipeline(model)
     if pipe.task == "inpainting":
         options = {"labels": labels, "count": count, "seed": seed, "regions": regions}
-        cli.refuse_options(model, "inpainting", "class-conditional", **options)
+        cli.refuse_options(model, "class-conditional", **options)
         if image is None:
             raise UserError(f"{model} is an inpainting model: use attnorm visualize MODEL IMAGE MASK -o SHEET.png")
         [given] = read_inputs(image, mask)

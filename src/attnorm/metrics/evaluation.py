@@ -100,9 +100,12 @@ class Evaluator:
         return RealImages(self.dataset, np.flatnonzero(self.dataset.labels == label), self.dataset.size)
 
     def fake(self, draw: Draw | ImageDataset) -> DrawnImages | RealImages:
-        """The images of a generator that are measured as a whole; the same for the same `draw`."""
+        """The images of a generator that are measured as a whole; the same for the same `draw`.
+
+        Given images come in a random order, because some metrics split them and files are often sorted by class.
+        """
         if isinstance(draw, ImageDataset):
-            return RealImages(draw, np.arange(len(draw)), draw.size)
+            return RealImages(draw, np.random.default_rng(self.seed).permutation(len(draw)), draw.size)
         is_as_data = self.frequencies == "data"
         classes = self.real.dataset.labels[self.real.items] if is_as_data else np.arange(len(self.class_names))
         return DrawnImages(draw, classes, self.num, self.seed)

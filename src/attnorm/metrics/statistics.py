@@ -141,11 +141,11 @@ def read_statistics(path: Path) -> Statistics:
     with explained(f"cannot read {path}", remedy, *errors), np.load(path, allow_pickle=False) as file:
         arrays = {name: torch.from_numpy(file[name]) for name in ARRAYS if name in file}
         network = {name: str(file[name]) for name in FACTS if name in file}
-    shapes = {name: tuple(value.shape) for name, value in arrays.items()}
-    if "mu" not in arrays and len(shapes.get("feats", ())) == 2:
+    if "mu" not in arrays and "feats" in arrays and arrays["feats"].ndim == 2:
         gaussian = Gaussian()
         gaussian.update(arrays["feats"])
-        return gaussian.statistics(feats=arrays["feats"], file=path)
+        arrays |= {"mu": gaussian.statistics().mu, "sigma": gaussian.statistics().sigma}
+    shapes = {name: tuple(value.shape) for name, value in arrays.items()}
     size = shapes.get("mu", ())
     if len(size) != 1 or shapes.get("sigma") != size * 2 or not all(t.isfinite().all() for t in arrays.values()):
         raise UserError(f"{path} has no finite mean mu (d) and covariance sigma (d, d) of features: it has {shapes}")

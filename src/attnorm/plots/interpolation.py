@@ -40,7 +40,7 @@ def interpolation_frames(
     titles = _titles(maps, entity)
     for frame, share in enumerate(np.linspace(0, 1, images.shape[1])):
         sheet = label_grid(_tiles(images, maps, (slice(None), frame), LARGE_TILE), titles, len(images))
-        lines = f"{names[0]}: {1 - share:.0%}", f"{names[1]}: {share:.0%}"
+        lines = f"From {names[0]} to {names[1]}:", f"{share:.0%}"  # so that all frames have equally many lines
         yield framed(stack([sheet, *(caption(line, sheet.shape[1]) for line in lines)], indent=names_width(titles)))
 
 

@@ -63,10 +63,16 @@ def layout_sheet(
         columns += [(numbers[entity], grey_map(layouts[:, entity], peak)) for entity in shown]
         text += f" Maps: the weight of one entity, from 0 (black) to {peak:.2f} (white)."
     sheet, margin = column_grid(columns, titles, SMALLEST_TILE if inputs is None else LARGE_TILE), names_width(titles)
-    shares = np.bincount(layouts.argmax(1).ravel(), minlength=count) / layouts[:, 0].size
+    shares = shares_of(layouts)
     keys = [Key(f"{name}: {share:.1%}", colour) for (name, colour), share in zip(numbers, shares, strict=True)]
     width = sheet.shape[1] - margin
     return framed(stack([sheet, legend(keys, width), caption(text, width)], indent=margin))
+
+
+def shares_of(layout: np.ndarray) -> np.ndarray:
+    """Each entity's share (n,) of the positions of a layout (n, h, w) or (b, n, h, w), by argmax."""
+    winners = layout.argmax(-3)
+    return np.bincount(winners.ravel(), minlength=layout.shape[-3]) / winners.size
 
 
 def masked_images(images: np.ndarray, masks: np.ndarray) -> np.ndarray:

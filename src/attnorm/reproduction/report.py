@@ -105,7 +105,7 @@ def _printed(numbers: Sequence[Any]) -> list[str]:
 
 
 def _mean(values: Sequence[float]) -> str:
-    """Mean and sample standard deviation over seeds; NaN if a seed diverged."""
+    """Mean and sample standard deviation over the seeds that have a result."""
     if len(values) < 2:
         return f"{values[0]:.4g}" if values else MISSING
     with np.errstate(invalid="ignore"):  # infinite values have no standard deviation

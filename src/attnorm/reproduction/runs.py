@@ -85,7 +85,8 @@ class Reproduction:
         return values if records[0].protocol.step == self.config(system, seed).steps else None
 
     def train_command(self, system: str, seed: int, run: Path) -> list[str]:
-        fields = [word for name, value in self.changes.items() for word in (f"--{name}", str(value))]
+        changes = {name: "null" if value is None else str(value) for name, value in self.changes.items()}
+        fields = [word for name, value in changes.items() for word in (f"--{name}", value)]
         return ["train", self.preset(system), "--data", self.data, "--out", str(run), "--seed", str(seed), *fields]
 
     def evaluate_command(self, run: Path) -> list[str]:
@@ -99,23 +100,29 @@ class Reproduction:
 
 
 def make_runs(plan: Reproduction, say: Callable[[str], None], after_each: Callable[[], object]) -> int:
-    """Trains and evaluates what is missing; returns 0, or the exit code of the command that failed.
+    """Trains and evaluates what is missing; returns 0, or the exit code of the last command that failed.
 
-    Raises a UserError if a setting is invalid, or an existing run was started with other settings.
+    A run that fails, for example because it diverged, does not end the others; a signal does. Raises a UserError if a
+    setting is invalid, or an existing run was started with other settings.
     """
     for config, run in [(plan.config(system, seed), run) for system, seed, run in plan.runs()]:
         if (run / CONFIG).exists():
             fields = (name for name, _, _ in differences(with_absolute_paths(config), read_config(run)))
             if differing := ", ".join(name for name in fields if name not in SET_BY_TRAINING):
                 raise UserError(f"{run} was started with another {differing}: give the same, or another --out")
+    failed = 0
     for system, seed, run in plan.runs():
         for command in _missing(plan, system, seed, run):
             say(f"$ attnorm {shlex.join(command)}")
             if code := _call([sys.executable, "-m", "attnorm", *command]):
-                say(f"stopped with exit code {code}; the same command continues from here")
-                return code
+                if code >= 128:
+                    say(f"stopped with exit code {code}; the same command continues from here")
+                    return code
+                say(f"{run} ended with exit code {code}; the same command tries it again")
+                failed = code
+                break
         after_each()
-    return 0
+    return failed
 
 
 def _missing(plan: Reproduction, system: str, seed: int, run: Path) -> Iterator[list[str]]:
