@@ -216,22 +216,6 @@ def test_both_networks_are_trained_on_augmented_images(make, monkeypatch):
     assert all(not torch.equal(x, out) for x, out in seen)
 
 
-def test_gain_decay_shrinks_rho_and_beta_of_the_discriminator_alone(make):
-    """As AdamW does: by the learning rate times the weight decay, besides what the gradient asks for."""
-    plain, decayed = make(discriminator_lr=0.1), make(discriminator_lr=0.1, gain_decay=2.0)
-    before = []
-    for task in (plain, decayed):
-        torch.nn.init.constant_(task.discriminator.blocks[1].norm.residual_gain, 0.5)
-        before.append(weights(task.discriminator))
-        task.step(0, [batch_of()])
-    shrunk = {f"blocks.1.norm.{name}" for name in ("weight", "residual_gain")}
-    found = dict(decayed.discriminator.named_parameters())
-    assert moved(weights(plain.discriminator), decayed.discriminator) == shrunk
-    for name in shrunk:
-        expected = plain.discriminator.get_parameter(name) - 0.1 * 2 * before[0][name]
-        torch.testing.assert_close(found[name], expected)
-
-
 @pytest.mark.promise
 @pytest.mark.slow
 def test_compiled_networks_train_as_others_do(tiny_config, monkeypatch):

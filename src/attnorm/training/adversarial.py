@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attnorm.layers import AttentiveNorm2d
 from attnorm.layers.weights import held_spectral_norm
 from attnorm.metrics.distributed import Processes
 from attnorm.training.averaging import EMA, Network
@@ -91,9 +90,7 @@ class AdversarialTask:
     def lr_factor(self, step: int) -> float:
         return self.config.lr_factor(step, self.config.steps)
 
-    def _trained(
-        self, name: str, network: Network, lr: float, *, compilable: bool = True, gain_decay: float = 0.0
-    ) -> Network:
+    def _trained(self, name: str, network: Network, lr: float, *, compilable: bool = True) -> Network:
         """Moves the network to the run's device, makes its optimizer, and compiles it if configured.
 
         `compilable` is false for a network whose gradient is differentiated again.
@@ -104,14 +101,7 @@ class AdversarialTask:
             # of its weights or only of its input.
             network.compile(dynamic=False)
         self.networks[name] = network
-        layers = [module for module in network.modules() if isinstance(module, AttentiveNorm2d)]
-        named = [pair for layer in layers for pair in layer.named_parameters()]
-        gains = {p for name, p in named if name == "weight" or "residual_gain" in name}  # beta and rho
-        groups: list[dict[str, Any]] = [{"params": [p for p in network.parameters() if p not in gains]}]
-        groups.append({"params": [p for p in network.parameters() if p in gains], "weight_decay": gain_decay})
-        # Without weight decay this is Adam.
-        optimizer = torch.optim.AdamW(groups, lr=lr, betas=self.config.betas, weight_decay=0.0, fused=True)
-        self.optimizers[name] = optimizer
+        self.optimizers[name] = torch.optim.Adam(network.parameters(), lr=lr, betas=self.config.betas, fused=True)
         self.scalers[name] = torch.amp.GradScaler(self.device.type, enabled=self.config.precision == "fp16")
         self._learning_rates[name] = lr
         return network

@@ -59,8 +59,6 @@ class ClassConditionalConfig(TrainingConfig):
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     discriminator_lr: Rate = 4e-4
     discriminator_steps: int = Field(1, ge=1, le=1000)  # per generator step
-    # AdamW's weight decay of rho and beta of the discriminator's attentive normalization; not in the paper.
-    gain_decay: Weight = 0.0
     auxiliary_weight: Weight = 1.0  # of the classification loss of an auxiliary classifier
     augment: tuple[Augmentation, ...] = ()  # DiffAugment: any of color, translation, cutout
     standing_batches: int = Field(16, ge=1, le=10_000)  # batches for the averaged generator's moments
@@ -95,7 +93,7 @@ class ClassConditionalTask(AdversarialTask):
         super().__init__(config, processes)
         self.generator = self._trained("generator", Generator(config.generator), config.generator_lr)
         network, lr = Discriminator(config.discriminator), config.discriminator_lr
-        self.discriminator = self._trained("discriminator", network, lr, gain_decay=config.gain_decay)
+        self.discriminator = self._trained("discriminator", network, lr)
         self._share()
         self._shown_real: tuple[Tensor, Tensor] | None = None
         self._evaluator: Evaluator  # set by prepare_evaluation
