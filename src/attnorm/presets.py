@@ -140,7 +140,7 @@ INPAINTING_SIZES: dict[str, tuple[str | None, Changes]] = {
         "128",
         {"generator.width": 16, "critic.width": 16, "batch_size": 4, "steps": 10_000, "log_every": 50}
         | _every(500, "evaluate")
-        # Else odd and even positions do not mix after the dilations, and completions show a plaid.
+        # Else odd and even positions do not mix after the dilations, and completions show gridding artifacts.
         | {"generator.dense_bottleneck": True}
         | {"masks.kind": "mixed", "masks.fraction": (0.02, 0.3)}
         # Four times the paper's learning rate is better in so few steps. Temperatures of 0.1 (the paper's) and 1 leave

@@ -31,7 +31,7 @@ def build_interpolate_tab(model_list: ModelList, tab: gr.Tab) -> None:
             frames, entity = drawing.film(pipe, first, second, rows, seed)
         file = images.file_named(images.as_file_name(f"{first}-to-{second}") + ".gif")
         save_animation(frames + frames[-2:0:-1], file, drawing.FPS)
-        report = f"{model}, seed {seed}: the noise is fixed, and the classes' gains and biases are mixed."
+        report = f"{model}, seed {seed}: the noise is fixed, and the classes' gains and biases are interpolated."
         if entity is not None:
             report += f" Below: the weight of entity {entity}, whose map changes most."
         ends = html.escape(first), html.escape(second)

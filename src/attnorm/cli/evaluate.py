@@ -13,7 +13,7 @@ from attnorm.data.choice import DEFAULT
 MetricKey = Literal["fd", "intra", "is", "kid", "pr"]
 Metrics = Annotated[list[MetricKey] | None, cli.completed_by(lambda context: get_args(MetricKey))]
 MaskKind = Literal["centre", "random", "strokes"]
-_MODEL = "A model or checkpoint as for `attnorm generate`; or images, as for --data, in the place of generated ones."
+_MODEL = "A model or checkpoint as for `attnorm generate`; or images, as for --data, instead of generated ones."
 
 
 @Parameter(name="*")
@@ -44,11 +44,11 @@ class GeneratorOptions:
     """How a class-conditional model is evaluated.
 
     Args:
-        metrics: One or more (default fd, which is the FID with the extractor inception).
+        metrics: Metrics to compute (default: fd, which is FID with --extractor inception).
         extractor: efficientnet-lite0 (default), inception, or the path of the Inception file.
         reference: Statistics instead of real images: an .npz file of pytorch-fid, clean-fid or --save-reference.
         save_reference: Also write the statistics of the real images to FILE.npz.
-        num_real: Real images, 0 for all (default: as --num).
+        num_real: Number of real images, 0 for all (default: as --num).
         frequencies: How often to generate each class: as in the real images (default), or equally.
         per_class: For intra: images to generate per class (default 5000).
     """

@@ -35,7 +35,7 @@ from attnorm.training.trained import Trained
 NUM = 5000  # images to generate
 SHOWN_CLASSES, SHOWN_EACH = 16, 8  # on the sheet of a class-conditional model
 SHOWN_COMPLETED = 8  # for each kind of mask
-SEEN = "{} was trained on these images: the metrics do not tell memory from skill"
+SEEN = "{} was trained on these images: the metrics do not distinguish memorization from generalization"
 Source = tuple[str, Choice]  # data, and what of it is read
 Values = dict[str, MetricValue]
 

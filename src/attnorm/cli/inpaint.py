@@ -32,7 +32,7 @@ def inpaint(
     force: Force = False,
     source: Source = USUAL,
 ) -> int:
-    """Complete the masked pixels of images; all other pixels come back bit for bit, except in JPEG files.
+    """Complete the masked pixels of images; all other pixels stay unchanged, except in JPEG output.
 
     Args:
         image: An image, or a folder of images.
@@ -43,7 +43,7 @@ def inpaint(
             the image scaled to the training size; auto, native up to 512 pixels a side and crop above.
         resize_mask: Scale a mask of another size to its image.
         format: Format of the files in a folder.
-        quality: Of JPEG and WebP files, 1 to 100 (default: lossless WebP; the quality of a JPEG image, else 95).
+        quality: Quality of JPEG and WebP output, 1 to 100 (default: WebP lossless; JPEG as in a JPEG input, else 95).
     """
     from attnorm.data.progress import track
     from attnorm.files import check_output, output_file

@@ -57,7 +57,7 @@ def push(source: Path, repository: str, /, *, private: bool = False, card: Card 
     Args:
         source: A run, or a folder from `attnorm package`.
         repository: ORGANISATION/NAME; created if it does not exist. Log in first with `hf auth login`, or set HF_TOKEN.
-        private: Make it visible to its owner only.
+        private: Make the repository visible to its owner only.
     """
     from attnorm.hub.package import push
 

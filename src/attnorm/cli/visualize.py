@@ -27,9 +27,9 @@ def visualize(
         image: The image to complete, for an inpainting model.
         mask: Its mask, white where pixels are missing (default: the image's transparent pixels).
         out: The sheet, such as layouts.png.
-        regions: Also draw the features' standard deviation in each region, such as regions.png.
+        regions: Also draw a chart of the features' standard deviation in each region to this file.
         count: Images in all (default 8), with classes in turn.
-        entities: The entities whose maps are shown, by number (default: all; none of an inpainting model).
+        entities: The entities whose maps are shown, by number (default: all; none for an inpainting model).
         seed: Seed of the images (default 0).
     """
     import torch

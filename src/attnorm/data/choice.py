@@ -19,8 +19,8 @@ class Choice:
     """What to read of a source.
 
     Args:
-        image_column: The column with the images, of parquet files; or the array, of a .npz file.
-        label_column: The column with the classes, also of metadata.csv and of CIFAR-100.
+        image_column: The column of parquet files, or the array of a .npz file, with the images.
+        label_column: The column with the classes, also in metadata.csv and CIFAR-100.
         split: train, val or test, or several as train+val (default: train).
     """
 

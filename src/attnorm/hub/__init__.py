@@ -8,12 +8,12 @@ class PackageOptions:  # here, so that the command line can show them without Py
     """What a model card says and a run does not record.
 
     Args:
-        name: By which others load the model (default: the folder's or repository's).
-        licence: Of the weights, as the Hub spells it (default mit).
-        data_id: Of your own training images: their name on the Hub, or a short name.
-        data_about: What they are, in a sentence.
-        data_licence: Their licence.
-        data_url: Where they come from.
+        name: Name by which others load the model (default: that of the folder or repository).
+        licence: License of the weights, as the Hub spells it (default: mit).
+        data_id: Name of your own training images, on the Hub or a short one.
+        data_about: What the training images are, in a sentence.
+        data_licence: License of the training images.
+        data_url: Where the training images come from.
     """
 
     name: str | None = None
