@@ -214,7 +214,7 @@ def half_an_image(image, path, **options):
         (ClassConditionalTask, "save_model", 2, half_a_model, "cannot write the model to"),
         (Image.Image, "save", 2, half_an_image, "cannot write"),
         (torch, "save", 2, lambda *args: None, "cannot write the checkpoint"),
-        (ImageDataset, "batch", 6, lambda *args: None, "batch 5 could not be read"),
+        (ImageDataset, "batch", 6, lambda *args: None, "batch 4 could not be read"),
     ],
 )
 def test_a_broken_disk_is_one_sentence_and_the_run_continues_later(
