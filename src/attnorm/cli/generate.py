@@ -68,6 +68,6 @@ def generate(
         for file, image in zip(files[piece], pipe(wanted[piece], generator=noise, truncation=truncation), strict=True):
             plots.save_image(np.asarray(image), file)
     for path in {*out.iterdir()} - {*files}:  # the images of an earlier call, and nothing else
-        if re.fullmatch(rf"\d{{5}}-({'|'.join(map(re.escape, names))})\.png", path.name):
+        if re.fullmatch(rf"\d{{5,6}}-({'|'.join(map(re.escape, names))})\.png", path.name):
             path.unlink()
     print(f"{counted(len(files), 'image')} in {out}")

@@ -144,7 +144,8 @@ def read_statistics(path: Path) -> Statistics:
     if "mu" not in arrays and "feats" in arrays and arrays["feats"].ndim == 2:
         gaussian = Gaussian()
         gaussian.update(arrays["feats"])
-        arrays |= {"mu": gaussian.statistics().mu, "sigma": gaussian.statistics().sigma}
+        computed = gaussian.statistics()
+        arrays |= {"mu": computed.mu, "sigma": computed.sigma}
     shapes = {name: tuple(value.shape) for name, value in arrays.items()}
     size = shapes.get("mu", ())
     if len(size) != 1 or shapes.get("sigma") != size * 2 or not all(t.isfinite().all() for t in arrays.values()):
