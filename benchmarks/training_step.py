@@ -24,6 +24,7 @@ from attnorm.data.batches import Prefetcher, batch_indices
 from attnorm.data.dataset import ImageDataset
 from attnorm.layers import AttentiveNorm2d
 from attnorm.layers.weights import raw_weight
+from attnorm.memory import keep_freed_memory
 from attnorm.metrics.distributed import Processes
 from attnorm.pipelines.base import resolve_device
 from attnorm.training.class_conditional import ClassConditionalConfig, ClassConditionalTask
@@ -123,6 +124,7 @@ def main(
         json: file to write.
     """
     where = resolve_device(device)
+    keep_freed_memory()
     report: dict[str, Any] = {
         "benchmark": "training step",
         "machine": machine(where),

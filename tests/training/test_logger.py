@@ -130,9 +130,7 @@ def test_in_a_pipe_a_record_is_one_plain_line(tmp_path, clock, capsys):
 
 @pytest.mark.promise
 @pytest.mark.parametrize(("columns", "start", "steps"), [(80, 0, 500), (200, 0, 500), (80, 880_000, 1_000_000)])
-def test_the_progress_bar_is_one_line_with_step_time_left_rate_and_metrics(
-    columns, start, steps, tmp_path, monkeypatch
-):
+def test_the_progress_bar_is_one_line_with_time_left_and_metrics(columns, start, steps, tmp_path, monkeypatch):
     written, now = io.StringIO(), [0.0]
     console = partial(Console, file=written, force_terminal=True, width=columns)
     monkeypatch.setattr(logger_module, "Console", console)

@@ -96,9 +96,7 @@ def test_a_second_ctrl_c_ends_at_once_and_a_run_without_a_checkpoint_starts_agai
 
 
 @pytest.mark.promise
-def test_more_steps_are_those_of_a_longer_run_and_hold_for_the_next_resume(
-    run_copy, tiny_arguments, tmp_path, monkeypatch
-):
+def test_more_steps_are_those_of_a_longer_run_and_are_saved(run_copy, tiny_arguments, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt(patch, ClassConditionalTask, 7)
         assert main(["resume", str(run_copy), "--steps", "10"]) == 130
@@ -121,9 +119,7 @@ def test_the_saved_configuration_is_complete_with_its_precision_resolved(
 
 
 @pytest.mark.promise
-def test_two_processes_take_the_steps_of_one_with_two_pieces_and_stop_together_when_one_is_asked(
-    tiny_arguments, tmp_path
-):
+def test_two_processes_take_the_steps_of_one_with_two_pieces_and_stop_together(tiny_arguments, tmp_path):
     arguments = [*tiny_arguments, "--steps", "20", "--log_every", "1", "--sample_every", "20"]
     stopped = run_two(ClassConditionalTask, [*DIGITS, str(tmp_path / "two"), *arguments], stopped_in=8)
     assert stopped == [128 + signal.SIGTERM] * 2
@@ -240,9 +236,7 @@ def test_a_broken_disk_is_one_sentence_and_the_run_continues_later(
     assert_same_run(run, finished_run)
 
 
-def test_the_raw_generator_is_the_checkpoints_and_without_averaging_the_saved_one(
-    finished_run, tiny_arguments, tmp_path
-):
+def test_raw_weights_are_the_checkpoints_and_without_averaging_the_saved_ones(finished_run, tiny_arguments, tmp_path):
     run, plain = tmp_path / "run", [*tiny_arguments, "--ema_half_life", "0", "--steps", "2"]
     assert main([*DIGITS, str(run), *plain]) == 0
     raw = find_trained(run / "checkpoints" / "step-2").pipeline().generator

@@ -1,15 +1,17 @@
-"""Devices and number formats by name; random numbers are a function of their purpose and of nothing else."""
+"""Devices and number formats by name; freed memory; random numbers as a function of their purpose alone."""
+
+import ctypes
+import resource
 
 import pytest
 import torch
 
+from attnorm.memory import keep_freed_memory
 from attnorm.training.runtime import resolve_precision, seed_for, set_numerics
 
 
 @pytest.mark.parametrize(("precision", "deterministic"), [("float32", False), ("bf16", True)])
-def test_float32_means_float32_and_deterministic_chooses_no_algorithm_by_its_speed(
-    precision, deterministic, monkeypatch
-):
+def test_float32_is_float32_and_deterministic_takes_no_algorithm_by_its_speed(precision, deterministic, monkeypatch):
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
     cudnn = torch.backends.cudnn
     before = cudnn.allow_tf32, cudnn.benchmark
@@ -20,6 +22,15 @@ def test_float32_means_float32_and_deterministic_chooses_no_algorithm_by_its_spe
     finally:
         torch.use_deterministic_algorithms(False)
         cudnn.allow_tf32, cudnn.benchmark = before
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
+def test_training_keeps_the_memory_of_large_results_for_the_next_ones():
+    keep_freed_memory()
+    torch.ones(1 << 24)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(1 << 24)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 1000  # of 16384 page faults
 
 
 @pytest.mark.parametrize(("instructions", "expected"), [("avx512_bf16", "bf16"), ("amx_bf16", "bf16"), ("", "float32")])

@@ -2,7 +2,6 @@
 
 import importlib
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -21,6 +20,7 @@ from attnorm.data.dataset import ImageDataset
 from attnorm.data.prepare import load
 from attnorm.errors import UserError, counted
 from attnorm.files import explained, folder_aside, output_file
+from attnorm.memory import keep_freed_memory
 from attnorm.metrics.distributed import Processes, check_alike, joined, main_first
 from attnorm.models.pretrained import write_step
 from attnorm.pipelines.base import resolve_device
@@ -109,6 +109,7 @@ def with_absolute_paths(config: TrainingConfig) -> TrainingConfig:
 def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: Processes, *, resuming: bool) -> int:
     """Trains from the newest checkpoint, or the first step, to the end or a stop; returns the exit code."""
     set_numerics(config.precision, deterministic=config.deterministic)
+    keep_freed_memory()
     checksum = dataset.checksum()
     check_alike({"the checksum of the images": checksum}, f"{config.data} must be the same on every machine")
 
@@ -261,6 +262,5 @@ def _describe(config: TrainingConfig, dataset: ImageDataset, processes: Processe
         images += " (for several, use a folder for each)" if dataset.num_classes == 1 else ""
     held_out = len(dataset) - len(config.trained_on(len(dataset)))
     images += f" at {dataset.size}x{dataset.size}{f', {held_out} of them held out' if held_out else ''}"
-    threads = os.environ.get("OMP_NUM_THREADS") or torch.get_num_threads()
     several = f"{counted(processes.count, 'process')} on {processes.device}"
-    return f"{images}; {several}, {config.precision}, threads: {threads}; run {run}"
+    return f"{images}; {several}, {config.precision}, threads: {torch.get_num_threads()}; run {run}"

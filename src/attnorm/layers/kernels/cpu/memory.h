@@ -84,7 +84,7 @@ void expect_huge_pages([[maybe_unused]] const attnorm_map& map, [[maybe_unused]]
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     constexpr uintptr_t page = 2 << 20;
     const int64_t bytes = values * (map.type == 0 ? 4 : map.type == 1 ? 2 : 8);
-    if (!map.data || bytes < (32 << 20)) return;
+    if (!map.data || bytes < (4 << 20)) return;
     const uintptr_t begin = (reinterpret_cast<uintptr_t>(map.data) + page - 1) / page * page;
     const uintptr_t end = (reinterpret_cast<uintptr_t>(map.data) + bytes) / page * page;
     madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);  // a hint: failing costs nothing
