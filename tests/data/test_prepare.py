@@ -149,7 +149,7 @@ def test_a_raw_folder_is_prepared_once_into_the_cache(folder, tmp_path, monkeypa
     second = load(str(folder), 4, cache=tmp_path / "cache")
     np.testing.assert_array_equal(first.images, second.images)
     [prepared] = (tmp_path / "cache").iterdir()
-    assert prepared.name.startswith("set-4-") and "1 file skipped back then" in capsys.readouterr().err
+    assert prepared.name.startswith("set-4-") and "1 file skipped when" in capsys.readouterr().err
 
 
 def test_a_prepared_folder_is_opened_in_place(folder, tmp_path):
