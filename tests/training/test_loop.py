@@ -50,9 +50,7 @@ def test_a_killed_and_resumed_run_is_bitwise_the_undisturbed_one(moment, left, f
 
 @pytest.mark.promise
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_saves_says_how_to_continue_and_continues(
-    number, finished_run, tiny_arguments, tmp_path, monkeypatch, capsys
-):
+def test_a_stopped_run_can_be_continued_as_it_says(number, finished_run, tiny_arguments, tmp_path, monkeypatch, capsys):
     run, handlers = tmp_path / "run", [signal.getsignal(n) for n in STOP_SIGNALS]
     with monkeypatch.context() as patch:
         interrupt(patch, ClassConditionalTask, 2, number)
