@@ -7,11 +7,11 @@ lasts as long as the process. So a record for the documentation has the rounds o
 from __future__ import annotations
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
 from cyclopts import App
-from performance_page import median, ratio
 
 from attnorm.bench import BASELINE, write_json
 
@@ -31,14 +31,14 @@ def main(out: Path, *records: Path) -> None:
     """
     reports = [json.loads(path.read_text()) for path in records]
     found = [{key(one): one for one in report["results"]} for report in reports]
-    joined, calls = reports[0], found[0]
-    for name, one in calls.items():
-        one["times"] = [time for each in found if name in each for time in each[name]["times"]]
-        one["median"] = median(one)
-    for one in calls.values():
-        one["ratio"] = ratio(one, calls[key(one, BASELINE)])
-    joined["settings"] |= {"rounds": sum(report["settings"]["rounds"] for report in reports), "processes": len(reports)}
-    write_json(out, joined)
+    results = []
+    for name, one in found[0].items():
+        pairs = [(each[name]["times"], each[key(one, BASELINE)]["times"]) for each in found if name in each]
+        times = [time for own, _ in pairs for time in own]
+        ratios = [a / b for own, base in pairs for a, b in zip(own, base, strict=False)]  # within a round of a process
+        results.append(one | {"times": times, "median": statistics.median(times), "ratio": statistics.median(ratios)})
+    rounds = {"rounds": sum(report["settings"]["rounds"] for report in reports), "processes": len(reports)}
+    write_json(out, reports[0] | {"settings": reports[0]["settings"] | rounds, "results": results})
 
 
 if __name__ == "__main__":
