@@ -16,6 +16,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -60,7 +61,7 @@ class Measurement:
 def measure(
     calls: Mapping[str, Call], *, rounds: int, device: torch.device, limit: float = math.inf
 ) -> dict[str, Measurement]:
-    """Measures calls in interleaved rounds, after a warm-up call each.
+    """Measures calls in interleaved rounds, each after a warm-up call.
 
     Args:
         limit: in seconds; a slower call is measured once.
@@ -75,6 +76,8 @@ def measure(
     samples: dict[str, list[float]] = {name: [] for name in repeats}
     for _ in range(rounds):
         for name, count in repeats.items():
+            _return_memory()  # else a call would pay for returning what the one before it has freed
+            calls[name]()
             samples[name].append(_seconds(calls[name], count, device))
     return found | {name: Measurement(tuple(times), found[name].memory) for name, times in samples.items()}
 
@@ -100,14 +103,20 @@ def _first_measurement(call: Call, device: torch.device) -> Measurement:
         torch.cuda.reset_peak_memory_stats(device)
         seconds = _seconds(call, 1, device)
         return Measurement((seconds,), (torch.cuda.max_memory_allocated(device) - before) / MEGABYTE)
+    _return_memory()  # else it would hide the call's
     try:
-        ctypes.CDLL(None).malloc_trim(0)  # else memory kept by the allocator would hide the call's
         before = _status("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # resets the peak
-    except (OSError, AttributeError):  # not Linux, or a C library without malloc_trim
+    except OSError:  # not Linux
         return Measurement((_seconds(call, 1, device),), None)
     seconds = _seconds(call, 1, device)
     return Measurement((seconds,), max(0.0, (_status("VmHWM") - before) / 1024))
+
+
+def _return_memory() -> None:
+    """Has the C library return freed memory to the system, if it can."""
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _status(name: str) -> int:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from attnorm.layers.checks import require_choice, require_positive, require_whole
 from attnorm.layers.context import without_autocast
-from attnorm.layers.kernels.operator import attentive_norm, inputs_of, refusal
+from attnorm.layers.kernels.operator import inputs_of, refusal
 from attnorm.layers.kernels.problem import arithmetic_dtype
 from attnorm.layers.regional_norm import VARIANCES, apply_moments, estimate_shift, normalize, region_moments
 from attnorm.layers.weights import make_conv, raw_weight, reset_conv
@@ -209,7 +209,9 @@ class AttentiveNorm2d(nn.Module):
         self._check(x)
         positions, pool_size = self._draw_positions(x, generator)  # of the filters of eq. 2
         if refusal(self, x, sampling=positions is not None) is None:
-            return attentive_norm(inputs_of(self, x, positions), pool_size, self.temperature, self.eps)
+            inputs = inputs_of(self, x, positions)
+            out: Tensor = torch.ops.attnorm.attentive_norm(*inputs, pool_size, self.temperature, self.eps)[0]
+            return out
         s = self._layout(x, positions, pool_size)  # (b, n, h, w), eq. 2 to 4
         v = self.value(x)  # (b, c, h, w)
         if self.statistics == "batch":

@@ -75,7 +75,7 @@ class _Problem(ctypes.Structure):
 def _problem(p: Problem) -> _Problem:
     """It holds addresses: the tensors must outlive it."""
     (b, c, pixels), statistics, projection = p.features.shape, p.statistics, p.projection
-    small = {**vars(p), **statistics._asdict(), "logit_offset": p.offset, "d_logit_offset": p.d_offset}
+    given = {**vars(p), **statistics._asdict(), "logit_offset": p.offset, "d_logit_offset": p.d_offset}
     return _Problem(
         images=b,
         channels=c,
@@ -86,13 +86,9 @@ def _problem(p: Problem) -> _Problem:
         eps=p.eps,
         temperature=p.temperature or 0.0,
         projection_stride=0 if projection is None or projection.ndim == 2 else projection.stride(0),
-        **{name: _map(getattr(p, name)) for name in _MAPS},
-        **{name: t.data_ptr() for name in (*_SMALL, *_RESULTS) if (t := small[name]) is not None},
+        **{name: _Map(t.data_ptr(), STORAGE[t.dtype], *t.stride()) for name in _MAPS if (t := given[name]) is not None},
+        **{name: t.data_ptr() for name in (*_SMALL, *_RESULTS) if (t := given[name]) is not None},
     )
-
-
-def _map(t: Tensor | None) -> _Map:
-    return _Map() if t is None else _Map(t.data_ptr(), STORAGE[t.dtype], *t.stride())
 
 
 def _solve(function: Any, call: _Problem) -> None:

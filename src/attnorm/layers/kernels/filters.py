@@ -1,76 +1,96 @@
-"""Equations 2 and 3 as weights of one product with the features, for the fused operator.
+"""The tensors of a layer's call, and equations 2 and 3 as weights of one product with the features.
 
 F of eq. 2 is K q(x), with K the keys of an image at n sampled positions. So t F + f(x) = (W + t K Q) x + t K b, where Q
 and b are the query's weight and bias. These matrices are small; F, the queries, and the keys at other positions are
 never computed.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 
-class Sampling(NamedTuple):
-    """The parameters of sampling, in the dtype of the computation."""
+class Inputs(NamedTuple):
+    """The tensors of a call; the last six are None without sampling. Weight and bias are in the computation's dtype and
+    multiplied by rho, as eq. 5 is linear in them."""
 
-    key: Tensor  # (k, c)
-    key_bias: Tensor  # (k,)
-    query: Tensor  # (k, c)
-    query_bias: Tensor  # (k,)
-    gain: Tensor  # t, (n,)
+    x: Tensor  # (b, c, h, w)
+    value: Tensor  # (c, c, 1, 1), in the dtype of its product with x: autocast's under autocast
+    entities: Tensor  # (n, c, 1, 1)
+    weight: Tensor  # (n, c)
+    bias: Tensor | None  # (n, c), or None for 0
+    key: Any = None  # (k, c, 1, 1)
+    key_bias: Any = None  # (k,)
+    query: Any = None  # (k, c, 1, 1)
+    query_bias: Any = None  # (k,)
+    sampling_gain: Any = None  # t, (n,)
+    positions: Any = None  # (b, n): of the sampled filters in the pooled map
 
 
-class Keys(NamedTuple):
-    """The keys at the sampled positions, and what their gradients need."""
+NAMES = Inputs._fields
 
-    images: Tensor  # (b, 1): the index of each image
-    pixels: Tensor  # (b, n, m): flat indices of the m pixels that are pooled at each position
-    picked: Tensor  # (b, n m, c): the features of these pixels
-    values: Tensor  # (b, n, k)
+
+def as_matrices(tensors: Sequence[Any]) -> Inputs:
+    """The inputs with all weights as matrices, those of the logits in the dtype of the computation."""
+    inputs = Inputs(*tensors)
+    logits = {name: getattr(inputs, name) for name in ("entities", *NAMES[5:10])}
+    dtype = inputs.weight.dtype
+    logits = {name: t if t is None else (t.flatten(1) if t.ndim == 4 else t).to(dtype) for name, t in logits.items()}
+    return inputs._replace(value=inputs.value.flatten(1), **logits)
+
+
+class Sampled(NamedTuple):
+    """The logits' weights of a call with sampling, and what their gradients need."""
+
+    matrix: Tensor  # W + t K Q, (b, n, c)
+    offset: Tensor  # t K b, (b, n)
+    pixels: Tensor  # (b, n m, 1): flat indices of the m pixels that are pooled at each position
+    picked: Tensor  # (b, n m, c): their features
+    keys: Tensor  # K, (b, n, k)
     choice: Tensor  # (b, n, k): which of the m pixels has the largest key
 
 
-def sample_filters(
-    x: Tensor, entities: Tensor, sampling: Sampling, positions: Tensor, pool: int
-) -> tuple[Tensor, Tensor, Keys]:
-    """W + t K Q, (b, n, c), and t K b, (b, n), for entities W (n, c) and positions (b, n) in the pooled map."""
+def sample_filters(inputs: Inputs, pool: int) -> Sampled | None:
+    """Samples at the positions in the map pooled by `pool`, from `as_matrices`; None without positions."""
+    x, positions = inputs.x, inputs.positions
+    if positions is None:
+        return None
     width, columns = x.shape[3], x.shape[3] // pool
     steps = torch.arange(pool, device=x.device)
-    first = (positions // columns * width + positions % columns) * pool
-    pixels = first.unsqueeze(-1) + (steps.unsqueeze(1) * width + steps).flatten()
-    images = torch.arange(len(x), device=x.device).unsqueeze(1)
-    picked = _by_pixel(x)[images, pixels.flatten(1)].to(entities.dtype)
-    all_keys = torch.addmm(sampling.key_bias, picked.flatten(0, 1), sampling.key.t())
-    values, choice = all_keys.unflatten(0, pixels.shape).max(2)
-    filters = sampling.gain.unsqueeze(1) * values
-    return (
-        entities + filters @ sampling.query,
-        filters @ sampling.query_bias,
-        Keys(images, pixels, picked, values, choice),
-    )
+    first = (positions + positions // columns * (width - columns)) * pool
+    pixels = (first.unsqueeze(2) + (steps.unsqueeze(1) * width + steps).flatten()).flatten(1).unsqueeze(2)
+    picked = _by_pixel(x).gather(1, pixels.expand(-1, -1, x.shape[1])).to(inputs.weight.dtype)
+    all_keys = torch.addmm(inputs.key_bias, picked.flatten(0, 1), inputs.key.t())
+    keys, choice = all_keys.unflatten(0, (*positions.shape, pool * pool)).max(2)
+    filters = inputs.sampling_gain.unsqueeze(1) * keys
+    matrix = torch.baddbmm(inputs.entities, filters, inputs.query.expand(x.shape[0], -1, -1))
+    return Sampled(matrix, filters @ inputs.query_bias, pixels, picked, keys, choice)
 
 
 def sampling_gradients(
-    sampling: Sampling, keys: Keys, d_matrix: Tensor, d_offset: Tensor, d_x: Tensor | None
-) -> Sampling:
-    """The parameters' gradients from those of W + t K Q and t K b; adds the keys' share of the gradient of x to d_x."""
-    filters = sampling.gain.unsqueeze(1) * keys.values
-    d_filters = d_matrix @ sampling.query.t() + d_offset.unsqueeze(2) * sampling.query_bias
-    d_keys = sampling.gain.unsqueeze(1) * d_filters
+    inputs: Inputs, sampled: Sampled, d_matrix: Tensor, d_offset: Tensor, d_x: Tensor | None
+) -> dict[str, Tensor]:
+    """The parameters' gradients from those of matrix and offset; adds the keys' share of the gradient of x to d_x."""
+    keys, gain = sampled.keys, inputs.sampling_gain.unsqueeze(1)
+    filters = (gain * keys).flatten(0, 1)
+    d_filters = torch.addcmul(d_matrix @ inputs.query.t(), d_offset.unsqueeze(2), inputs.query_bias)
+    d_keys = gain * d_filters
     # Of the pixels that are pooled, the one with the largest key gets its gradient, channel by channel.
-    d_all_keys = d_keys.new_zeros((*keys.pixels.shape, d_keys.shape[-1]))
-    d_all_keys = d_all_keys.scatter_(2, keys.choice.unsqueeze(2), d_keys.unsqueeze(2)).flatten(1, 2)
+    (b, n, k), pooled = keys.shape, sampled.pixels.shape[1] // keys.shape[1]
+    d_all_keys = d_keys.new_zeros((b, n, pooled, k)).scatter_(2, sampled.choice.unsqueeze(2), d_keys.unsqueeze(2))
+    d_all_keys = d_all_keys.flatten(0, 2)
     if d_x is not None:
-        # No pixel occurs twice.
-        _by_pixel(d_x)[keys.images, keys.pixels.flatten(1)] += (d_all_keys @ sampling.key).to(d_x.dtype)
-    return Sampling(
-        key=d_all_keys.flatten(0, 1).t() @ keys.picked.flatten(0, 1),
-        key_bias=d_keys.sum((0, 1)),
-        query=filters.flatten(0, 1).t() @ d_matrix.flatten(0, 1),
-        query_bias=d_offset.flatten() @ filters.flatten(0, 1),
-        gain=(d_filters * keys.values).sum((0, 2)),
-    )
+        d_picked = (d_all_keys @ inputs.key).to(d_x.dtype).unflatten(0, (b, -1))
+        _by_pixel(d_x).scatter_add_(1, sampled.pixels.expand(d_picked.shape), d_picked)  # no pixel occurs twice
+    return {
+        "key": d_all_keys.t() @ sampled.picked.flatten(0, 1),
+        "key_bias": d_keys.sum((0, 1)),
+        "query": filters.t() @ d_matrix.flatten(0, 1),
+        "query_bias": d_offset.flatten() @ filters,
+        "sampling_gain": (d_filters * keys).sum((0, 2)),
+    }
 
 
 def _by_pixel(x: Tensor) -> Tensor:

@@ -6,14 +6,14 @@ the regions, and for many channels the projected values and logits.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from attnorm.layers.context import autocast_dtype, without_autocast
-from attnorm.layers.kernels.filters import Keys, Sampling, sample_filters, sampling_gradients
+from attnorm.layers.kernels.filters import NAMES, Inputs, Sampled, as_matrices, sample_filters, sampling_gradients
 from attnorm.layers.kernels.problem import (
     Problem,
     Statistics,
@@ -95,26 +95,6 @@ register(
 # ---- attentive_norm: the layer ----
 
 
-class Inputs(NamedTuple):
-    """The tensors of a call; the last six are None without sampling. Weight and bias are in the computation's dtype and
-    multiplied by rho, as eq. 5 is linear in them."""
-
-    x: Tensor  # (b, c, h, w)
-    value: Tensor  # (c, c, 1, 1), in the dtype of its product with x: autocast's under autocast
-    entities: Tensor  # (n, c, 1, 1)
-    weight: Tensor  # (n, c)
-    bias: Tensor | None  # (n, c), or None for 0
-    key: Tensor | None = None  # (k, c, 1, 1)
-    key_bias: Tensor | None = None  # (k,)
-    query: Tensor | None = None  # (k, c, 1, 1)
-    query_bias: Tensor | None = None  # (k,)
-    sampling_gain: Tensor | None = None  # (n,)
-    positions: Tensor | None = None  # (b, n): of the sampled filters in the pooled map
-
-
-NAMES = Inputs._fields
-
-
 def inputs_of(layer: Any, x: Tensor, positions: Tensor | None) -> Inputs:
     """The inputs of a call of an AttentiveNorm2d with x."""
     value, dtype, n = layer.value.weight, arithmetic_dtype(x), layer.num_entities
@@ -154,32 +134,28 @@ def _is_plain(conv: nn.Module, *, bias: bool) -> bool:
         and type(conv)._conv_forward is nn.Conv2d._conv_forward
         and "forward" not in conv.__dict__
         and not (conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks or conv._backward_pre_hooks)
-        and not (nn.modules.module._global_forward_hooks or nn.modules.module._global_forward_pre_hooks)
-        and not (nn.modules.module._global_backward_hooks or nn.modules.module._global_backward_pre_hooks)
+        and not nn.modules.module._has_any_global_hook()
         and (conv.kernel_size, conv.stride, conv.padding, conv.groups) == ((1, 1), (1, 1), (0, 0), 1)
         and (conv.bias is not None) == bias
     )
 
 
-def attentive_norm(inputs: Inputs, pool_size: int, temperature: float, eps: float) -> Tensor:
-    """The output of the layer, in the shape, dtype and memory format of x; `refusal` must have been None."""
-    return cast(Tensor, torch.ops.attnorm.attentive_norm(*inputs, pool_size, temperature, eps)[0])
-
-
 def _attentive_norm(*arguments: Any) -> Any:
-    """The output, the statistics, and for many channels values and logits: see `_fake_attentive_norm`."""
-    inputs, (pool_size, temperature, eps) = Inputs(*arguments[:-3]), arguments[-3:]
-    x, kernel = inputs.x, kernel_of(inputs.x)
+    """The output and what the backward pass needs: see `_fake_attentive_norm`."""
+    *tensors, pool_size, temperature, eps = arguments
+    x, kernel = tensors[0], kernel_of(tensors[0])
     with without_autocast(x):
-        value, flat, (matrix, offset, _) = inputs.value.flatten(1), flattened(x), _logit_matrix(inputs, pool_size)
+        inputs, flat = as_matrices(tensors), flattened(x)
+        value, sampled = inputs.value, sample_filters(inputs, pool_size)
+        matrix, offset = (inputs.entities, None) if sampled is None else sampled[:2]
         out, statistics = empty_map(x, x.dtype), empty_statistics(x, matrix.shape[-2], matrix.dtype)
-        projection, products = None, (x.new_empty(0), x.new_empty(0))
+        projection, products = None, _nothing(x, 2)
         if _is_projected(x):
             projection = _stacked(value, matrix, matrix.dtype)
         elif _is_joint(x, value.dtype):
-            products = multiply(flat, _stacked(value, matrix, value.dtype)), x.new_empty(0)
+            products[0] = multiply(flat, _stacked(value, matrix, value.dtype))
         else:
-            products = multiply(flat.to(value.dtype), value), kernel.float32_logits(flat, matrix)
+            products = [multiply(flat.to(value.dtype), value), kernel.float32_logits(flat, matrix)]
         features, logits = _features_and_logits(flat, *products)
         if logits is not None and offset is not None:
             logits += offset.unsqueeze(2)
@@ -188,34 +164,41 @@ def _attentive_norm(*arguments: Any) -> Any:
         problem.offset, problem.projection = offset, projection
         problem.residual, problem.out = flat, flattened(out)
         kernel.forward(problem)
-    return out, *statistics, *products
+    return out, *statistics, *products, *(sampled or _nothing(x, 6))
 
 
-def _fake_attentive_norm(x: Tensor, value: Tensor, entities: Tensor, *_: Any) -> Any:
-    """For many channels the values and logits side by side, or where their dtypes differ one map each."""
-    (c, n), flat = (x.shape[1], entities.shape[0]), x.flatten(2)
-    results = empty_map(x, x.dtype), *empty_statistics(x, n, arithmetic_dtype(x))
-    if _is_projected(x):
-        return *results, x.new_empty(0), x.new_empty(0)
-    if _is_joint(x, value.dtype):
-        return *results, empty_map(flat, value.dtype, c + n), x.new_empty(0)
-    return *results, empty_map(flat, value.dtype), empty_map(flat, torch.float32, n)
+def _fake_attentive_norm(*arguments: Any) -> Any:
+    """The output, the statistics, values and logits, and `Sampled`. For many channels the values and logits lie side by
+    side, or where their dtypes differ in one map each; what is not needed is empty.
+    """
+    x, kind = arguments[0], arguments[1].dtype
+    with without_autocast(x):
+        inputs, products, flat = as_matrices(arguments[:-3]), _nothing(x, 2), x.flatten(2)
+        (n, c), sampled = inputs.entities.shape, sample_filters(inputs, arguments[-3])
+    if _is_joint(x, kind) and not _is_projected(x):
+        products[0] = empty_map(flat, kind, c + n)
+    elif not _is_projected(x):
+        products = [empty_map(flat, kind), empty_map(flat, torch.float32, n)]
+    statistics = empty_statistics(x, n, inputs.entities.dtype)
+    return empty_map(x, x.dtype), *statistics, *products, *(sampled or _nothing(x, 6))
 
 
 def _attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
     """The gradients of all `Inputs`, empty where not needed."""
-    inputs, (pool_size, temperature, eps, saved, needed) = Inputs(*arguments[:-5]), arguments[-5:]
-    need, x, kernel = dict(zip(NAMES, needed, strict=True)), inputs.x, kernel_of(inputs.x)
+    *tensors, _, temperature, eps, saved, needed = arguments
+    need, x, kernel = dict(zip(NAMES, needed, strict=True)), tensors[0], kernel_of(tensors[0])
     with without_autocast(x):
-        value, flat, (matrix, offset, sampled) = inputs.value.flatten(1), flattened(x), _logit_matrix(inputs, pool_size)
-        dtype, (b, c), n, upstream = matrix.dtype, x.shape[:2], matrix.shape[-2], flattened(grad, flat)
-        features, logits = _features_and_logits(flat, *saved[4:])
+        inputs, flat = as_matrices(tensors), flattened(x)
+        value, dtype, sampled = inputs.value, inputs.weight.dtype, None if tensors[-1] is None else Sampled(*saved[6:])
+        matrix = inputs.entities if sampled is None else sampled.matrix
+        (b, c), n, upstream = x.shape[:2], matrix.shape[-2], flattened(grad, flat)
+        features, logits = _features_and_logits(flat, *saved[4:6])
         problem = Problem(features, logits, Statistics(*saved[:4]), inputs.weight, inputs.bias, eps, temperature)
         problem.grad, problem.d_weight = upstream, torch.zeros_like(inputs.weight)
         problem.d_bias = None if inputs.bias is None else torch.zeros_like(inputs.bias)
         d_x = None
         if logits is None:
-            problem.offset, problem.projection = offset, _stacked(value, matrix, dtype)
+            problem.offset, problem.projection = sampled and sampled.offset, _stacked(value, matrix, dtype)
             d_x = empty_map(x, x.dtype) if need["x"] else None
             problem.d_features = None if d_x is None else flattened(d_x)
             d_projection = problem.d_projection = x.new_empty((b, c + n, c), dtype=dtype)
@@ -235,8 +218,8 @@ def _attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
         found = {"x": d_x, "value": d_projection[:, :c].sum(0, dtype=dtype), "entities": d_matrix.sum(0)}
         found |= {"weight": problem.d_weight, "bias": problem.d_bias}
         if sampled is not None:
-            found |= dict(zip(NAMES[5:-1], sampling_gradients(*sampled, d_matrix, d_offset, d_x), strict=True))
-    return like(inputs, [found.get(name) for name in NAMES], needed)
+            found |= sampling_gradients(inputs, sampled, d_matrix, d_offset, d_x)
+    return like(tensors, [found.get(name) for name in NAMES], needed)
 
 
 def plain_attentive_norm(*arguments: Any) -> Tensor:
@@ -259,7 +242,7 @@ register(
     "attentive_norm",
     ", ".join(f"Tensor{'' if index < 4 else '?'} {name}" for index, name in enumerate(NAMES)),
     "int pool_size, float temperature, float eps",
-    7,
+    13,
     forward=_attentive_norm,
     fake=_fake_attentive_norm,
     backward=_attentive_norm_backward,
@@ -267,17 +250,8 @@ register(
 )
 
 
-def _logit_matrix(inputs: Inputs, pool_size: int) -> tuple[Tensor, Tensor | None, tuple[Sampling, Keys] | None]:
-    """The matrix of the logits (n, c), or (b, n, c) with sampling, their offset (b, n), and what the gradients of
-    sampling need; in the dtype of the computation."""
-    dtype = inputs.weight.dtype
-    entities = inputs.entities.flatten(1).to(dtype)
-    if inputs.positions is None:
-        return entities, None, None
-    given = cast(tuple[Tensor, ...], inputs[5:10])
-    sampling = Sampling(*(t.flatten(1).to(dtype) if t.ndim == 4 else t.to(dtype) for t in given))
-    matrix, offset, keys = sample_filters(inputs.x, entities, sampling, inputs.positions, pool_size)
-    return matrix, offset.contiguous(), (sampling, keys)
+def _nothing(x: Tensor, count: int) -> list[Tensor]:
+    return [x.new_empty(0) for _ in range(count)]
 
 
 def _is_projected(x: Tensor) -> bool:

@@ -140,8 +140,7 @@ void write(const attnorm_map& map, const attnorm_map& residual, int64_t image, i
             for (int64_t c = 0; c < channels; c += wide) {
                 const int64_t here = std::min<int64_t>(wide, channels - c);
                 Vector<T> square[wide] = {};
-                if (add)
-                    load_square<T>(more + p * residual.pixel_stride + c, residual.pixel_stride, high, here, square);
+                if (add) load_square<T>(more + p * residual.pixel_stride + c, residual.pixel_stride, high, here, square);
                 for (int64_t j = 0; j < here; ++j) square[j] += load(rows + (c + j) * stride + p);
                 store_square<T>(base + p * map.pixel_stride + c, map.pixel_stride, high, here, square);
             }

@@ -4,6 +4,7 @@
 #include "interface.h"
 #include "vectors.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 #if defined(__linux__)
@@ -58,11 +59,12 @@ class Ahead {
     void spread(int64_t steps) { per_step_ = int(lines_ / steps + 1); }
 
     ATTNORM_INLINE void step() {
-        for (int i = 0; i < per_step_ && current_ < count_; ++i) {
+        for (int64_t left = per_step_; left > 0 && current_ < count_;) {
             Span& span = spans_[current_];
-            __builtin_prefetch(span.at, 0, 2);
-            span.at += line;
-            if (span.at < span.row + span.bytes) continue;
+            const char *at = span.at, *end = std::min(at + left * line, span.row + span.bytes);
+            for (; at < end; at += line, --left) __builtin_prefetch(at, 0, 2);
+            span.at = at;
+            if (at < span.row + span.bytes) return;
             span.at = span.row += span.stride;
             current_ += --span.rows == 0;
         }

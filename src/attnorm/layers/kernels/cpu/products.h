@@ -201,9 +201,7 @@ void softmax(T* s, int64_t stride, int64_t regions, int64_t pixels, T temperatur
             total += value;
         }
         auto scale = T(1) / total;
-        for (int64_t i = 0; i < regions; ++i) {
-            store(s + i * stride + p, load(s + i * stride + p) * scale);
-        }
+        for (int64_t i = 0; i < regions; ++i) store(s + i * stride + p, load(s + i * stride + p) * scale);
     }
 }
 

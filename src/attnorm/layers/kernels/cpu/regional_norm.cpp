@@ -140,8 +140,8 @@ class Run {
                     if (!enough) continue;
                     finish_sums(image, total_of_chunks(image, partial_size_), partial);
                 }
-#pragma omp for schedule(dynamic)
-                for (int64_t unit = 0; unit < units; ++unit)
+#pragma omp for schedule(dynamic)  // backwards: the last chunks are still in the caches
+                for (int64_t unit = units - 1; unit >= 0; --unit)
                     if (enough) write_chunk(unit / chunks_, unit % chunks_, rows, partials_ + unit * room_, ahead);
                 if (outer_size_) {
 #pragma omp for schedule(dynamic)
