@@ -46,7 +46,7 @@ class Sampled(NamedTuple):
 
     matrix: Tensor  # W + t K Q, (b, n, c)
     offset: Tensor  # t K b, (b, n)
-    pixels: Tensor  # (b, n m, 1): flat indices of the m pixels that are pooled at each position
+    pixels: Tensor  # (b, n m): flat indices of the m pixels that are pooled at each position
     picked: Tensor  # (b, n m, c): their features
     keys: Tensor  # K, (b, n, k)
     choice: Tensor  # (b, n, k): which of the m pixels has the largest key
@@ -60,8 +60,9 @@ def sample_filters(inputs: Inputs, pool: int) -> Sampled | None:
     width, columns = x.shape[3], x.shape[3] // pool
     steps = torch.arange(pool, device=x.device)
     first = (positions + positions // columns * (width - columns)) * pool
-    pixels = (first.unsqueeze(2) + (steps.unsqueeze(1) * width + steps).flatten()).flatten(1).unsqueeze(2)
-    picked = _by_pixel(x).gather(1, pixels.expand(-1, -1, x.shape[1])).to(inputs.weight.dtype)
+    pixels = (first.unsqueeze(2) + (steps.unsqueeze(1) * width + steps).flatten()).flatten(1)
+    by_pixel, images = _pixels(x)
+    picked = by_pixel[images, pixels].to(inputs.weight.dtype)
     all_keys = torch.addmm(inputs.key_bias, picked.flatten(0, 1), inputs.key.t())
     keys, choice = all_keys.unflatten(0, (*positions.shape, pool * pool)).max(2)
     filters = inputs.sampling_gain.unsqueeze(1) * keys
@@ -83,7 +84,8 @@ def sampling_gradients(
     d_all_keys = d_all_keys.flatten(0, 2)
     if d_x is not None:
         d_picked = (d_all_keys @ inputs.key).to(d_x.dtype).unflatten(0, (b, -1))
-        _by_pixel(d_x).scatter_add_(1, sampled.pixels.expand(d_picked.shape), d_picked)  # no pixel occurs twice
+        by_pixel, images = _pixels(d_x)
+        by_pixel[images, sampled.pixels] += d_picked  # no pixel occurs twice
     return {
         "key": d_all_keys.t() @ sampled.picked.flatten(0, 1),
         "key_bias": d_keys.sum((0, 1)),
@@ -93,6 +95,6 @@ def sampling_gradients(
     }
 
 
-def _by_pixel(x: Tensor) -> Tensor:
-    """x (b, c, h, w) as (b, h w, c), a view in both memory formats."""
-    return x.flatten(2).transpose(1, 2)
+def _pixels(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x (b, c, h, w) as (b, h w, c), a view in both memory formats, and the indices of its images, (b, 1)."""
+    return x.flatten(2).transpose(1, 2), torch.arange(x.shape[0], device=x.device).unsqueeze(1)
