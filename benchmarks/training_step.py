@@ -142,7 +142,7 @@ def main(
                     steps[f"{system}, {variant}"] = step
                     if (system, variant, where.type) == ("an-gan", "ours", "cpu"):
                         steps["arithmetic, ours"] = step.arithmetic()
-            found = measure(steps, rounds=rounds, device=where)
+            found = measure(steps, rounds=rounds, device=where, trim=False)  # as in training
         images, rows = batch or BATCHES[size], []
         for name, one in found.items():
             system, _, kind = name.partition(", ")

@@ -59,12 +59,13 @@ class Measurement:
 
 
 def measure(
-    calls: Mapping[str, Call], *, rounds: int, device: torch.device, limit: float = math.inf
+    calls: Mapping[str, Call], *, rounds: int, device: torch.device, limit: float = math.inf, trim: bool = True
 ) -> dict[str, Measurement]:
     """Measures calls in interleaved rounds, each after a warm-up call.
 
     Args:
         limit: in seconds; a slower call is measured once.
+        trim: whether the allocator returns freed memory before each sample, so that no call pays for another's.
     """
     found, repeats = {}, {}
     for name, call in calls.items():
@@ -76,7 +77,8 @@ def measure(
     samples: dict[str, list[float]] = {name: [] for name in repeats}
     for _ in range(rounds):
         for name, count in repeats.items():
-            _return_memory()  # else a call would pay for returning what the one before it has freed
+            if trim:
+                _return_memory()
             calls[name]()
             samples[name].append(_seconds(calls[name], count, device))
     return found | {name: Measurement(tuple(times), found[name].memory) for name, times in samples.items()}
@@ -101,16 +103,14 @@ def _first_measurement(call: Call, device: torch.device) -> Measurement:
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
-        seconds = _seconds(call, 1, device)
-        return Measurement((seconds,), (torch.cuda.max_memory_allocated(device) - before) / MEGABYTE)
+        return Measurement((_seconds(call, 1, device),), (torch.cuda.max_memory_allocated(device) - before) / MEGABYTE)
     _return_memory()  # else it would hide the call's
     try:
         before = _status("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     except OSError:  # not Linux
         return Measurement((_seconds(call, 1, device),), None)
-    seconds = _seconds(call, 1, device)
-    return Measurement((seconds,), max(0.0, (_status("VmHWM") - before) / 1024))
+    return Measurement((_seconds(call, 1, device),), max(0.0, (_status("VmHWM") - before) / 1024))
 
 
 def _return_memory() -> None:
