@@ -61,11 +61,11 @@ class Measurement:
 def measure(
     calls: Mapping[str, Call], *, rounds: int, device: torch.device, limit: float = math.inf, trim: bool = True
 ) -> dict[str, Measurement]:
-    """Measures calls in interleaved rounds, each after a warm-up call.
+    """Measures calls in interleaved rounds. Before each sample the call is made once.
 
     Args:
         limit: in seconds; a slower call is measured once.
-        trim: whether the allocator returns freed memory before each sample, so that no call pays for another's.
+        trim: whether memory that other calls have freed on a CPU is returned to the system before each sample.
     """
     found, repeats = {}, {}
     for name, call in calls.items():

@@ -83,7 +83,7 @@ def field_names(kind: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 def nearest(name: str, known: Iterable[object]) -> str:
     """A hint ", did you mean …?" for the known name closest to a misspelt one, or an empty string."""
-    close = difflib.get_close_matches(name, map(str, known), n=1, cutoff=0.4)
+    close = difflib.get_close_matches(name, map(str, known), n=1, cutoff=0.6)
     return f", did you mean {close[0]!r}?" if close else ""
 
 

@@ -68,7 +68,7 @@ def test_it_writes_what_the_pipeline_finds(inpainter, output):
 def test_masks_of_another_size_are_scaled_if_that_is_asked_for(inpainter, output, refused):
     save("image.png", noise(3).repeat(2, 0).repeat(2, 1))
     arguments = ["inpaint", inpainter, "image.png", "mask.png", "-o", "out.png"]
-    assert "the mask is 50×40 and the image 100×80" in refused(*arguments)
+    assert "the mask is 50×40, not 100×80 like the image" in refused(*arguments)
     output(*arguments, "--resize-mask")
     same = (read("out.png")[1] == read("image.png")[1]).all(-1)
     assert same[~MASK.repeat(2, 0).repeat(2, 1)].all() and not same.all()

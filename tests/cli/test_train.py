@@ -37,8 +37,8 @@ def test_a_split_is_trained_on_and_resumed_with_and_another_one_measured(output,
         Image.new("RGB", (32, 32), (50 * number, 0, 0)).save(tmp_path / "set" / f"{name}.png")
     place = ["--data", tmp_path / "set", "--out", tmp_path / "run"]
     train = ["train", "an-gan-digits", *place, *tiny_arguments, "--batch_size", 2, "--steps", 1, "--split", "val"]
-    assert "2 images of 2 classes at 32x32; " in output(*train).out
-    assert "2 images of 2 classes at 32x32; " in output("resume", tmp_path / "run", "--steps", 2).out
+    assert "2 images of 2 classes at 32×32; " in output(*train).out
+    assert "2 images of 2 classes at 32×32; " in output("resume", tmp_path / "run", "--steps", 2).out
     evaluate = ["evaluate", tmp_path / "run", "--metrics", "kid", "--num", 3, "--num-real", 0]
     assert "was trained on these images" in output(*evaluate, "--out", tmp_path / "own.json").err
     assert "was trained on" not in output(*evaluate, "--split", "train").err

@@ -89,7 +89,7 @@ def test_transparent_pixels_can_be_the_mask():
 
 
 def test_masks_of_another_size_are_refused_unless_scaling_is_allowed():
-    with pytest.raises(DecodeError, match=r"the mask is 8×6 and the image 16×12: scale it$"):
+    with pytest.raises(DecodeError, match=r"the mask is 8×6, not 16×12 like the image: scale it$"):
         check_mask(MASK, (12, 16), remedy="scale it")
     assert np.array_equal(check_mask(MASK, (12, 16), resize=True), MASK.repeat(2, 0).repeat(2, 1))
 

@@ -170,14 +170,14 @@ def test_calls_that_take_the_reference():
 
 
 def test_upstream_gradients_of_another_order_expanded_ones_and_an_empty_batch():
-    layer, x = make_layer().train(), features(2, 16, 8, 8).requires_grad_()
+    layer, by_batch, x = make_layer(), make_layer(statistics="batch").train(), features(2, 16, 8, 8).requires_grad_()
     ones, generator = torch.ones_like(x), torch.Generator()
     ways = ones, ones.to(memory_format=torch.channels_last), ones[0, 0, 0, 0].expand(x.shape)
     first, *others = (torch.autograd.grad(layer(x, generator.manual_seed(3)), x, grad)[0] for grad in ways)
     for other in others:
         torch.testing.assert_close(first, other)
-    by_batch = make_layer(statistics="batch").train()
-    assert layer(x[:0]).shape == by_batch(x[:0]).shape == (0, 16, 8, 8)
+    empty = layer(x[:0]) + by_batch(x[:0])
+    assert empty.shape == (0, 16, 8, 8) and not torch.autograd.grad(empty.sum(), x)[0].any()
     assert by_batch.running_mean.isfinite().all()
 
 

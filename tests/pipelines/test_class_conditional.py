@@ -197,6 +197,6 @@ def test_damaged_missing_and_other_weights_are_refused(model):
 def test_what_is_no_model_is_refused(finished_run, finished_inpainting_run, tmp_path):
     shutil.copy(finished_run / "config.yaml", tmp_path)
     assert "has saved no model yet" in refusal(load, tmp_path)
-    assert refusal(load, finished_inpainting_run).endswith("inpainting model: use its pipeline, or `attnorm inpaint`")
+    assert refusal(load, finished_inpainting_run).endswith("`attnorm inpaint`: only class-conditional models work here")
     assert "cannot use the device 'cuda:999' here: choose cpu" in refusal(load, finished_run, device="cuda:999")
     assert refusal(load, finished_run, torch_dtype=torch.float64).endswith("not in torch.float64")

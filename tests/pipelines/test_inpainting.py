@@ -187,7 +187,7 @@ X, MASK = torch.zeros(3, 64, 64), torch.from_numpy(image_and_mask()[1])
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
-        ((IMAGE, LIGHT.resize((32, 64))), "mask 0 (the mask is 32×64 and the image 64×64"),
+        ((IMAGE, LIGHT.resize((32, 64))), "mask 0 (the mask is 32×64, not 64×64 like the image"),
         (([IMAGE, IMAGE], [LIGHT, Image.new("L", (64, 64), 127)]), "mask 1 (the mask marks no pixel"),
         ((IMAGE.resize((31, 64)), LIGHT.resize((31, 64))), "at least 32 pixels a side, got 31×64"),
         ((IMAGE, LIGHT, "magic"), "mode must be one of auto, native, crop, resize, got 'magic'"),

@@ -80,7 +80,7 @@ def no_model(task: Task, which: str = "") -> None:
     gr.Markdown(
         f"### No {kind}{which} here yet\n"
         f"Train one with `attnorm train {command}` and start the page again: `attnorm app` finds what is in `runs/`, "
-        "and `attnorm app PATH …` takes runs and saved models from anywhere.",
+        "and `attnorm app MODEL …` takes any run or saved model, and those of the package by name.",
         elem_classes="empty",
     )
 

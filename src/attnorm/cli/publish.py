@@ -29,7 +29,7 @@ def export(
     path = out or Path(f"{name_of(model)}.onnx")
     check_output(path, force)
     difference = export(model, path, weights=weights, half=half)
-    print(f"{path}: at most {difference:.1e} from the network, for images in [-1, 1]")
+    print(f"{path}: differs from the network by at most {difference:.1e}, with images in [-1, 1]")
 
 
 Card = Annotated[PackageOptions, Parameter(name="*", show_default=False)]

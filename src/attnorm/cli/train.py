@@ -42,7 +42,7 @@ def train(
     Args:
         preset: A name from `attnorm presets`.
         fields: Any field of the preset, as --generator.channels 64 64 64 64; `attnorm presets PRESET` shows them all.
-        data: Images as for `attnorm data prepare`, or a prepared folder.
+        data: A folder of images, digits or photos (built in), as for `attnorm data prepare`; or a prepared folder.
         out: The run's directory; must be new or empty.
     """
     _announce(f"training {preset} on {data}")

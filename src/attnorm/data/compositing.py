@@ -91,7 +91,7 @@ def check_mask(
     if mask.shape != size:
         found, wanted = (f"{width}×{height}" for height, width in (mask.shape, size))
         if not resize:
-            raise DecodeError(f"the mask is {found} and the image {wanted}: {remedy}")
+            raise DecodeError(f"the mask is {found}, not {wanted} like the image: {remedy}")
         mask = np.asarray(Image.fromarray(mask).resize(size[::-1], Image.Resampling.NEAREST))
     if not mask.any():
         raise DecodeError("the mask marks no pixel: light pixels (128 or more of 255) are the missing ones")

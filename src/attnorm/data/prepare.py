@@ -194,7 +194,7 @@ def _find_same(out: Path, key: str) -> PrepareReport | None:
         return None
     if dataset.is_prepared(out) and (info := dataset.read_info(out)).fingerprint == key:
         dataset.open_prepared(out)
-        notice = f"{counted(len(info.skipped), 'file')} skipped when {out} was prepared: remove it to try again"
+        notice = f"{counted(len(info.skipped), 'file')} skipped when {out} was prepared: remove that folder to retry"
         return PrepareReport(out, info, [notice] if info.skipped else [], reused=True)
     raise UserError(f"{out} holds something else, or these images at another size: remove it or choose another OUT")
 

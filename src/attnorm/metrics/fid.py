@@ -24,7 +24,7 @@ def fid(real: Statistics, fake: Statistics, seed: int = 0) -> MetricValue:
     known = [(side.count, what) for side, what in ((real, "real"), (fake, "generated")) if side.count is not None]
     count, what = min(known, key=lambda each: each[0])
     if count <= dimension:
-        warning = f"{count} {what} images are too few for {dimension} features: the distance is too high (kid is not)"
+        warning = f"{count} {what} images are too few for {dimension} features: the distance comes out too high"
     return MetricValue({"distance": frechet_distance(real, fake)}, warning=warning)
 
 

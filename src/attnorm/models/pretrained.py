@@ -83,7 +83,7 @@ def find_model(source: str | Path) -> Path:
     if (path / "config.yaml").is_file():
         raise UserError(f"the run {path} has saved no model yet: it is written with the first checkpoint")
     if path.exists():
-        raise UserError(f"{path} is neither a run nor a saved model: it has no {CONFIG_FILE}")
+        raise UserError(f"{path} is neither a run nor a saved model (no {CONFIG_FILE}): give the folder of one")
     return shipped_models().get(str(source)) or _download(str(source))
 
 

@@ -51,8 +51,8 @@ class Pipeline(Generic[Network]):
         """
         where, model = resolve_device(device), find_model(source)
         if (task := task_of(model)) is not None and task != cls.task:
-            article = "an" if task == "inpainting" else "a"
-            raise UserError(f"{source} is {article} {task} model: use its pipeline, or `attnorm {COMMANDS[task]}`")
+            kind = f"{'an' if task == 'inpainting' else 'a'} {task} model, for `attnorm {COMMANDS[task]}`"
+            raise UserError(f"{source} is {kind}: only {cls.task} models work here")
         return cls(cls.network_class.from_pretrained(model)).to(where, torch_dtype)  # type: ignore[arg-type]
 
     def save_pretrained(self, folder: str | Path) -> None:

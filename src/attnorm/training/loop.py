@@ -261,6 +261,6 @@ def _describe(config: TrainingConfig, dataset: ImageDataset, processes: Processe
         images += f" of {counted(dataset.num_classes, 'class')}"
         images += " (for several, use a folder for each)" if dataset.num_classes == 1 else ""
     held_out = len(dataset) - len(config.trained_on(len(dataset)))
-    images += f" at {dataset.size}x{dataset.size}{f', {held_out} of them held out' if held_out else ''}"
+    images += f" at {dataset.size}×{dataset.size}{f', {held_out} of them held out' if held_out else ''}"
     several = f"{counted(processes.count, 'process')} on {processes.device}"
     return f"{images}; {several}, {config.precision}, threads: {torch.get_num_threads()}; run {run}"

@@ -6,7 +6,7 @@ never computed.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -21,24 +21,24 @@ class Inputs(NamedTuple):
     entities: Tensor  # (n, c, 1, 1)
     weight: Tensor  # (n, c)
     bias: Tensor | None  # (n, c), or None for 0
-    key: Any = None  # (k, c, 1, 1)
-    key_bias: Any = None  # (k,)
-    query: Any = None  # (k, c, 1, 1)
-    query_bias: Any = None  # (k,)
-    sampling_gain: Any = None  # t, (n,)
-    positions: Any = None  # (b, n): of the sampled filters in the pooled map
+    key: Tensor | None = None  # (k, c, 1, 1)
+    key_bias: Tensor | None = None  # (k,)
+    query: Tensor | None = None  # (k, c, 1, 1)
+    query_bias: Tensor | None = None  # (k,)
+    sampling_gain: Tensor | None = None  # t, (n,)
+    positions: Tensor | None = None  # (b, n): of the sampled filters in the pooled map
 
 
 NAMES = Inputs._fields
 
 
 def as_matrices(tensors: Sequence[Any]) -> Inputs:
-    """The inputs with all weights as matrices, those of the logits in the dtype of the computation."""
+    """The inputs with weights as matrices, and all parameters of the logits in the dtype of the computation."""
     inputs = Inputs(*tensors)
-    logits = {name: getattr(inputs, name) for name in ("entities", *NAMES[5:10])}
-    dtype = inputs.weight.dtype
-    logits = {name: t if t is None else (t.flatten(1) if t.ndim == 4 else t).to(dtype) for name, t in logits.items()}
-    return inputs._replace(value=inputs.value.flatten(1), **logits)
+    names = ("entities",) if inputs.positions is None else ("entities", *NAMES[5:10])
+    given, dtype = ((name, getattr(inputs, name)) for name in names), inputs.weight.dtype
+    converted = {name: (t.flatten(1) if t.ndim == 4 else t).to(dtype) for name, t in given}
+    return inputs._replace(value=inputs.value.flatten(1), **converted)
 
 
 class Sampled(NamedTuple):
@@ -46,9 +46,8 @@ class Sampled(NamedTuple):
 
     matrix: Tensor  # W + t K Q, (b, n, c)
     offset: Tensor  # t K b, (b, n)
-    pixels: Tensor  # (b, n m): flat indices of the m pixels that are pooled at each position
-    picked: Tensor  # (b, n m, c): their features
     keys: Tensor  # K, (b, n, k)
+    pixels: Tensor  # (b, n m): flat indices of the m pixels that are pooled at each position
     choice: Tensor  # (b, n, k): which of the m pixels has the largest key
 
 
@@ -57,37 +56,38 @@ def sample_filters(inputs: Inputs, pool: int) -> Sampled | None:
     x, positions = inputs.x, inputs.positions
     if positions is None:
         return None
-    width, columns = x.shape[3], x.shape[3] // pool
-    steps = torch.arange(pool, device=x.device)
+    key, key_bias, query, query_bias, gain = cast(tuple[Tensor, ...], inputs[5:10])
+    width, columns, steps = x.shape[3], x.shape[3] // pool, torch.arange(pool, device=x.device)
     first = (positions + positions // columns * (width - columns)) * pool
     pixels = (first.unsqueeze(2) + (steps.unsqueeze(1) * width + steps).flatten()).flatten(1)
     by_pixel, images = _pixels(x)
     picked = by_pixel[images, pixels].to(inputs.weight.dtype)
-    all_keys = torch.addmm(inputs.key_bias, picked.flatten(0, 1), inputs.key.t())
+    all_keys = torch.addmm(key_bias, picked.flatten(0, 1), key.t())
     keys, choice = all_keys.unflatten(0, (*positions.shape, pool * pool)).max(2)
-    filters = inputs.sampling_gain.unsqueeze(1) * keys
-    matrix = torch.baddbmm(inputs.entities, filters, inputs.query.expand(x.shape[0], -1, -1))
-    return Sampled(matrix, filters @ inputs.query_bias, pixels, picked, keys, choice)
+    filters = gain.unsqueeze(1) * keys
+    matrix = torch.baddbmm(inputs.entities, filters, query.expand(x.shape[0], -1, -1))
+    return Sampled(matrix, filters @ query_bias, keys, pixels, choice)
 
 
 def sampling_gradients(
     inputs: Inputs, sampled: Sampled, d_matrix: Tensor, d_offset: Tensor, d_x: Tensor | None
 ) -> dict[str, Tensor]:
     """The parameters' gradients from those of matrix and offset; adds the keys' share of the gradient of x to d_x."""
-    keys, gain = sampled.keys, inputs.sampling_gain.unsqueeze(1)
-    filters = (gain * keys).flatten(0, 1)
-    d_filters = torch.addcmul(d_matrix @ inputs.query.t(), d_offset.unsqueeze(2), inputs.query_bias)
-    d_keys = gain * d_filters
+    keys, (key, _, query, query_bias, gain) = sampled.keys, cast(tuple[Tensor, ...], inputs[5:10])
+    filters = (gain.unsqueeze(1) * keys).flatten(0, 1)
+    d_filters = torch.addcmul(d_matrix @ query.t(), d_offset.unsqueeze(2), query_bias)
+    d_keys = gain.unsqueeze(1) * d_filters
     # Of the pixels that are pooled, the one with the largest key gets its gradient, channel by channel.
     (b, n, k), pooled = keys.shape, sampled.pixels.shape[1] // keys.shape[1]
     d_all_keys = d_keys.new_zeros((b, n, pooled, k)).scatter_(2, sampled.choice.unsqueeze(2), d_keys.unsqueeze(2))
     d_all_keys = d_all_keys.flatten(0, 2)
+    by_pixel, images = _pixels(inputs.x)
+    picked = by_pixel[images, sampled.pixels].to(keys.dtype).flatten(0, 1)
     if d_x is not None:
-        d_picked = (d_all_keys @ inputs.key).to(d_x.dtype).unflatten(0, (b, -1))
-        by_pixel, images = _pixels(d_x)
-        by_pixel[images, sampled.pixels] += d_picked  # no pixel occurs twice
+        d_picked = (d_all_keys @ key).to(d_x.dtype).unflatten(0, (b, n * pooled))
+        _pixels(d_x)[0][images, sampled.pixels] += d_picked  # no pixel occurs twice
     return {
-        "key": d_all_keys.t() @ sampled.picked.flatten(0, 1),
+        "key": d_all_keys.t() @ picked,
         "key_bias": d_keys.sum((0, 1)),
         "query": filters.t() @ d_matrix.flatten(0, 1),
         "query_bias": d_offset.flatten() @ filters,

@@ -1,8 +1,8 @@
 """AttentiveNorm2d as one operator of PyTorch, and its inner half `regional_norm`: results, shapes and gradients.
 
 `torch.ops.attnorm.attentive_norm` computes the layer's output from x and its weights. The device's kernel works on the
-maps; `filters` computes the small matrices of the sampled filters. The backward pass keeps only x and the statistics of
-the regions, and for many channels the projected values and logits.
+maps; `filters` computes the small matrices of the sampled filters. The backward pass keeps x, the statistics of the
+regions, these matrices, and for many channels the projected values and logits.
 """
 
 from collections.abc import Callable
@@ -134,7 +134,8 @@ def _is_plain(conv: nn.Module, *, bias: bool) -> bool:
         and type(conv)._conv_forward is nn.Conv2d._conv_forward
         and "forward" not in conv.__dict__
         and not (conv._forward_hooks or conv._forward_pre_hooks or conv._backward_hooks or conv._backward_pre_hooks)
-        and not nn.modules.module._has_any_global_hook()
+        and not (nn.modules.module._global_forward_hooks or nn.modules.module._global_forward_pre_hooks)
+        and not (nn.modules.module._global_backward_hooks or nn.modules.module._global_backward_pre_hooks)
         and (conv.kernel_size, conv.stride, conv.padding, conv.groups) == ((1, 1), (1, 1), (0, 0), 1)
         and (conv.bias is not None) == bias
     )
@@ -149,14 +150,16 @@ def _attentive_norm(*arguments: Any) -> Any:
         value, sampled = inputs.value, sample_filters(inputs, pool_size)
         matrix, offset = (inputs.entities, None) if sampled is None else sampled[:2]
         out, statistics = empty_map(x, x.dtype), empty_statistics(x, matrix.shape[-2], matrix.dtype)
-        projection, products = None, _nothing(x, 2)
+        projection, saved = None, [x.new_empty(0) for _ in range(7)]
+        if sampled is not None:
+            saved[2:] = sampled
         if _is_projected(x):
             projection = _stacked(value, matrix, matrix.dtype)
         elif _is_joint(x, value.dtype):
-            products[0] = multiply(flat, _stacked(value, matrix, value.dtype))
+            saved[0] = multiply(flat, _stacked(value, matrix, value.dtype))
         else:
-            products = [multiply(flat.to(value.dtype), value), kernel.float32_logits(flat, matrix)]
-        features, logits = _features_and_logits(flat, *products)
+            saved[:2] = multiply(flat.to(value.dtype), value), kernel.float32_logits(flat, matrix)
+        features, logits = _features_and_logits(flat, *saved[:2])
         if logits is not None and offset is not None:
             logits += offset.unsqueeze(2)
             offset = None
@@ -164,23 +167,24 @@ def _attentive_norm(*arguments: Any) -> Any:
         problem.offset, problem.projection = offset, projection
         problem.residual, problem.out = flat, flattened(out)
         kernel.forward(problem)
-    return out, *statistics, *products, *(sampled or _nothing(x, 6))
+    return out, *statistics, *saved
 
 
 def _fake_attentive_norm(*arguments: Any) -> Any:
-    """The output, the statistics, values and logits, and `Sampled`. For many channels the values and logits lie side by
-    side, or where their dtypes differ in one map each; what is not needed is empty.
-    """
-    x, kind = arguments[0], arguments[1].dtype
-    with without_autocast(x):
-        inputs, products, flat = as_matrices(arguments[:-3]), _nothing(x, 2), x.flatten(2)
-        (n, c), sampled = inputs.entities.shape, sample_filters(inputs, arguments[-3])
-    if _is_joint(x, kind) and not _is_projected(x):
-        products[0] = empty_map(flat, kind, c + n)
+    """The output, the statistics, two products and `Sampled`; what is not needed is empty. The products are, for many
+    channels, values and logits side by side, or where their dtypes differ one map each."""
+    inputs, pool_size = Inputs(*arguments[:-3]), arguments[-3]
+    x, product, dtype, (n, c) = inputs.x, inputs.value.dtype, inputs.weight.dtype, inputs.entities.shape[:2]
+    flat, saved = x.flatten(2), [x.new_empty(0) for _ in range(7)]
+    if _is_joint(x, product) and not _is_projected(x):
+        saved[0] = empty_map(flat, product, c + n)
     elif not _is_projected(x):
-        products = [empty_map(flat, kind), empty_map(flat, torch.float32, n)]
-    statistics = empty_statistics(x, n, inputs.entities.dtype)
-    return empty_map(x, x.dtype), *statistics, *products, *(sampled or _nothing(x, 6))
+        saved[:2] = empty_map(flat, product), empty_map(flat, torch.float32, n)
+    if inputs.key is not None:
+        b, k = x.shape[0], inputs.key.shape[0]
+        saved[2:5] = (x.new_empty(shape, dtype=dtype) for shape in ((b, n, c), (b, n), (b, n, k)))
+        saved[5:] = (x.new_empty(shape, dtype=torch.int64) for shape in ((b, n * pool_size**2), (b, n, k)))
+    return empty_map(x, x.dtype), *empty_statistics(x, n, dtype), *saved
 
 
 def _attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
@@ -190,7 +194,7 @@ def _attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
     with without_autocast(x):
         inputs, flat = as_matrices(tensors), flattened(x)
         value, dtype, sampled = inputs.value, inputs.weight.dtype, None if tensors[-1] is None else Sampled(*saved[6:])
-        matrix = inputs.entities if sampled is None else sampled.matrix
+        matrix, offset = (inputs.entities, None) if sampled is None else sampled[:2]
         (b, c), n, upstream = x.shape[:2], matrix.shape[-2], flattened(grad, flat)
         features, logits = _features_and_logits(flat, *saved[4:6])
         problem = Problem(features, logits, Statistics(*saved[:4]), inputs.weight, inputs.bias, eps, temperature)
@@ -198,7 +202,7 @@ def _attentive_norm_backward(grad: Tensor, *arguments: Any) -> list[Tensor]:
         problem.d_bias = None if inputs.bias is None else torch.zeros_like(inputs.bias)
         d_x = None
         if logits is None:
-            problem.offset, problem.projection = sampled and sampled.offset, _stacked(value, matrix, dtype)
+            problem.offset, problem.projection = offset, _stacked(value, matrix, dtype)
             d_x = empty_map(x, x.dtype) if need["x"] else None
             problem.d_features = None if d_x is None else flattened(d_x)
             d_projection = problem.d_projection = x.new_empty((b, c + n, c), dtype=dtype)
@@ -242,16 +246,12 @@ register(
     "attentive_norm",
     ", ".join(f"Tensor{'' if index < 4 else '?'} {name}" for index, name in enumerate(NAMES)),
     "int pool_size, float temperature, float eps",
-    13,
+    12,
     forward=_attentive_norm,
     fake=_fake_attentive_norm,
     backward=_attentive_norm_backward,
     plain=plain_attentive_norm,
 )
-
-
-def _nothing(x: Tensor, count: int) -> list[Tensor]:
-    return [x.new_empty(0) for _ in range(count)]
 
 
 def _is_projected(x: Tensor) -> bool:
@@ -265,7 +265,7 @@ def _is_joint(x: Tensor, product: torch.dtype) -> bool:
 
 
 def _features_and_logits(flat: Tensor, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The maps of a problem, from x and the last two results of the operator."""
+    """The maps of a problem, from x and the operator's two products."""
     if first.numel() == 0:
         return flat, None
     return (first, second) if second.numel() else (first[:, : flat.shape[1]], first[:, flat.shape[1] :])

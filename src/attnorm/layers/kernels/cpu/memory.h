@@ -66,7 +66,7 @@ class Ahead {
             span.at = at;
             if (at < span.row + span.bytes) return;
             span.at = span.row += span.stride;
-            current_ += --span.rows == 0;
+            current_ += --span.rows <= 0;
         }
     }
 
