@@ -149,8 +149,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 def describe_machine(found: Mapping[str, Any]) -> str:
     """`machine` in one line."""
     cpu = f"{found['processor']}, {counted(found['threads'], 'thread')}, {found['vector_instructions']}"
-    where = found.get("gpu") or cpu
-    return f"{where}; torch {found['torch']}, attnorm {found['attnorm']}"
+    return f"{found.get('gpu') or cpu}; torch {found['torch']}, attnorm {found['attnorm']}"
 
 
 def print_table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -206,5 +206,5 @@ def test_a_flat_folder_and_validation_images_of_another(tiny_inpainting_argument
     command = ["train", "inpaint-an-64-cpu", "--data", str(tmp_path / "train"), "--val_data", str(tmp_path / "val")]
     run = tmp_path / "runs" / "mine"
     assert main([*command, "--out", str(run), *tiny_inpainting_arguments, "--steps", "2"]) == 0
-    assert "6 images at 36x36" in capsys.readouterr().out
+    assert "6 images at 36×36" in capsys.readouterr().out
     assert main(["resume", str(run), "--steps", "4"]) == 0

@@ -85,7 +85,7 @@ def inpaint(
         with output_file(path) as partial:
             result.save(partial, format=kind, **how)
     print(f"{counted(len(works) - failed, 'image')} in {out}" if many else works[0][-1])
-    return 1 if failed or skipped else 0
+    return 2 if failed == len(works) else 1 if failed or skipped else 0
 
 
 def _file(image: Path, mask: Path | None, out: Path, format: str) -> Work:
