@@ -132,8 +132,8 @@ def test_a_folder_without_a_mask_in_range_or_without_masks_is_refused(folder):
     ("fields", "part"),
     [
         ({"fraction": [0.3, 0.2]}, "masks.fraction must be a range"),
-        ({"kind": "folder"}, "no other kind takes one"),
-        ({"folder": "somewhere"}, "needs the folder"),
+        ({"kind": "folder"}, "needs masks.folder"),
+        ({"folder": "somewhere"}, "no other kind takes"),
     ],
 )
 def test_what_contradicts_itself_is_refused(fields, part):

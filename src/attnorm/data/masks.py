@@ -57,7 +57,7 @@ class MaskConfig(Frozen):
             if low > high:
                 raise ValueError(f"masks.{name} must be a range, got {low} to {high}")
         if (self.kind == "folder") != bool(self.folder):
-            raise ValueError("kind: folder needs the folder of the masks, and no other kind takes one")
+            raise ValueError("masks.kind folder needs masks.folder, which no other kind takes")
         return self
 
 
