@@ -6,7 +6,6 @@ load on the machine slows both sides of it.
 
 from __future__ import annotations
 
-import ctypes
 import datetime
 import gc
 import json
@@ -16,7 +15,6 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -31,6 +29,7 @@ from attnorm.config import Frozen, parse
 from attnorm.errors import UserError, counted, table
 from attnorm.files import check_output, output_file
 from attnorm.layers import AttentiveNorm2d, SelfAttention2d, backend_refusals, regional_norm
+from attnorm.memory import return_freed_memory
 
 Call = Callable[[], object]
 BASELINE = "instance_norm"
@@ -78,7 +77,7 @@ def measure(
     for _ in range(rounds):
         for name, count in repeats.items():
             if trim:
-                _return_memory()
+                return_freed_memory()
             calls[name]()
             samples[name].append(_seconds(calls[name], count, device))
     return found | {name: Measurement(tuple(times), found[name].memory) for name, times in samples.items()}
@@ -104,19 +103,13 @@ def _first_measurement(call: Call, device: torch.device) -> Measurement:
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)
         return Measurement((_seconds(call, 1, device),), (torch.cuda.max_memory_allocated(device) - before) / MEGABYTE)
-    _return_memory()  # else it would hide the call's
+    return_freed_memory()  # else it would hide the call's
     try:
         before = _status("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     except OSError:  # not Linux
         return Measurement((_seconds(call, 1, device),), None)
     return Measurement((_seconds(call, 1, device),), max(0.0, (_status("VmHWM") - before) / 1024))
-
-
-def _return_memory() -> None:
-    """Has the C library return freed memory to the system, if it can."""
-    with suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _status(name: str) -> int:

@@ -14,3 +14,9 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(TRIM_THRESHOLD, 2**31 - 1)
         mallopt(MMAP_MAX, 0)  # large results, too, from the memory that is kept
+
+
+def return_freed_memory() -> None:
+    """Has glibc return freed memory to the system. Does nothing with another C library."""
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -192,8 +192,8 @@ def _train(config: TrainingConfig, run: Path, dataset: ImageDataset, processes: 
     if processes.is_main and step < config.steps:
         print(f"stopped at step {step}; continue with: {run_folder.resume_command(run)}")
     elif processes.is_main:
-        other = f", the best in {run / BEST}" if (run / BEST).exists() else ""
-        print(f"done: {counted(step, 'step')}; samples in {run / SAMPLES}, the model in {run / MODEL}{other}")
+        more = f"\nthe best model is in {run / BEST}" if (run / BEST).exists() else ""
+        print(f"done: {counted(step, 'step')}; samples in {run / SAMPLES}, the model in {run / MODEL}{more}")
     return 128 + stop.number if step < config.steps else 0
 
 

@@ -60,8 +60,8 @@ def sample_filters(inputs: Inputs, pool: int) -> Sampled | None:
     width, columns, steps = x.shape[3], x.shape[3] // pool, torch.arange(pool, device=x.device)
     first = (positions + positions // columns * (width - columns)) * pool
     pixels = (first.unsqueeze(2) + (steps.unsqueeze(1) * width + steps).flatten()).flatten(1)
-    by_pixel, images = _pixels(x)
-    picked = by_pixel[images, pixels].to(inputs.weight.dtype)
+    images = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
+    picked = _by_pixel(x)[images, pixels].to(inputs.weight.dtype)
     all_keys = torch.addmm(key_bias, picked.flatten(0, 1), key.t())
     keys, choice = all_keys.unflatten(0, (*positions.shape, pool * pool)).max(2)
     filters = gain.unsqueeze(1) * keys
@@ -81,11 +81,11 @@ def sampling_gradients(
     (b, n, k), pooled = keys.shape, sampled.pixels.shape[1] // keys.shape[1]
     d_all_keys = d_keys.new_zeros((b, n, pooled, k)).scatter_(2, sampled.choice.unsqueeze(2), d_keys.unsqueeze(2))
     d_all_keys = d_all_keys.flatten(0, 2)
-    by_pixel, images = _pixels(inputs.x)
-    picked = by_pixel[images, sampled.pixels].to(keys.dtype).flatten(0, 1)
+    images = torch.arange(b, device=keys.device).unsqueeze(1)
+    picked = _by_pixel(inputs.x)[images, sampled.pixels].to(keys.dtype).flatten(0, 1)
     if d_x is not None:
         d_picked = (d_all_keys @ key).to(d_x.dtype).unflatten(0, (b, n * pooled))
-        _pixels(d_x)[0][images, sampled.pixels] += d_picked  # no pixel occurs twice
+        _by_pixel(d_x)[images, sampled.pixels] += d_picked  # no pixel occurs twice
     return {
         "key": d_all_keys.t() @ picked,
         "key_bias": d_keys.sum((0, 1)),
@@ -95,6 +95,6 @@ def sampling_gradients(
     }
 
 
-def _pixels(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x (b, c, h, w) as (b, h w, c), a view in both memory formats, and the indices of its images, (b, 1)."""
-    return x.flatten(2).transpose(1, 2), torch.arange(x.shape[0], device=x.device).unsqueeze(1)
+def _by_pixel(x: Tensor) -> Tensor:
+    """x (b, c, h, w) as (b, h w, c), a view in both memory formats."""
+    return x.flatten(2).transpose(1, 2)
